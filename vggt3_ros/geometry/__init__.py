@@ -1,0 +1,1 @@
+"""Stateless maths on tensors: rigid and similarity transforms, cameras, point clouds."""

@@ -1,0 +1,190 @@
+"""Similarity transforms, and their robust estimation from corresponding camera positions (Umeyama 1991)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.se3 import rotation_angle, se3
+
+
+@dataclass(frozen=True, eq=False)
+class Sim3:
+    """x -> scale * rotation @ x + translation. rotation (3, 3), translation (3,), float64."""
+
+    scale: float
+    rotation: Tensor
+    translation: Tensor
+
+    def __post_init__(self) -> None:
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            raise InputError(f"the scale of a similarity must be positive and finite, got {self.scale}")
+
+    @staticmethod
+    def identity() -> Sim3:
+        """The transform that changes nothing."""
+        return Sim3(1.0, torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+
+    def points(self, points: Tensor) -> Tensor:
+        """Transform points (..., 3), keeping their dtype and device."""
+        rotation, translation = self.rotation.to(points), self.translation.to(points)
+        return self.scale * points @ rotation.T + translation
+
+    def poses(self, b_from_cam: Tensor) -> Tensor:
+        """Transform camera poses b_from_cam (..., 4, 4) into rigid a_from_cam: the scale moves the positions only."""
+        rotation = self.rotation.to(b_from_cam) @ b_from_cam[..., :3, :3]
+        return se3(rotation, self.points(b_from_cam[..., :3, 3]))
+
+    def inverse(self) -> Sim3:
+        """The transform back."""
+        rotation = self.rotation.T
+        return Sim3(1 / self.scale, rotation, -(rotation @ self.translation) / self.scale)
+
+    def matrix(self) -> Tensor:
+        """As a homogeneous matrix (4, 4)."""
+        return se3(self.scale * self.rotation, self.translation)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON."""
+        return {
+            "scale": self.scale,
+            "rotation": self.rotation.tolist(),
+            "translation": self.translation.tolist(),
+        }
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Sim3:
+        """Inverse of to_dict."""
+        return Sim3(
+            float(data["scale"]),
+            torch.tensor(data["rotation"], dtype=torch.float64),
+            torch.tensor(data["translation"], dtype=torch.float64),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sim3Fit:
+    """A robust fit: the transform, which pairs it holds for (N,), and their rms position error in target units."""
+
+    target_from_source: Sim3
+    inliers: Tensor
+    residual: float
+
+
+def umeyama(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Sim3:
+    """Least-squares similarity with target ~ sim(source), both (N, 3) (Umeyama 1991, eq. 40-43).
+
+    Raises InputError when fewer than three points are given or they all lie on one line: then the rotation
+    about that line is undetermined.
+    """
+    source, target = source.double(), target.double()
+    if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3:
+        raise InputError(f"source and target must be (N, 3), got {tuple(source.shape)} and {tuple(target.shape)}")
+    if len(source) < 3:
+        raise InputError(f"a similarity needs at least 3 point pairs, got {len(source)}")
+    w = torch.ones(len(source), dtype=torch.float64) if weights is None else weights.double()
+    w = (w / w.sum()).to(source)[:, None]
+    source_mean, target_mean = (w * source).sum(0), (w * target).sum(0)
+    a, b = source - source_mean, target - target_mean
+    variance = (w * a.square()).sum()
+    u, d, vt = torch.linalg.svd((w * b).T @ a)
+    if not bool(d[1] > 1e-9 * d[0]) or not bool(variance > 0):
+        raise InputError("the points lie on one line (or coincide), so no similarity is determined; move sideways too")
+    sign = torch.ones(3, dtype=torch.float64, device=source.device)
+    if float(torch.linalg.det(u) * torch.linalg.det(vt)) < 0:
+        sign[2] = -1
+    rotation = u @ torch.diag(sign) @ vt
+    scale = float((d * sign).sum() / variance)
+    return Sim3(scale, rotation, target_mean - scale * rotation @ source_mean)
+
+
+def fit_poses(source_poses: Tensor, target_poses: Tensor) -> Sim3:
+    """Similarity between corresponding camera poses (N, 4, 4), also when the cameras moved along one line.
+
+    The rotation is the chordal mean of the relative orientations; scale and translation follow from the positions.
+    Raises InputError when the positions of either side coincide, so that no scale can be seen.
+    """
+    source, target = source_poses.double(), target_poses.double()
+    u, _, vt = torch.linalg.svd((target[:, :3, :3] @ source[:, :3, :3].transpose(-1, -2)).sum(0))
+    sign = torch.ones(3, dtype=torch.float64)
+    sign[2] = torch.linalg.det(u @ vt).sign()
+    rotation = u @ torch.diag(sign) @ vt
+    a = source[:, :3, 3] - source[:, :3, 3].mean(0)
+    b = target[:, :3, 3] - target[:, :3, 3].mean(0)
+    correlation, variance = (b * (a @ rotation.T)).sum(), a.square().sum()
+    if not bool(correlation > 0) or not bool(variance > 0):
+        raise InputError("the two sets of camera positions do not move alike, so no scale can be determined")
+    scale = float(correlation / variance)
+    return Sim3(scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0))
+
+
+def robust_umeyama(
+    source_poses: Tensor,
+    target_poses: Tensor,
+    tolerance: float | None = None,
+    iterations: int = 200,
+    seed: int = 0,
+) -> Sim3Fit:
+    """Similarity between corresponding camera poses (N, 4, 4) in which some of the pairs may be wrong.
+
+    RANSAC over triples of poses, then refitting on the inliers until they stay the same. A pair is an inlier when its
+    position agrees within `tolerance` (target units; default: 3 x 1.4826 x the median error of the best
+    hypothesis, at least 1 % of the extent) and its orientation within 20 degrees of the fit's median orientation error.
+    Raises InputError for fewer than three pairs, non-finite poses, or motion that does not determine the scale.
+    """
+    source, target = source_poses.double().cpu(), target_poses.double().cpu()
+    if source.shape != target.shape or source.shape[1:] != (4, 4):
+        raise InputError(f"both pose sets must be (N, 4, 4), got {tuple(source.shape)} and {tuple(target.shape)}")
+    count = len(source)
+    if count < 3:
+        raise InputError(f"aligning a map needs at least 3 frames with pose priors, got {count}")
+    if not bool(torch.isfinite(source).all() and torch.isfinite(target).all()):
+        raise InputError("poses to be aligned contain NaN or infinity; leave those frames out")
+    centre = target[:, :3, 3].median(0).values
+    extent = 2 * float(torch.linalg.vector_norm(target[:, :3, 3] - centre, dim=-1).median())
+    if extent < 1e-6:
+        raise InputError("the pose priors do not move (pure rotation or standing still), so they determine no scale")
+
+    generator = torch.Generator().manual_seed(seed)
+    best: Sim3 | None = None
+    best_median = math.inf
+    for _ in range(iterations):
+        pick = torch.randperm(count, generator=generator)[:3]
+        try:
+            hypothesis = fit_poses(source[pick], target[pick])
+        except InputError:
+            continue
+        median = float(_position_errors(hypothesis, source, target).median())
+        if median < best_median:
+            best, best_median = hypothesis, median
+    if best is None:
+        raise InputError("the pose priors contradict the reconstruction: no three of them agree on a scale")
+
+    limit = tolerance if tolerance is not None else max(3 * 1.4826 * best_median, 0.01 * extent)
+    inliers = torch.zeros(count, dtype=torch.bool)
+    for _ in range(20):
+        updated = _agreeing(best, source, target, limit)
+        if int(updated.sum()) < 3 or torch.equal(updated, inliers):
+            break
+        inliers = updated
+        best = fit_poses(source[inliers], target[inliers])
+    if int(inliers.sum()) < 3:
+        raise InputError("the pose priors contradict the reconstruction: fewer than 3 of them agree with one alignment")
+    residual = float(_position_errors(best, source[inliers], target[inliers]).square().mean().sqrt())
+    return Sim3Fit(best, inliers, residual)
+
+
+def _position_errors(sim: Sim3, source: Tensor, target: Tensor) -> Tensor:
+    distance: Tensor = torch.linalg.vector_norm(sim.points(source[:, :3, 3]) - target[:, :3, 3], dim=-1)
+    return distance
+
+
+def _agreeing(sim: Sim3, source: Tensor, target: Tensor, limit: float) -> Tensor:
+    rotations = rotation_angle((sim.rotation @ source[:, :3, :3]).transpose(-1, -2) @ target[:, :3, :3])
+    upright = rotations < rotations.median() + math.radians(20)
+    return (_position_errors(sim, source, target) <= limit) & upright
