@@ -1,0 +1,60 @@
+"""Fixtures shared by all tests: a small network with seeded random weights, and where the golden files lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.model.network import Vggt3
+
+GOLDEN = Path(__file__).parent / "data" / "network"
+
+
+def small_config(attn: str = "ttt") -> ModelConfig:
+    """A network of a few thousand weights for 56 x 70 pixels, patch 14."""
+    return ModelConfig(
+        patch_size=14,
+        embed_dim=32,
+        num_heads=2,
+        depth=4,
+        intermediate_layers=(0, 1, 2, 3),
+        camera_num_heads=4,
+        camera_trunk_depth=2,
+        dpt_features=16,
+        dpt_out_channels=(16, 32, 32, 32),
+        attn=attn,  # type: ignore[arg-type]
+        pos_embed_grid=5,
+        dino_depth=2,
+        dino_num_heads=2,
+        ttt=TttConfig() if attn == "ttt" else None,
+        image_size=70,
+    )
+
+
+def make_network(attn: str = "ttt", seed: int = 0) -> Vggt3:
+    """A small network with seeded random weights, in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Vggt3(small_config(attn))
+        for token in (network.aggregator.camera_token, network.aggregator.register_token):
+            token.data.normal_()  # published networks start at 1e-6; a trained one tells the reference frame apart
+        for parameter in network.parameters():
+            if parameter.ndim == 1:
+                parameter.data += 0.1 * torch.randn_like(parameter)
+    network.model_id = f"small-{attn}-{seed}"
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def small_network() -> Vggt3:
+    """Fast-weight network with random weights."""
+    return make_network("ttt")
+
+
+@pytest.fixture(scope="session")
+def softmax_network() -> Vggt3:
+    """Softmax network with random weights."""
+    return make_network("softmax")

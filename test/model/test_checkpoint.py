@@ -1,0 +1,115 @@
+"""Weights are loaded whole or not at all, and a file that does not fit is refused by the names in it."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from vggt3_ros.errors import CheckpointError
+from vggt3_ros.model.checkpoint import load_network, load_weights, save_weights
+
+from ..conftest import GOLDEN, make_network
+
+STATE = GOLDEN / "dev_vggttt.state.safetensors"
+
+
+def test_saved_weights_come_back_with_their_configuration(tmp_path) -> None:
+    network = make_network(seed=3)
+    save_weights(network, tmp_path / "own.safetensors")
+    loaded = load_network(tmp_path / "own.safetensors")
+    assert loaded.config == network.config
+    assert loaded.fingerprint() == network.fingerprint()
+    assert loaded.model_id == "own.safetensors"
+
+
+def test_a_folder_of_shards_loads_as_one(tmp_path) -> None:
+    network = make_network(seed=3)
+    save_weights(network, tmp_path / "whole.safetensors")
+    tensors = load_file(tmp_path / "whole.safetensors")
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for part in range(2):
+        half = {n: t for i, (n, t) in enumerate(sorted(tensors.items())) if i % 2 == part}
+        save_file(half, folder / f"{part}.safetensors")
+    other = make_network(seed=4)
+    load_weights(other, folder)
+    assert other.fingerprint() == network.fingerprint()
+
+
+@pytest.mark.parametrize("spelling", ["conf", "conv", "both"])
+def test_both_names_of_the_short_conv_load(tmp_path, spelling) -> None:
+    tensors = load_file(STATE)
+    for name in [n for n in tensors if ".conf." in n]:
+        kernel = tensors.pop(name)
+        if spelling in ("conf", "both"):
+            tensors[name] = kernel.clone()
+        if spelling in ("conv", "both"):
+            tensors[name.replace(".conf.", ".conv.")] = kernel.clone()
+    save_file(tensors, tmp_path / "weights.safetensors")
+    network = make_network()
+    load_weights(network, tmp_path / "weights.safetensors")
+    reference = make_network()
+    load_weights(reference, STATE)
+    assert network.fingerprint() == reference.fingerprint()
+
+
+def test_pickled_tensors_load_and_hostile_pickles_do_not(tmp_path) -> None:
+    torch.save(load_file(STATE), tmp_path / "weights.pt")
+    network = make_network()
+    load_weights(network, tmp_path / "weights.pt")
+
+    class Hostile:
+        def __reduce__(self):
+            return (sys.exit, (7,))
+
+    (tmp_path / "hostile.pt").write_bytes(pickle.dumps({"weight": Hostile()}))
+    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        load_weights(network, tmp_path / "hostile.pt")
+
+
+def test_misfits_are_named_and_leave_the_network_alone(tmp_path) -> None:
+    tensors = load_file(STATE)
+    del tensors["camera_head.embed_pose.bias"]
+    tensors["aggregator.extra"] = torch.zeros(1)
+    tensors["depth_head.norm.bias"] = torch.zeros(3)
+    save_file(tensors, tmp_path / "weights.safetensors")
+    network = make_network()
+    before = network.fingerprint()
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(network, tmp_path / "weights.safetensors")
+    assert "1 missing: camera_head.embed_pose.bias" in str(caught.value)
+    assert "1 unexpected: aggregator.extra" in str(caught.value)
+    assert "depth_head.norm.bias (3,) instead of (64,)" in str(caught.value)
+    assert network.fingerprint() == before
+
+
+def test_the_point_tracker_of_the_published_model_is_ignored(tmp_path) -> None:
+    tensors = load_file(GOLDEN / "dev_vggt_softmax.state.safetensors")
+    save_file({**tensors, "track_head.anything": torch.zeros(2)}, tmp_path / "weights.safetensors")
+    load_weights(make_network("softmax"), tmp_path / "weights.safetensors")
+
+
+def test_truncated_and_absent_files_are_refused(tmp_path) -> None:
+    (tmp_path / "half.safetensors").write_bytes(STATE.read_bytes()[:100_000])
+    (tmp_path / "empty").mkdir()
+    refusals = {"half.safetensors": "cannot be read", "none.safetensors": "no weights at", "empty": "no weights in"}
+    for path, words in refusals.items():
+        with pytest.raises(CheckpointError, match=words):
+            load_network(tmp_path / path)
+
+
+def test_without_the_hub_client_a_hub_name_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(CheckpointError, match=r"vggt3_ros\[hub\]"):
+        load_network("nvidia/vgg-ttt")
+
+
+def test_fingerprint_follows_the_weights() -> None:
+    network = make_network(seed=5)
+    before = network.fingerprint()
+    network.camera_head.embed_pose.bias.data += 1e-3
+    assert network.fingerprint() != before

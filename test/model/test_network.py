@@ -1,0 +1,166 @@
+"""Mapping and querying: no hidden state, honest refusals, small memory, reduced precision close to the truth."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from vggt3_ros.errors import InputError, SceneError
+from vggt3_ros.model.prediction import SceneMemory
+
+from ..conftest import make_network
+
+
+def images(count: int, seed: int = 1) -> torch.Tensor:
+    return torch.rand(count, 3, 56, 70, generator=torch.Generator().manual_seed(seed))
+
+
+def test_mapping_twice_gives_the_same_answer(small_network) -> None:
+    first, memory = small_network.map(images(4))
+    small_network.query(images(2, seed=2), memory)
+    small_network.map(images(3, seed=3))
+    second, again = small_network.map(images(4))
+    assert torch.equal(first.pose_encoding, second.pose_encoding)
+    assert all(torch.equal(a, b) for a, b in zip(memory.tensors().values(), again.tensors().values(), strict=True))
+
+
+def test_queries_do_not_change_the_memory_and_depend_on_it(small_network) -> None:
+    _, memory = small_network.map(images(4))
+    before = {name: tensor.clone() for name, tensor in memory.tensors().items()}
+    query = images(1, seed=2)
+    here = small_network.query(query, memory)
+    assert all(torch.equal(before[name], tensor) for name, tensor in memory.tensors().items())
+    _, elsewhere = small_network.map(images(4, seed=9))
+    assert not torch.allclose(here.depth, small_network.query(query, elsewhere).depth)
+
+
+def test_a_querys_depth_does_not_depend_on_its_companions(small_network) -> None:
+    _, memory = small_network.map(images(4))
+    queries = images(3, seed=2)
+    together, alone = small_network.query(queries, memory), small_network.query(queries[1:2], memory)
+    torch.testing.assert_close(together.depth[1:2], alone.depth, rtol=1e-5, atol=1e-5)
+
+
+def test_the_first_frame_alone_is_the_reference(small_network) -> None:
+    frames = images(4)
+    swapped, _ = small_network.map(frames[[0, 2, 1, 3]])
+    straight, _ = small_network.map(frames)
+    torch.testing.assert_close(swapped.pose_encoding[[0, 2, 1, 3]], straight.pose_encoding, rtol=1e-4, atol=1e-4)
+    rotated, _ = small_network.map(frames[[1, 2, 3, 0]])
+    assert not torch.allclose(rotated.pose_encoding[[3, 0, 1, 2]], straight.pose_encoding, atol=1e-3)
+
+
+def test_memory_has_a_fixed_size_but_for_camera_tokens(small_network) -> None:
+    sizes = [small_network.map(images(count))[1].nbytes for count in (2, 6)]
+    assert sizes[1] - sizes[0] == 4 * 4 * 2 * small_network.config.embed_dim
+
+
+def test_memory_survives_as_named_tensors(small_network) -> None:
+    _, memory = small_network.map(images(3))
+    copy = SceneMemory.from_tensors(memory.tensors())
+    query = images(1, seed=2)
+    assert torch.equal(
+        small_network.query(query, memory).pose_encoding, small_network.query(query, copy).pose_encoding
+    )
+
+
+def test_incomplete_memory_is_refused(small_network) -> None:
+    tensors = small_network.map(images(2))[1].tensors()
+    del tensors["global.1.w2"]
+    with pytest.raises(SceneError, match=r"global\.1\.w2"):
+        SceneMemory.from_tensors(tensors)
+
+
+def test_softmax_maps_without_memory_and_refuses_queries(softmax_network) -> None:
+    prediction, memory = softmax_network.map(images(3))
+    assert memory is None
+    assert prediction.depth.shape == (3, 56, 70)
+    with pytest.raises(SceneError, match="softmax network keeps no scene memory"):
+        softmax_network.query(images(1), memory)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((0, 3, 56, 70), "at least 1"), ((2, 1, 56, 70), "must be"), ((2, 3, 56, 71), "multiples of 14")],
+)
+def test_wrong_images_are_refused_with_their_shape(small_network, shape, words) -> None:
+    with pytest.raises(InputError, match=words):
+        small_network.map(torch.zeros(shape))
+
+
+def test_progress_rises_to_one_and_can_cancel(small_network) -> None:
+    seen: list[tuple[str, float]] = []
+    small_network.map(images(5), chunk=2, progress=lambda stage, share: seen.append((stage, share)))
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares) and math.isclose(shares[-1], 1.0)
+    assert {stage for stage, _ in seen} == {"backbone", "frame blocks", "global blocks", "heads"}
+
+    def cancel(stage: str, share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small_network.map(images(5), progress=cancel)
+
+
+@pytest.mark.parametrize("attn", ["ttt", "softmax"])
+def test_bf16_stays_near_fp32(attn) -> None:
+    network = make_network(attn)
+    truth, _ = network.map(images(4))
+    network.precision = "bf16"
+    rounded, _ = network.map(images(4))
+    error = (rounded.depth - truth.depth).norm() / truth.depth.norm()
+    assert 0 < error < 0.02
+    assert (rounded.pose_encoding - truth.pose_encoding).norm() / truth.pose_encoding.norm() < 0.05
+
+
+def test_fitting_is_differentiable() -> None:
+    network = make_network("ttt").train().requires_grad_(True)
+    output = network(images(4).unflatten(0, (1, 4)), map_frames=3)
+    output.pose_encodings[-1, :, 3].square().sum().backward()  # the query frame's pose, learnt from the others
+    for block in network.aggregator.global_blocks:
+        assert block.attn.lr_fc.weight.grad.abs().sum() > 0
+
+
+def test_training_queries_see_the_map_alone(small_network, softmax_network) -> None:
+    frames = images(4)[None]
+    changed = frames.clone()
+    changed[:, 3] = images(1, seed=5)[0]
+    for network in (small_network, softmax_network):
+        before, after = (network(x, map_frames=2).tapped[-1][:, :3] for x in (frames, changed))
+        assert torch.equal(before, after)
+
+
+PEAK = """
+import resource, sys, torch
+from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.model.network import Vggt3
+torch.set_num_threads(1)
+config = ModelConfig(patch_size=8, embed_dim=256, num_heads=4, depth=4, intermediate_layers=(0, 1, 2, 3),
+    camera_num_heads=2, camera_trunk_depth=1, dpt_features=16, dpt_out_channels=(16, 16, 16, 16), attn="ttt",
+    ttt=TttConfig(), patch_embedding="conv", point_head=False, image_size=64)
+network = Vggt3(config).eval()
+frames = torch.zeros(int(sys.argv[1]), 3, 64, 64)
+network.map(frames[:4], chunk=4)
+rest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+network.map(frames, chunk=4)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rest) * 1024)
+"""
+
+
+def test_peak_memory_grows_by_what_is_kept_of_each_frame_alone() -> None:
+    def peak(count: int) -> int:
+        environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, str(count)], capture_output=True, text=True, check=True, env=environment
+        )
+        return int(done.stdout)
+
+    per_frame = (peak(150) - peak(50)) / 100
+    residual = (64 + 5) * 256 * 4
+    kept = 2 * residual + 64 * (4 * 16) * 4 + 64 * 64 * (2 * 2 + 1) * 4  # tokens twice, tapped maps, outputs
+    assert per_frame < 1.35 * kept, "keys, values or gradients of all frames are held at once"

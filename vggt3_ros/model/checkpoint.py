@@ -1,0 +1,168 @@
+"""Weights from files: our own, the published ones, and the hub; every key is accounted for or the file is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vggt3_ros.errors import CheckpointError, InputError
+from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.network import Vggt3
+
+_TINY = Path(__file__).parent.parent / "weights" / "tiny.safetensors"
+_PUBLISHED: dict[str, Literal["ttt", "softmax"]] = {"nvidia/vgg-ttt": "ttt", "facebook/VGGT-1B": "softmax"}
+_IGNORED_PREFIXES = ("track_head.",)  # VGGT-1B's point tracker, which no part of this package uses
+_LISTED = 8
+
+
+def load_network(
+    name_or_path: str | Path = "tiny", device: torch.device | str = "cpu", precision: Literal["fp32", "bf16"] = "fp32"
+) -> Vggt3:
+    """Build a network and load its weights, ready for use (eval mode, no gradients).
+
+    `tiny` is the embedded model; an existing file or folder is read; any other name of the form owner/model is
+    fetched through huggingface_hub. Raises CheckpointError saying what does not fit.
+    """
+    path, model_id = _locate(name_or_path)
+    files = _weight_files(path)
+    tensors = _canonical(_read_all(files))
+    network = Vggt3(_config_of(path, files, tensors), precision)
+    _assign(network, tensors, path)
+    network.model_id = model_id
+    return network.to(device).eval().requires_grad_(False)
+
+
+def load_weights(network: Vggt3, path: str | Path) -> None:
+    """Load a .safetensors file, a .pt file or a folder of either into a network of the same configuration.
+
+    Raises CheckpointError that names missing, unexpected and misshapen keys; the network is then unchanged.
+    """
+    path = Path(path)
+    _assign(network, _canonical(_read_all(_weight_files(path))), path)
+
+
+def save_weights(network: Vggt3, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write weights and configuration as one safetensors file, replacing it atomically."""
+    from safetensors.torch import save_file
+
+    state = {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}
+    state = {name: t for name, t in state.items() if not name.endswith(".conf.weight")}
+    partial = path.with_name(path.name + ".partial")
+    save_file(state, partial, metadata={"config": json.dumps(network.config.to_dict())})
+    partial.chmod(0o644)  # safetensors makes files that nobody else can read
+    partial.replace(path)
+
+
+def _locate(name_or_path: str | Path) -> tuple[Path, str]:
+    if str(name_or_path) == "tiny":
+        return _TINY, "tiny"
+    path = Path(name_or_path)
+    if path.exists():
+        return path, path.name
+    name = str(name_or_path)
+    if name.count("/") != 1 or path.suffix in (".safetensors", ".pt"):
+        raise CheckpointError(
+            f"no weights at {name!r}: give 'tiny', an existing file or folder, or a hub name owner/model"
+        )
+    return _download(name), name
+
+
+def _download(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise CheckpointError(
+            f"{name!r} has to come from the Hugging Face hub: pip install 'vggt3_ros[hub]', or give a local file"
+        ) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.pt"]))
+    except Exception as error:  # the hub client raises many kinds; each is the same to the user
+        raise CheckpointError(f"could not fetch {name!r} from the Hugging Face hub: {error}") from error
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The files that make up one checkpoint: all .safetensors of a folder (shards), else its .pt."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise CheckpointError(f"no weights at {path}: there is no such file or folder")
+    for pattern in ("*.safetensors", "*.pt"):
+        files = sorted(path.glob(pattern))
+        if files:
+            return files
+    raise CheckpointError(f"no weights in {path}: expected .safetensors or .pt files")
+
+
+def _read_all(files: list[Path]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors.update(_read(file))
+    return tensors
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """Tensors by name. Pickles are opened with weights_only, so a hostile file cannot run code."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        if file.suffix == ".pt":
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+            if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+                raise CheckpointError(f"{file} does not hold a plain dictionary of tensors")
+            return loaded
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        raise CheckpointError(f"{file} cannot be read as weights ({error}); download or copy it again") from error
+    raise CheckpointError(f"{file} is neither .safetensors nor .pt")
+
+
+def _canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop what is known and unused, and give the short conv the name that the network registers first."""
+    kept = {n: t for n, t in tensors.items() if not n.startswith(_IGNORED_PREFIXES)}
+    return {n.replace(".conf.weight", ".conv.weight"): t for n, t in kept.items()}
+
+
+def _config_of(path: Path, files: list[Path], tensors: dict[str, Tensor]) -> ModelConfig:
+    """The configuration stored in the file; otherwise the published one that its kind of layers tells."""
+    from safetensors import safe_open
+
+    if files[0].suffix == ".safetensors":
+        with safe_open(files[0], "pt") as handle:
+            metadata = handle.metadata() or {}
+        if "config" in metadata:
+            try:
+                return ModelConfig.from_dict(json.loads(metadata["config"]))
+            except (ValueError, InputError) as error:
+                raise CheckpointError(f"{files[0]}: its stored configuration is not usable ({error})") from error
+    return ModelConfig.full("ttt" if any(n.endswith(".attn.lr_fc.weight") for n in tensors) else "softmax")
+
+
+def _assign(network: Vggt3, tensors: dict[str, Tensor], path: Path) -> None:
+    state = {n: t for n, t in network.state_dict().items() if not n.endswith(".conf.weight")}
+    problems = [
+        ("missing", sorted(set(state) - set(tensors))),
+        ("unexpected", sorted(set(tensors) - set(state))),
+        (
+            "misshapen",
+            [
+                f"{n} {tuple(tensors[n].shape)} instead of {tuple(state[n].shape)}"
+                for n in sorted(set(state) & set(tensors))
+                if tensors[n].shape != state[n].shape
+            ],
+        ),
+    ]
+    texts = [
+        f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{' ...' if len(names) > _LISTED else ''}"
+        for kind, names in problems
+        if names
+    ]
+    if texts:
+        raise CheckpointError(f"{path} does not fit the network. {'; '.join(texts)}. Is it the right model?")
+    network.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False)

@@ -1,0 +1,131 @@
+"""Sizes and kinds of the network's parts: everything that is needed to build it, nothing that is learnt."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from vggt3_ros.errors import InputError
+
+
+@dataclass(frozen=True)
+class TttConfig:
+    """A test-time-training layer (paper section 3). `newton_schulz_steps` below 0 leaves gradients as they are."""
+
+    newton_schulz_steps: int = 5
+    base_lr: float = 0.01
+    mlp_ratio: int = 4
+    short_conv_size_qkv: tuple[int, int, int] = (0, 0, 3)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "short_conv_size_qkv", tuple(self.short_conv_size_qkv))
+        _require(self.base_lr > 0, "ttt.base_lr", self.base_lr, "positive")
+        _require(self.mlp_ratio >= 1, "ttt.mlp_ratio", self.mlp_ratio, "at least 1")
+        sizes = self.short_conv_size_qkv
+        valid = len(sizes) == 3 and all(size == 0 or (size > 0 and size % 2 == 1) for size in sizes)
+        _require(valid, "ttt.short_conv_size_qkv", sizes, "three sizes, each 0 (none) or odd")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network's sizes. The defaults of the last block are those of the published models.
+
+    `intermediate_layers` are the four layers whose tokens feed the heads; `pos_embed_grid` is the side of the
+    backbone's stored position grid; `image_size` the long side in pixels at which the model was trained.
+    """
+
+    patch_size: int
+    embed_dim: int
+    num_heads: int
+    depth: int
+    intermediate_layers: tuple[int, int, int, int]
+    camera_num_heads: int
+    camera_trunk_depth: int
+    dpt_features: int
+    dpt_out_channels: tuple[int, int, int, int]
+    attn: Literal["ttt", "softmax"]
+    num_register_tokens: int = 4
+    rope_freq: float = 100
+    camera_iterations: int = 4
+    pos_embed_grid: int = 37
+    dino_depth: int = 24
+    dino_num_heads: int = 16
+    ttt: TttConfig | None = None
+
+    patch_embedding: Literal["dinov2", "conv"] = "dinov2"
+    point_head: bool = True
+    image_size: int = 518
+
+    def __post_init__(self) -> None:
+        for name in ("intermediate_layers", "dpt_out_channels"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            _require(len(getattr(self, name)) == 4, name, getattr(self, name), "four numbers")
+        _require(self.attn in ("ttt", "softmax"), "attn", self.attn, "'ttt' or 'softmax'")
+        _require((self.ttt is not None) == (self.attn == "ttt"), "ttt", self.ttt, "given exactly when attn is 'ttt'")
+        kind = self.patch_embedding
+        _require(kind in ("dinov2", "conv"), "patch_embedding", kind, "'dinov2' or 'conv'")
+        head_dim = self.embed_dim // self.num_heads
+        divisible = self.embed_dim == head_dim * self.num_heads and head_dim % 4 == 0
+        _require(divisible, "embed_dim", self.embed_dim, "num_heads times a multiple of 4 (2-D RoPE)")
+        heads = self.camera_num_heads
+        _require(2 * self.embed_dim % heads == 0, "camera_num_heads", heads, "a divisor of 2 embed_dim")
+        layers = self.intermediate_layers
+        ordered = list(layers) == sorted(set(layers)) and 0 <= layers[0] and layers[-1] < self.depth
+        _require(ordered, "intermediate_layers", layers, f"four rising layer numbers below depth {self.depth}")
+        whole = self.image_size % self.patch_size == 0
+        _require(whole, "image_size", self.image_size, f"a multiple of patch_size {self.patch_size}")
+        _require(self.dpt_features % 8 == 0, "dpt_features", self.dpt_features, "a multiple of 8")
+        even = all(width % 4 == 0 for width in self.dpt_out_channels)
+        _require(even, "dpt_out_channels", self.dpt_out_channels, "multiples of 4")
+        if self.patch_embedding == "conv":
+            power = self.patch_size >= 4 and self.patch_size & (self.patch_size - 1) == 0
+            _require(power, "patch_size", self.patch_size, "a power of two, 4 or more, with patch_embedding conv")
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> ModelConfig:
+        """Build from plain data as in a checkpoint's JSON; unknown names are refused."""
+        known = {field.name for field in fields(ModelConfig)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise InputError(f"model config has unknown entries {unknown}; known are {sorted(known)}")
+        try:
+            ttt = TttConfig(**data["ttt"]) if data.get("ttt") is not None else None
+            return ModelConfig(**{**data, "ttt": ttt})
+        except TypeError as error:
+            raise InputError(f"model config is incomplete or misspelt: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; entries that only our own small models use appear when they differ from the default."""
+        data = asdict(self)
+        data["intermediate_layers"] = list(self.intermediate_layers)
+        data["dpt_out_channels"] = list(self.dpt_out_channels)
+        if self.ttt is None:
+            del data["ttt"]
+        else:
+            data["ttt"]["short_conv_size_qkv"] = list(self.ttt.short_conv_size_qkv)
+        for field in fields(self):
+            if field.name in ("patch_embedding", "point_head", "image_size") and data[field.name] == field.default:
+                del data[field.name]
+        return data
+
+    @staticmethod
+    def full(attn: Literal["ttt", "softmax"]) -> ModelConfig:
+        """The published sizes: `nvidia/vgg-ttt` for 'ttt', `facebook/VGGT-1B` for 'softmax'."""
+        return ModelConfig(
+            patch_size=14,
+            embed_dim=1024,
+            num_heads=16,
+            depth=24,
+            intermediate_layers=(4, 11, 17, 23),
+            camera_num_heads=16,
+            camera_trunk_depth=4,
+            dpt_features=256,
+            dpt_out_channels=(256, 512, 1024, 1024),
+            attn=attn,
+            ttt=TttConfig() if attn == "ttt" else None,
+        )
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise InputError(f"model config: {name} is {value!r}, expected {expected}")

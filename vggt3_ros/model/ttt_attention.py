@@ -1,0 +1,118 @@
+"""The layer that replaces global attention: it fits a small MLP to the tokens of all frames, then asks it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, linear, silu, softplus
+
+from vggt3_ros.model import fast_weights
+from vggt3_ros.model.config import TttConfig
+from vggt3_ros.model.fast_weights import FastWeights
+from vggt3_ros.model.rope import RopeTable, apply_rope
+
+_NORM_EPS = 1e-5
+
+
+class ShortConv(nn.Module):
+    """Depthwise convolution over a frame's patch grid; the special tokens pass unchanged."""
+
+    def __init__(self, dim: int, size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, size, padding=size // 2, groups=dim, bias=False)
+        self.conf = self.conv  # the published checkpoints hold this kernel under both names
+
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Convolve x (..., P, C), whose last gh * gw tokens of P are the patches, row by row."""
+        special = x.shape[-2] - grid[0] * grid[1]
+        patches = x[..., special:, :].unflatten(-2, grid).flatten(0, -4).movedim(-1, 1)  # (frames, C, gh, gw)
+        patches = conv2d(patches, self.conv.weight, padding=self.conv.padding, groups=self.conv.groups)
+        patches = patches.movedim(1, -1).reshape(*x.shape[:-2], grid[0] * grid[1], x.shape[-1])
+        return torch.cat([x[..., :special, :].to(patches.dtype), patches], dim=-2)
+
+
+class TttAttention(nn.Module):
+    """Fast-weight attention over tokens (B, S, P, C) of S frames (paper section 3; Newton-Schulz as in Muon).
+
+    Nothing is kept between calls: `fit` returns the fast weights, `retrieve` takes them.
+    """
+
+    w0: Tensor
+    w1: Tensor
+    w2: Tensor
+
+    def __init__(self, dim: int, num_heads: int, config: TttConfig) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.newton_schulz_steps = config.newton_schulz_steps
+        self.rate_offset = math.log(math.expm1(config.base_lr))  # softplus of it is base_lr
+        d, hidden = dim // num_heads, dim // num_heads * config.mlp_ratio
+        self.register_buffer("w0", torch.randn(num_heads, d, hidden) * math.sqrt(2 / d))
+        self.register_buffer("w1", torch.randn(num_heads, hidden, d) * math.sqrt(2 / hidden))
+        self.register_buffer("w2", torch.randn(num_heads, d, hidden) * math.sqrt(2 / d))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.lr_fc = nn.Linear(dim, 3 * num_heads)
+        self.proj = nn.Linear(dim, dim)
+        self.short_conv_qkv = nn.ModuleList(
+            ShortConv(dim, size) if size else nn.Identity() for size in config.short_conv_size_qkv
+        )
+
+    @property
+    def initial(self) -> FastWeights:
+        """The fast weights before they have seen a scene, (h, d, m) and (h, m, d)."""
+        return FastWeights(self.w0, self.w1, self.w2)
+
+    def queries(self, x: Tensor, rope: RopeTable, grid: tuple[int, int]) -> Tensor:
+        """Unit queries (B, h, S * P, d) of layer-normed tokens x (B, S, P, C)."""
+        return self._unit(self._project(x, 0, grid), rope)
+
+    def training_signals(self, x: Tensor, rope: RopeTable, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the fast weights learn from x (B, S, P, C): k, v (B, h, S * P, d) and rates (3, B, h, S * P, 1)."""
+        k = self._unit(self._project(x, 1, grid), rope)
+        v = self._project(x, 2, grid).flatten(2, 3)
+        shifted = self.lr_fc(x)
+        shifted = shifted + torch.tensor(self.rate_offset, dtype=shifted.dtype, device=shifted.device)
+        rates = softplus(shifted.float()).unflatten(-1, (3, self.num_heads))  # (B, S, P, 3, h)
+        return k, v, rates.permute(3, 0, 4, 1, 2).flatten(3, 4).unsqueeze(-1)
+
+    def fit(self, chunks: Iterable[Tensor], rope: RopeTable, grid: tuple[int, int], steps: int) -> FastWeights:
+        """Fit the fast weights to all tokens in `steps` full-batch steps.
+
+        `chunks` is iterated once a step and yields layer-normed tokens (B, s, P, C); gradients add up over it, so
+        memory depends on the chunk and not on the number of frames.
+        """
+        weights = self.initial
+        norms = fast_weights.column_norms(weights)
+        for _ in range(steps):
+            total: FastWeights | None = None
+            for x in chunks:
+                part = fast_weights.gradient(weights, *self.training_signals(x, rope, grid))
+                total = part if total is None else total + part
+            if total is None:
+                raise ValueError("fit needs at least one chunk of tokens")
+            weights = fast_weights.update(weights, total, norms, self.newton_schulz_steps)
+        return weights
+
+    def retrieve(self, x: Tensor, weights: FastWeights, rope: RopeTable, grid: tuple[int, int]) -> Tensor:
+        """Attention output (B, S, P, C) for layer-normed tokens x (B, S, P, C), from fitted weights alone."""
+        answers = fast_weights.apply(weights, self.queries(x, rope, grid))
+        return self.proj(answers.unflatten(2, x.shape[1:3]).permute(0, 2, 3, 1, 4).flatten(-2))
+
+    def _project(self, x: Tensor, part: int, grid: tuple[int, int]) -> Tensor:
+        """q, k or v (part 0, 1, 2) after short convolution and SiLU, (B, h, S, P, d); the other two cost nothing."""
+        dim = x.shape[-1]
+        rows = slice(part * dim, (part + 1) * dim)
+        y = linear(x, self.qkv.weight[rows], self.qkv.bias[rows])
+        conv = self.short_conv_qkv[part]
+        if isinstance(conv, ShortConv):
+            y = conv(y, grid)
+        return silu(y).unflatten(-1, (self.num_heads, -1)).permute(0, 3, 1, 2, 4)
+
+    def _unit(self, y: Tensor, rope: RopeTable) -> Tensor:
+        """Rotate (B, h, S, P, d) by position, in its own type, and scale it to unit length in fp32."""
+        y = apply_rope(y, RopeTable(rope.cos.to(y.dtype), rope.sin.to(y.dtype))).flatten(2, 3)
+        y = y.float() if y.dtype == torch.bfloat16 else y
+        return y / (torch.linalg.vector_norm(y, dim=-1, keepdim=True) + _NORM_EPS)
