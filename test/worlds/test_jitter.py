@@ -1,0 +1,39 @@
+"""Photometric jitter changes every image in its own way and nothing about its geometry."""
+
+from __future__ import annotations
+
+import torch
+
+from vggt3_ros.worlds.jitter import photometric_jitter
+
+
+def images() -> torch.Tensor:
+    return torch.rand(4, 3, 3, 24, 32, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
+
+
+def test_jitter_is_reproducible_bounded_and_leaves_its_input_alone() -> None:
+    given = images()
+    first, again = (photometric_jitter(given, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, again) and first.shape == given.shape
+    assert first.min() >= 0 and first.max() <= 1 and torch.isfinite(first).all()
+    assert torch.equal(given, images())
+
+
+def test_every_image_is_changed_in_its_own_way() -> None:
+    same = torch.full((64, 3, 16, 16), 0.4)
+    means = photometric_jitter(same, torch.Generator().manual_seed(2)).mean((2, 3))
+    assert means.mean(1).std() > 0.05  # exposure and gamma
+    assert (means[:, 0] - means[:, 2]).std() > 0.01  # white balance
+
+
+def test_structure_stays_in_place() -> None:
+    coarse = torch.rand(8, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    given = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bilinear")
+    jittered = photometric_jitter(given, torch.Generator().manual_seed(3))
+    a, b = (x - x.mean((1, 2, 3), keepdim=True) for x in (given, jittered))
+    correlation = (a * b).sum((1, 2, 3)) / (a.square().sum((1, 2, 3)) * b.square().sum((1, 2, 3))).sqrt()
+    assert correlation.min() > 0.8
+
+
+def test_strength_zero_changes_nothing() -> None:
+    torch.testing.assert_close(photometric_jitter(images(), torch.Generator().manual_seed(4), 0.0), images())

@@ -1,0 +1,48 @@
+"""A sequence of a room is consistent, reproducible, and its queries left the mapped path."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.se3 import check_pose
+from vggt3_ros.worlds.probe import clearance
+from vggt3_ros.worlds.room import make_room
+from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
+from vggt3_ros.worlds.viewpoints import CLEARANCE
+
+
+@pytest.fixture(scope="module")
+def sequence() -> RoomSequence:
+    return room_sequence(3, map_frames=8, query_frames=6, height=60, width=80)
+
+
+def test_shapes_and_types(sequence: RoomSequence) -> None:
+    assert sequence.images.shape == (14, 60, 80, 3) and sequence.images.dtype == np.uint8
+    assert sequence.depth.shape == (14, 60, 80) and sequence.depth.dtype == np.float32
+    assert np.isfinite(sequence.depth).all() and sequence.depth.min() > 0
+    assert sequence.intrinsics.shape == (3, 3) and sequence.intrinsics.dtype == torch.float64
+    assert sequence.map_indices.tolist() == list(range(8)) and sequence.query_indices.tolist() == list(range(8, 14))
+    for index, pose in enumerate(sequence.world_from_cam):
+        check_pose(pose, f"frame {index}")
+
+
+def test_queries_are_free_off_the_path_and_turned(sequence: RoomSequence) -> None:
+    centres = sequence.world_from_cam[:, :3, 3]
+    assert clearance(make_room(900_003), centres[None]).min() >= CLEARANCE - 1e-4
+    assert torch.cdist(centres[8:], centres[:8]).amin(1).min() > 0.25
+    assert torch.linalg.vector_norm(centres[1:8] - centres[:7], dim=-1).sum() > 2.0
+
+
+def test_small_seeds_name_held_out_rooms_and_results_repeat(sequence: RoomSequence) -> None:
+    again = room_sequence(3, map_frames=8, query_frames=6, height=60, width=80)
+    assert np.array_equal(again.images, sequence.images) and np.array_equal(again.depth, sequence.depth)
+    assert torch.equal(again.world_from_cam, sequence.world_from_cam)
+
+
+def test_without_queries_and_wrong_counts() -> None:
+    assert len(room_sequence(1, map_frames=2, query_frames=0, height=32, width=48, jitter=0.5).images) == 2
+    with pytest.raises(InputError, match="map_frames"):
+        room_sequence(1, map_frames=0)

@@ -1,0 +1,240 @@
+"""Plans of rooms: where the shell, inner walls, furniture, clutter, pictures and lights stand (numpy, seeded)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+BOX, CYLINDER, ELLIPSOID = 0, 1, 2
+PLAIN, OBJECT, PICTURE, WALL, FLOOR = 0, 1, 2, 3, 4  # what a surface shows; picks its textures
+LIGHTS = 2
+
+
+@dataclass(frozen=True)
+class RoomPlan:
+    """P primitives, boxes first and the shell first of all; metres, Z up.
+
+    kinds (P,) BOX, CYLINDER, ELLIPSOID; styles (P,) PLAIN ...; materials (P,) primitives of one number share their
+    texture; centres (P, 3); halves (P, 3) half sizes; rotations (P, 3, 3); lights (LIGHTS, 6); ambient (3,).
+    """
+
+    kinds: NDArray[np.int64]
+    styles: NDArray[np.int64]
+    materials: NDArray[np.int64]
+    centres: Array
+    halves: Array
+    rotations: Array
+    lights: Array
+    ambient: Array
+
+
+class _Builder:
+    """Collects primitives; positions of furniture are drawn in the shell's floor area."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.half = np.array([rng.uniform(1.8, 4.2), rng.uniform(1.8, 4.2), rng.uniform(1.15, 1.8)])
+        self.rows: list[tuple[int, int, int, Array, Array, Array]] = []
+        self.material = 0
+        self.add(BOX, WALL, np.array([0, 0, self.half[2]]), self.half)
+
+    def add(self, kind: int, style: int, centre: Array, half: Array, rotation: Array | None = None) -> None:
+        turn = np.eye(3) if rotation is None else rotation
+        self.rows.append((kind, style, self.material, np.asarray(centre, float), np.asarray(half, float), turn))
+
+    def next_material(self) -> None:
+        self.material += 1
+
+    def group(self, style: int, base: Array, yaw: float, parts: list[tuple[Array, Array]]) -> None:
+        """Boxes (centre, half size) of one piece of furniture, given in its own frame."""
+        self.next_material()
+        turn = yaw_matrix(yaw)
+        for centre, half in parts:
+            self.add(BOX, style, base + turn @ np.asarray(centre, float), half, turn)
+
+    def floor_spot(self, reach: float) -> Array:
+        """A point on the floor, `reach` metres off the walls, more often near a wall than in the middle."""
+        limit = np.maximum(self.half[:2] - reach, 0.1)
+        spot = np.sign(self.rng.uniform(-1, 1, 2)) * self.rng.random(2) ** 0.6 * limit
+        if self.rng.random() < 0.5:
+            axis = self.rng.integers(2)
+            spot[axis] = np.sign(spot[axis]) * limit[axis]
+        return np.array([spot[0], spot[1], 0.0])
+
+
+def yaw_matrix(yaw: float) -> Array:
+    """Rotation (3, 3) about world Z."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _any_rotation(rng: np.random.Generator) -> Array:
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    out: Array = turn * np.sign(np.linalg.det(turn))
+    return out
+
+
+def plan_room(seed: int) -> RoomPlan:
+    """The plan of room `seed`: every draw comes from that seed alone."""
+    rng = np.random.default_rng([seed, 0])
+    build = _Builder(rng)
+    _walls(build)
+    for _ in range(rng.integers(0, 3)):
+        _table(build)
+    for _ in range(rng.integers(0, 3)):
+        _shelf(build)
+    for _ in range(rng.integers(2, 6)):
+        _stack(build)
+    for _ in range(rng.integers(1, 4)):
+        _loose(build)
+    for _ in range(rng.integers(1, 5)):
+        _rounded(build)
+    for _ in range(rng.integers(4, 10)):
+        _picture(build)
+    if rng.random() < 0.6:
+        build.next_material()
+        size = build.half[:2] * rng.uniform(0.25, 0.6, 2)
+        spot = rng.uniform(-0.3, 0.3, 2) * build.half[:2]
+        build.add(BOX, PICTURE, np.array([*spot, 0.006]), np.array([*size, 0.006]))
+    rows = sorted(build.rows[:60], key=lambda row: row[0] != BOX)
+    kinds, styles, materials, centres, halves, rotations = (list(column) for column in zip(*rows, strict=True))
+    position = rng.uniform(-0.7, 0.7, (LIGHTS, 3)) * build.half + [0, 0, build.half[2]]
+    position[:, 2] = build.half[2] * rng.uniform(1.2, 1.9, LIGHTS)
+    warmth = rng.uniform(-0.12, 0.12, (LIGHTS, 1)) * [1.0, 0.1, -1.0]
+    colour = (1 + warmth) * rng.uniform(0.35, 1.0, (LIGHTS, 1)) * np.linalg.norm(build.half[:2]) / 3
+    return RoomPlan(
+        np.array(kinds),
+        np.array(styles),
+        np.array(materials),
+        np.array(centres),
+        np.array(halves),
+        np.array(rotations),
+        np.concatenate([position, colour], axis=1),
+        rng.uniform(0.35, 0.6) * (1 + rng.uniform(-0.06, 0.06, 3)),
+    )
+
+
+def _walls(build: _Builder) -> None:
+    """A filled corner (L-shaped room), a partition wall, pillars."""
+    rng, half = build.rng, build.half
+    corner = np.sign(rng.uniform(-1, 1, 2))
+    if rng.random() < 0.4:
+        build.next_material()
+        size = half[:2] * rng.uniform(0.25, 0.45, 2)
+        build.add(BOX, WALL, np.array([*(corner * (half[:2] - size)), half[2]]), np.array([*size, half[2]]))
+    if rng.random() < 0.4:
+        build.next_material()
+        axis = int(rng.integers(2))
+        long, height = half[axis] * rng.uniform(0.25, 0.5), half[2] * rng.choice([1.0, rng.uniform(0.35, 0.7)])
+        centre, size = np.zeros(3), np.array([0.0, 0.0, height])
+        centre[axis], size[axis] = -corner[axis] * (half[axis] - long), long
+        centre[1 - axis], size[1 - axis] = rng.uniform(-0.4, 0.4) * half[1 - axis], rng.uniform(0.04, 0.1)
+        centre[2] = height
+        build.add(BOX, WALL, centre, size)
+    for _ in range(rng.integers(0, 3)):
+        build.next_material()
+        radius = rng.uniform(0.1, 0.25)
+        spot = build.floor_spot(0.8) + [0, 0, half[2]]
+        build.add(int(rng.integers(2)), WALL, spot, np.array([radius, radius, half[2]]), yaw_matrix(rng.uniform(0, 3)))
+
+
+def _table(build: _Builder) -> None:
+    rng = build.rng
+    a, b, height = rng.uniform(0.4, 0.9), rng.uniform(0.3, 0.5), rng.uniform(0.4, 0.9)
+    base, yaw, leg = build.floor_spot(0.9), rng.uniform(0, np.pi), rng.uniform(0.02, 0.05)
+    legs = [
+        (np.array([x * (a - leg), y * (b - leg), height / 2]), np.array([leg, leg, height / 2]))
+        for x in (-1, 1)
+        for y in (-1, 1)
+    ]
+    build.group(OBJECT, base, yaw, [(np.array([0, 0, height]), np.array([a, b, 0.025])), *legs])
+    for _ in range(rng.integers(1, 4)):
+        build.next_material()
+        size = rng.uniform(0.06, 0.22, 3)
+        at = base + yaw_matrix(yaw) @ [rng.uniform(-0.7, 0.7) * a, rng.uniform(-0.7, 0.7) * b, height + 0.025 + size[2]]
+        build.add(int(rng.choice([BOX, BOX, CYLINDER, ELLIPSOID])), OBJECT, at, size, yaw_matrix(rng.uniform(0, np.pi)))
+
+
+def _shelf(build: _Builder) -> None:
+    """Two sides, boards, things on the boards; stands at a wall."""
+    rng, half = build.rng, build.half
+    axis, side = int(rng.integers(2)), rng.choice([-1.0, 1.0])
+    width, depth = rng.uniform(0.4, 0.8), rng.uniform(0.14, 0.22)
+    height = rng.uniform(0.5, 0.9) * half[2]
+    base = np.zeros(3)
+    base[axis], base[1 - axis] = side * (half[axis] - depth), rng.uniform(-0.6, 0.6) * half[1 - axis]
+    yaw = np.pi / 2 if axis == 0 else 0.0
+    boards = int(rng.integers(3, 5))
+    parts = [(np.array([x * width, 0, height]), np.array([0.02, depth, height])) for x in (-1, 1)]
+    levels = np.linspace(0.1, 2 * height - 0.02, boards)
+    parts += [(np.array([0, 0, z]), np.array([width, depth, 0.015])) for z in levels]
+    build.group(OBJECT, base, yaw, parts)
+    for z in levels[:-1]:
+        build.next_material()
+        size = np.array([rng.uniform(0.08, 0.3), rng.uniform(0.06, 0.12), rng.uniform(0.06, 0.15)])
+        at = base + yaw_matrix(yaw) @ [rng.uniform(-0.5, 0.5) * width, 0, z + 0.015 + size[2]]
+        kind = int(rng.choice([BOX, BOX, BOX, CYLINDER]))
+        build.add(kind, OBJECT, at, size, yaw_matrix(yaw + rng.uniform(-0.3, 0.3)))
+
+
+def _stack(build: _Builder) -> None:
+    """One to three boxes on top of each other, each turned a little."""
+    rng = build.rng
+    size = rng.uniform(0.15, 0.5, 3)
+    base, yaw, z = build.floor_spot(float(size[:2].max())), rng.uniform(0, np.pi), 0.0
+    for _ in range(rng.integers(1, 4)):
+        build.next_material()
+        if z + 2 * size[2] > 2 * build.half[2] - 0.3:
+            break
+        build.add(BOX, OBJECT, base + [0, 0, z + size[2]], size, yaw_matrix(yaw))
+        z += 2 * size[2]
+        size = size * rng.uniform(0.5, 0.95, 3)
+        yaw += rng.uniform(-0.7, 0.7)
+
+
+def _loose(build: _Builder) -> None:
+    """A box in any attitude, leaning on the floor or hanging in the air."""
+    rng = build.rng
+    build.next_material()
+    size = rng.uniform(0.1, 0.4, 3)
+    z = rng.choice([0.6 * float(size.max()), rng.uniform(0.3, 1.9) * build.half[2]])
+    build.add(BOX, OBJECT, build.floor_spot(0.5) + [0, 0, z], size, _any_rotation(rng))
+
+
+def _rounded(build: _Builder) -> None:
+    """A drum, a ball, a hanging lamp or a lying cylinder."""
+    rng = build.rng
+    build.next_material()
+    radius, what = rng.uniform(0.12, 0.4), int(rng.integers(4))
+    spot = build.floor_spot(0.45)
+    if what == 0:
+        height = rng.uniform(0.2, 0.6)
+        build.add(CYLINDER, OBJECT, spot + [0, 0, height], np.array([radius, radius, height]))
+    elif what == 1:
+        build.add(ELLIPSOID, OBJECT, spot + [0, 0, radius], np.full(3, radius), _any_rotation(rng))
+    elif what == 2:
+        size = np.array([radius, radius, radius * rng.uniform(0.5, 1.5)])
+        build.add(ELLIPSOID, OBJECT, spot + [0, 0, 2 * build.half[2] - size[2] - rng.uniform(0, 0.5)], size)
+    else:
+        turn = yaw_matrix(rng.uniform(0, np.pi)) @ np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+        build.add(CYLINDER, OBJECT, spot + [0, 0, radius], np.array([radius, radius, rng.uniform(0.2, 0.6)]), turn)
+
+
+def _picture(build: _Builder) -> None:
+    """A thin box on a wall or the ceiling: poster, board, window, door."""
+    rng, half = build.rng, build.half
+    build.next_material()
+    axis, side = int(rng.choice([0, 1], p=half[1::-1] / half[:2].sum())), rng.choice([-1.0, 1.0])
+    size, centre = rng.uniform(0.2, 0.8, 3), rng.uniform(-0.8, 0.8, 3) * half
+    size[2] = min(size[2], half[2] * 0.6)
+    centre[2] = rng.uniform(size[2] + 0.1, 2 * half[2] - size[2] - 0.1)
+    if rng.random() < 0.12:  # on the ceiling
+        axis, side, centre[2] = 2, 1.0, 2 * half[2]
+        size[2] = 0.3
+    size[axis] = rng.uniform(0.006, 0.03)
+    centre[axis] = side * half[axis] if axis < 2 else centre[2]
+    centre[axis] -= side * size[axis]
+    build.add(BOX, PICTURE, centre, size)

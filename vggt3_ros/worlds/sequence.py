@@ -1,0 +1,143 @@
+"""A recorded visit of a held-out room: a mapped path of several metres and queries that left it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.camera import intrinsics_matrix, project
+from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle, se3_inverse, transform_points
+from vggt3_ros.worlds.jitter import photometric_jitter
+from vggt3_ros.worlds.probe import cast, clearance
+from vggt3_ros.worlds.render import Views, render
+from vggt3_ros.worlds.room import RoomBatch, make_room
+from vggt3_ros.worlds.textures import HELD_OUT_SEED
+from vggt3_ros.worlds.trajectories import drive
+from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing
+
+_CANDIDATES = 48  # tried for every query frame
+_OFF_PATH = 0.3  # metres between a query and every mapped camera
+_SEEN = 0.5  # share of a query's view that some mapped frame shows
+
+
+@dataclass(frozen=True)
+class RoomSequence:
+    """N = map frames, then query frames.
+
+    images (N, H, W, 3) uint8 RGB; world_from_cam (N, 4, 4) and intrinsics (3, 3) float64, metres and pixels;
+    depth (N, H, W) float32 z-depth in metres; map_indices, query_indices int64 into N.
+    """
+
+    seed: int
+    images: NDArray[np.uint8]
+    world_from_cam: Tensor
+    intrinsics: Tensor
+    depth: NDArray[np.float32]
+    map_indices: NDArray[np.int64]
+    query_indices: NDArray[np.int64]
+
+
+@torch.no_grad()
+def room_sequence(
+    seed: int,
+    map_frames: int = 16,
+    query_frames: int = 16,
+    height: int = 240,
+    width: int = 320,
+    length: float = 6.0,
+    jitter: float = 0.0,
+    device: torch.device | str = "cpu",
+) -> RoomSequence:
+    """Render a sequence in room `seed`; seeds below 900000 are counted from there (room 3 is room 900003).
+
+    Mapped frames lie along a drive of `length` metres. Queries stand 0.3 m or more from every mapped camera, look
+    elsewhere, but at least half of their view was mapped wherever the room offers such a place. Images are
+    supersampled 2 x 2; `jitter` is the strength of photometric jitter. Raises InputError for frame counts below 1.
+    """
+    if map_frames < 1 or query_frames < 0 or seed < 0:
+        raise InputError(
+            f"a sequence needs seed >= 0, map_frames >= 1, query_frames >= 0; got {seed}, {map_frames}, {query_frames}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    room = make_room(seed if seed >= HELD_OUT_SEED else seed + HELD_OUT_SEED, device)
+    rand = drawing(generator, room.device)
+    focal = width / 2 / math.tan(math.radians(60 + 25 * float(rand(1))) / 2)
+    intrinsics = intrinsics_matrix(focal, focal, width / 2, height / 2).to(room.device)
+    mapped = drive(room, map_frames, generator, length)
+    views = render(room, mapped[None], intrinsics, height, width, supersample=2)
+    poses, images, depth = mapped, views.images[0], views.depth[0]
+    if query_frames:
+        queries = _queries(room, mapped, views, intrinsics, query_frames, rand)
+        seen = render(room, queries[None], intrinsics, height, width, supersample=2)
+        poses = torch.cat([mapped, queries])
+        images, depth = torch.cat([images, seen.images[0]]), torch.cat([depth, seen.depth[0]])
+    if jitter:
+        images = photometric_jitter(images, generator, jitter)
+    numbers = np.arange(map_frames + query_frames)
+    return RoomSequence(
+        seed,
+        images.mul(255).round().byte().permute(0, 2, 3, 1).cpu().contiguous().numpy(),
+        poses.cpu(),
+        intrinsics.cpu(),
+        depth.cpu().contiguous().numpy(),
+        numbers[:map_frames],
+        numbers[map_frames:],
+    )
+
+
+def _queries(room: RoomBatch, mapped: Tensor, views: Views, intrinsics: Tensor, count: int, rand: Draw) -> Tensor:
+    """Query poses (count, 4, 4): of many displaced and turned copies of mapped frames, one that suits best each."""
+    total = count * _CANDIDATES
+    along = torch.linspace(0, len(mapped) - 1e-3, count, device=mapped.device)[:, None]
+    base = along + 1.5 * rand(count, _CANDIDATES) - 0.75
+    base_index = base.floor().long().clamp(0, len(mapped) - 1).flatten()
+    pose = mapped[base_index]  # (total, 4, 4)
+    centre, forward = pose[:, :3, 3], pose[:, :3, 2]
+    angle = 2 * math.pi * rand(total)
+    reach = 0.35 + 0.65 * rand(total)
+    # Sideways and a bit up or down: across the gaze rather than along it.
+    shift = torch.stack([angle.cos() * reach, 0.6 * angle.sin() * reach, 0.3 * (rand(total) - 0.5)], dim=-1).double()
+    position = centre + (pose[:, :3, :3] @ shift[..., None]).squeeze(-1)
+    distance = cast(room, centre[None], forward[None])[0].double()
+    target = centre + forward * distance[:, None]
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64, device=mapped.device)
+    turn = ((rand(total, 3) * 2 - 1) * torch.tensor([0.2, 0.45, 0.12], device=mapped.device)).double()
+    looking = look_at(position, target, up)
+    looking[:, :3, :3] = looking[:, :3, :3] @ rotation_from_axis_angle(turn)
+
+    free = clearance(room, position[None])[0] >= CLEARANCE
+    off_path = torch.cdist(position, mapped[:, :3, 3]).amin(1) >= _OFF_PATH
+    line = position - centre
+    clear = cast(room, centre[None], line[None])[0] > 1.0  # no wall between the mapped place and the query
+    seen = _seen_share(room, looking, mapped, views, intrinsics)
+    score = 4.0 * free + 2.0 * clear + 1.0 * off_path + seen.clamp(max=_SEEN)
+    best = score.view(count, _CANDIDATES).argmax(1) + torch.arange(count, device=mapped.device) * _CANDIDATES
+    chosen = looking[best]
+    lost = ~(free & clear)[best]
+    chosen[lost] = pose[best[lost]]  # no free place nearby at all: stay on the path
+    return chosen
+
+
+def _seen_share(room: RoomBatch, poses: Tensor, mapped: Tensor, views: Views, intrinsics: Tensor) -> Tensor:
+    """Share (N,) of 5 x 5 rays of each pose that end on a surface which some mapped frame shows."""
+    height, width = views.depth.shape[-2:]
+    grid = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64, device=poses.device)
+    v, u = torch.meshgrid(grid * height, grid * width, indexing="ij")
+    pixels = torch.stack([u.flatten(), v.flatten(), torch.ones_like(u).flatten()], dim=-1)
+    rays = pixels @ torch.linalg.inv(intrinsics).t() @ poses[:, :3, :3].transpose(1, 2)  # (N, 25, 3)
+    origins = poses[:, None, :3, 3].expand_as(rays)
+    points = origins + rays * cast(room, origins.reshape(1, -1, 3), rays.reshape(1, -1, 3)).view(len(poses), -1, 1)
+    in_map = transform_points(se3_inverse(mapped), points.reshape(1, -1, 3).expand(len(mapped), -1, -1))
+    place, z = project(in_map, intrinsics)  # (M, N * 25, 2)
+    column, row = place[..., 0].nan_to_num().round(), place[..., 1].nan_to_num().round()
+    inside = (z > 0.05) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    index = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
+    found = views.depth[0].flatten(1).gather(1, index)
+    seen = (inside & ((found / z - 1).abs() < 0.04)).any(0)
+    return seen.view(len(poses), -1).double().mean(1)

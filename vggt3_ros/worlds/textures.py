@@ -1,0 +1,146 @@
+"""A bank of mip-mapped textures shared by all rooms of a process, packed so that one gather fetches a texel.
+
+A texel is an int64 of four 16-bit lanes: red, green, blue and one empty, each 0..255. Bilinear weights are integers
+that sum to 128, hence a weighted sum of four texels stays below 2**15 in every lane: one multiplication weighs all
+channels of a texel. A second, finer layer is grey and small (uint8) and looked up without interpolation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vggt3_ros.worlds.patterns import FAMILIES, fractal_noise
+
+TEXTURE_SIZE = 256
+LEVELS = 8  # 256 to 2 texels
+HELD_OUT_SEED = 900_000  # rooms from this seed on are drawn with textures that no training room has
+LANE_MAX = 128 * 255
+_BANKS = {"training": (6, 1), "held_out": (2, 2)}  # textures per share of 40, seed
+_SHARES = sum(share for _, share in FAMILIES.values())
+_LEVEL_SIZES = [TEXTURE_SIZE >> level for level in range(LEVELS)]
+TEXELS = sum(size * size for size in _LEVEL_SIZES)  # of one texture with its levels
+
+
+@dataclass(frozen=True)
+class TextureBank:
+    """texels (count * TEXELS,) int64 packed colours; detail (count * TEXELS,) uint8 grey of equal mean and contrast;
+    level_offsets (LEVELS,) int32 first texel of a level; level_scales (LEVELS,) float32 1, 1/2, 1/4 ...
+    """
+
+    texels: Tensor
+    detail: Tensor
+    level_offsets: Tensor
+    level_scales: Tensor
+
+    def to(self, device: torch.device | str) -> TextureBank:
+        """The same bank on another device."""
+        return TextureBank(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def bank_name(seed: int) -> str:
+    """Name of the bank that the room of this seed uses: "training" or "held_out"."""
+    return "held_out" if seed >= HELD_OUT_SEED else "training"
+
+
+@lru_cache(maxsize=4)
+def texture_bank(name: str, device: str = "cpu") -> TextureBank:
+    """The bank `name` ("training": 240 textures, "held_out": 80) on a device; generated once per process (seconds)."""
+    if device != "cpu":
+        return texture_bank(name, "cpu").to(device)
+    return _generate(*_BANKS[name])
+
+
+def group_ranges(name: str) -> dict[str, tuple[int, int]]:
+    """Texture numbers [first, end) of every pattern family in the bank `name`, without generating it."""
+    groups, first = {}, 0
+    for family, (_, share) in FAMILIES.items():
+        groups[family] = (first, first + share * _BANKS[name][0])
+        first += share * _BANKS[name][0]
+    return groups
+
+
+def _generate(repeats: int, seed: int) -> TextureBank:
+    count = _SHARES * repeats
+    packed, detail = np.empty((count, TEXELS), np.int64), np.empty((count, TEXELS), np.uint8)
+    number = 0
+    for family, (paint, share) in FAMILIES.items():
+        for index in range(share * repeats):
+            rng = np.random.default_rng([seed, number, index, len(family)])
+            colour = paint(rng, TEXTURE_SIZE)
+            colour = colour * (0.8 + 0.4 * fractal_noise(rng, TEXTURE_SIZE, 16, gain=0.9))[..., None]
+            grey = colour.mean(axis=-1, keepdims=True)
+            colour = grey + (colour - grey) * rng.uniform(0.1, 0.9)  # real surfaces are seldom saturated
+            packed[number], detail[number] = _pack(np.clip(colour, 0, 1))
+            number += 1
+    offsets = np.cumsum([0] + [size * size for size in _LEVEL_SIZES[:-1]])
+    return TextureBank(
+        torch.from_numpy(packed.reshape(-1)),
+        torch.from_numpy(detail.reshape(-1)),
+        torch.from_numpy(offsets.astype(np.int32)),
+        torch.tensor([size / TEXTURE_SIZE for size in _LEVEL_SIZES]),
+    )
+
+
+def _pack(colour: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """All levels of one texture (size, size, 3): packed colours (TEXELS,) and grey (TEXELS,)."""
+    grey = colour.mean(axis=-1, keepdims=True)
+    grey = np.clip(0.5 + (grey - grey.mean()) * (0.22 / max(float(grey.std()), 1e-3)), 0, 1)
+    image = np.concatenate([colour, grey], axis=-1)
+    packed, detail = [], []
+    for size in _LEVEL_SIZES:
+        if size < image.shape[0]:
+            image = image.reshape(size, 2, size, 2, 4).mean(axis=(1, 3))
+        lanes = np.rint(image * 255).astype(np.int16)
+        detail.append(lanes[..., 3].astype(np.uint8).reshape(-1))
+        lanes[..., 3] = 0
+        packed.append(np.ascontiguousarray(lanes).view(np.int64).reshape(-1))
+    return np.concatenate(packed), np.concatenate(detail)
+
+
+def sample(bank: TextureBank, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
+    """Bilinear colour lookup, repeating at the borders; returns packed sums (N,) int64 (see `lane`).
+
+    texture (N,) int32 number in the bank; u, v (N,) texels of level 0; level (N,) float, rounded to the nearest.
+    """
+    shrink, size, base = _level(bank, texture, level)
+    x, y = (u * shrink).sub_(0.5), (v * shrink).sub_(0.5)
+    column, row = x.floor(), y.floor()
+    a, b = x.sub_(column).mul_(128), y.sub_(row).mul_(128)
+    both = (a * b).mul_(1 / 128).long()
+    a, b = a.long().sub_(both), b.long().sub_(both)
+    left, top = column.int(), row.int()
+    mask = size - 1
+    right, bottom = (left + 1).bitwise_and_(mask), (top + 1).bitwise_and_(mask).mul_(size).add_(base)
+    left, top = left.bitwise_and_(mask), top.bitwise_and_(mask).mul_(size).add_(base)
+    out = bank.texels.index_select(0, top + left).mul_((128 - a).sub_(b).sub_(both))
+    out.add_(bank.texels.index_select(0, top.add_(right)).mul_(a))
+    out.add_(bank.texels.index_select(0, bottom + left).mul_(b))
+    return out.add_(bank.texels.index_select(0, bottom.add_(right)).mul_(both))
+
+
+def sample_detail(bank: TextureBank, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
+    """Nearest texel (N,) of the grey version of textures, float32 0..255; arguments as `sample` takes them."""
+    shrink, size, base = _level(bank, texture, level)
+    mask = size - 1
+    column = (u * shrink).floor_().int().bitwise_and_(mask)
+    row = (v * shrink).floor_().int().bitwise_and_(mask)
+    return bank.detail.index_select(0, row.mul_(size).add_(base).add_(column)).float()
+
+
+def _level(bank: TextureBank, texture: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Per lookup (N,): scale of its level, side of its level in texels int32, first texel int32."""
+    number = level.clamp(0, LEVELS - 1).round_().int()
+    shrink = bank.level_scales.index_select(0, number)
+    base = (texture * TEXELS).add_(bank.level_offsets.index_select(0, number))
+    return shrink, (shrink * TEXTURE_SIZE).int(), base
+
+
+def lane(packed: Tensor, number: int) -> Tensor:
+    """One channel (N,) float32, 0..LANE_MAX, of packed sums (N,): 0 red, 1 green, 2 blue."""
+    return packed.view(torch.int16)[number::4].float()
