@@ -1,0 +1,159 @@
+"""The two image loaders of the published models, pixel for pixel: quick (crop or pad) and evaluation.
+
+Both resize 8-bit images with Pillow, whose filters are antialiased; other libraries give other pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.pipeline.frame import Image
+
+
+def quick_loader(
+    images: Sequence[Image],
+    mode: Literal["crop", "pad"] = "crop",
+    target: int = 518,
+    patch: int = 14,
+    pad_value: float = 1.0,
+) -> Tensor:
+    """Images (H, W, 3 or 4) uint8 of any sizes to (S, 3, h, w) float in [0, 1].
+
+    crop: the width becomes `target`, rows beyond `target` are cut off at top and bottom. pad: the longer
+    side becomes `target`, the rest is filled with pad_value. Images that differ in size then are padded
+    with white.
+    """
+    if len(images) == 0 or mode not in ("crop", "pad"):
+        raise InputError(f"expected images and the mode 'crop' or 'pad'; got {len(images)} and {mode!r}")
+    loaded = [_quick(image, mode, target, patch, pad_value) for image in images]
+    height, width = (max(image.shape[axis] for image in loaded) for axis in (1, 2))
+    return torch.stack([_pad_centred(image, height, width, 1.0) for image in loaded])
+
+
+def _quick(image: Image, mode: str, target: int, patch: int, pad_value: float) -> Tensor:
+    from PIL import Image as Pillow
+
+    picture = Pillow.fromarray(image)
+    if picture.mode == "RGBA":
+        grey = int(255 * pad_value)
+        picture = Pillow.alpha_composite(Pillow.new("RGBA", picture.size, (grey, grey, grey, 255)), picture)
+    width, height = picture.size
+    by_height = mode == "pad" and height > width
+    scale = target / (height if by_height else width)
+    new_width = patch * round(width * scale / patch) if by_height else target
+    new_height = target if by_height else patch * round(height * scale / patch)
+    size = (max(new_width, patch), max(new_height, patch))
+    resized = _to_float(np.asarray(picture.convert("RGB").resize(size, Pillow.Resampling.BICUBIC)))
+    if mode == "pad":
+        return _pad_centred(resized, target, target, pad_value)
+    top = max(0, (resized.shape[1] - target) // 2)
+    return resized[:, top : top + target]
+
+
+def _pad_centred(image: Tensor, height: int, width: int, value: float) -> Tensor:
+    rows, columns = height - image.shape[1], width - image.shape[2]
+    padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+    return torch.nn.functional.pad(image, padding, value=value)
+
+
+def _to_float(image: Any) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
+def target_size(width: int, height: int, long_side: int = 518, patch: int = 14) -> tuple[int, int]:
+    """Width and height after the evaluation loader: long side fixed, the other a multiple of patch."""
+    aspect = width / height
+    if aspect >= 1:
+        return long_side, max(patch, patch * round(long_side / aspect / patch))
+    return max(patch, patch * round(long_side * aspect / patch)), long_side
+
+
+@dataclass(frozen=True)
+class EvaluationCrop:
+    """What the evaluation loader does to an image: crop about the principal point, resize, crop to the
+    target.
+
+    All sizes are (width, height), all positions (x, y), in pixels.
+    """
+
+    position: tuple[int, int]  # first crop, in the source image
+    size: tuple[int, int]
+    resized: tuple[int, int]
+    start: tuple[int, int]  # second crop, in the resized image
+    target: tuple[int, int]
+
+    @staticmethod
+    def plan(
+        source: tuple[int, int], principal_point: tuple[float, float] | None, target: tuple[int, int]
+    ) -> EvaluationCrop:
+        """Plan for an image of size `source`; without a principal point its centre is taken.
+
+        The target is turned upright or sideways to agree with the first crop.
+        """
+        centre = principal_point or (source[0] / 2, source[1] / 2)
+        half = [min(extent / 2, c, extent - c) for extent, c in zip(source, centre, strict=True)]
+        if min(half) < 1:
+            raise InputError(
+                f"the principal point {centre} lies at the border of the {source[0]}x{source[1]} image, so "
+                f"nothing can be cropped around it; check the intrinsics"
+            )
+        x, y = (math.floor(c - h) for c, h in zip(centre, half, strict=True))
+        width, height = (math.floor(2 * h) for h in half)
+        if (width > height) != (target[0] > target[1]) and width != height and target[0] != target[1]:
+            target = (target[1], target[0])
+        scale = max(target[0] / width, target[1] / height)
+        resized = (math.ceil(width * scale), math.ceil(height * scale))
+        start_x, start_y = (math.floor(r / 2 - t / 2) for r, t in zip(resized, target, strict=True))
+        return EvaluationCrop((x, y), (width, height), resized, (start_x, start_y), target)
+
+    def image(self, image: Image) -> Tensor:
+        """Apply it to an image (H, W, 3) uint8; returns (3, h, w) float in [0, 1]."""
+        from PIL import Image as Pillow
+
+        shrinks = max(self.target[0] / self.size[0], self.target[1] / self.size[1]) < 1
+        method = Pillow.Resampling.LANCZOS if shrinks else Pillow.Resampling.BICUBIC
+        picture = Pillow.fromarray(_window(image, self.position, self.size)).resize(self.resized, method)
+        return _to_float(_window(np.asarray(picture), self.start, self.target))
+
+    def depth(self, depth: npt.NDArray[np.float32]) -> Tensor:
+        """Apply it to a depth image (H, W), taking the nearest pixel; returns (h, w) float32."""
+        from PIL import Image as Pillow
+
+        window = np.ascontiguousarray(_window(depth, self.position, self.size), dtype=np.float32)
+        picture = Pillow.fromarray(window)
+        resized = np.asarray(picture.resize(self.resized, Pillow.Resampling.NEAREST))
+        return torch.from_numpy(_window(resized, self.start, self.target).copy())
+
+    def published_intrinsics(self, intrinsics: Tensor) -> Tensor:
+        """Intrinsics (3, 3) as the published loader changes them: one factor for both axes, no half pixels.
+
+        Off by up to half a pixel; `pixels_from_source` is exact.
+        """
+        scale = max(after / before for after, before in zip(self.resized, self.size, strict=True))
+        result = intrinsics.double().clone()
+        result[:2, 2] -= torch.tensor(self.position)
+        result[:2] *= scale
+        result[:2, 2] -= torch.tensor(self.start)
+        return result
+
+    def pixels_from_source(self) -> Tensor:
+        """Affine map (3, 3) float64 from source pixels to result pixels, centres at whole numbers."""
+        result = torch.eye(3, dtype=torch.float64)
+        for axis in (0, 1):
+            scale = self.resized[axis] / self.size[axis]
+            result[axis, axis] = scale
+            result[axis, 2] = scale * (0.5 - self.position[axis]) - 0.5 - self.start[axis]
+        return result
+
+
+def _window(image: Any, position: tuple[int, int], size: tuple[int, int]) -> Any:
+    return image[position[1] : position[1] + size[1], position[0] : position[0] + size[0]]

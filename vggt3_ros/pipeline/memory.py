@@ -1,0 +1,72 @@
+"""Whether a reconstruction fits into memory, asked before it is begun."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.model.network import Vggt3
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that can still be allocated on a device, or None where the system does not tell."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + cached
+    if device.type != "cpu":
+        return None
+    known = [value for value in (_system_bytes(), _container_bytes()) if value is not None]
+    return min(known, default=None)
+
+
+def require_memory(
+    network: Vggt3, frames: int, size_hw: tuple[int, int], chunk: int, limit_bytes: int | None = None
+) -> None:
+    """Raise InputError, with figures, if mapping `frames` images of this size needs more than there is.
+
+    limit_bytes replaces what the system says is available.
+    """
+    available = available_bytes(network.device) if limit_bytes is None else limit_bytes
+    needed = network.map_bytes(frames, *size_hw, chunk=chunk)
+    if available is None or needed <= available:
+        return
+    least, more = (network.map_bytes(count, *size_hw, chunk=chunk) for count in (chunk, chunk + 1))
+    fitting = int(chunk + (available - least) / (more - least))
+    advice = f"give at most {fitting} frames" if fitting >= chunk else "use a smaller chunk and fewer frames"
+    raise InputError(
+        f"mapping {frames} frames of {size_hw[1]}x{size_hw[0]} pixels needs about {_gigabytes(needed)} of "
+        f"memory on {network.device}, {_gigabytes(available)} are available; {advice}, or use a network with "
+        f"smaller images or a machine with more memory"
+    )
+
+
+def _system_bytes() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+
+
+def _container_bytes() -> int | None:
+    """What a container's limit leaves (cgroup version 2)."""
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is none
+        used = int((_CGROUP / "memory.current").read_text())
+        statistics = (_CGROUP / "memory.stat").read_text().split()
+        cache = int(statistics[statistics.index("inactive_file") + 1])
+    except (OSError, ValueError):
+        return None
+    return limit - used + cache
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.2f} GB"

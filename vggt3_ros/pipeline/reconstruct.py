@@ -1,0 +1,192 @@
+"""Use case one: a set of frames becomes a scene."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from vggt3_ros.errors import InputError, Vggt3Error
+from vggt3_ros.geometry.pointcloud import PointCloud
+from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.model.network import Progress, Vggt3
+from vggt3_ros.model.prediction import Prediction
+from vggt3_ros.pipeline.align import AlignmentSettings, align_with_priors
+from vggt3_ros.pipeline.cameras import predicted_cameras
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.memory import require_memory
+from vggt3_ros.pipeline.points import PointSettings, coloured_points
+from vggt3_ros.pipeline.preprocess import prepare, prepared_size
+from vggt3_ros.scene.scene import Keyframes, Scene
+
+_Corner = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ReconstructionSettings:
+    """How a scene is made: TTT steps, frames that pass the network together, points, scale, map frame.
+
+    memory_limit_bytes replaces what the system says is available on the network's device.
+    """
+
+    steps: int = 2
+    chunk: int = 8
+    points: PointSettings = field(default_factory=PointSettings)
+    alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
+    map_frame: str = "map"
+    memory_limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "chunk"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A scene and what it came from.
+
+    frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU). skipped:
+    names and reasons of those not used. prior_outliers: names of used frames whose prior pose disagreed.
+    seconds per stage.
+    """
+
+    scene: Scene
+    prediction: Prediction
+    frames: tuple[Frame, ...]
+    skipped: tuple[tuple[str, str], ...]
+    prior_outliers: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+def reconstruct(
+    frames: Sequence[Frame],
+    network: Vggt3,
+    settings: ReconstructionSettings | None = None,
+    progress: Progress | None = None,
+) -> Reconstruction:
+    """Reconstruct a scene from frames. The first usable frame's camera is the origin of scene units.
+
+    Black frames, frames with a damaged prior pose and frames that differ in size from most are skipped and
+    reported. Raises InputError when fewer than 2 usable frames remain or memory does not suffice; what
+    `progress` raises passes through and nothing is left behind.
+    """
+    settings = settings or ReconstructionSettings()
+    clock = _Clock()
+    used, skipped = usable_frames(frames)
+    config = network.config
+    size_hw = prepared_size(used[0], config.image_size, config.patch_size)
+    require_memory(network, len(used), size_hw, settings.chunk, settings.memory_limit_bytes)
+    _tell(progress, "prepare", 0.0)
+    prepared = prepare(used, config.image_size, config.patch_size)
+    clock.lap("prepare")
+
+    def report(stage: str, share: float) -> None:
+        _tell(progress, stage, 0.05 + 0.85 * share)
+
+    prediction, memory = network.map(prepared.images, settings.steps, settings.chunk, report)
+    prediction = prediction.to("cpu")
+    clock.lap("network")
+
+    if not bool(prediction.pose_encoding.isfinite().all()):
+        raise Vggt3Error(
+            "the network returned poses that are not finite: its weights are damaged or the precision is too low; "
+            "try another checkpoint or fp32"
+        )
+    cam_from_world, intrinsics = predicted_cameras(prediction)
+    alignment = align_with_priors(se3_inverse(cam_from_world), used, settings.alignment)
+    clock.lap("align")
+
+    def report_points(share: float) -> None:
+        _tell(progress, "points", 0.9 + 0.1 * share)
+
+    points = coloured_points(prediction, prepared.images, settings.points, report_points)
+    clock.lap("points")
+
+    keyframes = Keyframes(
+        names=tuple(_name(i, frame) for i, frame in enumerate(used)),
+        stamps_ns=tuple(frame.stamp_ns for frame in used),
+        cam_from_world=cam_from_world,
+        intrinsics=intrinsics if prepared.intrinsics is None else prepared.intrinsics,
+    )
+    scene = Scene(
+        memory={} if memory is None else memory.to("cpu").tensors(),
+        keyframes=keyframes,
+        points=points,
+        bounds=_bounds(points, cam_from_world),
+        model_id=network.model_id,
+        model_fingerprint=network.fingerprint(),
+        input_size=prepared.size_hw,
+        ttt_steps=settings.steps if memory is not None else 0,
+        metric_from_scene=alignment.metric_from_scene,
+        metric_source=alignment.source,
+        metric_residual_m=alignment.residual_m,
+        map_frame=settings.map_frame,
+    )
+    outliers = tuple(keyframes.names[i] for i in alignment.outliers)
+    clock.lap("scene")
+    return Reconstruction(scene, prediction, used, skipped, outliers, clock.seconds())
+
+
+def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]]:
+    """Frames that can be reconstructed together, and (name, reason) of the others.
+
+    Raises InputError when fewer than 2 are usable.
+    """
+    if len(frames) == 0:
+        raise InputError("there are no frames; give at least 2 images of the place")
+    sizes = Counter(frame.size_hw for frame in frames if not frame.is_black)
+    usual = sizes.most_common(1)[0][0] if sizes else frames[0].size_hw
+    used, skipped = [], []
+    for index, frame in enumerate(frames):
+        height, width = frame.size_hw
+        if frame.is_black:
+            skipped.append((_name(index, frame), "the image is black"))
+        elif frame.size_hw != usual:
+            sizes_differ = f"the image is {width}x{height}, most are {usual[1]}x{usual[0]}"
+            skipped.append((_name(index, frame), sizes_differ))
+        elif frame.prior_problem is not None:
+            skipped.append((_name(index, frame), frame.prior_problem))
+        else:
+            used.append(frame)
+    if len(used) < 2:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5])
+        more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        why = f" ({reasons}{more})" if skipped else ""
+        count = f"{len(used)} of {len(frames)}"
+        raise InputError(f"a reconstruction needs at least 2 usable frames, but only {count} can be used{why}")
+    return tuple(used), tuple(skipped)
+
+
+def _bounds(points: PointCloud, cam_from_world: Tensor) -> tuple[_Corner, _Corner]:
+    """Lowest and highest corner of the points, or of the cameras if no point was kept."""
+    positions = points.points.double() if len(points) else se3_inverse(cam_from_world)[:, :3, 3]
+    low, high = positions.amin(0).tolist(), positions.amax(0).tolist()
+    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+
+def _name(index: int, frame: Frame) -> str:
+    return frame.name or f"frame {index}"
+
+
+def _tell(progress: Progress | None, stage: str, share: float) -> None:
+    if progress is not None:
+        progress(stage, share)
+
+
+class _Clock:
+    """Seconds per stage, and in total."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._laps[stage], self._last = now - self._last, now
+
+    def seconds(self) -> dict[str, float]:
+        return {**self._laps, "total": self._last - self._start}

@@ -1,0 +1,103 @@
+"""The map: fixed-size memory of the network, keyframes, coloured points, scale and provenance."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+import torch
+from torch import Tensor
+
+from vggt3_ros.errors import InputError, SceneError
+from vggt3_ros.geometry.pointcloud import PointCloud
+from vggt3_ros.geometry.sim3 import Sim3
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframes:
+    """The S frames a scene was made of, in the order of the network's camera tokens.
+
+    names: S strings. stamps_ns: S integers. cam_from_world (S, 3, 4) float64, scene units, the first one is
+    the identity up to the network's accuracy. intrinsics (S, 3, 3) float64 in pixels of input_size.
+    Raises InputError when the lengths or shapes disagree or a number is not finite.
+    """
+
+    names: tuple[str, ...]
+    stamps_ns: tuple[int, ...]
+    cam_from_world: Tensor
+    intrinsics: Tensor
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if len(self.stamps_ns) != count:
+            raise InputError(f"{count} names but {len(self.stamps_ns)} stamps; give one of each per keyframe")
+        for name, value, shape in (
+            ("cam_from_world", self.cam_from_world, (count, 3, 4)),
+            ("intrinsics", self.intrinsics, (count, 3, 3)),
+        ):
+            if tuple(value.shape) != shape or value.dtype != torch.float64:
+                got = f"{tuple(value.shape)} {value.dtype}"
+                raise InputError(f"keyframes.{name} must be {shape} float64; got {got}")
+            if not bool(torch.isfinite(value).all()):
+                raise InputError(f"keyframes.{name} contains NaN or infinity; leave that frame out")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A reconstructed place; but for the list of keyframes its size does not depend on the number of frames.
+
+    memory: named tensors of the network (fast weights and camera tokens); empty for a network without memory.
+    metric_from_scene: similarity from scene units into metres of the map frame, None if the scale is unknown;
+    metric_source says where it came from or why there is none ("pose_priors", "none: ..."); metric_residual_m
+    is the rms position disagreement of the priors that were used.
+    points and bounds (lowest and highest corner, each 3 numbers) are in scene units.
+    Raises InputError when the parts contradict each other.
+    """
+
+    memory: dict[str, Tensor]
+    keyframes: Keyframes
+    points: PointCloud
+    bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
+    model_id: str
+    model_fingerprint: str
+    input_size: tuple[int, int]  # (H, W) pixels of the network input
+    ttt_steps: int
+    metric_from_scene: Sim3 | None = None
+    metric_source: str = "none"
+    metric_residual_m: float | None = None
+    map_frame: str = "map"
+    scene_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+    def __post_init__(self) -> None:
+        low, high = self.bounds
+        if not all(math.isfinite(a) and math.isfinite(b) and a <= b for a, b in zip(low, high, strict=True)):
+            raise InputError(f"bounds must be a finite lowest and highest corner; got {low} and {high}")
+        if not self.map_frame:
+            raise InputError('map_frame is empty; name the frame the map is expressed in, for example "map"')
+        if not self.is_metric and self.metric_residual_m is not None:
+            raise InputError("metric_residual_m is given but metric_from_scene is not; give both or neither")
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether lengths can be expressed in metres."""
+        return self.metric_from_scene is not None
+
+    @property
+    def map_from_scene(self) -> Sim3:
+        """From scene units into the map frame: metres if metric, otherwise the scene's own units and axes."""
+        return self.metric_from_scene or Sim3.identity()
+
+    def require_network(self, fingerprint: str) -> None:
+        """Raise SceneError unless the scene was made by the network with this fingerprint."""
+        if self.model_fingerprint != fingerprint:
+            raise SceneError(
+                f"scene {self.scene_id} was made by network {self.model_id!r} with fingerprint "
+                f"{self.model_fingerprint}, the network in use has {fingerprint}; fast weights of one "
+                f"network mean nothing to another: use the network that made it, or map the place again"
+            )
