@@ -1,0 +1,150 @@
+"""The plain layout, whole and damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.sequence import Split
+from vggt3_ros.evaluation.sequences import load_sequence
+
+ReplaceLine = Callable[[Path, int, str], None]
+
+
+def test_a_whole_folder_is_read(plain_folder: Path) -> None:
+    sequence = load_sequence(str(plain_folder))
+    assert (sequence.name, len(sequence)) == ("desk", 6)
+    assert sequence.world_from_cam[:, 0, 3].tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert sequence.intrinsics.tolist() == [[20, 0, 8], [0, 20, 6], [0, 0, 1]]
+    assert sequence.split() == sequence.split("sparse") == Split((0, 2, 4), (3,))
+
+
+def test_frames_carry_pixels_intrinsics_and_on_request_the_true_pose(plain_folder: Path) -> None:
+    sequence = load_sequence(str(plain_folder))
+    frame = sequence.frame(3)
+    assert frame.image.shape == (12, 16, 3) and int(frame.image[0, 0, 0]) == 70
+    assert frame.name == "000003" and frame.prior_world_from_cam is None
+    assert frame.intrinsics is not None and float(frame.intrinsics[0, 0]) == 20
+    prior = sequence.frame(3, with_prior=True).prior_world_from_cam
+    assert prior is not None and float(prior[0, 3]) == pytest.approx(0.3)
+
+
+def test_depth_is_in_metres_where_there_is_any(plain_folder: Path) -> None:
+    sequence = load_sequence(str(plain_folder))
+    depth = sequence.read_depth(0)
+    assert depth is not None and depth.dtype == np.float32 and float(depth[5, 5]) == pytest.approx(2.0)
+    assert sequence.read_depth(1) is None
+
+
+def test_poses_may_skip_frames_and_splits_name_frames_not_lines(plain_folder: Path, replace_line: ReplaceLine) -> None:
+    replace_line(plain_folder / "poses.txt", 3, "# frame 1 was not registered")
+    sequence = load_sequence(str(plain_folder))
+    assert sequence.split("sparse") == Split((0, 1, 3), (2,))
+    assert sequence.names[sequence.split("sparse").query[0]] == "000003"
+
+
+def test_without_a_split_file_frames_are_divided_in_the_two_standard_ways(plain_folder: Path) -> None:
+    (plain_folder / "split.json").unlink()
+    sequence = load_sequence(str(plain_folder))
+    assert sequence.splits == {
+        "interleaved": Split((0, 2, 4), (1, 3, 5)),
+        "temporal": Split((0, 1, 2, 3), (4, 5)),
+    }
+
+
+def test_stamps_come_from_frames_csv(plain_folder: Path) -> None:
+    rows = ["index,timestamp,source"] + [f"{i},{0.25 * i},x" for i in range(6)]
+    (plain_folder / "frames.csv").write_text("\n".join(rows))
+    assert load_sequence(str(plain_folder)).stamps_ns[2] == 500_000_000
+
+
+def test_distortion_is_read(plain_folder: Path) -> None:
+    camera = json.loads((plain_folder / "intrinsics.json").read_text())
+    camera["distortion"] = {"model": "plumb_bob", "coefficients": [0.1, 0, 0, 0, 0]}
+    (plain_folder / "intrinsics.json").write_text(json.dumps(camera))
+    distortion = load_sequence(str(plain_folder)).distortion
+    assert distortion is not None and distortion.coefficients == (0.1, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("1 1 0 0 0", r"poses\.txt, line 3: got 5 columns, expected 17"),
+        ("1 nan 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", r"poses\.txt, line 3: 'nan' is not a finite number"),
+        ("1 one 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", r"poses\.txt, line 3: 'one' is not a number"),
+        ("1 2 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", r"poses\.txt, line 3.*not a rotation"),
+        ("1 1 0 0 0 0 1 0 0 0 0 1 0 0 0 1 1", r"poses\.txt, line 3.*last row"),
+        ("0 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", r"poses\.txt, line 3: frame 0 has a second pose"),
+        ("-1 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", r"poses\.txt, line 3: '-1' is not a frame index"),
+        ("9 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", r"no image 000009"),
+    ],
+)
+def test_a_bad_pose_is_refused_with_file_and_line(
+    plain_folder: Path, replace_line: ReplaceLine, line: str, complaint: str
+) -> None:
+    replace_line(plain_folder / "poses.txt", 3, line)
+    with pytest.raises(InputError, match=complaint):
+        load_sequence(str(plain_folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("poses.txt", "# nothing\n", "poses.txt: no data"),
+        ("intrinsics.json", "{", r"intrinsics\.json, line 1: not valid JSON"),
+        ("intrinsics.json", "[]", "expected a JSON object, got list"),
+        ("intrinsics.json", '{"fx": 20}', "fy must be a positive number of pixels, got None"),
+        ("intrinsics.json", '{"fx": NaN}', "fx must be a positive number of pixels, got nan"),
+        ("intrinsics.json", '{"fx":1,"fy":1,"cx":1,"cy":1,"distortion":"fisheye"}', "distortion must be"),
+        ("split.json", '{"a": {"map": [0, 1]}}', "query is not"),
+        ("split.json", '{"a": {"map": [0, 77], "query": [1]}}', "map frame 77, which has no pose"),
+        ("split.json", '{"a": {"map": [0, 1], "query": [1]}}', "frame 1 is both a map and a query frame"),
+        ("split.json", '{"a": {"map": [0], "query": [1]}}', "got 1 map and 1 query frames"),
+        ("split.json", "{}", "too few"),
+        ("frames.csv", "index,timestamp\n0,zero\n", r"frames\.csv, line 2: expected index,seconds"),
+        ("frames.csv", "index,timestamp\n0,0\n", "no line for frame 1"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(plain_folder: Path, name: str, text: str, complaint: str) -> None:
+    (plain_folder / name).write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        load_sequence(str(plain_folder))
+
+
+@pytest.mark.parametrize("name", ["intrinsics.json", "images/000004.png"])
+def test_a_missing_file_is_named(plain_folder: Path, name: str) -> None:
+    (plain_folder / name).unlink()
+    with pytest.raises(InputError, match=Path(name).stem):
+        load_sequence(str(plain_folder))
+
+
+def test_a_binary_file_in_place_of_a_text_is_refused(plain_folder: Path) -> None:
+    (plain_folder / "poses.txt").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InputError, match="not a text file"):
+        load_sequence(str(plain_folder))
+
+
+def test_a_damaged_image_or_depth_is_refused_when_it_is_read(plain_folder: Path) -> None:
+    (plain_folder / "images" / "000002.png").write_bytes(b"\x89PNG")
+    (plain_folder / "depth" / "000000.png").write_bytes(b"\x89PNG")
+    sequence = load_sequence(str(plain_folder))
+    with pytest.raises(InputError, match=r"images/000002\.png"):
+        sequence.frame(2)
+    with pytest.raises(InputError, match=r"depth/000000\.png"):
+        sequence.read_depth(0)
+
+
+def test_a_colour_image_is_no_depth(plain_folder: Path) -> None:
+    (plain_folder / "depth" / "000000.png").write_bytes((plain_folder / "images" / "000000.png").read_bytes())
+    with pytest.raises(InputError, match="16-bit depth image of one channel"):
+        load_sequence(str(plain_folder)).read_depth(0)
+
+
+def test_an_unknown_split_is_refused_with_the_known_ones(plain_folder: Path) -> None:
+    with pytest.raises(InputError, match="no split 'dense'; choose one of sparse"):
+        load_sequence(str(plain_folder)).split("dense")

@@ -1,0 +1,32 @@
+"""Procedural rooms as sequences."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import vggt3_ros.worlds.sequence
+from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.sequence import Split
+from vggt3_ros.evaluation.sequences import load_sequence
+
+
+def test_a_room_is_a_sequence_with_queries_off_its_mapped_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(vggt3_ros.worlds.sequence.room_sequence, map_frames=3, query_frames=2, height=24, width=32)
+    monkeypatch.setattr(vggt3_ros.worlds.sequence, "room_sequence", small)
+    sequence = load_sequence("room:7")
+    assert (sequence.name, len(sequence)) == ("room:7", 5)
+    assert sequence.split() == sequence.split("standard") == Split((0, 1, 2), (3, 4))
+    assert sequence.split("interleaved") == Split((0, 2, 4), (1, 3))
+    assert sequence.up is not None and torch.equal(sequence.up, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+    frame = sequence.frame(4, with_prior=True, with_depth=True)
+    assert frame.image.shape == (24, 32, 3) and frame.depth is not None and bool(np.all(frame.depth > 0))
+
+
+@pytest.mark.parametrize("spec", ["room:", "room:seven", "room:-1", "room:1.5"])
+def test_a_room_needs_a_seed(spec: str) -> None:
+    with pytest.raises(InputError, match="after room: comes the seed"):
+        load_sequence(spec)

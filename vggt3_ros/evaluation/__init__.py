@@ -1,0 +1,1 @@
+"""Sequences with true poses, the metrics on them, the baselines, and their tables and pictures."""

@@ -1,0 +1,40 @@
+"""What localization must beat: answers that need no network, given in the true poses of the map frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggt3_ros.evaluation.metrics import mean_pose
+
+_THUMBNAIL = (24, 32)  # rows, columns
+
+
+def mean_pose_baseline(map_poses: Tensor, queries: int) -> list[Tensor]:
+    """Every query is answered with the mean (4, 4) of the map poses (N, 4, 4)."""
+    return [mean_pose(map_poses)] * queries
+
+
+def nearest_image_baseline(map_poses: Tensor, map_thumbnails: Tensor, query_thumbnails: Tensor) -> list[Tensor]:
+    """Every query is answered with the pose of the map image whose thumbnail is most like its own.
+
+    map_poses (N, 4, 4); thumbnails (N, D) and (Q, D) as `thumbnails` makes them.
+    """
+    nearest = torch.cdist(query_thumbnails, map_thumbnails).argmin(dim=1)
+    return [map_poses[i] for i in nearest.tolist()]
+
+
+def thumbnails(images: Iterable[np.ndarray]) -> Tensor:
+    """Grey thumbnails of 32x24 of images (H, W, 3) uint8, flat (N, 768), each of mean 0 and standard deviation 1.
+
+    Normalizing leaves out brightness and contrast, which say little about the place.
+    """
+    flat = []
+    for image in images:
+        grey = torch.from_numpy(image.astype(np.float32).mean(axis=2))
+        small = torch.nn.functional.adaptive_avg_pool2d(grey[None, None], _THUMBNAIL).flatten()
+        flat.append((small - small.mean()) / small.std().clamp(min=1e-3))
+    return torch.stack(flat)

@@ -1,0 +1,149 @@
+"""Picture of a map from above: true and estimated paths and queries over the reconstructed points, axes in metres."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggt3_ros.evaluation.result import Evaluation
+from vggt3_ros.evaluation.top_view import plane_from_world
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_TRUE, _ESTIMATED, _QUERY = "#1a1a1a", "#d1495b", "#00798c"
+_SIDE = 7.5  # inches of the longer side of the plot
+_MAX_POINTS = 60_000
+_HEADROOM = 0.3  # points this many extents above the highest camera (ceilings) would hide everything
+_REACH = 0.6  # how many extents around the true path are shown at most
+
+
+def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
+    """Write the top view of an evaluation as a PNG or PDF (by the suffix of `path`)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sequence, split = evaluation.sequence, evaluation.split
+    view_from_world = plane_from_world(sequence.world_from_cam, sequence.up)
+    true_map = sequence.world_from_cam[list(evaluation.map_indices)]
+    true_query = sequence.world_from_cam[list(split.query)]
+
+    limits = _limits(evaluation, view_from_world)
+    spans = limits[:, 1] - limits[:, 0]
+    width, height = _SIDE * spans / spans.max()
+    figure = Figure(figsize=(max(width, 6.5) + 0.8, max(height, 2.5) + 1.7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _draw_points(axes, evaluation, view_from_world, limits)
+    arrow = 0.05 * float(spans.max())
+    _draw_path(axes, view_from_world, true_map, _TRUE, "o", "map, true")
+    _draw_path(axes, view_from_world, evaluation.map_poses, _ESTIMATED, "s", "map, estimated")
+    _draw_queries(axes, view_from_world, true_query, evaluation.query_poses)
+    _draw_headings(axes, view_from_world, true_map, _TRUE, "viewing direction", arrow)
+    _draw_headings(axes, view_from_world, evaluation.map_poses, _ESTIMATED, None, arrow)
+
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
+    axes.set_aspect("equal")
+    world_axes = torch.equal(view_from_world, torch.eye(3, dtype=view_from_world.dtype))
+    axes.set_xlabel("x [m]" if world_axes else "right [m]")
+    axes.set_ylabel("y [m]" if world_axes else "away [m]")
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    figure.suptitle(_title(evaluation), fontsize=10, x=0.02, ha="left")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def _title(evaluation: Evaluation) -> str:
+    figures = evaluation.figures
+    summary, localization, counts = figures["map"], figures["localization"], figures["queries"]
+    position, rotation = localization["median_position_m"], localization["median_rotation_deg"]
+    error = f", median error {100 * position:.1f} cm, {rotation:.1f} deg" if np.isfinite(position) else ""
+    useless = "; the estimated map does not follow the truth" if figures["alignment"]["collapsed"] else ""
+    return (
+        f"{figures['sequence']}, split {figures['split']}, model {figures['model']}, seen from above\n"
+        f"map: {summary['frames']} frames, ATE {100 * summary['ate_m']:.1f} cm "
+        f"({summary['ate_percent']:.1f} % of the extent of {figures['trajectory_extent_m']:.2f} m){useless}\n"
+        f"queries: {counts['answered']} of {counts['total']} answered{error}"
+    )
+
+
+def _limits(evaluation: Evaluation, view_from_world: Tensor) -> np.ndarray:
+    """Lower and upper end (2, 2) of both axes: the paths, and what lies around them of the points."""
+    sequence = evaluation.sequence
+    true = sequence.world_from_cam[[*evaluation.map_indices, *evaluation.split.query]]
+    paths = _flat(view_from_world, torch.cat([true, evaluation.map_poses]))[:, :2]
+    low, high = paths.min(0), paths.max(0)
+    reach = _REACH * max(evaluation.figures["trajectory_extent_m"], 1e-3)
+    points = evaluation.points.points.double() @ view_from_world.T
+    if len(points) >= 20:
+        inner, outer = np.quantile(points[:, :2].numpy(), (0.03, 0.97), axis=0)
+        low = np.minimum(low, np.maximum(inner, low - reach))
+        high = np.maximum(high, np.minimum(outer, high + reach))
+    margin = 0.06 * max(float((high - low).max()), 1e-3)
+    return np.stack([low - margin, high + margin], axis=1)
+
+
+def _draw_points(axes: Axes, evaluation: Evaluation, view_from_world: Tensor, limits: np.ndarray) -> None:
+    cloud = evaluation.points
+    points = (cloud.points.double() @ view_from_world.T).numpy()
+    cameras = _flat(view_from_world, evaluation.map_poses)[:, 2]
+    ceiling = cameras.max() + _HEADROOM * evaluation.figures["trajectory_extent_m"]
+    shown = ((points[:, :2] >= limits[:, 0]) & (points[:, :2] <= limits[:, 1])).all(1) & (points[:, 2] <= ceiling)
+    picks = np.flatnonzero(shown)
+    if len(picks) > _MAX_POINTS:
+        picks = np.random.default_rng(0).choice(picks, _MAX_POINTS, replace=False)
+    picks = picks[np.argsort(points[picks, 2])]  # what is higher is painted later
+    colors = cloud.colors.numpy()[picks] / 255
+    size = 2.0 if len(picks) > 10_000 else 5.0
+    axes.scatter(points[picks, 0], points[picks, 1], s=size, c=0.35 + 0.65 * colors, linewidths=0, rasterized=True)
+
+
+def _draw_path(axes: Axes, view_from_world: Tensor, poses: Tensor, color: str, marker: str, label: str) -> None:
+    style: dict[str, Any] = {"linewidth": 1.3, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    flat = _flat(view_from_world, poses)[:, :2]
+    axes.plot(*flat.T, color=color, marker=marker, label=label, zorder=4, **style)
+
+
+def _draw_headings(
+    axes: Axes, view_from_world: Tensor, poses: Tensor, color: str, label: str | None, length: float
+) -> None:
+    """A line along each camera's optical axis, shorter where it looks up or down."""
+    starts = _flat(view_from_world, poses)[:, :2]
+    directions = (poses[:, :3, 2] @ view_from_world.T)[:, :2].numpy()
+    for start, end in zip(starts, starts + length * directions, strict=True):
+        axes.plot(*np.stack([start, end], axis=1), color=color, linewidth=0.8, zorder=3, label=label)
+        label = None  # one entry in the legend
+
+
+def _draw_queries(axes: Axes, view_from_world: Tensor, true: Tensor, estimated: tuple[Tensor | None, ...]) -> None:
+    """True queries as rings, their estimates as crosses joined to them by a thin line; LOST ones as full rings."""
+    truth = _flat(view_from_world, true)[:, :2]
+    lost = np.array([pose is None for pose in estimated])
+    answers = [pose for pose in estimated if pose is not None]
+    ring: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 7, "markeredgecolor": _QUERY, "zorder": 5}
+    if not lost.all():
+        axes.plot(*truth[~lost].T, markerfacecolor="none", markeredgewidth=1.4, label="query, true", **ring)
+        flat = _flat(view_from_world, torch.stack(answers))[:, :2]
+        style: dict[str, Any] = {
+            "color": _QUERY,
+            "marker": "x",
+            "markersize": 6,
+            "markeredgewidth": 1.6,
+            "linestyle": "none",
+        }
+        axes.plot(*flat.T, label="query, estimated", zorder=5, **style)
+        for ends in zip(truth[~lost], flat, strict=True):
+            axes.plot(*np.stack(ends, axis=1), color=_QUERY, linewidth=0.8, zorder=4)
+    if lost.any():
+        axes.plot(*truth[lost].T, markerfacecolor="#ffd166", label="query, LOST", **ring)
+
+
+def _flat(view_from_world: Tensor, poses: Tensor) -> np.ndarray:
+    """Positions (N, 3) of poses (N, 4, 4) in view axes: right, away, up."""
+    return (poses[:, :3, 3] @ view_from_world.T).numpy()

@@ -1,0 +1,151 @@
+"""Errors of estimated poses and depths against the truth: pure functions, each stating its definition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
+from vggt3_ros.geometry.sim3 import Sim3, fit_poses, umeyama
+
+LOCALIZATION_KEYS = (
+    "median_position_percent",
+    "median_rotation_deg",
+    "mean_position_m",
+    "mean_rotation_deg",
+    "median_position_m",
+    "success_10cm_10deg",
+    "success_20cm_20deg",
+)
+_COLLAPSED_SCALE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """World from estimate. `collapsed`: the positions contradict the truth, and the best scale would be zero."""
+
+    true_from_estimated: Sim3
+    collapsed: bool
+
+
+def trajectory_extent(world_from_cam: Tensor) -> float:
+    """Diagonal in metres of the axis-parallel bounding box of the positions of poses (N, 4, 4)."""
+    positions = world_from_cam[:, :3, 3]
+    return float((positions.amax(0) - positions.amin(0)).norm())
+
+
+def align_map(estimated: Tensor, true: Tensor) -> Alignment:
+    """Similarity from estimated to true map poses, both (N, 4, 4) world_from_cam: fit_poses, whatever the scale.
+
+    Where the estimated positions do not move with the true ones, the least-squares scale that is not negative is
+    zero: every camera then lies at the mean true position, so that a useless map scores like one.
+    """
+    try:
+        return Alignment(fit_poses(estimated, true), collapsed=False)
+    except InputError:
+        relative = _chordal_mean(true[:, :3, :3] @ estimated[:, :3, :3].transpose(-1, -2))
+        translation = true[:, :3, 3].mean(0) - _COLLAPSED_SCALE * relative @ estimated[:, :3, 3].mean(0)
+        return Alignment(Sim3(_COLLAPSED_SCALE, relative, translation), collapsed=True)
+
+
+def absolute_trajectory_error(estimated: Tensor, true: Tensor) -> float:
+    """Rms distance in metres of positions of (N, 4, 4) poses after the Sim(3) that makes it least (Umeyama 1991).
+
+    Where positions alone do not determine it (two frames, motion along one line) the orientations help: align_map.
+    """
+    try:
+        true_from_estimated = umeyama(estimated[:, :3, 3], true[:, :3, 3])
+    except InputError:
+        true_from_estimated = align_map(estimated, true).true_from_estimated
+    offsets = true_from_estimated.points(estimated[:, :3, 3]) - true[:, :3, 3]
+    return float(offsets.square().sum(-1).mean().sqrt())
+
+
+def pair_errors(estimated: Tensor, true: Tensor, min_baseline_m: float) -> tuple[float, float]:
+    """Medians over all pairs i < j of (N, 4, 4) poses: relative rotation, and direction of the translation, in degrees.
+
+    The direction is that from camera i to camera j, seen in camera i, sign included. Pairs whose true baseline is
+    below min_baseline_m have no direction worth measuring and are left out of the second median (NaN if none
+    remains); an estimate that does not move at all counts as 90 degrees off.
+    """
+    first, second = torch.triu_indices(len(true), len(true), offset=1)
+    estimated_pairs = se3_inverse(estimated[first]) @ estimated[second]
+    true_pairs = se3_inverse(true[first]) @ true[second]
+    rotation = rotation_angle(estimated_pairs[:, :3, :3].transpose(-1, -2) @ true_pairs[:, :3, :3])
+    a, b = estimated_pairs[:, :3, 3], true_pairs[:, :3, 3]
+    direction = torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))
+    direction = torch.where(a.norm(dim=-1) > 0, direction, math.pi / 2)
+    direction = direction[b.norm(dim=-1) >= min_baseline_m]
+    degrees = (rotation.rad2deg().numpy(), direction.rad2deg().numpy())
+    return float(np.median(degrees[0])), float(np.median(degrees[1])) if len(direction) else math.nan
+
+
+def pose_errors(estimated: Items[Tensor | None], true: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Position errors in metres and rotation errors in degrees, both (Q,), of estimates against true (Q, 4, 4).
+
+    None is a query for which no pose was given (LOST); both of its errors are infinite.
+    """
+    position, rotation = np.full(len(true), np.inf), np.full(len(true), np.inf)
+    for i, (estimate, truth) in enumerate(zip(estimated, true, strict=True)):
+        if estimate is not None:
+            position[i] = float((estimate[:3, 3] - truth[:3, 3]).norm())
+            rotation[i] = float(rotation_angle(estimate[:3, :3].T @ truth[:3, :3]).rad2deg())
+    return position, rotation
+
+
+def localization_summary(position_m: np.ndarray, rotation_deg: np.ndarray, extent_m: float) -> dict[str, float]:
+    """The figures of LOCALIZATION_KEYS from errors (Q,) in metres and degrees, infinite for a LOST query.
+
+    Successes are shares (0 to 1) of all queries, and medians run over all queries, so that refusing to answer never
+    improves them: with half of the queries lost the median is infinite. Means run over the answered queries alone
+    (NaN without any) and are to be read together with the number of lost ones. Percent is of extent_m.
+    """
+    if len(position_m) == 0:
+        raise InputError("there are no query errors to summarize; a split needs at least one query frame")
+    answered = np.isfinite(position_m)
+    median_m = float(np.median(position_m))
+    return {
+        "median_position_percent": 100 * median_m / extent_m if extent_m > 0 else math.nan,
+        "median_rotation_deg": float(np.median(rotation_deg)),
+        "mean_position_m": float(position_m[answered].mean()) if answered.any() else math.nan,
+        "mean_rotation_deg": float(rotation_deg[answered].mean()) if answered.any() else math.nan,
+        "median_position_m": median_m,
+        "success_10cm_10deg": float(np.mean((position_m <= 0.1) & (rotation_deg <= 10))),
+        "success_20cm_20deg": float(np.mean((position_m <= 0.2) & (rotation_deg <= 20))),
+    }
+
+
+def depth_abs_rel(predicted: Items[np.ndarray], true: Items[np.ndarray]) -> tuple[float, float]:
+    """AbsRel of predicted depth images in scene units against true ones in metres (0 = unknown), and the scale used.
+
+    One scale for the whole sequence: the median of true / predicted over all pixels of all frames that have a true
+    depth. AbsRel is the mean over the same pixels of |scale * predicted - true| / true. NaN without such pixels.
+    """
+    known = [(t > 0) & np.isfinite(t) & (p > 0) for p, t in zip(predicted, true, strict=True)]
+    p = np.concatenate([image[mask] for image, mask in zip(predicted, known, strict=True)] or [np.empty(0)])
+    t = np.concatenate([image[mask] for image, mask in zip(true, known, strict=True)] or [np.empty(0)])
+    if len(t) == 0:
+        return math.nan, math.nan
+    scale = float(np.median(t / p))
+    return float(np.mean(np.abs(scale * p - t) / t)), scale
+
+
+def _chordal_mean(rotations: Tensor) -> Tensor:
+    u, _, vt = torch.linalg.svd(rotations.sum(0))
+    sign = torch.ones(3, dtype=rotations.dtype)
+    sign[2] = torch.linalg.det(u @ vt).sign()
+    return u @ torch.diag(sign) @ vt
+
+
+def mean_pose(world_from_cam: Tensor) -> Tensor:
+    """Mean position and chordal mean rotation of poses (N, 4, 4), as a pose (4, 4)."""
+    mean = torch.eye(4, dtype=world_from_cam.dtype)
+    mean[:3, :3] = _chordal_mean(world_from_cam[:, :3, :3])
+    mean[:3, 3] = world_from_cam[:, :3, 3].mean(0)
+    return mean

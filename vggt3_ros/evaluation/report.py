@@ -1,0 +1,60 @@
+"""Tables and pictures of evaluations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as Items
+from pathlib import Path
+from typing import Any
+
+from vggt3_ros.evaluation.draw_depth import draw_depth
+from vggt3_ros.evaluation.draw_trajectory import draw_trajectory
+from vggt3_ros.evaluation.result import Evaluation
+
+_HEADER = f"  {'':<15}{'median':>8}{'':>10}{'':>10}   {'mean':>9}{'':>10}   {'10cm/10deg':>10}  {'20cm/20deg':>10}"
+
+
+def table(figures: Items[dict[str, Any]]) -> str:
+    """Text table of the figures of evaluations (Evaluation.figures) or of aggregates, one block of lines for each."""
+    return "\n\n".join("\n".join(_block(each)) for each in figures)
+
+
+def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write SEQUENCE_trajectory.png and SEQUENCE_depth.png into `folder`, made if missing; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = evaluation.sequence.name.replace(":", "_").replace("/", "_")
+    trajectory, depth = folder / f"{stem}_trajectory.png", folder / f"{stem}_depth.png"
+    draw_trajectory(evaluation, trajectory)
+    draw_depth(evaluation, depth)
+    return [trajectory, depth]
+
+
+def _block(figures: dict[str, Any]) -> list[str]:
+    queries, summary = figures["queries"], figures["map"]
+    split = f", split {figures['split']}" if "split" in figures else ""
+    return [
+        f"{figures['sequence']}{split}: {summary['frames']:g} map frames, {queries['total']} queries, "
+        f"extent {figures['trajectory_extent_m']:.2f} m",
+        f"  map: ATE {_number(100 * summary['ate_m'], 1)} cm = {_number(summary['ate_percent'], 1)} %, "
+        f"pair rotation {_number(summary['pair_rotation_deg'], 1)} deg, "
+        f"direction {_number(summary['pair_direction_deg'], 1)} deg, "
+        f"depth AbsRel {_number(summary['depth_abs_rel'], 3)}, {summary['seconds']:.1f} s",
+        _HEADER,
+        _row("localized", figures["localization"]) + (f"   {queries['lost']} LOST" if queries["lost"] else ""),
+        _row("mean pose", figures["baselines"]["mean_pose"]),
+        _row("nearest image", figures["baselines"]["nearest_image"]),
+    ]
+
+
+def _row(name: str, block: dict[str, float]) -> str:
+    return (
+        f"  {name:<15}{_number(block['median_position_percent'], 1):>6} %"
+        f"{_number(100 * block['median_position_m'], 1):>7} cm{_number(block['median_rotation_deg'], 1):>6} deg   "
+        f"{_number(100 * block['mean_position_m'], 1):>6} cm{_number(block['mean_rotation_deg'], 1):>6} deg   "
+        f"{100 * block['success_10cm_10deg']:>8.0f} %  {100 * block['success_20cm_20deg']:>8.0f} %"
+    )
+
+
+def _number(value: float, digits: int) -> str:
+    """The number, or a dash where it is infinite or not defined."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"

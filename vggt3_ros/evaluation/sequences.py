@@ -1,0 +1,63 @@
+"""Which reader a sequence needs: a folder's layout is told from its files, `room:SEED` is made on the spot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.plain import load_plain
+from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
+from vggt3_ros.evaluation.seven_scenes import load_seven_scenes
+from vggt3_ros.evaluation.tum import load_tum
+
+_ROOM = "room:"
+_LAYOUTS = (
+    "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt (TUM RGB-D), "
+    "with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), or room:SEED"
+)
+
+
+def load_sequence(spec: str) -> Sequence:
+    """The sequence of a folder in one of the known layouts, or of the procedural room `room:SEED`.
+
+    Raises InputError when the folder is missing or of no known layout, and for bad data, naming file and line.
+    """
+    if spec.startswith(_ROOM):
+        return _room(spec)
+    folder = Path(os.path.abspath(spec))  # so that "." has a name
+    if not folder.is_dir():
+        raise InputError(f"{spec}: no such folder; a sequence is {_LAYOUTS}")
+    if (folder / "poses.txt").exists():
+        return load_plain(folder)
+    if (folder / "rgb.txt").exists():
+        return load_tum(folder)
+    if (folder / "TrainSplit.txt").exists() or next(folder.glob("frame-*.pose.txt"), None) is not None:
+        return load_seven_scenes(folder)
+    raise InputError(f"{spec}: not a sequence with true poses; expected {_LAYOUTS}")
+
+
+def _room(spec: str) -> Sequence:
+    seed = spec.removeprefix(_ROOM)
+    if not seed.isdecimal():
+        raise InputError(f"{spec}: after room: comes the seed, a whole number from 0, got {seed!r}")
+    from vggt3_ros.worlds.sequence import room_sequence
+
+    room = room_sequence(int(seed))
+    images, depth = room.images, room.depth
+    count = len(images)
+    # Queries off the mapped path.
+    standard = Split(tuple(room.map_indices.tolist()), tuple(room.query_indices.tolist()))
+    return Sequence(
+        name=spec,
+        names=tuple(f"{i:06d}" for i in range(count)),
+        stamps_ns=tuple(i * 1_000_000_000 for i in range(count)),
+        world_from_cam=room.world_from_cam,
+        intrinsics=room.intrinsics,
+        splits={"standard": standard, **standard_splits(range(count))},
+        read_image=lambda i: images[i],
+        read_depth=lambda i: depth[i],
+        up=torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),
+    )

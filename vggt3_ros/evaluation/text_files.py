@@ -1,0 +1,106 @@
+"""Reading the text files and depth images of data sets; every complaint names the file and, for text, the line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.se3 import check_pose
+
+
+def read_text(path: Path) -> str:
+    """The file's text; raises InputError when it is missing or not text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not a text file'}"
+        ) from error
+
+
+def read_rows(path: Path, columns: int, meaning: str) -> list[tuple[str, list[str]]]:
+    """Rows of `columns` fields, divided by white space or commas, as (place "FILE, line N", fields).
+
+    Empty lines and lines that begin with # are left out. Raises InputError for a row with another number of fields
+    and for a file without rows; `meaning` says in both cases what a row should hold.
+    """
+    rows = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        fields = line.replace(",", " ").split()
+        if len(fields) != columns:
+            raise InputError(f"{path}, line {number}: got {len(fields)} columns, expected {columns} ({meaning})")
+        rows.append((f"{path}, line {number}", fields))
+    if not rows:
+        raise InputError(f"{path}: no data, expected rows of {meaning}")
+    return rows
+
+
+def numbers(fields: list[str], where: str) -> Tensor:
+    """Finite float64 numbers (len(fields),); raises InputError naming `where` and the field otherwise."""
+    values = []
+    for field in fields:
+        try:
+            values.append(float(field))
+        except ValueError as error:
+            raise InputError(f"{where}: {field!r} is not a number") from error
+    parsed = torch.tensor(values, dtype=torch.float64)
+    if not bool(torch.isfinite(parsed).all()):
+        bad = fields[int((~torch.isfinite(parsed)).nonzero()[0])]
+        raise InputError(f"{where}: {bad!r} is not a finite number; remove the frame or repair its pose")
+    return parsed
+
+
+def pose_from_numbers(fields: list[str], where: str) -> Tensor:
+    """world_from_cam (4, 4) float64 from 16 row-major numbers; its rotation must be one to within rounding."""
+    if len(fields) != 16:
+        raise InputError(f"{where}: got {len(fields)} numbers, expected the 16 of a 4x4 camera-to-world pose")
+    pose = numbers(fields, where).reshape(4, 4)
+    check_pose(pose, where, tolerance=5e-3)
+    return orthonormal(pose)
+
+
+def orthonormal(pose: Tensor) -> Tensor:
+    """The pose (4, 4) with the rotation nearest to its upper left 3x3: printed digits leave it slightly off."""
+    u, _, vt = torch.linalg.svd(pose[:3, :3])
+    exact = pose.clone()
+    exact[:3, :3] = u @ vt
+    return exact
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; raises InputError with the line of the first mistake."""
+    try:
+        data = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def read_depth_png(path: Path, units_per_metre: float, invalid: int | None = None) -> np.ndarray:
+    """z-depth (H, W) float32 in metres from a 16-bit PNG; 0 where the file holds 0 or `invalid`.
+
+    Raises InputError when the file is missing, damaged or not a 16-bit image of one channel.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            raw = np.asarray(image)
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise InputError(f"cannot read the depth image {path}: {error}") from error
+    if raw.ndim != 2 or raw.dtype not in (np.uint16, np.int32):
+        raise InputError(f"{path}: expected a 16-bit depth image of one channel, got {raw.dtype} of shape {raw.shape}")
+    depth = (raw / units_per_metre).astype(np.float32)
+    if invalid is not None:
+        depth[raw == invalid] = 0
+    return depth
