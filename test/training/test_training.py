@@ -1,0 +1,163 @@
+"""Training really learns, can be cut and resumed exactly, and converts a softmax network into a fast-weight one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vggt3_ros.errors import CheckpointError, InputError
+from vggt3_ros.geometry.se3 import se3_inverse, transform_points
+from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.training.config import TrainConfig
+from vggt3_ros.training.initialise import convert, initialise
+from vggt3_ros.training.losses import patch_truth
+from vggt3_ros.training.pool import ScenePool
+from vggt3_ros.training.trainer import StepReport, Trainer
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig.read(Path(__file__).parents[2] / "configs" / "train_tiny.yaml")
+MINIATURE = replace(
+    CONFIG,
+    model=replace(
+        CONFIG.model, embed_dim=32, num_heads=1, dpt_features=8, dpt_out_channels=(8, 8, 8, 8), image_size=64
+    ),
+    height=48,
+    width=64,
+    views=3,
+    query_views=1,
+    scenes=2,
+    softmax_steps=3,
+    ttt_steps=2,
+    pool_groups=2,
+    group_rooms=2,
+    steps_per_group=2,
+    validate_every=5,
+    validation_rooms=1,
+)
+
+
+def ignore(report: StepReport) -> None:
+    """A listener that does not care."""
+
+
+def train(folder: Path, stop_at: int | None = None, config: TrainConfig = MINIATURE) -> Trainer:
+    """Run in fp32, whose results do not depend on kernels chosen by the machine's load; stop as by Ctrl-C."""
+
+    def report(step: StepReport) -> None:
+        if step.step == stop_at:
+            raise KeyboardInterrupt
+
+    trainer = Trainer(config, folder, CPU, bf16=False)
+    try:
+        trainer.run(report)
+    except KeyboardInterrupt:
+        assert stop_at is not None
+    return trainer
+
+
+def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path) -> None:
+    train(tmp_path / "whole")
+    for stop in (2, 4):  # once in either phase
+        train(tmp_path / "cut", stop)
+    train(tmp_path / "cut")
+    whole, cut = (load_file(tmp_path / run / "network.safetensors") for run in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_finished_run_leaves_a_usable_network_and_its_validation(tmp_path) -> None:
+    trainer = train(tmp_path / "run")
+    network = load_network(tmp_path / "run" / "network.safetensors")
+    assert network.config == MINIATURE.ttt_model
+    _, memory = network.map(torch.rand(3, 3, 48, 64))
+    assert memory is not None
+    figures = trainer.validations[-1]
+    assert {"pair_rotation_deg", "query_position_percent", "nearest_position_percent"} <= figures.keys()
+    assert (tmp_path / "run" / "log.csv").exists() is False  # fewer steps than between two lines
+
+
+def test_another_run_can_start_from_its_weights_in_the_second_phase(tmp_path) -> None:
+    train(tmp_path / "first")
+    start = str(tmp_path / "first" / "network.safetensors")
+    second = Trainer(MINIATURE, tmp_path / "second", CPU, start=start, bf16=False)
+    assert (second.phase, second.step) == ("ttt", MINIATURE.softmax_steps)
+    other = replace(MINIATURE, ttt=replace(MINIATURE.ttt, mlp_ratio=2))
+    with pytest.raises(InputError, match="other sizes"):
+        Trainer(other, tmp_path / "third", CPU, start=start)
+
+
+def test_a_damaged_state_is_refused(tmp_path) -> None:
+    train(tmp_path / "run", stop_at=1)
+    state = tmp_path / "run" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"state\.safetensors is no state of a training run"):
+        Trainer(MINIATURE, tmp_path / "run", CPU)
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    straight = ScenePool(MINIATURE, CPU)
+    for step in range(5):
+        straight.batch(step)
+    again, other = ScenePool(MINIATURE, CPU).batch(5), ScenePool(replace(MINIATURE, seed=1), CPU).batch(5)
+    assert torch.equal(straight.batch(5).images, again.images)
+    assert not torch.equal(again.images, other.images)
+    assert len(straight.groups) == MINIATURE.pool_groups
+
+
+def test_true_correspondences_show_the_same_surface() -> None:
+    batch = ScenePool(replace(MINIATURE, scenes=4), CPU).batch(0)
+    truth = patch_truth(batch, MINIATURE.model.patch_size)
+    assert truth.visible[:, 1:].float().mean() > 0.3
+    assert bool((truth.target[:, 0] == torch.arange(truth.target.shape[-1])).all()), "view 0 corresponds to itself"
+    in_first = transform_points(batch.cam_from_world[:, 0], truth.points.flatten(1, 2))
+    own = transform_points(se3_inverse(batch.cam_from_world[:, 0]), in_first)
+    torch.testing.assert_close(own, truth.points.flatten(1, 2), atol=1e-5, rtol=1e-5)
+    scene, view, patch = (t[0] for t in truth.visible[:, 1:].nonzero(as_tuple=True))
+    target = truth.target[scene, view + 1, patch]
+    there, here = truth.points[scene, 0, target], truth.points[scene, view + 1, patch]
+    assert float((there - here).norm()) < 0.5  # within a patch or so of one another; the scene's mean distance is 1
+
+
+def test_conversion_keeps_everything_but_global_attention() -> None:
+    torch.manual_seed(0)
+    parent = Vggt3(MINIATURE.model)
+    initialise(parent)
+    child = convert(parent, MINIATURE.ttt_model)
+    images = torch.rand(1, 2, 3, 48, 64)
+    with torch.no_grad():
+        before, after = parent(images).tapped[0], child(images).tapped[0]
+    width = MINIATURE.model.embed_dim
+    assert torch.equal(before[..., :width], after[..., :width]), "the first frame block does not depend on the kind"
+    assert not torch.allclose(before[..., width:], after[..., width:])
+
+
+def test_twenty_steps_lower_the_loss(tmp_path) -> None:
+    config = replace(MINIATURE, softmax_steps=60, ttt_steps=0, warmup=5, steps_per_group=1000)
+    trainer = train(tmp_path / "run", config=config)
+    rows = [line.split(",") for line in (tmp_path / "run" / "log.csv").read_text().splitlines()]
+    column = rows[0].index("loss")
+    assert float(rows[-1][column]) < 0.8 * float(rows[1][column])
+    assert trainer.step == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"height": 50}, "height is 50"), ({"query_views": 2}, "query_views is 2"), ({"ema": 1.0}, "ema is 1.0")],
+)
+def test_impossible_settings_are_refused_by_name(change, words) -> None:
+    with pytest.raises(InputError, match=words):
+        replace(MINIATURE, **change)
+
+
+def test_unknown_settings_and_unreadable_files_are_refused(tmp_path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("learning_rate: 3\n")
+    with pytest.raises(InputError, match="unknown entries \\['learning_rate'\\]"):
+        TrainConfig.read(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        TrainConfig.read(tmp_path / "absent.yaml")

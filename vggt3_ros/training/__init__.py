@@ -1,0 +1,1 @@
+"""Training of small networks on procedural rooms: softmax first, then conversion to test-time training."""

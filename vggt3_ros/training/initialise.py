@@ -1,0 +1,58 @@
+"""How a small network starts, and how a trained softmax network becomes a test-time-training one."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from vggt3_ros.model.block import Block
+from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.ttt_attention import ShortConv, TttAttention
+
+
+@torch.no_grad()
+def initialise(network: Vggt3) -> None:
+    """Start values for training from nothing: full residual branches with small outputs, k tied to q in global layers.
+
+    With q = k, tokens that look alike attend to one another from the first step; the matching loss goes on from there.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5 / 1.2)
+            nn.init.zeros_(module.bias)
+        if isinstance(module, Block):
+            module.ls1.gamma.fill_(1.0)
+            module.ls2.gamma.fill_(1.0)
+            module.attn.proj.weight.mul_(0.1)
+            module.mlp.fc2.weight.mul_(0.1)
+    for block in network.aggregator.global_blocks:
+        dim = network.config.embed_dim
+        block.attn.qkv.weight[dim : 2 * dim] = block.attn.qkv.weight[:dim]
+    nn.init.normal_(network.aggregator.camera_token, std=0.5)
+    nn.init.normal_(network.aggregator.register_token, std=0.5)
+    network.camera_head.pose_branch.fc2.weight.mul_(0.1)
+    network.camera_head.pose_branch.fc2.bias.copy_(torch.tensor([0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.3]))
+
+
+@torch.no_grad()
+def convert(parent: Vggt3, config: ModelConfig) -> Vggt3:
+    """A TTT network of `config` with everything of its softmax parent that it can take (paper section 3.3).
+
+    Fast weights, rates and short convolution start anew (the convolution as identity); the q/k norms of the global
+    layers are dropped.
+    """
+    network = Vggt3(config, parent.precision)
+    inherited = {n: t for n, t in parent.state_dict().items() if n in network.state_dict()}
+    network.load_state_dict(inherited, strict=False)
+    for block in network.aggregator.global_blocks:
+        assert isinstance(block, Block) and isinstance(block.attn, TttAttention)
+        nn.init.zeros_(block.attn.lr_fc.weight)
+        nn.init.zeros_(block.attn.lr_fc.bias)
+        for conv in block.attn.short_conv_qkv:
+            if not isinstance(conv, nn.Identity):
+                assert isinstance(conv, ShortConv)
+                kernel = conv.conv.weight
+                kernel.zero_()
+                kernel[:, :, kernel.shape[2] // 2, kernel.shape[3] // 2] = 1.0
+    return network.to(parent.device)

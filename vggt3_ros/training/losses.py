@@ -1,0 +1,170 @@
+"""Loss terms. Lengths are normalised (mean point distance 1), images are H x W pixels, patches gh x gw.
+
+Depth follows the published recipe; the matching loss is what gets a small network off the trivial solution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, grid_sample, huber_loss, normalize
+
+from vggt3_ros.geometry.camera import decode_camera, encode_camera, project, unproject
+from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3_inverse
+from vggt3_ros.model.attention import SoftmaxAttention
+from vggt3_ros.model.network import TrainingOutput, Vggt3
+from vggt3_ros.training.config import LossWeights
+from vggt3_ros.training.pool import SceneBatch
+
+_ITERATION_DECAY = 0.6
+_LOGIT_SCALE = 8.0  # sharpness of the unit-length q, k of a TTT layer, comparable to a softmax head of width 64
+_OCCLUSION = 0.05  # relative depth difference above which a point counts as hidden
+
+
+class PatchHead(nn.Module):
+    """Training aid: world point and viewing ray of every patch, read straight off the last tapped tokens."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.out = nn.Linear(dim, 6)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Points and rays (..., 3) of tokens (..., 2C)."""
+        points, rays = self.out(self.norm(tokens)).float().split(3, dim=-1)
+        return points.sign() * points.abs().expm1(), rays
+
+
+@dataclass(frozen=True, eq=False)
+class PatchTruth:
+    """Truth at the pixel nearest to the centre of every patch, n = gh * gw."""
+
+    grid: tuple[int, int]  # gh, gw
+    pixels: Tensor  # (n, 2) x y
+    points: Tensor  # (B, V, n, 3) world
+    rays: Tensor  # (B, V, n, 3) unit, world
+    target: Tensor  # (B, V, n) patch of view 0 that shows the same point
+    visible: Tensor  # (B, V, n) whether it does
+
+
+def patch_truth(batch: SceneBatch, patch_size: int) -> PatchTruth:
+    """Correspondences and world points of all patches, from exact depth and poses."""
+    half = patch_size // 2
+    height, width = batch.depth.shape[-2:]
+    depth = batch.depth[..., half::patch_size, half::patch_size]
+    rows, columns = depth.shape[-2:]
+    coarse = batch.intrinsics.clone()
+    coarse[:, :2] /= patch_size
+    cam = unproject(depth, coarse[:, None], half / patch_size).flatten(2, 3)
+    world_from_cam = se3_inverse(batch.cam_from_world)
+    points = cam @ world_from_cam[..., :3, :3].transpose(-1, -2) + world_from_cam[..., None, :3, 3]
+    rays = normalize(cam, dim=-1) @ world_from_cam[..., :3, :3].transpose(-1, -2)
+    pixels, z = project(points.flatten(1, 2), batch.intrinsics)
+    grid = 2 * pixels / torch.tensor([width - 1, height - 1], device=depth.device) - 1
+    seen = grid_sample(batch.depth[:, :1], grid[:, None], align_corners=True, mode="nearest")[:, 0, 0]
+    inside = (grid.abs() < 1).all(-1) & (z > 1e-3) & ((z - seen).abs() < _OCCLUSION * seen)
+    cell = ((pixels + 0.5) / patch_size).long().clamp(min=0)
+    target = cell[..., 1].clamp(max=rows - 1) * columns + cell[..., 0].clamp(max=columns - 1)
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    centres = torch.stack([x, y], dim=-1).flatten(0, 1).to(depth) * patch_size + half
+    shape = points.shape[:3]
+    return PatchTruth((rows, columns), centres, points, rays, target.view(shape), inside.view(shape))
+
+
+def total_loss(
+    network: Vggt3, aid: PatchHead, output: TrainingOutput, batch: SceneBatch, weights: LossWeights, dense_stride: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Weighted sum and the single terms; depth was decoded for every `dense_stride`-th view."""
+    truth = patch_truth(batch, network.config.patch_size)
+    special = network.aggregator.special
+    estimated, rays = aid(output.tapped[-1][:, :, special:])
+    terms = {
+        "camera": camera_loss(output.pose_encodings, batch),
+        "direction": direction_loss(output.pose_encodings[-1], batch),
+        "reprojection": reprojection_loss(output.pose_encodings[-1], batch, truth),
+        "depth": depth_loss(output, batch.depth[:, ::dense_stride]),
+        "patch_points": huber_loss(estimated, truth.points, delta=0.5) * 4 + huber_loss(rays, truth.rays),
+        "matching": matching_loss(network, output.tapped, truth),
+    }
+    return sum(getattr(weights, name) * term for name, term in terms.items()), terms
+
+
+def camera_loss(encodings: Tensor, batch: SceneBatch) -> Tensor:
+    """Huber on translation, L1 on quaternion (twice) and field of view (half), later iterations counting more."""
+    intrinsics = batch.intrinsics[:, None].expand(*batch.cam_from_world.shape[:2], 3, 3)
+    truth = encode_camera(batch.cam_from_world, intrinsics, _size(batch))
+    loss = encodings.new_zeros(())
+    for index, encoding in enumerate(encodings.float()):
+        part = huber_loss(encoding[..., :3], truth[..., :3], delta=0.5) * 3
+        part = part + 2 * (encoding[..., 3:7] - truth[..., 3:7]).abs().mean()
+        part = part + 0.5 * (encoding[..., 7:] - truth[..., 7:]).abs().mean()
+        loss = loss + _ITERATION_DECAY ** (len(encodings) - 1 - index) * part
+    return loss / len(encodings)
+
+
+def direction_loss(encoding: Tensor, batch: SceneBatch) -> Tensor:
+    """1 - cos between estimated and true direction from each camera centre to every other, in the world frame."""
+    estimated, truth = _centres(encoding.float()), se3_inverse(batch.cam_from_world)[..., :3, 3]
+    pairs = torch.triu_indices(truth.shape[1], truth.shape[1], 1, device=truth.device)
+    a = estimated[:, pairs[0]] - estimated[:, pairs[1]]
+    b = truth[:, pairs[0]] - truth[:, pairs[1]]
+    length = torch.linalg.vector_norm(b, dim=-1)
+    apart = length > 0.02
+    cosine = (normalize(a, dim=-1, eps=1e-3) * normalize(b, dim=-1, eps=1e-3)).sum(-1)
+    return ((1 - cosine) * apart).sum() / apart.sum().clamp(min=1)
+
+
+def reprojection_loss(encoding: Tensor, batch: SceneBatch, truth: PatchTruth) -> Tensor:
+    """How far true points land from their pixels under the estimated cameras, in patches; logarithmic when far off."""
+    cam_from_world, intrinsics = decode_camera(encoding.float(), _size(batch))
+    points = truth.points @ cam_from_world[..., :3].transpose(-1, -2) + cam_from_world[..., None, :, 3]
+    rays = points @ intrinsics.transpose(-1, -2)
+    pixels = rays[..., :2] / rays[..., 2:].clamp(min=0.05)
+    error = torch.linalg.vector_norm(pixels - truth.pixels, dim=-1) / 8
+    return torch.where(error < 3, error, 3 * (1 + (error.clamp(min=3) / 3).log())).mean()
+
+
+def depth_loss(output: TrainingOutput, depth: Tensor) -> Tensor:
+    """Confidence-weighted absolute error (published recipe, alpha 0.2) of depth, plus that of its logarithm."""
+    error = (output.depth - depth).abs().clamp(max=10)
+    confidence = output.depth_confidence
+    logs = (output.depth.clamp(min=1e-4).log() - depth.clamp(min=1e-4).log()).abs()
+    return error.mean() + (error * confidence - 0.2 * confidence.log()).mean() + logs.mean()
+
+
+def matching_loss(network: Vggt3, tapped: list[Tensor], truth: PatchTruth) -> Tensor:
+    """InfoNCE: in the first two tapped global layers, a patch's query shall find the key of its match in view 0."""
+    aggregator = network.aggregator
+    dim, special = network.config.embed_dim, aggregator.special
+    grid = truth.grid
+    rope = aggregator.rope(grid, bf16=False)
+    losses = []
+    for layer, tokens in zip(network.config.intermediate_layers[:2], tapped[:2], strict=True):
+        block = aggregator.global_blocks[layer]
+        x = block.norm1(tokens[..., :dim])
+        if isinstance(block.attn, SoftmaxAttention):
+            q, k, _ = block.attn.project(x, rope)  # (B, V, h, P, d)
+            scale = q.shape[-1] ** -0.5
+        else:
+            views = x.shape[1]
+            k = block.attn.training_signals(x[:, :1], rope, grid)[0].unsqueeze(1)  # (B, 1, h, P, d)
+            q = block.attn.queries(x, rope, grid).unflatten(2, (views, -1)).transpose(1, 2)
+            scale = _LOGIT_SCALE
+        q, k = q[:, 1:, :, special:], k[:, :1, :, special:]
+        logits = (q @ k.transpose(-1, -2)).float().mean(2) * scale  # (B, V - 1, n, n)
+        per_patch = cross_entropy(logits.flatten(0, 2), truth.target[:, 1:].flatten(), reduction="none")
+        visible = truth.visible[:, 1:].flatten()
+        losses.append((per_patch * visible).sum() / visible.sum().clamp(min=1))
+    return torch.stack(losses).mean()
+
+
+def _centres(encoding: Tensor) -> Tensor:
+    """Camera centres (..., 3) in the world, of pose encodings (..., 9)."""
+    rotation = rotation_from_quaternion(encoding[..., 3:7])
+    return -(rotation.transpose(-1, -2) @ encoding[..., :3, None]).squeeze(-1)
+
+
+def _size(batch: SceneBatch) -> tuple[int, int]:
+    return batch.depth.shape[-2], batch.depth.shape[-1]

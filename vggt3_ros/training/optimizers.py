@@ -1,0 +1,86 @@
+"""Muon for the blocks' matrices, AdamW for the rest, one schedule for both, and a moving average of the weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vggt3_ros.training.config import TrainConfig
+
+_DECAY_FROM = 0.5  # share of a phase after which the rate falls
+_FINAL = 0.03  # share of the rate at the end of a phase
+
+
+class Optimizers:
+    """Both optimizers, stepped together; their state is a flat dictionary of tensors, as safetensors wants it."""
+
+    def __init__(self, modules: dict[str, nn.Module], config: TrainConfig) -> None:
+        named = {f"{m}.{n}": p for m, module in modules.items() for n, p in module.named_parameters()}
+        self.parameters = named
+        matrices = {n: p for n, p in named.items() if p.ndim == 2 and "_blocks." in n}
+        others = {n: p for n, p in named.items() if n not in matrices}
+        decayed = [p for p in others.values() if p.ndim > 1]
+        plain = [p for p in others.values() if p.ndim <= 1]
+        self.muon = torch.optim.Muon(
+            matrices.values(), lr=config.matrix_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        self.adamw = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.other_lr,
+            betas=(0.9, 0.95),
+        )
+        self.rates = {self.muon: config.matrix_lr, self.adamw: config.other_lr}
+        self.clip = config.clip
+
+    def step(self, factor: float) -> Tensor:
+        """Clip the gradients, apply them at `factor` times the configured rates, clear them; returns their norm."""
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.clip)
+        for optimizer, rate in self.rates.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments and counters by parameter name."""
+        names = {parameter: name for name, parameter in self.parameters.items()}
+        return {
+            f"{names[parameter]}:{key}": torch.as_tensor(value)
+            for optimizer in self.rates
+            for parameter, values in optimizer.state.items()
+            for key, value in values.items()
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        for optimizer in self.rates:
+            owned = {p for group in optimizer.param_groups for p in group["params"]}
+            for full, value in state.items():
+                name, key = full.rsplit(":", 1)
+                parameter = self.parameters[name]
+                if parameter in owned:
+                    on_host = key == "step"
+                    optimizer.state[parameter][key] = value.clone() if on_host else value.to(parameter.device)
+
+
+def schedule(step: int, total: int, warmup: int) -> float:
+    """Factor of the learning rate within a phase: rise, hold, then fall linearly."""
+    rise = min(1.0, (step + 1) / max(1, warmup))
+    left = (total - step) / max(1.0, total * (1 - _DECAY_FROM))
+    return rise * max(_FINAL, min(1.0, left))
+
+
+class MovingAverage:
+    """Exponential moving average of a network's weights; short-sighted at first, so that it is useful early."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {n: t.detach().clone() for n, t in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after `step` steps of the phase."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, tensor in network.state_dict().items():
+            self.state[name].lerp_(tensor, 1 - decay)

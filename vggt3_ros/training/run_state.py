@@ -1,0 +1,52 @@
+"""The state of a run in one safetensors file, replaced atomically: a run survives being cut at any moment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vggt3_ros.errors import CheckpointError
+
+_FILE = "state.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class RunState:
+    """Tensors by part ('network', 'aid', 'average', 'optimizers') and what else is needed to go on."""
+
+    parts: dict[str, dict[str, Tensor]]
+    info: dict[str, Any]
+
+
+def save_state(folder: Path, state: RunState) -> None:
+    """Write to a temporary sibling, then rename."""
+    from safetensors.torch import save_file
+
+    named = ((f"{part}/{name}", tensor) for part, tensors in state.parts.items() for name, tensor in tensors.items())
+    flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named}
+    partial = folder / f"{_FILE}.partial"
+    save_file(flat, partial, metadata={"info": json.dumps(state.info)})
+    partial.replace(folder / _FILE)
+
+
+def load_state(folder: Path) -> RunState | None:
+    """The state last saved in a run's folder, or None for a new run."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / _FILE
+    if not path.exists():
+        return None
+    parts: dict[str, dict[str, Tensor]] = {}
+    try:
+        with safe_open(path, "pt") as handle:
+            info = json.loads(handle.metadata()["info"])
+            for full in handle.keys():
+                part, _, name = full.partition("/")
+                parts.setdefault(part, {})[name] = handle.get_tensor(full)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no state of a training run ({error}); start in another folder") from error
+    return RunState(parts, info)

@@ -1,0 +1,195 @@
+"""The training loop: two phases, resumable, validated as it goes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vggt3_ros.errors import InputError, Vggt3Error
+from vggt3_ros.model.checkpoint import load_network, save_weights
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.training.config import TrainConfig
+from vggt3_ros.training.initialise import convert, initialise
+from vggt3_ros.training.losses import PatchHead, total_loss
+from vggt3_ros.training.optimizers import MovingAverage, Optimizers, schedule
+from vggt3_ros.training.pool import ScenePool
+from vggt3_ros.training.run_state import RunState, load_state, save_state
+from vggt3_ros.training.validate import validate, validation_rooms
+
+_LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What the loop tells after every step."""
+
+    step: int
+    total: int
+    phase: str
+    losses: dict[str, float] | None
+    validation: dict[str, float] | None
+
+
+class Trainer:
+    """One run in one folder: state.safetensors to go on from, network.safetensors (fp16) to use, and logs.
+
+    A run goes on where its folder's state ends. `start` gives a new run the weights of an earlier network: a softmax
+    one enters the first phase, a ttt one skips to the second. On GPUs the network is compiled; on CPUs compiling took
+    minutes and gained little.
+    """
+
+    def __init__(
+        self, config: TrainConfig, folder: Path, device: torch.device, start: str | None = None, bf16: bool = True
+    ) -> None:
+        self.config, self.folder, self.device, self.bf16 = config, folder, device, bf16
+        folder.mkdir(parents=True, exist_ok=True)
+        self.pool = ScenePool(config, device)
+        self.step, self.seconds, self.validations = 0, 0.0, list[dict[str, Any]]()
+        self.average: MovingAverage
+        state = load_state(folder)
+        if state is not None:
+            self._restore(state)
+        else:
+            self._begin(start)
+
+    @property
+    def phase(self) -> str:
+        """'softmax' or 'ttt'."""
+        return self.network.config.attn
+
+    def run(self, report: Callable[[StepReport], None], minutes: float | None = None) -> None:
+        """Train to the end, or for `minutes`; the state is saved when leaving, also by an exception such as Ctrl-C."""
+        rooms = validation_rooms(self.config, self.device)
+        began, saved = time.monotonic(), time.monotonic()
+        try:
+            while self.step < self.config.total_steps:
+                if minutes is not None and time.monotonic() - began > 60 * minutes:
+                    break
+                if self.phase == "softmax" and self.step >= self.config.softmax_steps:
+                    self._convert()
+                tick = time.monotonic()
+                losses = self._train_step()
+                self.seconds += time.monotonic() - tick
+                validation = None
+                if self.step % self.config.validate_every == 0 or self.step == self.config.total_steps:
+                    validation = self._validate(rooms)
+                report(StepReport(self.step, self.config.total_steps, self.phase, losses, validation))
+                if time.monotonic() - saved > self.config.save_every_s:
+                    self._save()
+                    saved = time.monotonic()
+        finally:
+            self._save()
+
+    def averaged(self) -> Vggt3:
+        """A network with the moving average of the weights: the one to keep."""
+        network = Vggt3(self.network.config).to(self.device).eval().requires_grad_(False)
+        network.load_state_dict(self.average.state)
+        return network
+
+    def _train_step(self) -> dict[str, float] | None:
+        config = self.config
+        batch = self.pool.batch(self.step)
+        with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            map_views = config.views - config.query_views
+            output = self.forward(batch.images, map_views, config.fit_steps, config.dense_stride)
+        loss, terms = total_loss(self.network, self.aid, output, batch, config.weights, config.dense_stride)
+        loss.backward()
+        done, length = self._within_phase()
+        norm = self.optimizers.step(schedule(done, length, config.warmup))
+        self.step += 1
+        self.average.update(self.network, done)
+        if self.step % _LOG_EVERY:
+            return None
+        return self._log({"loss": loss, **terms, "gradient_norm": norm})
+
+    def _log(self, tensors: dict[str, Tensor]) -> dict[str, float]:
+        losses = {name: float(value.detach()) for name, value in tensors.items()}
+        if not math.isfinite(losses["loss"]):
+            raise Vggt3Error(f"training diverged at step {self.step} ({losses}); lower matrix_lr and other_lr")
+        path = self.folder / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["step", "phase", "seconds", *losses])
+            writer.writerow([self.step, self.phase, f"{self.seconds:.1f}", *(f"{v:.5g}" for v in losses.values())])
+        return losses
+
+    def _validate(self, rooms: list[Any]) -> dict[str, float]:
+        result = validate(self.averaged(), rooms)
+        entry = {"step": self.step, "phase": self.phase, "seconds": round(self.seconds, 1), **result}
+        self.validations.append(entry)
+        (self.folder / "validation.json").write_text(json.dumps(self.validations, indent=1))
+        return result
+
+    def _within_phase(self) -> tuple[int, int]:
+        """Steps done and to do in the current phase."""
+        if self.phase == "softmax":
+            return self.step, self.config.softmax_steps
+        return self.step - self.config.softmax_steps, self.config.ttt_steps
+
+    def _begin(self, start: str | None) -> None:
+        config = self.config
+        torch.manual_seed(config.seed)
+        if start is not None:
+            network = load_network(start)
+            expected = config.model if network.config.attn == "softmax" else config.ttt_model
+            if network.config != expected:
+                raise InputError(f"{start} has other sizes than the training config; make `model` and `ttt` its own")
+            self.step = 0 if network.config.attn == "softmax" else config.softmax_steps
+        else:
+            network = Vggt3(config.model)
+            initialise(network)
+        self._adopt(network, PatchHead(2 * config.model.embed_dim))
+
+    def _convert(self) -> None:
+        """Enter the second phase: the averaged softmax network becomes a TTT one; optimizers start anew."""
+        parent = self.averaged()
+        save_weights(parent, self.folder / "softmax.safetensors")
+        torch.manual_seed(self.config.seed + 1)
+        self._adopt(convert(parent, self.config.ttt_model), self.aid)
+
+    def _adopt(self, network: Vggt3, aid: PatchHead) -> None:
+        self.network = network.to(self.device).train().requires_grad_(True)
+        self.aid = aid.to(self.device)
+        self.forward = torch.compile(self.network) if self.device.type == "cuda" else self.network
+        self.optimizers = Optimizers({"network": self.network, "aid": self.aid}, self.config)
+        self.average = MovingAverage(self.network, self.config.ema)
+
+    def _save(self) -> None:
+        parts = {
+            "network": {n: t for n, t in self.network.state_dict().items() if not n.endswith(".conf.weight")},
+            "aid": self.aid.state_dict(),
+            "average": {n: t for n, t in self.average.state.items() if not n.endswith(".conf.weight")},
+            "optimizers": self.optimizers.state(),
+        }
+        info = {"step": self.step, "phase": self.phase, "seconds": self.seconds, "validations": self.validations}
+        save_state(self.folder, RunState(parts, info))
+        save_weights(self.averaged(), self.folder / "network.safetensors", torch.float16)
+
+    def _restore(self, state: RunState) -> None:
+        config = self.config
+        self.step, self.seconds, self.validations = (state.info[n] for n in ("step", "seconds", "validations"))
+        network = Vggt3(config.model if state.info["phase"] == "softmax" else config.ttt_model)
+        network.load_state_dict(_with_aliases(state.parts["network"], network))
+        aid = PatchHead(2 * config.model.embed_dim)
+        aid.load_state_dict(state.parts["aid"])
+        self._adopt(network, aid)
+        self.optimizers.load_state(state.parts["optimizers"])
+        average = _with_aliases(state.parts["average"], network)
+        self.average.state = {n: t.to(self.device, copy=True) for n, t in average.items()}  # no two names share one
+
+
+def _with_aliases(state: dict[str, Tensor], network: Vggt3) -> dict[str, Tensor]:
+    """Add the second name of the short conv kernels, which files do not repeat."""
+    return {n: state[n.replace(".conf.weight", ".conv.weight")] for n in network.state_dict()}
