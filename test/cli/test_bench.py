@@ -1,0 +1,135 @@
+"""`vggt3 bench`: an honest meter that runs from a bare checkout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vggt3_ros.cli import bench
+from vggt3_ros.cli.measure import Attention, Case, _StageTimer, measure
+from vggt3_ros.cli.peak_memory import PeakMemory
+
+Run = Callable[..., Any]
+ROOT = Path(__file__).parents[2]
+
+BARE_BENCH = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"PIL", "cv2", "matplotlib", "tqdm", "yaml", "scipy", "huggingface_hub"}:
+            raise ModuleNotFoundError(f"{name} is blocked by the test", name=name)
+
+sys.meta_path.insert(0, Blocker())
+if __name__ == "__main__":
+    from vggt3_ros.cli.main import main
+    sys.exit(main(["bench", *sys.argv[1:]]))
+"""
+
+
+def case(checkpoint: Path, **changes: Any) -> Case:
+    sizes = {"frames": 3, "image_size": (56, 70), "steps": 1, "chunk": 2, "repeats": 2}
+    kind = {"task": "mapping", "model": str(checkpoint), "attention": "ttt", "precision": "fp32"}
+    return Case(**{**kind, **sizes, "device": "cpu", "seed": 0, **changes})
+
+
+def test_bench_runs_with_torch_numpy_and_safetensors_alone(checkpoint: Path, tmp_path: Path) -> None:
+    script = tmp_path / "bare.py"  # a file, because rows are measured in child processes that import it again
+    script.write_text(BARE_BENCH)
+    result = subprocess.run(
+        [sys.executable, script, "mapping", "--model", checkpoint, "--global", "ttt", "--frames", "2,4",
+         "--repeats", "1", "--json", tmp_path / "bench.json"],
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    data = json.loads((tmp_path / "bench.json").read_text())
+    assert [(row["global"], row["frames"]) for row in data["rows"]] == [("ttt", 2), ("ttt", 4)]
+    for row in data["rows"]:
+        assert row["seconds"] > 0 and 0 < row["peak_bytes"] < 200e6
+        assert set(row["stages"]) == {"backbone", "frame blocks", "global blocks", "heads"}
+    assert data["growth_exponent"]["ttt"] is not None
+    assert data["image_size"] == [56, 70]
+    assert "seconds grow as frames^" in result.stdout
+
+
+@pytest.mark.parametrize("attention", ["ttt", "softmax"])
+def test_both_kinds_of_global_layers_are_measured(attention: Attention, checkpoint: Path) -> None:
+    row = measure(case(checkpoint, attention=attention, repeats=3))
+    assert (row["global"], row["frames"], len(row["seconds_all"])) == (attention, 3, 3)
+    assert row["seconds"] == sorted(row["seconds_all"])[1]
+    assert all(seconds > 0 for seconds in row["stages"].values())
+
+
+def test_stage_is_given_the_time_since_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([10.0, 11.0, 13.0, 17.0])
+    monkeypatch.setattr("vggt3_ros.cli.measure.time.perf_counter", lambda: next(now))
+    timer = _StageTimer(torch.device("cpu"))
+    for stage in ("backbone", "heads", "backbone"):
+        timer(stage, 0.5)
+    assert timer.seconds == {"backbone": 1.0 + 4.0, "heads": 2.0}
+
+
+def test_localizing_is_timed_without_the_mapping_before_it(checkpoint: Path) -> None:
+    localizing = measure(case(checkpoint, task="localize", frames=16, repeats=3))
+    mapping = measure(case(checkpoint, task="mapping", frames=16))
+    assert min(localizing["seconds_all"]) < 0.5 * min(mapping["seconds_all"])
+    assert localizing["frames"] == 16
+
+
+def test_peak_is_what_was_allocated_for_a_while() -> None:
+    memory = PeakMemory(torch.device("cpu"))
+    block = torch.ones(16_000_000)
+    del block
+    assert 60e6 < memory.peak_bytes() < 90e6
+
+
+@pytest.mark.parametrize(("exponent", "scale"), [(1.0, 0.1), (2.0, 3.0)])
+def test_growth_exponent_is_that_of_a_power_law(exponent: float, scale: float) -> None:
+    rows = [{"frames": n, "seconds": scale * n**exponent} for n in (8, 16, 64)]
+    assert bench.growth_exponent(rows) == pytest.approx(exponent)
+    assert bench.growth_exponent(rows[:1]) is None
+    assert bench.growth_exponent([*rows[:1], {"frames": 9, "seconds": None, "error": "out of memory"}]) is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory."), BrokenProcessPool("killed"), MemoryError()])
+def test_row_without_enough_memory_is_reported_and_the_others_go_on(
+    error: Exception, checkpoint: Path, vggt3: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def measure_row(each: Case) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            if each.frames == 4:
+                raise error
+            return measure(each)
+
+        return bench._or_error(each, work)
+
+    monkeypatch.setattr(bench, "_measure_in_child", measure_row)
+    options = ["--model", checkpoint, "--global", "ttt", "--repeats", 1, "--json", tmp_path / "bench.json"]
+    outcome = vggt3("bench", "mapping", "--frames", "2,4", *options)
+    assert outcome.code == 0 and "memory" in outcome.out
+    rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    assert rows[0]["seconds"] > 0 and rows[1]["seconds"] is None and "memory" in rows[1]["error"]
+    assert vggt3("bench", "mapping", "--frames", "4", *options).code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["localize", "--global", "softmax"], "keeps no scene memory"),
+        (["mapping", "--image-size", "50x60"], "multiples of 14"),
+        (["mapping", "--image-size", "50"], "--image-size"),
+        (["mapping", "--frames", "0"], "--frames"),
+        (["mapping", "--global", "linear"], "--global"),
+        (["flying"], "invalid choice"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], complaint: str, vggt3: Run, checkpoint: Path) -> None:
+    assert vggt3("bench", *arguments, "--model", checkpoint).failed_with(complaint, code=2)

@@ -1,0 +1,72 @@
+"""`vggt3 evaluate`: tables, JSON and pictures of one and of several sequences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vggt3_ros.evaluation.metrics import LOCALIZATION_KEYS
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def sequence(own_images: Path, tmp_path: Path) -> Path:
+    """A plain folder: five images 0.1 m apart, looking the same way."""
+    folder = tmp_path / "walk"
+    folder.mkdir()
+    own_images.rename(folder / "images")
+    poses = [f"{i} 1 0 0 {0.1 * i} 0 1 0 0 0 0 1 0 0 0 0 1" for i in range(5)]
+    (folder / "poses.txt").write_text("\n".join(poses))
+    (folder / "intrinsics.json").write_text(json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48}))
+    (folder / "split.json").write_text(json.dumps({"mine": {"map": [0, 2, 4], "query": [1, 3]}}))
+    return folder
+
+
+def test_evaluate_writes_table_json_and_pictures(vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path) -> None:
+    files = ["--json", tmp_path / "figures.json", "--out", tmp_path / "pictures"]
+    outcome = vggt3("evaluate", sequence, "--split", "mine", "--model", checkpoint, *files)
+    assert outcome.code == 0, outcome
+    data = json.loads((tmp_path / "figures.json").read_text())
+    assert (data["split"], data["map"]["frames"], data["queries"]["total"]) == ("mine", 3, 2)
+    for block in (data["localization"], data["baselines"]["mean_pose"], data["baselines"]["nearest_image"]):
+        assert set(LOCALIZATION_KEYS) <= set(block)
+    assert "walk, split mine: 3 map frames, 2 queries" in outcome.out
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"walk_trajectory.png", "walk_depth.png"}
+
+
+def test_several_sequences_give_medians_and_each(vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path) -> None:
+    outcome = vggt3("evaluate", sequence, sequence, "--model", checkpoint, "--json", tmp_path / "figures.json")
+    assert outcome.code == 0 and "median of 2 sequences" in outcome.out, outcome
+    data = json.loads((tmp_path / "figures.json").read_text())
+    assert len(data["each"]) == 2 and data["queries"]["total"] == 4
+    alone = data["each"][0]["baselines"]["mean_pose"]
+    assert data["baselines"]["mean_pose"]["median_position_m"] == pytest.approx(alone["median_position_m"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda folder: (folder / "poses.txt").unlink(), "not a sequence with true poses"),
+        (lambda folder: (folder / "poses.txt").write_text("0 1 nan"), "poses.txt, line 1"),
+        (lambda folder: (folder / "images" / "000002.png").unlink(), "no image 000002"),
+        (lambda folder: (folder / "images" / "000002.png").write_text("text"), "000002.png"),
+        (lambda folder: (folder / "split.json").write_text("{"), "split.json, line 1"),
+    ],
+)
+def test_damaged_sequence_fails_with_the_file(
+    spoil: Callable[[Path], object], complaint: str, vggt3: Run, sequence: Path, checkpoint: Path
+) -> None:
+    spoil(sequence)
+    assert vggt3("evaluate", sequence, "--model", checkpoint).failed_with(complaint)
+
+
+def test_bad_options_fail_with_their_reason(vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path) -> None:
+    assert vggt3("evaluate", sequence, "--model", checkpoint, "--split", "x").failed_with("has no split 'x'", "mine")
+    assert vggt3("evaluate", tmp_path / "gone", "--model", checkpoint).failed_with("gone: no such folder")
+    blocked = sequence / "poses.txt" / "pictures"
+    assert vggt3("evaluate", sequence, "--model", checkpoint, "--out", blocked).failed_with("is not a folder")

@@ -1,0 +1,122 @@
+"""`vggt3 map`: what it writes, and what it takes from its arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vggt3_ros.cli.images import ImageReader
+from vggt3_ros.cli.known_cameras import KnownCameras
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.pointcloud import read_ply
+from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.scene.storage import load_scene
+
+Run = Callable[..., Any]
+
+
+def names(*arguments: object) -> list[str]:
+    return [frame.name for frame in ImageReader([str(a) for a in arguments], "map", KnownCameras())]
+
+
+def write_video(path: Path, frames: list[np.ndarray]) -> None:
+    import cv2
+
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (width, height))
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+    writer.release()
+
+
+def test_map_writes_scene_points_picture_and_json(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+    scene_folder = tmp_path / "scene"
+    outcome = vggt3("map", images, "--out", scene_folder, "--model", checkpoint, "--json", tmp_path / "map.json")
+    assert outcome.code == 0, outcome
+    scene = load_scene(scene_folder)
+    assert scene.keyframes.names == tuple(f"{i:06d}.png" for i in range(5))
+    points = read_ply(scene_folder / "points.ply")
+    assert len(points) == len(scene.points) > 100
+    with Image.open(tmp_path / "scene.png") as picture:
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+    data = json.loads((tmp_path / "map.json").read_text())
+    assert (data["keyframes"], data["points"], data["metric"]) == (5, len(points), False)
+    assert data["seconds"]["total"] > data["seconds"]["network"] > 0
+    assert f"5 keyframes, {len(points)} points" in outcome.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.json", "scene", "scene.png"]
+
+
+def test_same_seed_and_images_give_the_same_scene(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert vggt3("map", images, "--out", tmp_path / name, "--model", checkpoint).code == 0
+    a, b = load_scene(tmp_path / "a"), load_scene(tmp_path / "b")
+    assert torch.equal(a.keyframes.cam_from_world, b.keyframes.cam_from_world)
+    assert torch.equal(a.points.points, b.points.points)
+
+
+def test_poses_that_move_like_the_map_make_it_metric(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    def map_with(*extra: object) -> Any:
+        return vggt3("map", images, "--out", tmp_path / "scene", "--model", checkpoint, *extra)
+
+    assert map_with().code == 0
+    cam_from_world = load_scene(tmp_path / "scene").keyframes.cam_from_world
+    rows = []
+    for index, pose in enumerate(se3_inverse(cam_from_world)):
+        pose[:3, 3] *= 2.5
+        rows.append(" ".join([str(index), *(repr(float(value)) for value in pose.flatten())]))
+    poses = tmp_path / "poses.txt"
+    poses.write_text("# index and pose\n" + "\n".join(rows))
+    outcome = map_with("--poses", poses)
+    assert outcome.code == 0 and "metric, residual" in outcome.out, outcome
+    metric_from_scene = load_scene(tmp_path / "scene").metric_from_scene
+    assert metric_from_scene is not None and metric_from_scene.scale == pytest.approx(2.5, rel=1e-4)
+
+
+def test_folder_is_read_in_natural_order_and_list_as_given(tmp_path: Path) -> None:
+    for name in ("img10.png", "img2.png", "IMG1.PNG", "notes.txt"):
+        Image.fromarray(np.full((8, 8, 3), 99, np.uint8)).save(tmp_path / name, format="png")
+    assert names(tmp_path) == ["IMG1.PNG", "img2.png", "img10.png"]
+    assert names(tmp_path / "img10.png", tmp_path / "img2.png") == ["img10.png", "img2.png"]
+
+
+def test_pose_belongs_to_the_number_in_the_name_else_to_the_position(own_images: Path, tmp_path: Path) -> None:
+    (own_images / "000003.png").rename(own_images / "third.png")
+    (own_images / "000001.png").write_bytes(b"no image")
+    eye = "1 0 0 {} 0 1 0 0 0 0 1 0 0 0 0 1"
+    poses = tmp_path / "poses.txt"
+    poses.write_text("\n".join(f"{index} " + eye.format(index) for index in (0, 1, 2, 3, 4)))
+    reader = ImageReader([str(own_images / n) for n in ("000004.png", "000001.png", "000000.png", "third.png")], "map",
+                         KnownCameras.from_files(poses, None))  # fmt: skip
+    numbers = [float(frame.prior_world_from_cam[0, 3]) for frame in reader if frame.prior_world_from_cam is not None]
+    assert numbers == [4.0, 0.0, 3.0]
+    assert [name for name, _ in reader.skipped] == ["000001.png"]
+
+
+def test_video_gives_what_shows_something_new(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+    frames = [np.asarray(Image.open(file)) for file in sorted(images.iterdir())]
+    write_video(tmp_path / "video.avi", [frame for frame in frames for _ in range(4)])
+    outcome = vggt3("map", tmp_path / "video.avi", "--out", tmp_path / "scene", "--model", checkpoint)
+    assert outcome.code == 0 and "left out  15 video frames" in outcome.out, outcome
+    keyframes = load_scene(tmp_path / "scene").keyframes
+    assert keyframes.names == tuple(f"video_{index:06d}" for index in (0, 4, 8, 12, 16))
+    assert keyframes.stamps_ns == tuple(index * 100_000_000 for index in (0, 4, 8, 12, 16))
+
+
+def test_intrinsics_of_another_image_size_are_refused(images: Path, tmp_path: Path) -> None:
+    calibration = tmp_path / "intrinsics.json"
+    calibration.write_text(json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48, "width": 640, "height": 480}))
+    known = KnownCameras.from_files(None, calibration)
+    with pytest.raises(InputError, match="128 x 96 pixels, the intrinsics are for 640 x 480"):
+        known.frame(np.zeros((96, 128, 3), np.uint8), 0, "a.png")
+    calibration.write_text(json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48, "width": 128, "height": 96}))
+    frame = next(iter(ImageReader([str(images)], "map", KnownCameras.from_files(None, calibration))))
+    assert frame.intrinsics is not None and frame.intrinsics[0].tolist() == [100, 0, 64]

@@ -1,0 +1,130 @@
+"""Who may import whom (drawn in CONTRIBUTING.md), and which third-party packages each part may need."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "vggt3_ros"
+
+ALLOWED = {
+    "geometry": set(),
+    "model": {"geometry"},
+    "scene": {"geometry"},
+    "worlds": {"geometry"},
+    "pipeline": {"geometry", "model", "scene"},
+    "training": {"geometry", "model", "worlds"},
+    "evaluation": {"geometry", "scene", "pipeline", "worlds"},
+    "cli": {"geometry", "model", "scene", "worlds", "pipeline", "training", "evaluation"},
+}
+EVERYONE_MAY = {"errors", "__version__"}
+
+# What pyproject.toml declares beyond torch, numpy and safetensors, and what a developer's machine may have besides.
+OPTIONAL = ("PIL", "cv2", "matplotlib", "tqdm", "yaml", "huggingface_hub", "scipy")
+
+# In a child process: refuse to import the packages named in argv[1], then import the modules named after it.
+IMPORT_BLOCKED = """
+import importlib, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"{name} is blocked by the test", name=name)
+
+blocked = set(sys.argv[1].split(","))
+sys.meta_path.insert(0, Blocker())
+for module in sys.argv[2:]:
+    importlib.import_module(module)
+"""
+
+
+def imported_modules(source: str, module: str) -> set[str]:
+    """Absolute names of everything that a module's source imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")[: -node.level] if node.level else []
+            origin = ".".join(parents + ([node.module] if node.module else []))
+            names.update(f"{origin}.{alias.name}" for alias in node.names)
+    return names
+
+
+def forbidden_imports(source: str, module: str) -> set[str]:
+    """Those of a module's imports that the rules do not allow its folder."""
+    folder = module.split(".")[1]
+    own = {name.split(".")[1] for name in imported_modules(source, module) if name.startswith("vggt3_ros.")}
+    wrong = own - ALLOWED.get(folder, set()) - EVERYONE_MAY - {folder}
+    outside = {name.partition(".")[0] for name in imported_modules(source, module)}
+    return wrong | (outside & {"rclpy"})
+
+
+def module_names() -> dict[str, Path]:
+    """Dotted name and file of every module but those of nodes/, `__main__` and the package itself."""
+    files = (path.relative_to(PACKAGE.parent).with_suffix("") for path in sorted(PACKAGE.rglob("*.py")))
+    names = {".".join(part for part in path.parts if part != "__init__"): path.with_suffix(".py") for path in files}
+    skipped = {"vggt3_ros", "vggt3_ros.__main__"}
+    return {
+        name: PACKAGE.parent / path
+        for name, path in names.items()
+        if name not in skipped and not name.startswith("vggt3_ros.nodes")
+    }
+
+
+def import_in_child(blocked: tuple[str, ...], modules: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", IMPORT_BLOCKED, ",".join(blocked), *modules],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("module", module_names())
+def test_module_imports_only_what_its_folder_may(module: str) -> None:
+    source = module_names()[module].read_text(encoding="utf-8")
+    assert forbidden_imports(source, module) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "forbidden"),
+    [
+        ("from vggt3_ros.model.network import Vggt3", "vggt3_ros.scene.storage", {"model"}),
+        ("def f():\n    import vggt3_ros.pipeline.frame", "vggt3_ros.geometry.se3", {"pipeline"}),
+        ("from ..model import config", "vggt3_ros.evaluation.report", {"model"}),
+        ("from vggt3_ros import training", "vggt3_ros.pipeline.frame", {"training"}),
+        ("import rclpy.node", "vggt3_ros.pipeline.frame", {"rclpy"}),
+        ("from vggt3_ros.geometry.se3 import se3\nfrom . import se3", "vggt3_ros.geometry.camera", set()),
+    ],
+)
+def test_forbidden_import_is_noticed(source: str, module: str, forbidden: set[str]) -> None:
+    assert forbidden_imports(source, module) == forbidden
+
+
+def test_every_folder_with_modules_has_a_rule() -> None:
+    folders = {name.split(".")[1] for name, path in module_names().items() if path.parent != PACKAGE}
+    assert folders <= set(ALLOWED)
+
+
+def test_everything_but_nodes_imports_without_rclpy() -> None:
+    result = import_in_child(("rclpy",), list(module_names()))
+    assert result.returncode == 0, result.stderr
+
+
+def test_core_imports_with_torch_numpy_and_safetensors_alone() -> None:
+    core = ("geometry", "model", "scene", "worlds", "training")
+    modules = [name for name in module_names() if name.split(".")[1] in core]
+    result = import_in_child(("rclpy", *OPTIONAL), modules)
+    assert result.returncode == 0, result.stderr
+
+
+def test_blocked_package_is_really_refused() -> None:
+    result = import_in_child(("tqdm",), ["tqdm"])
+    assert result.returncode != 0
+    assert "tqdm is blocked by the test" in result.stderr

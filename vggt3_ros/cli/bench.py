@@ -1,0 +1,168 @@
+"""`vggt3 bench mapping|localize`: seconds and peak memory over the number of frames, with random weights."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import platform
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
+
+from vggt3_ros.cli.common import add_common_options, check_writable, positive_int, resolve_device, write_json
+from vggt3_ros.cli.progress import track
+
+if TYPE_CHECKING:
+    from vggt3_ros.cli.measure import Attention, Case
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser("bench", help="measure speed and memory of the network", description=__doc__)
+    parser.add_argument("task", choices=("mapping", "localize"), help="map all frames, or localize one in their scene")
+    parser.add_argument(
+        "--model", default="tiny", metavar="NAME", help="sizes of tiny, of full (the published model) or of a file"
+    )
+    parser.add_argument(
+        "--global", dest="attention", type=_attentions, default=None, metavar="KINDS",
+        help="global layers to compare: ttt, softmax or ttt,softmax (default: both for mapping, ttt for localize)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--frames", type=_counts, default=[8, 16, 32], metavar="N,N", help="numbers of mapped frames (default: 8,16,32)"
+    )
+    parser.add_argument(
+        "--image-size", type=_size, default=None, metavar="HxW", help="pixels (default: the model's, 3:4)"
+    )
+    parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
+    parser.add_argument("--chunk", type=positive_int, default=8, help="frames processed at a time (default: 8)")
+    parser.add_argument("--repeats", type=positive_int, default=3, help="timed runs per row (default: 3)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    add_common_options(parser, "write rows, growth exponents and the machine as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure row by row. A row that runs out of memory is reported; the exit code is 1 when no row succeeded."""
+    import torch
+
+    from vggt3_ros.cli.measure import Case, config_of
+
+    if args.json is not None:
+        check_writable(args.json, "--json")
+    device = resolve_device(args.device)
+    kinds = args.attention or (["ttt", "softmax"] if args.task == "mapping" else ["ttt"])
+    if args.task == "localize" and "softmax" in kinds:
+        raise argparse.ArgumentTypeError("bench localize needs --global ttt: a softmax network keeps no scene memory")
+    config = config_of(args.model, kinds[0])
+    image_size = args.image_size or _default_size(config.image_size, config.patch_size)
+    if any(side % config.patch_size for side in image_size):
+        raise argparse.ArgumentTypeError(
+            f"--image-size {image_size[0]}x{image_size[1]}: both must be multiples of {config.patch_size} "
+            f"for the model {args.model}"
+        )
+    cases = [
+        Case(args.task, args.model, kind, frames, image_size, args.steps, args.chunk, args.repeats, args.precision,
+             device, args.seed)
+        for kind in kinds
+        for frames in args.frames
+    ]  # fmt: skip
+    measure_row = _measure_here if torch.device(device).type == "cuda" else _measure_in_child
+    rows = [measure_row(case) for case in track(cases, "bench", len(cases))]
+    growth = {kind: growth_exponent([row for row in rows if row["global"] == kind]) for kind in kinds}
+    write_json(args.json, {**_conditions(args, device, image_size), "rows": rows, "growth_exponent": growth})
+    _print(rows, growth)
+    return 0 if any("error" not in row for row in rows) else 1
+
+
+def growth_exponent(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Slope of log(seconds) over log(frames) by least squares; None with fewer than two numbers of frames."""
+    points = [(math.log(row["frames"]), math.log(row["seconds"])) for row in rows if "error" not in row]
+    if len({x for x, _ in points}) < 2:
+        return None
+    mean_x = sum(x for x, _ in points) / len(points)
+    mean_y = sum(y for _, y in points) / len(points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
+
+
+def _measure_here(case: Case) -> dict[str, Any]:
+    from vggt3_ros.cli.measure import measure
+
+    return _or_error(case, lambda: measure(case))
+
+
+def _measure_in_child(case: Case) -> dict[str, Any]:
+    """In a fresh process: the peak of a resident set would otherwise be that of the largest row so far."""
+    from vggt3_ros.cli.measure import measure
+
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        return _or_error(case, lambda: executor.submit(measure, case).result())
+
+
+def _or_error(case: Case, measure_case: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The row, or one with `error` where memory did not suffice."""
+    from vggt3_ros.cli.main import is_out_of_memory
+
+    try:
+        return measure_case()
+    except BrokenProcessPool:
+        error = "the process was killed, most likely for lack of memory"
+    except (MemoryError, RuntimeError) as caught:
+        if not is_out_of_memory(caught):
+            raise
+        error = "out of memory"
+    return {"global": case.attention, "frames": case.frames, "seconds": None, "peak_bytes": None, "error": error}
+
+
+def _conditions(args: argparse.Namespace, device: str, image_size: tuple[int, int]) -> dict[str, Any]:
+    import torch
+
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "task": args.task,
+        "model": args.model,
+        "weights": f"random, seed {args.seed}",
+        "image_size": list(image_size),
+        "steps": args.steps,
+        "chunk": args.chunk,
+        "repeats": args.repeats,
+        "precision": args.precision,
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "peak_is": "allocated on the GPU, weights included" if on_gpu else "growth of the process, without weights",
+    }
+
+
+def _print(rows: list[dict[str, Any]], growth: dict[str, float | None]) -> None:
+    print(f"{'global':<8} {'frames':>6} {'seconds':>9} {'peak MB':>9}  stages (seconds)")
+    for row in rows:
+        start = f"{row['global']:<8} {row['frames']:>6} "
+        if "error" in row:
+            print(start + row["error"])
+            continue
+        stages = ", ".join(f"{name} {seconds:.3f}" for name, seconds in row["stages"].items())
+        print(start + f"{row['seconds']:>9.4f} {row['peak_bytes'] / 1e6:>9.1f}  {stages or '-'}")
+    for kind, exponent in growth.items():
+        if exponent is not None:
+            print(f"{kind}: seconds grow as frames^{exponent:.2f}")
+
+
+def _attentions(text: str) -> list[Attention]:
+    kinds = text.split(",")
+    if not set(kinds) <= {"ttt", "softmax"} or len(set(kinds)) != len(kinds):
+        raise argparse.ArgumentTypeError(f"{text!r} is not ttt, softmax or both with a comma between")
+    return kinds  # type: ignore[return-value]
+
+
+def _counts(text: str) -> list[int]:
+    return [positive_int(part) for part in text.split(",")]
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return positive_int(height), positive_int(width)
+
+
+def _default_size(long_side: int, patch: int) -> tuple[int, int]:
+    return patch * round(0.75 * long_side / patch), long_side

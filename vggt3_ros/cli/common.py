@@ -1,0 +1,132 @@
+"""Options and outputs that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vggt3_ros.errors import InputError
+
+IMAGES_HELP = "image files, folders of images, videos, or room:SEED for a procedural room"
+
+
+def add_common_options(parser: argparse.ArgumentParser, json_help: str) -> None:
+    """Add --device, --seed and --json, which every command that computes understands."""
+    parser.add_argument("--device", default=None, metavar="NAME", help="cpu, cuda or cuda:N (default: cuda if there)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default: 0)")
+    add_json_option(parser, json_help)
+
+
+def add_json_option(parser: argparse.ArgumentParser, json_help: str) -> None:
+    """Add --json FILE."""
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help=json_help)
+
+
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Add --model NAME."""
+    parser.add_argument(
+        "--model",
+        default="tiny",
+        metavar="NAME",
+        help="tiny (inside the package), a local file or folder, or a Hugging Face name such as nvidia/vgg-ttt",
+    )
+
+
+def positive_int(text: str) -> int:
+    """Type of an option that takes a whole number above zero."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def resolve_device(name: str | None) -> str:
+    """Return the torch device to use; `None` takes the GPU where there is one.
+
+    Raises `InputError` when the device does not exist here.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"--device {name} cannot be used here ({str(error).splitlines()[0]}); try --device cpu"
+        ) from error
+    return name
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's global generator, the only source of randomness that commands use unseeded."""
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse a file that could not be written, before any long calculation.
+
+    Raises `InputError` when `path` is a folder, or its parent folder is missing or not writable.
+    """
+    parent = path.absolute().parent
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder; give the name of a file")
+    if not parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {parent}; create it or choose another place")
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device: opening it might block
+            return
+        tempfile.TemporaryFile(dir=parent).close()  # asks the disk itself; permission bits do not tell all
+    except OSError as error:
+        raise InputError(f"{option} {path} cannot be written: {error.strerror}; choose another place") from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` with the same suffix, which becomes `path` when the block succeeds.
+
+    Pipes and devices such as /dev/stdout are written directly: they cannot be replaced.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()  # through a symbolic link: the file behind it is replaced, the link stays
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
+    """Tell on stderr which images were left out, and why."""
+    for name, reason in skipped:
+        print(f"vggt3: skipped {name}: {reason}", file=sys.stderr)
+
+
+def write_json(path: Path | None, data: dict[str, Any]) -> None:
+    """Write `data` to `path` as JSON, whole or not at all; nothing where `path` is None."""
+    if path is None:
+        return
+    text = json.dumps(data, indent=1) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

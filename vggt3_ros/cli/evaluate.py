@@ -1,0 +1,81 @@
+"""`vggt3 evaluate SEQUENCE...`: map and localize sequences with known poses, and compare with the truth."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from vggt3_ros.cli.common import (
+    add_common_options,
+    add_model_option,
+    check_writable,
+    positive_int,
+    resolve_device,
+    seed_everything,
+    write_json,
+)
+from vggt3_ros.cli.progress import Progress
+from vggt3_ros.errors import InputError
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser("evaluate", help="measure errors on sequences with known poses", description=__doc__)
+    parser.add_argument(
+        "sequences", nargs="+", metavar="SEQUENCE", help="folder (plain, TUM RGB-D or 7-Scenes layout) or room:SEED"
+    )
+    parser.add_argument("--split", default=None, metavar="NAME", help="which frames to map (default: the first split)")
+    parser.add_argument("--priors", action="store_true", help="give the true poses of the map frames as pose priors")
+    parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
+    parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write pictures into this folder")
+    add_model_option(parser)
+    add_common_options(parser, "write all figures as JSON; of several sequences their medians, and each below `each`")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate one sequence after the other, with one network, and print a table."""
+    from vggt3_ros.evaluation.evaluate import evaluate
+    from vggt3_ros.evaluation.report import table, write_pictures
+    from vggt3_ros.evaluation.result import aggregate, without_infinities
+    from vggt3_ros.evaluation.sequences import load_sequence
+    from vggt3_ros.model.checkpoint import load_network
+    from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
+
+    if args.json is not None:
+        check_writable(args.json, "--json")
+    if args.out is not None:
+        _check_folder(args.out)
+    device = resolve_device(args.device)
+    seed_everything(args.seed)
+    network = load_network(args.model, device)
+    settings = ReconstructionSettings(steps=args.steps)
+
+    evaluations, pictures = [], []
+    for spec in args.sequences:
+        with Progress(spec) as progress:
+            evaluation = evaluate(
+                load_sequence(spec), network, args.split, settings, priors=args.priors, progress=progress
+            )
+        evaluations.append(evaluation)
+        if args.out is not None:
+            pictures += write_pictures(evaluation, args.out)
+    figures = [evaluation.figures for evaluation in evaluations]
+    data: dict[str, Any] = evaluations[0].to_json()
+    if len(evaluations) > 1:
+        total = aggregate(evaluations)
+        figures.append(total)
+        data = {**without_infinities(total), "each": [evaluation.to_json() for evaluation in evaluations]}
+    write_json(args.json, data)
+    print(table(figures))
+    for picture in pictures:
+        print(f"picture {picture}")
+    return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder for pictures that cannot be made or written, before any long calculation."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"--out {folder}: {existing} is not a folder that can be written; choose another place")

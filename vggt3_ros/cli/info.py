@@ -1,0 +1,65 @@
+"""`vggt3 info SCENE`: what a stored scene holds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vggt3_ros.cli.common import add_json_option, write_json
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser("info", help="say what a stored scene holds", description=__doc__)
+    parser.add_argument("scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`")
+    add_json_option(parser, "write the same as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load the scene, which checks every file of it, and print its description. Raises `SceneError`."""
+    from vggt3_ros.scene.storage import load_scene
+
+    scene = load_scene(args.scene)
+    metric = scene.metric_from_scene
+    low, high = scene.bounds
+    data: dict[str, Any] = {
+        "scene": str(args.scene),
+        "scene_id": scene.scene_id,
+        "created": scene.created,
+        "model_id": scene.model_id,
+        "model_fingerprint": scene.model_fingerprint,
+        "input_size": list(scene.input_size),
+        "ttt_steps": scene.ttt_steps,
+        "keyframes": len(scene.keyframes),
+        "points": len(scene.points),
+        "memory_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.memory.values()),
+        "metric": scene.is_metric,
+        "metric_source": scene.metric_source,
+        "metres_per_scene_unit": None if metric is None else metric.scale,
+        "metric_residual_m": scene.metric_residual_m,
+        "map_frame": scene.map_frame,
+        "bounds": [list(low), list(high)],
+        "size": [metric.scale * (b - a) if metric else b - a for a, b in zip(low, high, strict=True)],
+    }
+    write_json(args.json, data)
+    _print(data)
+    return 0
+
+
+def _print(data: dict[str, Any]) -> None:
+    unit = "m" if data["metric"] else "scene units"
+    height, width = data["input_size"]
+    size = " x ".join(f"{length:.2f}" for length in data["size"])
+    if data["metric"]:
+        scale = f"metric by {data['metric_source']}, {data['metres_per_scene_unit']:.4g} m per scene unit"
+        if data["metric_residual_m"] is not None:
+            scale += f", residual {data['metric_residual_m']:.3f} m"
+    else:
+        scale = f"not metric ({data['metric_source']})"
+    print(f"scene      {data['scene']} ({data['scene_id']}, made {data['created']})")
+    print(f"model      {data['model_id']} ({data['model_fingerprint']}), input {width} x {height}")
+    print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps")
+    print(f"memory     {data['memory_bytes'] / 1e6:.1f} MB{'' if data['memory_bytes'] else ': cannot be localized in'}")
+    print(f"points     {data['points']}, box of {size} {unit} along the scene's axes")
+    print(f"scale      {scale}")

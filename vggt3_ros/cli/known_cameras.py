@@ -1,0 +1,77 @@
+"""What a user knows of the cameras beforehand: the files of --poses and --intrinsics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.plain import read_intrinsics
+from vggt3_ros.evaluation.text_files import pose_from_numbers, read_json, read_rows
+from vggt3_ros.geometry.camera import Distortion
+from vggt3_ros.pipeline.frame import Frame
+
+
+@dataclass(frozen=True)
+class KnownCameras:
+    """Calibration shared by all images, the image size (W, H) that it belongs to, and poses by frame number.
+
+    priors: world_from_cam (4, 4) float64 in metres; NaN where a tracker was lost.
+    """
+
+    intrinsics: Tensor | None = None
+    distortion: Distortion | None = None
+    size_wh: tuple[int, int] | None = None
+    priors: dict[int, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def from_files(poses: Path | None, intrinsics: Path | None) -> KnownCameras:
+        """Read the files that are given. Raises InputError naming file and line."""
+        priors = {} if poses is None else _read_poses(poses)
+        if intrinsics is None:
+            return KnownCameras(priors=priors)
+        data = read_json(intrinsics)
+        size = (data["width"], data["height"]) if "width" in data and "height" in data else None
+        return KnownCameras(*read_intrinsics(intrinsics), size, priors)
+
+    def frame(self, image: np.ndarray, position: int, name: str, stamp_ns: int = 0) -> Frame:
+        """The frame of an image (H, W, 3) with what is known of it.
+
+        A pose belongs to the image whose name is its number (7 to 000007.png); where the name is no number, the
+        image's position in the list counts. Raises InputError when the calibration is for images of another size.
+        """
+        size_wh = (image.shape[1], image.shape[0])
+        if self.size_wh is not None and size_wh != self.size_wh:
+            raise InputError(
+                f"{name} has {size_wh[0]} x {size_wh[1]} pixels, the intrinsics are for "
+                f"{self.size_wh[0]} x {self.size_wh[1]}; give those of this image size"
+            )
+        stem = Path(name).stem
+        return Frame(
+            image=image,
+            stamp_ns=stamp_ns,
+            intrinsics=self.intrinsics,
+            distortion=self.distortion,
+            prior_world_from_cam=self.priors.get(int(stem) if stem.isdecimal() else position),
+            name=name,
+        )
+
+
+def _read_poses(path: Path) -> dict[int, Tensor]:
+    """Rows of the plain poses.txt: frame number, then 16 row-major numbers. A pose with NaN is kept as such."""
+    priors: dict[int, Tensor] = {}
+    for where, fields in read_rows(path, 17, "frame number and 16 numbers of a 4x4 camera-to-world pose"):
+        if not fields[0].isdecimal():
+            raise InputError(f"{where}: {fields[0]!r} is not a frame number; each row begins with one, from 0")
+        number = int(fields[0])
+        if number in priors:
+            raise InputError(f"{where}: frame {number} has two poses; keep one of them")
+        lost = any(field.lower().lstrip("+-") == "nan" for field in fields[1:])
+        priors[number] = (
+            torch.full((4, 4), torch.nan, dtype=torch.float64) if lost else pose_from_numbers(fields[1:], where)
+        )
+    return priors

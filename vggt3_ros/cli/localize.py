@@ -1,0 +1,95 @@
+"""`vggt3 localize SCENE IMAGES...`: where in a stored scene were these images taken?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vggt3_ros.cli.common import (
+    IMAGES_HELP,
+    add_common_options,
+    add_model_option,
+    check_writable,
+    print_skipped,
+    resolve_device,
+    seed_everything,
+    write_json,
+)
+from vggt3_ros.cli.progress import track
+from vggt3_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from vggt3_ros.pipeline.localize import Localization
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser("localize", help="say where images were taken in a scene", description=__doc__)
+    parser.add_argument("scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`")
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES_HELP)
+    parser.add_argument(
+        "--intrinsics", type=Path, default=None, metavar="FILE", help="JSON with fx, fy, cx, cy in pixels of the images"
+    )
+    add_model_option(parser)
+    add_common_options(parser, "write poses, confidences and seconds as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Localize one image after the other. An image that cannot be localized is reported and is no failure."""
+    from vggt3_ros.cli.images import ImageReader
+    from vggt3_ros.cli.known_cameras import KnownCameras
+    from vggt3_ros.model.checkpoint import load_network
+    from vggt3_ros.pipeline.localize import Localizer
+    from vggt3_ros.scene.storage import load_scene
+
+    if args.json is not None:
+        check_writable(args.json, "--json")
+    device = resolve_device(args.device)
+    seed_everything(args.seed)
+    reader = ImageReader(args.images, "query", KnownCameras.from_files(None, args.intrinsics))
+    scene = load_scene(args.scene)
+    localizer = Localizer(scene, load_network(args.model, device))
+
+    rows = []
+    lines_are_seen = sys.stdout.isatty()  # then they show how far it has come, and a bar would garble them
+    for frame in reader if lines_are_seen else track(reader, "localizing", len(reader)):
+        started = time.perf_counter()
+        rows.append(_row(frame.name, localizer.localize(frame), time.perf_counter() - started))
+        print(_line(rows[-1]), flush=True)
+    print_skipped(reader.skipped)
+    unit = "m" if scene.is_metric else "scene units"
+    skipped = [{"image": name, "reason": reason} for name, reason in reader.skipped]
+    write_json(args.json, {"scene_id": scene.scene_id, "unit": unit, "images": rows, "skipped": skipped})
+    if not rows:
+        raise InputError(f"none of the {len(reader)} images can be used; the reasons are above")
+    return 0
+
+
+def _row(name: str, localization: Localization, seconds: float) -> dict[str, Any]:
+    """What is printed of one image, as data; position in metres or scene units, quaternion x y z w."""
+    from vggt3_ros.geometry.se3 import quaternion_from_rotation
+
+    pose = localization.map_from_cam
+    return {
+        "image": name,
+        "status": localization.status.name,
+        "reason": localization.reason,
+        "position": None if pose is None else pose[:3, 3].tolist(),
+        "quaternion": None if pose is None else quaternion_from_rotation(pose[:3, :3]).tolist(),
+        "metric": localization.metric,
+        "confidence": localization.confidence,
+        "seconds": seconds,
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    start = f"{row['image']}  {row['status']}"
+    if row["position"] is None:
+        return f"{start}  {row['reason']}"
+    position = " ".join(f"{value:.3f}" for value in row["position"])
+    quaternion = " ".join(f"{value:.4f}" for value in row["quaternion"])
+    unit = "m" if row["metric"] else "scene units"
+    return f"{start}  position {position} {unit}  quaternion {quaternion}  confidence {row['confidence']:.2f}"

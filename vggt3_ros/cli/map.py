@@ -1,0 +1,143 @@
+"""`vggt3 map IMAGES... --out SCENE`: reconstruct a place, store it as a scene, and draw it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vggt3_ros.cli.common import (
+    IMAGES_HELP,
+    add_common_options,
+    add_model_option,
+    atomic_path,
+    check_writable,
+    positive_int,
+    print_skipped,
+    resolve_device,
+    seed_everything,
+    write_json,
+)
+from vggt3_ros.cli.progress import Progress, track
+
+if TYPE_CHECKING:
+    from vggt3_ros.cli.images import ImageReader
+    from vggt3_ros.pipeline.frame import Frame
+    from vggt3_ros.pipeline.reconstruct import Reconstruction
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser("map", help="make a scene out of images", description=__doc__)
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES_HELP)
+    parser.add_argument("--out", type=Path, required=True, metavar="SCENE", help="scene folder to write or replace")
+    parser.add_argument(
+        "--poses", type=Path, default=None, metavar="FILE",
+        help="known camera poses that make the scene metric: per line the frame number (that of the file name, or the "
+        "position in the list) and 16 numbers, camera to world, row by row, metres",
+    )  # fmt: skip
+    parser.add_argument(
+        "--intrinsics", type=Path, default=None, metavar="FILE", help="JSON with fx, fy, cx, cy in pixels of the images"
+    )
+    parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
+    parser.add_argument(
+        "--max-frames", type=positive_int, default=200, metavar="N",
+        help="of videos, keep the N most useful frames (default: 200)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--picture", type=Path, default=None, metavar="FILE", help="top view to write (default: SCENE.png)"
+    )
+    add_model_option(parser)
+    add_common_options(parser, "write counts, seconds and what was skipped as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reconstruct and save. Outputs that cannot be written are refused before the work begins."""
+    from vggt3_ros.cli.images import ImageReader
+    from vggt3_ros.cli.known_cameras import KnownCameras
+    from vggt3_ros.cli.picture import draw_scene
+    from vggt3_ros.model.checkpoint import load_network
+    from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
+    from vggt3_ros.scene.storage import check_target, save_scene
+
+    started = time.perf_counter()
+    picture = args.picture or args.out.resolve().with_name(args.out.resolve().name + ".png")
+    check_target(args.out)
+    if args.picture is not None or picture.parent.exists():  # save_scene makes the folder that the default lies in
+        check_writable(picture, "--picture")
+    if args.json is not None:
+        check_writable(args.json, "--json")
+    device = resolve_device(args.device)
+    seed_everything(args.seed)
+
+    reader = ImageReader(args.images, "map", KnownCameras.from_files(args.poses, args.intrinsics))
+    network = load_network(args.model, device)
+    frames, left_out = _collect(reader, args.max_frames)
+    print_skipped(reader.skipped)
+    with Progress("mapping") as progress:
+        reconstruction = reconstruct(frames, network, ReconstructionSettings(steps=args.steps), progress)
+    print_skipped(reconstruction.skipped)
+    save_scene(reconstruction.scene, args.out)
+    with atomic_path(picture) as temporary:
+        draw_scene(reconstruction.scene, temporary)
+
+    skipped = [{"image": name, "reason": reason} for name, reason in (*reader.skipped, *reconstruction.skipped)]
+    data = _summary(args.out, reconstruction) | {
+        "picture": str(picture),
+        "skipped": skipped,
+        "left_out_of_videos": dict(left_out),
+        "seconds": {**reconstruction.seconds, "total": time.perf_counter() - started},
+    }
+    write_json(args.json, data)
+    _print(data)
+    return 0
+
+
+def _collect(reader: ImageReader, max_frames: int) -> tuple[Sequence[Frame], Counter[str]]:
+    """The frames to reconstruct, and how many of a video were left out for which reason.
+
+    Photographs were chosen by a person and are all used. Of a video only what shows something new is.
+    """
+    from vggt3_ros.pipeline.collection import CollectionSettings, FrameCollection, Reason
+
+    frames = track(reader, "reading", len(reader))
+    if not reader.has_video:
+        return list(frames), Counter()
+    collection = FrameCollection(CollectionSettings(max_frames=max_frames))
+    for frame in frames:
+        collection.add(frame)
+    left_out = {reason.value: count for reason, count in collection.counts.items() if reason is not Reason.KEPT}
+    return collection.frames, Counter(left_out)
+
+
+def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:
+    scene = reconstruction.scene
+    return {
+        "scene": str(folder),
+        "scene_id": scene.scene_id,
+        "model_id": scene.model_id,
+        "keyframes": len(scene.keyframes),
+        "points": len(scene.points),
+        "metric": scene.is_metric,
+        "metric_source": scene.metric_source,
+        "metric_residual_m": scene.metric_residual_m,
+        "prior_outliers": list(reconstruction.prior_outliers),
+    }
+
+
+def _print(data: dict[str, Any]) -> None:
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in data["seconds"].items() if name != "total")
+    scale = f"metric, residual {data['metric_residual_m']:.3f} m" if data["metric"] else "not metric"
+    print(f"scene     {data['scene']}: {data['keyframes']} keyframes, {data['points']} points in points.ply")
+    print(f"scale     {scale} ({data['metric_source']})")
+    if data["prior_outliers"]:
+        print(f"          poses not believed: {', '.join(data['prior_outliers'])}")
+    if data["skipped"]:
+        print(f"skipped   {len(data['skipped'])} images, see above")
+    for reason, count in data["left_out_of_videos"].items():
+        print(f"left out  {count} video frames: {reason}")
+    print(f"picture   {data['picture']}")
+    print(f"seconds   {data['seconds']['total']:.1f} ({stages})")

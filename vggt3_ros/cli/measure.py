@@ -1,0 +1,120 @@
+"""One row of `vggt3 bench`: a network with random weights maps, or is queried, and is timed and weighed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from vggt3_ros.cli.peak_memory import PeakMemory
+from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.model.network import Vggt3
+
+Attention = Literal["ttt", "softmax"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one row measures. `frames` are mapped; with task 'localize' one more image is then localized."""
+
+    task: Literal["mapping", "localize"]
+    model: str
+    attention: Attention
+    frames: int
+    image_size: tuple[int, int]  # H, W in pixels
+    steps: int
+    chunk: int
+    repeats: int
+    precision: Literal["fp32", "bf16"]
+    device: str
+    seed: int
+
+
+def config_of(model: str, attention: Attention) -> ModelConfig:
+    """Sizes of the published model ("full"), or of a checkpoint, with global layers of the given kind."""
+    if model == "full":
+        return ModelConfig.full(attention)
+    config = load_network(model).config
+    return replace(config, attn=attention, ttt=(config.ttt or TttConfig()) if attention == "ttt" else None)
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Warm up, weigh one run, time `repeats` runs and take one more apart into stages.
+
+    Returns `seconds` (median), `seconds_all`, `stages` (seconds by name; from a run that waits for the GPU after each
+    stage, so their sum may exceed `seconds`; only mapping reports stages), `peak_bytes` and `resting_bytes`
+    (see PeakMemory).
+    """
+    device = torch.device(case.device)
+    network = _build(case, device)
+    generator = torch.Generator().manual_seed(case.seed)
+    images = torch.rand(case.frames, 3, *case.image_size, generator=generator).to(device)
+    work = _work(case, network, images)
+
+    network.map(images[:2], case.steps, case.chunk)  # loads kernels and libraries, which are not the work's memory
+    memory = PeakMemory(device)
+    work(None)
+    peak_bytes, resting_bytes = memory.peak_bytes(), memory.resting_bytes
+
+    seconds = [_seconds(lambda: work(None), device) for _ in range(case.repeats)]
+    stages = _StageTimer(device)
+    if case.task == "mapping":
+        work(stages)
+    return {
+        "global": case.attention,
+        "frames": case.frames,
+        "seconds": statistics.median(seconds),
+        "seconds_all": seconds,
+        "peak_bytes": peak_bytes,
+        "resting_bytes": resting_bytes,
+        "stages": dict(stages.seconds),
+    }
+
+
+def _build(case: Case, device: torch.device) -> Vggt3:
+    torch.manual_seed(case.seed)
+    with device:
+        network = Vggt3(config_of(case.model, case.attention), case.precision)
+    return network.eval().requires_grad_(False)
+
+
+def _work(case: Case, network: Vggt3, images: torch.Tensor) -> Callable[[_StageTimer | None], object]:
+    if case.task == "mapping":
+        return lambda progress: network.map(images, case.steps, case.chunk, progress)
+    _, scene_memory = network.map(images, case.steps, case.chunk)
+    return lambda progress: network.query(images[:1], scene_memory)
+
+
+def _seconds(function: Callable[[], object], device: torch.device) -> float:
+    _synchronize(device)
+    start = time.perf_counter()
+    function()
+    _synchronize(device)
+    return time.perf_counter() - start
+
+
+class _StageTimer:
+    """Progress callback that adds up the seconds since its last call under the name of the stage just finished."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._device = device
+        _synchronize(device)
+        self._last = time.perf_counter()
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        _synchronize(self._device)
+        now = time.perf_counter()
+        self.seconds[stage] += now - self._last
+        self._last = now
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,81 @@
+"""Picture of a scene from above: its coloured points and the keyframes with their viewing directions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from vggt3_ros.evaluation.top_view import plane_from_world
+from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.scene.scene import Scene
+
+_MAX_POINTS = 80_000
+_SHOWN = (0.02, 0.98)  # quantiles of the points: a few far outliers would shrink all the rest to a dot
+_MARGIN = 0.06
+_HEADROOM = 0.1  # what lies this share of the picture's width above all cameras, such as a ceiling, would hide the rest
+
+
+def draw_scene(scene: Scene, path: Path) -> None:
+    """Write the top view to `path`, in the format of its suffix; in metres where the scene is metric."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    map_from_cam = scene.map_from_scene.poses(se3_inverse(scene.keyframes.cam_from_world))
+    view_from_map = plane_from_world(map_from_cam, None)  # (3, 3): right, away, up
+    points = (scene.map_from_scene.points(scene.points.points.double()) @ view_from_map.T).numpy()
+    positions = (map_from_cam[:, :3, 3] @ view_from_map.T).numpy()
+    cameras = positions[:, :2]
+    low, high = _limits(points[:, :2], cameras)
+    ceiling = positions[:, 2].max() + _HEADROOM * float((high - low).max())
+
+    figure = Figure(figsize=(8.0, 7.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    picks = _picks(points, (*low, -np.inf), (*high, ceiling))
+    axes.scatter(
+        points[picks, 0], points[picks, 1], s=2.5, c=scene.points.colors.numpy()[picks] / 255.0, linewidths=0
+    )
+    arrows = float((high - low).max()) * 0.05 * _headings(map_from_cam, view_from_map)
+    axes.plot(cameras[:, 0], cameras[:, 1], color="#d1495b", linewidth=1.0, zorder=3)
+    axes.quiver(
+        cameras[:, 0], cameras[:, 1], arrows[:, 0], arrows[:, 1], color="#d1495b", width=0.003,
+        angles="xy", scale_units="xy", scale=1.0, zorder=4,
+    )  # fmt: skip
+    axes.plot(cameras[0, 0], cameras[0, 1], "o", color="#d1495b", markeredgecolor="white", markersize=8, zorder=5)
+    unit = "m" if scene.is_metric else "scene units"
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    axes.set(xlabel=f"right [{unit}]", ylabel=f"away [{unit}]")
+    axes.set_facecolor("0.97")
+    axes.set_title(
+        f"{len(scene.keyframes)} keyframes, {len(scene.points)} points, model {scene.model_id}: seen from above",
+        fontsize=10,
+        loc="left",
+    )
+    figure.savefig(path, dpi=130, bbox_inches="tight")
+
+
+def _headings(map_from_cam: Tensor, view_from_map: Tensor) -> np.ndarray:
+    """Viewing directions (S, 2) in the plane of the picture."""
+    headings: np.ndarray = (map_from_cam[:, :3, 2] @ view_from_map.T).numpy()[:, :2]
+    return headings
+
+
+def _limits(points: np.ndarray, cameras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corner, (2,) each, of what is shown: all cameras and nearly all points."""
+    low, high = cameras.min(0), cameras.max(0)
+    if len(points):
+        inner, outer = np.quantile(points, _SHOWN, axis=0)
+        low, high = np.minimum(low, inner), np.maximum(high, outer)
+    margin = max(_MARGIN * float((high - low).max()), 1e-6)
+    return low - margin, high + margin
+
+
+def _picks(points: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:
+    """Indices of the points (N, 3) to paint, of those in a box; lowest first, so that what is higher covers it."""
+    inside = ((points >= low) & (points <= high)).all(axis=1)
+    picks = np.flatnonzero(inside)
+    if len(picks) > _MAX_POINTS:
+        picks = np.random.default_rng(0).choice(picks, _MAX_POINTS, replace=False)
+    return picks[np.argsort(points[picks, 2])]
