@@ -18,7 +18,7 @@ class LossWeights:
     direction: float
     reprojection: float
     depth: float
-    patch_points: float
+    patches: float
     matching: float
 
 

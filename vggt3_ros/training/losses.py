@@ -85,21 +85,20 @@ def total_loss(
         "direction": direction_loss(output.pose_encodings[-1], batch),
         "reprojection": reprojection_loss(output.pose_encodings[-1], batch, truth),
         "depth": depth_loss(output, batch.depth[:, ::dense_stride]),
-        "patch_points": huber_loss(estimated, truth.points, delta=0.5) * 4 + huber_loss(rays, truth.rays),
+        "patches": _absolute(estimated - truth.points) + 4 * _absolute(rays - truth.rays),
         "matching": matching_loss(network, output.tapped, truth),
     }
     return sum(getattr(weights, name) * term for name, term in terms.items()), terms
 
 
 def camera_loss(encodings: Tensor, batch: SceneBatch) -> Tensor:
-    """Huber on translation, L1 on quaternion (twice) and field of view (half), later iterations counting more."""
+    """Absolute errors of translation, quaternion (four times) and field of view; later iterations count more."""
     intrinsics = batch.intrinsics[:, None].expand(*batch.cam_from_world.shape[:2], 3, 3)
     truth = encode_camera(batch.cam_from_world, intrinsics, _size(batch))
     loss = encodings.new_zeros(())
     for index, encoding in enumerate(encodings.float()):
-        part = huber_loss(encoding[..., :3], truth[..., :3], delta=0.5) * 3
-        part = part + 2 * (encoding[..., 3:7] - truth[..., 3:7]).abs().mean()
-        part = part + 0.5 * (encoding[..., 7:] - truth[..., 7:]).abs().mean()
+        translation, quaternion, view = (encoding - truth).split([3, 4, 2], dim=-1)
+        part = _absolute(translation) + 4 * _absolute(quaternion) + _absolute(view)
         loss = loss + _ITERATION_DECAY ** (len(encodings) - 1 - index) * part
     return loss / len(encodings)
 
@@ -158,6 +157,11 @@ def matching_loss(network: Vggt3, tapped: list[Tensor], truth: PatchTruth) -> Te
         visible = truth.visible[:, 1:].flatten()
         losses.append((per_patch * visible).sum() / visible.sum().clamp(min=1))
     return torch.stack(losses).mean()
+
+
+def _absolute(error: Tensor) -> Tensor:
+    """Mean absolute error, smooth within 0.02: squares would fade out long before poses are good."""
+    return huber_loss(error, torch.zeros_like(error), delta=0.02) / 0.02
 
 
 def _centres(encoding: Tensor) -> Tensor:
