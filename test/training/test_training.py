@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vggt3_ros.errors import CheckpointError, InputError
+from vggt3_ros.errors import CheckpointError, InputError, Vggt3Error
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
@@ -48,15 +48,8 @@ def ignore(report: StepReport) -> None:
 def train(folder: Path, stop_at: int | None = None, config: TrainConfig = MINIATURE) -> Trainer:
     """Run in fp32, whose results do not depend on kernels chosen by the machine's load; stop as by Ctrl-C."""
 
-    def report(step: StepReport) -> None:
-        if step.step == stop_at:
-            raise KeyboardInterrupt
-
     trainer = Trainer(config, folder, CPU, bf16=False)
-    try:
-        trainer.run(report)
-    except KeyboardInterrupt:
-        assert stop_at is not None
+    trainer.run(ignore, stop=lambda: trainer.step == stop_at)
     return trainer
 
 
@@ -89,6 +82,25 @@ def test_another_run_can_start_from_its_weights_in_the_second_phase(tmp_path) ->
     other = replace(MINIATURE, ttt=replace(MINIATURE.ttt, mlp_ratio=2))
     with pytest.raises(InputError, match="other sizes"):
         Trainer(other, tmp_path / "third", CPU, start=start)
+
+
+def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path) -> None:
+    train(tmp_path / "run", stop_at=2)
+    good = (tmp_path / "run" / "state.safetensors").read_bytes()
+    trainer = Trainer(MINIATURE, tmp_path / "run", CPU, bf16=False)
+    trainer.network.aggregator.camera_token.data.fill_(float("nan"))
+    with pytest.raises(Vggt3Error, match="diverged at step 2"):
+        trainer.run(ignore)
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == good
+
+
+def test_a_run_does_not_go_on_with_another_network_or_other_weights(tmp_path) -> None:
+    train(tmp_path / "run", stop_at=1)
+    other = replace(MINIATURE, model=replace(MINIATURE.model, camera_trunk_depth=1))
+    with pytest.raises(InputError, match="another network"):
+        Trainer(other, tmp_path / "run", CPU)
+    with pytest.raises(InputError, match="holds a run already"):
+        Trainer(MINIATURE, tmp_path / "run", CPU, start="tiny")
 
 
 def test_a_damaged_state_is_refused(tmp_path) -> None:
@@ -136,7 +148,7 @@ def test_conversion_keeps_everything_but_global_attention() -> None:
     assert not torch.allclose(before[..., width:], after[..., width:])
 
 
-def test_twenty_steps_lower_the_loss(tmp_path) -> None:
+def test_sixty_steps_lower_the_loss(tmp_path) -> None:
     config = replace(MINIATURE, softmax_steps=60, ttt_steps=0, warmup=5, steps_per_group=1000)
     trainer = train(tmp_path / "run", config=config)
     rows = [line.split(",") for line in (tmp_path / "run" / "log.csv").read_text().splitlines()]
@@ -147,7 +159,13 @@ def test_twenty_steps_lower_the_loss(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"height": 50}, "height is 50"), ({"query_views": 2}, "query_views is 2"), ({"ema": 1.0}, "ema is 1.0")],
+    [
+        ({"height": 50}, "height is 50"),
+        ({"width": "96"}, "width is '96', expected a whole number"),
+        ({"matrix_lr": "1e-3"}, "matrix_lr is '1e-3', expected a number"),
+        ({"steps_per_group": 0}, "steps_per_group is 0, expected at least 1"),
+        ({"query_views": 2}, "query_views is 2"), ({"ema": 1.0}, "ema is 1.0"),
+    ],
 )
 def test_impossible_settings_are_refused_by_name(change, words) -> None:
     with pytest.raises(InputError, match=words):

@@ -64,8 +64,7 @@ def measure(case: Case) -> dict[str, Any]:
 
     seconds = [_seconds(lambda: work(None), device) for _ in range(case.repeats)]
     stages = _StageTimer(device)
-    if case.task == "mapping":
-        work(stages)
+    work(stages)
     return {
         "global": case.attention,
         "frames": case.frames,
@@ -88,7 +87,7 @@ def _work(case: Case, network: Vggt3, images: torch.Tensor) -> Callable[[_StageT
     if case.task == "mapping":
         return lambda progress: network.map(images, case.steps, case.chunk, progress)
     _, scene_memory = network.map(images, case.steps, case.chunk)
-    return lambda progress: network.query(images[:1], scene_memory)
+    return lambda progress: network.query(images[:1], scene_memory, progress=progress)
 
 
 def _seconds(function: Callable[[], object], device: torch.device) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -18,14 +19,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML, see configs/train_tiny.yaml")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder; made when missing")
     parser.add_argument("--from", dest="start", default=None, metavar="MODEL", help="what a new run starts with")
-    parser.add_argument("--minutes", type=float, default=None, metavar="N", help="stop after so long, to go on later")
+    parser.add_argument("--minutes", type=_minutes, default=None, metavar="N", help="stop then, to go on later")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="of the passes (default: bf16)")
+    parser.add_argument("--seed", type=int, default=None, metavar="N", help="instead of the configuration's seed")
     parser.add_argument("--device", default=None, metavar="NAME", help="cpu, cuda or cuda:N (default: cuda if there)")
     add_json_option(parser, "write all validations as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, showing loss and time left; Ctrl-C and SIGTERM stop after the current step and keep everything."""
+    """Train, showing loss and time left; Ctrl-C and SIGTERM end it after the current step, and it can go on later."""
     import torch
 
     from vggt3_ros.training.config import TrainConfig
@@ -34,11 +36,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         check_writable(args.json, "--json")
     config = TrainConfig.read(args.config)
+    if args.seed is not None:
+        config = replace(config, seed=args.seed)
     trainer = Trainer(
         config, args.run, torch.device(resolve_device(args.device)), args.start, bf16=args.precision == "bf16"
     )
-    signal.signal(signal.SIGTERM, _interrupt)
-    with Progress("train") as progress:
+    with _Stop() as stop, Progress("train") as progress:
         loss = ""
 
         def report(step: StepReport) -> None:
@@ -49,15 +52,40 @@ def run(args: argparse.Namespace) -> int:
             if step.validation is not None:
                 print(_validation_line(step.step, step.phase, step.validation), file=sys.stderr, flush=True)
 
-        trainer.run(report, args.minutes)
+        trainer.run(report, args.minutes, stop.requested)
     write_json(args.json, {"step": trainer.step, "seconds": trainer.seconds, "validations": trainer.validations})
     where = args.run / "network.safetensors"
     print(f"step {trainer.step} of {config.total_steps} ({trainer.phase}), weights in {where}")
     return 0
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return value
+
+
+class _Stop:
+    """Notes SIGINT and SIGTERM instead of dying of them; a second one interrupts at once."""
+
+    def __enter__(self) -> _Stop:
+        self._seen = False
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def requested(self) -> bool:
+        """Whether to stop."""
+        return self._seen
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._seen:
+            raise KeyboardInterrupt
+        self._seen = True
 
 
 def _validation_line(step: int, phase: str, figures: dict[str, float]) -> str:

@@ -78,9 +78,7 @@ class Aggregator(nn.Module):
             variants[0] = 0
         return torch.cat([self.camera_token[0, variants], self.register_token[0, variants], patches], dim=1)
 
-    def forward(
-        self, images: Tensor, map_frames: int | None = None, steps: int = 1, bf16: bool = False
-    ) -> list[Tensor]:
+    def forward(self, images: Tensor, map_frames: int | None = None, steps: int = 1) -> list[Tensor]:
         """Tapped tokens [frame, global], four of (B, S, P, 2C), of a batch of scenes (B, S, 3, H, W), for training.
 
         The first `map_frames` frames (default all) are what the others see: fast weights are fitted on them alone,
@@ -89,7 +87,7 @@ class Aggregator(nn.Module):
         batch, frames = images.shape[:2]
         mapped = frames if map_frames is None else map_frames
         grid, tapped = self.grid(images), []
-        rope = self.rope(grid, bf16)
+        rope = self.rope(grid, bf16=False)
         variants = (torch.arange(frames, device=images.device) > 0).long()
         patches = self.patch_embed(((images - self.mean) / self.std).flatten(0, 1)).float()
         special = torch.cat([self.camera_token[0, variants], self.register_token[0, variants]], dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from vggt3_ros.model.rope import RopeTable, apply_rope
 
@@ -32,6 +32,14 @@ class SoftmaxAttention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention output (..., Nq, C) of q (..., heads, Nq, d) over k, v (..., heads, Nk, d)."""
         return self.proj(softmax_attention(q, k, v).transpose(-2, -3).flatten(-2))
+
+    def attend_last(self, x: Tensor, count: int) -> Tensor:
+        """What the last `count` tokens of x (..., P, C) retrieve from all P; without q/k norm and RoPE."""
+        dim = x.shape[-1]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = linear(x[..., -count:, :], weight[:dim], bias[:dim]).unflatten(-1, (self.num_heads, -1))
+        k, v = linear(x, weight[dim:], bias[dim:]).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
+        return self.attend(q.transpose(-2, -3), k.transpose(-2, -3), v.transpose(-2, -3))
 
     def forward(self, x: Tensor, rope: RopeTable | None = None) -> Tensor:
         """Every token of x (..., P, C) attends to all P tokens of its own group."""

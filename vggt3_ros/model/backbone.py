@@ -12,6 +12,8 @@ from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.block import Block
 from vggt3_ros.model.rope import uv_embedding
 
+_FINEST = 16.0  # of the stem's position code, in radians per half image diagonal; the coarsest is 1
+
 
 class PatchProjection(nn.Module):
     """One convolution whose stride is its kernel: a linear map of every patch."""
@@ -88,5 +90,5 @@ class ConvStem(nn.Module):
         rows, columns = features.shape[-2:]
         tokens = self.norm(features.flatten(2).transpose(1, 2).float())
         aspect = images.shape[-1] / images.shape[-2]
-        code = uv_embedding(rows, columns, features.shape[1], aspect, images.device)
+        code = uv_embedding(rows, columns, features.shape[1], aspect, images.device, base=1 / _FINEST)
         return tokens + code.flatten(1).T

@@ -53,5 +53,4 @@ class CameraHead(nn.Module):
         block = self.trunk[-1]
         if wanted is None:
             return block(x)
-        q, k, v = block.attn.project(block.norm1(x))
-        return block.finish(x[:, -wanted:], block.attn.attend(q[..., -wanted:, :], k, v))
+        return block.finish(x[:, -wanted:], block.attn.attend_last(block.norm1(x), wanted))

@@ -15,7 +15,6 @@ from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.network import Vggt3
 
 _TINY = Path(__file__).parent.parent / "weights" / "tiny.safetensors"
-_PUBLISHED: dict[str, Literal["ttt", "softmax"]] = {"nvidia/vgg-ttt": "ttt", "facebook/VGGT-1B": "softmax"}
 _IGNORED_PREFIXES = ("track_head.",)  # VGGT-1B's point tracker, which no part of this package uses
 _LISTED = 8
 
@@ -77,7 +76,7 @@ def _download(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise CheckpointError(
-            f"{name!r} has to come from the Hugging Face hub: pip install 'vggt3_ros[hub]', or give a local file"
+            f"there is no file or folder {name!r}; as a Hugging Face name it needs pip install 'vggt3_ros[hub]'"
         ) from error
     try:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.pt"]))
@@ -86,12 +85,12 @@ def _download(name: str) -> Path:
 
 
 def _weight_files(path: Path) -> list[Path]:
-    """The files that make up one checkpoint: all .safetensors of a folder (shards), else its .pt."""
+    """The files that make up one checkpoint: a folder's network.safetensors, else all shards, else its .pt files."""
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise CheckpointError(f"no weights at {path}: there is no such file or folder")
-    for pattern in ("*.safetensors", "*.pt"):
+    for pattern in ("network.safetensors", "*.safetensors", "*.pt"):  # the first: a training run's folder
         files = sorted(path.glob(pattern))
         if files:
             return files

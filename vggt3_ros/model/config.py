@@ -7,6 +7,13 @@ from typing import Any, Literal
 
 from vggt3_ros.errors import InputError
 
+_WHOLE_NUMBERS = {
+    "patch_size": 1, "embed_dim": 4, "num_heads": 1, "depth": 4, "camera_num_heads": 1, "camera_trunk_depth": 1,
+    "dpt_features": 8, "num_register_tokens": 0, "camera_iterations": 1, "pos_embed_grid": 1, "dino_depth": 0,
+    "dino_num_heads": 1, "image_size": 1,
+}  # fmt: skip
+"""Sizes that must be whole, and their least value."""
+
 
 @dataclass(frozen=True)
 class TttConfig:
@@ -20,7 +27,10 @@ class TttConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "short_conv_size_qkv", tuple(self.short_conv_size_qkv))
         _require(self.base_lr > 0, "ttt.base_lr", self.base_lr, "positive")
-        _require(self.mlp_ratio >= 1, "ttt.mlp_ratio", self.mlp_ratio, "at least 1")
+        whole = isinstance(self.mlp_ratio, int) and self.mlp_ratio >= 1
+        _require(whole, "ttt.mlp_ratio", self.mlp_ratio, "a whole number of at least 1")
+        steps = self.newton_schulz_steps
+        _require(isinstance(steps, int), "ttt.newton_schulz_steps", steps, "a whole number")
         sizes = self.short_conv_size_qkv
         valid = len(sizes) == 3 and all(size == 0 or (size > 0 and size % 2 == 1) for size in sizes)
         _require(valid, "ttt.short_conv_size_qkv", sizes, "three sizes, each 0 (none) or odd")
@@ -57,9 +67,17 @@ class ModelConfig:
     image_size: int = 518
 
     def __post_init__(self) -> None:
+        for name, least in _WHOLE_NUMBERS.items():
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            _require(whole, name, value, f"a whole number of at least {least}")
         for name in ("intermediate_layers", "dpt_out_channels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-            _require(len(getattr(self, name)) == 4, name, getattr(self, name), "four numbers")
+            numbers = getattr(self, name)
+            valid = len(numbers) == 4 and all(isinstance(number, int) and number >= 0 for number in numbers)
+            _require(valid, name, numbers, "four whole numbers")
+        _require(self.rope_freq > 0, "rope_freq", self.rope_freq, "a positive number")
+        _require(isinstance(self.point_head, bool), "point_head", self.point_head, "true or false")
         _require(self.attn in ("ttt", "softmax"), "attn", self.attn, "'ttt' or 'softmax'")
         _require((self.ttt is not None) == (self.attn == "ttt"), "ttt", self.ttt, "given exactly when attn is 'ttt'")
         kind = self.patch_embedding
@@ -75,8 +93,11 @@ class ModelConfig:
         whole = self.image_size % self.patch_size == 0
         _require(whole, "image_size", self.image_size, f"a multiple of patch_size {self.patch_size}")
         _require(self.dpt_features % 8 == 0, "dpt_features", self.dpt_features, "a multiple of 8")
-        even = all(width % 4 == 0 for width in self.dpt_out_channels)
+        even = all(width > 0 and width % 4 == 0 for width in self.dpt_out_channels)
         _require(even, "dpt_out_channels", self.dpt_out_channels, "multiples of 4")
+        if self.patch_embedding == "dinov2":
+            divisor = self.embed_dim % self.dino_num_heads == 0
+            _require(divisor, "dino_num_heads", self.dino_num_heads, f"a divisor of embed_dim {self.embed_dim}")
         if self.patch_embedding == "conv":
             power = self.patch_size >= 4 and self.patch_size & (self.patch_size - 1) == 0
             _require(power, "patch_size", self.patch_size, "a power of two, 4 or more, with patch_embedding conv")

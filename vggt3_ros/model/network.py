@@ -23,6 +23,8 @@ from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.model.rope import RopeTable
 from vggt3_ros.model.ttt_attention import TttAttention
 
+_LIBRARY_BYTES = 2**24  # what the maths libraries take for themselves
+
 Progress = Callable[[str, float], None]
 """Called with the stage just worked on and the share done so far, 0 to 1. It may raise in order to cancel."""
 
@@ -114,7 +116,9 @@ class Vggt3(nn.Module):
         return prediction, memory
 
     @torch.no_grad()
-    def query(self, images: Tensor, memory: SceneMemory | None, chunk: int = 8) -> Prediction:
+    def query(
+        self, images: Tensor, memory: SceneMemory | None, chunk: int = 8, progress: Progress | None = None
+    ) -> Prediction:
         """Localize images (S, 3, H, W) in [0, 1] in the mapped scene: poses, depth and points in its world frame.
 
         Images of one call see each other in the camera head alone. Raises SceneError without a fitting memory.
@@ -130,25 +134,25 @@ class Vggt3(nn.Module):
         if expected != given or memory.camera_tokens.shape[-1] != 2 * self.config.embed_dim:
             raise SceneError("the scene memory has other sizes than this network; load the network that made the scene")
         memory = memory.to(self.device)
-        tapped, _ = self._encode(images, chunk, memory, 0, None)
+        tapped, _ = self._encode(images, chunk, memory, 0, progress)
         tokens = torch.cat([memory.camera_tokens, tapped.camera_tokens])
         encoding = self.camera_head(tokens[None], wanted=len(images))[-1, 0]
-        return self._predict(encoding, tapped, chunk, None)
+        return self._predict(encoding, tapped, chunk, progress)
 
     def map_bytes(self, frames: int, height: int, width: int, chunk: int = 8) -> int:
-        """About how much memory `map` takes on top of the weights, in bytes."""
+        """How much memory `map` takes at most on top of the weights, in bytes of fp32: an estimate on the safe side."""
         config = self.config
         patches = height * width // config.patch_size**2
         tokens = patches + self.aggregator.special
         heads = [head for head in (self.depth_head, self.point_head) if head is not None]
-        kept = 2 * tokens * config.embed_dim + len(heads) * patches * sum(config.dpt_out_channels)
+        kept = tokens * config.embed_dim + len(heads) * patches * sum(config.dpt_out_channels)
         outputs = height * width * (3 + 2 + (4 if self.point_head is not None else 0))
-        working = tokens * config.embed_dim * 24 + (8 * height // config.patch_size) * (
-            8 * width // config.patch_size
-        ) * config.dpt_features * 4
+        fused = 64 * patches * config.dpt_features  # the DPT heads' finest level before it is resized to the image
+        full = height * width * (config.dpt_features // 2 + 32)
+        working = max(tokens * config.embed_dim * 64, 6 * fused + 4 * full)
         if config.attn == "softmax":
-            kept += 3 * tokens * config.embed_dim
-        return 4 * (frames * (kept + outputs) + min(chunk, frames) * working)
+            kept += 5 * tokens * config.embed_dim
+        return 4 * (frames * (kept + outputs) + min(chunk, frames) * working) + _LIBRARY_BYTES
 
     def _check(self, images: Tensor, chunk: int) -> None:
         patch = self.config.patch_size
@@ -183,15 +187,15 @@ class Vggt3(nn.Module):
                     tokens[part] = aggregator.frame_blocks[layer](tokens[part], rope)
                     report("frame blocks")
                 level = config.intermediate_layers.index(layer) if layer in config.intermediate_layers else None
-                within = tokens.clone() if level is not None else tokens
                 attend, weights = self._global(layer, tokens, parts, rope, grid, memory, steps)
                 all_weights += weights
                 global_block = aggregator.global_block(layer)
                 for part in parts:
-                    x = tokens[part]
-                    tokens[part] = global_block.finish(x, attend(global_block.norm1(x)))
+                    within = tokens[part]
+                    mixed = global_block.finish(within, attend(global_block.norm1(within)))
                     if level is not None:
-                        tapped.keep(level, part, torch.cat([within[part], tokens[part]], dim=-1))
+                        tapped.keep(level, part, torch.cat([within, mixed], dim=-1))
+                    tokens[part] = mixed
                     report("global blocks")
         return tapped, all_weights
 

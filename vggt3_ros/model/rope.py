@@ -61,7 +61,8 @@ def uv_embedding(
 ) -> Tensor:
     """Sinusoidal map (channels, height, width) of the position within an image of the given aspect (W / H).
 
-    Equally spaced coordinates on a diagonal of length 2; sin u, cos u, sin v, cos v in a quarter of the channels each.
+    Equally spaced coordinates on a diagonal of length 2; sin u, cos u, sin v, cos v in a quarter of the channels each,
+    at angular frequencies from 1 towards 1 / base.
     """
     diagonal = math.hypot(aspect, 1.0)
     extent_u, extent_v = aspect / diagonal, 1.0 / diagonal

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.model.config import ModelConfig, TttConfig
+
+_AT_LEAST_ONE = (
+    "height", "width", "fit_steps", "dense_stride", "pool_groups", "group_rooms", "steps_per_group", "validate_every",
+    "validation_rooms",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,12 @@ class LossWeights:
     depth: float
     patches: float
     matching: float
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not _is_number(getattr(self, field.name)):
+                value = getattr(self, field.name)
+                raise InputError(f"training config: weights.{field.name} is {value!r}, expected a number")
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,15 @@ class TrainConfig:
     validation_rooms: int
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+                raise InputError(f"training config: {field.name} is {value!r}, expected a whole number, 0 or more")
+            if field.type == "float" and not _is_number(value):
+                raise InputError(f"training config: {field.name} is {value!r}, expected a number (1.0e-3, not 1e-3)")
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise InputError(f"training config: {name} is {getattr(self, name)!r}, expected at least 1")
         patch = self.model.patch_size
         checks = {
             "model.attn": (self.model.attn == "softmax", "'softmax': the second phase makes the ttt network"),
@@ -61,9 +82,6 @@ class TrainConfig:
             "width": (self.width % patch == 0, f"a multiple of patch_size {patch}"),
             "query_views": (0 <= self.query_views <= self.views - 2, "at most views - 2: at least 2 are mapped"),
             "scenes": (1 <= self.scenes <= self.pool_groups * self.group_rooms, "1 to the number of rooms in the pool"),
-            "dense_stride": (self.dense_stride >= 1, "1 or more"),
-            "softmax_steps": (self.softmax_steps >= 0, "0 or more"),
-            "ttt_steps": (self.ttt_steps >= 0, "0 or more"),
             "ema": (0 <= self.ema < 1, "within 0..1"),
         }
         for name, (valid, expected) in checks.items():
@@ -80,6 +98,12 @@ class TrainConfig:
     def ttt_model(self) -> ModelConfig:
         """The network of the second phase, which is what a run produces."""
         return replace(self.model, attn="ttt", ttt=self.ttt)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as from_dict takes it."""
+        data = asdict(self)
+        data["ttt"]["short_conv_size_qkv"] = list(self.ttt.short_conv_size_qkv)
+        return {**data, "model": self.model.to_dict()}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> TrainConfig:
@@ -110,3 +134,7 @@ class TrainConfig:
         if not isinstance(data, dict):
             raise InputError(f"training config {path} must be a mapping of settings, got {type(data).__name__}")
         return TrainConfig.from_dict(data)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

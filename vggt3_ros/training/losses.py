@@ -15,7 +15,7 @@ from vggt3_ros.geometry.camera import decode_camera, encode_camera, project, unp
 from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3_inverse
 from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.network import TrainingOutput, Vggt3
-from vggt3_ros.training.config import LossWeights
+from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.pool import SceneBatch
 
 _ITERATION_DECAY = 0.6
@@ -74,9 +74,9 @@ def patch_truth(batch: SceneBatch, patch_size: int) -> PatchTruth:
 
 
 def total_loss(
-    network: Vggt3, aid: PatchHead, output: TrainingOutput, batch: SceneBatch, weights: LossWeights, dense_stride: int
+    network: Vggt3, aid: PatchHead, output: TrainingOutput, batch: SceneBatch, config: TrainConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Weighted sum and the single terms; depth was decoded for every `dense_stride`-th view."""
+    """Weighted sum and the single terms."""
     truth = patch_truth(batch, network.config.patch_size)
     special = network.aggregator.special
     estimated, rays = aid(output.tapped[-1][:, :, special:])
@@ -84,11 +84,11 @@ def total_loss(
         "camera": camera_loss(output.pose_encodings, batch),
         "direction": direction_loss(output.pose_encodings[-1], batch),
         "reprojection": reprojection_loss(output.pose_encodings[-1], batch, truth),
-        "depth": depth_loss(output, batch.depth[:, ::dense_stride]),
+        "depth": depth_loss(output, batch.depth[:, :: config.dense_stride]),
         "patches": _absolute(estimated - truth.points) + 4 * _absolute(rays - truth.rays),
-        "matching": matching_loss(network, output.tapped, truth),
+        "matching": matching_loss(network, output.tapped, truth, config.views - config.query_views),
     }
-    return sum(getattr(weights, name) * term for name, term in terms.items()), terms
+    return sum(getattr(config.weights, name) * term for name, term in terms.items()), terms
 
 
 def camera_loss(encodings: Tensor, batch: SceneBatch) -> Tensor:
@@ -133,27 +133,29 @@ def depth_loss(output: TrainingOutput, depth: Tensor) -> Tensor:
     return error.mean() + (error * confidence - 0.2 * confidence.log()).mean() + logs.mean()
 
 
-def matching_loss(network: Vggt3, tapped: list[Tensor], truth: PatchTruth) -> Tensor:
-    """InfoNCE: in the first two tapped global layers, a patch's query shall find the key of its match in view 0."""
-    aggregator = network.aggregator
+def matching_loss(network: Vggt3, tapped: list[Tensor], truth: PatchTruth, map_views: int) -> Tensor:
+    """InfoNCE in the first head of the first two tapped global layers: a patch's query finds its match in view 0.
+
+    The match competes with the keys of all mapped views, the patch's own included: attention has to prefer the
+    reference view, since what it retrieves there is the patch's place in the world.
+    """
+    aggregator, grid = network.aggregator, truth.grid
     dim, special = network.config.embed_dim, aggregator.special
-    grid = truth.grid
     rope = aggregator.rope(grid, bf16=False)
     losses = []
     for layer, tokens in zip(network.config.intermediate_layers[:2], tapped[:2], strict=True):
-        block = aggregator.global_blocks[layer]
+        block = aggregator.global_block(layer)
         x = block.norm1(tokens[..., :dim])
         if isinstance(block.attn, SoftmaxAttention):
-            q, k, _ = block.attn.project(x, rope)  # (B, V, h, P, d)
+            q, k, _ = (part[:, :, 0] for part in block.attn.project(x, rope))  # (B, V, P, d)
             scale = q.shape[-1] ** -0.5
         else:
-            views = x.shape[1]
-            k = block.attn.training_signals(x[:, :1], rope, grid)[0].unsqueeze(1)  # (B, 1, h, P, d)
-            q = block.attn.queries(x, rope, grid).unflatten(2, (views, -1)).transpose(1, 2)
+            q = block.attn.queries(x, rope, grid)[:, 0].unflatten(1, x.shape[1:3])
+            k = block.attn.training_signals(x, rope, grid)[0][:, 0].unflatten(1, x.shape[1:3])
             scale = _LOGIT_SCALE
-        q, k = q[:, 1:, :, special:], k[:, :1, :, special:]
-        logits = (q @ k.transpose(-1, -2)).float().mean(2) * scale  # (B, V - 1, n, n)
-        per_patch = cross_entropy(logits.flatten(0, 2), truth.target[:, 1:].flatten(), reduction="none")
+        keys = k[:, :map_views, special:].flatten(1, 2)  # view 0 first, so a patch of it is its own index
+        logits = (q[:, 1:, special:].flatten(1, 2) @ keys.transpose(-1, -2)).float() * scale
+        per_patch = cross_entropy(logits.flatten(0, 1), truth.target[:, 1:].flatten(), reduction="none")
         visible = truth.visible[:, 1:].flatten()
         losses.append((per_patch * visible).sum() / visible.sum().clamp(min=1))
     return torch.stack(losses).mean()

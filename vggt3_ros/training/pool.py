@@ -17,9 +17,9 @@ from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.worlds.jitter import photometric_jitter
 from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import make_rooms
+from vggt3_ros.worlds.textures import HELD_OUT_SEED
 from vggt3_ros.worlds.viewpoints import random_intrinsics, training_views
 
-_FIRST_HELD_OUT_SEED = 900_000  # rooms from here on are for validation and evaluation only
 _STRIDE = 4  # pixels between those that the scale is measured on
 
 
@@ -74,7 +74,7 @@ class ScenePool:
     def _render(self, index: int) -> _Group:
         config = self.config
         generator = _generator(self.device, config.seed, index, stream=2)
-        first = (config.seed * 100_003 + index * config.group_rooms) % (_FIRST_HELD_OUT_SEED - config.group_rooms)
+        first = (config.seed * 100_003 + index * config.group_rooms) % (HELD_OUT_SEED - config.group_rooms)
         rooms = make_rooms(range(first, first + config.group_rooms), self.device)
         step = (index - config.pool_groups + 1) * config.steps_per_group
         span = min(1.0, max(0.0, step / max(1, config.wide_after)))

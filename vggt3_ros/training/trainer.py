@@ -43,9 +43,9 @@ class StepReport:
 class Trainer:
     """One run in one folder: state.safetensors to go on from, network.safetensors (fp16) to use, and logs.
 
-    A run goes on where its folder's state ends. `start` gives a new run the weights of an earlier network: a softmax
-    one enters the first phase, a ttt one skips to the second. On GPUs the network is compiled; on CPUs compiling took
-    minutes and gained little.
+    A run goes on where its folder's state ends, to the bit if its settings are the same. `start` gives a new run the
+    weights of an earlier network: a softmax one enters the first phase, a ttt one skips to the second. On GPUs the
+    network is compiled; on CPUs compiling took minutes and gained little.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class Trainer:
         self.average: MovingAverage
         state = load_state(folder)
         if state is not None:
+            if start is not None:
+                raise InputError(f"{folder} holds a run already, which goes on by itself; leave --from out")
             self._restore(state)
         else:
             self._begin(start)
@@ -67,28 +69,31 @@ class Trainer:
         """'softmax' or 'ttt'."""
         return self.network.config.attn
 
-    def run(self, report: Callable[[StepReport], None], minutes: float | None = None) -> None:
-        """Train to the end, or for `minutes`; the state is saved when leaving, also by an exception such as Ctrl-C."""
+    def run(
+        self, report: Callable[[StepReport], None], minutes: float | None = None, stop: Callable[[], bool] = bool
+    ) -> None:
+        """Train to the end, for `minutes`, or until `stop()` says so between two steps; then save the state.
+
+        Whatever goes wrong within a step, the state last saved stays as it was.
+        """
         rooms = validation_rooms(self.config, self.device)
         began, saved = time.monotonic(), time.monotonic()
-        try:
-            while self.step < self.config.total_steps:
-                if minutes is not None and time.monotonic() - began > 60 * minutes:
-                    break
-                if self.phase == "softmax" and self.step >= self.config.softmax_steps:
-                    self._convert()
-                tick = time.monotonic()
-                losses = self._train_step()
-                self.seconds += time.monotonic() - tick
-                validation = None
-                if self.step % self.config.validate_every == 0 or self.step == self.config.total_steps:
-                    validation = self._validate(rooms)
-                report(StepReport(self.step, self.config.total_steps, self.phase, losses, validation))
-                if time.monotonic() - saved > self.config.save_every_s:
-                    self._save()
-                    saved = time.monotonic()
-        finally:
-            self._save()
+        while self.step < self.config.total_steps and not stop():
+            if minutes is not None and time.monotonic() - began > 60 * minutes:
+                break
+            if self.phase == "softmax" and self.step >= self.config.softmax_steps:
+                self._convert()
+            tick = time.monotonic()
+            losses = self._train_step()
+            self.seconds += time.monotonic() - tick
+            validation = None
+            if self.step % self.config.validate_every == 0 or self.step == self.config.total_steps:
+                validation = self._validate(rooms)
+            report(StepReport(self.step, self.config.total_steps, self.phase, losses, validation))
+            if time.monotonic() - saved > self.config.save_every_s:
+                self._save()
+                saved = time.monotonic()
+        self._save()
 
     def averaged(self) -> Vggt3:
         """A network with the moving average of the weights: the one to keep."""
@@ -102,7 +107,10 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             map_views = config.views - config.query_views
             output = self.forward(batch.images, map_views, config.fit_steps, config.dense_stride)
-        loss, terms = total_loss(self.network, self.aid, output, batch, config.weights, config.dense_stride)
+        loss, terms = total_loss(self.network, self.aid, output, batch, config)
+        if not math.isfinite(float(loss.detach())):
+            parts = {name: float(term.detach()) for name, term in terms.items()}
+            raise Vggt3Error(f"training diverged at step {self.step} ({parts}); lower matrix_lr and other_lr")
         loss.backward()
         done, length = self._within_phase()
         norm = self.optimizers.step(schedule(done, length, config.warmup))
@@ -114,8 +122,6 @@ class Trainer:
 
     def _log(self, tensors: dict[str, Tensor]) -> dict[str, float]:
         losses = {name: float(value.detach()) for name, value in tensors.items()}
-        if not math.isfinite(losses["loss"]):
-            raise Vggt3Error(f"training diverged at step {self.step} ({losses}); lower matrix_lr and other_lr")
         path = self.folder / "log.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:
@@ -173,12 +179,24 @@ class Trainer:
             "average": {n: t for n, t in self.average.state.items() if not n.endswith(".conf.weight")},
             "optimizers": self.optimizers.state(),
         }
-        info = {"step": self.step, "phase": self.phase, "seconds": self.seconds, "validations": self.validations}
+        info = {
+            "sizes": self._sizes(),
+            "step": self.step,
+            "phase": self.phase,
+            "seconds": self.seconds,
+            "validations": self.validations,
+        }
         save_state(self.folder, RunState(parts, info))
         save_weights(self.averaged(), self.folder / "network.safetensors", torch.float16)
 
+    def _sizes(self) -> dict[str, Any]:
+        """What has to stay for a run to go on; rates, weights, data and steps may be changed on the way."""
+        return {name: self.config.to_dict()[name] for name in ("model", "ttt")}
+
     def _restore(self, state: RunState) -> None:
         config = self.config
+        if state.info["sizes"] != self._sizes():
+            raise InputError(f"{self.folder} holds a run of another network; make `model` and `ttt` its own")
         self.step, self.seconds, self.validations = (state.info[n] for n in ("step", "seconds", "validations"))
         network = Vggt3(config.model if state.info["phase"] == "softmax" else config.ttt_model)
         network.load_state_dict(_with_aliases(state.parts["network"], network))
