@@ -157,6 +157,109 @@ def test_bad_option_fails_with_its_reason_and_spoils_nothing(
     assert content(scene) == before and content(images) == images_before
 
 
+@pytest.mark.parametrize("command", ["map", "localize", "evaluate", "bench"])
+def test_seed_beyond_64_bits_is_wrong_usage(command: str, vggt3: Run) -> None:
+    arguments = {"map": ["x", "--out", "x"], "localize": ["x", "x"], "evaluate": ["x"], "bench": ["mapping"]}[command]
+    assert vggt3(command, *arguments, "--seed", 2**64).failed_with("--seed", "2^64 - 1", code=2)
+
+
+def test_device_that_holds_no_data_is_refused(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+    outcome = vggt3("map", images, "--out", tmp_path / "scene", "--model", checkpoint, "--device", "meta")
+    assert outcome.failed_with("--device meta", "give cpu, cuda or cuda:N")
+
+
+def test_root_is_no_scene_folder(vggt3: Run, images: Path, checkpoint: Path) -> None:
+    assert vggt3("map", images, "--out", "/", "--model", checkpoint).failed_with("cannot save the scene to /:")
+
+
+@pytest.mark.parametrize("name", ["p.xyz", "picture", ".png", "p.tif"])
+def test_picture_of_unknown_format_is_wrong_usage(
+    name: str, vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    options = ["--out", tmp_path / "scene", "--picture", tmp_path / name, "--model", checkpoint]
+    assert vggt3("map", images, *options).failed_with("--picture", ".png, .jpg, .pdf, .svg", code=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_default_picture_does_not_replace_a_photograph(
+    vggt3: Run, own_images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    photograph = own_images / "000000.png"
+    before = content(own_images)
+    options = ["--out", own_images / "000000", "--model", checkpoint]
+    assert vggt3("map", photograph, own_images / "000001.png", *options).failed_with("would overwrite", code=2)
+    others = [own_images / "000001.png", own_images / "000002.png"]
+    assert vggt3("map", *others, *options).failed_with("000000.png exists", "name the picture with --picture", code=2)
+    assert content(own_images) == before
+    picture = tmp_path / "top.JPG"
+    assert vggt3("map", *others, *options, "--picture", picture).code == 0
+    with Image.open(picture) as file:
+        assert file.format == "JPEG"
+    assert (own_images / "000000.png").read_bytes() == photograph.read_bytes()
+
+
+@pytest.mark.parametrize("command", ["map", "evaluate"])
+def test_missing_package_for_pictures_is_said_before_the_work(
+    command: str, vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    outcome = vggt3(command, images, "--out", tmp_path / "out", "--model", checkpoint)
+    assert outcome.failed_with("matplotlib is needed for this command: pip install matplotlib")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--picture", "--json"])
+@pytest.mark.parametrize("place", ["{images}/000003.png", "{link}", "{scene}/points.ply", "{poses}", "{scene}.png"])
+def test_outputs_do_not_replace_what_is_given(
+    option: str, place: str, vggt3: Run, own_images: Path, checkpoint: Path, scene: Path, tmp_path: Path
+) -> None:
+    link, poses = tmp_path / "link.png", tmp_path / "poses.png"
+    link.symlink_to(own_images / "000003.png")
+    poses.write_text("0 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n")
+    file = place.format(images=own_images, link=link, scene=scene, poses=poses)
+    before = content(own_images), content(scene), poses.read_bytes()
+    options = {"--out": scene, "--model": checkpoint, "--poses": poses, option: file}
+    if place == "{scene}.png":
+        options |= {"--json": file}  # the picture's own file
+    outcome = vggt3("map", own_images, *(part for item in options.items() for part in item))
+    assert outcome.code == 2 and ("would overwrite" in outcome.err or "must end with" in outcome.err), outcome
+    assert (content(own_images), content(scene), poses.read_bytes()) == before
+
+
+@pytest.mark.parametrize("command", ["localize", "info"])
+def test_json_does_not_replace_a_file_of_the_scene(
+    command: str, vggt3: Run, images: Path, checkpoint: Path, scene: Path
+) -> None:
+    before = content(scene)
+    arguments = {"info": [scene], "localize": [scene, images, "--model", checkpoint]}[command]
+    assert vggt3(command, *arguments, "--json", scene / "scene.json").failed_with("would overwrite", code=2)
+    assert content(scene) == before
+
+
+def test_images_that_do_not_fit_into_memory_are_not_decoded(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*arguments: object, **options: object) -> None:
+        raise AssertionError("an image was decoded")
+
+    monkeypatch.setattr("vggt3_ros.pipeline.memory.available_bytes", lambda device: 5 * 96 * 128 * 3 - 1)
+    monkeypatch.setattr("vggt3_ros.cli.images.read_image", decode)
+    outcome = vggt3("map", images, "--out", tmp_path / "scene", "--model", checkpoint)
+    assert outcome.failed_with("5 images take 0.00 GB of memory when decoded", "are available")
+
+
+@pytest.mark.parametrize(
+    "size", [{"width": "a", "height": 96}, {"width": 128, "height": None}, {"width": 128}, {"width": 1.5, "height": 96}]
+)
+def test_image_size_of_intrinsics_must_be_numbers(
+    size: dict[str, Any], vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "intrinsics.json"
+    file.write_text(json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48, **size}))
+    outcome = vggt3("map", images, "--out", tmp_path / "scene", "--model", checkpoint, "--intrinsics", file)
+    assert outcome.failed_with("intrinsics.json: width and height must be whole numbers")
+
+
 def test_too_little_memory_is_said_with_figures_beforehand(
     vggt3: Run, images: Path, checkpoint: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

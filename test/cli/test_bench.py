@@ -16,6 +16,7 @@ import torch
 from vggt3_ros.cli import bench
 from vggt3_ros.cli.measure import Attention, Case, _StageTimer, measure
 from vggt3_ros.cli.peak_memory import PeakMemory
+from vggt3_ros.model.network import Vggt3
 
 Run = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
@@ -77,11 +78,33 @@ def test_stage_is_given_the_time_since_the_one_before(monkeypatch: pytest.Monkey
     assert timer.seconds == {"backbone": 1.0 + 4.0, "heads": 2.0}
 
 
-def test_localizing_is_timed_without_the_mapping_before_it(checkpoint: Path) -> None:
-    localizing = measure(case(checkpoint, task="localize", frames=16, repeats=3))
-    mapping = measure(case(checkpoint, task="mapping", frames=16))
-    assert min(localizing["seconds_all"]) < 0.5 * min(mapping["seconds_all"])
-    assert localizing["frames"] == 16
+@pytest.mark.parametrize(("task", "timed"), [("mapping", ("map", 3)), ("localize", ("query", 1))])
+def test_only_the_task_itself_is_timed(
+    task: str, timed: tuple[str, int], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, int]] = []
+    timed_calls = []
+
+    def seconds(function: Callable[[], object], device: torch.device) -> float:
+        calls.clear()
+        function()
+        timed_calls.append(tuple(calls))
+        return 1.0
+
+    def counted(name: str) -> Callable[..., Any]:
+        method = getattr(Vggt3, name)
+
+        def call(self: Vggt3, images: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+            calls.append((name, len(images)))
+            return method(self, images, *arguments, **options)
+
+        return call
+
+    monkeypatch.setattr("vggt3_ros.cli.measure._seconds", seconds)
+    monkeypatch.setattr(Vggt3, "map", counted("map"))
+    monkeypatch.setattr(Vggt3, "query", counted("query"))
+    assert measure(case(checkpoint, task=task))["seconds_all"] == [1.0, 1.0]
+    assert timed_calls == [(timed,), (timed,)]
 
 
 def test_peak_is_what_was_allocated_for_a_while() -> None:

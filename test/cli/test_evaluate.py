@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,19 @@ def test_several_sequences_give_medians_and_each(vggt3: Run, sequence: Path, che
     assert len(data["each"]) == 2 and data["queries"]["total"] == 4
     alone = data["each"][0]["baselines"]["mean_pose"]
     assert data["baselines"]["mean_pose"]["median_position_m"] == pytest.approx(alone["median_position_m"])
+
+
+def test_folders_of_the_same_name_get_pictures_of_their_own(
+    vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(sequence, tmp_path / "elsewhere" / "walk"))
+    files = ["--json", tmp_path / "figures.json", "--out", tmp_path / "pictures"]
+    outcome = vggt3("evaluate", sequence, other, "--split", "mine", "--model", checkpoint, *files)
+    assert outcome.code == 0, outcome
+    pictures = {f"{name}_{kind}.png" for name in ("walk", "walk_2") for kind in ("trajectory", "depth")}
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == pictures
+    each = json.loads((tmp_path / "figures.json").read_text())["each"]
+    assert [entry["sequence"] for entry in each] == ["walk", "walk_2"]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from vggt3_ros.cli import main as main_module
-from vggt3_ros.cli.common import atomic_path, check_writable, write_json
+from vggt3_ros.cli.common import atomic_path, check_writable, resolve_device, seed_int, write_json
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.errors import InputError, SceneError
 
@@ -44,6 +45,9 @@ def code_of(error: BaseException | None) -> int:
         (MemoryError(), 1, "out of memory"),
         (argparse.ArgumentTypeError("--frames is odd"), 2, "vggt3: error: --frames is odd\n"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (ModuleNotFoundError("No module", name="yaml"), 1, "yaml is needed for this command: pip install pyyaml\n"),
+        (ModuleNotFoundError("No module", name="PIL.Image"), 1, "PIL is needed for this command: pip install pillow\n"),
+        (ImportError("libGL.so.1 is missing", name="cv2"), 1, "cv2 is needed for this command and cannot be imported"),
     ],
 )
 def test_error_becomes_one_line_and_exit_code(
@@ -55,9 +59,31 @@ def test_error_becomes_one_line_and_exit_code(
     assert err.count("\n") == (0 if error is None else 1)
 
 
-def test_unforeseen_error_keeps_its_traceback() -> None:
-    with pytest.raises(RuntimeError, match="a defect"):
-        code_of(RuntimeError("a defect"))
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("a defect"),
+        ModuleNotFoundError("a defect", name="vggt3_ros.gone"),
+        ImportError("a defect", name="json"),
+    ],
+)
+def test_unforeseen_error_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error), match="a defect"):
+        code_of(error)
+
+
+def test_seed_is_what_generators_take() -> None:
+    assert seed_int(str(2**64 - 1)) == 2**64 - 1
+    torch.manual_seed(seed_int(str(2**64 - 1)))
+    for text in (str(2**64), "-1", "1.5", "x", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="whole number from 0"):
+            seed_int(text)
+
+
+@pytest.mark.parametrize("name", ["meta", "meta:0"])
+def test_device_without_data_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="give cpu, cuda or cuda:N"):
+        resolve_device(name)
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["map"], ["map", "--out", "x"], ["info", "a", "b"], ["--nonsense"]])

@@ -111,6 +111,39 @@ def test_video_gives_what_shows_something_new(vggt3: Run, images: Path, checkpoi
     assert keyframes.stamps_ns == tuple(index * 100_000_000 for index in (0, 4, 8, 12, 16))
 
 
+def test_no_frame_is_lost_for_coming_after_a_video(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    frames = [np.asarray(Image.open(file)) for file in sorted(images.iterdir())]
+    write_video(tmp_path / "a.avi", frames[:2])
+    write_video(tmp_path / "b.avi", frames[2:4])
+    sources = [tmp_path / "a.avi", tmp_path / "b.avi", images / "000004.png"]
+    outcome = vggt3("map", *sources, "--out", tmp_path / "scene", "--model", checkpoint)
+    assert outcome.code == 0 and "left out" not in outcome.out, outcome
+    keyframes = load_scene(tmp_path / "scene").keyframes
+    assert keyframes.names == ("a_000000", "a_000001", "b_000000", "b_000001", "000004.png")
+    assert list(keyframes.stamps_ns) == sorted(set(keyframes.stamps_ns))
+    assert keyframes.stamps_ns[3] - keyframes.stamps_ns[2] == 100_000_000
+
+
+def test_decoded_size_is_known_from_the_headers(own_images: Path, tmp_path: Path) -> None:
+    (own_images / "000001.png").write_text("no image")
+    write_video(tmp_path / "video.avi", [np.zeros((48, 64, 3), np.uint8)] * 3)
+    reader = ImageReader([str(own_images), str(tmp_path / "video.avi")], "map", KnownCameras())
+    photograph, frame = 96 * 128 * 3, 48 * 64 * 3
+    assert reader.decoded_bytes() == 4 * photograph + 3 * frame
+    assert [reader.decoded_bytes(most) for most in (3, 6)] == [3 * photograph, 4 * photograph + 2 * frame]
+
+
+def test_video_keeps_red_red(tmp_path: Path) -> None:
+    red = np.zeros((96, 128, 3), np.uint8)
+    red[..., 0] = 250
+    write_video(tmp_path / "red.avi", [red, red])
+    frames = list(ImageReader([str(tmp_path / "red.avi")], "map", KnownCameras()))
+    assert len(frames) == 2
+    assert frames[1].image[..., 0].mean() > 200 and frames[1].image[..., 2].mean() < 50
+
+
 def test_intrinsics_of_another_image_size_are_refused(images: Path, tmp_path: Path) -> None:
     calibration = tmp_path / "intrinsics.json"
     calibration.write_text(json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48, "width": 640, "height": 480}))

@@ -39,7 +39,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--chunk", type=positive_int, default=8, help="frames processed at a time (default: 8)")
     parser.add_argument("--repeats", type=positive_int, default=3, help="timed runs per row (default: 3)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    add_common_options(parser, "write rows, growth exponents and the machine as JSON")
+    add_common_options(
+        parser, "write rows, growth exponents and the machine as JSON", "seed of weights and images (default: 0)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

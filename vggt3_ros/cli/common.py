@@ -17,10 +17,14 @@ from vggt3_ros.errors import InputError
 IMAGES_HELP = "image files, folders of images, videos, or room:SEED for a procedural room"
 
 
-def add_common_options(parser: argparse.ArgumentParser, json_help: str) -> None:
+# Networks and pictures are deterministic today; the option is there so that a script need not know that.
+SEED_HELP = "seed of torch's random numbers (default: 0); no effect on the result today: nothing is drawn unseeded"
+
+
+def add_common_options(parser: argparse.ArgumentParser, json_help: str, seed_help: str = SEED_HELP) -> None:
     """Add --device, --seed and --json, which every command that computes understands."""
     parser.add_argument("--device", default=None, metavar="NAME", help="cpu, cuda or cuda:N (default: cuda if there)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default: 0)")
+    parser.add_argument("--seed", type=seed_int, default=0, metavar="N", help=seed_help)
     add_json_option(parser, json_help)
 
 
@@ -50,10 +54,17 @@ def positive_int(text: str) -> int:
     return value
 
 
+def seed_int(text: str) -> int:
+    """Type of --seed: a whole number from 0 that torch's generators take."""
+    if not (text.isascii() and text.isdecimal() and int(text) < 2**64):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^64 - 1")
+    return int(text)
+
+
 def resolve_device(name: str | None) -> str:
     """Return the torch device to use; `None` takes the GPU where there is one.
 
-    Raises `InputError` when the device does not exist here.
+    Raises `InputError` when the device does not exist here or is neither a CPU nor a CUDA GPU.
     """
     import torch
 
@@ -66,6 +77,8 @@ def resolve_device(name: str | None) -> str:
         raise InputError(
             f"--device {name} cannot be used here ({str(error).splitlines()[0]}); try --device cpu"
         ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {name} is of a kind that is not supported; give cpu, cuda or cuda:N")
     return name
 
 
@@ -92,6 +105,26 @@ def check_writable(path: Path, option: str) -> None:
         tempfile.TemporaryFile(dir=parent).close()  # asks the disk itself; permission bits do not tell all
     except OSError as error:
         raise InputError(f"{option} {path} cannot be written: {error.strerror}; choose another place") from error
+
+
+def scene_files(folder: Path) -> list[Path]:
+    """The files that a scene in `folder` has or will have."""
+    from vggt3_ros.scene.description import DESCRIPTION, KEYFRAMES, MEMORY, POINTS
+
+    return [folder / name for name in (DESCRIPTION, KEYFRAMES, MEMORY, POINTS)]
+
+
+def check_not_input(path: Path, option: str, inputs: Iterable[Path]) -> None:
+    """Refuse to write over what the command reads, or over a scene's own files.
+
+    Raises `argparse.ArgumentTypeError`, which is a usage error, when `path` leads to one of `inputs`.
+    """
+    target = path.resolve()
+    for file in inputs:
+        if file.resolve() == target:
+            raise argparse.ArgumentTypeError(
+                f"{option} {path} would overwrite {file}, which this command needs; give another name"
+            )
 
 
 @contextlib.contextmanager

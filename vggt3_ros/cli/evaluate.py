@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         check_writable(args.json, "--json")
     if args.out is not None:
+        import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
+
         _check_folder(args.out)
     device = resolve_device(args.device)
     seed_everything(args.seed)
@@ -53,11 +57,12 @@ def run(args: argparse.Namespace) -> int:
     settings = ReconstructionSettings(steps=args.steps)
 
     evaluations, pictures = [], []
+    names: set[str] = set()
     for spec in args.sequences:
+        sequence = load_sequence(spec)
+        sequence = replace(sequence, name=_new_name(sequence.name, names))
         with Progress(spec) as progress:
-            evaluation = evaluate(
-                load_sequence(spec), network, args.split, settings, priors=args.priors, progress=progress
-            )
+            evaluation = evaluate(sequence, network, args.split, settings, priors=args.priors, progress=progress)
         evaluations.append(evaluation)
         if args.out is not None:
             pictures += write_pictures(evaluation, args.out)
@@ -72,6 +77,16 @@ def run(args: argparse.Namespace) -> int:
     for picture in pictures:
         print(f"picture {picture}")
     return 0
+
+
+def _new_name(name: str, taken: set[str]) -> str:
+    """The name, with a number where folders of the same name came before; pictures are named after it."""
+    new, number = name, 1
+    while (key := re.sub(r"\W", "_", new).casefold()) in taken:  # what may become the same file counts as the same
+        number += 1
+        new = f"{name}_{number}"
+    taken.add(key)
+    return new
 
 
 def _check_folder(folder: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +27,7 @@ _ROOM = "room:"
 class ImageReader:
     """Iterates over the frames that the arguments name, in their order; folders in natural order of the file names.
 
+    Stamps grow over all frames: those of each source go on after the last one of the source before.
     What cannot be used is left out and noted in `skipped` as (name, reason). `part` says which frames of a room are
     meant; rooms bring their own calibration, and as map frames their own poses. Making one raises `InputError` for
     arguments that do not exist or hold no images.
@@ -45,21 +48,40 @@ class ImageReader:
         """How many images there are, usable or not; for videos what their headers promise."""
         return sum(self._count(source) for source in self._sources)
 
+    def decoded_bytes(self, most: int | None = None) -> int:
+        """Bytes of the pixels of all images, or of the `most` largest, judged by the files' headers.
+
+        Rooms count nothing because they are in memory already, nor do files that cannot be read: they are skipped.
+        """
+        files = [source for source in self._sources if isinstance(source, Path)]
+        total, left = 0, len(self) if most is None else most
+        for size, count in sorted(((_bytes_of_one(file), self._count(file)) for file in files), reverse=True):
+            total += size * min(count, left)
+            left -= min(count, left)
+        return total
+
     def __iter__(self) -> Iterator[Frame]:
-        position = 0
+        positions = itertools.count()
+        next_stamp_ns = 0
         for source in self._sources:
-            if isinstance(source, RoomSequence):
-                for index in getattr(source.split(), self._part):
-                    yield source.frame(index, with_prior=self._part == "map")
-            elif _is_video(source):
-                for name, stamp_ns, image in _video_images(source):
-                    yield self._known.frame(image, position, name, stamp_ns)
-                    position += 1
-            else:
-                frame = self._photograph(source, position)
-                if frame is not None:
-                    yield frame
-                position += 1
+            start_ns = next_stamp_ns
+            for frame in self._frames(source, positions):
+                stamped = replace(frame, stamp_ns=start_ns + frame.stamp_ns)
+                next_stamp_ns = stamped.stamp_ns + 1
+                yield stamped
+
+    def _frames(self, source: Path | RoomSequence, positions: Iterator[int]) -> Iterator[Frame]:
+        """Frames of one source, with its own stamps; takes a position for every image that is not of a room."""
+        if isinstance(source, RoomSequence):
+            for index in getattr(source.split(), self._part):
+                yield source.frame(index, with_prior=self._part == "map")
+        elif _is_video(source):
+            for name, stamp_ns, image in _video_images(source):
+                yield self._known.frame(image, next(positions), name, stamp_ns)
+        else:
+            frame = self._photograph(source, next(positions))
+            if frame is not None:
+                yield frame
 
     def _photograph(self, path: Path, position: int) -> Frame | None:
         try:  # a turned photograph is set upright unless the calibration is for the pixels as stored
@@ -83,11 +105,20 @@ class ImageReader:
             capture.release()
 
 
-def _expand(argument: str) -> list[Path | RoomSequence]:
+def input_files(arguments: Sequence[str]) -> list[Path]:
+    """Every file that the arguments stand for; nothing is decoded or rendered. Raises `InputError` like the reader."""
+    return [file for argument in arguments if not argument.startswith(_ROOM) for file in _files(argument)]
+
+
+def _expand(argument: str) -> Sequence[Path | RoomSequence]:
     """The files that an argument stands for, or the room, rendered."""
     if argument.startswith(_ROOM):
         print(f"vggt3: rendering {argument}", file=sys.stderr)
         return [load_sequence(argument)]
+    return _files(argument)
+
+
+def _files(argument: str) -> list[Path]:
     path = Path(argument)
     if path.is_file():
         return [path]
@@ -98,7 +129,7 @@ def _expand(argument: str) -> list[Path | RoomSequence]:
         hint = f"; did you mean {path / 'images'}?" if (path / "images").is_dir() else ""
         raise InputError(f"{argument}: there are no images ({', '.join(sorted(_IMAGE_SUFFIXES))}) in this folder{hint}")
     files.sort(key=_natural_key)
-    return [*files]
+    return files
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:
@@ -108,6 +139,27 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
 
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in _VIDEO_SUFFIXES
+
+
+def _bytes_of_one(path: Path) -> int:
+    """Bytes of one decoded RGB image of a photograph or video; 0 where its header cannot be read."""
+    if _is_video(path):
+        import cv2
+
+        capture = cv2.VideoCapture(str(path))
+        try:
+            width, height = (capture.get(which) for which in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        finally:
+            capture.release()
+    else:
+        from PIL import Image
+
+        try:
+            with Image.open(path) as file:
+                width, height = file.size
+        except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError):
+            return 0
+    return 3 * int(width) * int(height)
 
 
 def _video_images(path: Path) -> Iterator[tuple[str, int, np.ndarray]]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vggt3_ros.cli.common import add_json_option, write_json
+from vggt3_ros.cli.common import add_json_option, check_not_input, scene_files, write_json
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,6 +20,8 @@ def run(args: argparse.Namespace) -> int:
     """Load the scene, which checks every file of it, and print its description. Raises `SceneError`."""
     from vggt3_ros.scene.storage import load_scene
 
+    if args.json is not None:
+        check_not_input(args.json, "--json", scene_files(args.scene))
     scene = load_scene(args.scene)
     metric = scene.metric_from_scene
     low, high = scene.bounds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,9 +35,7 @@ class KnownCameras:
         priors = {} if poses is None else _read_poses(poses)
         if intrinsics is None:
             return KnownCameras(priors=priors)
-        data = read_json(intrinsics)
-        size = (data["width"], data["height"]) if "width" in data and "height" in data else None
-        return KnownCameras(*read_intrinsics(intrinsics), size, priors)
+        return KnownCameras(*read_intrinsics(intrinsics), _image_size(read_json(intrinsics), intrinsics), priors)
 
     def frame(self, image: np.ndarray, position: int, name: str, stamp_ns: int = 0) -> Frame:
         """The frame of an image (H, W, 3) with what is known of it.
@@ -59,6 +58,20 @@ class KnownCameras:
             prior_world_from_cam=self.priors.get(int(stem) if stem.isdecimal() else position),
             name=name,
         )
+
+
+def _image_size(data: dict[str, Any], path: Path) -> tuple[int, int] | None:
+    """(W, H) of the images that a calibration is for; None where it does not say."""
+    if "width" not in data and "height" not in data:
+        return None
+    width, height = data.get("width"), data.get("height")
+    for value in (width, height):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e6 or value % 1:
+            raise InputError(
+                f"{path}: width and height must be whole numbers of pixels above 0, got {width!r} and {height!r}; "
+                "correct them or remove both"
+            )
+    return int(width), int(height)  # type: ignore[arg-type]
 
 
 def _read_poses(path: Path) -> dict[int, Tensor]:

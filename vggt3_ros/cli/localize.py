@@ -12,9 +12,11 @@ from vggt3_ros.cli.common import (
     IMAGES_HELP,
     add_common_options,
     add_model_option,
+    check_not_input,
     check_writable,
     print_skipped,
     resolve_device,
+    scene_files,
     seed_everything,
     write_json,
 )
@@ -39,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Localize one image after the other. An image that cannot be localized is reported and is no failure."""
-    from vggt3_ros.cli.images import ImageReader
+    from vggt3_ros.cli.images import ImageReader, input_files
     from vggt3_ros.cli.known_cameras import KnownCameras
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.localize import Localizer
@@ -47,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.json is not None:
         check_writable(args.json, "--json")
+        check_not_input(args.json, "--json", [*input_files(args.images), *scene_files(args.scene)])
     device = resolve_device(args.device)
     seed_everything(args.seed)
     reader = ImageReader(args.images, "query", KnownCameras.from_files(None, args.intrinsics))

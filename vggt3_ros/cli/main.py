@@ -14,6 +14,9 @@ from vggt3_ros.errors import Vggt3Error
 
 COMMANDS = ("map", "localize", "info", "evaluate", "train", "bench")
 
+# Packages whose name for pip is not the one that is imported.
+_PIP_NAMES = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
+
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -72,6 +75,11 @@ def _run(module: ModuleType, args: argparse.Namespace) -> int:
         return _fail(str(error), FAILURE)
     except OSError as error:
         return _fail(_describe_os_error(error), FAILURE)
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "vggt3_ros") or package in sys.stdlib_module_names:
+            raise
+        return _fail(_describe_missing_package(package, error), FAILURE)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -90,6 +98,11 @@ def _fail(message: str, code: int) -> int:
 def _describe_os_error(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}; check that the path exists, is writable and that the disk has room"
+
+
+def _describe_missing_package(package: str, error: ImportError) -> str:
+    reason = "" if isinstance(error, ModuleNotFoundError) else f" and cannot be imported ({error})"
+    return f"{package} is needed for this command{reason}: pip install {_PIP_NAMES.get(package, package)}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,19 +14,24 @@ from vggt3_ros.cli.common import (
     add_common_options,
     add_model_option,
     atomic_path,
+    check_not_input,
     check_writable,
     positive_int,
     print_skipped,
     resolve_device,
+    scene_files,
     seed_everything,
     write_json,
 )
 from vggt3_ros.cli.progress import Progress, track
+from vggt3_ros.errors import InputError
 
 if TYPE_CHECKING:
     from vggt3_ros.cli.images import ImageReader
     from vggt3_ros.pipeline.frame import Frame
     from vggt3_ros.pipeline.reconstruct import Reconstruction
+
+_PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,32 +53,31 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="of videos, keep the N most useful frames (default: 200)",
     )  # fmt: skip
     parser.add_argument(
-        "--picture", type=Path, default=None, metavar="FILE", help="top view to write (default: SCENE.png)"
-    )
+        "--picture", type=Path, default=None, metavar="FILE",
+        help="top view to write, as .png, .jpg, .pdf or .svg (default: SCENE.png)",
+    )  # fmt: skip
     add_model_option(parser)
     add_common_options(parser, "write counts, seconds and what was skipped as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Reconstruct and save. Outputs that cannot be written are refused before the work begins."""
+    import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
+
     from vggt3_ros.cli.images import ImageReader
     from vggt3_ros.cli.known_cameras import KnownCameras
     from vggt3_ros.cli.picture import draw_scene
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
-    from vggt3_ros.scene.storage import check_target, save_scene
+    from vggt3_ros.scene.storage import save_scene
 
     started = time.perf_counter()
-    picture = args.picture or args.out.resolve().with_name(args.out.resolve().name + ".png")
-    check_target(args.out)
-    if args.picture is not None or picture.parent.exists():  # save_scene makes the folder that the default lies in
-        check_writable(picture, "--picture")
-    if args.json is not None:
-        check_writable(args.json, "--json")
+    picture = _check_outputs(args)
     device = resolve_device(args.device)
     seed_everything(args.seed)
 
     reader = ImageReader(args.images, "map", KnownCameras.from_files(args.poses, args.intrinsics))
+    _require_memory(reader, args.max_frames)
     network = load_network(args.model, device)
     frames, left_out = _collect(reader, args.max_frames)
     print_skipped(reader.skipped)
@@ -94,6 +98,54 @@ def run(args: argparse.Namespace) -> int:
     write_json(args.json, data)
     _print(data)
     return 0
+
+
+def _check_outputs(args: argparse.Namespace) -> Path:
+    """The picture to write, once nothing that is written can harm what the user has.
+
+    Raises `SceneError` and `InputError` for places that cannot be written, `argparse.ArgumentTypeError` for others.
+    """
+    from vggt3_ros.cli.images import input_files
+    from vggt3_ros.scene.storage import check_target
+
+    check_target(args.out)
+    scene = args.out.resolve()
+    picture: Path = args.picture or scene.with_name(scene.name + ".png")
+    if args.picture is not None or picture.parent.exists():  # save_scene makes the folder that the default lies in
+        check_writable(picture, "--picture")
+    if picture.suffix.lower() not in _PICTURE_SUFFIXES:
+        raise argparse.ArgumentTypeError(f"--picture {picture} must end with {', '.join(_PICTURE_SUFFIXES)}")
+    if args.json is not None:
+        check_writable(args.json, "--json")
+        check_not_input(args.json, "--json", [picture])
+
+    given = [Path(file) for file in (args.poses, args.intrinsics, args.model) if file is not None]
+    inputs = [*input_files(args.images), *given, *scene_files(scene), scene, *scene.parents]
+    for option, file in (("--picture", picture), ("--json", args.json)):
+        if file is not None:
+            check_not_input(file, option, inputs)
+    if args.picture is None and picture.exists() and not any(file.exists() for file in scene_files(scene)):
+        raise argparse.ArgumentTypeError(
+            f"{picture} exists, though there is no scene {scene} that it could be the picture of; "
+            "name the picture with --picture"
+        )
+    return picture
+
+
+def _require_memory(reader: ImageReader, max_frames: int) -> None:
+    """Raise `InputError`, with figures, when the decoded images would not fit into memory beside each other."""
+    import torch
+
+    from vggt3_ros.pipeline import memory
+
+    kept = max_frames if reader.has_video else None
+    needed, available = reader.decoded_bytes(kept), memory.available_bytes(torch.device("cpu"))
+    if available is not None and needed > available:
+        what = f"up to {max_frames} frames" if reader.has_video else f"{len(reader)} images"
+        raise InputError(
+            f"{what} take {needed / 1e9:.2f} GB of memory when decoded, {available / 1e9:.2f} GB are available; "
+            "give fewer or smaller images, or of videos a smaller --max-frames"
+        )
 
 
 def _collect(reader: ImageReader, max_frames: int) -> tuple[Sequence[Frame], Counter[str]]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from vggt3_ros.cli.common import add_json_option, check_writable, resolve_device, write_json
+from vggt3_ros.cli.common import add_json_option, check_writable, resolve_device, seed_int, write_json
 from vggt3_ros.cli.progress import Progress
 
 
@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--from", dest="start", default=None, metavar="MODEL", help="what a new run starts with")
     parser.add_argument("--minutes", type=_minutes, default=None, metavar="N", help="stop then, to go on later")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="of the passes (default: bf16)")
-    parser.add_argument("--seed", type=int, default=None, metavar="N", help="instead of the configuration's seed")
+    parser.add_argument("--seed", type=seed_int, default=None, metavar="N", help="instead of the configuration's seed")
     parser.add_argument("--device", default=None, metavar="NAME", help="cpu, cuda or cuda:N (default: cuda if there)")
     add_json_option(parser, "write all validations as JSON")
 
