@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,10 @@ def test_an_unknown_split_is_refused_before_any_work(small_network: Any) -> None
 def test_progress_is_told_and_may_cancel(small_network: Any) -> None:
     seen: list[tuple[str, float]] = []
     evaluate(arc_sequence(), small_network, progress=lambda stage, share: seen.append((stage, share)))
+    assert seen[0] == ("read", 0.0)
     assert seen[-1] == ("localize", 1.0)
-    assert [share for stage, share in seen if stage == "localize"] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert [share for _, share in seen] == sorted(share for _, share in seen), "one bar from 0 to 1"
+    assert [share for stage, share in seen if stage == "localize"] == pytest.approx([0.7, 0.8, 0.9, 1])
 
     def cancel(stage: str, share: float) -> None:
         raise KeyboardInterrupt
@@ -166,3 +169,19 @@ def test_aggregate_skips_what_is_not_defined_and_counts_what_is_infinite(
 def test_nothing_cannot_be_aggregated() -> None:
     with pytest.raises(InputError, match="no evaluations"):
         aggregate([])
+
+
+def test_cancelling_while_images_are_read_reads_no_more(small_network: Any) -> None:
+    sequence, reads = arc_sequence(), []
+
+    def read_image(index: int) -> Any:
+        reads.append(index)
+        return sequence.read_image(index)
+
+    def cancel(stage: str, share: float) -> None:
+        if reads:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(replace(sequence, read_image=read_image), small_network, progress=cancel)
+    assert reads == [0]

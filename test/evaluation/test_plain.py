@@ -148,3 +148,9 @@ def test_a_colour_image_is_no_depth(plain_folder: Path) -> None:
 def test_an_unknown_split_is_refused_with_the_known_ones(plain_folder: Path) -> None:
     with pytest.raises(InputError, match="no split 'dense'; choose one of sparse"):
         load_sequence(str(plain_folder)).split("dense")
+
+
+def test_stamps_in_another_encoding_are_refused(plain_folder: Path) -> None:
+    (plain_folder / "frames.csv").write_bytes("index,timestamp,caf\u00e9\n0,0,x\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"frames\.csv: it is not a text file"):
+        load_sequence(str(plain_folder))

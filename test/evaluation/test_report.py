@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import vggt3_ros.evaluation.report
+from vggt3_ros.evaluation.draw_trajectory import view_limits
 from vggt3_ros.evaluation.evaluate import evaluate
 from vggt3_ros.evaluation.report import table, write_pictures
-from vggt3_ros.evaluation.result import aggregate
+from vggt3_ros.evaluation.result import Evaluation, aggregate
 from vggt3_ros.evaluation.sequence import Split
+from vggt3_ros.geometry.pointcloud import PointCloud
 
 from .oracle import SPLIT, Oracle, arc_sequence
 
@@ -57,3 +62,39 @@ def test_pictures_are_named_after_the_sequence(small_network: Any, tmp_path: Pat
 def test_a_useless_map_has_pictures_too(softmax_network: Any, tmp_path: Path, with_depth: bool) -> None:
     evaluation = evaluate(arc_sequence(with_depth), softmax_network)
     assert all(path.stat().st_size > 1000 for path in write_pictures(evaluation, tmp_path))
+
+
+def test_interrupted_drawing_leaves_the_older_picture_and_nothing_else(
+    small_network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequence = arc_sequence()
+    evaluation = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
+    (tmp_path / "arc_trajectory.png").write_text("older")
+
+    def interrupted(evaluation: Evaluation, path: Path) -> None:
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vggt3_ros.evaluation.report, "draw_trajectory", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_pictures(evaluation, tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("arc_trajectory.png", "older")]
+
+
+def test_the_view_from_above_grows_to_hold_the_points_around_the_path(small_network: Any) -> None:
+    sequence = arc_sequence()
+    evaluation = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
+    positions = sequence.world_from_cam[:, :2, 3]
+    extent = evaluation.figures["trajectory_extent_m"]
+    corners = torch.stack([positions.amin(0) - 1.5 * extent, positions.amax(0) + 1.5 * extent])
+    ring = torch.cat([corners.repeat(40, 1), torch.full((80, 1), 1.0)], dim=1).float()
+    view, upright = torch.eye(3, dtype=torch.float64), torch.ones(80)
+
+    def limits(points: torch.Tensor) -> np.ndarray:
+        cloud = PointCloud(points, torch.zeros(80, 3, dtype=torch.uint8), upright)
+        return view_limits(replace(evaluation, points=cloud), view)
+
+    shown = limits(ring)
+    assert bool((shown[:, 0] <= corners[0].numpy()).all() and (shown[:, 1] >= corners[1].numpy()).all())
+    far = limits(ring + 100)  # a map of another scale: no reason to shrink the paths
+    assert float(np.ptp(far, axis=1).max()) < 2 * extent

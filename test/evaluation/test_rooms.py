@@ -30,3 +30,9 @@ def test_a_room_is_a_sequence_with_queries_off_its_mapped_path(monkeypatch: pyte
 def test_a_room_needs_a_seed(spec: str) -> None:
     with pytest.raises(InputError, match="after room: comes the seed"):
         load_sequence(spec)
+
+
+@pytest.mark.parametrize("seed", ["18446744073709551616", "9" * 5000])
+def test_an_absurd_seed_is_refused(seed: str) -> None:
+    with pytest.raises(InputError, match="room:SEED takes a seed from 0 to"):
+        load_sequence(f"room:{seed}")

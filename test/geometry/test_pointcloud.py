@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.pointcloud import PointCloud, read_ply, voxel_thin, write_ply
+from vggt3_ros.geometry.pointcloud import PointCloud, parse_ply, read_ply, voxel_thin, write_ply
 
 
 def cloud(count: int) -> PointCloud:
@@ -48,3 +48,12 @@ def test_truncated_and_foreign_ply_files_are_refused(tmp_path) -> None:
     path.write_bytes(b"ply\nformat ascii 1.0\nelement vertex 1\nend_header\n0 0 0\n")
     with pytest.raises(InputError, match="not a point cloud"):
         read_ply(path)
+
+
+@pytest.mark.parametrize("count", [b"", b"-1", b"many", b"1 1", b"9" * 5000])
+def test_a_header_without_a_sensible_count_is_refused(tmp_path, count) -> None:
+    path = tmp_path / "points.ply"
+    write_ply(cloud(7), path)
+    broken = path.read_bytes().replace(b"element vertex 7", b"element vertex " + count)
+    with pytest.raises(InputError, match="points.ply: not a point cloud"):
+        parse_ply(broken, "points.ply")

@@ -10,6 +10,7 @@ import torch
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import (
     check_pose,
+    chordal_mean,
     look_at,
     quaternion_from_rotation,
     rotation_angle,
@@ -66,3 +67,12 @@ def test_bad_poses_are_refused_with_their_name(change, words) -> None:
     pose[row, column] = value
     with pytest.raises(InputError, match=f"frame 7.*{words}"):
         check_pose(pose, "frame 7")
+
+
+def test_the_chordal_mean_lies_in_the_middle_and_is_a_rotation() -> None:
+    axis = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
+    middle = random_poses(1)[0, :3, :3]
+    around = torch.stack([middle @ rotation_from_axis_angle(angle * axis) for angle in (-0.7, 0.0, 0.7)])
+    torch.testing.assert_close(chordal_mean(around), middle)
+    mirrored = torch.diag(torch.tensor([1.0, 1.0, -0.1], dtype=torch.float64))
+    assert float(torch.linalg.det(chordal_mean(mirrored[None]))) == pytest.approx(1)

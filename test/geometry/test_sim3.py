@@ -80,3 +80,18 @@ def test_pure_rotation_is_refused() -> None:
     target = se3(source[:, :3, :3], torch.ones(8, 3, dtype=torch.float64))
     with pytest.raises(InputError, match="do not move"):
         robust_umeyama(source, target)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.001, 0.003, 0.01])
+def test_a_robot_that_mostly_stood_at_one_place_still_has_a_scale(noise) -> None:
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        source = random_poses(20)
+        source[:15, :3, 3] = source[0, :3, 3]
+        target = TRUTH.poses(source)
+        for poses, unit in ((source, 1.0), (target, TRUTH.scale)):
+            poses[:, :3, 3] += unit * noise * torch.randn(20, 3, generator=generator, dtype=torch.float64)
+        target[18:, :3, 3] += 4.0
+        fit = robust_umeyama(source, target)
+        assert fit.target_from_source.scale == pytest.approx(TRUTH.scale, rel=1e-9 + 4 * noise)
+        assert not bool(fit.inliers[18:].any())

@@ -17,7 +17,7 @@ def test_a_saver_killed_at_any_moment_leaves_the_old_scene_or_the_new_one(tmp_pa
     run = subprocess.run(list(map(str, script)), env=environment, capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stderr
     at_random, at_every_step = (line.split() for line in run.stdout.splitlines())
-    for values in (at_random, at_every_step):
-        assert set(values) == {"1.0", "2.0"}, "kills fell both before and after the moment of replacement"
-        assert len(values) > 20
+    assert set(at_every_step) == {"1.0", "2.0"}, "kills fell both before and after the moment of replacement"
+    assert set(at_random) <= {"1.0", "2.0"}  # on a busy machine all of them may fall before
+    assert min(len(at_random), len(at_every_step)) > 20
     assert os.listdir(tmp_path) == ["map"], "the next save has cleared what killed ones left"

@@ -241,3 +241,24 @@ def test_a_copied_scene_folder_is_the_same_scene(tmp_path: Path, make_scene: Mak
     scene = make_scene(1.0)
     shutil.copytree(save_scene(scene, tmp_path / "map"), tmp_path / "copy")
     assert same(load_scene(tmp_path / "copy"), scene)
+
+
+def test_the_root_of_the_file_system_is_refused() -> None:
+    with pytest.raises(SceneError, match="cannot save the scene to /: it is the root"):
+        check_target("/")
+
+
+def test_the_points_that_are_used_are_the_bytes_that_were_checked(
+    tmp_path: Path, make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_scene(make_scene(1.0), tmp_path / "map")
+    reads: list[str] = []
+    read_bytes = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        reads.append(path.name)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    load_scene(folder)
+    assert sorted(reads) == ["keyframes.json", "memory.safetensors", "points.ply", "scene.json"]

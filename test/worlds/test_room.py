@@ -37,8 +37,8 @@ def test_training_and_held_out_rooms_have_different_textures_and_are_not_mixed()
     assert make_room(899_999).bank == "training" and make_room(900_000).bank == "held_out"
     with pytest.raises(InputError, match="two batches"):
         make_rooms([1, 900_001])
-    for seeds in ([], [-1]):
-        with pytest.raises(InputError, match="seeds >= 0"):
+    for seeds in ([], [-1], [2**63]):
+        with pytest.raises(InputError, match="one or more seeds from 0 to"):
             make_rooms(seeds)
 
 

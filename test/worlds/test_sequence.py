@@ -9,7 +9,7 @@ import torch
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import check_pose
 from vggt3_ros.worlds.probe import clearance
-from vggt3_ros.worlds.room import make_room
+from vggt3_ros.worlds.room import LARGEST_SEED, make_room
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 from vggt3_ros.worlds.viewpoints import CLEARANCE
 
@@ -40,6 +40,26 @@ def test_small_seeds_name_held_out_rooms_and_results_repeat(sequence: RoomSequen
     again = room_sequence(3, map_frames=8, query_frames=6, height=60, width=80)
     assert np.array_equal(again.images, sequence.images) and np.array_equal(again.depth, sequence.depth)
     assert torch.equal(again.world_from_cam, sequence.world_from_cam)
+
+
+def test_a_small_seed_is_the_held_out_room_with_its_path_and_camera(sequence: RoomSequence) -> None:
+    full = room_sequence(900_003, map_frames=8, query_frames=6, height=60, width=80)
+    assert full.seed == sequence.seed == 900_003
+    assert torch.equal(full.intrinsics, sequence.intrinsics)
+    assert torch.equal(full.world_from_cam, sequence.world_from_cam)
+    assert np.array_equal(full.images, sequence.images)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**30])
+def test_seeds_beyond_64_bits_are_refused(seed: int) -> None:
+    with pytest.raises(InputError, match="seed"):
+        room_sequence(seed)
+    with pytest.raises(InputError, match="seed"):
+        make_room(seed)
+
+
+def test_the_largest_seed_has_a_room() -> None:
+    assert len(room_sequence(LARGEST_SEED, map_frames=2, query_frames=1, height=16, width=16).images) == 3
 
 
 def test_without_queries_and_wrong_counts() -> None:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.evaluation.metrics import mean_pose
-
-_THUMBNAIL = (24, 32)  # rows, columns
+from vggt3_ros.pipeline.collection import thumbnail
 
 
 def mean_pose_baseline(map_poses: Tensor, queries: int) -> list[Tensor]:
@@ -34,7 +33,6 @@ def thumbnails(images: Iterable[np.ndarray]) -> Tensor:
     """
     flat = []
     for image in images:
-        grey = torch.from_numpy(image.astype(np.float32).mean(axis=2))
-        small = torch.nn.functional.adaptive_avg_pool2d(grey[None, None], _THUMBNAIL).flatten()
-        flat.append((small - small.mean()) / small.std().clamp(min=1e-3))
+        small = torch.from_numpy(thumbnail(image)).flatten()
+        flat.append((small - small.mean()) / small.std().clamp(min=1e-5))
     return torch.stack(flat)

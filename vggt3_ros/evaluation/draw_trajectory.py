@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 _TRUE, _ESTIMATED, _QUERY = "#1a1a1a", "#d1495b", "#00798c"
 _SIDE = 7.5  # inches of the longer side of the plot
 _MAX_POINTS = 60_000
-_HEADROOM = 0.3  # points this many extents above the highest camera (ceilings) would hide everything
-_REACH = 0.6  # how many extents around the true path are shown at most
+_HEADROOM = 0.1  # points this many extents above the highest camera (ceilings) would hide everything
+_REACH = 2.0  # how many extents around the paths are shown at most
+_NEAR = 0.1  # share of the points that must lie within reach, for the view to grow towards them
 
 
 def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
@@ -32,13 +33,13 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
     true_map = sequence.world_from_cam[list(evaluation.map_indices)]
     true_query = sequence.world_from_cam[list(split.query)]
 
-    limits = _limits(evaluation, view_from_world)
+    limits = view_limits(evaluation, view_from_world)
     spans = limits[:, 1] - limits[:, 0]
     width, height = _SIDE * spans / spans.max()
     figure = Figure(figsize=(max(width, 6.5) + 0.8, max(height, 2.5) + 1.7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _draw_points(axes, evaluation, view_from_world, limits)
+    inside = _draw_points(axes, evaluation, view_from_world, limits)
     arrow = 0.05 * float(spans.max())
     _draw_path(axes, view_from_world, true_map, _TRUE, "o", "map, true")
     _draw_path(axes, view_from_world, evaluation.map_poses, _ESTIMATED, "s", "map, estimated")
@@ -54,54 +55,58 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
     axes.set_ylabel("y [m]" if world_axes else "away [m]")
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
-    figure.suptitle(_title(evaluation), fontsize=10, x=0.02, ha="left")
+    figure.suptitle(_title(evaluation, inside), fontsize=10, x=0.02, ha="left")
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     figure.savefig(path, dpi=130)
 
 
-def _title(evaluation: Evaluation) -> str:
+def _title(evaluation: Evaluation, inside: float) -> str:
+    """`inside` is the share of the points that lie in the picture."""
     figures = evaluation.figures
     summary, localization, counts = figures["map"], figures["localization"], figures["queries"]
     position, rotation = localization["median_position_m"], localization["median_rotation_deg"]
     error = f", median error {100 * position:.1f} cm, {rotation:.1f} deg" if np.isfinite(position) else ""
     useless = "; the estimated map does not follow the truth" if figures["alignment"]["collapsed"] else ""
+    points = "" if inside >= 0.5 else f"; {100 * (1 - inside):.0f} % of the points lie outside this picture"
     return (
         f"{figures['sequence']}, split {figures['split']}, model {figures['model']}, seen from above\n"
         f"map: {summary['frames']} frames, ATE {100 * summary['ate_m']:.1f} cm "
         f"({summary['ate_percent']:.1f} % of the extent of {figures['trajectory_extent_m']:.2f} m){useless}\n"
-        f"queries: {counts['answered']} of {counts['total']} answered{error}"
+        f"queries: {counts['answered']} of {counts['total']} answered{error}{points}"
     )
 
 
-def _limits(evaluation: Evaluation, view_from_world: Tensor) -> np.ndarray:
+def view_limits(evaluation: Evaluation, view_from_world: Tensor) -> np.ndarray:
     """Lower and upper end (2, 2) of both axes: the paths, and what lies around them of the points."""
     sequence = evaluation.sequence
     true = sequence.world_from_cam[[*evaluation.map_indices, *evaluation.split.query]]
     paths = _flat(view_from_world, torch.cat([true, evaluation.map_poses]))[:, :2]
     low, high = paths.min(0), paths.max(0)
     reach = _REACH * max(evaluation.figures["trajectory_extent_m"], 1e-3)
-    points = evaluation.points.points.double() @ view_from_world.T
-    if len(points) >= 20:
-        inner, outer = np.quantile(points[:, :2].numpy(), (0.03, 0.97), axis=0)
-        low = np.minimum(low, np.maximum(inner, low - reach))
-        high = np.maximum(high, np.minimum(outer, high + reach))
+    points = (evaluation.points.points.double() @ view_from_world.T)[:, :2].numpy()
+    near = points[((points >= low - reach) & (points <= high + reach)).all(1)]
+    if len(near) > _NEAR * len(points):
+        inner, outer = np.quantile(near, (0.02, 0.98), axis=0)
+        low, high = np.minimum(low, inner), np.maximum(high, outer)
     margin = 0.06 * max(float((high - low).max()), 1e-3)
     return np.stack([low - margin, high + margin], axis=1)
 
 
-def _draw_points(axes: Axes, evaluation: Evaluation, view_from_world: Tensor, limits: np.ndarray) -> None:
+def _draw_points(axes: Axes, evaluation: Evaluation, view_from_world: Tensor, limits: np.ndarray) -> float:
+    """Draw what lies within the limits and below the ceiling; returns the share of points within the limits."""
     cloud = evaluation.points
     points = (cloud.points.double() @ view_from_world.T).numpy()
     cameras = _flat(view_from_world, evaluation.map_poses)[:, 2]
     ceiling = cameras.max() + _HEADROOM * evaluation.figures["trajectory_extent_m"]
-    shown = ((points[:, :2] >= limits[:, 0]) & (points[:, :2] <= limits[:, 1])).all(1) & (points[:, 2] <= ceiling)
-    picks = np.flatnonzero(shown)
+    inside = np.all((points[:, :2] >= limits[:, 0]) & (points[:, :2] <= limits[:, 1]), axis=1)
+    picks = np.flatnonzero(inside & (points[:, 2] <= ceiling))
     if len(picks) > _MAX_POINTS:
         picks = np.random.default_rng(0).choice(picks, _MAX_POINTS, replace=False)
     picks = picks[np.argsort(points[picks, 2])]  # what is higher is painted later
     colors = cloud.colors.numpy()[picks] / 255
     size = 2.0 if len(picks) > 10_000 else 5.0
     axes.scatter(points[picks, 0], points[picks, 1], s=size, c=0.35 + 0.65 * colors, linewidths=0, rasterized=True)
+    return float(inside.mean()) if len(cloud) else 1.0
 
 
 def _draw_path(axes: Axes, view_from_world: Tensor, poses: Tensor, color: str, marker: str, label: str) -> None:

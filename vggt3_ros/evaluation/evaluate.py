@@ -27,11 +27,13 @@ from vggt3_ros.evaluation.metrics import (
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
 from vggt3_ros.scene.scene import Scene
 
 _MIN_BASELINE = 0.01  # of the extent; directions of shorter baselines are mostly noise of the truth
+_MAPPING_SHARE = 0.7  # of the time; the rest goes into localizing
 
 Progress = Callable[[str, float], None]
 
@@ -58,13 +60,13 @@ def evaluate(
     chosen = sequence.split(split).limited(max_map_frames, max_query_frames)
     extent = trajectory_extent(sequence.world_from_cam[[*chosen.map, *chosen.query]])
     _reset_cuda_peak(network)
-    map_frames = [sequence.frame(i, with_prior=priors) for i in chosen.map]
+    map_frames = _read(sequence, chosen, priors, progress)
     started = time.perf_counter()
-    reconstruction = reconstruct(map_frames, network, settings, progress)
+    reconstruction = reconstruct(map_frames, network, settings, _scaled(progress, 0.0, _MAPPING_SHARE))
     seconds = time.perf_counter() - started
     scene = reconstruction.scene
     mapped = _align(sequence, chosen, scene)
-    localizations = _localize(sequence, chosen, scene, network, progress)
+    localizations = _localize(sequence, chosen, scene, network, _scaled(progress, _MAPPING_SHARE, 1.0))
     query_poses = tuple(_metric_pose(each, mapped.alignment) for each in localizations)
     peaks = _peak_memory(network)
     depth = _compare_depth(sequence, mapped, reconstruction, network)
@@ -107,6 +109,20 @@ def evaluate(
         depth_examples=depth.examples,
         figures=figures,
     )
+
+
+def _scaled(progress: Progress | None, begin: float, end: float) -> Progress | None:
+    """A listener to one part of the work, whose 0 to 1 is `begin` to `end` of the whole."""
+    return None if progress is None else lambda stage, share: progress(stage, begin + (end - begin) * share)
+
+
+def _read(sequence: Sequence, split: Split, priors: bool, progress: Progress | None) -> list[Frame]:
+    frames = []
+    for index in split.map:
+        if progress is not None:
+            progress("read", 0.0)
+        frames.append(sequence.frame(index, with_prior=priors))
+    return frames
 
 
 @dataclass(frozen=True, eq=False)

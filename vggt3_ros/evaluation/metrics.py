@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
+from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle, se3, se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses, umeyama
 
 LOCALIZATION_KEYS = (
@@ -49,7 +49,7 @@ def align_map(estimated: Tensor, true: Tensor) -> Alignment:
     try:
         return Alignment(fit_poses(estimated, true), collapsed=False)
     except InputError:
-        relative = _chordal_mean(true[:, :3, :3] @ estimated[:, :3, :3].transpose(-1, -2))
+        relative = chordal_mean(true[:, :3, :3] @ estimated[:, :3, :3].transpose(-1, -2))
         translation = true[:, :3, 3].mean(0) - _COLLAPSED_SCALE * relative @ estimated[:, :3, 3].mean(0)
         return Alignment(Sim3(_COLLAPSED_SCALE, relative, translation), collapsed=True)
 
@@ -136,16 +136,6 @@ def depth_abs_rel(predicted: Items[np.ndarray], true: Items[np.ndarray]) -> tupl
     return float(np.mean(np.abs(scale * p - t) / t)), scale
 
 
-def _chordal_mean(rotations: Tensor) -> Tensor:
-    u, _, vt = torch.linalg.svd(rotations.sum(0))
-    sign = torch.ones(3, dtype=rotations.dtype)
-    sign[2] = torch.linalg.det(u @ vt).sign()
-    return u @ torch.diag(sign) @ vt
-
-
 def mean_pose(world_from_cam: Tensor) -> Tensor:
     """Mean position and chordal mean rotation of poses (N, 4, 4), as a pose (4, 4)."""
-    mean = torch.eye(4, dtype=world_from_cam.dtype)
-    mean[:3, :3] = _chordal_mean(world_from_cam[:, :3, :3])
-    mean[:3, 3] = world_from_cam[:, :3, 3].mean(0)
-    return mean
+    return se3(chordal_mean(world_from_cam[:, :3, :3]), world_from_cam[:, :3, 3].mean(0))

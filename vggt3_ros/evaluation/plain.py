@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
-from vggt3_ros.evaluation.text_files import pose_from_numbers, read_depth_png, read_json, read_rows
+from vggt3_ros.evaluation.text_files import pose_from_numbers, read_depth_png, read_json, read_rows, read_text
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.pipeline.frame import read_image
 
@@ -104,7 +104,7 @@ def _read_stamps(path: Path, indices: list[int]) -> tuple[int, ...]:
     if not path.exists():
         return tuple(index * 1_000_000_000 for index in indices)
     stamps = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], start=2):
+    for number, line in enumerate(read_text(path).splitlines()[1:], start=2):
         fields = line.split(",")
         where = f"{path}, line {number}"
         try:

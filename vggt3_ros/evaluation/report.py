@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,25 @@ def table(figures: Items[dict[str, Any]]) -> str:
 
 
 def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write SEQUENCE_trajectory.png and SEQUENCE_depth.png into `folder`, made if missing; returns their paths."""
+    """Write SEQUENCE_trajectory.png and SEQUENCE_depth.png into `folder`, made if missing; returns their paths.
+
+    Each picture appears, or replaces an older one, when it is complete.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     stem = evaluation.sequence.name.replace(":", "_").replace("/", "_")
     trajectory, depth = folder / f"{stem}_trajectory.png", folder / f"{stem}_depth.png"
-    draw_trajectory(evaluation, trajectory)
-    draw_depth(evaluation, depth)
+    _draw(draw_trajectory, evaluation, trajectory)
+    _draw(draw_depth, evaluation, depth)
     return [trajectory, depth]
+
+
+def _draw(draw: Callable[[Evaluation, Path], None], evaluation: Evaluation, path: Path) -> None:
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")  # the suffix tells the format
+    try:
+        draw(evaluation, unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _block(figures: dict[str, Any]) -> list[str]:

@@ -43,8 +43,12 @@ def _room(spec: str) -> Sequence:
     seed = spec.removeprefix(_ROOM)
     if not seed.isdecimal():
         raise InputError(f"{spec}: after room: comes the seed, a whole number from 0, got {seed!r}")
+    from vggt3_ros.worlds.room import LARGEST_SEED
     from vggt3_ros.worlds.sequence import room_sequence
 
+    if len(seed) > len(str(LARGEST_SEED)) or int(seed) > LARGEST_SEED:  # int() itself gives up at 4300 digits
+        shown = seed if len(seed) <= 40 else f"a number of {len(seed)} digits"
+        raise InputError(f"room:SEED takes a seed from 0 to {LARGEST_SEED}, got {shown}; choose a smaller one")
     room = room_sequence(int(seed))
     images, depth = room.images, room.depth
     count = len(images)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.se3 import check_pose
+from vggt3_ros.geometry.se3 import check_pose, chordal_mean, se3
 
 
 def read_text(path: Path) -> str:
@@ -69,10 +69,7 @@ def pose_from_numbers(fields: list[str], where: str) -> Tensor:
 
 def orthonormal(pose: Tensor) -> Tensor:
     """The pose (4, 4) with the rotation nearest to its upper left 3x3: printed digits leave it slightly off."""
-    u, _, vt = torch.linalg.svd(pose[:3, :3])
-    exact = pose.clone()
-    exact[:3, :3] = u @ vt
-    return exact
+    return se3(chordal_mean(pose[None, :3, :3]), pose[:3, 3])
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _HEADER = (
     "property float x\nproperty float y\nproperty float z\n"
     "property uchar red\nproperty uchar green\nproperty uchar blue\nproperty float confidence\nend_header\n"
 )
+_HEADER_PATTERN = re.compile(_HEADER.replace(".", r"\.").format(count="([0-9]{1,15})").encode())
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +52,11 @@ def voxel_thin(cloud: PointCloud, voxel_size: float) -> PointCloud:
     cells = torch.floor(cloud.points[order].double() / voxel_size).long()
     cells -= cells.amin(0)
     spans = cells.amax(0) + 1
-    if float(spans.double().prod()) >= 2.0**62:
-        raise InputError(f"voxel_size {voxel_size} is too small for a cloud of {(spans * voxel_size).tolist()} in size")
-    keys = (cells[:, 0] * spans[1] + cells[:, 1]) * spans[2] + cells[:, 2]  # unique over rows is ten times slower
-    _, cell_of_point = torch.unique(keys, return_inverse=True)
+    if float(spans.double().prod()) < 2.0**62:
+        keys = (cells[:, 0] * spans[1] + cells[:, 1]) * spans[2] + cells[:, 2]
+        _, cell_of_point = torch.unique(keys, return_inverse=True)
+    else:  # too many cells to be numbered, and ten times slower
+        _, cell_of_point = torch.unique(cells, dim=0, return_inverse=True)
     first = torch.full((int(cell_of_point.max()) + 1,), len(cells), dtype=torch.long)
     first.scatter_reduce_(0, cell_of_point, torch.arange(len(cells)), reduce="amin")
     return cloud[order[first.sort().values]]
@@ -69,14 +72,18 @@ def write_ply(cloud: PointCloud, path: Path) -> None:
 
 
 def read_ply(path: Path) -> PointCloud:
-    """Read what write_ply wrote. Raises InputError for other layouts and truncated files."""
-    data = path.read_bytes()
-    header, separator, body = data.partition(b"end_header\n")
-    counts = [line.split()[2] for line in header.splitlines() if line.startswith(b"element vertex ")]
-    expected = (_HEADER.format(count=counts[0].decode()).encode() if counts else b"").partition(b"end_header\n")[0]
-    if not separator or header != expected:
-        raise InputError(f"{path}: not a point cloud written by vggt3_ros (its PLY header differs)")
-    if len(body) != int(counts[0]) * _VERTEX.itemsize:
-        raise InputError(f"{path}: truncated, {len(body)} bytes for {int(counts[0])} points of {_VERTEX.itemsize}")
+    """Read what write_ply wrote. Raises OSError, and InputError for other layouts and truncated files."""
+    return parse_ply(path.read_bytes(), str(path))
+
+
+def parse_ply(data: bytes, name: str) -> PointCloud:
+    """The cloud in the bytes of a file of write_ply. Raises InputError, naming `name`, for anything else."""
+    found = _HEADER_PATTERN.match(data)
+    if found is None:
+        raise InputError(f"{name}: not a point cloud written by vggt3_ros (its PLY header differs); map again")
+    count, body = int(found[1]), data[found.end() :]
+    if len(body) != count * _VERTEX.itemsize:
+        size = f"{len(body)} bytes for {count} points of {_VERTEX.itemsize}"
+        raise InputError(f"{name}: truncated or overlong, {size}; restore it from a copy or map again")
     vertices = np.frombuffer(body, dtype=_VERTEX)
     return PointCloud(*(torch.from_numpy(vertices[name].copy()) for name in ("xyz", "rgb", "confidence")))

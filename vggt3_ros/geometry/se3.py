@@ -98,6 +98,18 @@ def quaternion_from_rotation(rotation: Tensor) -> Tensor:
     return torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
+def chordal_mean(rotations: Tensor) -> Tensor:
+    """The rotation (3, 3) with the least sum of squared differences (Frobenius) from rotations (N, 3, 3).
+
+    Of a single matrix that is not quite orthonormal, it is the nearest rotation.
+    """
+    u, _, vt = torch.linalg.svd(rotations.sum(0))
+    sign = torch.ones(3, dtype=rotations.dtype, device=rotations.device)
+    sign[2] = torch.linalg.det(u @ vt).sign()
+    mean: Tensor = u @ torch.diag(sign) @ vt
+    return mean
+
+
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
     """world_from_cam (..., 4, 4) of a camera (OpenCV axes) at position (..., 3) that looks at target (..., 3).
 

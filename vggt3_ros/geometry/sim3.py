@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.se3 import rotation_angle, se3
+from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle, se3
+
+_HYPOTHESES = 200  # with half of the pairs wrong, all triples are mixed once in 10^11 times
+_SEED = 0
+_LEAST_TOLERANCE = 0.01  # of the extent
+_CLEARLY_WRONG = 0.1  # of the extent; a pair further off than that is no worse than one this far off
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +81,7 @@ class Sim3Fit:
     residual: float
 
 
-def umeyama(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Sim3:
+def umeyama(source: Tensor, target: Tensor) -> Sim3:
     """Least-squares similarity with target ~ sim(source), both (N, 3) (Umeyama 1991, eq. 40-43).
 
     Raises InputError when fewer than three points are given or they all lie on one line: then the rotation
@@ -87,12 +92,10 @@ def umeyama(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Si
         raise InputError(f"source and target must be (N, 3), got {tuple(source.shape)} and {tuple(target.shape)}")
     if len(source) < 3:
         raise InputError(f"a similarity needs at least 3 point pairs, got {len(source)}")
-    w = torch.ones(len(source), dtype=torch.float64) if weights is None else weights.double()
-    w = (w / w.sum()).to(source)[:, None]
-    source_mean, target_mean = (w * source).sum(0), (w * target).sum(0)
+    source_mean, target_mean = source.mean(0), target.mean(0)
     a, b = source - source_mean, target - target_mean
-    variance = (w * a.square()).sum()
-    u, d, vt = torch.linalg.svd((w * b).T @ a)
+    variance = a.square().sum()
+    u, d, vt = torch.linalg.svd(b.T @ a)
     if not bool(d[1] > 1e-9 * d[0]) or not bool(variance > 0):
         raise InputError("the points lie on one line (or coincide), so no similarity is determined; move sideways too")
     sign = torch.ones(3, dtype=torch.float64, device=source.device)
@@ -110,10 +113,7 @@ def fit_poses(source_poses: Tensor, target_poses: Tensor) -> Sim3:
     Raises InputError when the positions of either side coincide, so that no scale can be seen.
     """
     source, target = source_poses.double(), target_poses.double()
-    u, _, vt = torch.linalg.svd((target[:, :3, :3] @ source[:, :3, :3].transpose(-1, -2)).sum(0))
-    sign = torch.ones(3, dtype=torch.float64)
-    sign[2] = torch.linalg.det(u @ vt).sign()
-    rotation = u @ torch.diag(sign) @ vt
+    rotation = chordal_mean(target[:, :3, :3] @ source[:, :3, :3].transpose(-1, -2))
     a = source[:, :3, 3] - source[:, :3, 3].mean(0)
     b = target[:, :3, 3] - target[:, :3, 3].mean(0)
     correlation, variance = (b * (a @ rotation.T)).sum(), a.square().sum()
@@ -123,18 +123,12 @@ def fit_poses(source_poses: Tensor, target_poses: Tensor) -> Sim3:
     return Sim3(scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0))
 
 
-def robust_umeyama(
-    source_poses: Tensor,
-    target_poses: Tensor,
-    tolerance: float | None = None,
-    iterations: int = 200,
-    seed: int = 0,
-) -> Sim3Fit:
+def robust_umeyama(source_poses: Tensor, target_poses: Tensor) -> Sim3Fit:
     """Similarity between corresponding camera poses (N, 4, 4) in which some of the pairs may be wrong.
 
     RANSAC over triples of poses, then refitting on the inliers until they stay the same. A pair is an inlier when its
-    position agrees within `tolerance` (target units; default: 3 x 1.4826 x the median error of the best
-    hypothesis, at least 1 % of the extent) and its orientation within 20 degrees of the fit's median orientation error.
+    position agrees within 3 x 1.4826 x the median error of the best hypothesis, at least 1 % of the extent (diagonal of
+    the box around the target positions), and its orientation within 20 degrees of the fit's median orientation error.
     Raises InputError for fewer than three pairs, non-finite poses, or motion that does not determine the scale.
     """
     source, target = source_poses.double().cpu(), target_poses.double().cpu()
@@ -145,27 +139,12 @@ def robust_umeyama(
         raise InputError(f"aligning a map needs at least 3 frames with pose priors, got {count}")
     if not bool(torch.isfinite(source).all() and torch.isfinite(target).all()):
         raise InputError("poses to be aligned contain NaN or infinity; leave those frames out")
-    centre = target[:, :3, 3].median(0).values
-    extent = 2 * float(torch.linalg.vector_norm(target[:, :3, 3] - centre, dim=-1).median())
+    extent = _extent(target)
     if extent < 1e-6:
         raise InputError("the pose priors do not move (pure rotation or standing still), so they determine no scale")
 
-    generator = torch.Generator().manual_seed(seed)
-    best: Sim3 | None = None
-    best_median = math.inf
-    for _ in range(iterations):
-        pick = torch.randperm(count, generator=generator)[:3]
-        try:
-            hypothesis = fit_poses(source[pick], target[pick])
-        except InputError:
-            continue
-        median = float(_position_errors(hypothesis, source, target).median())
-        if median < best_median:
-            best, best_median = hypothesis, median
-    if best is None:
-        raise InputError("the pose priors contradict the reconstruction: no three of them agree on a scale")
-
-    limit = tolerance if tolerance is not None else max(3 * 1.4826 * best_median, 0.01 * extent)
+    best, best_median = _best_hypothesis(source, target, extent)
+    limit = max(3 * 1.4826 * best_median, _LEAST_TOLERANCE * extent)
     inliers = torch.zeros(count, dtype=torch.bool)
     for _ in range(20):
         updated = _agreeing(best, source, target, limit)
@@ -177,6 +156,36 @@ def robust_umeyama(
         raise InputError("the pose priors contradict the reconstruction: fewer than 3 of them agree with one alignment")
     residual = float(_position_errors(best, source[inliers], target[inliers]).square().mean().sqrt())
     return Sim3Fit(best, inliers, residual)
+
+
+def _best_hypothesis(source: Tensor, target: Tensor, extent: float) -> tuple[Sim3, float]:
+    """The best of the fits to random triples, and the median of its position errors over all pairs.
+
+    The median decides while it is large. Where most frames stand at one place, every scale has a small one: among
+    hypotheses with medians below the tolerance, the errors of all pairs decide, outliers limited.
+    """
+    generator = torch.Generator().manual_seed(_SEED)
+    best: tuple[Sim3, float] | None = None
+    best_score = (math.inf, math.inf)
+    for _ in range(_HYPOTHESES):
+        pick = torch.randperm(len(source), generator=generator)[:3]
+        try:
+            hypothesis = fit_poses(source[pick], target[pick])
+        except InputError:
+            continue
+        errors = _position_errors(hypothesis, source, target)
+        median = float(errors.median())
+        score = (max(median, _LEAST_TOLERANCE * extent), float(errors.clamp(max=_CLEARLY_WRONG * extent).mean()))
+        if score < best_score:
+            best, best_score = (hypothesis, median), score
+    if best is None:
+        raise InputError("the pose priors contradict the reconstruction: no three of them agree on a scale")
+    return best
+
+
+def _extent(poses: Tensor) -> float:
+    positions = poses[:, :3, 3]
+    return float((positions.amax(0) - positions.amin(0)).norm())
 
 
 def _position_errors(sim: Sim3, source: Tensor, target: Tensor) -> Tensor:

@@ -188,8 +188,13 @@ class FrameCollection:
         return Reason.FULL if dropped_newest else Reason.KEPT
 
 
+def thumbnail(image: npt.NDArray[np.uint8]) -> _Array:
+    """Grey thumbnail (24, 32), 0 to 1, of an image (H, W, 3) uint8."""
+    grey = torch.from_numpy(image).double().mean(dim=2)[None]
+    small: _Array = (torch.nn.functional.adaptive_avg_pool2d(grey, _THUMBNAIL)[0] / 255).numpy()
+    return small
+
+
 def _seen(frame: Frame) -> _Seen:
-    grey = torch.from_numpy(frame.image).double().mean(dim=2)[None]
-    thumbnail = torch.nn.functional.adaptive_avg_pool2d(grey, _THUMBNAIL)[0] / 255
     prior = frame.prior_world_from_cam
-    return _Seen(frame, thumbnail.numpy(), np.full((4, 4), np.nan) if prior is None else prior.numpy())
+    return _Seen(frame, thumbnail(frame.image), np.full((4, 4), np.nan) if prior is None else prior.numpy())

@@ -13,7 +13,7 @@ from pathlib import Path
 import safetensors.torch
 
 from vggt3_ros.errors import SceneError, Vggt3Error
-from vggt3_ros.geometry.pointcloud import read_ply, write_ply
+from vggt3_ros.geometry.pointcloud import parse_ply, write_ply
 from vggt3_ros.scene.description import (
     DESCRIPTION,
     KEYFRAMES,
@@ -91,6 +91,8 @@ def check_target(folder: str | os.PathLike[str]) -> None:
     """Raise SceneError if a scene cannot be saved to `folder`; ask before a long reconstruction."""
     target = Path(folder).resolve()
     refusal = f"cannot save the scene to {target}"
+    if not target.name:
+        raise SceneError(f"{refusal}: it is the root of the file system; give the path of a new folder")
     try:
         existing = next(parent for parent in target.parents if os.path.lexists(parent))
         if not existing.is_dir():
@@ -157,7 +159,7 @@ def _read(folder: Path) -> Scene:
     contents = {name: _checked(folder / name, record) for name, record in description.files.items()}
     try:
         memory = safetensors.torch.load(contents[MEMORY])
-        return assemble(description, contents[KEYFRAMES], memory, read_ply(folder / POINTS))
+        return assemble(description, contents[KEYFRAMES], memory, parse_ply(contents[POINTS], POINTS))
     except (OSError, Vggt3Error, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SceneError(f"{folder} is damaged: {error}; {_RESTORE}") from error
 

@@ -16,7 +16,7 @@ from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle, se3_invers
 from vggt3_ros.worlds.jitter import photometric_jitter
 from vggt3_ros.worlds.probe import cast, clearance
 from vggt3_ros.worlds.render import Views, render
-from vggt3_ros.worlds.room import RoomBatch, make_room
+from vggt3_ros.worlds.room import LARGEST_SEED, RoomBatch, make_room
 from vggt3_ros.worlds.textures import HELD_OUT_SEED
 from vggt3_ros.worlds.trajectories import drive
 from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing
@@ -28,7 +28,7 @@ _SEEN = 0.5  # share of a query's view that some mapped frame shows
 
 @dataclass(frozen=True)
 class RoomSequence:
-    """N = map frames, then query frames.
+    """N = map frames, then query frames; seed is that of the room, with the offset of small seeds added.
 
     images (N, H, W, 3) uint8 RGB; world_from_cam (N, 4, 4) and intrinsics (3, 3) float64, metres and pixels;
     depth (N, H, W) float32 z-depth in metres; map_indices, query_indices int64 into N.
@@ -54,18 +54,22 @@ def room_sequence(
     jitter: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> RoomSequence:
-    """Render a sequence in room `seed`; seeds below 900000 are counted from there (room 3 is room 900003).
+    """Render a sequence in room `seed`; seeds below 900000 are counted from there (room 3 is room 900003,
+    with the same path and camera).
 
     Mapped frames lie along a drive of `length` metres. Queries stand 0.3 m or more from every mapped camera, look
     elsewhere, but at least half of their view was mapped wherever the room offers such a place. Images are
-    supersampled 2 x 2; `jitter` is the strength of photometric jitter. Raises InputError for frame counts below 1.
+    supersampled 2 x 2; `jitter` is the strength of photometric jitter. Raises InputError for frame counts below 1
+    and for seeds that make_rooms refuses.
     """
-    if map_frames < 1 or query_frames < 0 or seed < 0:
-        raise InputError(
-            f"a sequence needs seed >= 0, map_frames >= 1, query_frames >= 0; got {seed}, {map_frames}, {query_frames}"
-        )
+    if map_frames < 1 or query_frames < 0:
+        raise InputError(f"a sequence needs map_frames >= 1, query_frames >= 0; got {map_frames}, {query_frames}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"the seed of a room is a whole number from 0 to {LARGEST_SEED}, got {seed}")
+    if seed < HELD_OUT_SEED:
+        seed += HELD_OUT_SEED
     generator = torch.Generator().manual_seed(seed)
-    room = make_room(seed if seed >= HELD_OUT_SEED else seed + HELD_OUT_SEED, device)
+    room = make_room(seed, device)
     rand = drawing(generator, room.device)
     focal = width / 2 / math.tan(math.radians(60 + 25 * float(rand(1))) / 2)
     intrinsics = intrinsics_matrix(focal, focal, width / 2, height / 2).to(room.device)
