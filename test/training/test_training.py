@@ -148,6 +148,16 @@ def test_conversion_keeps_everything_but_global_attention() -> None:
     assert not torch.allclose(before[..., width:], after[..., width:])
 
 
+def test_an_untrained_network_starts_at_a_plain_camera() -> None:
+    torch.manual_seed(0)
+    network = Vggt3(MINIATURE.model)
+    initialise(network)
+    torch.nn.init.zeros_(network.camera_head.pose_branch.fc2.weight)
+    with torch.no_grad():
+        encoding = network(torch.rand(1, 2, 3, 48, 64)).pose_encodings[-1, 0, 0]
+    torch.testing.assert_close(encoding, torch.tensor([0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.3]))
+
+
 def test_sixty_steps_lower_the_loss(tmp_path) -> None:
     config = replace(MINIATURE, softmax_steps=60, ttt_steps=0, warmup=5, steps_per_group=1000)
     trainer = train(tmp_path / "run", config=config)

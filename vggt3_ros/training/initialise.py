@@ -32,7 +32,9 @@ def initialise(network: Vggt3) -> None:
     nn.init.normal_(network.aggregator.camera_token, std=0.5)
     nn.init.normal_(network.aggregator.register_token, std=0.5)
     network.camera_head.pose_branch.fc2.weight.mul_(0.1)
-    network.camera_head.pose_branch.fc2.bias.copy_(torch.tensor([0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.3]))
+    plain_camera = torch.tensor([0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.3])  # unturned, 57 by 74 degrees wide
+    # The head adds this bias once per iteration, so the last one arrives at the plain camera.
+    network.camera_head.pose_branch.fc2.bias.copy_(plain_camera / network.camera_head.iterations)
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from vggt3_ros.training.pool import SceneBatch
 
 _ITERATION_DECAY = 0.6
 _LOGIT_SCALE = 8.0  # sharpness of the unit-length q, k of a TTT layer, comparable to a softmax head of width 64
+_REPROJECTION_UNIT = 8.0  # pixels; errors beyond three of them grow logarithmically
 _OCCLUSION = 0.05  # relative depth difference above which a point counts as hidden
 
 
@@ -116,12 +117,12 @@ def direction_loss(encoding: Tensor, batch: SceneBatch) -> Tensor:
 
 
 def reprojection_loss(encoding: Tensor, batch: SceneBatch, truth: PatchTruth) -> Tensor:
-    """How far true points land from their pixels under the estimated cameras, in patches; logarithmic when far off."""
+    """How far true points land from their pixels under the estimated cameras, in eights of pixels, then logarithmic."""
     cam_from_world, intrinsics = decode_camera(encoding.float(), _size(batch))
     points = truth.points @ cam_from_world[..., :3].transpose(-1, -2) + cam_from_world[..., None, :, 3]
     rays = points @ intrinsics.transpose(-1, -2)
     pixels = rays[..., :2] / rays[..., 2:].clamp(min=0.05)
-    error = torch.linalg.vector_norm(pixels - truth.pixels, dim=-1) / 8
+    error = torch.linalg.vector_norm(pixels - truth.pixels, dim=-1) / _REPROJECTION_UNIT
     return torch.where(error < 3, error, 3 * (1 + (error.clamp(min=3) / 3).log())).mean()
 
 
