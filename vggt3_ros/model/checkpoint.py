@@ -16,6 +16,7 @@ from vggt3_ros.model.network import Vggt3
 
 _TINY = Path(__file__).parent.parent / "weights" / "tiny.safetensors"
 _IGNORED_PREFIXES = ("track_head.",)  # VGGT-1B's point tracker, which no part of this package uses
+_ALIAS = ".conf.weight"  # second name of a `.conv.weight` in the published checkpoints
 _LISTED = 8
 
 
@@ -30,7 +31,7 @@ def load_network(
     path, model_id = _locate(name_or_path)
     files = _weight_files(path)
     tensors = _canonical(_read_all(files))
-    network = Vggt3(_config_of(path, files, tensors), precision)
+    network = Vggt3(_config_of(files[0], tensors), precision)
     _assign(network, tensors, path)
     network.model_id = model_id
     return network.to(device).eval().requires_grad_(False)
@@ -49,12 +50,24 @@ def save_weights(network: Vggt3, path: Path, dtype: torch.dtype = torch.float32)
     """Write weights and configuration as one safetensors file, replacing it atomically."""
     from safetensors.torch import save_file
 
-    state = {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}
-    state = {name: t for name, t in state.items() if not name.endswith(".conf.weight")}
+    state = {name: t.detach().to("cpu", dtype).contiguous() for name, t in stored_state(network).items()}
     partial = path.with_name(path.name + ".partial")
     save_file(state, partial, metadata={"config": json.dumps(network.config.to_dict())})
     partial.chmod(0o644)  # safetensors makes files that nobody else can read
     partial.replace(path)
+
+
+def stored_state(network: Vggt3) -> dict[str, Tensor]:
+    """The network's tensors as files hold them: without the second name of the short convolutions' kernels."""
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_ALIAS)}
+
+
+def load_stored_state(network: Vggt3, state: dict[str, Tensor]) -> None:
+    """Inverse of stored_state; every other name must be there."""
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    absent = [name for name in missing if not name.endswith(_ALIAS)]
+    if absent or unexpected:
+        raise CheckpointError(f"the weights lack {absent[:_LISTED]} and have unknown {unexpected[:_LISTED]}")
 
 
 def _locate(name_or_path: str | Path) -> tuple[Path, str]:
@@ -125,26 +138,26 @@ def _read(file: Path) -> dict[str, Tensor]:
 def _canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Drop what is known and unused, and give the short conv the name that the network registers first."""
     kept = {n: t for n, t in tensors.items() if not n.startswith(_IGNORED_PREFIXES)}
-    return {n.replace(".conf.weight", ".conv.weight"): t for n, t in kept.items()}
+    return {n.replace(_ALIAS, ".conv.weight"): t for n, t in kept.items()}
 
 
-def _config_of(path: Path, files: list[Path], tensors: dict[str, Tensor]) -> ModelConfig:
+def _config_of(file: Path, tensors: dict[str, Tensor]) -> ModelConfig:
     """The configuration stored in the file; otherwise the published one that its kind of layers tells."""
     from safetensors import safe_open
 
-    if files[0].suffix == ".safetensors":
-        with safe_open(files[0], "pt") as handle:
+    if file.suffix == ".safetensors":
+        with safe_open(file, "pt") as handle:
             metadata = handle.metadata() or {}
         if "config" in metadata:
             try:
                 return ModelConfig.from_dict(json.loads(metadata["config"]))
             except (ValueError, InputError) as error:
-                raise CheckpointError(f"{files[0]}: its stored configuration is not usable ({error})") from error
+                raise CheckpointError(f"{file}: its stored configuration is not usable ({error})") from error
     return ModelConfig.full("ttt" if any(n.endswith(".attn.lr_fc.weight") for n in tensors) else "softmax")
 
 
 def _assign(network: Vggt3, tensors: dict[str, Tensor], path: Path) -> None:
-    state = {n: t for n, t in network.state_dict().items() if not n.endswith(".conf.weight")}
+    state = stored_state(network)
     problems = [
         ("missing", sorted(set(state) - set(tensors))),
         ("unexpected", sorted(set(tensors) - set(state))),
@@ -164,4 +177,4 @@ def _assign(network: Vggt3, tensors: dict[str, Tensor], path: Path) -> None:
     ]
     if texts:
         raise CheckpointError(f"{path} does not fit the network. {'; '.join(texts)}. Is it the right model?")
-    network.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False)
+    load_stored_state(network, {n: t.float() for n, t in tensors.items()})

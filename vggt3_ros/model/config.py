@@ -17,7 +17,7 @@ _WHOLE_NUMBERS = {
 
 @dataclass(frozen=True)
 class TttConfig:
-    """A test-time-training layer (paper section 3). `newton_schulz_steps` below 0 leaves gradients as they are."""
+    """A test-time-training layer (arXiv 2602.23361). `newton_schulz_steps` below 0 leaves gradients as they are."""
 
     newton_schulz_steps: int = 5
     base_lr: float = 0.01

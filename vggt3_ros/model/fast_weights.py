@@ -1,4 +1,4 @@
-"""Fast weights: the per-head MLP that a TTT layer fits to a scene (paper section 3), as pure functions.
+"""Fast weights: the per-head MLP that a TTT layer fits to a scene (arXiv 2602.23361), as pure functions.
 
 Shapes: k, v (..., h, N, d); rates (3, ..., h, N, 1) for w0, w1, w2; w0, w2 (..., h, d, m); w1 (..., h, m, d).
 The state is kept in fp32; matrix products run in the autocast type when autocast is on.

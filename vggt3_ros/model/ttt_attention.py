@@ -35,7 +35,7 @@ class ShortConv(nn.Module):
 
 
 class TttAttention(nn.Module):
-    """Fast-weight attention over tokens (B, S, P, C) of S frames (paper section 3; Newton-Schulz as in Muon).
+    """Fast-weight attention over tokens (B, S, P, C) of S frames (arXiv 2602.23361; Newton-Schulz as in Muon).
 
     Nothing is kept between calls: `fit` returns the fast weights, `retrieve` takes them.
     """

@@ -39,7 +39,7 @@ def initialise(network: Vggt3) -> None:
 
 @torch.no_grad()
 def convert(parent: Vggt3, config: ModelConfig) -> Vggt3:
-    """A TTT network of `config` with everything of its softmax parent that it can take (paper section 3.3).
+    """A TTT network of `config` with everything of its softmax parent that it can take (arXiv 2602.23361).
 
     Fast weights, rates and short convolution start anew (the convolution as identity); the q/k norms of the global
     layers are dropped.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vggt3_ros.model.checkpoint import stored_state
+from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.config import TrainConfig
 
 _DECAY_FROM = 0.5  # share of a phase after which the rate falls
@@ -74,13 +76,13 @@ def schedule(step: int, total: int, warmup: int) -> float:
 class MovingAverage:
     """Exponential moving average of a network's weights; short-sighted at first, so that it is useful early."""
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: Vggt3, decay: float) -> None:
         self.decay = decay
-        self.state = {n: t.detach().clone() for n, t in network.state_dict().items()}
+        self.state = {n: t.detach().clone() for n, t in stored_state(network).items()}
 
     @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
+    def update(self, network: Vggt3, step: int) -> None:
         """Take in the weights after `step` steps of the phase."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, tensor in network.state_dict().items():
+        for name, tensor in stored_state(network).items():
             self.state[name].lerp_(tensor, 1 - decay)

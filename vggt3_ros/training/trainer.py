@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError, Vggt3Error
-from vggt3_ros.model.checkpoint import load_network, save_weights
+from vggt3_ros.model.checkpoint import load_network, load_stored_state, save_weights, stored_state
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.initialise import convert, initialise
@@ -98,7 +98,7 @@ class Trainer:
     def averaged(self) -> Vggt3:
         """A network with the moving average of the weights: the one to keep."""
         network = Vggt3(self.network.config).to(self.device).eval().requires_grad_(False)
-        network.load_state_dict(self.average.state)
+        load_stored_state(network, self.average.state)
         return network
 
     def _train_step(self) -> dict[str, float] | None:
@@ -174,9 +174,9 @@ class Trainer:
 
     def _save(self) -> None:
         parts = {
-            "network": {n: t for n, t in self.network.state_dict().items() if not n.endswith(".conf.weight")},
+            "network": stored_state(self.network),
             "aid": self.aid.state_dict(),
-            "average": {n: t for n, t in self.average.state.items() if not n.endswith(".conf.weight")},
+            "average": self.average.state,
             "optimizers": self.optimizers.state(),
         }
         info = {
@@ -199,15 +199,9 @@ class Trainer:
             raise InputError(f"{self.folder} holds a run of another network; make `model` and `ttt` its own")
         self.step, self.seconds, self.validations = (state.info[n] for n in ("step", "seconds", "validations"))
         network = Vggt3(config.model if state.info["phase"] == "softmax" else config.ttt_model)
-        network.load_state_dict(_with_aliases(state.parts["network"], network))
+        load_stored_state(network, state.parts["network"])
         aid = PatchHead(2 * config.model.embed_dim)
         aid.load_state_dict(state.parts["aid"])
         self._adopt(network, aid)
         self.optimizers.load_state(state.parts["optimizers"])
-        average = _with_aliases(state.parts["average"], network)
-        self.average.state = {n: t.to(self.device, copy=True) for n, t in average.items()}  # no two names share one
-
-
-def _with_aliases(state: dict[str, Tensor], network: Vggt3) -> dict[str, Tensor]:
-    """Add the second name of the short conv kernels, which files do not repeat."""
-    return {n: state[n.replace(".conf.weight", ".conv.weight")] for n in network.state_dict()}
+        self.average.state = {n: t.to(self.device) for n, t in state.parts["average"].items()}
