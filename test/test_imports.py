@@ -13,18 +13,19 @@ PACKAGE = Path(__file__).parents[1] / "vggt3_ros"
 
 ALLOWED = {
     "geometry": set(),
+    "landmarks": {"geometry"},
     "model": {"geometry"},
     "scene": {"geometry"},
     "worlds": {"geometry"},
-    "pipeline": {"geometry", "model", "scene"},
+    "pipeline": {"geometry", "landmarks", "model", "scene"},
     "training": {"geometry", "model", "worlds"},
-    "evaluation": {"geometry", "scene", "pipeline", "worlds"},
-    "cli": {"geometry", "model", "scene", "worlds", "pipeline", "training", "evaluation"},
+    "evaluation": {"geometry", "landmarks", "scene", "pipeline", "worlds"},
+    "cli": {"geometry", "landmarks", "model", "scene", "worlds", "pipeline", "training", "evaluation"},
 }
 EVERYONE_MAY = {"errors", "__version__"}
 
 # What pyproject.toml declares beyond torch, numpy and safetensors, and what a developer's machine may have besides.
-OPTIONAL = ("PIL", "cv2", "matplotlib", "tqdm", "yaml", "huggingface_hub", "scipy")
+OPTIONAL = ("PIL", "cv2", "matplotlib", "tqdm", "yaml", "huggingface_hub", "scipy", "pycolmap")
 
 # In a child process: refuse to import the packages named in argv[1], then import the modules named after it.
 IMPORT_BLOCKED = """

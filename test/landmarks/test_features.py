@@ -1,0 +1,89 @@
+"""Local features: where they lie, with and without lens distortion."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.camera import Distortion
+from vggt3_ros.landmarks.features import Features, FeatureSettings, extract, unit_vectors
+from vggt3_ros.landmarks.matching import match
+
+CAMERA = np.array([[300.0, 0, 200], [0, 300, 150], [0, 0, 1]])
+
+
+def blobs(places: np.ndarray, size: tuple[int, int] = (400, 300)) -> np.ndarray:
+    """An image of soft bright spots, whose SIFT features lie at their centres."""
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    image = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 5.0**2)) for px, py in places)
+    return np.repeat(np.clip(40 + 180 * image, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def distance_to(features: Features, places: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(features.pixels[:, None] - places[None], axis=2).min(0)
+
+
+PLACES = np.array([[60.0, 50], [330.25, 60.5], [200.5, 150.25], [70.75, 240], [340, 245.5]])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_positions_are_those_of_the_whole_image_at_any_scale(scale: float) -> None:
+    settings = FeatureSettings(scale=scale, least_side=100)
+    features = extract(blobs(PLACES), settings=settings)
+    assert features.size_wh == (400, 300) and features.pixel_size == 1 / scale
+    assert distance_to(features, PLACES).max() < 0.2
+
+
+def test_small_images_are_searched_as_they_are() -> None:
+    assert extract(blobs(PLACES), settings=FeatureSettings(scale=0.5, least_side=400)).pixel_size == 1.0
+
+
+@pytest.mark.parametrize(
+    "distortion",
+    [Distortion("plumb_bob", (-0.2, 0.03, 0.001, -0.001)), Distortion("equidistant", (-0.02, 0.01, 0.0, 0.0))],
+    ids=["plumb_bob", "equidistant"],
+)
+def test_lens_distortion_is_undone(distortion: Distortion) -> None:
+    rays = np.concatenate([(PLACES - CAMERA[:2, 2]) / 300, np.ones((5, 1))], axis=1).reshape(-1, 1, 3)
+    coefficients, still = np.array(distortion.coefficients), np.zeros(3)
+    if distortion.model == "equidistant":
+        seen = cv2.fisheye.projectPoints(rays, still, still, CAMERA, coefficients)[0]
+    else:
+        seen = cv2.projectPoints(rays, still, still, CAMERA, coefficients)[0]
+    image = blobs(seen.reshape(-1, 2))
+    settings = FeatureSettings(scale=1.0)
+    assert distance_to(extract(image, CAMERA, distortion, settings), PLACES).max() < 0.2
+    assert distance_to(extract(image, CAMERA, None, settings), PLACES).max() > 1
+
+
+def test_the_strongest_features_are_kept(room_images: list[np.ndarray]) -> None:
+    image = room_images[0]
+    assert len(extract(image, settings=FeatureSettings(count=50))) == 50
+    assert len(extract(image)) > 200
+
+
+@pytest.mark.parametrize("kind", ["sift", "orb"])
+def test_descriptors_find_their_own_again(kind: str, room_images: list[np.ndarray]) -> None:
+    features = extract(room_images[0], settings=FeatureSettings(kind=kind))  # type: ignore[arg-type]
+    vectors = unit_vectors(features.descriptors)
+    assert features.descriptors.dtype == np.uint8
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    shifted = np.roll(room_images[0], (4, 6), axis=(0, 1))
+    other = extract(shifted, settings=FeatureSettings(kind=kind))  # type: ignore[arg-type]
+    pairs = match(features.descriptors, other.descriptors)
+    off = other.pixels[pairs[:, 1]] - features.pixels[pairs[:, 0]] - (6, 4)
+    assert len(pairs) > 100 and np.mean(np.abs(off).max(1) < 1.5) > 0.95
+
+
+def test_an_empty_image_has_no_features() -> None:
+    features = extract(np.full((240, 320, 3), 90, np.uint8))
+    assert len(features) == 0 and features.descriptors.shape == (0, 128)
+
+
+def test_unusable_settings_are_refused() -> None:
+    with pytest.raises(InputError, match="'surf' are unknown"):
+        FeatureSettings(kind="surf")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="out of range"):
+        FeatureSettings(scale=0)

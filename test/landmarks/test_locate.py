@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.se3 import rotation_angle
+from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.landmarks.features import Features, extract
+from vggt3_ros.landmarks.locate import LandmarkLocalizer, LocateSettings
+
+
+def errors(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Metres and degrees."""
+    turn = rotation_angle(torch.from_numpy(estimate[:3, :3].T @ truth[:3, :3])).item()
+    return float(np.linalg.norm(estimate[:3, 3] - truth[:3, 3])), float(np.degrees(turn))
+
+
+@pytest.fixture(scope="module")
+def localizer(mapped_room):
+    return LandmarkLocalizer(mapped_room.landmarks)
+
+
+def test_queries_are_found_within_centimetres(mapped_room, localizer):
+    found = []
+    for query in mapped_room.room.query_indices:
+        located = localizer.locate(mapped_room.features[query], mapped_room.intrinsics)
+        if located.accepted:
+            found.append(errors(located.world_from_cam, mapped_room.poses[query]))
+            assert located.source == "descriptor"
+            assert located.inliers >= 12 and located.cells >= 6 and 0.2 <= located.support <= 1
+            assert np.linalg.eigvalsh(located.covariance).min() > 0
+            assert set(located.seconds) >= {"retrieval", "matching", "pnp", "guided", "total"}
+            assert len(np.unique(located.features)) == len(np.unique(located.landmarks)) == len(located.features)
+    assert len(found) >= 0.8 * len(mapped_room.room.query_indices)
+    assert np.max(found, 0)[0] < 0.05 and np.max(found, 0)[1] < 1.0
+    assert np.median(found, 0)[0] < 0.02
+
+
+def test_another_room_is_refused_with_the_figures(mapped_room, other_room, localizer):
+    for features in other_room.features:
+        located = localizer.locate(features, other_room.intrinsics)
+        assert not located.accepted
+        assert located.reason and any(letter.isdigit() for letter in located.reason)
+
+
+def test_images_that_show_nothing_are_refused(mapped_room, localizer):
+    black = np.zeros((240, 320, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, black.shape).astype(np.uint8)
+    for image in (black, noise):
+        assert not localizer.locate(extract(image), mapped_room.intrinsics).accepted
+    one = Features(np.array([[5.0, 5.0]], np.float32), np.full((1, 128), 40, np.uint8), (320, 240))
+    assert not localizer.locate(one, mapped_room.intrinsics).accepted
+
+
+def test_half_of_an_image_is_enough_where_it_shows_enough(mapped_room, localizer):
+    accepted = 0
+    for query in mapped_room.room.query_indices:
+        image = mapped_room.room.images[query].copy()
+        image[:, :160] = 0
+        located = localizer.locate(extract(image), mapped_room.intrinsics)
+        accepted += located.accepted
+        if located.accepted:
+            assert errors(located.world_from_cam, mapped_room.poses[query])[0] < 0.1
+    assert accepted >= 0.5 * len(mapped_room.room.query_indices)
+
+
+def test_the_last_pose_is_searched_first_and_nonsense_falls_back(mapped_room, localizer):
+    query = mapped_room.room.query_indices[0]
+    near = mapped_room.poses[query].copy()
+    near[:3, 3] += 0.2
+    features = mapped_room.features[query]
+    proposals = {"last": near, "network": near}
+    assert localizer.locate(features, mapped_room.intrinsics, proposals).source == "last"
+    for nonsense in (np.full((4, 4), np.nan), np.diag([1.0, 1, 1, 1]) + 1e6 * np.eye(4, k=3)):
+        located = localizer.locate(features, mapped_room.intrinsics, {"last": nonsense})
+        assert located.accepted and located.source == "descriptor"
+
+
+def test_the_network_helps_where_looks_fail(mapped_room):
+    """With one keyframe per source, proposals decide."""
+    landmarks = mapped_room.landmarks
+    shuffled = LandmarkLocalizer(landmarks, LocateSettings(keyframes=1))
+    shuffled._looks[:] = -shuffled._looks  # the least similar keyframe comes first
+    query = mapped_room.room.query_indices[0]
+    located = shuffled.locate(
+        mapped_room.features[query], mapped_room.intrinsics, {"network": mapped_room.poses[query]}
+    )
+    assert located.accepted and located.source == "network"
+
+
+def test_verify_confirms_true_poses_and_leaves_them_alone(mapped_room, localizer):
+    confirmed = 0
+    for query in mapped_room.room.query_indices:
+        truth, features = mapped_room.poses[query], mapped_room.features[query]
+        located = localizer.verify(features, mapped_room.intrinsics, truth)
+        confirmed += located.accepted
+        assert located.source == "given" and located.covariance is None
+        np.testing.assert_array_equal(located.world_from_cam, truth)
+        wrong = truth.copy()
+        wrong[:3, 3] += [0.5, -0.5, 0.2]
+        assert not localizer.verify(features, mapped_room.intrinsics, wrong).accepted
+        assert not localizer.verify(features, mapped_room.intrinsics, np.full((4, 4), np.nan)).accepted
+    assert confirmed >= 0.8 * len(mapped_room.room.query_indices)
+
+
+def test_errors_are_as_large_as_the_covariance_says(mapped_room):
+    """Features that are off by half a pixel (rendered ones are not) give errors that follow chi-square of 6 degrees."""
+    localizer = LandmarkLocalizer(replace(mapped_room.landmarks, noise_px=0.5))
+    rng = np.random.default_rng(0)
+    squares = []
+    for query in np.repeat(mapped_room.room.query_indices, 4):
+        features = mapped_room.features[query]
+        noise = rng.normal(size=features.pixels.shape).astype(np.float32) * 0.5
+        located = localizer.locate(replace(features, pixels=features.pixels + noise), mapped_room.intrinsics)
+        if located.accepted:
+            truth, pose = mapped_room.poses[query], located.world_from_cam
+            turn = pose[:3, :3].T @ truth[:3, :3]
+            skew = 0.5 * (turn - turn.T)
+            error = np.concatenate([truth[:3, 3] - pose[:3, 3], [skew[2, 1], skew[0, 2], skew[1, 0]]])
+            squares.append(error @ np.linalg.solve(located.covariance, error))
+    assert 5.35 / 2 < np.median(squares) < 2 * 5.35
+    assert np.mean(np.array(squares) < 12.59) > 0.85
+
+
+def test_the_uncertainty_of_keyframes_is_added(mapped_room):
+    query = mapped_room.room.query_indices[0]
+    two_centimetres = np.tile(np.diag([4e-4] * 3 + [1e-8] * 3).astype(np.float32), (12, 1, 1))
+    vague = replace(mapped_room.landmarks, pose_covariance=two_centimetres)
+    located = LandmarkLocalizer(vague).locate(mapped_room.features[query], mapped_room.intrinsics)
+    assert 0.02**2 <= located.covariance[0, 0] < 0.03**2
+
+
+def test_scale_and_frame_of_the_map_do_not_matter(mapped_room, localizer):
+    """A map in other units accepts the same images, in its own frame."""
+    moved = Sim3(7.0, torch.linalg.qr(torch.eye(3).double().roll(1, 0)).Q, torch.tensor([3.0, 1.0, -2.0]).double())
+    rotation = moved.rotation * torch.linalg.det(moved.rotation)
+    moved = Sim3(7.0, rotation, moved.translation)
+    elsewhere = LandmarkLocalizer(mapped_room.landmarks.transformed(moved))
+    for query in mapped_room.room.query_indices[:3]:
+        here = localizer.locate(mapped_room.features[query], mapped_room.intrinsics)
+        there = elsewhere.locate(mapped_room.features[query], mapped_room.intrinsics)
+        assert here.accepted == there.accepted
+        expected = moved.poses(torch.from_numpy(here.world_from_cam)).numpy()
+        np.testing.assert_allclose(there.world_from_cam, expected, atol=0.02)
+
+
+def test_settings_out_of_range_are_refused():
+    for wrong in ({"min_inliers": 0}, {"min_support": 1.5}, {"inlier_px": 0.0}, {"keyframes": 0}):
+        with pytest.raises(InputError, match="out of range"):
+            LocateSettings(**wrong)

@@ -1,0 +1,1 @@
+"""Poses checked and refined against a bounded set of landmarks: local features with 3-D positions."""

@@ -1,0 +1,375 @@
+"""Bundle adjustment of keyframe poses and points with six-degree priors on the poses.
+
+Levenberg-Marquardt on the Schur complement of the points (Triggs et al. 2000, section 6). Residuals of reprojection
+and of priors are weighted by Cauchy's function, so that wrong matches and wrong priors lose their say.
+Written here because the adjusters at hand take priors of positions only, and a part of the map with two keyframes
+then rolls freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_LEAST_GAIN = 1e-5  # relative, of a step; smaller ones end the iterations
+_NEAREST = 1e-6  # depth below which a point counts as behind the camera
+_BEHIND_PX = 1e3  # residual of such a point
+_LOOSE = 1e-3  # information that every point is given, so that one without parallax stays determined
+
+
+@dataclass(frozen=True, eq=False)
+class PosePriors:
+    """Expected world_from_cam (K, 4, 4) with standard deviations position_sigma (K,), rotation_sigma (K,) in rad."""
+
+    world_from_cam: Floats
+    position_sigma: Floats
+    rotation_sigma: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """O observations sorted by point: keyframe (O,), point (O,), pixels (O, 2); intrinsics (K, 3, 3) of keyframes."""
+
+    keyframe: NDArray[np.int64]
+    point: NDArray[np.int64]
+    pixels: Floats
+    intrinsics: Floats
+
+    def select(self, keep: NDArray[np.bool_], point: NDArray[np.int64]) -> Observations:
+        """Those that `keep` (O,), of points numbered anew."""
+        return Observations(self.keyframe[keep], point, self.pixels[keep], self.intrinsics)
+
+
+@dataclass(frozen=True, eq=False)
+class Adjusted:
+    """world_from_cam (K, 4, 4), points (N, 3); residuals (O, 2) px unweighted; whether the iterations settled.
+
+    focal: factor found for the focal lengths, 1 when they were held fixed.
+    pose_covariance (K, 6, 6) of (position in the world, rotation in the camera frame); point_covariance (N, 3, 3)
+    with the poses held, both for the expected noise; noise_px: robust standard deviation of an
+    observation, per axis, as the residuals show it.
+    prior_deviation (K, 2) metres and radians between poses and priors.
+    """
+
+    world_from_cam: Floats
+    points: Floats
+    residuals: Floats
+    converged: bool
+    focal: float
+    pose_covariance: Floats
+    point_covariance: Floats
+    noise_px: float
+    prior_deviation: Floats
+
+
+def adjust(
+    observations: Observations,
+    world_from_cam: Floats,
+    points: Floats,
+    priors: PosePriors,
+    *,
+    noise_px: float = 1.0,
+    outlier: float = 3.0,
+    prior_outlier: float = 3.0,
+    refine_focal: bool = False,
+    frame_is_free: bool = False,
+    iterations: int = 100,
+    progress: Callable[[float], None] | None = None,
+) -> Adjusted:
+    """Adjust poses (K, 4, 4) and points (N, 3).
+
+    noise_px: expected deviation of an observation; `outlier` and `prior_outlier`: deviations beyond which an
+    observation, or a prior, loses weight. One factor of all focal lengths is found on request (known to 10 %).
+    frame_is_free: the priors only hold the whole in place; position, turn and scale of the world are a matter of
+    choice, and the covariance of poses is what remains when they are chosen best.
+    """
+    state = _State(world_from_cam.copy(), points.copy(), 0.0)
+    damping, settled = 1e-4, False
+    problem = _Problem(observations, priors, noise_px, outlier, prior_outlier, refine_focal)
+    system = problem.linearize(state)
+    for iteration in range(iterations):
+        if progress is not None:
+            progress(iteration / iterations)
+        step = system.solve(damping)
+        moved = None if step is None else state.moved(*step)
+        if moved is not None and (cost := problem.cost(moved)) < system.cost:
+            settled = system.cost - cost < _LEAST_GAIN * system.cost
+            state, damping = moved, max(damping / 5, 1e-9)
+            system = problem.linearize(state)
+            if settled:
+                break
+        else:
+            damping *= 10
+            if damping > 1e6:
+                settled = True  # no direction leads down any more
+                break
+    residuals = problem.residuals(state)
+    pose_covariance, point_covariance = system.covariances(_similarities(state) if frame_is_free else None)
+    return Adjusted(
+        state.world_from_cam,
+        state.points,
+        residuals,
+        settled,
+        float(np.exp(state.log_focal)),
+        pose_covariance,
+        point_covariance,
+        robust_deviation(residuals) / _freedom(residuals, state),
+        problem.prior_deviation(state),
+    )
+
+
+def _similarities(state: _State) -> Floats:
+    """How poses (6 K, 7) move with the world as a whole: shifted, turned about its origin, scaled."""
+    position, rotation = state.world_from_cam[:, :3, 3], state.world_from_cam[:, :3, :3]
+    motions = np.zeros((len(position), 6, 7))
+    motions[:, :3, :3] = np.eye(3)
+    motions[:, :3, 3:6] = -_skew(position)
+    motions[:, 3:, 3:6] = rotation.swapaxes(1, 2)
+    motions[:, :3, 6] = position
+    return motions.reshape(-1, 7)
+
+
+def _freedom(residuals: Floats, state: _State) -> float:
+    """What the fit leaves of the noise: the root of the share of residuals that no unknown takes up."""
+    unknowns = state.points.size + 6 * len(state.world_from_cam)
+    return float(np.sqrt(max(1 - unknowns / max(residuals.size, 1), 0.1)))
+
+
+def robust_deviation(errors: Floats) -> float:
+    """Standard deviation of errors around zero, of which up to half may be wild (median absolute deviation)."""
+    return 1.4826 * float(np.median(np.abs(errors))) if errors.size else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    world_from_cam: Floats
+    points: Floats
+    log_focal: float
+
+    def moved(self, poses: Floats, points: Floats, log_focal: float) -> _State:
+        """After steps (K, 6) of position and camera-frame rotation, (N, 3), and of the focal length."""
+        from scipy.spatial.transform import Rotation
+
+        world_from_cam = self.world_from_cam.copy()
+        world_from_cam[:, :3, :3] @= Rotation.from_rotvec(poses[:, 3:]).as_matrix()
+        world_from_cam[:, :3, 3] += poses[:, :3]
+        return _State(world_from_cam, self.points + points, self.log_focal + log_focal)
+
+
+class _Problem:
+    def __init__(
+        self,
+        observations: Observations,
+        priors: PosePriors,
+        noise_px: float,
+        outlier: float,
+        prior_outlier: float,
+        refine_focal: bool,
+    ) -> None:
+        self.seen, self.priors = observations, priors
+        self.noise_px, self.refine_focal = noise_px, refine_focal
+        self.outlier, self.prior_outlier = outlier, prior_outlier
+
+    def residuals(self, state: _State) -> Floats:
+        """Pixels (O, 2) of projected minus observed."""
+        return self._project(state)[0]
+
+    def cost(self, state: _State) -> float:
+        squared = (self.residuals(state) ** 2).sum(1) / self.noise_px**2
+        prior = self._prior_residuals(state)
+        halves = [_cauchy(squared, self.outlier)[0].sum()]
+        halves += [_cauchy((part**2).sum(1), self.prior_outlier)[0].sum() for part in (prior[:, :3], prior[:, 3:])]
+        return float(sum(halves))
+
+    def linearize(self, state: _State) -> _NormalEquations:
+        seen, count = self.seen, len(state.world_from_cam)
+        residual, cam, f = self._project(state)
+        weight = _cauchy((residual**2).sum(1) / self.noise_px**2, self.outlier)[1] / self.noise_px**2
+        weight[cam[:, 2] < _NEAREST] = 0
+        x, y, z = cam.T
+        z = np.maximum(z, _NEAREST)
+        by_cam = np.zeros((len(residual), 2, 3))  # d pixel / d camera-frame point
+        by_cam[:, 0, 0], by_cam[:, 0, 2] = f[:, 0] / z, -f[:, 0] * x / z**2
+        by_cam[:, 1, 1], by_cam[:, 1, 2] = f[:, 1] / z, -f[:, 1] * y / z**2
+        rotation = state.world_from_cam[seen.keyframe, :3, :3]
+        by_point = by_cam @ rotation.swapaxes(1, 2)
+        # cam = exp(-w) R^T (X - p - dp), hence d cam / d dp = -R^T and d cam / d w = [cam]x.
+        by_pose = np.concatenate([-by_point, by_cam @ _skew(cam)], axis=2)  # (O, 2, 6)
+        by_focal = (residual + seen.pixels - seen.intrinsics[seen.keyframe][:, :2, 2])[..., None]
+        return _NormalEquations(
+            self, state, residual, weight, by_pose, by_point, by_focal if self.refine_focal else None, count
+        )
+
+    def prior_terms(self, state: _State) -> tuple[Floats, Floats]:
+        """Weighted Hessian diagonal (K, 6) and gradient (K, 6) of the priors."""
+        residual = self._prior_residuals(state)
+        weights = np.stack(
+            [_cauchy((part**2).sum(1), self.prior_outlier)[1] for part in (residual[:, :3], residual[:, 3:])], axis=1
+        )
+        information = self._inverse_sigma() * np.repeat(weights, 3, axis=1)
+        return information * self._inverse_sigma(), information * residual
+
+    def prior_deviation(self, state: _State) -> Floats:
+        """Metres and radians (K, 2) between poses and priors."""
+        both = (self._prior_residuals(state) / self._inverse_sigma()).reshape(-1, 2, 3)
+        distance: Floats = np.linalg.norm(both, axis=2)
+        return distance
+
+    def _inverse_sigma(self) -> Floats:
+        sigma = np.stack([self.priors.position_sigma, self.priors.rotation_sigma], axis=1)
+        return np.repeat(1 / sigma, 3, axis=1)
+
+    def _prior_residuals(self, state: _State) -> Floats:
+        """(K, 6) deviations of poses from their priors, in sigmas."""
+        from scipy.spatial.transform import Rotation
+
+        prior = self.priors.world_from_cam
+        position = state.world_from_cam[:, :3, 3] - prior[:, :3, 3]
+        turn = Rotation.from_matrix(prior[:, :3, :3].swapaxes(1, 2) @ state.world_from_cam[:, :3, :3]).as_rotvec()
+        return np.concatenate([position, turn], axis=1) * self._inverse_sigma()
+
+    def _project(self, state: _State) -> tuple[Floats, Floats, Floats]:
+        """Residuals (O, 2), camera-frame points (O, 3) and focal lengths (O, 2)."""
+        seen = self.seen
+        pose = state.world_from_cam[seen.keyframe]
+        cam = np.einsum("oji,oj->oi", pose[:, :3, :3], state.points[seen.point] - pose[:, :3, 3])
+        k = seen.intrinsics[seen.keyframe]
+        f = np.exp(state.log_focal) * np.stack([k[:, 0, 0], k[:, 1, 1]], axis=1)
+        pixels = f * cam[:, :2] / np.maximum(cam[:, 2:], _NEAREST) + k[:, :2, 2]
+        residual = pixels - seen.pixels
+        residual[cam[:, 2] < _NEAREST] = _BEHIND_PX
+        return residual, cam, f
+
+
+class _NormalEquations:
+    """Gauss-Newton equations at a state, with the points to be eliminated."""
+
+    def __init__(
+        self,
+        problem: _Problem,
+        state: _State,
+        residual: Floats,
+        weight: Floats,
+        by_pose: Floats,
+        by_point: Floats,
+        by_focal: Floats | None,
+        count: int,
+    ) -> None:
+        seen = problem.seen
+        self.cost = problem.cost(state)
+        self.count, self.seen = count, seen
+        start = np.searchsorted(seen.point, np.arange(len(state.points)))
+        weighted = weight[:, None, None] * by_pose
+        self.point_hessian = np.add.reduceat(weight[:, None, None] * by_point.swapaxes(1, 2) @ by_point, start, axis=0)
+        self.point_gradient = np.add.reduceat(
+            weight[:, None] * np.einsum("oij,oi->oj", by_point, residual), start, axis=0
+        )
+        diagonal, gradient = problem.prior_terms(state)
+        self.least_information = 0.1 * float(diagonal.min())
+        self.pose_hessian = _sum_by(seen.keyframe, weighted.swapaxes(1, 2) @ by_pose, count)
+        self.pose_hessian[:, range(6), range(6)] += diagonal
+        self.pose_gradient = _sum_by(seen.keyframe, np.einsum("oij,oi->oj", weighted, residual), count) + gradient
+        self.mixed = weighted.swapaxes(1, 2) @ by_point  # (O, 6, 3)
+        self.focal: tuple[Floats, Floats, float, float] | None = None
+        if by_focal is not None:
+            scaled = weight[:, None, None] * by_focal
+            with_pose = _sum_by(seen.keyframe, (by_pose.swapaxes(1, 2) @ scaled)[..., 0], count).ravel()
+            with_point = np.add.reduceat((by_point.swapaxes(1, 2) @ scaled)[..., 0], start, axis=0)
+            belief = 1 / 0.1**2
+            self.focal = (
+                with_pose,
+                with_point,
+                float((scaled * by_focal).sum()) + belief,
+                float((scaled[..., 0] * residual).sum()) + belief * state.log_focal,
+            )
+
+    def solve(self, damping: float) -> tuple[Floats, Floats, float] | None:
+        """Steps of poses (K, 6), points (N, 3) and log focal length; None where the system is singular."""
+        from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+        reduced, right, inverse, border = self._reduce(damping)
+        try:
+            step = -cho_solve(cho_factor(reduced), right)
+        except (LinAlgError, ValueError):
+            return None
+        poses = step[: 6 * self.count].reshape(-1, 6)
+        log_focal = float(step[-1]) if border is not None else 0.0
+        moved = np.einsum("oij,oi->oj", self.mixed, poses[self.seen.keyframe])
+        start = np.searchsorted(self.seen.point, np.arange(len(inverse)))
+        back = self.point_gradient + np.add.reduceat(moved, start, axis=0)
+        if border is not None:
+            back = back + border * log_focal
+        return poses, -np.einsum("nij,nj->ni", inverse, back), log_focal
+
+    def covariances(self, free: Floats | None) -> tuple[Floats, Floats]:
+        """Of poses (K, 6, 6), without motions (6 K, n) that are free, and of points (N, 3, 3) with the poses held."""
+        reduced, _, inverse, _ = self._reduce(0.0)
+        # Rounding may make directions that points hardly determine look negative; the priors know at least as much.
+        values, vectors = np.linalg.eigh(reduced)
+        full = (vectors / np.maximum(values, self.least_information)) @ vectors.T
+        full = full[: 6 * self.count, : 6 * self.count]
+        if free is not None:
+            fixed = np.eye(len(free)) - free @ np.linalg.pinv(free)
+            full = fixed @ full @ fixed.T
+        blocks = full.reshape(self.count, 6, self.count, 6)
+        return blocks[range(self.count), :, range(self.count)], inverse
+
+    def _reduce(self, damping: float) -> tuple[Floats, Floats, Floats, Floats | None]:
+        """Schur complement, its right side, inverse point Hessians (N, 3, 3), and the focal length's column (N, 3)."""
+        from scipy.sparse import bsr_matrix
+
+        loose = _LOOSE + 1e-12 * np.trace(self.point_hessian, axis1=1, axis2=2)
+        inverse = np.linalg.inv(_damped(self.point_hessian, damping) + loose[:, None, None] * np.eye(3))
+        order = np.argsort(self.seen.keyframe, kind="stable")
+        starts = np.searchsorted(self.seen.keyframe[order], np.arange(self.count + 1))
+        column, shape = self.seen.point[order], (6 * self.count, 3 * len(inverse))
+        mixed = bsr_matrix((self.mixed[order], column, starts), shape=shape)
+        eliminated = bsr_matrix((self.mixed[order] @ inverse[column], column, starts), shape=shape)
+        reduced = -np.asarray((eliminated @ mixed.T).toarray())
+        blocks = reduced.reshape(self.count, 6, self.count, 6)
+        blocks[range(self.count), :, range(self.count)] += _damped(self.pose_hessian, damping)
+        right = self.pose_gradient.ravel() - eliminated @ self.point_gradient.ravel()
+        if self.focal is None:
+            return reduced, right, inverse, None
+        with_pose, with_point, curvature, gradient = self.focal
+        column_of_focal = with_pose - eliminated @ with_point.ravel()
+        through = np.einsum("nij,nj->ni", inverse, with_point)
+        corner = curvature * (1 + damping) - float((with_point * through).sum())
+        reduced = np.block([[reduced, column_of_focal[:, None]], [column_of_focal[None], np.array([[corner]])]])
+        right = np.append(right, gradient - float((through * self.point_gradient).sum()))
+        return reduced, right, inverse, with_point
+
+
+def _cauchy(squared: Floats, scale: float) -> tuple[Floats, Floats]:
+    """Half the robust cost, and the weight, of squared deviations."""
+    ratio = squared / scale**2
+    return 0.5 * scale**2 * np.log1p(ratio), 1 / (1 + ratio)
+
+
+def _damped(hessians: Floats, damping: float) -> Floats:
+    """Blocks (N, n, n) with their diagonals enlarged (Marquardt)."""
+    out = hessians.copy()
+    size = range(hessians.shape[-1])
+    out[:, size, size] *= 1 + damping
+    return out
+
+
+def _sum_by(index: NDArray[np.int64], values: Floats, count: int) -> Floats:
+    """Sums (count, ...) of values (O, ...) that share an index (O,)."""
+    from scipy.sparse import csr_matrix
+
+    pick = csr_matrix((np.ones(len(index)), (index, np.arange(len(index)))), shape=(count, len(index)))
+    total: Floats = np.asarray(pick @ values.reshape(len(index), -1)).reshape(count, *values.shape[1:])
+    return total
+
+
+def _skew(v: Floats) -> Floats:
+    """Matrices (N, 3, 3) of the cross product with v (N, 3)."""
+    zero = np.zeros(len(v))
+    x, y, z = v.T
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)

@@ -1,0 +1,178 @@
+"""The files of a COLMAP model as they are (https://colmap.github.io/format.html): text and binary read, binary written.
+
+Of a model that is read, the points, the images' pixels, and the rigs and frames of newer versions are left aside:
+images repeat the poses. Written models have no rigs and frames; COLMAP then makes one for each image.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vggt3_ros.errors import InputError
+
+# In the order of their numbers in binary files, with the count of their parameters. There are more, of later versions.
+_MODELS = {
+    "SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "OPENCV_FISHEYE": 8,
+    "FULL_OPENCV": 12, "FOV": 5, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "THIN_PRISM_FISHEYE": 12,
+}  # fmt: skip
+_PIXEL = np.dtype([("xy", "<f8", 2), ("point", "<i8")])  # of an image's list
+FILES = tuple(f"{part}{suffix}" for suffix in (".bin", ".txt") for part in ("cameras", "images", "points3D"))
+
+
+@dataclass(frozen=True)
+class ColmapCamera:
+    """A calibration: name of the model, size (W, H), parameters in the model's order."""
+
+    model: str
+    size_wh: tuple[int, int]
+    parameters: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        expected = _MODELS.get(self.model, len(self.parameters))
+        if len(self.parameters) != expected or min(self.size_wh) < 1:
+            raise ValueError(f"{self.model} takes a size and {expected} parameters, got {self}")
+
+
+@dataclass(frozen=True)
+class ColmapImage:
+    """An image: its name, the number of its camera, cam_from_world as quaternion w x y z and translation."""
+
+    name: str
+    camera: int
+    quaternion: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ColmapPoint:
+    """A point: number, position, colour, mean reprojection error in pixels, track (M, 2) of image number and index of
+    the pixel within that image.
+    """
+
+    number: int
+    position: tuple[float, ...]
+    color: tuple[int, int, int]
+    error: float
+    track: NDArray[np.int64]
+
+
+def read_cameras_and_images(folder: Path) -> tuple[dict[int, ColmapCamera], list[ColmapImage]]:
+    """Cameras by number, and images. Raises InputError naming the file that is missing or damaged."""
+    for suffix, read_cameras, read_images in (
+        (".bin", _binary_cameras, _binary_images),
+        (".txt", _text_cameras, _text_images),
+    ):
+        if not (folder / f"images{suffix}").is_file():
+            continue
+        path = folder / f"cameras{suffix}"
+        try:
+            cameras = read_cameras(path)
+            path = folder / f"images{suffix}"
+            return cameras, read_images(path)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}; a COLMAP model has cameras and images") from error
+        except (ValueError, struct.error) as error:
+            raise InputError(f"{path} is not as COLMAP writes it ({error}); export the model again") from error
+    raise InputError(f"{folder} holds no COLMAP model; give a folder with images.bin or images.txt, such as sparse/0")
+
+
+def _text_cameras(path: Path) -> dict[int, ColmapCamera]:
+    cameras = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            number, model, width, height, *parameters = line.split()
+            size = (int(width), int(height))
+            cameras[int(number)] = ColmapCamera(model, size, tuple(float(value) for value in parameters))
+    return cameras
+
+
+def _text_images(path: Path) -> list[ColmapImage]:
+    images = []
+    lines = iter(path.read_text(encoding="utf-8").splitlines())
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            _, *numbers, camera, name = line.strip().split(maxsplit=9)
+            values = tuple(float(value) for value in numbers)
+            if len(values) != 7:
+                raise ValueError(f"{line!r} is not a number, seven of a pose, a camera and a name")
+            images.append(ColmapImage(name, int(camera), values[:4], values[4:]))
+            next(lines, None)  # the image's pixels, possibly none
+    return images
+
+
+def _binary_cameras(path: Path) -> dict[int, ColmapCamera]:
+    cameras = {}
+    names = list(_MODELS)
+    with path.open("rb") as file:
+        for _ in range(_unpack(file, "Q")[0]):
+            number, model, width, height = _unpack(file, "IiQQ")
+            if not 0 <= model < len(names):
+                raise InputError(f"{path}: camera model number {model} is not supported; use OPENCV or OPENCV_FISHEYE")
+            parameters = _unpack(file, f"{_MODELS[names[model]]}d")
+            cameras[number] = ColmapCamera(names[model], (width, height), parameters)
+    return cameras
+
+
+def _binary_images(path: Path) -> list[ColmapImage]:
+    images = []
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for _ in range(_unpack(file, "Q")[0]):
+            _, *values, camera = _unpack(file, "I7dI")
+            name = bytearray()
+            while (letter := _unpack(file, "c")[0]) != b"\0":
+                name += letter
+            images.append(ColmapImage(name.decode(), camera, tuple(values[:4]), tuple(values[4:])))
+            end = file.tell() + 8 + _PIXEL.itemsize * _unpack(file, "Q")[0]
+            if end > size:
+                raise ValueError("it ends too early")
+            file.seek(end)
+    return images
+
+
+def _unpack(file: BinaryIO, layout: str) -> tuple[Any, ...]:
+    size = struct.calcsize("<" + layout)
+    data = file.read(size)
+    if len(data) < size:
+        raise ValueError("it ends too early")
+    return struct.unpack("<" + layout, data)
+
+
+def write_cameras_and_images(
+    folder: Path,
+    cameras: Mapping[int, ColmapCamera],
+    images: Sequence[ColmapImage],
+    observations: Sequence[tuple[NDArray[np.float64], NDArray[np.int32]]],
+) -> None:
+    """Write cameras.bin and images.bin. observations: of each image, pixels (n, 2) and numbers (n,) of the points."""
+    models = list(_MODELS)
+    with (folder / "cameras.bin").open("wb") as file:
+        file.write(struct.pack("<Q", len(cameras)))
+        for number, camera in cameras.items():
+            file.write(struct.pack("<IiQQ", number, models.index(camera.model), *camera.size_wh))
+            file.write(struct.pack(f"<{len(camera.parameters)}d", *camera.parameters))
+    with (folder / "images.bin").open("wb") as file:
+        file.write(struct.pack("<Q", len(images)))
+        for number, (image, (pixels, points)) in enumerate(zip(images, observations, strict=True), start=1):
+            file.write(struct.pack("<I7dI", number, *image.quaternion, *image.translation, image.camera))
+            file.write(image.name.encode() + b"\0" + struct.pack("<Q", len(pixels)))
+            rows = np.zeros(len(pixels), _PIXEL)
+            rows["xy"], rows["point"] = pixels, points
+            file.write(rows.tobytes())
+
+
+def write_points(folder: Path, points: Iterable[ColmapPoint]) -> None:
+    """Write points3D.bin."""
+    records = [
+        struct.pack("<Q3d3BdQ", point.number, *point.position, *point.color, point.error, len(point.track))
+        + point.track.astype("<u4").tobytes()
+        for point in points
+    ]
+    (folder / "points3D.bin").write_bytes(struct.pack("<Q", len(records)) + b"".join(records))

@@ -1,0 +1,240 @@
+"""The pose of an image in a map of landmarks, or why it is not accepted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vggt3_ros.landmarks import retrieval
+from vggt3_ros.landmarks.acceptance import WIDTH, Evidence, LocateSettings, implausible, objection, weigh
+from vggt3_ros.landmarks.features import Features
+from vggt3_ros.landmarks.landmarks import Landmarks
+from vggt3_ros.landmarks.matching import match
+from vggt3_ros.landmarks.pnp import PnpSettings, refine_pnp, reprojection_errors, solve_pnp
+from vggt3_ros.landmarks.visibility import Visibility, guided_matches
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Source = Literal["last", "descriptor", "network", "given"]
+
+_SOURCES: tuple[Source, ...] = ("last", "descriptor", "network")
+_MARGIN = 0.25  # a rough pose may be off by that share of the image
+_LEAST_NOISE = 0.15  # of a pixel of the searched image: finer than features are
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """The outcome for one image. world_from_cam (4, 4) and covariance (6, 6) of (position in the world, rotation in the
+    camera frame in rad), None where there is none; they may be given for refused poses too: `accepted` decides.
+
+    inliers, cells and support: see acceptance.Evidence; features and landmarks (n,): indices of what matched and led to
+    the pose; source: whose keyframes were searched; reason: a sentence; seconds per stage.
+    """
+
+    accepted: bool
+    reason: str
+    source: Source
+    world_from_cam: Floats | None = None
+    covariance: Floats | None = None
+    inliers: int = 0
+    cells: int = 0
+    support: float = 0.0
+    features: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
+    landmarks: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class LandmarkLocalizer:
+    """Localizes images, each by itself, against one set of landmarks."""
+
+    def __init__(self, landmarks: Landmarks, settings: LocateSettings | None = None) -> None:
+        self.landmarks = landmarks
+        self.settings = settings or LocateSettings()
+        self.visibility = Visibility(landmarks)
+        self._looks = retrieval.directions(landmarks.keyframe_descriptors)
+        self._usual_distance = float(np.median(self.visibility.distances)) if len(landmarks) else 0.0
+
+    def locate(self, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats] | None = None) -> Located:
+        """Pose of an image with these features and intrinsics (3, 3) in its pixels, without lens distortion.
+
+        Keyframes are searched that the pose proposals["last"] sees most of, then those that look most alike, then
+        those of proposals["network"]: the first pose that is accepted ends the search, otherwise the attempt with most
+        inliers tells why there is none. proposals: world_from_cam (4, 4), all optional.
+        """
+        clock = _Clock()
+        best = Located(False, "the map has no landmarks", "descriptor")
+        searched: set[tuple[int, ...]] = set()
+        for source in _SOURCES if len(self.landmarks) else ():
+            keyframes = self._keyframes(source, features, intrinsics, proposals or {})
+            clock.lap("retrieval")
+            if keyframes is None or tuple(sorted(keyframes)) in searched:
+                continue
+            searched.add(tuple(sorted(keyframes)))
+            attempt = self._attempt(source, keyframes, features, intrinsics, clock)
+            if attempt.accepted or attempt.inliers > best.inliers or len(searched) == 1:
+                best = attempt
+            if best.accepted:
+                break
+        return replace(best, seconds=clock.finished())
+
+    def verify(self, features: Features, intrinsics: Floats, world_from_cam: Floats) -> Located:
+        """Whether the image confirms a given pose, which stays as it is: the same evidence as for `locate`, except that
+        matches agree within guided_px. The covariance is None.
+        """
+        clock = _Clock()
+        keyframes = self._keyframes("given", features, intrinsics, {"given": world_from_cam})
+        if keyframes is None:
+            return Located(False, "no keyframe saw what the pose should see", "given", seconds=clock.finished())
+        pairs, _ = self._matches(keyframes, features)
+        clock.lap("matching")
+        points, pixels, _ = self._observed(features, pairs)
+        off = reprojection_errors(world_from_cam, points, pixels, intrinsics)
+        chosen = pairs[off < self.settings.guided_px * _unit(features)]
+        expected = self.visibility.landmarks(world_from_cam, intrinsics, features.size_wh)
+        evidence = _weighed(features, pairs, chosen, expected)
+        refusal = objection(evidence, self.settings)
+        located = _located("given", refusal, evidence, chosen, world_from_cam, None)
+        return replace(located, seconds=clock.finished())
+
+    def _keyframes(
+        self, source: Source, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats]
+    ) -> Indices | None:
+        """Keyframes to search, None without a proposal of that source or where it sees nothing of the map."""
+        landmarks, count = self.landmarks, self.settings.keyframes
+        if source == "descriptor":
+            query = retrieval.describe(features.descriptors, landmarks.vocabulary)
+            return retrieval.most_similar(query, self._looks, count)
+        pose = proposals.get(source)
+        if pose is None or not np.isfinite(pose).all():
+            return None
+        seen = self.visibility.observations(pose, intrinsics, features.size_wh, _MARGIN)
+        votes = np.bincount(landmarks.observed_from[seen], minlength=len(landmarks.world_from_cam))
+        chosen = np.argsort(-votes, kind="stable")[:count]
+        return chosen[votes[chosen] > 0] if votes.any() else None
+
+    def _attempt(
+        self, source: Source, keyframes: Indices, features: Features, intrinsics: Floats, clock: _Clock
+    ) -> Located:
+        """Pose from the landmarks of some keyframes: matching and PnP, then if the evidence suffices more matches."""
+        landmarks = self.landmarks
+        pairs, among = self._matches(keyframes, features)
+        clock.lap("matching")
+        settings = self._pnp_settings(features)
+        solution = solve_pnp(*self._observed(features, pairs), intrinsics, settings)
+        clock.lap("pnp")
+        if solution is None:
+            reason = f"no pose explains the {len(pairs)} matches with {among} landmarks"
+            return Located(False, f"{reason} of {len(keyframes)} keyframes", source)
+        chosen = pairs[solution.inliers]
+        expected = self.visibility.landmarks(solution.world_from_cam, intrinsics, features.size_wh)
+        evidence = _weighed(features, pairs, chosen, expected)
+        refusal = objection(evidence, self.settings)
+        if refusal is None:
+            more = self._guided(features, intrinsics, solution.world_from_cam, expected)
+            refined = refine_pnp(solution.world_from_cam, *self._observed(features, more), intrinsics, settings)
+            if refined is not None and refined.inliers.sum() >= solution.inliers.sum():
+                solution, chosen = refined, more[refined.inliers]
+            clock.lap("guided")
+        pose = solution.world_from_cam
+        covariance = solution.covariance + self._floor(pose, chosen[:, 1])
+        if refusal is None:
+            seen = landmarks.positions[chosen[:, 1]]
+            refusal = implausible(pose, solution.covariance, seen, landmarks, self._usual_distance, self.settings)
+        return _located(source, refusal, evidence, chosen, pose, covariance)
+
+    def _matches(self, keyframes: Indices, features: Features) -> tuple[Indices, int]:
+        """Pairs (M, 2) of feature and landmark that look alike, and among how many landmarks of the keyframes."""
+        landmarks = self.landmarks
+        candidates = np.unique(np.concatenate([landmarks.seen_from(int(k)) for k in keyframes]))
+        pairs = match(features.descriptors, landmarks.descriptors[candidates], self.settings.ratio).astype(np.int64)
+        pairs[:, 1] = candidates[pairs[:, 1]]
+        return pairs, len(candidates)
+
+    def _guided(self, features: Features, intrinsics: Floats, world_from_cam: Floats, expected: Indices) -> Indices:
+        """Matches (M, 2) within guided_px of the projections of expected landmarks at a pose."""
+        radius, least = self.settings.guided_px * _unit(features), self.settings.least_alike
+        return guided_matches(features, self.landmarks, expected, world_from_cam, intrinsics, radius, least)
+
+    def _floor(self, world_from_cam: Floats, landmarks: Indices) -> Floats:
+        """Covariance (6, 6) of the map itself where these landmarks are: the mean of the keyframes' that saw them.
+
+        An error of a keyframe is taken as one of the map around it, which the pose follows rigidly.
+        """
+        chosen = np.isin(self.landmarks.observed, landmarks)
+        keyframes, counts = np.unique(self.landmarks.observed_from[chosen], return_counts=True)
+        floor = np.zeros((6, 6))
+        for keyframe, count in zip(keyframes, counts, strict=True):
+            pose = self.landmarks.world_from_cam[keyframe]
+            x, y, z = world_from_cam[:3, 3] - pose[:3, 3]
+            carried = np.eye(6)
+            carried[:3, 3:] = np.array([[0, z, -y], [-z, 0, x], [y, -x, 0]]) @ pose[:3, :3]  # turn x lever
+            carried[3:, 3:] = world_from_cam[:3, :3].T @ pose[:3, :3]
+            floor += count / counts.sum() * carried @ self.landmarks.pose_covariance[keyframe] @ carried.T
+        return floor
+
+    def _observed(self, features: Features, pairs: Indices) -> tuple[Floats, Floats, Floats]:
+        """Positions, pixels and covariance roots of pairs of features and landmarks."""
+        feature, landmark = pairs.T
+        return (
+            self.landmarks.positions[landmark].astype(np.float64),
+            features.pixels[feature].astype(np.float64),
+            self.landmarks.covariance_roots[landmark].astype(np.float64),
+        )
+
+    def _pnp_settings(self, features: Features) -> PnpSettings:
+        noise = max(self.landmarks.noise_px, _LEAST_NOISE * features.pixel_size)
+        return PnpSettings(self.settings.inlier_px * _unit(features), noise, self.settings.iterations)
+
+
+def _weighed(features: Features, pairs: Indices, chosen: Indices, expected: Indices) -> Evidence:
+    """Evidence of the chosen ones of matched pairs (M, 2), with the landmarks expected in the image."""
+    foreseen = int(np.isin(chosen[:, 1], expected).sum())
+    return weigh(features.pixels[chosen[:, 0]], features.pixels, len(pairs), foreseen, features.size_wh)
+
+
+def _located(
+    source: Source,
+    refusal: str | None,
+    evidence: Evidence,
+    pairs: Indices,
+    world_from_cam: Floats,
+    covariance: Floats | None,
+) -> Located:
+    return Located(
+        accepted=refusal is None,
+        reason=refusal or f"{evidence.inliers} landmarks in {evidence.cells} cells of the image agree",
+        source=source,
+        world_from_cam=world_from_cam,
+        covariance=covariance,
+        inliers=evidence.inliers,
+        cells=evidence.cells,
+        support=evidence.support,
+        features=pairs[:, 0],
+        landmarks=pairs[:, 1],
+    )
+
+
+def _unit(features: Features) -> float:
+    """Pixels of this image per pixel of one that is 640 wide."""
+    return max(features.size_wh) / WIDTH
+
+
+class _Clock:
+    """Seconds per stage; what a stage takes several times adds up."""
+
+    def __init__(self) -> None:
+        self._begin = self._last = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    def finished(self) -> dict[str, float]:
+        return {**self._seconds, "total": time.perf_counter() - self._begin}

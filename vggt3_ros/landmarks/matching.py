@@ -1,0 +1,54 @@
+"""Which features of two sets show the same point: by their looks, then by epipolar geometry."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vggt3_ros.landmarks.features import unit_vectors
+
+Pairs = NDArray[np.int32]
+
+_LEAST = 12  # matches below which an essential matrix proves nothing
+_CONFIDENCE = 0.999
+
+
+def match(
+    query: NDArray[np.uint8], target: NDArray[np.uint8], ratio: float = 0.8, mutual: bool = True
+) -> Pairs:
+    """Index pairs (M, 2) of descriptors (n, D) and (m, D): nearest neighbours that pass Lowe's ratio test.
+
+    With `mutual` each must be the other's nearest.
+    """
+    if len(query) == 0 or len(target) < 2:
+        return np.zeros((0, 2), np.int32)
+    alike = unit_vectors(query) @ unit_vectors(target).T  # (n, m)
+    rows = np.arange(len(query))
+    best = alike.argmax(1)
+    first = alike[rows, best]
+    if mutual:
+        chosen = alike.argmax(0)[best] == rows
+    else:
+        chosen = np.ones(len(query), dtype=bool)
+    alike[rows, best] = -np.inf
+    second = alike.max(1)
+    # Squared distances of unit vectors are 2 - 2 cos.
+    chosen &= (1 - first) < ratio**2 * (1 - second)
+    return np.stack([rows[chosen], best[chosen]], axis=1).astype(np.int32)
+
+
+def epipolar_inliers(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
+    """Which of M matched rays agree with one essential matrix (RANSAC): (M,) bool, none when too few do.
+
+    a, b (M, 2) are image points divided by the focal length (x/z, y/z); tolerance in the same unit.
+    """
+    import cv2
+
+    none = np.zeros(len(a), dtype=bool)
+    if len(a) < _LEAST:
+        return none
+    _, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_ACCURATE, _CONFIDENCE, tolerance)
+    if mask is None:
+        return none
+    inliers: NDArray[np.bool_] = mask.ravel().astype(bool)
+    return inliers if inliers.sum() >= _LEAST else none

@@ -1,0 +1,82 @@
+"""Points from the rays of several cameras."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vggt3_ros.landmarks.bundle_adjustment import Observations
+
+Floats = NDArray[np.float64]
+
+_NEAREST = 1e-6  # depth below which a point counts as behind the camera
+_BEHIND_PX = 1e3  # residual of such a point
+_OUTLIER = 3.0  # deviations beyond which an observation loses weight
+
+
+def rays_of(pixels: Floats, intrinsics: Floats) -> Floats:
+    """Directions (O, 3) with z = 1 in camera axes of pixels (O, 2) under intrinsics (O, 3, 3)."""
+    x = (pixels[:, 0] - intrinsics[:, 0, 2]) / intrinsics[:, 0, 0]
+    y = (pixels[:, 1] - intrinsics[:, 1, 2]) / intrinsics[:, 1, 1]
+    return np.stack([x, y, np.ones_like(x)], axis=1)
+
+
+def triangulate(world_from_cam: Floats, rays: Floats, point: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Points (N, 3) nearest to their rays in the least-squares sense, and the angle (N,) in rad that rays spread over.
+
+    world_from_cam (O, 4, 4) and rays (O, 3) of each observation in camera axes; point (O,) which it is of, sorted.
+    The angle is the largest between a point's mean ray and one of its rays, doubled. Parallel rays give points far out.
+    """
+    count = int(point[-1]) + 1 if len(point) else 0
+    start = np.searchsorted(point, np.arange(count))
+    direction = np.einsum("oij,oj->oi", world_from_cam[:, :3, :3], rays)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    centre = world_from_cam[:, :3, 3]
+    across = np.eye(3) - direction[:, :, None] * direction[:, None, :]  # projects onto the plane across the ray
+    matrix = np.add.reduceat(across, start, axis=0)
+    right = np.add.reduceat(np.einsum("oij,oj->oi", across, centre), start, axis=0)
+    scale = 1e-9 * np.trace(matrix, axis1=1, axis2=2)[:, None, None]
+    points = np.linalg.solve(matrix + scale * np.eye(3), right[..., None])[..., 0]
+    mean = np.add.reduceat(direction, start, axis=0)
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    cosine = np.minimum.reduceat((direction * mean[point]).sum(1), start)
+    return points, 2 * np.arccos(np.clip(cosine, -1, 1))
+
+
+def reproject(observations: Observations, world_from_cam: Floats, points: Floats) -> Floats:
+    """Pixels (O, 2) of points (N, 3) projected into cameras (K, 4, 4), less those observed; far off behind a camera."""
+    cam = _in_camera(observations, world_from_cam, points)
+    k = observations.intrinsics[observations.keyframe]
+    pixels = k[:, [0, 1], [0, 1]] * cam[:, :2] / np.maximum(cam[:, 2:], _NEAREST) + k[:, :2, 2]
+    residual: Floats = np.where(cam[:, 2:] > _NEAREST, pixels - observations.pixels, _BEHIND_PX)
+    return residual
+
+
+def refine_points(
+    observations: Observations, world_from_cam: Floats, points: Floats, noise_px: float, rounds: int = 3
+) -> tuple[Floats, Floats]:
+    """Points (N, 3) that project best, by Gauss-Newton with the poses held, and their covariances (N, 3, 3)."""
+    start = np.searchsorted(observations.point, np.arange(len(points)))
+    rotation = world_from_cam[observations.keyframe, :3, :3]
+    focal = observations.intrinsics[observations.keyframe][:, [0, 1], [0, 1]]
+    for _ in range(rounds):
+        cam = _in_camera(observations, world_from_cam, points)
+        z = np.maximum(cam[:, 2], _NEAREST)
+        by_cam = np.zeros((len(cam), 2, 3))
+        by_cam[:, [0, 1], [0, 1]] = focal / z[:, None]
+        by_cam[:, :, 2] = -focal * cam[:, :2] / z[:, None] ** 2
+        by_point = by_cam @ rotation.swapaxes(1, 2) / noise_px
+        residual = reproject(observations, world_from_cam, points) / noise_px
+        weight = 1 / (1 + (residual**2).sum(1) / _OUTLIER**2)
+        weight[cam[:, 2] < _NEAREST] = 0
+        weighted = weight[:, None, None] * by_point
+        hessian = np.add.reduceat(weighted.swapaxes(1, 2) @ by_point, start, axis=0) + 1e-3 * np.eye(3)
+        gradient = np.add.reduceat(np.einsum("oij,oi->oj", weighted, residual), start, axis=0)
+        points = points - np.linalg.solve(hessian, gradient[..., None])[..., 0]
+    return points, np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+
+
+def _in_camera(observations: Observations, world_from_cam: Floats, points: Floats) -> Floats:
+    pose = world_from_cam[observations.keyframe]
+    cam: Floats = np.einsum("oji,oj->oi", pose[:, :3, :3], points[observations.point] - pose[:, :3, 3])
+    return cam
