@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a small network with seeded random weights, and where the golden files lie."""
+"""Fixtures shared by all tests: small networks with seeded random weights, rooms, and where the golden files lie."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
 GOLDEN = Path(__file__).parent / "data" / "network"
 
@@ -61,3 +62,15 @@ def small_network() -> Vggt3:
 def softmax_network() -> Vggt3:
     """Softmax network with random weights."""
     return make_network("softmax")
+
+
+@pytest.fixture(scope="session")
+def drive() -> RoomSequence:
+    """A short drive through a room: 8 frames to map and 4 queries beside the path."""
+    return room_sequence(900_002, 8, 4, length=2.5)
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> RoomSequence:
+    """Two images of another room."""
+    return room_sequence(4, 1, 1)

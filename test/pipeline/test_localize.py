@@ -69,7 +69,8 @@ def test_a_frame_gets_the_pose_that_the_network_proposes(
     direct = small_network.query(prepare([frame], 70, 14).images, memory)
     assert found.status is LocalizationStatus.UNVERIFIED and not found.metric
     assert found.map_from_cam is not None and found.map_from_cam.dtype == torch.float64
-    torch.testing.assert_close(found.map_from_cam, direct.world_from_cam[0].double(), rtol=1e-5, atol=1e-5)
+    upright = scene.map_from_scene.poses(direct.world_from_cam[0].double())
+    torch.testing.assert_close(found.map_from_cam, upright, rtol=1e-5, atol=1e-5)
     assert found.intrinsics is not None and found.depth is not None
     torch.testing.assert_close(found.depth, direct.depth[0])
     assert 0 < found.confidence < 1 and set(found.seconds) == {"prepare", "network", "total"}
@@ -79,10 +80,11 @@ def test_in_a_metric_scene_the_pose_is_rigid_and_in_metres(
     small_network: Vggt3, scene: Scene, make_image: MakeImage, metric: Sim3
 ) -> None:
     in_units = Localizer(scene, small_network).localize(Frame(make_image(50)))
-    metric_scene = replace(scene, metric_from_scene=metric, metric_source="pose_priors")
+    metric_scene = replace(scene, map_from_scene=metric, is_metric=True, metric_source="pose_priors")
     found = Localizer(metric_scene, small_network).localize(Frame(make_image(50)))
     assert found.metric and found.map_from_cam is not None and in_units.map_from_cam is not None
-    torch.testing.assert_close(found.map_from_cam, metric.poses(in_units.map_from_cam), rtol=0, atol=1e-12)
+    scene_from_cam = scene.map_from_scene.inverse().poses(in_units.map_from_cam)
+    torch.testing.assert_close(found.map_from_cam, metric.poses(scene_from_cam), rtol=0, atol=1e-12)
     rotation = found.map_from_cam[:3, :3]
     torch.testing.assert_close(rotation @ rotation.T, torch.eye(3).double(), rtol=0, atol=1e-12)
     assert found.depth is not None and in_units.depth is not None
@@ -94,7 +96,7 @@ def test_localizing_in_another_process_gives_the_same_pose(
 ) -> None:
     from PIL import Image as Pillow
 
-    scene = replace(scene, metric_from_scene=metric, metric_source="pose_priors")
+    scene = replace(scene, map_from_scene=metric, is_metric=True, metric_source="pose_priors")
     folder = save_scene(scene, tmp_path / "map")
     Pillow.fromarray(make_image(50)).save(tmp_path / "query.png")
     here = Localizer(scene, small_network).localize(Frame(make_image(50)))

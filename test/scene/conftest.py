@@ -32,7 +32,8 @@ def build_scene(value: float, frames: int = 3) -> Scene:
         model_fingerprint="0123456789abcdef",
         input_size=(56, 70),
         ttt_steps=2,
-        metric_from_scene=Sim3(value, torch.eye(3).double(), torch.full((3,), value / 7).double()),
+        map_from_scene=Sim3(value, torch.eye(3).double(), torch.full((3,), value / 7).double()),
+        is_metric=True,
         metric_source="pose_priors",
         metric_residual_m=value / 3,
     )

@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from vggt3_ros.errors import SceneError
+from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import check_target, load_scene, save_scene
 
+from ..landmarks.synthetic import synthetic_landmarks
+
 MakeScene = Callable[..., Scene]
+VERDICT = {"verified": True, "reason": "landmarks tie 3 of 3 keyframes", "image_size_wh": [640, 480]}
 
 
 def same(a: Scene, b: Scene) -> bool:
@@ -28,9 +35,10 @@ def same(a: Scene, b: Scene) -> bool:
         (a.points.confidence, b.points.confidence),
         (a.metric_from_scene.matrix(), b.metric_from_scene.matrix()),
         *((a.memory[name], b.memory[name]) for name in a.memory | b.memory),
+        *((a.landmarks[name], b.landmarks[name]) for name in a.landmarks | b.landmarks),
     ]
     names = "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m map_frame"
-    names += " scene_id created"
+    names += " scene_id created up_source verification"
     return (
         all(x.dtype == y.dtype and torch.equal(x, y) for x, y in tensors)
         and all(getattr(a, name) == getattr(b, name) for name in names.split())
@@ -50,6 +58,43 @@ def test_a_scene_without_memory_and_scale_is_stored_too(tmp_path: Path, make_sce
     bare = Scene({}, full.keyframes, full.points, full.bounds, "softmax", "f", (56, 70), 0)
     loaded = load_scene(save_scene(bare, tmp_path / "map"))
     assert loaded.memory == {} and not loaded.is_metric and loaded.metric_residual_m is None
+
+
+def with_landmarks(scene: Scene) -> Scene:
+    return replace(scene, landmarks=synthetic_landmarks(3).tensors(), verification=VERDICT, up_source="floor")
+
+
+def test_landmarks_and_verdict_survive(tmp_path: Path, make_scene: MakeScene) -> None:
+    scene = with_landmarks(make_scene(2.0))
+    loaded = load_scene(save_scene(scene, tmp_path / "map"))
+    assert same(loaded, scene) and loaded.is_verified and loaded.verification == VERDICT
+    landmarks = Landmarks.from_tensors(loaded.landmarks)
+    assert len(landmarks) == 60 and torch.equal(loaded.map_from_keyframes, torch.from_numpy(landmarks.world_from_cam))
+    save_scene(make_scene(2.0), tmp_path / "map")
+    assert not load_scene(tmp_path / "map").is_verified and not (tmp_path / "map" / "landmarks.safetensors").exists()
+
+
+DAMAGES = ["is missing", "bytes instead of", "has another checksum", "Error while deserializing"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_landmarks_are_refused(tmp_path: Path, make_scene: MakeScene, damage: str) -> None:
+    folder = save_scene(with_landmarks(make_scene(2.0)), tmp_path / "map")
+    file = folder / "landmarks.safetensors"
+    data = bytearray(file.read_bytes())
+    if damage == "is missing":
+        file.unlink()
+    elif damage == "bytes instead of":
+        file.write_bytes(data[:-9])
+    else:
+        data[0 if damage.startswith("Error") else -1] ^= 0xFF
+        file.write_bytes(data)
+    if damage.startswith("Error"):  # by somebody who corrects the checksum
+        description = json.loads((folder / "scene.json").read_text())
+        description["files"][file.name]["sha256"] = hashlib.sha256(data).hexdigest()
+        (folder / "scene.json").write_text(json.dumps(description))
+    with pytest.raises(SceneError, match=f"{re.escape(str(folder))} is damaged: .*{damage}"):
+        load_scene(folder)
 
 
 def test_saving_again_replaces_the_scene_and_keeps_plain_files_beside_it(tmp_path: Path, make_scene: MakeScene) -> None:
@@ -164,7 +209,7 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, make_scene: MakeScene, na
         ("frames", 4, "promises 4 frames, keyframes.json has 3"),
         ("files", {}, "the list of files is incomplete"),
         ("bounds", [[0, 0], [1, 1]], "has an entry of the wrong kind"),
-        ("metric_from_scene", {"scale": 0, "rotation": [], "translation": []}, "must be positive"),
+        ("map_from_scene", {"scale": 0, "rotation": [], "translation": []}, "must be positive"),
         ("model_id", ..., "lacks the entry 'model_id'"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,14 +49,10 @@ def align_with_priors(
     """Align world_from_cam (S, 4, 4), scene units, with the prior poses that some of the S frames have."""
     settings = settings or AlignmentSettings()
     priors = {i: f.prior_world_from_cam for i, f in enumerate(frames) if f.prior_world_from_cam is not None}
-    if not priors:
-        return _none("no frame has a prior pose")
-    if len(priors) < 3:
-        return _none(f"{len(priors)} frames have a prior pose, 3 are needed")
+    problem = priors_problem(priors, settings)
+    if problem is not None:
+        return _none(problem)
     target = torch.stack(list(priors.values()))
-    extent = float(torch.cdist(target[:, :3, 3], target[:, :3, 3]).max())
-    if extent < settings.min_extent_m:
-        return _none(f"the prior poses spread over {extent:.3g} m, {settings.min_extent_m:g} m are needed")
     try:
         fit = robust_umeyama(world_from_cam[list(priors)].double(), target)
     except InputError as error:
@@ -71,6 +67,23 @@ def align_with_priors(
         figures = f"{fit.residual:.3g} m rms at a spread of {spread:.3g} m"
         return _none(f"the prior poses contradict the reconstruction ({figures})", outliers)
     return MetricAlignment(fit.target_from_source, POSE_PRIORS, fit.residual, outliers)
+
+
+def priors_problem(priors: Mapping[int, Tensor], settings: AlignmentSettings | None = None) -> str | None:
+    """Why prior poses (4, 4) of frames cannot give a map its scale, judged by themselves; None when they can."""
+    settings = settings or AlignmentSettings()
+    if not priors:
+        return "no frame has a prior pose"
+    if len(priors) < 3:
+        return f"{len(priors)} frames have a prior pose, 3 are needed"
+    damaged = [index for index, prior in priors.items() if not bool(prior.isfinite().all())]
+    if damaged:
+        return f"the prior pose of frame {damaged[0]} contains NaN or infinity (as do {len(damaged) - 1} others)"
+    positions = torch.stack(list(priors.values()))[:, :3, 3].double()
+    extent = float(torch.cdist(positions, positions).max())
+    if extent < settings.min_extent_m:
+        return f"the prior poses spread over {extent:.3g} m, {settings.min_extent_m:g} m are needed"
+    return None
 
 
 def _none(why: str, outliers: tuple[int, ...] = ()) -> MetricAlignment:

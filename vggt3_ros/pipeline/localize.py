@@ -1,18 +1,26 @@
-"""Use case two: the camera pose of a new frame in a scene."""
+"""Use case two: the camera pose of a new frame in a scene, proposed by the network and disposed of by landmarks."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
+from typing import Literal
 
+import torch
 from torch import Tensor
 
-from vggt3_ros.errors import SceneError
+from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.landmarks.acceptance import LocateSettings
+from vggt3_ros.landmarks.features import FeatureSettings, extract
+from vggt3_ros.landmarks.landmarks import Landmarks
+from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import SceneMemory
+from vggt3_ros.pipeline.agreement import Bending
 from vggt3_ros.pipeline.cameras import predicted_cameras
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.preprocess import prepare
@@ -20,10 +28,28 @@ from vggt3_ros.scene.scene import Scene
 
 
 class LocalizationStatus(Enum):
-    """UNVERIFIED: the network proposes a pose that nothing else confirms. LOST: there is no pose."""
+    """VERIFIED: landmarks confirm the pose. UNVERIFIED: the network proposes a pose that nothing confirms or denies.
+    LOST: there is no pose that could be relied upon.
+    """
 
+    VERIFIED = "verified"
     UNVERIFIED = "unverified"
     LOST = "lost"
+
+
+@dataclass(frozen=True)
+class LocalizerSettings:
+    """refine: "refine" finds and refines poses with the landmarks; "verify" only checks the network's own; "off" leaves
+    the network's unverified. Both of the first refuse what the landmarks do not confirm, where the scene has landmarks.
+    """
+
+    refine: Literal["refine", "verify", "off"] = "refine"
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    locate: LocateSettings = field(default_factory=LocateSettings)
+
+    def __post_init__(self) -> None:
+        if self.refine not in ("refine", "verify", "off"):
+            raise InputError(f"refine is {self.refine!r}; choose 'refine', 'verify' or 'off'")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +57,12 @@ class Localization:
     """Where a frame was taken, or why that is unknown.
 
     map_from_cam (4, 4) float64, OpenCV camera axes, None when LOST: in metres if `metric`, otherwise in
-    scene units. confidence 0 to 1 is the network's own opinion (of its depth), not a probability.
+    scene units. covariance (6, 6) of its position in the map and its rotation vector in the camera frame (rad), only
+    of refined poses. confidence 0 to 1 is the network's own opinion (of its depth), not a probability.
+
+    located: what the landmarks say, also of a refused pose: how many agree, how they spread over the image, and whose
+    keyframes were searched; None where they were not asked. network_map_from_cam: the network's own proposal.
+
     intrinsics (3, 3) in pixels of the prepared image: the frame's own calibration, otherwise the network's
     estimate. depth (h, w) along z of the prepared image, in the unit of the pose. seconds per stage.
     """
@@ -44,15 +75,18 @@ class Localization:
     intrinsics: Tensor | None
     depth: Tensor | None
     seconds: dict[str, float]
+    covariance: Tensor | None = None
+    located: Located | None = None
+    network_map_from_cam: Tensor | None = None
 
 
 class Localizer:
-    """Localizes frames, each by itself, in one scene with the network that made it.
+    """Localizes frames in one scene with the network that made it.
 
     Raises SceneError when the scene was made by another network or holds no memory.
     """
 
-    def __init__(self, scene: Scene, network: Vggt3) -> None:
+    def __init__(self, scene: Scene, network: Vggt3, settings: LocalizerSettings | None = None) -> None:
         scene.require_network(network.fingerprint())
         if not scene.memory:
             raise SceneError(
@@ -61,34 +95,113 @@ class Localizer:
             )
         self.scene = scene
         self.network = network
+        self.settings = settings or LocalizerSettings()
         self._memory = SceneMemory.from_tensors(scene.memory).to(network.device)
+        self._landmarks: LandmarkLocalizer | None = None
+        if scene.is_verified and self.settings.refine != "off":
+            try:
+                landmarks = Landmarks.from_tensors(scene.landmarks)
+            except InputError as error:
+                raise SceneError(f"scene {scene.scene_id}: {error}") from error
+            self._landmarks = LandmarkLocalizer(landmarks, self.settings.locate)
 
-    def localize(self, frame: Frame) -> Localization:
-        """Pose of the frame in the map, or LOST with the reason. Keeps nothing of it."""
+    def localize(self, frame: Frame, last_map_from_cam: Tensor | None = None) -> Localization:
+        """Pose of the frame in the map, or LOST with the reason. Keeps nothing of it.
+
+        last_map_from_cam (4, 4): where the camera was a moment ago, if known; it is a hint about where to look first.
+        """
         begin = time.perf_counter()
         if frame.is_black:
             return self._lost("the image is black", {"total": time.perf_counter() - begin})
+        proposal = self._propose(frame)
+        if self._landmarks is not None:
+            proposal = self._disposed(self._landmarks, frame, proposal, last_map_from_cam)
+        return replace(proposal, seconds={**proposal.seconds, "total": time.perf_counter() - begin})
+
+    def _propose(self, frame: Frame) -> Localization:
+        """The network's own answer."""
+        begin = time.perf_counter()
         config = self.network.config
         prepared = prepare([frame], config.image_size, config.patch_size)
         ready = time.perf_counter()
         prediction = self.network.query(prepared.images, self._memory).to("cpu")
-        end = time.perf_counter()
-        seconds = {"prepare": ready - begin, "network": end - ready, "total": end - begin}
+        seconds = {"prepare": ready - begin, "network": time.perf_counter() - ready}
         if not bool(prediction.pose_encoding.isfinite().all()):
             return self._lost("the network returned a pose that is not finite", seconds)
         cam_from_world, intrinsics = predicted_cameras(prediction)
-        map_from_scene = self.scene.map_from_scene
+        scene_from_cam = se3_inverse(cam_from_world)[0]
+        if self._bending is None:
+            map_from_cam = self.scene.map_from_scene.poses(scene_from_cam)
+        else:
+            map_from_cam = self._bending.map_from_cam(scene_from_cam)
         median = float(prediction.depth_confidence.median())
         return Localization(
             status=LocalizationStatus.UNVERIFIED,
             reason="proposed by the network, verified by nothing",
-            map_from_cam=map_from_scene.poses(se3_inverse(cam_from_world))[0],
+            map_from_cam=map_from_cam,
             metric=self.scene.is_metric,
             confidence=1 - 1 / median if math.isfinite(median) else 0.0,
             intrinsics=(intrinsics if prepared.intrinsics is None else prepared.intrinsics)[0],
-            depth=map_from_scene.scale * prediction.depth[0],
+            depth=self._depth_scale * prediction.depth[0],
+            seconds=seconds,
+            network_map_from_cam=map_from_cam,
+        )
+
+    @property
+    def _depth_scale(self) -> float:
+        """Map units per predicted unit of depth: a weak network's poses and depths differ in scale."""
+        agreement = self.scene.verification.get("agreement", {})
+        return float(agreement.get("depth_scale", self.scene.map_from_scene.scale))
+
+    @cached_property
+    def _bending(self) -> Bending | None:
+        """How network poses are brought into the adjusted map."""
+        if not self.scene.is_verified:
+            return None
+        keyframes, scale = se3_inverse(self.scene.keyframes.cam_from_world), self.scene.map_from_scene.scale
+        return Bending.fit(keyframes, self.scene.map_from_keyframes, scale)
+
+    def _disposed(
+        self, landmarks: LandmarkLocalizer, frame: Frame, proposal: Localization, last_map_from_cam: Tensor | None
+    ) -> Localization:
+        """The proposal replaced by what the landmarks say."""
+        begin = time.perf_counter()
+        intrinsics = self._intrinsics(frame, landmarks.landmarks)
+        features = extract(frame.image, intrinsics.numpy(), frame.distortion, self.settings.features)
+        seconds = {**proposal.seconds, "features": time.perf_counter() - begin}
+        poses = {"last": last_map_from_cam, "network": proposal.network_map_from_cam}
+        proposals = {source: pose.numpy() for source, pose in poses.items() if pose is not None}
+        if self.settings.refine == "refine":
+            located = landmarks.locate(features, intrinsics.numpy(), proposals)
+        elif "network" in proposals:
+            located = landmarks.verify(features, intrinsics.numpy(), proposals["network"])
+        else:
+            return proposal
+        seconds |= {name: spent for name, spent in located.seconds.items() if name != "total"}
+        return self._judged(proposal, located, seconds)
+
+    def _judged(self, proposal: Localization, located: Located, seconds: dict[str, float]) -> Localization:
+        accepted = located.accepted and located.world_from_cam is not None
+        pose, covariance = located.world_from_cam, located.covariance
+        return replace(
+            proposal,
+            status=LocalizationStatus.VERIFIED if accepted else LocalizationStatus.LOST,
+            reason=located.reason,
+            map_from_cam=torch.from_numpy(pose) if accepted and pose is not None else None,
+            covariance=torch.from_numpy(covariance) if accepted and covariance is not None else None,
+            located=located,
             seconds=seconds,
         )
+
+    def _intrinsics(self, frame: Frame, landmarks: Landmarks) -> Tensor:
+        """Intrinsics (3, 3) in pixels of the frame: its own, corrected as the map's were, otherwise the map's."""
+        if frame.intrinsics is None:
+            width, height = self.scene.verification["image_size_wh"]
+            scale = torch.tensor([frame.size_hw[1] / width, frame.size_hw[0] / height, 1.0], dtype=torch.float64)
+            return scale[:, None] * torch.from_numpy(landmarks.intrinsics[0])
+        corrected = frame.intrinsics.clone()
+        corrected[[0, 1], [0, 1]] *= self.scene.verification["focal_factor"]
+        return corrected
 
     def _lost(self, reason: str, seconds: dict[str, float]) -> Localization:
         metric = self.scene.is_metric

@@ -14,7 +14,7 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.model.network import Progress, Vggt3
 from vggt3_ros.model.prediction import Prediction
-from vggt3_ros.pipeline.align import AlignmentSettings, align_with_priors
+from vggt3_ros.pipeline.anchor import AnchorSettings, anchor
 from vggt3_ros.pipeline.cameras import predicted_cameras
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.memory import require_memory
@@ -27,7 +27,7 @@ _Corner = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class ReconstructionSettings:
-    """How a scene is made: TTT steps, frames that pass the network together, points, scale, map frame.
+    """How a scene is made: TTT steps, frames that pass the network together, points, what ties it to the world.
 
     memory_limit_bytes replaces what the system says is available on the network's device.
     """
@@ -35,7 +35,7 @@ class ReconstructionSettings:
     steps: int = 2
     chunk: int = 8
     points: PointSettings = field(default_factory=PointSettings)
-    alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
+    anchor: AnchorSettings = field(default_factory=AnchorSettings)
     map_frame: str = "map"
     memory_limit_bytes: int | None = None
 
@@ -50,7 +50,7 @@ class Reconstruction:
     """A scene and what it came from.
 
     frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU). skipped:
-    names and reasons of those not used. prior_outliers: names of used frames whose prior pose disagreed.
+    names and reasons of those not used. prior_outliers: names of used frames whose prior pose is contradicted.
     seconds per stage.
     """
 
@@ -85,7 +85,7 @@ def reconstruct(
     clock.lap("prepare")
 
     def report(stage: str, share: float) -> None:
-        _tell(progress, stage, 0.05 + 0.85 * share)
+        _tell(progress, stage, 0.05 + 0.55 * share)
 
     prediction, memory = network.map(prepared.images, settings.steps, settings.chunk, report)
     prediction = prediction.to("cpu")
@@ -97,13 +97,17 @@ def reconstruct(
             "try another checkpoint or fp32"
         )
     cam_from_world, intrinsics = predicted_cameras(prediction)
-    alignment = align_with_priors(se3_inverse(cam_from_world), used, settings.alignment)
-    clock.lap("align")
+
+    def report_anchor(stage: str, share: float) -> None:
+        _tell(progress, stage, 0.61 + 0.29 * share)
+
+    anchoring = anchor(used, prepared, prediction, settings.anchor, report_anchor)
+    clock.lap("landmarks")
 
     def report_points(share: float) -> None:
         _tell(progress, "points", 0.9 + 0.1 * share)
 
-    points = coloured_points(prediction, prepared.images, settings.points, report_points)
+    points = coloured_points(anchoring.prediction, prepared.images, settings.points, report_points)
     clock.lap("points")
 
     keyframes = Keyframes(
@@ -121,12 +125,16 @@ def reconstruct(
         model_fingerprint=network.fingerprint(),
         input_size=prepared.size_hw,
         ttt_steps=settings.steps if memory is not None else 0,
-        metric_from_scene=alignment.metric_from_scene,
-        metric_source=alignment.source,
-        metric_residual_m=alignment.residual_m,
+        map_from_scene=anchoring.map_from_scene,
+        is_metric=anchoring.is_metric,
+        metric_source=anchoring.metric_source,
+        metric_residual_m=anchoring.metric_residual_m,
+        up_source=anchoring.up_source,
+        landmarks={} if anchoring.landmarks is None else anchoring.landmarks.tensors(),
+        verification=anchoring.verification,
         map_frame=settings.map_frame,
     )
-    outliers = tuple(keyframes.names[i] for i in alignment.outliers)
+    outliers = tuple(keyframes.names[i] for i in anchoring.prior_outliers)
     clock.lap("scene")
     return Reconstruction(scene, prediction, used, skipped, outliers, clock.seconds())
 

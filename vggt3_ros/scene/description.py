@@ -20,6 +20,7 @@ from vggt3_ros.scene.scene import Keyframes, Scene
 FORMAT = "vggt3_scene"
 VERSION = 1
 DESCRIPTION, KEYFRAMES, MEMORY, POINTS = "scene.json", "keyframes.json", "memory.safetensors", "points.ply"
+LANDMARKS = "landmarks.safetensors"  # only in scenes that have some
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,6 @@ class Description:
 
 def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
     """scene.json for a scene whose other files have the given records."""
-    metric = scene.metric_from_scene
     return _dump(
         {
             "format": FORMAT,
@@ -53,9 +53,12 @@ def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
             "frames": len(scene.keyframes),
             "ttt_steps": scene.ttt_steps,
             "map_frame": scene.map_frame,
-            "metric_from_scene": None if metric is None else metric.to_dict(),
+            "map_from_scene": scene.map_from_scene.to_dict(),
+            "metric": scene.is_metric,
             "metric_source": scene.metric_source,
             "metric_residual_m": scene.metric_residual_m,
+            "up_source": scene.up_source,
+            "verification": scene.verification,
             "bounds": [list(corner) for corner in scene.bounds],
             "files": {name: {"size": record.size, "sha256": record.sha256} for name, record in files.items()},
         }
@@ -91,18 +94,23 @@ def parse_description(data: bytes) -> Description:
     try:
         files = {
             name: FileRecord(int(entries["files"][name]["size"]), str(entries["files"][name]["sha256"]))
-            for name in (KEYFRAMES, MEMORY, POINTS)
+            for name in (KEYFRAMES, MEMORY, POINTS, *({LANDMARKS} & set(entries["files"])))
         }
     except (KeyError, TypeError, ValueError) as error:
         raise SceneError(f"{DESCRIPTION} is damaged: the list of files is incomplete ({error!r})") from error
     return Description(entries, files)
 
 
-def assemble(description: Description, keyframes: bytes, memory: dict[str, Tensor], points: PointCloud) -> Scene:
+def assemble(
+    description: Description,
+    keyframes: bytes,
+    memory: dict[str, Tensor],
+    landmarks: dict[str, Tensor],
+    points: PointCloud,
+) -> Scene:
     """Put a scene together from its parts. Raises SceneError for an entry missing or of the wrong kind."""
     entries = description.entries
     try:
-        metric = entries["metric_from_scene"]
         residual = entries["metric_residual_m"]
         height, width = entries["input_size"]
         scene = Scene(
@@ -114,9 +122,13 @@ def assemble(description: Description, keyframes: bytes, memory: dict[str, Tenso
             model_fingerprint=str(entries["model_fingerprint"]),
             input_size=(int(height), int(width)),
             ttt_steps=int(entries["ttt_steps"]),
-            metric_from_scene=None if metric is None else Sim3.from_dict(metric),
+            map_from_scene=Sim3.from_dict(entries["map_from_scene"]),
+            is_metric=bool(entries["metric"]),
             metric_source=str(entries["metric_source"]),
             metric_residual_m=None if residual is None else float(residual),
+            up_source=str(entries["up_source"]),
+            landmarks=landmarks,
+            verification=dict(entries["verification"]),
             map_frame=str(entries["map_frame"]),
             scene_id=str(entries["scene_id"]),
             created=str(entries["created"]),

@@ -6,12 +6,14 @@ import math
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.pointcloud import PointCloud
+from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 
 
@@ -52,9 +54,12 @@ class Scene:
     """A reconstructed place; but for the list of keyframes its size does not depend on the number of frames.
 
     memory: named tensors of the network (fast weights and camera tokens); empty for a network without memory.
-    metric_from_scene: similarity from scene units into metres of the map frame, None if the scale is unknown;
-    metric_source says where it came from or why there is none ("pose_priors", "none: ..."); metric_residual_m
-    is the rms position disagreement of the priors that were used.
+    map_from_scene: similarity from scene units into the map frame: metres if is_metric, and Z up as far as up_source
+    says so ("pose_priors", "floor", "cameras", ...). metric_source says where the scale came from or why there is none
+    ("pose_priors", "depth", "camera_height", "none: ..."); metric_residual_m is the rms position disagreement of what
+    was used, where that is known.
+    landmarks: named tensors of the landmarks, in the map frame; empty when poses cannot be verified. verification:
+    plain data for JSON with the verdict: verified, reason, and figures.
     points and bounds (lowest and highest corner, each 3 numbers) are in scene units.
     Raises InputError when the parts contradict each other.
     """
@@ -67,9 +72,15 @@ class Scene:
     model_fingerprint: str
     input_size: tuple[int, int]  # (H, W) pixels of the network input
     ttt_steps: int
-    metric_from_scene: Sim3 | None = None
+    map_from_scene: Sim3 = field(default_factory=Sim3.identity)
+    is_metric: bool = False
     metric_source: str = "none"
     metric_residual_m: float | None = None
+    up_source: str = "none"
+    landmarks: dict[str, Tensor] = field(default_factory=dict)
+    verification: dict[str, Any] = field(
+        default_factory=lambda: {"verified": False, "reason": "there are no landmarks"}
+    )
     map_frame: str = "map"
     scene_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
@@ -81,17 +92,24 @@ class Scene:
         if not self.map_frame:
             raise InputError('map_frame is empty; name the frame the map is expressed in, for example "map"')
         if not self.is_metric and self.metric_residual_m is not None:
-            raise InputError("metric_residual_m is given but metric_from_scene is not; give both or neither")
+            raise InputError("metric_residual_m is given but the scene is not metric; leave it out")
 
     @property
-    def is_metric(self) -> bool:
-        """Whether lengths can be expressed in metres."""
-        return self.metric_from_scene is not None
+    def metric_from_scene(self) -> Sim3 | None:
+        """From scene units into metres of the map frame; None if the scale is unknown."""
+        return self.map_from_scene if self.is_metric else None
 
     @property
-    def map_from_scene(self) -> Sim3:
-        """From scene units into the map frame: metres if metric, otherwise the scene's own units and axes."""
-        return self.metric_from_scene or Sim3.identity()
+    def is_verified(self) -> bool:
+        """Whether there are landmarks that poses can be verified against."""
+        return bool(self.verification.get("verified")) and bool(self.landmarks)
+
+    @property
+    def map_from_keyframes(self) -> Tensor:
+        """Poses (S, 4, 4) of the keyframes in the map: adjusted to the landmarks, otherwise as the network has them."""
+        if "world_from_cam" in self.landmarks:
+            return self.landmarks["world_from_cam"]
+        return self.map_from_scene.poses(se3_inverse(self.keyframes.cam_from_world))
 
     def require_network(self, fingerprint: str) -> None:
         """Raise SceneError unless the scene was made by the network with this fingerprint."""

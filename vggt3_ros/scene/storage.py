@@ -11,12 +11,14 @@ import shutil
 from pathlib import Path
 
 import safetensors.torch
+from torch import Tensor
 
 from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.geometry.pointcloud import parse_ply, write_ply
 from vggt3_ros.scene.description import (
     DESCRIPTION,
     KEYFRAMES,
+    LANDMARKS,
     MEMORY,
     POINTS,
     FileRecord,
@@ -28,7 +30,7 @@ from vggt3_ros.scene.description import (
 from vggt3_ros.scene.replace import current, locked_parent, new_sibling, replace_folder, sync
 from vggt3_ros.scene.scene import Scene
 
-_FILES = (DESCRIPTION, KEYFRAMES, MEMORY, POINTS)
+_FILES = (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, POINTS)
 _RESTORE = "restore the scene from a copy or map again"
 _PERMISSIONS = "check its permissions and the disk"
 
@@ -133,14 +135,20 @@ def _link(source: Path, copy: Path) -> None:
 
 def _write(scene: Scene, folder: Path) -> None:
     """Write all files, each of them synced; scene.json last because it describes the others."""
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in scene.memory.items()}
-    (folder / MEMORY).write_bytes(safetensors.torch.save(tensors))
+    (folder / MEMORY).write_bytes(_packed(scene.memory))
+    if scene.landmarks:
+        (folder / LANDMARKS).write_bytes(_packed(scene.landmarks))
     (folder / KEYFRAMES).write_bytes(describe_keyframes(scene.keyframes))
     write_ply(scene.points, folder / POINTS)
-    records = {name: _record((folder / name).read_bytes()) for name in (MEMORY, KEYFRAMES, POINTS)}
+    records = {file.name: _record(file.read_bytes()) for file in sorted(folder.iterdir())}
     (folder / DESCRIPTION).write_bytes(describe(scene, records))
-    for name in _FILES:
-        sync(folder / name)
+    for file in folder.iterdir():
+        sync(file)
+
+
+def _packed(tensors: dict[str, Tensor]) -> bytes:
+    plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(plain)
 
 
 def _read(folder: Path) -> Scene:
@@ -159,7 +167,9 @@ def _read(folder: Path) -> Scene:
     contents = {name: _checked(folder / name, record) for name, record in description.files.items()}
     try:
         memory = safetensors.torch.load(contents[MEMORY])
-        return assemble(description, contents[KEYFRAMES], memory, parse_ply(contents[POINTS], POINTS))
+        landmarks = safetensors.torch.load(contents[LANDMARKS]) if LANDMARKS in contents else {}
+        points = parse_ply(contents[POINTS], POINTS)
+        return assemble(description, contents[KEYFRAMES], memory, landmarks, points)
     except (OSError, Vggt3Error, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SceneError(f"{folder} is damaged: {error}; {_RESTORE}") from error
 
