@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vggt3_ros.evaluation.metrics import LOCALIZATION_KEYS
+from vggt3_ros.evaluation.verified import VERIFIED_KEYS
 
 Run = Callable[..., Any]
 
@@ -34,6 +35,8 @@ def test_evaluate_writes_table_json_and_pictures(vggt3: Run, sequence: Path, che
     assert outcome.code == 0, outcome
     data = json.loads((tmp_path / "figures.json").read_text())
     assert (data["split"], data["map"]["frames"], data["queries"]["total"]) == ("mine", 3, 2)
+    assert set(VERIFIED_KEYS) <= set(data["verified"]) and data["verified"]["queries"] == 2
+    assert (data["priors"], data["seed"]) == ("none", 0)
     for block in (data["localization"], data["baselines"]["mean_pose"], data["baselines"]["nearest_image"]):
         assert set(LOCALIZATION_KEYS) <= set(block)
     assert "walk, split mine: 3 map frames, 2 queries" in outcome.out
@@ -60,6 +63,30 @@ def test_folders_of_the_same_name_get_pictures_of_their_own(
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == pictures
     each = json.loads((tmp_path / "figures.json").read_text())["each"]
     assert [entry["sequence"] for entry in each] == ["walk", "walk_2"]
+
+
+def test_priors_are_given_with_the_noise_that_was_asked_for(
+    vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    options = ["--model", checkpoint, "--split", "mine", "--json", tmp_path / "figures.json"]
+    for priors in ("given", "noisy:1cm,1deg"):
+        outcome = vggt3("evaluate", sequence, "--priors", priors, "--seed", 5, *options)
+        assert outcome.code == 0, outcome
+        data = json.loads((tmp_path / "figures.json").read_text())
+        assert (data["priors"], data["seed"]) == (priors, 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ([], "--priors: expected one argument"),
+        (["noisy:3cm"], "pose priors are none, given, or noisy:LENGTH,ANGLE"),
+        (["given,noisy:3cm,1deg"], "pose priors are none, given, or noisy:LENGTH,ANGLE"),
+    ],
+)
+def test_priors_of_no_kind_are_usage_errors(value: list[str], complaint: str, vggt3: Run, sequence: Path) -> None:
+    outcome = vggt3("evaluate", sequence, "--priors", *value)
+    assert outcome.code == 2 and complaint in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_the_table_has_a_row_per_method(small_network: Any) -> None:
     evaluation = evaluate(sequence, Oracle(small_network, sequence, SPLIT, query_shift_m=0.15))
     lines = table([evaluation.figures]).splitlines()
     assert lines[0].startswith("arc, split sparse: 4 map frames, 3 queries, extent")
-    localized = next(line for line in lines if "localized" in line)
+    localized = next(line for line in lines if "network alone" in line)
     assert "15.0 cm" in localized and localized.rstrip().endswith("100 %") and " 0 %" in localized
     assert any("mean pose" in line for line in lines) and any("nearest image" in line for line in lines)
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.se3 import check_pose
-from vggt3_ros.worlds.probe import clearance
+from vggt3_ros.geometry.camera import project
+from vggt3_ros.geometry.se3 import check_pose, se3_inverse, transform_points
+from vggt3_ros.worlds.probe import cast, clearance
 from vggt3_ros.worlds.room import LARGEST_SEED, make_room
-from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
+from vggt3_ros.worlds.sequence import RoomSequence, room_sequence, unmapped_views
 from vggt3_ros.worlds.viewpoints import CLEARANCE
 
 
@@ -66,3 +67,23 @@ def test_without_queries_and_wrong_counts() -> None:
     assert len(room_sequence(1, map_frames=2, query_frames=0, height=32, width=48, jitter=0.5).images) == 2
     with pytest.raises(InputError, match="map_frames"):
         room_sequence(1, map_frames=0)
+
+
+def test_unmapped_views_show_nothing_of_the_map(sequence: RoomSequence) -> None:
+    mapped, depth = sequence.world_from_cam[:8], torch.from_numpy(sequence.depth[:8])
+    images, poses = unmapped_views(3, mapped, depth, sequence.intrinsics, 4)
+    assert len(images) == len(poses) == 4 and images.shape[1:] == (60, 80, 3)
+    room = make_room(900_003)
+    assert clearance(room, poses[None, :, :3, 3]).min() >= CLEARANCE - 1e-4
+    rays = poses[:, :3, 2]
+    points = poses[:, :3, 3] + rays * cast(room, poses[None, :, :3, 3], rays[None])[0, :, None]
+    for pose, seen in zip(mapped, depth, strict=True):
+        in_cam = transform_points(se3_inverse(pose), points)
+        pixels, z = project(in_cam, sequence.intrinsics)
+        column, row = pixels.round().long().unbind(-1)
+        inside = (z > 0) & (column >= 0) & (column < 80) & (row >= 0) & (row < 60)
+        hidden = seen[row[inside], column[inside]] < 0.97 * z[inside]
+        assert bool(hidden.all()), "the middle of every view is outside all map frames, or behind something"
+    again, _ = unmapped_views(3, mapped, depth, sequence.intrinsics, 4)
+    assert np.array_equal(images, again)
+    assert unmapped_views(3, mapped, depth, sequence.intrinsics, 0)[0].shape == (0, 60, 80, 3)

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
     add_common_options,
@@ -21,6 +21,9 @@ from vggt3_ros.cli.common import (
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.errors import InputError
 
+if TYPE_CHECKING:
+    from vggt3_ros.evaluation.priors import Priors
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
@@ -29,16 +32,33 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "sequences", nargs="+", metavar="SEQUENCE", help="folder (plain, TUM RGB-D or 7-Scenes layout) or room:SEED"
     )
     parser.add_argument("--split", default=None, metavar="NAME", help="which frames to map (default: the first split)")
-    parser.add_argument("--priors", action="store_true", help="give the true poses of the map frames as pose priors")
+    parser.add_argument(
+        "--priors",
+        type=_priors,
+        default="none",
+        metavar="none|given|noisy:LENGTH,ANGLE",
+        help="pose priors of the map frames: none (default), the true poses, or these with Gaussian noise of such rms "
+        "values, for example noisy:3cm,1deg",
+    )
+    parser.add_argument(
+        "--adversarial",
+        action="store_true",
+        help="also pose queries that should be refused: other rooms, rooms that look alike, unmapped parts, degraded "
+        "images (takes several times as long)",
+    )
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write pictures into this folder")
     add_model_option(parser)
-    add_common_options(parser, "write all figures as JSON; of several sequences their medians, and each below `each`")
+    add_common_options(
+        parser,
+        "write all figures as JSON; of several sequences their medians, and each below `each`",
+        "seed of the noise of --priors and --adversarial (default: 0)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate one sequence after the other, with one network, and print a table."""
-    from vggt3_ros.evaluation.evaluate import evaluate
+    from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
     from vggt3_ros.evaluation.report import table, write_pictures
     from vggt3_ros.evaluation.result import aggregate, without_infinities
     from vggt3_ros.evaluation.sequences import load_sequence
@@ -54,7 +74,12 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     seed_everything(args.seed)
     network = load_network(args.model, device)
-    settings = ReconstructionSettings(steps=args.steps)
+    settings = EvaluationSettings(
+        reconstruction=ReconstructionSettings(steps=args.steps),
+        priors=args.priors,
+        adversarial=args.adversarial,
+        seed=args.seed,
+    )
 
     evaluations, pictures = [], []
     names: set[str] = set()
@@ -62,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         sequence = load_sequence(spec)
         sequence = replace(sequence, name=_new_name(sequence.name, names))
         with Progress(spec) as progress:
-            evaluation = evaluate(sequence, network, args.split, settings, priors=args.priors, progress=progress)
+            evaluation = evaluate(sequence, network, args.split, settings, progress)
         evaluations.append(evaluation)
         if args.out is not None:
             pictures += write_pictures(evaluation, args.out)
@@ -77,6 +102,16 @@ def run(args: argparse.Namespace) -> int:
     for picture in pictures:
         print(f"picture {picture}")
     return 0
+
+
+def _priors(text: str) -> Priors:
+    """Type of --priors."""
+    from vggt3_ros.evaluation.priors import Priors
+
+    try:
+        return Priors.parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _new_name(name: str, taken: set[str]) -> str:

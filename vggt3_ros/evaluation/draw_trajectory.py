@@ -15,7 +15,7 @@ from vggt3_ros.evaluation.top_view import plane_from_world
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TRUE, _ESTIMATED, _QUERY = "#1a1a1a", "#d1495b", "#00798c"
+_TRUE, _ESTIMATED, _QUERY, _VERIFIED, _REFUSED = "#1a1a1a", "#d1495b", "#00798c", "#2a9d2a", "#ffd166"
 _SIDE = 7.5  # inches of the longer side of the plot
 _MAX_POINTS = 60_000
 _HEADROOM = 0.1  # points this many extents above the highest camera (ceilings) would hide everything
@@ -43,7 +43,7 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
     arrow = 0.05 * float(spans.max())
     _draw_path(axes, view_from_world, true_map, _TRUE, "o", "map, true")
     _draw_path(axes, view_from_world, evaluation.map_poses, _ESTIMATED, "s", "map, estimated")
-    _draw_queries(axes, view_from_world, true_query, evaluation.query_poses)
+    _draw_queries(axes, view_from_world, true_query, evaluation)
     _draw_headings(axes, view_from_world, true_map, _TRUE, "viewing direction", arrow)
     _draw_headings(axes, view_from_world, evaluation.map_poses, _ESTIMATED, None, arrow)
 
@@ -63,17 +63,21 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
 def _title(evaluation: Evaluation, inside: float) -> str:
     """`inside` is the share of the points that lie in the picture."""
     figures = evaluation.figures
-    summary, localization, counts = figures["map"], figures["localization"], figures["queries"]
-    position, rotation = localization["median_position_m"], localization["median_rotation_deg"]
-    error = f", median error {100 * position:.1f} cm, {rotation:.1f} deg" if np.isfinite(position) else ""
+    summary, localization, verified = figures["map"], figures["localization"], figures["verified"]
     useless = "; the estimated map does not follow the truth" if figures["alignment"]["collapsed"] else ""
     points = "" if inside >= 0.5 else f"; {100 * (1 - inside):.0f} % of the points lie outside this picture"
     return (
         f"{figures['sequence']}, split {figures['split']}, model {figures['model']}, seen from above\n"
         f"map: {summary['frames']} frames, ATE {100 * summary['ate_m']:.1f} cm "
         f"({summary['ate_percent']:.1f} % of the extent of {figures['trajectory_extent_m']:.2f} m){useless}\n"
-        f"queries: {counts['answered']} of {counts['total']} answered{error}{points}"
+        f"{verified['queries']} queries, median errors: network{_errors(localization)}; "
+        f"{verified['accepted']} verified{_errors(verified)}, {verified['wrong_accepted']} of them wrong{points}"
     )
+
+
+def _errors(block: dict[str, Any]) -> str:
+    position, rotation = block["median_position_m"], block["median_rotation_deg"]
+    return f" {100 * position:.1f} cm, {rotation:.1f} deg" if np.isfinite(position) else " -"
 
 
 def view_limits(evaluation: Evaluation, view_from_world: Tensor) -> np.ndarray:
@@ -126,27 +130,29 @@ def _draw_headings(
         label = None  # one entry in the legend
 
 
-def _draw_queries(axes: Axes, view_from_world: Tensor, true: Tensor, estimated: tuple[Tensor | None, ...]) -> None:
-    """True queries as rings, their estimates as crosses joined to them by a thin line; LOST ones as full rings."""
+def _draw_queries(axes: Axes, view_from_world: Tensor, true: Tensor, evaluation: Evaluation) -> None:
+    """True queries as rings, full where refused; the network's answers as crosses, verified ones as crosses too.
+
+    Thin lines join estimates to the truth.
+    """
     truth = _flat(view_from_world, true)[:, :2]
-    lost = np.array([pose is None for pose in estimated])
-    answers = [pose for pose in estimated if pose is not None]
-    ring: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 7, "markeredgecolor": _QUERY, "zorder": 5}
-    if not lost.all():
-        axes.plot(*truth[~lost].T, markerfacecolor="none", markeredgewidth=1.4, label="query, true", **ring)
-        flat = _flat(view_from_world, torch.stack(answers))[:, :2]
-        style: dict[str, Any] = {
-            "color": _QUERY,
-            "marker": "x",
-            "markersize": 6,
-            "markeredgewidth": 1.6,
-            "linestyle": "none",
-        }
-        axes.plot(*flat.T, label="query, estimated", zorder=5, **style)
-        for ends in zip(truth[~lost], flat, strict=True):
-            axes.plot(*np.stack(ends, axis=1), color=_QUERY, linewidth=0.8, zorder=4)
-    if lost.any():
-        axes.plot(*truth[lost].T, markerfacecolor="#ffd166", label="query, LOST", **ring)
+    refused = np.array([pose is None for pose in evaluation.verified_poses])
+    ring: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 8, "markeredgecolor": _TRUE, "zorder": 5}
+    for chosen, filling, label in ((~refused, "none", "query, true"), (refused, _REFUSED, "query, true, not verified")):
+        if chosen.any():
+            axes.plot(*truth[chosen].T, markerfacecolor=filling, markeredgewidth=1.0, label=label, **ring)
+    for poses, color, marker, label in (
+        (evaluation.query_poses, _QUERY, "x", "query, network"),
+        (evaluation.verified_poses, _VERIFIED, "+", "query, verified"),
+    ):
+        rows = [row for row, pose in enumerate(poses) if pose is not None]
+        if not rows:
+            continue
+        flat = _flat(view_from_world, torch.stack([pose for pose in poses if pose is not None]))[:, :2]
+        style: dict[str, Any] = {"marker": marker, "markersize": 7, "markeredgewidth": 1.6, "linestyle": "none"}
+        axes.plot(*flat.T, color=color, label=label, zorder=6, **style)
+        for ends in zip(truth[rows], flat, strict=True):
+            axes.plot(*np.stack(ends, axis=1), color=color, linewidth=0.8, zorder=4)
 
 
 def _flat(view_from_world: Tensor, poses: Tensor) -> np.ndarray:

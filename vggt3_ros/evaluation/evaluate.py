@@ -4,73 +4,90 @@ from __future__ import annotations
 
 import resource
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vggt3_ros.evaluation.baselines import mean_pose_baseline, nearest_image_baseline, thumbnails
+from vggt3_ros.evaluation.alignment import MappedFrames, align_scene
+from vggt3_ros.evaluation.attempts import Judge
+from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
+from vggt3_ros.evaluation.coverage import ANSWERABLE_SHARE, query_coverage
 from vggt3_ros.evaluation.depth import DepthComparison, compare_depth
-from vggt3_ros.evaluation.metrics import (
-    Alignment,
-    absolute_trajectory_error,
-    align_map,
-    localization_summary,
-    pair_errors,
-    pose_errors,
-    trajectory_extent,
-)
+from vggt3_ros.evaluation.figures import localization_figures, map_figures, verified_figures
+from vggt3_ros.evaluation.metrics import trajectory_extent
+from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.sequence import Sequence, Split
-from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.evaluation.verified import Attempt
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer
+from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
 from vggt3_ros.scene.scene import Scene
 
-_MIN_BASELINE = 0.01  # of the extent; directions of shorter baselines are mostly noise of the truth
-_MAPPING_SHARE = 0.7  # of the time; the rest goes into localizing
-
 Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How maps are made and queries localized; the pose priors of the map frames; whether challenges are posed.
+
+    seed draws the noise of the priors and of the challenges. The limits keep evenly spaced frames of the split.
+    """
+
+    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    localizer: LocalizerSettings = field(default_factory=LocalizerSettings)
+    priors: Priors = field(default_factory=Priors)
+    adversarial: bool = False
+    seed: int = 0
+    max_map_frames: int | None = None
+    max_query_frames: int | None = None
 
 
 def evaluate(
     sequence: Sequence,
     network: Any,
     split: str | None = None,
-    settings: ReconstructionSettings | None = None,
-    *,
-    priors: bool = False,
-    max_map_frames: int | None = None,
-    max_query_frames: int | None = None,
+    settings: EvaluationSettings | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure a network (a Vggt3) on a split of a sequence, by default its first one.
+    """Measure a network (a Vggt3), alone and verified by landmarks, on a split of a sequence, by default its first one.
 
-    Map frames are given without poses, so that the network alone is measured, and estimates become metres by the
-    Sim(3) of the map poses. With `priors` the map frames carry their true poses, and it is the scene's own metric
-    alignment that is measured. The limits keep evenly spaced frames of the split. progress(stage, 0..1) is called now
-    and then; what it raises cancels.
-    Raises InputError for an unknown split, unreadable images, or fewer than two usable map frames.
+    Every query is localized once. With true pose priors the scene's own metres and axes are measured, otherwise
+    estimates are compared after the Sim(3) of the map poses. progress(stage, 0..1) is called now and then; what it
+    raises cancels. Raises InputError for an unknown split, unreadable images, or fewer than two usable map frames.
     """
-    chosen = sequence.split(split).limited(max_map_frames, max_query_frames)
+    settings = settings or EvaluationSettings()
+    chosen = sequence.split(split).limited(settings.max_map_frames, settings.max_query_frames)
     extent = trajectory_extent(sequence.world_from_cam[[*chosen.map, *chosen.query]])
     _reset_cuda_peak(network)
-    map_frames = _read(sequence, chosen, priors, progress)
+    map_frames = _read(sequence, chosen, settings, progress)
+    mapping, localizing = (0.25, 0.4) if settings.adversarial else (0.7, 1.0)  # of the time, at the end of the part
     started = time.perf_counter()
-    reconstruction = reconstruct(map_frames, network, settings, _scaled(progress, 0.0, _MAPPING_SHARE))
+    reconstruction = reconstruct(map_frames, network, settings.reconstruction, _scaled(progress, 0.0, mapping))
     seconds = time.perf_counter() - started
     scene = reconstruction.scene
-    mapped = _align(sequence, chosen, scene)
-    localizations = _localize(sequence, chosen, scene, network, _scaled(progress, _MAPPING_SHARE, 1.0))
-    query_poses = tuple(_metric_pose(each, mapped.alignment) for each in localizations)
+    mapped = align_scene(sequence, chosen, scene, settings.priors)
+
+    localizer = Localizer(scene, network, settings.localizer) if scene.memory else None
+    localizations = _localize(sequence, chosen, localizer, scene, _scaled(progress, mapping, localizing))
+    shares = query_coverage(sequence, mapped.indices, chosen.query)
+    answerable = [share is None or share >= ANSWERABLE_SHARE for share in shares]
+    judge = Judge(mapped.true_from_map, settings.localizer.locate)
+    attempts = tuple(
+        judge.attempt(sequence.names[index], localization, sequence.world_from_cam[index], can)
+        for localization, index, can in zip(localizations, chosen.query, answerable, strict=True)
+    )
     peaks = _peak_memory(network)
+    posed = None
+    if settings.adversarial and localizer is not None:
+        visible = [index for index, can in zip(chosen.query, answerable, strict=True) if can]
+        cases = challenges(sequence, chosen, visible, settings.seed)
+        posed = _pose(cases, localizer, judge, _scaled(progress, localizing, 1.0))
     depth = _compare_depth(sequence, mapped, reconstruction, network)
-    true_from_estimated = mapped.alignment.true_from_estimated
+    query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)
     figures = {
         "sequence": sequence.name,
         "split": split or next(iter(sequence.splits)),
@@ -79,10 +96,11 @@ def evaluate(
         "device": str(network.device),
         "ttt_steps": scene.ttt_steps,
         "input_size": list(scene.input_size),
-        "priors": priors,
+        "priors": str(settings.priors),
+        "seed": settings.seed,
         "trajectory_extent_m": extent,
         "map": {
-            **_map_errors(sequence, mapped, extent),
+            **map_figures(sequence, mapped, extent),
             "depth_abs_rel": depth.abs_rel,
             "depth_scale": depth.scale,
             "depth_frames": depth.frames,
@@ -91,11 +109,13 @@ def evaluate(
             **peaks,
             "skipped": [{"frame": name, "reason": reason} for name, reason in reconstruction.skipped],
         },
-        **_localization_figures(sequence, chosen, mapped, localizations, query_poses, extent),
+        **localization_figures(sequence, chosen, mapped, localizations, query_poses, attempts, extent),
+        "verified": verified_figures(sequence, mapped, scene, attempts, posed),
         "alignment": {
             "source": mapped.source,
-            "collapsed": mapped.alignment.collapsed,
-            "true_from_estimated": true_from_estimated.to_dict(),
+            "collapsed": mapped.collapsed,
+            "true_from_estimated": mapped.true_from_scene.to_dict(),
+            "true_from_map": mapped.true_from_map.to_dict(),
         },
         "notes": list(sequence.notes),
     }
@@ -103,9 +123,15 @@ def evaluate(
         sequence=sequence,
         split=chosen,
         map_indices=mapped.indices,
-        map_poses=true_from_estimated.poses(mapped.scene_poses),
+        map_poses=mapped.true_from_map.poses(mapped.map_poses),
         query_poses=query_poses,
-        points=scene.points.transformed(true_from_estimated),
+        verified_poses=tuple(
+            _in_true_world(each.map_from_cam if each.status is LocalizationStatus.VERIFIED else None, mapped)
+            for each in localizations
+        ),
+        attempts=attempts,
+        challenges=posed,
+        points=scene.points.transformed(mapped.true_from_scene),
         depth_examples=depth.examples,
         figures=figures,
     )
@@ -116,67 +142,34 @@ def _scaled(progress: Progress | None, begin: float, end: float) -> Progress | N
     return None if progress is None else lambda stage, share: progress(stage, begin + (end - begin) * share)
 
 
-def _read(sequence: Sequence, split: Split, priors: bool, progress: Progress | None) -> list[Frame]:
+def _read(sequence: Sequence, split: Split, settings: EvaluationSettings, progress: Progress | None) -> list[Frame]:
+    priors = settings.priors.poses(sequence.world_from_cam[list(split.map)], settings.seed)
     frames = []
-    for index in split.map:
+    for index, prior in zip(split.map, priors, strict=True):
         if progress is not None:
             progress("read", 0.0)
-        frames.append(sequence.frame(index, with_prior=priors))
+        frames.append(replace(sequence.frame(index), prior_world_from_cam=prior))
     return frames
 
 
-@dataclass(frozen=True, eq=False)
-class _MappedFrames:
-    """The map frames in use: their indices, poses (M, 4, 4) in scene units, and how they become metres."""
-
-    indices: tuple[int, ...]
-    scene_poses: Tensor
-    alignment: Alignment
-    source: str
-
-
-def _align(sequence: Sequence, split: Split, scene: Scene) -> _MappedFrames:
-    index_of_name = {sequence.names[i]: i for i in split.map}
-    indices = tuple(index_of_name[name] for name in scene.keyframes.names)
-    scene_poses = se3_inverse(scene.keyframes.cam_from_world)
-    if scene.metric_from_scene is not None:
-        return _MappedFrames(indices, scene_poses, Alignment(scene.metric_from_scene, collapsed=False), "pose priors")
-    alignment = align_map(scene_poses, sequence.world_from_cam[list(indices)])
-    return _MappedFrames(indices, scene_poses, alignment, "Sim(3) of the true map poses")
-
-
-def _map_errors(sequence: Sequence, mapped: _MappedFrames, extent: float) -> dict[str, Any]:
-    true = sequence.world_from_cam[list(mapped.indices)]
-    ate = absolute_trajectory_error(mapped.scene_poses, true)
-    rotation, direction = pair_errors(mapped.scene_poses, true, _MIN_BASELINE * extent)
-    return {
-        "frames": len(mapped.indices),
-        "ate_m": ate,
-        "ate_percent": 100 * ate / extent if extent > 0 else np.nan,
-        "pair_rotation_deg": rotation,
-        "pair_direction_deg": direction,
-    }
-
-
 def _compare_depth(
-    sequence: Sequence, mapped: _MappedFrames, reconstruction: Reconstruction, network: Any
+    sequence: Sequence, mapped: MappedFrames, reconstruction: Reconstruction, network: Any
 ) -> DepthComparison:
-    scale = None if mapped.alignment.collapsed else mapped.alignment.true_from_estimated.scale
+    scale = None if mapped.collapsed else mapped.true_from_scene.scale
     config = network.config
     predicted = reconstruction.prediction.depth
     return compare_depth(sequence, mapped.indices, predicted, config.image_size, config.patch_size, scale)
 
 
 def _localize(
-    sequence: Sequence, split: Split, scene: Scene, network: Any, progress: Progress | None
+    sequence: Sequence, split: Split, localizer: Localizer | None, scene: Scene, progress: Progress | None
 ) -> list[Localization]:
     """One localization per query; all LOST where the scene has no memory: a softmax network's map is measured too."""
-    if not scene.memory:
+    if localizer is None:
         reason = "the scene holds no memory: a softmax network keeps none"
         return [Localization(LocalizationStatus.LOST, reason, None, scene.is_metric, 0.0, None, None, {})] * len(
             split.query
         )
-    localizer = Localizer(scene, network)
     localizations = []
     for done, index in enumerate(split.query):
         if progress is not None:
@@ -187,53 +180,23 @@ def _localize(
     return localizations
 
 
-def _metric_pose(localization: Localization, alignment: Alignment) -> Tensor | None:
-    if localization.map_from_cam is None or localization.metric:
-        return localization.map_from_cam
-    return alignment.true_from_estimated.poses(localization.map_from_cam)
+def _pose(
+    cases: Iterable[Challenge], localizer: Localizer, judge: Judge, progress: Progress | None
+) -> dict[str, tuple[Attempt, ...]]:
+    """What became of each challenge, per kind."""
+    attempts: dict[str, list[Attempt]] = {}
+    for case in cases:
+        kind = attempts.setdefault(case.kind, [])
+        if progress is not None:
+            progress("challenge", (len(attempts) - 1) / len(KINDS))
+        kind.append(judge.attempt(case.frame.name, localizer.localize(case.frame), case.true_world_from_cam))
+    if progress is not None:
+        progress("challenge", 1.0)
+    return {kind: tuple(each) for kind, each in attempts.items()}
 
 
-def _localization_figures(
-    sequence: Sequence,
-    split: Split,
-    mapped: _MappedFrames,
-    localizations: list[Localization],
-    query_poses: tuple[Tensor | None, ...],
-    extent: float,
-) -> dict[str, Any]:
-    true = sequence.world_from_cam[list(split.query)]
-    map_poses = sequence.world_from_cam[list(mapped.indices)]
-    map_thumbnails = thumbnails(sequence.read_image(i) for i in mapped.indices)
-    query_thumbnails = thumbnails(sequence.read_image(i) for i in split.query)
-    baselines = {
-        "mean_pose": mean_pose_baseline(map_poses, len(true)),
-        "nearest_image": nearest_image_baseline(map_poses, map_thumbnails, query_thumbnails),
-    }
-    position, rotation = pose_errors(query_poses, true)
-    reasons = Counter(each.reason for each, pose in zip(localizations, query_poses, strict=True) if pose is None)
-    return {
-        "localization": localization_summary(position, rotation, extent),
-        "baselines": {
-            name: localization_summary(*pose_errors(answers, true), extent) for name, answers in baselines.items()
-        },
-        "queries": {
-            "total": len(true),
-            "answered": len(true) - reasons.total(),
-            "lost": reasons.total(),
-            "reasons": dict(reasons),
-            "median_seconds": float(np.median([each.seconds.get("total", np.nan) for each in localizations])),
-            "each": [
-                {
-                    "frame": sequence.names[index],
-                    "status": each.status.name,
-                    "confidence": each.confidence,
-                    "position_m": float(position[i]),
-                    "rotation_deg": float(rotation[i]),
-                }
-                for i, (index, each) in enumerate(zip(split.query, localizations, strict=True))
-            ],
-        },
-    }
+def _in_true_world(map_from_cam: Tensor | None, mapped: MappedFrames) -> Tensor | None:
+    return None if map_from_cam is None else mapped.true_from_map.poses(map_from_cam)
 
 
 def _reset_cuda_peak(network: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from vggt3_ros.evaluation.draw_depth import draw_depth
 from vggt3_ros.evaluation.draw_trajectory import draw_trajectory
 from vggt3_ros.evaluation.result import Evaluation
+from vggt3_ros.evaluation.verified import CHI_SQUARE_MEDIAN
 
 _HEADER = f"  {'':<15}{'median':>8}{'':>10}{'':>10}   {'mean':>9}{'':>10}   {'10cm/10deg':>10}  {'20cm/20deg':>10}"
 
@@ -54,15 +55,40 @@ def _block(figures: dict[str, Any]) -> list[str]:
         f"direction {_number(summary['pair_direction_deg'], 1)} deg, "
         f"depth AbsRel {_number(summary['depth_abs_rel'], 3)}, {summary['seconds']:.1f} s",
         _HEADER,
-        _row("localized", figures["localization"]) + (f"   {queries['lost']} LOST" if queries["lost"] else ""),
+        _row("verified", figures["verified"]) + "   errors of the accepted",
+        _row("network alone", figures["localization"]) + (f"   {queries['lost']} LOST" if queries["lost"] else ""),
         _row("mean pose", figures["baselines"]["mean_pose"]),
         _row("nearest image", figures["baselines"]["nearest_image"]),
+        *_verification(figures["verified"]),
     ]
+
+
+def _verification(block: dict[str, Any]) -> list[str]:
+    """What there is to tell of verified poses beside their errors."""
+    summary = block["map"]
+    lines = [
+        f"  landmarks: {summary['landmarks']:g} in {summary['bytes'] / 1e6:.1f} MB"
+        + (f"; {summary['reason']}" if summary.get("reason") else ""),
+        f"  accepted: {block['accepted']} of {block['queries']} queries, "
+        f"{_number(100 * block['answerable_accepted'], 0)} % of {block['answerable']} answerable, "
+        f"{block['wrong_accepted']} wrong",
+        f"  covariance: chi-square median {_number(block['chi_square_median'], 1)} (expected {CHI_SQUARE_MEDIAN:.1f}), "
+        f"{_number(100 * block['inside_95'], 0)} % inside the 95 % bound",
+        f"  time per query: {_number(block['ms_per_frame'], 0)} ms beside the network ("
+        + ", ".join(f"{stage} {_number(ms, 0)}" for stage, ms in block["stages_ms"].items() if stage != "total")
+        + ")",
+    ]
+    if "challenges" in block:
+        lines += ["  challenges, wrongly accepted / accepted / posed:"] + [
+            f"    {kind:<16}{counts['wrong_accepted']:>4} /{counts['accepted']:>4} /{counts['queries']:>4}"
+            for kind, counts in [*block["challenges"].items(), ("with the queries", block["in_all"])]
+        ]
+    return lines
 
 
 def _row(name: str, block: dict[str, float]) -> str:
     return (
-        f"  {name:<15}{_number(block['median_position_percent'], 1):>6} %"
+        f"  {name:<15}{_number(block.get('median_position_percent', math.nan), 1):>6} %"
         f"{_number(100 * block['median_position_m'], 1):>7} cm{_number(block['median_rotation_deg'], 1):>6} deg   "
         f"{_number(100 * block['mean_position_m'], 1):>6} cm{_number(block['mean_rotation_deg'], 1):>6} deg   "
         f"{100 * block['success_10cm_10deg']:>8.0f} %  {100 * block['success_20cm_20deg']:>8.0f} %"

@@ -12,7 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.challenges import challenge_figures
 from vggt3_ros.evaluation.sequence import Sequence, Split
+from vggt3_ros.evaluation.verified import Attempt, verified_summary
 from vggt3_ros.geometry.pointcloud import PointCloud
 
 DEFINITIONS = {
@@ -21,9 +23,23 @@ DEFINITIONS = {
     "pair_rotation_deg": "median over all pairs of map frames",
     "pair_direction_deg": "median over the pairs of map frames at least 1 % of trajectory_extent_m apart",
     "depth_abs_rel": "mean of |scale * predicted - true| / true over all map frames, one scale (median) per sequence",
-    "localization": "after the Sim(3) of the map poses alone, or the scene's own when priors were given; success and "
-    "medians count every query, a LOST one as a failure of infinite error; means are of answered queries; "
-    "null = infinite or not defined",
+    "priors": "none; given: the true poses of the map frames, errors are absolute, in the map's own metres and axes; "
+    "noisy: true poses with isotropic Gaussian noise, a displacement and a turn about the camera of these rms lengths; "
+    "with noisy priors or none, errors are measured after the Sim(3) from the (adjusted) map poses to the true ones",
+    "localization": "the network alone; success and medians count every query, a LOST one as a failure of infinite "
+    "error; means are of answered queries; null = infinite or not defined",
+    "verified": "poses refined and accepted by the landmarks; medians and means are of accepted poses, success_* are "
+    "shares of all queries; wrong: beyond 0.5 m or 15 degrees; several sequences: all their queries together",
+    "answerable": "queries of whose view (grid of pixels of known true depth) at least 30 % is a surface that two map "
+    "frames or more see within 45 degrees of the query's direction; without true depth every query",
+    "chi_square": "squared error of position (3) and rotation (3) over its covariance, six degrees of freedom: median "
+    "5.348 expected (chi_square_ratio 1); inside_95: share below 12.592, expected 0.95",
+    "ms_per_frame": "mean over queries of all time but the network's and that of preparing its input; stages_ms are "
+    "means over the queries that went through the stage",
+    "challenges": "queries of other rooms, of rooms of other layout painted like this one (every accepted pose is "
+    "wrong), of parts that no map frame shows, and answerable queries made black, dark, blurred or half covered; "
+    "in_all: with the plain queries; trade_off, trade_off_support: counts over the inliers or the support that "
+    "is asked for; failures: every wrong pose that was accepted",
     "mean_pose": "every query is given the mean true pose of the map frames",
     "nearest_image": "every query is given the true pose of the map frame with the most similar 32x24 grey thumbnail",
     "peak_rss_bytes": "of the whole process since its start",
@@ -49,8 +65,10 @@ class DepthExample:
 class Evaluation:
     """Result of `evaluate`; all poses are world_from_cam in metres of the true world.
 
-    map_indices name the map frames in use and map_poses (M, 4, 4) their estimates; query_poses has one (4, 4), or
-    None for LOST, per split.query. figures hold the numbers; they may be infinite or NaN, which to_json turns to null.
+    map_indices name the map frames in use and map_poses (M, 4, 4) their estimates, adjusted where there are landmarks.
+    Per split.query, query_poses has the network's (4, 4) or None for LOST, verified_poses the accepted one or None, and
+    attempts what it is worth; challenges has the attempts of each kind, None when no challenges were posed. figures
+    hold the numbers; they may be infinite or NaN, which to_json turns to null.
     """
 
     sequence: Sequence
@@ -58,6 +76,9 @@ class Evaluation:
     map_indices: tuple[int, ...]
     map_poses: Tensor
     query_poses: tuple[Tensor | None, ...]
+    verified_poses: tuple[Tensor | None, ...]
+    attempts: tuple[Attempt, ...]
+    challenges: dict[str, tuple[Attempt, ...]] | None
     points: PointCloud
     depth_examples: tuple[DepthExample, ...]
     figures: dict[str, Any]
@@ -71,7 +92,8 @@ def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
     """Medians over sequences of every figure of `map`, `localization` and `baselines`, in the layout of one evaluation.
 
     A figure that is not defined for a sequence (NaN, such as depth without truth) is left out of its median; an
-    infinite one counts. Counts of queries are sums. Raises InputError for an empty list.
+    infinite one counts. Counts of queries are sums, and `verified` is of the queries of all sequences together. Raises
+    InputError for an empty list.
     """
     if not evaluations:
         raise InputError("there are no evaluations to aggregate; evaluate at least one sequence")
@@ -84,7 +106,21 @@ def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
         "localization": _medians([each["localization"] for each in figures]),
         "baselines": _medians([each["baselines"] for each in figures]),
         "queries": {key: sum(each["queries"][key] for each in figures) for key in ("total", "answered", "lost")},
+        "verified": _verified(evaluations),
     }
+
+
+def _verified(evaluations: Items[Evaluation]) -> dict[str, Any]:
+    attempts = [attempt for evaluation in evaluations for attempt in evaluation.attempts]
+    maps = [evaluation.figures["verified"]["map"] for evaluation in evaluations]
+    verified_maps = sum(each["verified"] for each in maps)
+    block = {**verified_summary(attempts), "map": {**_medians(maps), "verified": verified_maps}}
+    posed = [evaluation.challenges for evaluation in evaluations if evaluation.challenges is not None]
+    if posed:
+        kinds = dict.fromkeys(kind for each in posed for kind in each)
+        pooled = {kind: [attempt for each in posed for attempt in each.get(kind, ())] for kind in kinds}
+        block |= challenge_figures(attempts, pooled)
+    return block
 
 
 def without_infinities(value: Any) -> Any:
@@ -99,14 +135,15 @@ def without_infinities(value: Any) -> Any:
 
 
 def _medians(blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians of the numbers in blocks of one layout; entries that are neither numbers nor blocks are left out."""
+    """Medians of the numbers in blocks of like layout; what is neither number nor block is left out."""
     medians: dict[str, Any] = {}
-    for key, value in blocks[0].items():
-        items = [block[key] for block in blocks]
-        if isinstance(value, dict):
+    for key in dict.fromkeys(key for block in blocks for key in block):
+        items = [block[key] for block in blocks if key in block]
+        numbers = [item for item in items if isinstance(item, int | float) and not isinstance(item, bool)]
+        if isinstance(items[0], dict):
             medians[key] = _medians(items)
-        elif isinstance(value, int | float):
-            medians[key] = _median(items)
+        elif numbers:
+            medians[key] = _median(numbers)
     return medians
 
 

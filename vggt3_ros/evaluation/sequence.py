@@ -25,7 +25,7 @@ class Split:
 
     def limited(self, map_frames: int | None, query_frames: int | None) -> Split:
         """At most that many map and query frames, evenly spaced over the split; None keeps all."""
-        return Split(_evenly(self.map, map_frames), _evenly(self.query, query_frames))
+        return Split(evenly(self.map, map_frames), evenly(self.query, query_frames))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,7 @@ class Sequence:
     read_image(i) gives (H, W, 3) uint8 RGB; read_depth(i) gives z-depth (H, W) float32 in metres in the geometry of
     the image, 0 where unknown, or None. `up` is the world's upward direction (3,) where the layout fixes one.
     The first of `splits` is the default one. `notes` tell what a reader of the figures should know about the data.
+    room_seed tells which procedural room it is, if it is one.
     Raises InputError for poses that are not rigid and for splits that name unknown or shared frames.
     """
 
@@ -50,6 +51,7 @@ class Sequence:
     distortion: Distortion | None = None
     up: Tensor | None = None
     notes: tuple[str, ...] = ()
+    room_seed: int | None = None
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -119,7 +121,8 @@ def standard_splits(indices: Items[int]) -> dict[str, Split]:
     }
 
 
-def _evenly(indices: tuple[int, ...], limit: int | None) -> tuple[int, ...]:
+def evenly(indices: tuple[int, ...], limit: int | None) -> tuple[int, ...]:
+    """At most `limit` of the indices, evenly spaced; None keeps all. Raises InputError for a limit below 1."""
     if limit is None or limit >= len(indices):
         return indices
     if limit < 1:

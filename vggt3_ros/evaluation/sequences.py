@@ -64,4 +64,5 @@ def _room(spec: str) -> Sequence:
         read_image=lambda i: images[i],
         read_depth=lambda i: depth[i],
         up=torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),
+        room_seed=int(seed),
     )

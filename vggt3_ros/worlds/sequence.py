@@ -14,15 +14,17 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import intrinsics_matrix, project
 from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle, se3_inverse, transform_points
 from vggt3_ros.worlds.jitter import photometric_jitter
+from vggt3_ros.worlds.lookalike import make_lookalike
 from vggt3_ros.worlds.probe import cast, clearance
-from vggt3_ros.worlds.render import Views, render
+from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import LARGEST_SEED, RoomBatch, make_room
 from vggt3_ros.worlds.textures import HELD_OUT_SEED
 from vggt3_ros.worlds.trajectories import drive
-from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing
+from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing, free_points
 
 _CANDIDATES = 48  # tried for every query frame
 _OFF_PATH = 0.3  # metres between a query and every mapped camera
+_ELSEWHERE = 768  # views tried, when some are wanted that show nothing of the map
 _SEEN = 0.5  # share of a query's view that some mapped frame shows
 
 
@@ -52,10 +54,13 @@ def room_sequence(
     width: int = 320,
     length: float = 6.0,
     jitter: float = 0.0,
+    painted_like: int | None = None,
     device: torch.device | str = "cpu",
 ) -> RoomSequence:
     """Render a sequence in room `seed`; seeds below 900000 are counted from there (room 3 is room 900003,
     with the same path and camera).
+
+    `painted_like` is the seed of a room whose textures and colours this one wears (see lookalike).
 
     Mapped frames lie along a drive of `length` metres. Queries stand 0.3 m or more from every mapped camera, look
     elsewhere, but at least half of their view was mapped wherever the room offers such a place. Images are
@@ -64,12 +69,11 @@ def room_sequence(
     """
     if map_frames < 1 or query_frames < 0:
         raise InputError(f"a sequence needs map_frames >= 1, query_frames >= 0; got {map_frames}, {query_frames}")
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"the seed of a room is a whole number from 0 to {LARGEST_SEED}, got {seed}")
-    if seed < HELD_OUT_SEED:
-        seed += HELD_OUT_SEED
+    seed = held_out_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     room = make_room(seed, device)
+    if painted_like is not None:
+        room = make_lookalike(seed, held_out_seed(painted_like), device)
     rand = drawing(generator, room.device)
     focal = width / 2 / math.tan(math.radians(60 + 25 * float(rand(1))) / 2)
     intrinsics = intrinsics_matrix(focal, focal, width / 2, height / 2).to(room.device)
@@ -77,7 +81,7 @@ def room_sequence(
     views = render(room, mapped[None], intrinsics, height, width, supersample=2)
     poses, images, depth = mapped, views.images[0], views.depth[0]
     if query_frames:
-        queries = _queries(room, mapped, views, intrinsics, query_frames, rand)
+        queries = _queries(room, mapped, views.depth[0], intrinsics, query_frames, rand)
         seen = render(room, queries[None], intrinsics, height, width, supersample=2)
         poses = torch.cat([mapped, queries])
         images, depth = torch.cat([images, seen.images[0]]), torch.cat([depth, seen.depth[0]])
@@ -86,7 +90,7 @@ def room_sequence(
     numbers = np.arange(map_frames + query_frames)
     return RoomSequence(
         seed,
-        images.mul(255).round().byte().permute(0, 2, 3, 1).cpu().contiguous().numpy(),
+        _bytes(images),
         poses.cpu(),
         intrinsics.cpu(),
         depth.cpu().contiguous().numpy(),
@@ -95,7 +99,44 @@ def room_sequence(
     )
 
 
-def _queries(room: RoomBatch, mapped: Tensor, views: Views, intrinsics: Tensor, count: int, rand: Draw) -> Tensor:
+def held_out_seed(seed: int) -> int:
+    """The seed of the room that sequences mean by `seed`. Raises InputError beyond 0 to LARGEST_SEED."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"the seed of a room is a whole number from 0 to {LARGEST_SEED}, got {seed}")
+    return seed if seed >= HELD_OUT_SEED else seed + HELD_OUT_SEED
+
+
+@torch.no_grad()
+def unmapped_views(
+    seed: int, mapped: Tensor, depth: Tensor, intrinsics: Tensor, count: int
+) -> tuple[NDArray[np.uint8], Tensor]:
+    """Images (n, H, W, 3) and world_from_cam (n, 4, 4) from room `seed`, at most `count`, of what no map frame shows.
+
+    mapped (M, 4, 4) are the map frames, depth (M, H, W) what they see, intrinsics (3, 3) the camera of both. A small
+    room that was seen all around has few such views or none. Raises InputError for seeds that make_rooms refuses.
+    """
+    seed = held_out_seed(seed)
+    room = make_room(seed)
+    rand = drawing(torch.Generator().manual_seed(seed), room.device)
+    position = free_points(room, _ELSEWHERE, rand)[0]
+    yaw, pitch = 2 * math.pi * rand(_ELSEWHERE), 0.6 * (rand(_ELSEWHERE) - 0.5)
+    heading = torch.stack([yaw.cos() * pitch.cos(), yaw.sin() * pitch.cos(), pitch.sin()], dim=-1)
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    poses = look_at(position.double(), (position + heading).double(), up)
+    free = (clearance(room, position[None])[0] >= CLEARANCE) & (cast(room, position[None], heading[None])[0] > 0.6)
+    chosen = poses[free & (_seen_share(room, poses, mapped, depth, intrinsics) == 0)][:count]
+    height, width = depth.shape[-2:]
+    if len(chosen) == 0:
+        return np.empty((0, height, width, 3), np.uint8), chosen
+    return _bytes(render(room, chosen[None], intrinsics, height, width, supersample=2).images[0]), chosen
+
+
+def _bytes(images: Tensor) -> NDArray[np.uint8]:
+    """(N, 3, H, W) in [0, 1] as (N, H, W, 3) uint8."""
+    return images.mul(255).round().byte().permute(0, 2, 3, 1).cpu().contiguous().numpy()
+
+
+def _queries(room: RoomBatch, mapped: Tensor, depth: Tensor, intrinsics: Tensor, count: int, rand: Draw) -> Tensor:
     """Query poses (count, 4, 4): of many displaced and turned copies of mapped frames, one that suits best each."""
     total = count * _CANDIDATES
     along = torch.linspace(0, len(mapped) - 1e-3, count, device=mapped.device)[:, None]
@@ -119,7 +160,7 @@ def _queries(room: RoomBatch, mapped: Tensor, views: Views, intrinsics: Tensor, 
     off_path = torch.cdist(position, mapped[:, :3, 3]).amin(1) >= _OFF_PATH
     line = position - centre
     clear = cast(room, centre[None], line[None])[0] > 1.0  # no wall between the mapped place and the query
-    seen = _seen_share(room, looking, mapped, views, intrinsics)
+    seen = _seen_share(room, looking, mapped, depth, intrinsics)
     score = 4.0 * free + 2.0 * clear + 1.0 * off_path + seen.clamp(max=_SEEN)
     best = score.view(count, _CANDIDATES).argmax(1) + torch.arange(count, device=mapped.device) * _CANDIDATES
     chosen = looking[best]
@@ -128,9 +169,9 @@ def _queries(room: RoomBatch, mapped: Tensor, views: Views, intrinsics: Tensor, 
     return chosen
 
 
-def _seen_share(room: RoomBatch, poses: Tensor, mapped: Tensor, views: Views, intrinsics: Tensor) -> Tensor:
+def _seen_share(room: RoomBatch, poses: Tensor, mapped: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
     """Share (N,) of 5 x 5 rays of each pose that end on a surface which some mapped frame shows."""
-    height, width = views.depth.shape[-2:]
+    height, width = depth.shape[-2:]
     grid = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64, device=poses.device)
     v, u = torch.meshgrid(grid * height, grid * width, indexing="ij")
     pixels = torch.stack([u.flatten(), v.flatten(), torch.ones_like(u).flatten()], dim=-1)
@@ -142,6 +183,6 @@ def _seen_share(room: RoomBatch, poses: Tensor, mapped: Tensor, views: Views, in
     column, row = place[..., 0].nan_to_num().round(), place[..., 1].nan_to_num().round()
     inside = (z > 0.05) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     index = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
-    found = views.depth[0].flatten(1).gather(1, index)
+    found = depth.flatten(1).gather(1, index)
     seen = (inside & ((found / z - 1).abs() < 0.04)).any(0)
     return seen.view(len(poses), -1).double().mean(1)

@@ -1,0 +1,115 @@
+"""Rooms are mapped with landmarks, and the figures tell what these are worth."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vggt3_ros.evaluation.challenges
+import vggt3_ros.worlds.sequence
+from vggt3_ros.evaluation.challenges import KINDS
+from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
+from vggt3_ros.evaluation.priors import Priors
+from vggt3_ros.evaluation.report import table, write_pictures
+from vggt3_ros.evaluation.result import Evaluation, aggregate
+from vggt3_ros.evaluation.sequence import Sequence
+from vggt3_ros.evaluation.sequences import load_sequence
+from vggt3_ros.evaluation.verified import VERIFIED_KEYS
+
+from .test_report import colors_in
+
+
+@pytest.fixture(scope="module")
+def room() -> Sequence:
+    """Eight map frames along 2 m, four queries."""
+    with pytest.MonkeyPatch.context() as patch:
+        short = partial(vggt3_ros.worlds.sequence.room_sequence, map_frames=8, query_frames=4, length=2.0)
+        patch.setattr(vggt3_ros.worlds.sequence, "room_sequence", short)
+        return load_sequence("room:3")
+
+
+@pytest.fixture(scope="module")
+def challenged(room: Sequence, small_network: Any) -> Evaluation:
+    """The room mapped with true poses; three challenges of each kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vggt3_ros.evaluation.challenges, "_MOST", 3)
+        return evaluate(room, small_network, settings=EvaluationSettings(priors=Priors("given"), adversarial=True))
+
+
+def test_verified_poses_are_right_though_the_network_is_random(challenged: Evaluation) -> None:
+    block, network = challenged.figures["verified"], challenged.figures["localization"]
+    assert tuple(block)[: len(VERIFIED_KEYS)] == VERIFIED_KEYS
+    assert block["queries"] == 4 and block["answerable"] >= 2
+    assert block["accepted"] >= 2 and block["wrong_accepted"] == 0
+    assert block["median_position_m"] < 0.02 < network["median_position_m"]
+    assert block["median_rotation_deg"] < 1
+    assert block["success_10cm_10deg"] == block["accepted"] / 4
+    assert math.isfinite(block["chi_square_median"]) and block["ms_per_frame"] > 0
+    assert {"network", "features", "matching", "pnp"} <= set(block["stages_ms"])
+    assert block["map"]["verified"] and block["map"]["landmarks"] > 100 and block["map"]["bytes"] > 10_000
+    assert block["map"]["position_rms_m"] < 0.02
+    assert challenged.figures["alignment"]["source"] == "pose priors"
+    json.dumps(challenged.to_json(), allow_nan=False)
+
+
+def test_every_kind_of_challenge_is_posed_and_what_cannot_be_right_is_refused(challenged: Evaluation) -> None:
+    block = challenged.figures["verified"]
+    counts = block["challenges"]
+    assert tuple(counts) == KINDS
+    answerable = min(3, block["answerable"])
+    assert {kind: each["queries"] for kind, each in counts.items()} == {
+        **dict.fromkeys(KINDS[:2], 2),  # two rooms, one view each
+        **dict.fromkeys(KINDS[3:], answerable),
+        "unmapped part": 3,
+    }
+    assert counts["other room"]["accepted"] == counts["black"]["accepted"] == 0
+    assert block["in_all"]["queries"] == 4 + sum(each["queries"] for each in counts.values())
+    assert len(block["failures"]) == block["in_all"]["wrong_accepted"]
+    accepted = block["trade_off"]["answerable_accepted"]
+    assert accepted == sorted(accepted, reverse=True)
+
+
+def test_table_and_picture_show_verified_poses(challenged: Evaluation, tmp_path: Path) -> None:
+    text = table([challenged.figures, aggregate([challenged, challenged])])
+    block = challenged.figures["verified"]
+    assert f"accepted: {block['accepted']} of 4 queries" in text
+    assert f"accepted: {2 * block['accepted']} of 8 queries" in text
+    assert text.count("look-alike room") == 2 and "nan" not in text
+    colors = colors_in(write_pictures(challenged, tmp_path)[0])
+    assert (0x2A, 0x9D, 0x2A) in colors  # a verified pose
+    assert (0x00, 0x79, 0x8C) in colors  # the network's
+
+
+def test_several_sequences_are_summed_and_pooled(challenged: Evaluation, room: Sequence, softmax_network: Any) -> None:
+    nothing = evaluate(room, softmax_network, settings=EvaluationSettings(max_query_frames=1))
+    total, one = aggregate([challenged, nothing])["verified"], challenged.figures["verified"]
+    assert total["queries"] == 5 and total["accepted"] == one["accepted"]
+    assert total["median_position_m"] == one["median_position_m"], "medians are of the accepted of both together"
+    assert total["success_10cm_10deg"] == pytest.approx(one["accepted"] / 5)
+    assert total["map"]["verified"] == 1
+    assert total["challenges"] == one["challenges"]
+
+
+def test_noisy_priors_are_drawn_from_the_seed_and_measured_after_a_similarity(
+    room: Sequence, small_network: Any
+) -> None:
+    def mapped(seed: int) -> Evaluation:
+        settings = EvaluationSettings(priors=Priors.parse("noisy:3cm,1deg"), seed=seed, max_query_frames=1)
+        return evaluate(room, small_network, settings=settings)
+
+    first, other = (mapped(seed).figures for seed in (0, 1))
+    assert first["priors"] == "noisy:3cm,1deg"
+    assert first["alignment"]["source"] == "Sim(3) of the true map poses"
+    assert first["verified"]["map"]["position_rms_m"] < 0.02, "adjusted to better than what was given"
+    assert first["alignment"] != other["alignment"]
+
+
+def test_without_landmarks_nothing_is_accepted(room: Sequence, softmax_network: Any) -> None:
+    figures = evaluate(room, softmax_network, settings=EvaluationSettings(adversarial=True)).figures
+    assert figures["verified"]["accepted"] == 0 and figures["verified"]["queries"] == 4
+    assert "challenges" not in figures["verified"], "there is nothing to challenge"

@@ -1,0 +1,149 @@
+"""Queries that a careful localizer refuses: of other places, of places that look alike, of what hardly can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggt3_ros.evaluation.sequence import Sequence, Split, evenly
+from vggt3_ros.evaluation.verified import Attempt
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.worlds.room import LARGEST_SEED
+from vggt3_ros.worlds.sequence import room_sequence, unmapped_views
+
+OTHER_ROOM, LOOKALIKE_ROOM, UNMAPPED = "other room", "look-alike room", "unmapped part"
+_INLIERS = tuple(range(6, 41))  # thresholds of the trade-offs
+_SUPPORTS = tuple(number / 20 for number in range(4, 17))
+_MOST = 16  # queries of a kind
+_ROOMS = 2  # that the foreign queries come from
+
+Image = np.ndarray  # (H, W, 3) uint8 RGB
+
+
+@dataclass(frozen=True, eq=False)
+class Challenge:
+    """A query of some kind; its true pose (4, 4), or None when it shows another place and every pose is wrong."""
+
+    kind: str
+    frame: Frame
+    true_world_from_cam: Tensor | None
+
+
+def challenges(sequence: Sequence, split: Split, answerable: Items[int], seed: int) -> Iterator[Challenge]:
+    """Challenges for a map of split.map, made one after the other: up to 16 of every kind.
+
+    Those of other rooms come from the rooms of the next seeds (of the first seeds for sequences that are no rooms).
+    In rooms there are also the same rooms painted like the mapped one, and views of parts of the room that no map
+    frame shows. `answerable` are queries of the split, of which darkened, blurred and half-covered copies are made, and
+    black ones. `seed` draws the noise.
+    """
+    yield from _rooms(sequence, OTHER_ROOM, painted_like=None)
+    if sequence.room_seed is not None:
+        yield from _rooms(sequence, LOOKALIKE_ROOM, painted_like=sequence.room_seed)
+        yield from _unmapped(sequence, sequence.room_seed, split)
+    rng = np.random.default_rng(seed)
+    for kind, degrade in DEGRADATIONS.items():
+        for index in evenly(tuple(answerable), _MOST):
+            frame = sequence.frame(index)
+            yield Challenge(kind, replace(frame, image=degrade(frame.image, rng)), sequence.world_from_cam[index])
+
+
+def _rooms(sequence: Sequence, kind: str, painted_like: int | None) -> Iterator[Challenge]:
+    height, width = sequence.read_image(0).shape[:2]
+    first = 0 if sequence.room_seed is None else (sequence.room_seed + 1) % (LARGEST_SEED + 1 - _ROOMS)
+    for seed in range(first, first + _ROOMS):
+        room = room_sequence(seed, _MOST // _ROOMS, 0, height, width, painted_like=painted_like)
+        for number, image in enumerate(room.images):
+            yield Challenge(kind, Frame(image, intrinsics=room.intrinsics, name=f"room {seed}, {number}"), None)
+
+
+def _unmapped(sequence: Sequence, room_seed: int, split: Split) -> Iterator[Challenge]:
+    depths = [sequence.read_depth(index) for index in split.map]
+    depth = torch.from_numpy(np.stack([each for each in depths if each is not None]))
+    mapped = sequence.world_from_cam[list(split.map)]
+    images, poses = unmapped_views(room_seed, mapped, depth, sequence.intrinsics, _MOST)
+    for number, (image, pose) in enumerate(zip(images, poses, strict=True)):
+        yield Challenge(UNMAPPED, Frame(image, intrinsics=sequence.intrinsics, name=f"unmapped {number}"), pose)
+
+
+def _black(image: Image, rng: np.random.Generator) -> Image:
+    """No light: the sensor's noise alone."""
+    return _noisy(np.full(image.shape, 3.0), rng)
+
+
+def _dark(image: Image, rng: np.random.Generator) -> Image:
+    """A twelfth of the light, and noise."""
+    return _noisy(image / 12, rng)
+
+
+def _blurred(image: Image, rng: np.random.Generator) -> Image:
+    """Out of focus: a Gaussian of 1 % of the width."""
+    from PIL import Image as Pillow
+    from PIL import ImageFilter
+
+    return np.asarray(Pillow.fromarray(image).filter(ImageFilter.GaussianBlur(0.01 * image.shape[1])))
+
+
+def _half_covered(image: Image, rng: np.random.Generator) -> Image:
+    """Something before the left or the right half of the lens."""
+    half = image.shape[1] // 2
+    covered = image.copy()
+    covered[:, slice(half) if rng.random() < 0.5 else slice(half, None)] = (70, 60, 50)
+    return covered
+
+
+def _noisy(image: np.ndarray, rng: np.random.Generator) -> Image:
+    return np.clip(image + rng.normal(0, 2.5, image.shape), 0, 255).round().astype(np.uint8)
+
+
+DEGRADATIONS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
+    "black": _black,
+    "dark": _dark,
+    "blurred": _blurred,
+    "half covered": _half_covered,
+}
+KINDS = (OTHER_ROOM, LOOKALIKE_ROOM, UNMAPPED, *DEGRADATIONS)
+
+
+def challenge_figures(queries: Items[Attempt], attempts: Mapping[str, Items[Attempt]]) -> dict[str, Any]:
+    """Accepted and wrongly accepted challenges per kind and, with the plain queries, in all; failures; trade-offs.
+
+    A trade-off tells, for every number of inliers (or share of support) that might be asked for, how many of the
+    answerable queries would be accepted and how many poses, of queries and challenges, would be wrong. For fewer
+    inliers than were asked for, it includes attempts against which nothing but their number is known.
+    """
+    everything = [*queries, *(each for kind in attempts.values() for each in kind)]
+    return {
+        "challenges": {kind: _counts(each) for kind, each in attempts.items()},
+        "in_all": _counts(everything),
+        "failures": [
+            {"kind": kind, **each.to_json()}
+            for kind, some in (("query", queries), *attempts.items())
+            for each in some
+            if each.accepted and not each.is_right
+        ],
+        "trade_off": _trade_off("min_inliers", _INLIERS, everything),
+        "trade_off_support": _trade_off("min_support", _SUPPORTS, everything),
+    }
+
+
+def _trade_off(name: str, thresholds: Items[float], attempts: Items[Attempt]) -> dict[str, list[float]]:
+    passing = [[each for each in attempts if each.passes(**{name: least})] for least in thresholds]
+    return {
+        name: list(thresholds),
+        "answerable_accepted": [sum(each.answerable for each in some) for some in passing],
+        "accepted": [len(some) for some in passing],
+        "wrong_accepted": [sum(not each.is_right for each in some) for some in passing],
+    }
+
+
+def _counts(attempts: Items[Attempt]) -> dict[str, int]:
+    accepted = [each for each in attempts if each.accepted]
+    wrong = sum(not each.is_right for each in accepted)
+    return {"queries": len(attempts), "accepted": len(accepted), "wrong_accepted": wrong}
