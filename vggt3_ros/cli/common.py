@@ -54,6 +54,17 @@ def positive_int(text: str) -> int:
     return value
 
 
+def positive_float(text: str) -> float:
+    """Type of an option that takes a finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
 def seed_int(text: str) -> int:
     """Type of --seed: a whole number from 0 that torch's generators take."""
     if not (text.isascii() and text.isdecimal() and int(text) < 2**64):
@@ -109,9 +120,9 @@ def check_writable(path: Path, option: str) -> None:
 
 def scene_files(folder: Path) -> list[Path]:
     """The files that a scene in `folder` has or will have."""
-    from vggt3_ros.scene.description import DESCRIPTION, KEYFRAMES, MEMORY, POINTS
+    from vggt3_ros.scene.description import DESCRIPTION, KEYFRAMES, LANDMARKS, MEMORY, POINTS
 
-    return [folder / name for name in (DESCRIPTION, KEYFRAMES, MEMORY, POINTS)]
+    return [folder / name for name in (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, POINTS)]
 
 
 def check_not_input(path: Path, option: str, inputs: Iterable[Path]) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from vggt3_ros.cli.colmap_cameras import ColmapCameras
 from vggt3_ros.cli.common import IMAGES_HELP
 from vggt3_ros.cli.known_cameras import KnownCameras
 from vggt3_ros.errors import InputError
@@ -33,7 +34,9 @@ class ImageReader:
     arguments that do not exist or hold no images.
     """
 
-    def __init__(self, arguments: Sequence[str], part: Literal["map", "query"], known: KnownCameras) -> None:
+    def __init__(
+        self, arguments: Sequence[str], part: Literal["map", "query"], known: KnownCameras | ColmapCameras
+    ) -> None:
         self.skipped: list[tuple[str, str]] = []
         self._part = part
         self._known = known
@@ -86,7 +89,8 @@ class ImageReader:
     def _photograph(self, path: Path, position: int) -> Frame | None:
         try:  # a turned photograph is set upright unless the calibration is for the pixels as stored
             image = read_image(path, upright=self._known.intrinsics is None)
-            return self._known.frame(image, position, path.name)
+            frame = self._known.frame(image, position, str(path))
+            return replace(frame, name=path.name)
         except InputError as error:
             self.skipped.append((path.name, str(error)))
             return None

@@ -36,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
         "keyframes": len(scene.keyframes),
         "points": len(scene.points),
         "memory_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.memory.values()),
+        "verification": scene.verification,
+        "landmark_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()),
+        "up_source": scene.up_source,
         "metric": scene.is_metric,
         "metric_source": scene.metric_source,
         "metres_per_scene_unit": None if metric is None else metric.scale,
@@ -64,4 +67,6 @@ def _print(data: dict[str, Any]) -> None:
     print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps")
     print(f"memory     {data['memory_bytes'] / 1e6:.1f} MB{'' if data['memory_bytes'] else ': cannot be localized in'}")
     print(f"points     {data['points']}, box of {size} {unit} along the scene's axes")
+    verdict = data["verification"]
+    print(f"landmarks  {data['landmark_bytes'] / 1e6:.1f} MB: {verdict['reason']}")
     print(f"scale      {scale}")

@@ -12,30 +12,36 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.plain import read_intrinsics
-from vggt3_ros.evaluation.text_files import pose_from_numbers, read_json, read_rows
+from vggt3_ros.evaluation.text_files import pose_from_numbers, read_depth_png, read_json, read_rows
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.pipeline.frame import Frame
 
+_DEPTH_PER_METRE = 1000.0
 
 @dataclass(frozen=True)
 class KnownCameras:
     """Calibration shared by all images, the image size (W, H) that it belongs to, and poses by frame number.
 
-    priors: world_from_cam (4, 4) float64 in metres; NaN where a tracker was lost.
+    priors: world_from_cam (4, 4) float64 in metres; NaN where a tracker was lost. depth: folder of depth images, 16-bit
+    png in millimetres, each named like its image.
     """
 
     intrinsics: Tensor | None = None
     distortion: Distortion | None = None
     size_wh: tuple[int, int] | None = None
     priors: dict[int, Tensor] = field(default_factory=dict)
+    depth: Path | None = None
 
     @staticmethod
-    def from_files(poses: Path | None, intrinsics: Path | None) -> KnownCameras:
-        """Read the files that are given. Raises InputError naming file and line."""
+    def from_files(poses: Path | None, intrinsics: Path | None, depth: Path | None = None) -> KnownCameras:
+        """Read the files that are given. Raises InputError naming file and line, or a depth folder that is none."""
         priors = {} if poses is None else _read_poses(poses)
+        if depth is not None and not depth.is_dir():
+            raise InputError(f"--depth {depth}: there is no such folder; give one with a png for each image")
         if intrinsics is None:
-            return KnownCameras(priors=priors)
-        return KnownCameras(*read_intrinsics(intrinsics), _image_size(read_json(intrinsics), intrinsics), priors)
+            return KnownCameras(priors=priors, depth=depth)
+        size_wh = _image_size(read_json(intrinsics), intrinsics)
+        return KnownCameras(*read_intrinsics(intrinsics), size_wh, priors, depth)
 
     def frame(self, image: np.ndarray, position: int, name: str, stamp_ns: int = 0) -> Frame:
         """The frame of an image (H, W, 3) with what is known of it.
@@ -56,8 +62,14 @@ class KnownCameras:
             intrinsics=self.intrinsics,
             distortion=self.distortion,
             prior_world_from_cam=self.priors.get(int(stem) if stem.isdecimal() else position),
+            depth=self._read_depth(stem),
             name=name,
         )
+
+    def _read_depth(self, stem: str) -> np.ndarray | None:
+        """The depth image (H, W) in metres that belongs to an image, None where there is none."""
+        path = None if self.depth is None else self.depth / f"{stem}.png"
+        return read_depth_png(path, _DEPTH_PER_METRE) if path is not None and path.exists() else None
 
 
 def _image_size(data: dict[str, Any], path: Path) -> tuple[int, int] | None:

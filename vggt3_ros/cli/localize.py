@@ -35,8 +35,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--intrinsics", type=Path, default=None, metavar="FILE", help="JSON with fx, fy, cx, cy in pixels of the images"
     )
+    parser.add_argument(
+        "--refine", choices=("refine", "verify", "off"), default="refine",
+        help="what landmarks do: find and refine poses, only check the network's, or nothing (default: refine)",
+    )  # fmt: skip
     add_model_option(parser)
-    add_common_options(parser, "write poses, confidences and seconds as JSON")
+    add_common_options(parser, "write poses, covariances, confidences and seconds as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.cli.images import ImageReader, input_files
     from vggt3_ros.cli.known_cameras import KnownCameras
     from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.localize import Localizer
+    from vggt3_ros.pipeline.localize import Localizer, LocalizerSettings
     from vggt3_ros.scene.storage import load_scene
 
     if args.json is not None:
@@ -54,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     seed_everything(args.seed)
     reader = ImageReader(args.images, "query", KnownCameras.from_files(None, args.intrinsics))
     scene = load_scene(args.scene)
-    localizer = Localizer(scene, load_network(args.model, device))
+    if not scene.is_verified and args.refine != "off":
+        print(f"vggt3: poses cannot be verified: {scene.verification['reason']}", file=sys.stderr)
+    localizer = Localizer(scene, load_network(args.model, device), LocalizerSettings(refine=args.refine))
 
     rows = []
     lines_are_seen = sys.stdout.isatty()  # then they show how far it has come, and a bar would garble them
@@ -72,10 +78,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(name: str, localization: Localization, seconds: float) -> dict[str, Any]:
-    """What is printed of one image, as data; position in metres or scene units, quaternion x y z w."""
+    """What is printed of one image, as data; position in metres or scene units, quaternion x y z w.
+
+    covariance (6, 6) of the position and of the rotation vector in the camera frame; position_sigma in the same unit.
+    """
     from vggt3_ros.geometry.se3 import quaternion_from_rotation
 
-    pose = localization.map_from_cam
+    pose, covariance, located = localization.map_from_cam, localization.covariance, localization.located
     return {
         "image": name,
         "status": localization.status.name,
@@ -83,6 +92,10 @@ def _row(name: str, localization: Localization, seconds: float) -> dict[str, Any
         "position": None if pose is None else pose[:3, 3].tolist(),
         "quaternion": None if pose is None else quaternion_from_rotation(pose[:3, :3]).tolist(),
         "metric": localization.metric,
+        "covariance": None if covariance is None else covariance.tolist(),
+        "position_sigma": None if covariance is None else float(covariance[:3, :3].trace().sqrt()),
+        "inliers": 0 if located is None else located.inliers,
+        "source": "network" if located is None else located.source,
         "confidence": localization.confidence,
         "seconds": seconds,
     }
@@ -95,4 +108,8 @@ def _line(row: dict[str, Any]) -> str:
     position = " ".join(f"{value:.3f}" for value in row["position"])
     quaternion = " ".join(f"{value:.4f}" for value in row["quaternion"])
     unit = "m" if row["metric"] else "scene units"
-    return f"{start}  position {position} {unit}  quaternion {quaternion}  confidence {row['confidence']:.2f}"
+    if row["position_sigma"] is None:
+        trust = f"confidence {row['confidence']:.2f}"
+    else:
+        trust = f"+- {row['position_sigma']:.3f} {unit}, {row['inliers']} landmarks"
+    return f"{start}  position {position} {unit}  quaternion {quaternion}  {trust}"

@@ -16,6 +16,7 @@ from vggt3_ros.cli.common import (
     atomic_path,
     check_not_input,
     check_writable,
+    positive_float,
     positive_int,
     print_skipped,
     resolve_device,
@@ -27,7 +28,10 @@ from vggt3_ros.cli.progress import Progress, track
 from vggt3_ros.errors import InputError
 
 if TYPE_CHECKING:
+    from vggt3_ros.cli.colmap_cameras import ColmapCameras
     from vggt3_ros.cli.images import ImageReader
+    from vggt3_ros.cli.known_cameras import KnownCameras
+    from vggt3_ros.pipeline.anchor import AnchorSettings
     from vggt3_ros.pipeline.frame import Frame
     from vggt3_ros.pipeline.reconstruct import Reconstruction
 
@@ -47,6 +51,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--intrinsics", type=Path, default=None, metavar="FILE", help="JSON with fx, fy, cx, cy in pixels of the images"
     )
+    parser.add_argument(
+        "--from-colmap", type=Path, default=None, metavar="DIR",
+        help="a COLMAP model of these images (cameras, images; text or binary): its poses and calibration are used",
+    )  # fmt: skip
+    parser.add_argument(
+        "--colmap-metric", action="store_true", help="the COLMAP model is in metres with Z up (usually it is neither)"
+    )
+    parser.add_argument(
+        "--depth", type=Path, default=None, metavar="DIR",
+        help="folder of depth images, 16-bit png in millimetres, named like the images: gives the scale without poses",
+    )  # fmt: skip
+    parser.add_argument(
+        "--camera-height", type=positive_float, default=None, metavar="M",
+        help="metres from the floor to the camera: gives the scale where neither poses nor depth do",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sfm", action="store_true",
+        help="without poses: find them from the images alone by incremental mapping (needs pycolmap), not by network",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-landmarks", action="store_true", help="keep no landmarks: faster, but poses can then not be verified"
+    )
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument(
         "--max-frames", type=positive_int, default=200, metavar="N",
@@ -65,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
     import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
 
     from vggt3_ros.cli.images import ImageReader
-    from vggt3_ros.cli.known_cameras import KnownCameras
     from vggt3_ros.cli.picture import draw_scene
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
@@ -76,13 +101,14 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     seed_everything(args.seed)
 
-    reader = ImageReader(args.images, "map", KnownCameras.from_files(args.poses, args.intrinsics))
+    reader = ImageReader(args.images, "map", _cameras(args))
     _require_memory(reader, args.max_frames)
     network = load_network(args.model, device)
     frames, left_out = _collect(reader, args.max_frames)
     print_skipped(reader.skipped)
+    settings = ReconstructionSettings(steps=args.steps, anchor=_anchor_settings(args, frames))
     with Progress("mapping") as progress:
-        reconstruction = reconstruct(frames, network, ReconstructionSettings(steps=args.steps), progress)
+        reconstruction = reconstruct(frames, network, settings, progress)
     print_skipped(reconstruction.skipped)
     save_scene(reconstruction.scene, args.out)
     with atomic_path(picture) as temporary:
@@ -98,6 +124,40 @@ def run(args: argparse.Namespace) -> int:
     write_json(args.json, data)
     _print(data)
     return 0
+
+
+def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
+    """What is known of the cameras. Raises `argparse.ArgumentTypeError` for options that exclude each other."""
+    from vggt3_ros.cli.colmap_cameras import ColmapCameras
+    from vggt3_ros.cli.known_cameras import KnownCameras
+
+    if args.no_landmarks and (args.sfm or args.from_colmap is not None):
+        raise argparse.ArgumentTypeError("--no-landmarks leaves nothing to tie the map of --sfm or --from-colmap to")
+    if args.colmap_metric and args.from_colmap is None:
+        raise argparse.ArgumentTypeError("--colmap-metric says something about the model of --from-colmap; give both")
+    if args.from_colmap is None:
+        return KnownCameras.from_files(args.poses, args.intrinsics, args.depth)
+    for option, value in (("--poses", args.poses), ("--intrinsics", args.intrinsics), ("--depth", args.depth)):
+        if value is not None:
+            raise argparse.ArgumentTypeError(f"--from-colmap brings poses and calibration; leave {option} out")
+    return ColmapCameras.from_folder(args.from_colmap, args.colmap_metric)
+
+
+def _anchor_settings(args: argparse.Namespace, frames: Sequence[Frame]) -> AnchorSettings:
+    """What ties the map to the world. Raises `InputError` for options that cannot be fulfilled."""
+    from vggt3_ros.landmarks.build import LandmarkSettings
+    from vggt3_ros.pipeline.anchor import AnchorSettings
+
+    if args.sfm:
+        import pycolmap  # noqa: F401  # missing, it should be missed now and not after the network has run
+    if args.from_colmap is not None and all(frame.prior_world_from_cam is None for frame in frames):
+        raise InputError(f"--from-colmap {args.from_colmap}: the model has none of these images; give its own")
+    return AnchorSettings(
+        landmarks=None if args.no_landmarks else LandmarkSettings(),
+        sfm=args.sfm,
+        camera_height_m=args.camera_height,
+        priors_are_metric=args.from_colmap is None or args.colmap_metric,
+    )
 
 
 def _check_outputs(args: argparse.Namespace) -> Path:
@@ -120,6 +180,7 @@ def _check_outputs(args: argparse.Namespace) -> Path:
         check_not_input(args.json, "--json", [picture])
 
     given = [Path(file) for file in (args.poses, args.intrinsics, args.model) if file is not None]
+    given += [file for folder in (args.from_colmap, args.depth) if folder is not None for file in folder.glob("*")]
     inputs = [*input_files(args.images), *given, *scene_files(scene), scene, *scene.parents]
     for option, file in (("--picture", picture), ("--json", args.json)):
         if file is not None:
@@ -177,14 +238,21 @@ def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:
         "metric_source": scene.metric_source,
         "metric_residual_m": scene.metric_residual_m,
         "prior_outliers": list(reconstruction.prior_outliers),
+        "up_source": scene.up_source,
+        "verification": scene.verification,
+        "landmark_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()),
     }
 
 
 def _print(data: dict[str, Any]) -> None:
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in data["seconds"].items() if name != "total")
-    scale = f"metric, residual {data['metric_residual_m']:.3f} m" if data["metric"] else "not metric"
+    residual = "" if data["metric_residual_m"] is None else f", residual {data['metric_residual_m']:.3f} m"
+    scale = f"metric{residual}" if data["metric"] else "not metric"
     print(f"scene     {data['scene']}: {data['keyframes']} keyframes, {data['points']} points in points.ply")
     print(f"scale     {scale} ({data['metric_source']})")
+    verdict = data["verification"]
+    meaning = "poses can be verified" if verdict["verified"] else "none, poses stay unverified"
+    print(f"landmarks {meaning}: {verdict['reason']}")
     if data["prior_outliers"]:
         print(f"          poses not believed: {', '.join(data['prior_outliers'])}")
     if data["skipped"]:

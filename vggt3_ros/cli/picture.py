@@ -8,7 +8,6 @@ import numpy as np
 from torch import Tensor
 
 from vggt3_ros.evaluation.top_view import plane_from_world
-from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.scene.scene import Scene
 
 _MAX_POINTS = 80_000
@@ -22,7 +21,7 @@ def draw_scene(scene: Scene, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    map_from_cam = scene.map_from_scene.poses(se3_inverse(scene.keyframes.cam_from_world))
+    map_from_cam = scene.map_from_keyframes
     view_from_map = plane_from_world(map_from_cam, None)  # (3, 3): right, away, up
     points = (scene.map_from_scene.points(scene.points.points.double()) @ view_from_map.T).numpy()
     positions = (map_from_cam[:, :3, 3] @ view_from_map.T).numpy()
