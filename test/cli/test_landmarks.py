@@ -67,7 +67,12 @@ def test_localize_verifies_and_gives_uncertainty(
     assert outcome.code == 0, outcome
     *lines, other = outcome.out.splitlines()
     *rows, lost = json.loads((tmp_path / "found.json").read_text())["images"]
+    verified = [row["status"] == "VERIFIED" for row in rows]
+    assert sum(verified) >= 3, "at most one of the views, far off the path, lacks support"
     for query, line, row in zip(map(int, drive.query_indices), lines, rows, strict=True):
+        if row["status"] == "LOST":
+            assert line == f"{query:06d}.png  LOST  {row['reason']}"
+            continue
         assert line.startswith(f"{query:06d}.png  VERIFIED  position ")
         assert line.endswith(f"+- {row['position_sigma']:.3f} m, {row['inliers']} landmarks")
         error = torch.tensor(row["position"]).double() - drive.world_from_cam[query, :3, 3]
