@@ -16,11 +16,10 @@ from vggt3_ros.evaluation.verified import (
     Attempt,
     chi_square,
     pose_error_vector,
-    rotation_vector,
     transformed_covariance,
     verified_summary,
 )
-from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3
+from vggt3_ros.geometry.se3 import rotation_from_axis_angle, rotation_vector, se3
 from vggt3_ros.geometry.sim3 import Sim3
 
 TURN = rotation_from_axis_angle(torch.tensor([0.3, -0.5, 1.1], dtype=torch.float64))

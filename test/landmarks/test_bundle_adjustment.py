@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vggt3_ros.landmarks.bundle_adjustment import Observations, PosePriors, adjust
+from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
+from vggt3_ros.landmarks.observations import Observations
 
 CAMERA = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
 KEYFRAMES, POINTS = 8, 150

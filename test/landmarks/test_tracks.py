@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vggt3_ros.landmarks.bundle_adjustment import Observations
+from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.tracks import build_tracks
-from vggt3_ros.landmarks.triangulation import rays_of, refine_points, reproject, triangulate
+from vggt3_ros.landmarks.triangulation import rays_of, refine_points, triangulate
 
 CAMERA = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
 
@@ -61,7 +61,7 @@ def test_points_are_where_rays_meet() -> None:
 
     def cost(found: np.ndarray) -> float:
         """Cauchy's, which single wild observations cannot dominate."""
-        return float(np.log1p((reproject(observations, poses, found) ** 2).sum(1) / 9).sum())
+        return float(np.log1p((project(observations, poses, found)[0] ** 2).sum(1) / 9).sum())
 
     assert cost(refined) < cost(rough)
     error = refined - truth
@@ -71,4 +71,4 @@ def test_points_are_where_rays_meet() -> None:
 
 def test_a_point_behind_a_camera_misses_by_far() -> None:
     observations = Observations(np.zeros(1, int), np.zeros(1, int), np.array([[320.0, 240]]), CAMERA[None])
-    assert np.abs(reproject(observations, cameras(1), np.array([[0.0, 0, -2]]))).max() > 100
+    assert np.abs(project(observations, cameras(1), np.array([[0.0, 0, -2]]))[0]).max() > 100

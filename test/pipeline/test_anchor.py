@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.camera import unproject
-from vggt3_ros.geometry.se3 import rotation_angle, transform_points
+from vggt3_ros.geometry.camera import encode_camera, unproject
+from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse, transform_points
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses
 from vggt3_ros.landmarks.acceptance import LocateSettings
 from vggt3_ros.landmarks.build import LandmarkSettings
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.pipeline.anchor import AnchorSettings
+from vggt3_ros.model.prediction import Prediction
+from vggt3_ros.pipeline.anchor import AnchorSettings, anchor
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.worlds.sequence import RoomSequence
@@ -225,3 +227,19 @@ def test_impossible_settings_are_refused() -> None:
         with pytest.raises(InputError, match="need landmarks"):
             AnchorSettings(landmarks=None, **wrong)
     assert AnchorSettings(landmarks=LandmarkSettings()).camera_height_m is None
+
+
+def test_the_known_height_of_the_camera_gives_metres(drive: RoomSequence) -> None:
+    """With exact depths and poses in units of two metres, so that the floor is there to be found."""
+    frames = [Frame(drive.images[i], intrinsics=drive.intrinsics, name=str(i)) for i in drive.map_indices]
+    prepared = prepare(frames, 320, 8)
+    world_from_cam = drive.world_from_cam[drive.map_indices]
+    scene_from_cam = se3_inverse(world_from_cam[:1]) @ world_from_cam
+    scene_from_cam[:, :3, 3] /= 2
+    depth = torch.from_numpy(drive.depth[drive.map_indices]) / 2
+    encoding = encode_camera(se3_inverse(scene_from_cam), drive.intrinsics.expand(len(frames), 3, 3), (240, 320))
+    prediction = Prediction(encoding, depth, torch.ones_like(depth), None, None)
+    settings = AnchorSettings(landmarks=None, camera_height_m=float(world_from_cam[:, 2, 3].quantile(0.5)))
+    found = anchor(frames, prepared, prediction, settings, lambda *_: None)
+    assert found.is_metric and found.metric_source == "camera_height" and found.up_source == "floor"
+    assert found.map_from_scene.scale == pytest.approx(2, rel=0.03)

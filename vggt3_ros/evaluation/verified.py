@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggt3_ros.geometry.se3 import quaternion_from_rotation
+from vggt3_ros.geometry.se3 import rotation_vector
 from vggt3_ros.geometry.sim3 import Sim3
 
 VERIFIED_KEYS = (
@@ -78,16 +78,6 @@ class Attempt:
         if "total" not in self.seconds:
             return math.nan
         return self.seconds["total"] - sum(self.seconds.get(stage, 0.0) for stage in _OF_THE_NETWORK)
-
-
-def rotation_vector(rotation: Tensor) -> Tensor:
-    """Axis times angle (..., 3) in radians, angle in [0, pi], of rotations (..., 3, 3)."""
-    quaternion = quaternion_from_rotation(rotation)
-    axis, cosine = quaternion[..., :3], quaternion[..., 3:]
-    sine = axis.norm(dim=-1, keepdim=True)
-    angle = 2 * torch.atan2(sine, cosine)
-    vector: Tensor = torch.where(sine > 1e-12, axis * angle / sine.clamp(min=1e-12), 2 * axis)
-    return vector
 
 
 def pose_error_vector(estimated: Tensor, true: Tensor) -> Tensor:

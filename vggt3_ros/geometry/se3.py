@@ -60,6 +60,19 @@ def rotation_from_axis_angle(axis_angle: Tensor) -> Tensor:
     return rotation
 
 
+def rotation_vector(rotation: Tensor) -> Tensor:
+    """Axis times angle (..., 3) in radians, angle in [0, pi], of rotations (..., 3, 3).
+
+    The inverse of rotation_from_axis_angle.
+    """
+    quaternion = quaternion_from_rotation(rotation)
+    axis, cosine = quaternion[..., :3], quaternion[..., 3:]
+    sine = axis.norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(sine, cosine)
+    vector: Tensor = torch.where(sine > 1e-12, axis * angle / sine.clamp(min=1e-12), 2 * axis)
+    return vector
+
+
 def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
     """Rotations (..., 3, 3) from quaternions x y z w (..., 4), which need not have unit length."""
     i, j, k, r = quaternion.unbind(-1)

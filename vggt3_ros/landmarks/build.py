@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.landmarks.bundle_adjustment import Adjusted, Observations, PosePriors, adjust
+from vggt3_ros.landmarks.bundle_adjustment import Adjusted, PosePriors, adjust
 from vggt3_ros.landmarks.features import Features, FeatureSettings, unit_vectors
 from vggt3_ros.landmarks.incremental import placed_by_images
 from vggt3_ros.landmarks.landmarks import Landmarks, lower_roots
+from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.pairs import candidate_pairs, verified_matches
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
 from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
 from vggt3_ros.landmarks.tracks import Tracks, build_tracks
-from vggt3_ros.landmarks.triangulation import rays_of, refine_points, reproject, triangulate
+from vggt3_ros.landmarks.triangulation import rays_of, refine_points, triangulate
 from vggt3_ros.landmarks.verdict import Evidence, Verdict, judge, parts_of
 
 Floats = NDArray[np.float64]
@@ -364,7 +365,7 @@ class _Builder:
         return triangulate(self.world_from_cam[tracks.keyframe], rays, tracks.point)
 
     def _residuals(self, tracks: Tracks, points: Floats) -> Floats:
-        return reproject(self._observations(tracks), self.world_from_cam, points)
+        return project(self._observations(tracks), self.world_from_cam, points)[0]
 
     def _report(self, evidence: Evidence, verdict: Verdict) -> dict[str, Any]:
         return {

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.landmarks.observations import NEAREST, Observations, pixel_derivative, project
+
 Floats = NDArray[np.float64]
 
 _LEAST_GAIN = 1e-5  # relative, of a step; smaller ones end the iterations
-_NEAREST = 1e-6  # depth below which a point counts as behind the camera
-_BEHIND_PX = 1e3  # residual of such a point
 _LOOSE = 1e-3  # information that every point is given, so that one without parallax stays determined
 
 
@@ -29,20 +29,6 @@ class PosePriors:
     world_from_cam: Floats
     position_sigma: Floats
     rotation_sigma: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Observations:
-    """O observations sorted by point: keyframe (O,), point (O,), pixels (O, 2); intrinsics (K, 3, 3) of keyframes."""
-
-    keyframe: NDArray[np.int64]
-    point: NDArray[np.int64]
-    pixels: Floats
-    intrinsics: Floats
-
-    def select(self, keep: NDArray[np.bool_], point: NDArray[np.int64]) -> Observations:
-        """Those that `keep` (O,), of points numbered anew."""
-        return Observations(self.keyframe[keep], point, self.pixels[keep], self.intrinsics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,12 +176,8 @@ class _Problem:
         seen, count = self.seen, len(state.world_from_cam)
         residual, cam, f = self._project(state)
         weight = _cauchy((residual**2).sum(1) / self.noise_px**2, self.outlier)[1] / self.noise_px**2
-        weight[cam[:, 2] < _NEAREST] = 0
-        x, y, z = cam.T
-        z = np.maximum(z, _NEAREST)
-        by_cam = np.zeros((len(residual), 2, 3))  # d pixel / d camera-frame point
-        by_cam[:, 0, 0], by_cam[:, 0, 2] = f[:, 0] / z, -f[:, 0] * x / z**2
-        by_cam[:, 1, 1], by_cam[:, 1, 2] = f[:, 1] / z, -f[:, 1] * y / z**2
+        weight[cam[:, 2] <= NEAREST] = 0
+        by_cam = pixel_derivative(cam, f)
         rotation = state.world_from_cam[seen.keyframe, :3, :3]
         by_point = by_cam @ rotation.swapaxes(1, 2)
         # cam = exp(-w) R^T (X - p - dp), hence d cam / d dp = -R^T and d cam / d w = [cam]x.
@@ -234,16 +216,7 @@ class _Problem:
         return np.concatenate([position, turn], axis=1) * self._inverse_sigma()
 
     def _project(self, state: _State) -> tuple[Floats, Floats, Floats]:
-        """Residuals (O, 2), camera-frame points (O, 3) and focal lengths (O, 2)."""
-        seen = self.seen
-        pose = state.world_from_cam[seen.keyframe]
-        cam = np.einsum("oji,oj->oi", pose[:, :3, :3], state.points[seen.point] - pose[:, :3, 3])
-        k = seen.intrinsics[seen.keyframe]
-        f = np.exp(state.log_focal) * np.stack([k[:, 0, 0], k[:, 1, 1]], axis=1)
-        pixels = f * cam[:, :2] / np.maximum(cam[:, 2:], _NEAREST) + k[:, :2, 2]
-        residual = pixels - seen.pixels
-        residual[cam[:, 2] < _NEAREST] = _BEHIND_PX
-        return residual, cam, f
+        return project(self.seen, state.world_from_cam, state.points, float(np.exp(state.log_focal)))
 
 
 class _NormalEquations:

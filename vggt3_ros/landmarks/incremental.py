@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.sim3 import fit_poses, robust_umeyama
-from vggt3_ros.landmarks.bundle_adjustment import Observations, PosePriors, adjust
+from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
 from vggt3_ros.landmarks.features import Features
+from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
 from vggt3_ros.landmarks.tracks import Tracks
-from vggt3_ros.landmarks.triangulation import rays_of, reproject, triangulate
+from vggt3_ros.landmarks.triangulation import rays_of, triangulate
 
 Floats = NDArray[np.float64]
 
@@ -139,7 +140,8 @@ class _Placer:
             which = which & (counts[self.every.point] >= 2)
             tracks, numbers = self.every.select(which), np.unique(self.every.point[which])
             points, angle = triangulate(self.world_from_cam[tracks.keyframe], self.rays[which], tracks.point)
-            error = np.linalg.norm(reproject(self._observations(tracks, which), self.world_from_cam, points), axis=1)
+            residual = project(self._observations(tracks, which), self.world_from_cam, points)[0]
+            error = np.linalg.norm(residual, axis=1)
             index = np.flatnonzero(which)
             which = which.copy()
             which[index[(error > 2 * self.tolerance) | (angle[tracks.point] < self.least_angle)]] = False

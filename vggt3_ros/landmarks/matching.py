@@ -13,23 +13,15 @@ _LEAST = 12  # matches below which an essential matrix proves nothing
 _CONFIDENCE = 0.999
 
 
-def match(
-    query: NDArray[np.uint8], target: NDArray[np.uint8], ratio: float = 0.8, mutual: bool = True
-) -> Pairs:
-    """Index pairs (M, 2) of descriptors (n, D) and (m, D): nearest neighbours that pass Lowe's ratio test.
-
-    With `mutual` each must be the other's nearest.
-    """
+def match(query: NDArray[np.uint8], target: NDArray[np.uint8], ratio: float = 0.8) -> Pairs:
+    """Index pairs (M, 2) of descriptors (n, D) and (m, D): each the other's nearest, passing Lowe's ratio test."""
     if len(query) == 0 or len(target) < 2:
         return np.zeros((0, 2), np.int32)
     alike = unit_vectors(query) @ unit_vectors(target).T  # (n, m)
     rows = np.arange(len(query))
     best = alike.argmax(1)
     first = alike[rows, best]
-    if mutual:
-        chosen = alike.argmax(0)[best] == rows
-    else:
-        chosen = np.ones(len(query), dtype=bool)
+    chosen = alike.argmax(0)[best] == rows
     alike[rows, best] = -np.inf
     second = alike.max(1)
     # Squared distances of unit vectors are 2 - 2 cos.

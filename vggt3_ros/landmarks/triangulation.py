@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vggt3_ros.landmarks.bundle_adjustment import Observations
+from vggt3_ros.landmarks.observations import NEAREST, Observations, pixel_derivative, project
 
 Floats = NDArray[np.float64]
 
-_NEAREST = 1e-6  # depth below which a point counts as behind the camera
-_BEHIND_PX = 1e3  # residual of such a point
 _OUTLIER = 3.0  # deviations beyond which an observation loses weight
 
 
@@ -43,40 +41,20 @@ def triangulate(world_from_cam: Floats, rays: Floats, point: NDArray[np.int64]) 
     return points, 2 * np.arccos(np.clip(cosine, -1, 1))
 
 
-def reproject(observations: Observations, world_from_cam: Floats, points: Floats) -> Floats:
-    """Pixels (O, 2) of points (N, 3) projected into cameras (K, 4, 4), less those observed; far off behind a camera."""
-    cam = _in_camera(observations, world_from_cam, points)
-    k = observations.intrinsics[observations.keyframe]
-    pixels = k[:, [0, 1], [0, 1]] * cam[:, :2] / np.maximum(cam[:, 2:], _NEAREST) + k[:, :2, 2]
-    residual: Floats = np.where(cam[:, 2:] > _NEAREST, pixels - observations.pixels, _BEHIND_PX)
-    return residual
-
-
 def refine_points(
     observations: Observations, world_from_cam: Floats, points: Floats, noise_px: float, rounds: int = 3
 ) -> tuple[Floats, Floats]:
     """Points (N, 3) that project best, by Gauss-Newton with the poses held, and their covariances (N, 3, 3)."""
     start = np.searchsorted(observations.point, np.arange(len(points)))
     rotation = world_from_cam[observations.keyframe, :3, :3]
-    focal = observations.intrinsics[observations.keyframe][:, [0, 1], [0, 1]]
     for _ in range(rounds):
-        cam = _in_camera(observations, world_from_cam, points)
-        z = np.maximum(cam[:, 2], _NEAREST)
-        by_cam = np.zeros((len(cam), 2, 3))
-        by_cam[:, [0, 1], [0, 1]] = focal / z[:, None]
-        by_cam[:, :, 2] = -focal * cam[:, :2] / z[:, None] ** 2
-        by_point = by_cam @ rotation.swapaxes(1, 2) / noise_px
-        residual = reproject(observations, world_from_cam, points) / noise_px
+        residual, cam, focal = project(observations, world_from_cam, points)
+        by_point = pixel_derivative(cam, focal) @ rotation.swapaxes(1, 2) / noise_px
+        residual = residual / noise_px
         weight = 1 / (1 + (residual**2).sum(1) / _OUTLIER**2)
-        weight[cam[:, 2] < _NEAREST] = 0
+        weight[cam[:, 2] <= NEAREST] = 0
         weighted = weight[:, None, None] * by_point
         hessian = np.add.reduceat(weighted.swapaxes(1, 2) @ by_point, start, axis=0) + 1e-3 * np.eye(3)
         gradient = np.add.reduceat(np.einsum("oij,oi->oj", weighted, residual), start, axis=0)
         points = points - np.linalg.solve(hessian, gradient[..., None])[..., 0]
     return points, np.asarray(np.linalg.inv(hessian), dtype=np.float64)
-
-
-def _in_camera(observations: Observations, world_from_cam: Floats, points: Floats) -> Floats:
-    pose = world_from_cam[observations.keyframe]
-    cam: Floats = np.einsum("oji,oj->oi", pose[:, :3, :3], points[observations.point] - pose[:, :3, 3])
-    return cam

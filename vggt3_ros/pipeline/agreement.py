@@ -12,9 +12,9 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import (
     chordal_mean,
-    quaternion_from_rotation,
     rotation_angle,
     rotation_from_axis_angle,
+    rotation_vector,
     se3,
 )
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses, robust_umeyama
@@ -58,7 +58,7 @@ class Bending:
         similarity = _similarity(scene, target, fallback_scale)
         aligned = similarity.poses(scene)
         turn = target[:, :3, :3] @ aligned[:, :3, :3].transpose(-1, -2)
-        residuals = torch.cat([target[:, :3, 3] - aligned[:, :3, 3], _rotation_vector(turn)], dim=1)
+        residuals = torch.cat([target[:, :3, 3] - aligned[:, :3, 3], rotation_vector(turn)], dim=1)
         distance, angle = _typical(aligned)
         choices = [((r * distance, r * angle), noise) for r in _REACHES for noise in _NOISES]
         predictions = [_left_out(aligned, residuals, *choice) for choice in choices]
@@ -96,7 +96,7 @@ class Bending:
     @property
     def _unexplained(self) -> Tensor:
         turn, guess = (rotation_from_axis_angle(v[:, 3:]) for v in (self.residuals, self.left_out))
-        rotation = _rotation_vector(turn @ guess.transpose(-1, -2))
+        rotation = rotation_vector(turn @ guess.transpose(-1, -2))
         return torch.cat([self.residuals[:, :3] - self.left_out[:, :3], rotation], dim=1)
 
 
@@ -156,12 +156,3 @@ def _left_out(keyframes: Tensor, residuals: Tensor, reach: tuple[float, float], 
 def _corrected(poses: Tensor, correction: Tensor) -> Tensor:
     rotation = rotation_from_axis_angle(correction[:, 3:]) @ poses[:, :3, :3]
     return se3(rotation, poses[:, :3, 3] + correction[:, :3])
-
-
-def _rotation_vector(rotation: Tensor) -> Tensor:
-    """Axis times angle (..., 3) of rotations (..., 3, 3)."""
-    x, y, z, w = quaternion_from_rotation(rotation).unbind(-1)
-    axis = torch.stack([x, y, z], dim=-1)
-    sine = torch.linalg.vector_norm(axis, dim=-1, keepdim=True)
-    vector: Tensor = axis * (2 * torch.atan2(sine, w[..., None]) / sine.clamp(min=1e-12))
-    return vector
