@@ -1,0 +1,18 @@
+# Passed by setup.py as -DCMAKE_PROJECT_INCLUDE when building against the ROS wheels of PyPI: their exported targets
+# name include directories of the machine that built them, and CMake refuses directories that do not exist.
+function(drop_missing_include_directories)
+  get_directory_property(targets IMPORTED_TARGETS)
+  foreach(target ${targets})
+    get_target_property(directories ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(directories)
+      set(existing "")
+      foreach(directory ${directories})
+        if(directory MATCHES "^\\$<" OR EXISTS "${directory}")
+          list(APPEND existing "${directory}")
+        endif()
+      endforeach()
+      set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${existing}")
+    endif()
+  endforeach()
+endfunction()
+cmake_language(DEFER CALL drop_missing_include_directories)
