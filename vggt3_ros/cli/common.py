@@ -77,20 +77,12 @@ def resolve_device(name: str | None) -> str:
 
     Raises `InputError` when the device does not exist here or is neither a CPU nor a CUDA GPU.
     """
-    import torch
+    from vggt3_ros.pipeline.device import usable_device
 
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"--device {name} cannot be used here ({str(error).splitlines()[0]}); try --device cpu"
-        ) from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device {name} is of a kind that is not supported; give cpu, cuda or cuda:N")
-    return name
+        return usable_device(name)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
 
 
 def seed_everything(seed: int) -> None:

@@ -37,6 +37,13 @@ def load_network(
     return network.to(device).eval().requires_grad_(False)
 
 
+def require_checkpoint(name_or_path: str | Path) -> None:
+    """Raise CheckpointError unless there are weights of that name here, or it may be one of the hub; reads nothing."""
+    path = _local(name_or_path)
+    if path is not None:
+        _weight_files(path)
+
+
 def load_weights(network: Vggt3, path: str | Path) -> None:
     """Load a .safetensors file, a .pt file or a folder of either into a network of the same configuration.
 
@@ -71,17 +78,25 @@ def load_stored_state(network: Vggt3, state: dict[str, Tensor]) -> None:
 
 
 def _locate(name_or_path: str | Path) -> tuple[Path, str]:
-    if str(name_or_path) == "tiny":
-        return _TINY, "tiny"
-    path = Path(name_or_path)
-    if path.exists():
-        return path, path.name
+    path = _local(name_or_path)
     name = str(name_or_path)
+    if path is None:
+        return _download(name), name
+    return path, name if name == "tiny" else path.name
+
+
+def _local(name_or_path: str | Path) -> Path | None:
+    """Where the weights lie on this machine, None for a name of the hub. Raises CheckpointError for anything else."""
+    name, path = str(name_or_path), Path(name_or_path)
+    if name == "tiny":
+        return _TINY
+    if path.exists():
+        return path
     if name.count("/") != 1 or path.suffix in (".safetensors", ".pt"):
         raise CheckpointError(
             f"no weights at {name!r}: give 'tiny', an existing file or folder, or a hub name owner/model"
         )
-    return _download(name), name
+    return None
 
 
 def _download(name: str) -> Path:
