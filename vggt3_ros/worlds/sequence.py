@@ -124,7 +124,7 @@ def unmapped_views(
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     poses = look_at(position.double(), (position + heading).double(), up)
     free = (clearance(room, position[None])[0] >= CLEARANCE) & (cast(room, position[None], heading[None])[0] > 0.6)
-    chosen = poses[free & (_seen_share(room, poses, mapped, depth, intrinsics) == 0)][:count]
+    chosen = poses[free & (seen_share(room, poses, mapped, depth, intrinsics) == 0)][:count]
     height, width = depth.shape[-2:]
     if len(chosen) == 0:
         return np.empty((0, height, width, 3), np.uint8), chosen
@@ -160,7 +160,7 @@ def _queries(room: RoomBatch, mapped: Tensor, depth: Tensor, intrinsics: Tensor,
     off_path = torch.cdist(position, mapped[:, :3, 3]).amin(1) >= _OFF_PATH
     line = position - centre
     clear = cast(room, centre[None], line[None])[0] > 1.0  # no wall between the mapped place and the query
-    seen = _seen_share(room, looking, mapped, depth, intrinsics)
+    seen = seen_share(room, looking, mapped, depth, intrinsics)
     score = 4.0 * free + 2.0 * clear + 1.0 * off_path + seen.clamp(max=_SEEN)
     best = score.view(count, _CANDIDATES).argmax(1) + torch.arange(count, device=mapped.device) * _CANDIDATES
     chosen = looking[best]
@@ -169,7 +169,7 @@ def _queries(room: RoomBatch, mapped: Tensor, depth: Tensor, intrinsics: Tensor,
     return chosen
 
 
-def _seen_share(room: RoomBatch, poses: Tensor, mapped: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
+def seen_share(room: RoomBatch, poses: Tensor, mapped: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
     """Share (N,) of 5 x 5 rays of each pose that end on a surface which some mapped frame shows."""
     height, width = depth.shape[-2:]
     grid = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64, device=poses.device)

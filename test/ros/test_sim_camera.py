@@ -1,0 +1,233 @@
+"""The simulated camera plays its legs in real time; images, calibration, TF and odometry belong together."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.nodes.camera_info import camera_from_info
+from vggt3_ros.nodes.conversions import pose_from_message, stamp_ns
+from vggt3_ros.nodes.images import image_from_compressed, image_from_message
+from vggt3_ros.nodes.qos import LATCHED, STATUS, image_qos
+from vggt3_ros.nodes.sim_playback import Motion, Playback
+from vggt3_ros.nodes.transforms import TransformBuffer, TransformError, TransformListener
+
+from .processes import NodeProcess, wait_for
+
+QUICK = {"width": 64, "height": 48, "supersample": 1, "length": 1.5, "rate": 20.0, "speed": 0.8, "turn_speed": 2.0}
+START_S = 60.0
+StartNode = Callable[..., NodeProcess]
+
+
+class Watcher:
+    """What comes from the camera, by topic, oldest first."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.seen: dict[str, list[Any]] = defaultdict(list)
+        self.buffer = TransformBuffer()
+        self.listener = TransformListener(node, self.buffer)
+        for topic, kind, qos in (
+            ("image", Image, image_qos("sensor_data")),
+            ("image/compressed", CompressedImage, image_qos("reliable")),
+            ("camera_info", CameraInfo, image_qos("sensor_data")),
+            ("odom", Odometry, STATUS),
+            ("sim_camera/true_pose", PoseStamped, STATUS),
+            ("sim_camera/leg", String, LATCHED),
+        ):
+            node.create_subscription(kind, topic, self.seen[topic].append, qos)
+
+    @property
+    def leg(self) -> str:
+        return self.seen["sim_camera/leg"][-1].data if self.seen["sim_camera/leg"] else ""
+
+    def wait_for_leg(self, label: str) -> None:
+        wait_for(lambda: self.leg == label, START_S, f"{label!r}; the last one was {self.leg!r}")
+
+    def newest(self, topic: str) -> Any:
+        """A message that was sent after this call."""
+        count = len(self.seen[topic])
+        return wait_for(lambda: self.seen[topic][count + 1 :], 10, f"messages on {topic}")[-1]
+
+    def call(self, service: str) -> Trigger.Response:
+        client = self.node.create_client(Trigger, service)
+        assert client.wait_for_service(10)
+        answer = client.call(Trigger.Request(), timeout_sec=10)
+        assert answer is not None
+        return answer
+
+    def set(self, name: str, value: bool) -> Any:
+        client = self.node.create_client(SetParameters, "sim_camera/set_parameters")
+        assert client.wait_for_service(10)
+        content = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value)
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=content)])
+        return client.call(request, timeout_sec=10).results[0]
+
+    def truth_at(self, stamp: int) -> torch.Tensor | None:
+        found = [pose.pose for pose in self.seen["sim_camera/true_pose"] if stamp_ns(pose.header.stamp) == stamp]
+        return pose_from_message(found[0]) if found else None
+
+
+@pytest.fixture
+def watcher(node: Node) -> Watcher:
+    return Watcher(node)
+
+
+def apart(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(a[:3, 3] - b[:3, 3]))
+
+
+def test_a_drive_from_the_first_leg_to_the_last(watcher: Watcher, start_node: StartNode) -> None:
+    camera = start_node("sim_camera_node", parameters={**QUICK, "wait_to_start": True, "compressed": True})
+    watcher.wait_for_leg("leg 0 waiting")
+    first = image_from_message(watcher.newest("image"))
+    second = image_from_message(watcher.newest("image"))
+    assert not np.array_equal(first, second), "a standing camera sends new images, each with noise of its own"
+    assert np.abs(first.astype(int) - second).max() < 20
+    before = len(watcher.seen["image"])
+    assert watcher.call("sim_camera/next_leg").success
+    assert not watcher.call("sim_camera/next_leg").success, "the leg runs already"
+    watcher.wait_for_leg("leg 0 done")
+
+    images = watcher.seen["image"][before:]
+    stamps = [stamp_ns(image.header.stamp) for image in images]
+    assert stamps == sorted(set(stamps)) and len(stamps) > 10
+    assert image_from_message(images[0]).shape == (48, 64, 3) and images[0].header.frame_id == "camera_optical"
+    packed = watcher.newest("image/compressed")
+    same = [image for image in watcher.seen["image"] if image.header.stamp == packed.header.stamp]
+    assert np.abs(image_from_compressed(packed).astype(int) - image_from_message(same[0])).mean() < 10
+    info = watcher.seen["camera_info"][-1]
+    intrinsics, distortion = camera_from_info(info, (48, 64))
+    assert distortion is None and intrinsics[0, 0] == pytest.approx(32 / np.tan(0.6)) and intrinsics[0, 2] == 32
+
+    # Without drift odometry is the truth, at exactly the stamps of the images.
+    wait_for(lambda: watcher.truth_at(stamps[-1]) is not None, 5, "the truth of the last image")
+    travelled = [watcher.truth_at(stamp) for stamp in stamps]
+    for stamp, map_from_base in zip(stamps, travelled, strict=True):
+        assert map_from_base is not None
+        torch.testing.assert_close(watcher.buffer.lookup("odom", "base_link", stamp, 5.0), map_from_base)
+    mount = watcher.buffer.lookup("base_link", "camera_optical", stamps[-1])
+    ahead = mount[:3, :3] @ torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(ahead, torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64))
+    assert mount[:3, 3].tolist() == pytest.approx([0.1, 0.0, 0.2])
+    odometry = {stamp_ns(each.header.stamp): each for each in watcher.seen["odom"]}
+    torch.testing.assert_close(pose_from_message(odometry[stamps[-1]].pose.pose), travelled[-1])
+    assert odometry[stamps[0]].header.frame_id == "odom" and odometry[stamps[0]].child_frame_id == "base_link"
+    assert max(each.twist.twist.linear.x**2 for each in odometry.values()) < 2.0
+
+    end = pose_from_message(watcher.newest("sim_camera/true_pose").pose)
+    assert watcher.call("sim_camera/next_leg").success
+    watcher.wait_for_leg("leg 1 done")
+    legs = [message.data for message in watcher.seen["sim_camera/leg"]]
+    assert legs[-3:] == ["leg 0 done", "leg 1 running", "leg 1 done"]
+    poses = [pose_from_message(each.pose) for each in watcher.seen["sim_camera/true_pose"]]
+    assert max(apart(a, b) for a, b in zip(poses[:-1], poses[1:], strict=True)) < 0.25, "the legs join"
+    assert apart(poses[-1], end) > 0.2
+    assert not watcher.call("sim_camera/next_leg").success, "there is no further leg"
+    assert camera.stop(signal.SIGINT) == 0
+
+
+def test_faults_can_be_played_while_it_stands(watcher: Watcher, start_node: StartNode) -> None:
+    camera = start_node("sim_camera_node", parameters=QUICK)
+    watcher.wait_for_leg("leg 0 done")
+    assert image_from_message(watcher.newest("image")).mean() > 15
+    assert watcher.set("cover_lens", True).successful
+    watcher.newest("image")
+    assert image_from_message(watcher.newest("image")).mean() < 3
+    assert watcher.set("cover_lens", False).successful
+
+    assert watcher.set("publish_images", False).successful
+    watcher.newest("odom")
+    stopped = len(watcher.seen["image"])
+    watcher.newest("odom")
+    watcher.newest("odom")
+    assert len(watcher.seen["image"]) <= stopped + 1, "odometry goes on, images do not"
+    assert watcher.set("publish_images", True).successful
+    watcher.newest("image")
+
+    refused = watcher.set("loop", True)
+    assert not refused.successful and "publish_images" in refused.reason
+
+    truth = pose_from_message(watcher.newest("sim_camera/true_pose").pose)
+    odometry = watcher.newest("odom").pose.pose
+    assert watcher.call("sim_camera/teleport").success
+    watcher.newest("odom")
+    carried = pose_from_message(watcher.newest("sim_camera/true_pose").pose)
+    assert apart(carried, truth) > 0.3
+    assert apart(pose_from_message(watcher.newest("odom").pose.pose), pose_from_message(odometry)) < 1e-9
+    assert watcher.call("sim_camera/odom_jump").success
+    watcher.newest("odom")
+    assert apart(pose_from_message(watcher.newest("odom").pose.pose), pose_from_message(odometry)) == pytest.approx(1.0)
+    assert apart(pose_from_message(watcher.newest("sim_camera/true_pose").pose), carried) < 1e-9
+    assert camera.stop(signal.SIGTERM) == 0
+
+
+def test_odometry_drifts_as_told_and_can_stay_off_tf(watcher: Watcher, start_node: StartNode) -> None:
+    start_node("sim_camera_node", parameters={**QUICK, "odom_scale_error": 0.5, "publish_tf": False})
+    watcher.wait_for_leg("leg 0 done")
+    truth, odom = watcher.newest("sim_camera/true_pose"), watcher.newest("odom")
+    start = pose_from_message(watcher.seen["sim_camera/true_pose"][0].pose)
+    true_way = (se3_inverse(start) @ pose_from_message(truth.pose))[:3, 3]
+    believed = (se3_inverse(start) @ pose_from_message(odom.pose.pose))[:3, 3]
+    torch.testing.assert_close(believed, 1.5 * true_way, rtol=0.0, atol=0.02)
+    with pytest.raises(TransformError):
+        watcher.buffer.lookup("odom", "base_link", stamp_ns(odom.header.stamp))
+
+
+def test_a_lens_that_cannot_be_ends_the_node_with_a_sentence(start_node: StartNode) -> None:
+    camera = start_node("sim_camera_node", parameters={**QUICK, "distortion": [-3.0, 0.0, 0.0, 0.0, 0.0]})
+    wait_for(lambda: not camera.is_running, START_S, "the node's end")
+    assert camera.exit_code == 1 and "error: distortion" in camera.log and "Traceback" not in camera.log
+
+
+def test_a_signal_ends_it_while_it_renders(start_node: StartNode) -> None:
+    camera = start_node("sim_camera_node", parameters={"width": 640, "height": 480})
+    wait_for(lambda: "rendering" in camera.log, START_S, "rendering")
+    time.sleep(0.5)
+    assert camera.stop(signal.SIGTERM, 10) == 0
+    assert "Traceback" not in camera.log
+
+
+def labels(playback: Playback, ticks: int) -> list[tuple[int, int, Motion]]:
+    seen = []
+    for _ in range(ticks):
+        seen.append((playback.leg, playback.frame, playback.motion))
+        playback.advance()
+    return seen
+
+
+def test_playback_goes_through_all_legs_at_once_when_it_need_not_wait() -> None:
+    run, done = Motion.RUNNING, Motion.DONE
+    seen = labels(Playback([2, 2], wait_between_legs=False), 6)
+    assert seen == [(0, 0, run), (0, 1, run), (1, 0, run), (1, 1, run), (1, 1, done), (1, 1, done)]
+
+
+def test_playback_loops_to_and_fro_on_the_last_leg() -> None:
+    seen = labels(Playback([1, 3], wait_between_legs=False, loop=True), 8)
+    assert [(leg, frame) for leg, frame, _ in seen] == [(0, 0), (1, 0), (1, 1), (1, 2), (1, 1), (1, 0), (1, 1), (1, 2)]
+
+
+def test_playback_waits_where_it_is_told_to() -> None:
+    playback = Playback([2, 2], wait_to_start=True)
+    assert labels(playback, 2)[-1] == (0, 0, Motion.WAITING)
+    assert playback.next_leg() == (True, "leg 0 running") and not playback.next_leg()[0]
+    assert labels(playback, 4)[-1] == (0, 1, Motion.DONE)
+    assert playback.next_leg() == (True, "leg 1 running")
+    assert labels(playback, 4)[-1] == (1, 1, Motion.DONE)
+    assert playback.next_leg() == (False, "leg 1 was the last one")

@@ -1,0 +1,251 @@
+"""A camera that drives through a simulated room in real time: images, calibration, TF, odometry, and the truth.
+
+Leg 0 is a drive to make a map of; leg 1 goes back beside it, where nothing was mapped from, with much the same in view.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from torch import Tensor
+
+from vggt3_ros.geometry.camera import Distortion
+from vggt3_ros.geometry.se3 import rotation_vector, se3, se3_inverse
+from vggt3_ros.nodes.conversions import header, pose_message
+from vggt3_ros.nodes.images import byte_array, image_message
+from vggt3_ros.nodes.lifecycle import run
+from vggt3_ros.nodes.parameters import declare, read
+from vggt3_ros.nodes.qos import LATCHED, STATUS, image_qos
+from vggt3_ros.nodes.sim_parameters import CHANGEABLE, SIM_CAMERA
+from vggt3_ros.nodes.sim_playback import Playback
+from vggt3_ros.nodes.transforms import StaticTransformBroadcaster, TransformBroadcaster
+from vggt3_ros.worlds.film import Image, Lens, film
+from vggt3_ros.worlds.motion import steady_motion
+from vggt3_ros.worlds.odometry import DriftingOdometry
+from vggt3_ros.worlds.room import RoomBatch, make_room
+from vggt3_ros.worlds.route import unseen_route
+from vggt3_ros.worlds.sequence import held_out_seed
+from vggt3_ros.worlds.trajectories import drive
+
+_SPACING = 0.25  # metres between the poses that a drive is planned by
+_MOUNT = (0.1, 0.0, 0.2)  # metres from the robot's base to the camera: forward and up
+_ODOM_JUMP = (0.8, 0.6)  # metres: 1 m in all
+_SET_DOWN = 0.3  # metres from one frame to the next beyond which nobody drove: legs that do not join
+_JPEG_QUALITY = 90
+_MOST_THREADS = 4  # that render
+_NOISE_BANK = 1 << 16  # random numbers beyond those of one image: each image gets another stretch
+
+
+class SimCamera(Node):
+    """Renders all legs, then plays them. Its truth is the room's own frame: metres, Z up, the floor at z = 0."""
+
+    def __init__(self, **options: Any) -> None:
+        self._rendered, self._stopping = threading.Event(), threading.Event()
+        self._painter: threading.Thread | None = None  # destroy_node may be called for a node that is half made
+        super().__init__("sim_camera", **options)
+        declare(self, SIM_CAMERA)
+        self._settings = s = read(self, SIM_CAMERA)
+        distortion = Distortion("plumb_bob", tuple(s.distortion)) if any(s.distortion) else None
+        self._lens = Lens.of(s.width, s.height, s.field_of_view, distortion)
+        room, self._legs = plan(s)
+        self._playback = Playback([len(leg) for leg in self._legs], s.wait_to_start, s.wait_between_legs, s.loop)
+        self._base_from_cam = base_from_camera()
+        self._odometry = DriftingOdometry(self._map_from_base(), s.odom_scale_error, s.odom_turn_error)
+        self._random = np.random.default_rng(s.seed)
+        self._noise = self._random.normal(0, s.noise, s.width * s.height * 3 + _NOISE_BANK).round().astype(np.int16)
+
+        self._image = self.create_publisher(ImageMessage, "image", image_qos("reliable"))
+        self._compressed = None
+        if s.compressed:
+            self._compressed = self.create_publisher(CompressedImage, "image/compressed", image_qos("reliable"))
+        self._info = self.create_publisher(CameraInfo, "camera_info", image_qos("reliable"))
+        self._odom = self.create_publisher(Odometry, "odom", STATUS)
+        self._truth = self.create_publisher(PoseStamped, "sim_camera/true_pose", STATUS)
+        self._leg = self.create_publisher(String, "sim_camera/leg", LATCHED)
+        self._label = ""
+        self._transforms = TransformBroadcaster(self) if s.publish_tf else None
+        self._mount = StaticTransformBroadcaster(self)
+        self._mount.send(s.base_frame, s.camera_frame, self._now(), self._base_from_cam)
+        self.create_service(Trigger, "sim_camera/next_leg", self._on_next_leg)
+        self.create_service(Trigger, "sim_camera/teleport", self._on_teleport)
+        self.create_service(Trigger, "sim_camera/odom_jump", self._on_odom_jump)
+
+        threads = min(_MOST_THREADS, os.cpu_count() or 1)
+        reels = [film(room, leg, self._lens, s.supersample, threads) for leg in self._legs]
+        self._images: list[list[Image]] = []
+        self._tell("rendering")
+        self._painter = threading.Thread(target=self._render, args=(reels,), daemon=True)
+        self._painter.start()
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._timer = self.create_timer(1 / s.rate, self._tick)
+
+    def destroy_node(self) -> None:
+        """Stop rendering, then go."""
+        self._stopping.set()
+        if self._painter is not None:
+            self._painter.join()
+        super().destroy_node()
+
+    def _render(self, reels: list[Iterator[Image]]) -> None:
+        s, total = self._settings, sum(len(leg) for leg in self._legs)
+        log, done = self.get_logger(), 0
+        log.info(f"rendering {total} images of {s.width}x{s.height} pixels")
+        for reel in reels:
+            images: list[Image] = []
+            for image in reel:
+                if self._stopping.is_set():
+                    return
+                images.append(image)
+                done += 1
+                if done * 10 // total > (done - 1) * 10 // total:
+                    log.info(f"rendered {done} of {total} images")
+            self._images.append(images)
+        self._rendered.set()
+
+    def _tick(self) -> None:
+        """Publish the frame that is due, then go on to the next one."""
+        if not self._rendered.is_set():
+            if self._painter is not None and not self._painter.is_alive():
+                raise RuntimeError("rendering has failed; the reason is above")
+            return
+        self._tell(self._playback.label)
+        stamp = self._now()
+        map_from_base = self._map_from_base()
+        motion = self._odometry.move(map_from_base)
+        self._publish_poses(stamp, map_from_base, motion)
+        if self.get_parameter("publish_images").value:
+            self._publish_image(stamp)
+        leg = self._playback.leg
+        self._playback.advance()
+        if self._playback.leg != leg:
+            self._enter_leg(map_from_base)
+
+    def _publish_poses(self, stamp: int, map_from_base: Tensor, motion: Tensor) -> None:
+        s = self._settings
+        if self._transforms is not None:
+            self._transforms.send(s.odom_frame, s.base_frame, stamp, self._odometry.odom_from_base)
+        odom = Odometry(header=header(s.odom_frame, stamp), child_frame_id=s.base_frame)
+        odom.pose.pose = pose_message(self._odometry.odom_from_base)
+        linear, angular = odom.twist.twist.linear, odom.twist.twist.angular
+        linear.x, linear.y, linear.z = (motion[:3, 3] * s.rate).tolist()
+        angular.x, angular.y, angular.z = (rotation_vector(motion[:3, :3]) * s.rate).tolist()
+        self._odom.publish(odom)
+        self._truth.publish(PoseStamped(header=header(s.map_frame, stamp), pose=pose_message(map_from_base)))
+
+    def _publish_image(self, stamp: int) -> None:
+        s, image = self._settings, self._images[self._playback.leg][self._playback.frame]
+        if self.get_parameter("cover_lens").value:
+            image = np.zeros_like(image)
+        if s.noise > 0:
+            first = int(self._random.integers(_NOISE_BANK))
+            noise = self._noise[first : first + image.size].reshape(image.shape)
+            image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), dtype=np.uint8)
+        self._info.publish(self._camera_info(stamp))
+        self._image.publish(image_message(image, s.camera_frame, stamp))
+        if self._compressed is not None:
+            parameters = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+            encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)[1]
+            message = CompressedImage(header=header(s.camera_frame, stamp), format="rgb8; jpeg compressed bgr8")
+            message.data = byte_array(encoded)
+            self._compressed.publish(message)
+
+    def _camera_info(self, stamp: int) -> CameraInfo:
+        s, matrix = self._settings, self._lens.intrinsics
+        info = CameraInfo(header=header(s.camera_frame, stamp), width=s.width, height=s.height)
+        info.distortion_model = "plumb_bob"
+        info.d = [float(number) for number in s.distortion] or [0.0] * 5
+        info.k = matrix.flatten().tolist()
+        info.r = torch.eye(3).flatten().tolist()
+        info.p = torch.cat([matrix, torch.zeros(3, 1, dtype=matrix.dtype)], dim=1).flatten().tolist()
+        return info
+
+    def _on_next_leg(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self._rendered.is_set():
+            response.message = "the images are still being rendered; watch the topic sim_camera/leg"
+            return response
+        before, leg = self._map_from_base(), self._playback.leg
+        response.success, response.message = self._playback.next_leg()
+        if self._playback.leg != leg:
+            self._enter_leg(before)
+        return response
+
+    def _on_teleport(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """To the place of this leg that is farthest from here."""
+        here, places = self._map_from_base()[:3, 3], self._legs[self._playback.leg][:, :3, 3]
+        away = torch.linalg.vector_norm(places - here, dim=-1)
+        self._playback.frame = int(away.argmax())
+        self._odometry.carry(self._map_from_base())
+        response.success, response.message = True, f"{float(away.max()):.2f} m away"
+        return response
+
+    def _on_odom_jump(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._odometry.jump(*_ODOM_JUMP)
+        response.success, response.message = True, f"odometry is {math.hypot(*_ODOM_JUMP):g} m off"
+        return response
+
+    def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
+        late = [change.name for change in changes if change.name not in CHANGEABLE]
+        if late:
+            reason = f"{', '.join(late)} cannot be changed while the node runs, only {' and '.join(CHANGEABLE)} can"
+            return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    def _enter_leg(self, map_from_base: Tensor) -> None:
+        """A leg begins where the last one ended, unless the robot was teleported: then somebody carries it there."""
+        start = self._map_from_base()
+        if torch.linalg.vector_norm(start[:3, 3] - map_from_base[:3, 3]) > _SET_DOWN:
+            self._odometry.carry(start)
+
+    def _map_from_base(self) -> Tensor:
+        return self._legs[self._playback.leg][self._playback.frame] @ se3_inverse(self._base_from_cam)
+
+    def _tell(self, label: str) -> None:
+        if label != self._label:
+            self._label = label
+            self._leg.publish(String(data=label))
+            self.get_logger().info(label)
+
+    def _now(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+
+def plan(settings: SimpleNamespace) -> tuple[RoomBatch, list[Tensor]]:
+    """The room, and world_from_cam (F, 4, 4) of each leg, one pose for every image."""
+    seed = held_out_seed(settings.seed)
+    room, generator = make_room(seed), torch.Generator().manual_seed(seed)
+    pace = {"rate": settings.rate, "speed": settings.speed, "turn_speed": settings.turn_speed}
+    count = max(4, round(settings.length / _SPACING))
+    mapping = steady_motion(drive(room, count, generator, settings.length), **pace)
+    back = unseen_route(room, mapping.flip(0), count + 1, generator)
+    return room, [mapping, steady_motion(torch.cat([mapping[-1:], back]), **pace)]
+
+
+def base_from_camera() -> Tensor:
+    """The camera on the robot (4, 4): it looks ahead, and its optical axes are x right, y down, z forward."""
+    rotation = torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64)
+    return se3(rotation, torch.tensor(_MOUNT, dtype=torch.float64))
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the simulated camera until SIGINT or SIGTERM."""
+    run([SimCamera], args)
+
+
+if __name__ == "__main__":
+    main()
