@@ -12,7 +12,7 @@ from types import ModuleType
 from vggt3_ros import __version__
 from vggt3_ros.errors import Vggt3Error
 
-COMMANDS = ("map", "localize", "info", "export", "evaluate", "train", "bench")
+COMMANDS = ("demo", "map", "localize", "info", "export", "evaluate", "train", "bench", "nodes")
 
 # Packages whose name for pip is not the one that is imported.
 _PIP_NAMES = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggt3_ros.geometry.se3 import rotation_vector
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.geometry.uncertainty import pose_error_vector, squared_error
 
 VERIFIED_KEYS = (
     "queries",
@@ -80,15 +80,6 @@ class Attempt:
         return self.seconds["total"] - sum(self.seconds.get(stage, 0.0) for stage in _OF_THE_NETWORK)
 
 
-def pose_error_vector(estimated: Tensor, true: Tensor) -> Tensor:
-    """Error (6,) of world_from_cam (4, 4): position true - estimated (m, world axes), then a rotation vector (rad).
-
-    The latter is in camera axes: the true rotation is the estimated one @ exp(vector).
-    """
-    position = true[:3, 3] - estimated[:3, 3]
-    return torch.cat([position, rotation_vector(estimated[:3, :3].T @ true[:3, :3])])
-
-
 def transformed_covariance(covariance: Tensor, true_from_map: Sim3) -> Tensor:
     """Covariance (6, 6) of (position in the map, rotation vector in the camera) after a similarity of the map."""
     turn = torch.eye(6, dtype=torch.float64)
@@ -101,11 +92,7 @@ def chi_square(estimated: Tensor, covariance: Tensor, true: Tensor) -> float:
 
     Of an honest covariance and Gaussian errors it has six degrees of freedom: median 5.35, 95 % below 12.6.
     """
-    error = pose_error_vector(estimated.double(), true.double())
-    root, failed = torch.linalg.cholesky_ex(covariance.double())
-    if bool(failed) or not bool(covariance.isfinite().all()):
-        return math.inf
-    return float(torch.linalg.solve_triangular(root, error[:, None], upper=False).square().sum())
+    return squared_error(pose_error_vector(estimated.double(), true.double()), covariance.double())
 
 
 def verified_summary(attempts: Items[Attempt]) -> dict[str, Any]:

@@ -39,8 +39,10 @@ def undistorted(frame: Frame) -> Frame:
     Focal lengths stay unless corners without content would show; then they grow until none does.
     Raises InputError when the coefficients cannot belong to a lens of this image size.
     """
-    if frame.distortion is None or frame.intrinsics is None or not any(frame.distortion.coefficients):
+    if frame.distortion is None or frame.intrinsics is None:
         return frame
+    if frame.distortion.model == "plumb_bob" and not any(frame.distortion.coefficients):
+        return frame  # a pinhole; an equidistant lens is none, whatever its coefficients
     k = frame.intrinsics
     camera = (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
     try:

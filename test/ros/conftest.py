@@ -1,0 +1,121 @@
+"""A ROS graph of our own for the tests: domain, context, a spinning node, and nodes as child processes.
+
+The whole folder is skipped where rclpy or our messages are missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vggt3_ros.nodes.share import middleware_variables
+
+from .processes import NodeProcess
+
+if TYPE_CHECKING:
+    from rclpy.context import Context
+    from rclpy.executors import MultiThreadedExecutor
+    from rclpy.node import Node
+
+_NEEDED = ("rclpy", "nav_msgs.msg", "tf2_msgs.msg", "vggt3_ros.msg")
+
+
+def _missing() -> str | None:
+    for name in _NEEDED:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            return f"ROS tests need {name} ({error}): install vggt3_ros with ROS sourced, or with [ros-wheels]"
+    return None
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> None:
+    """Before a test file of this folder is imported."""
+    missing = _missing()
+    if missing:
+        pytest.skip(missing, allow_module_level=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ros_environment() -> Iterator[None]:
+    """A domain of this process's own on this machine alone, whatever robot is on the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        for name, value in middleware_variables(os.environ).items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def ros_context() -> Iterator[Context]:
+    """rclpy's default context, initialized without the arguments and signals of pytest."""
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    yield rclpy.get_default_context()
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def executor(ros_context: Context) -> Iterator[MultiThreadedExecutor]:
+    """An executor that spins in the background; what a callback raises fails the test."""
+    from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+
+    executor = MultiThreadedExecutor(num_threads=4, context=ros_context)
+    raised: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=spin, name="executor", daemon=True)
+    thread.start()
+    yield executor
+    executor.shutdown()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+@pytest.fixture
+def node(executor: MultiThreadedExecutor) -> Iterator[Node]:
+    """A node `tester` in namespace /vggt3 whose callbacks are served in the background."""
+    from rclpy.node import Node
+
+    node = Node("tester", namespace="/vggt3")
+    executor.add_node(node)
+    yield node
+    executor.remove_node(node)
+    node.destroy_node()
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """start_node("mapper_node", parameters={"autostart": True}) runs a node; see NodeProcess.
+
+    All are killed at the end. pytest shows their logs when the test failed.
+    """
+    started: list[NodeProcess] = []
+
+    def start(module: str, *arguments: str, **options: Any) -> NodeProcess:
+        process = NodeProcess(tmp_path / f"{len(started)}-{module}.log", module, *arguments, **options)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        ended = "was running" if process.is_running else f"had ended with {process.exit_code}"
+        process.kill()
+        print(f"---- {process.module} {ended} ----\n{process.log}")

@@ -1,0 +1,105 @@
+"""Nodes as real child processes, and waiting for what they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+T = TypeVar("T")
+
+
+def wait_for(predicate: Callable[[], T], timeout_s: float, what: str) -> T:
+    """The first true value of predicate(); fails the test with "waited ... for `what`" when none comes in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout_s:g} s in vain for {what}")
+        time.sleep(0.02)
+
+
+class NodeProcess:
+    """`python -m vggt3_ros.nodes.<module> --ros-args ...` in a session of its own; what it prints goes to a file.
+
+    parameters: name -> value; further arguments are taken as they are, for example "-r", "image:=/front/image".
+    The environment is that of the tests: their ROS domain and Fast DDS profile.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        module: str,
+        *arguments: str,
+        namespace: str = "/vggt3",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.module, self.log_path = module, log
+        given = [part for name, value in (parameters or {}).items() for part in ("-p", f"{name}:={json.dumps(value)}")]
+        command = [sys.executable, "-m", f"vggt3_ros.nodes.{module}", "--ros-args", "-r", f"__ns:={namespace}"]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*command, *given, *arguments],
+                cwd=REPOSITORY,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it printed so far."""
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number when one ended it."""
+        return self._process.poll()
+
+    @property
+    def rss_bytes(self) -> int:
+        """Memory it holds now."""
+        import psutil
+
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def stop(self, signal_number: int = signal.SIGINT, timeout_s: float = 20.0) -> int:
+        """Ask it to end, as Ctrl-C does; returns its exit code, fails the test when it goes on."""
+        if self.is_running:
+            self._process.send_signal(signal_number)
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            name = signal.Signals(signal_number).name
+            self.kill()
+            pytest.fail(f"{self.module} still ran {timeout_s:g} s after {name}; its log:\n{self.log}")
+
+    def kill(self) -> None:
+        """End it and its children at once (SIGKILL)."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)  # it leads its own session, so this is nobody else's group
+        except ProcessLookupError:
+            pass
+        self._process.wait()

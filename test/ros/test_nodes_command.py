@@ -1,0 +1,69 @@
+"""`vggt3 nodes`: the same nodes in one process, from the same YAML, for whoever has no `ros2 launch`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
+
+from .processes import REPOSITORY, wait_for
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vggt3_ros", "nodes", *arguments]
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def call(node: Any, kind: type, name: str, request: Any) -> Any:
+    client = node.create_client(kind, name)
+    assert client.wait_for_service(60)
+    future = client.call_async(request)
+    return wait_for(lambda: future.result() if future.done() else None, 20, f"the answer of {name}")
+
+
+def test_both_nodes_become_active_with_parameters_from_file_and_command_line(node: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/mapper:\n  ros__parameters:\n    min_frames: 11\n")
+    process = start("--params-file", str(file), "-p", f"mapper:scene_dir:={tmp_path / 'scenes'}", "-r", "image:=/front")
+    try:
+        for name in ("mapper", "localizer"):
+            call(node, GetState, f"/vggt3/{name}/get_state", GetState.Request())
+            wait_for(
+                lambda name=name: call(node, GetState, f"/vggt3/{name}/get_state", GetState.Request()).current_state.id
+                == State.PRIMARY_STATE_ACTIVE, 30, f"an active {name}",
+            )  # fmt: skip
+        names = ["min_frames", "scene_dir", "max_frames"]
+        values = call(node, GetParameters, "/vggt3/mapper/get_parameters", GetParameters.Request(names=names)).values
+        assert values[0].integer_value == 11
+        assert values[1].string_value == str(tmp_path / "scenes")
+        assert values[2].integer_value == 200
+        assert node.count_subscribers("/front") == 2
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0, output
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--params-file", "/nowhere.yaml"), "/nowhere.yaml"),
+        (("-p", "max_rate=3"), "max_rate=3"),
+        (("-p", "camera:max_rate:=3.0"), "camera"),
+        (("--only", "mapper", "-p", "min_frames:=900", "-p", "autostart:=true"), "min_frames"),
+        (("--only", "localizer", "-p", "model:=/no/weights"), "/no/weights"),
+    ],
+)
+def test_what_cannot_be_used_is_named_and_the_exit_code_is_1(arguments: tuple[str, ...], reason: str) -> None:
+    process = start(*arguments)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and reason in output

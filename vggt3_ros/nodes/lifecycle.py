@@ -1,0 +1,164 @@
+"""What the mapper and the localizer share as lifecycle nodes: parameters, transitions that fail with a reason."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.nodes.parameters import Parameter, declare, read
+
+_WAKE_UP = 0.2  # seconds between looks at whether a signal came
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node whose subclass says what to do in `configure`, `activate`, `deactivate` and `cleanup`.
+
+    `configure` checks what can be checked and makes publishers; `activate` loads to the device and subscribes;
+    `deactivate` undoes that, also after an `activate` that failed half-way; `cleanup` undoes `configure`. What they
+    raise is logged, and the node stays in the state it was in. Parameters can be changed while it is unconfigured.
+    """
+
+    def __init__(self, name: str, parameters: Sequence[Parameter], **options: Any) -> None:
+        super().__init__(name, **options)
+        self._parameters_declared = tuple(parameters)
+        declare(self, parameters)
+        self.settings = SimpleNamespace()
+        self.is_active = False
+        self._configured = False
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+
+    def configure(self) -> None:
+        """Check settings, make publishers."""
+
+    def activate(self) -> None:
+        """Load and subscribe."""
+
+    def deactivate(self) -> None:
+        """Unsubscribe, free the device."""
+
+    def cleanup(self) -> None:
+        """Destroy publishers, forget everything."""
+
+    def autostart(self) -> bool:
+        """Configure and activate, if the parameter `autostart` asks for it; False when that failed."""
+        if not self.get_parameter("autostart").value:
+            return True
+        return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Transition of the lifecycle; see `configure`."""
+
+        def configure() -> None:
+            self.settings = read(self, self._parameters_declared)
+            self.configure()
+
+        self._configured = self._do("configure", configure)
+        if not self._configured:
+            self._do("clean up", self.cleanup)
+        return SUCCESS if self._configured else FAILURE
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Transition of the lifecycle; see `activate`."""
+        self.is_active = self._do("activate", self.activate)
+        if not self.is_active:
+            self._do("deactivate", self.deactivate)
+            return FAILURE
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Transition of the lifecycle; see `deactivate`."""
+        self.is_active = False
+        self._do("deactivate", self.deactivate)
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Transition of the lifecycle; see `cleanup`."""
+        self._configured = False
+        self._do("clean up", self.cleanup)
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Transition of the lifecycle, from any state."""
+        self.stop()
+        return SUCCESS
+
+    def stop(self) -> None:
+        """Undo whatever was done; the node can be destroyed then."""
+        if self.is_active:
+            self.is_active = False
+            self._do("deactivate", self.deactivate)
+        if self._configured:
+            self._configured = False
+            self._do("clean up", self.cleanup)
+
+    def _do(self, what: str, action: Callable[[], None]) -> bool:
+        try:
+            action()
+        except Vggt3Error as error:
+            self.get_logger().error(f"cannot {what}: {error}")
+            return False
+        except Exception:
+            self.get_logger().error(f"cannot {what}, because of a defect of this program:\n{traceback.format_exc()}")
+            return False
+        return True
+
+    def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
+        ours = {parameter.name for parameter in self._parameters_declared}
+        late = [change.name for change in changes if change.name in ours]
+        if self._configured and late:
+            reason = f"{', '.join(late)} can be changed while the node is unconfigured: deactivate and clean up first"
+            return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+
+def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None) -> None:
+    """Make the nodes, start those that start themselves, and spin until SIGINT or SIGTERM; ends the process.
+
+    Exit code 0 after a signal, 1 with a message when a node cannot be made or started.
+    """
+    # Handlers of rclpy would shut the context down in the middle of things; ours let the nodes finish in order.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stopping = threading.Event()
+
+    def stop(number: int, frame: Any) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt  # somebody is impatient
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    nodes: list[Any] = []
+    failed = False
+    try:
+        executor = SingleThreadedExecutor()
+        for make in node_classes:
+            nodes.append(make())
+            executor.add_node(nodes[-1])
+        failed = not all(node.autostart() for node in nodes if isinstance(node, ManagedNode))
+        while not (failed or stopping.is_set()):
+            executor.spin_once(timeout_sec=_WAKE_UP)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Vggt3Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        failed = True
+    finally:
+        for node in nodes:
+            if isinstance(node, ManagedNode):
+                node.stop()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    sys.exit(1 if failed else 0)

@@ -1,0 +1,284 @@
+"""The localizer: where the newest image was taken in a scene, or why that is unknown."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.callback_groups import ReentrantCallbackGroup
+from std_srvs.srv import Trigger
+
+from vggt3_ros.errors import InputError, SceneError
+from vggt3_ros.msg import LocalizationStatus, SceneInfo
+from vggt3_ros.nodes.camera_input import CameraInput, Counts, ImageMessage, UnusableError
+from vggt3_ros.nodes.conversions import pose_from_message, stamp_ns
+from vggt3_ros.nodes.diagnostics import Diagnostics, Level
+from vggt3_ros.nodes.lifecycle import ManagedNode, run
+from vggt3_ros.nodes.localizing import NO_SCENE, Localizing
+from vggt3_ros.nodes.network import check_network, network_of
+from vggt3_ros.nodes.open_scene import SceneProblem
+from vggt3_ros.nodes.parameters import LOCALIZER
+from vggt3_ros.nodes.pose_output import PoseOutput
+from vggt3_ros.nodes.qos import LATCHED, STATUS
+from vggt3_ros.nodes.transforms import TransformError
+from vggt3_ros.nodes.worker import Worker, in_executor
+from vggt3_ros.pipeline.tracking import TrackingState
+from vggt3_ros.scene.library import find_scene
+from vggt3_ros.srv import LoadScene
+
+_THROTTLE = 5.0  # seconds between messages of the same kind in the log
+_STATES = {
+    TrackingState.UNINITIALIZED: LocalizationStatus.UNINITIALIZED,
+    TrackingState.LOCALIZED: LocalizationStatus.LOCALIZED,
+    TrackingState.UNCERTAIN: LocalizationStatus.UNCERTAIN,
+    TrackingState.LOST: LocalizationStatus.LOST,
+}
+_LEVELS = {TrackingState.LOCALIZED: Level.OK, TrackingState.LOST: Level.ERROR}
+
+
+class LocalizerNode(ManagedNode):
+    """Lifecycle node `localizer`; its topics and services are in docs/ros.md.
+
+    Two threads: the executor's (callbacks, which never block) and the worker's, which owns network, scene and tracker.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("localizer", LOCALIZER, **options)
+        self._localizing: Localizing = None  # type: ignore[assignment]  # there is none unless configured
+        self._camera: CameraInput = None  # type: ignore[assignment]  # there is none unless active
+
+    # -- lifecycle
+
+    def configure(self) -> None:
+        """Check everything that can be checked; publishers and services from now on."""
+        settings = self.settings
+        check_network(settings)
+        if settings.scene_dir and not settings.follow_mapper:
+            find_scene(settings.scene_dir)
+        self._localizing = Localizing(settings)
+        self._counts = Counts()
+        self._reason = NO_SCENE
+        self._paused = False
+        self._last_taken_ns = 0  # stamp of the last image that was not left out because of max_rate
+        self._last_status = time.monotonic()
+        self._last_attempt = (0, 0.0)  # stamp of the last image (ns), and the moment it was seen
+        self._status = self.create_publisher(LocalizationStatus, "localizer/status", STATUS)
+        self._output = PoseOutput(self, settings)
+        self._diagnostics = Diagnostics(self)
+        group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
+        self._services_made = [
+            self.create_service(LoadScene, "localizer/load_scene", self._on_load, callback_group=group),
+            self.create_service(Trigger, "localizer/pause", self._on_pause, callback_group=group),
+            self.create_service(Trigger, "localizer/resume", self._on_resume, callback_group=group),
+        ]
+
+    def activate(self) -> None:
+        """Load network and scene, listen to the camera and to the mapper."""
+        settings, localizing = self.settings, self._localizing
+        localizing.network = network_of(settings)
+        if settings.scene_dir:
+            try:
+                self._use(Path(settings.scene_dir).expanduser())
+            except SceneError as error:
+                if not settings.follow_mapper:
+                    raise
+                self._say(f"{error}; waiting for the mapper's scene")
+        self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._defect)
+        self._camera = CameraInput(self, settings, self._on_image, self._on_clock_reset)
+        self._hints = self.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 10)
+        self._scenes = None
+        if settings.follow_mapper:
+            self._scenes = self.create_subscription(SceneInfo, "scene", self._on_scene, LATCHED)
+        self._timer = self.create_timer(1 / settings.status_rate, self._on_timer)
+        self.get_logger().info(f"active; model {localizing.network.model_id} on {localizing.network.device}")
+
+    def deactivate(self) -> None:
+        """Stop listening, free the device; what is known about the robot's place is forgotten."""
+        if self._camera is not None:
+            self.destroy_timer(self._timer)
+            self.destroy_subscription(self._hints)
+            if self._scenes is not None:
+                self.destroy_subscription(self._scenes)
+            self._camera.destroy()
+            self._camera = None  # type: ignore[assignment]
+            self._worker.stop()
+        self._localizing.stop()
+        self._reason = NO_SCENE
+
+    def cleanup(self) -> None:
+        """Destroy what configure made."""
+        if self._localizing is None:
+            return
+        self._localizing = None  # type: ignore[assignment]
+        for service in self._services_made:
+            self.destroy_service(service)
+        self._diagnostics.destroy()
+        self._output.destroy()
+        self.destroy_publisher(self._status)
+
+    # -- scenes
+
+    def _use(self, path: Path) -> str:
+        self._say(self._localizing.use(path))
+        return self._reason
+
+    def _on_scene(self, info: SceneInfo) -> None:
+        """The mapper has a new scene."""
+
+        def follow() -> None:
+            if info.scene_id == self._localizing.scene_id:
+                return
+            try:
+                self._use(Path(info.path))
+            except SceneError as error:
+                self._say(f"the mapper's scene {info.scene_id[:8]} cannot be used: {error}")
+
+        self._worker.call(follow)
+
+    async def _on_load(self, request: LoadScene.Request, response: LoadScene.Response) -> LoadScene.Response:
+        if not self.is_active:
+            response.code = LoadScene.Response.INACTIVE
+            response.message = "the localizer is not active; activate it"
+            return response
+        path = Path(self.settings.scene_dir or ".").expanduser() / Path(request.path).expanduser()
+        loading = await in_executor(self, self._worker.call(lambda: self._use(path)))
+        try:
+            response.message = loading.result()
+        except SceneError as error:
+            response.code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.INVALID
+            response.message = str(error)
+        else:
+            response.code, response.scene_id = LoadScene.Response.SUCCESS, self._localizing.scene_id
+        return response
+
+    # -- images
+
+    def _on_image(self, message: ImageMessage) -> None:
+        self._counts.receive()
+        stamp, rate = stamp_ns(message.header.stamp), self.settings.max_rate
+        if self._paused:
+            self._counts.drop("paused")
+        elif rate and 0 <= stamp - self._last_taken_ns < 1e9 / rate:
+            self._counts.drop("more images than max_rate")
+        else:
+            self._last_taken_ns = stamp
+            self._worker.put(message)
+
+    def _gave_way(self, message: ImageMessage) -> None:
+        self._counts.drop("a newer image came before this one's turn")
+
+    def _defect(self, error: Exception) -> None:
+        self._counts.drop(f"defect: {error!r}", "defect")
+        self.get_logger().error(f"an attempt failed by a defect: {error!r}", throttle_duration_sec=_THROTTLE)
+
+    def _on_clock_reset(self) -> None:
+        self._localizing.tracker.reset("the clock was set back")
+
+    def _attempt(self, message: ImageMessage) -> None:
+        """In the worker's thread: one image, from which a status follows in any case."""
+        begin = time.perf_counter()
+        self._last_attempt = (stamp_ns(message.header.stamp), time.monotonic())
+        status = LocalizationStatus(header=message.header)
+        try:
+            reason = self._localize(message, status)
+        except UnusableError as error:
+            reason = f"image left out: {error}"
+            self._counts.drop(str(error), error.kind)
+            self.get_logger().warning(reason, throttle_duration_sec=_THROTTLE)
+            self._localizing.tracker.expire(stamp_ns(message.header.stamp))
+        status.processing_time = time.perf_counter() - begin
+        self._publish_status(status, reason)
+
+    def _localize(self, message: ImageMessage, status: LocalizationStatus) -> str:
+        """Publish what can be told of an image, fill in the status, and return its reason. Raises UnusableError."""
+        localizing, output = self._localizing, self._output
+        seen = self._camera.frame(message)
+        if localizing.scene is None:
+            return self._reason
+        metric = status.metric = localizing.scene.is_metric
+        status.child_frame_id = output.child_frame(seen, metric)
+        withheld = ""
+        try:
+            cam_from_child = output.cam_from_child(self._camera, seen, metric)
+        except TransformError as error:
+            cam_from_child, withheld = None, str(error)
+        attempt = localizing.attempt(seen, cam_from_child)
+        answer, tracked = attempt.answer, attempt.tracked
+        pose, covariance = (tracked.map_from_cam, tracked.covariance) if tracked.publish else (None, None)
+        if pose is None and self.settings.publish_unverified and answer.located is None:
+            pose = answer.map_from_cam  # the network's own, which nothing could be asked about
+        if pose is not None and cam_from_child is not None:
+            output.publish_pose(seen, pose, covariance, cam_from_child)
+            status.pose_published = True
+        status.tf = output.publish_transform(seen, tracked, metric)
+        status.confidence = float(answer.confidence)
+        status.inliers = answer.located.inliers if answer.located else 0
+        return withheld or tracked.reason
+
+    def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
+        try:
+            if message.header.frame_id != self.settings.map_frame:
+                frames = f"frame {message.header.frame_id!r}, expected {self.settings.map_frame!r}"
+                raise InputError(f"it is given in {frames}; set the fixed frame of RViz")
+            self._localizing.expect(pose_from_message(message.pose.pose))
+        except InputError as error:
+            self.get_logger().warning(f"initialpose is ignored: {error}")
+            return
+        self.get_logger().info("initialpose: looked at first with the next image")
+
+    # -- services and status
+
+    def _on_pause(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._paused = True
+        response.success, response.message = True, "paused; images are left out"
+        return response
+
+    def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._paused = False
+        response.success, response.message = True, "localizing again"
+        return response
+
+    def _on_timer(self) -> None:
+        """Diagnostics; and a status when there was none for long, because nothing could be attempted."""
+        tracker = self._localizing.tracker
+        if time.monotonic() - self._last_status > 1 / self.settings.status_rate:
+            stamp, moment = self._last_attempt  # the clock of the images may be another than this node's
+            silence = time.monotonic() - moment
+            self._worker.call(lambda: tracker.expire(stamp + int(1e9 * silence)))
+            status = LocalizationStatus()
+            status.header.stamp = self.get_clock().now().to_msg()
+            self._publish_status(status, "paused" if self._paused else "no image has come")
+        reasons = {f"left out: {reason}": count for reason, count in self._counts.reasons.most_common(5)}
+        values = {
+            "received": self._counts.received,
+            "left out": self._counts.dropped,
+            "scene": self._localizing.scene_id,
+            **reasons,
+        }
+        reason = tracker.reason if self._localizing.scene else self._reason
+        self._diagnostics.publish(_LEVELS.get(tracker.state, Level.WARN), f"{tracker.state.value}: {reason}", values)
+
+    def _publish_status(self, status: LocalizationStatus, reason: str) -> None:
+        self._last_status = time.monotonic()
+        status.state, status.reason = _STATES[self._localizing.tracker.state], reason
+        status.scene_id = self._localizing.scene_id
+        status.frames_received, status.frames_dropped = self._counts.received, self._counts.dropped
+        status.last_drop_reason = self._counts.last_reason
+        status.latency = max(0.0, 1e-9 * (self.get_clock().now().nanoseconds - stamp_ns(status.header.stamp)))
+        self._status.publish(status)
+
+    def _say(self, message: str) -> None:
+        """What became of a scene, for the log, and for the status while there is none."""
+        self._reason = message
+        self.get_logger().info(message)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node by itself."""
+    run([LocalizerNode], args)
+
+
+if __name__ == "__main__":
+    main()

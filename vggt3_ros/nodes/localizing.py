@@ -1,0 +1,98 @@
+"""What the localizer does, apart from ROS: one scene, one tracker, one attempt after the other, all in one thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from torch import Tensor
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.nodes.camera_input import CameraFrame
+from vggt3_ros.nodes.open_scene import open_scene
+from vggt3_ros.pipeline.localize import Localization, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.tracking import Tracked, Tracker, TrackingSettings
+from vggt3_ros.scene.scene import Scene
+
+NO_SCENE = "there is no scene yet; map the place, or load a scene"
+_REACH = 3.0  # extents of the map, around its middle, within which an initial pose is believed
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """What a single image says (answer), and what it means after those before it (tracked)."""
+
+    answer: Localization
+    tracked: Tracked
+
+
+class Localizing:
+    """The network while active, the scene once there is one, and what is known about the camera's way."""
+
+    def __init__(self, settings: SimpleNamespace) -> None:
+        self.network: Vggt3 | None = None
+        self.scene: Scene | None = None
+        self.tracker = Tracker(
+            TrackingSettings(
+                confirmations=settings.confirmations,
+                lost_after_s=settings.lost_after,
+                clock_jump_s=settings.clock_jump,
+                drift_translation=settings.odom_drift,
+            )
+        )
+        self._how = LocalizerSettings(refine=settings.refine)
+        self._localizer: Localizer | None = None
+        self._initial: Tensor | None = None  # map_from_child that a person gave
+
+    @property
+    def scene_id(self) -> str:
+        """Of the scene in use, empty while there is none."""
+        return self.scene.scene_id if self.scene else ""
+
+    def use(self, path: Path) -> str:
+        """Use the scene that a path means from now on, and return what to say about it.
+
+        Raises SceneError; the scene before stays in use then.
+        """
+        if self.network is None:
+            raise InputError("the localizer is not active; activate it")
+        scene, folder = open_scene(path, self.network)
+        self._localizer = Localizer(scene, self.network, self._how)
+        self.scene = scene
+        self._initial = None
+        self.tracker.reset("no pose in this scene was confirmed yet")
+        why = scene.verification.get("reason", "there are no landmarks")
+        checked = "poses are verified" if scene.is_verified else f"poses cannot be verified ({why})"
+        scale = "metric" if scene.is_metric else "not metric"
+        return f"localizing in scene {scene.scene_id[:8]} from {folder}: {scale}, {checked}"
+
+    def stop(self) -> None:
+        """Free the network; forget the scene and the way."""
+        self.network, self.scene, self._localizer, self._initial = None, None, None, None
+        self.tracker.reset("the localizer was deactivated")
+
+    def expect(self, map_from_child: Tensor) -> None:
+        """Look there first with the next image: a hint, which is never believed unseen. Raises InputError if absurd."""
+        if self.scene is None:
+            raise InputError(NO_SCENE)
+        positions = self.scene.map_from_keyframes[:, :3, 3]
+        low, high = positions.amin(0), positions.amax(0)
+        extent = max(float((high - low).norm()), 1.0)
+        far = float((map_from_child[:3, 3] - (low + high) / 2).norm())
+        if far > _REACH * extent:
+            raise InputError(f"it lies {far:.1f} m from the middle of a map {extent:.1f} m across; click inside the map")
+        self._initial = map_from_child
+
+    def attempt(self, seen: CameraFrame, cam_from_child: Tensor | None) -> Attempt:
+        """Localize one frame. cam_from_child (4, 4): of the frame that initial poses are of, None while unknown."""
+        if self._localizer is None:
+            raise InputError(NO_SCENE)
+        stamp = seen.frame.stamp_ns
+        hint = self.tracker.predicted_map_from_cam(stamp, seen.odom_from_cam)
+        if self._initial is not None and cam_from_child is not None:
+            hint, self._initial = self._initial @ se3_inverse(cam_from_child), None
+        answer = self._localizer.localize(seen.frame, hint)
+        return Attempt(answer, self.tracker.update(stamp, answer, seen.odom_from_cam))

@@ -1,0 +1,37 @@
+"""Loading a scene for a node: which folder is meant, and the result code of the service when it cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vggt3_ros.errors import SceneError
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.scene.library import find_scene
+from vggt3_ros.scene.scene import Scene
+from vggt3_ros.scene.storage import load_scene
+from vggt3_ros.srv import LoadScene
+
+
+class SceneProblem(SceneError):  # a reason with a code, raised like its base
+    """A scene that cannot be used, with the code that LoadScene has for it."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def open_scene(path: Path, network: Vggt3) -> tuple[Scene, Path]:
+    """The scene that a path means (itself, or the newest inside), and its folder. Raises SceneProblem."""
+    try:
+        folder = find_scene(path)
+    except SceneError as error:
+        raise SceneProblem(LoadScene.Response.NOT_FOUND, str(error)) from error
+    try:
+        scene = load_scene(folder)
+    except SceneError as error:
+        raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
+    try:
+        scene.require_network(network.fingerprint())
+    except SceneError as error:
+        raise SceneProblem(LoadScene.Response.WRONG_MODEL, str(error)) from error
+    return scene, folder

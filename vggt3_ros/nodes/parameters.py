@@ -1,0 +1,202 @@
+"""The nodes' parameters: name, default, range and meaning of each, in one place.
+
+The nodes declare them from here, the tables of the documentation are made from here, and a test holds config/ to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from vggt3_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+Value = bool | int | float | str | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter. Numbers lie within low and high, both included; strings are one of choices, if there are any."""
+
+    name: str
+    default: Value
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Its type in words."""
+        return {bool: "bool", int: "integer", float: "number", str: "string", tuple: "numbers"}[type(self.default)]
+
+    @property
+    def allowed(self) -> str:
+        """What values it takes, in words."""
+        if self.choices:
+            return ", ".join(repr(choice) for choice in self.choices)
+        return f"{self.kind} from {self.low:g} to {self.high:g}" if self.low is not None else self.kind
+
+
+_DEVICE = (
+    Parameter("autostart", False, "configure and activate at start, without a lifecycle manager"),
+    Parameter("model", "tiny", "network: 'tiny' (embedded), a file or folder of weights, or a Hugging Face name"),
+    Parameter("device", "auto", "device of the network: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'"),
+    Parameter("precision", "fp32", "number format of the network; bf16 is for GPUs", choices=("fp32", "bf16")),
+)
+_CAMERA = (
+    Parameter("image_transport", "raw", "subscribe to image or to image/compressed", choices=("raw", "compressed")),
+    Parameter(
+        "image_qos", "sensor_data", "quality of service of the image topics; sensor_data is best effort and matches "
+        "every publisher", choices=("sensor_data", "reliable"),
+    ),
+    Parameter(
+        "require_calibration", True, "leave out images until camera_info has come; otherwise the network guesses the "
+        "intrinsics of those that have none",
+    ),
+    Parameter("camera_frame", "", "optical frame of the camera; empty: the frame_id of the images"),
+    Parameter("map_frame", "map", "frame of maps and poses (REP-105)"),
+    Parameter("odom_frame", "odom", "frame of the odometry (REP-105)"),
+    Parameter("base_frame", "base_link", "frame of the robot; empty: there is none but the camera's optical frame"),
+    Parameter(
+        "base_from_camera", (), "where the camera's optical frame is on the robot: x y z (m) and quaternion x y z w; "
+        "empty: TF tells",
+    ),
+    Parameter(
+        "odometry_source", "tf", "where poses of the camera in odom_frame come from: TF, the topic odom, or nowhere",
+        choices=("tf", "topic", "none"),
+    ),
+    Parameter("transform_timeout", 0.2, "seconds to wait for the odometry of an image's stamp", 0.0, 5.0),
+    Parameter("clock_jump", 2.0, "seconds that stamps may run backwards; beyond it the clock was reset", 0.01, 3600.0),
+    Parameter("status_rate", 2.0, "status messages per second at least", 0.1, 50.0),
+)  # fmt: skip
+
+MAPPER = (
+    *_DEVICE,
+    *_CAMERA,
+    Parameter("scene_dir", "~/.ros/vggt3/scenes", "folder that scenes are saved in, each in a folder of its own"),
+    Parameter("keep_scenes", 20, "scenes kept in scene_dir; beyond it the oldest that the mapper made go", 1, 100000),
+    Parameter("queue_size", 10, "images that may wait to be looked at; beyond it the oldest is dropped", 1, 1000),
+    Parameter("use_depth", False, "use depth images (topic depth, registered to the image) for the scale of the map"),
+    Parameter("depth_slop", 0.02, "seconds between the stamps of an image and its depth image", 0.0, 1.0),
+    Parameter("min_frames", 8, "keyframes that a collection needs before it is reconstructed", 2, 10000),
+    Parameter("max_frames", 200, "keyframes of a collection; beyond it the collection is thinned", 2, 10000),
+    Parameter("min_translation", 0.1, "metres between keyframes with odometry", 0.001, 100.0),
+    Parameter("min_rotation", 0.1, "radians between keyframes with odometry, if they are nearer than that", 0.001, 3.2),
+    Parameter("min_image_change", 0.03, "mean change of pixels, 0 to 1, between keyframes without odometry", 0.002, 1.0),
+    Parameter("trigger_count", 0, "reconstruct when the collection has this many keyframes; 0: never", 0, 10000),
+    Parameter(
+        "trigger_idle", 5.0, "reconstruct when nothing new was seen for this many seconds of images; 0: never",
+        0.0, 3600.0,
+    ),
+    Parameter("ttt_steps", 2, "test-time-training steps", 1, 100),
+    Parameter("chunk", 8, "frames that pass the network together; more is faster and takes more memory", 1, 1000),
+    Parameter("landmarks", True, "build landmarks, which poses are verified and refined with"),
+    Parameter("camera_height", 0.0, "metres from the floor to the camera, for the scale; 0: unknown", 0.0, 1000.0),
+    Parameter("max_points", 500000, "points of the published and stored cloud at most", 1, 100000000),
+)  # fmt: skip
+
+LOCALIZER = (
+    *_DEVICE,
+    *_CAMERA,
+    Parameter("scene_dir", "", "scene to localize in, or a folder of scenes, of which the newest; empty: the mapper's"),
+    Parameter("follow_mapper", True, "take over every new scene of the mapper"),
+    Parameter(
+        "refine", "refine", "poses are found and refined by landmarks, only verified by them, or left unverified",
+        choices=("refine", "verify", "off"),
+    ),
+    Parameter("max_rate", 0.0, "attempts per second at most, to spare the processor; 0: as many as it can", 0.0, 1e3),
+    Parameter("confirmations", 2, "verified poses in a row that must agree before the first is published", 1, 100),
+    Parameter("lost_after", 2.0, "seconds without an agreeing pose until the robot is lost", 0.05, 3600.0),
+    Parameter("odom_drift", 0.05, "metres that odometry drifts per metre (standard deviation)", 0.0, 1.0),
+    Parameter("publish_unverified", False, "publish poses that nothing verifies, with a huge covariance"),
+    Parameter(
+        "tf_mode", "map_to_odom", "transform to publish; map_to_camera needs a camera without a parent in TF",
+        choices=("map_to_odom", "map_to_camera", "none"),
+    ),
+    Parameter("transform_tolerance", 0.5, "seconds that map -> odom is dated into the future", 0.0, 10.0),
+    Parameter("unmetric_tf", False, "publish map -> camera in scenes without a scale as well; map -> odom never"),
+)  # fmt: skip
+
+
+def declare(node: Node, parameters: Sequence[Parameter]) -> None:
+    """Declare all parameters on a node. Raises InputError that lists every value that does not fit."""
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+    from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+    from rclpy.parameter import Parameter as RosParameter
+
+    wrong = []
+    for parameter in parameters:
+        descriptor = ParameterDescriptor(description=parameter.description)
+        if parameter.choices:
+            descriptor.additional_constraints = f"one of {parameter.allowed}"
+        if parameter.low is not None and parameter.high is not None:
+            if isinstance(parameter.default, int):
+                limits = IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=0)
+                descriptor.integer_range = [limits]
+            else:
+                limits = FloatingPointRange(from_value=parameter.low, to_value=parameter.high, step=0.0)
+                descriptor.floating_point_range = [limits]
+        default: Any = parameter.default
+        if isinstance(default, tuple):
+            default = RosParameter.Type.DOUBLE_ARRAY  # not set: an empty list would have no type
+        try:
+            node.declare_parameter(parameter.name, default, descriptor)
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            hint = ", written with a decimal point" if isinstance(parameter.default, float) else ""
+            wrong.append(f"{parameter.name}: expected {parameter.allowed}{hint} ({_first_line(error)})")
+    _refuse(wrong)
+
+
+def read(node: Node, parameters: Sequence[Parameter]) -> SimpleNamespace:
+    """The values of declared parameters as attributes. Raises InputError that lists every value that does not fit."""
+    from rclpy.exceptions import ParameterUninitializedException
+
+    values: dict[str, Any] = {}
+    wrong = []
+    for parameter in parameters:
+        try:
+            value = node.get_parameter(parameter.name).value
+        except ParameterUninitializedException:
+            value = parameter.default
+        if parameter.choices and value not in parameter.choices:
+            wrong.append(f"{parameter.name} is {value!r}; expected one of {parameter.allowed}")
+        values[parameter.name] = list(value) if isinstance(parameter.default, tuple) else value
+    if values.get("base_from_camera") and len(values["base_from_camera"]) != 7:
+        given = values["base_from_camera"]
+        wrong.append(f"base_from_camera is {given}; expected 7 numbers: x y z, quaternion x y z w (or leave it out)")
+    if values.get("base_from_camera") and not values["base_frame"]:
+        wrong.append("base_from_camera is given, but base_frame is empty; name the robot's frame")
+    for name in ("map_frame", "odom_frame"):
+        if name in values and not values[name]:
+            wrong.append(f"{name} is empty; name a TF frame, such as '{name.removesuffix('_frame')}'")
+    if values.get("min_frames", 0) > values.get("max_frames", 1 << 30):
+        wrong.append(f"min_frames is {values['min_frames']}, more than max_frames {values['max_frames']}; lower it")
+    if 0 < values.get("trigger_count", 0) < values.get("min_frames", 0):
+        given, least = values["trigger_count"], values["min_frames"]
+        wrong.append(f"trigger_count is {given}, less than min_frames {least}; raise it, or turn it off with 0")
+    _refuse(wrong)
+    return SimpleNamespace(**values)
+
+
+def markdown_table(parameters: Sequence[Parameter]) -> str:
+    """The parameters as a table for the documentation."""
+    rows = ["| parameter | default | values | meaning |", "|---|---|---|---|"]
+    for parameter in parameters:
+        default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        shown = str(default).lower() if isinstance(default, bool) else repr(default)
+        rows.append(f"| `{parameter.name}` | `{shown}` | {parameter.allowed} | {parameter.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _refuse(wrong: list[str]) -> None:
+    if wrong:
+        raise InputError("parameters do not fit: " + "; ".join(wrong) + ". Correct them in the parameter file")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

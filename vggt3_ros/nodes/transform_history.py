@@ -1,0 +1,86 @@
+"""How one frame moved in its parent: samples over time, and what lies between them."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+Numbers = tuple[float, ...]  # x y z, quaternion x y z w: a matrix for each of thousands per second takes too long
+
+
+@dataclass
+class TransformHistory:
+    """parent_from_child over time, stamps (ns) ascending; a static one has a single entry, good for every stamp."""
+
+    parent: str
+    static: bool
+    stamps: list[int] = field(default_factory=list)
+    values: list[Numbers] = field(default_factory=list)
+
+    def add(self, stamp: int, value: Numbers, kept_ns: int) -> None:
+        """Insert, and forget what is older than `kept_ns`; so long a jump backwards is a clock that was reset."""
+        if self.static or (self.stamps and stamp < self.stamps[-1] - kept_ns):
+            self.stamps.clear()
+            self.values.clear()
+        index = bisect_left(self.stamps, stamp)
+        if index < len(self.stamps) and self.stamps[index] == stamp:
+            self.values[index] = value
+            return
+        self.stamps.insert(index, stamp)
+        self.values.insert(index, value)
+        old = bisect_left(self.stamps, self.stamps[-1] - kept_ns)
+        del self.stamps[:old], self.values[:old]
+
+    def problem(self, stamp: int, max_gap_ns: int) -> tuple[str, bool] | None:
+        """Why `at` cannot answer for a stamp, and whether further data cannot change that; None if it can answer.
+
+        Nothing is extrapolated, nor interpolated across more than max_gap_ns.
+        """
+        if self.static:
+            return None
+        oldest, newest = self.stamps[0], self.stamps[-1]
+        have = f"is known from {in_seconds(oldest)} to {in_seconds(newest)}"
+        if stamp > newest:
+            late = f"{(stamp - newest) / 1e9:.3f} s short"
+            return f"{have}, {late}; it comes later or not at all: check its publisher and clock", False
+        if stamp < oldest:
+            early = f"which begins {(oldest - stamp) / 1e9:.3f} s too late"
+            return f"{have}, {early}; what is asked for is too old: check its clock", True
+        index = bisect_left(self.stamps, stamp)
+        if self.stamps[index] == stamp or self.stamps[index] - self.stamps[index - 1] <= max_gap_ns:
+            return None
+        before, after = in_seconds(self.stamps[index - 1]), in_seconds(self.stamps[index])
+        return (
+            f"{have}, but not between {before} and {after}, which is too long to interpolate (at most "
+            f"{max_gap_ns / 1e9:g} s); what is published less often than that is no odometry: raise its rate, or "
+            "publish it on /tf_static if it never moves", True,
+        )  # fmt: skip
+
+    def at(self, stamp: int) -> Numbers:
+        """Interpolated; there must be no `problem`."""
+        if self.static:
+            return self.values[0]
+        index = bisect_left(self.stamps, stamp)
+        if self.stamps[index] == stamp:
+            return self.values[index]
+        before, after = self.stamps[index - 1], self.stamps[index]
+        return _interpolated(self.values[index - 1], self.values[index], (stamp - before) / (after - before))
+
+
+def in_seconds(stamp: int) -> str:
+    """A stamp (ns) for people."""
+    return f"{stamp / 1e9:.3f} s"
+
+
+def _interpolated(a: Numbers, b: Numbers, share: float) -> Numbers:
+    """Between a (share 0) and b (share 1): straight, and turning evenly about one axis (slerp)."""
+    position = tuple(p + share * (q - p) for p, q in zip(a[:3], b[:3], strict=True))
+    cosine = sum(p * q for p, q in zip(a[3:], b[3:], strict=True))
+    sign = math.copysign(1.0, cosine)  # q and -q are the same rotation: take the short way
+    angle = math.acos(min(abs(cosine), 1.0))
+    if angle < 1e-4:  # a chord is as good, and the sine below would be zero
+        first, second = 1 - share, share
+    else:
+        first, second = (math.sin(part * angle) / math.sin(angle) for part in (1 - share, share))
+    return (*position, *(first * p + sign * second * q for p, q in zip(a[3:], b[3:], strict=True)))

@@ -1,0 +1,103 @@
+"""The thread that does a node's heavy work, so that callbacks never block."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+from rclpy.node import Node
+from rclpy.task import Future as RosFuture
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Worker(Generic[Item]):
+    """Handles items one after the other in a thread of its own; of those that wait, the oldest give way to new ones.
+
+    `handle(item)` must not raise: what it raises nevertheless goes to `failed(error)`, and the next item is handled.
+    `dropped(item)` is told of every item that gave way.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handle: Callable[[Item], None],
+        capacity: int,
+        dropped: Callable[[Item], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._handle, self._dropped, self._failed = handle, dropped, failed
+        self._capacity = capacity
+        self._items: deque[Item] = deque()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Queue an item."""
+        with self._changed:
+            self._items.append(item)
+            gone = self._items.popleft() if len(self._items) > self._capacity else None
+            self._changed.notify()
+        if gone is not None:
+            self._dropped(gone)
+
+    def call(self, function: Callable[[], Result]) -> Future[Result]:
+        """Run a function in the thread, before the items that wait; its result or error is in the future."""
+        future: Future[Result] = Future()
+        with self._changed:
+            if self._stopping:
+                future.cancel()
+                return future
+            self._calls.append((function, future))
+            self._changed.notify()
+        return future
+
+    def stop(self) -> None:
+        """Finish what is being done, forget the rest, end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._items.clear()
+            for _, future in self._calls:
+                future.cancel()
+            self._calls.clear()
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._calls or self._items)
+                if self._stopping:
+                    return
+                call = self._calls.popleft() if self._calls else None
+                item = None if call else self._items.popleft()
+            if call is not None:
+                _fulfil(*call)
+                continue
+            try:
+                self._handle(item)  # type: ignore[arg-type]  # an Item: there was no call
+            except Exception as error:
+                self._failed(error)
+
+
+def in_executor(node: Node, future: Future[Any]) -> Any:
+    """A future that a node's coroutine can await; its result is the given one, once that is done."""
+    bridged: RosFuture = RosFuture(executor=node.executor)
+    future.add_done_callback(bridged.set_result)
+    return bridged
+
+
+def _fulfil(function: Callable[[], Any], future: Future[Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(function())
+    except Exception as error:
+        future.set_exception(error)
