@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import stat
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +30,8 @@ from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.msg import LocalizationStatus as Status
 from vggt3_ros.msg import SceneInfo
 from vggt3_ros.nodes.conversions import pose_message, scene_info
+from vggt3_ros.nodes.lifecycle import FAILURE, SUCCESS
+from vggt3_ros.nodes.localizer_node import LocalizerNode
 from vggt3_ros.nodes.qos import LATCHED
 from vggt3_ros.nodes.transforms import TransformBuffer, TransformListener
 from vggt3_ros.pipeline.frame import Frame
@@ -342,6 +347,27 @@ def test_camera_frame_without_extrinsics_gives_no_pose_and_says_what_to_do(
     assert not status[0].pose_published
     assert "base_from_camera" in status[0].reason and "new_camera" in status[0].reason
     assert CAMERA not in status[0].child_frame_id
+
+
+def test_lifecycle_round_trip_frees_the_network(executor: Any, scene_folder: Path) -> None:
+    arguments = ["--ros-args", "-r", "__ns:=/other", "-p", f"scene_dir:={scene_folder}"]
+    node = LocalizerNode(cli_args=arguments, use_global_arguments=False)
+    for _ in range(2):
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        network = weakref.ref(node._localizing.network)
+        assert node._localizing.scene_id
+        assert node.trigger_deactivate() == SUCCESS
+        gc.collect()
+        assert network() is None
+        assert node.trigger_cleanup() == SUCCESS
+    node.destroy_node()
+
+
+def test_scene_that_must_be_there_is_missed_when_configuring(executor: Any, tmp_path: Path) -> None:
+    arguments = ["--ros-args", "-p", f"scene_dir:={tmp_path / 'nowhere'}", "-p", "follow_mapper:=false"]
+    node = LocalizerNode(cli_args=arguments, use_global_arguments=False)
+    assert node.trigger_configure() == FAILURE
+    node.destroy_node()
 
 
 def test_it_ends_with_zero(graph: SimpleNamespace) -> None:

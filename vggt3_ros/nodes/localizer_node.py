@@ -8,6 +8,7 @@ from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
 from vggt3_ros.errors import InputError, SceneError
@@ -17,7 +18,7 @@ from vggt3_ros.nodes.conversions import pose_from_message, stamp_ns
 from vggt3_ros.nodes.diagnostics import Diagnostics, Level
 from vggt3_ros.nodes.lifecycle import ManagedNode, run
 from vggt3_ros.nodes.localizing import NO_SCENE, Localizing
-from vggt3_ros.nodes.network import check_network, network_of
+from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
 from vggt3_ros.nodes.open_scene import SceneProblem
 from vggt3_ros.nodes.parameters import LOCALIZER
 from vggt3_ros.nodes.pose_output import PoseOutput
@@ -47,7 +48,9 @@ class LocalizerNode(ManagedNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("localizer", LOCALIZER, **options)
         self._localizing: Localizing = None  # type: ignore[assignment]  # there is none unless configured
-        self._camera: CameraInput = None  # type: ignore[assignment]  # there is none unless active
+        self._worker: Worker[ImageMessage] = None  # type: ignore[assignment]  # nor these unless active
+        self._camera: CameraInput = None  # type: ignore[assignment]
+        self._clock_of_timers = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation needs its status too
 
     # -- lifecycle
 
@@ -91,11 +94,14 @@ class LocalizerNode(ManagedNode):
         self._scenes = None
         if settings.follow_mapper:
             self._scenes = self.create_subscription(SceneInfo, "scene", self._on_scene, LATCHED)
-        self._timer = self.create_timer(1 / settings.status_rate, self._on_timer)
+        self._timer = self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers)
         self.get_logger().info(f"active; model {localizing.network.model_id} on {localizing.network.device}")
 
     def deactivate(self) -> None:
         """Stop listening, free the device; what is known about the robot's place is forgotten."""
+        if self._worker is not None:
+            self._worker.stop()  # first: it uses the camera
+            self._worker = None  # type: ignore[assignment]
         if self._camera is not None:
             self.destroy_timer(self._timer)
             self.destroy_subscription(self._hints)
@@ -103,8 +109,8 @@ class LocalizerNode(ManagedNode):
                 self.destroy_subscription(self._scenes)
             self._camera.destroy()
             self._camera = None  # type: ignore[assignment]
-            self._worker.stop()
         self._localizing.stop()
+        free_unused_memory()
         self._reason = NO_SCENE
 
     def cleanup(self) -> None:

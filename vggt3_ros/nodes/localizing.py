@@ -83,7 +83,8 @@ class Localizing:
         extent = max(float((high - low).norm()), 1.0)
         far = float((map_from_child[:3, 3] - (low + high) / 2).norm())
         if far > _REACH * extent:
-            raise InputError(f"it lies {far:.1f} m from the middle of a map {extent:.1f} m across; click inside the map")
+            where = f"{far:.1f} m from the middle of a map {extent:.1f} m across"
+            raise InputError(f"it lies {where}; click inside the map")
         self._initial = map_from_child
 
     def attempt(self, seen: CameraFrame, cam_from_child: Tensor | None) -> Attempt:

@@ -5,6 +5,7 @@ The nodes declare them from here, the tables of the documentation are made from 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -87,7 +88,7 @@ MAPPER = (
     Parameter("max_frames", 200, "keyframes of a collection; beyond it the collection is thinned", 2, 10000),
     Parameter("min_translation", 0.1, "metres between keyframes with odometry", 0.001, 100.0),
     Parameter("min_rotation", 0.1, "radians between keyframes with odometry, if they are nearer than that", 0.001, 3.2),
-    Parameter("min_image_change", 0.03, "mean change of pixels, 0 to 1, between keyframes without odometry", 0.002, 1.0),
+    Parameter("min_image_change", 0.03, "change of pixels, 0 to 1, between keyframes without odometry", 0.002, 1.0),
     Parameter("trigger_count", 0, "reconstruct when the collection has this many keyframes; 0: never", 0, 10000),
     Parameter(
         "trigger_idle", 5.0, "reconstruct when nothing new was seen for this many seconds of images; 0: never",
@@ -147,7 +148,7 @@ def declare(node: Node, parameters: Sequence[Parameter]) -> None:
         try:
             node.declare_parameter(parameter.name, default, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            hint = ", written with a decimal point" if isinstance(parameter.default, float) else ""
+            hint = ", written with a decimal point" if isinstance(parameter.default, (float, tuple)) else ""
             wrong.append(f"{parameter.name}: expected {parameter.allowed}{hint} ({_first_line(error)})")
     _refuse(wrong)
 
@@ -166,10 +167,11 @@ def read(node: Node, parameters: Sequence[Parameter]) -> SimpleNamespace:
         if parameter.choices and value not in parameter.choices:
             wrong.append(f"{parameter.name} is {value!r}; expected one of {parameter.allowed}")
         values[parameter.name] = list(value) if isinstance(parameter.default, tuple) else value
-    if values.get("base_from_camera") and len(values["base_from_camera"]) != 7:
-        given = values["base_from_camera"]
-        wrong.append(f"base_from_camera is {given}; expected 7 numbers: x y z, quaternion x y z w (or leave it out)")
-    if values.get("base_from_camera") and not values["base_frame"]:
+    mount = values.get("base_from_camera")
+    if mount and not _is_pose(mount):
+        expected = "7 finite numbers: x y z, quaternion of length 1 x y z w (or leave it out)"
+        wrong.append(f"base_from_camera is {mount}; expected {expected}")
+    if mount and not values["base_frame"]:
         wrong.append("base_from_camera is given, but base_frame is empty; name the robot's frame")
     for name in ("map_frame", "odom_frame"):
         if name in values and not values[name]:
@@ -179,6 +181,9 @@ def read(node: Node, parameters: Sequence[Parameter]) -> SimpleNamespace:
     if 0 < values.get("trigger_count", 0) < values.get("min_frames", 0):
         given, least = values["trigger_count"], values["min_frames"]
         wrong.append(f"trigger_count is {given}, less than min_frames {least}; raise it, or turn it off with 0")
+    if values.get("trigger_count", 0) > values.get("max_frames", 1 << 30):
+        given, most = values["trigger_count"], values["max_frames"]
+        wrong.append(f"trigger_count is {given}, more than max_frames {most}, which a collection never has; lower it")
     _refuse(wrong)
     return SimpleNamespace(**values)
 
@@ -191,6 +196,10 @@ def markdown_table(parameters: Sequence[Parameter]) -> str:
         shown = str(default).lower() if isinstance(default, bool) else repr(default)
         rows.append(f"| `{parameter.name}` | `{shown}` | {parameter.allowed} | {parameter.description} |")
     return "\n".join(rows) + "\n"
+
+
+def _is_pose(numbers: Sequence[float]) -> bool:
+    return len(numbers) == 7 and all(map(math.isfinite, numbers)) and abs(math.hypot(*numbers[3:]) - 1) < 0.1
 
 
 def _refuse(wrong: list[str]) -> None:

@@ -89,8 +89,15 @@ class Worker(Generic[Item]):
 
 def in_executor(node: Node, future: Future[Any]) -> Any:
     """A future that a node's coroutine can await; its result is the given one, once that is done."""
-    bridged: RosFuture = RosFuture(executor=node.executor)
-    future.add_done_callback(bridged.set_result)
+    executor = node.executor
+    bridged: RosFuture = RosFuture(executor=executor)
+
+    def tell(done: Future[Any]) -> None:
+        bridged.set_result(done)
+        if executor is not None:
+            executor.wake()  # it would look at coroutines that wait only when the next message comes
+
+    future.add_done_callback(tell)
     return bridged
 
 

@@ -113,6 +113,10 @@ class FrameCollection:
         self.counts[reason] += 1
         return AddResult(reason is Reason.KEPT, reason)
 
+    def restart_clock(self) -> None:
+        """Accept a stamp older than the last one: the clock was set back."""
+        self._last_stamp_ns = None
+
     def clear(self) -> None:
         """Forget all frames and counts."""
         self.counts.clear()

@@ -80,8 +80,8 @@ class Tracker:
             if behind <= self.settings.clock_jump_s:
                 late = f"ignored: the image is {behind:.3f} s older than the last one, or the same"
                 return Tracked(self.state, late, map_from_odom=self.map_from_odom, ignored=True)
-            note = f"; the clock was set back by {behind:.1f} s"
-            self.reset(note)
+            self.reset(f"the clock was set back by {behind:.1f} s")
+            note = f"; {self.reason}"
         self._last_stamp_ns = stamp_ns
         odom_from_cam, trouble = _usable(odom_from_cam, localization.metric)
         for track in (self._truth, self._candidate):

@@ -20,6 +20,7 @@ from pathlib import Path
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+_SAVING = ".vggt3-saving-"  # in the names of temporary folders
 
 
 def previous_name(folder: Path) -> Path:
@@ -54,13 +55,18 @@ def new_sibling(folder: Path) -> Path:
     Call it under locked_parent: then every older sibling is a leftover.
     """
     recover(folder)
-    prefix = f".{folder.name}.vggt3-saving-"
-    for leftover in folder.parent.iterdir():
-        if leftover.name.startswith(prefix):
-            shutil.rmtree(leftover, ignore_errors=True)
+    prefix = f".{folder.name}{_SAVING}"
+    clear_leftovers(folder.parent, prefix)
     sibling = folder.with_name(prefix + uuid.uuid4().hex)
     sibling.mkdir()  # not mkdtemp, whose mode 0700 would hide the scene from other users
     return sibling
+
+
+def clear_leftovers(parent: Path, prefix: str = ".") -> None:
+    """Delete what killed programs left in `parent`, as far as the names begin so. Call it under locked_parent."""
+    for entry in parent.iterdir():
+        if entry.name.startswith(prefix) and _SAVING in entry.name:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def replace_folder(sibling: Path, folder: Path) -> None:

@@ -1,0 +1,124 @@
+"""The mapper's work apart from ROS."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vggt3_ros.errors import SceneError
+from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.nodes import mapping_job
+from vggt3_ros.nodes.mapper import BusyError, InactiveError, Mapper, TooFewFramesError
+from vggt3_ros.nodes.mapping_job import CanceledError, MappingJob
+from vggt3_ros.nodes.parameters import MAPPER
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.scene.storage import load_scene
+
+from .mapper_client import MAP_S, QUICK, visit
+
+
+class Told:
+    """What a mapper told about itself."""
+
+    def __init__(self) -> None:
+        self.scenes: list[tuple[str, Path]] = []
+        self.said: list[tuple[str, bool]] = []
+        self.changes = 0
+
+    def change(self) -> None:
+        self.changes += 1
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def make(tmp_path: Path, told: Told) -> Callable[..., Mapper]:
+    """An active mapper that has collected four frames."""
+
+    def make(**changes: Any) -> Mapper:
+        defaults = {parameter.name: parameter.default for parameter in MAPPER}
+        settings = SimpleNamespace(
+            **{**defaults, **QUICK, "min_frames": 4, "scene_dir": str(tmp_path / "maps"), **changes}
+        )
+        mapper = Mapper(
+            settings,
+            lambda scene, folder: told.scenes.append((scene.scene_id, folder)),
+            lambda message, failed: told.said.append((message, failed)),
+            told.change,
+        )
+        mapper.begin(load_network("tiny"))
+        drive = visit()
+        for index in range(4):
+            pose = drive.world_from_cam[index]
+            mapper.collector.add(Frame(drive.images[index], index + 1, drive.intrinsics, prior_world_from_cam=pose))
+        return mapper
+
+    return make
+
+
+def test_who_hears_of_the_outcome_finds_the_mapper_done(make: Callable[..., Mapper], told: Told) -> None:
+    mapper = make()
+    job = mapper.start()
+    seen: list[object] = []
+    job.outcome.add_done_callback(lambda _: seen.append((mapper.job, mapper.scene, len(told.scenes))))
+    with pytest.raises(BusyError, match="running already"):
+        mapper.start()
+    mapped = job.outcome.result(MAP_S)
+    job.wait()
+    scene = mapped.reconstruction.scene
+    assert seen == [(None, scene, 1)] and told.scenes == [(scene.scene_id, mapped.folder)]
+    assert load_scene(mapped.folder).scene_id == scene.scene_id
+    assert told.said[-1][1] is False and scene.scene_id[:8] in told.said[-1][0] and told.changes > 3
+    with pytest.raises(TooFewFramesError, match="0 keyframes"):
+        mapper.start()
+
+
+def test_a_defect_gives_the_frames_back_and_is_told(
+    make: Callable[..., Mapper], told: Told, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("nobody expected this")
+
+    mapper = make()
+    monkeypatch.setattr(mapping_job, "reconstruct", broken)
+    job = mapper.start()
+    assert isinstance(job.outcome.exception(MAP_S), ZeroDivisionError)
+    assert mapper.job is None and len(mapper.collector) == 4
+    message, failed = told.said[-1]
+    assert failed and "defect of this program" in message and "nobody expected this" in message
+    assert "in broken" in capfd.readouterr().err, "the traceback"
+    monkeypatch.undo()
+    assert mapper.start().outcome.result(MAP_S).reconstruction.frames
+
+
+def test_stopping_cancels_and_lets_go_of_the_network_even_if_somebody_keeps_the_job(
+    make: Callable[..., Mapper], told: Told
+) -> None:
+    mapper = make(ttt_steps=50)
+    network = weakref.ref(mapper.network)
+    job: MappingJob = mapper.start()
+    mapper.stop()
+    assert isinstance(job.outcome.exception(), CanceledError) and mapper.job is None
+    assert len(mapper.collector) == 4 and told.said[-1][1] is False
+    gc.collect()
+    assert network() is None
+    with pytest.raises(InactiveError):
+        mapper.start()
+
+
+def test_a_library_that_cannot_be_is_refused_at_once(make: Callable[..., Mapper], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SceneError, match="is a file"):
+        make(scene_dir=str(tmp_path / "file"))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "diary.txt").write_text("whatever a user keeps there")
+    make(scene_dir=str(tmp_path))

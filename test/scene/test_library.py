@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vggt3_ros.errors import SceneError
+from vggt3_ros.scene.library import clear_leftovers, find_scene, folder_name, meant_folder, prune
+from vggt3_ros.scene.scene import Scene
+from vggt3_ros.scene.storage import load_scene, save_scene
+
+MakeScene = Callable[..., Scene]
+NAMES = [f"2024010{day}-120000-0123abcd" for day in range(1, 6)]
+
+
+def save_at(scene: Scene, folder: Path, seconds: int) -> Path:
+    """Save a scene as if at that time."""
+    save_scene(scene, folder)
+    os.utime(folder / "scene.json", (seconds, seconds))
+    return folder
+
+
+def test_a_scene_is_named_by_the_local_time_of_its_making_and_its_id(make_scene: MakeScene) -> None:
+    scene = dataclasses.replace(make_scene(1.0), created="2024-05-06T07:08:09+00:00", scene_id="0123456789" + "ab" * 11)
+    date, time, identity = folder_name(scene).split("-")
+    assert date[:6] == "202405" and time[2:] == "0809" and identity == "01234567"
+
+
+def test_a_path_means_the_scene_itself_or_the_newest_inside(make_scene: MakeScene, tmp_path: Path) -> None:
+    scene = make_scene(1.0)
+    new = save_at(scene, tmp_path / "a", 2000)
+    old = save_at(scene, tmp_path / "b", 1000)
+    (tmp_path / "z").mkdir()
+    (tmp_path / "zz.txt").write_text("no scene")
+    assert find_scene(tmp_path) == new and find_scene(old) == old
+    os.utime(old / "scene.json", (3000, 3000))
+    assert find_scene(tmp_path) == old, "the newest is the one written last"
+
+
+def test_what_a_killed_program_left_is_no_scene(make_scene: MakeScene, tmp_path: Path) -> None:
+    save_at(make_scene(1.0), tmp_path / ".a.vggt3-saving-0123", 1000)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "keyframes.json").write_text("[]")
+    with pytest.raises(SceneError, match="holds no scene"):
+        find_scene(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path, words",
+    [("nowhere", "is no folder"), ("x" * 300, "too long"), ("~nobody-of-that-name/maps", "give another path")],
+)
+def test_where_no_scene_can_be_it_says_so(tmp_path: Path, path: str, words: str) -> None:
+    with pytest.raises(SceneError, match=words):
+        find_scene(path if path.startswith("~") else tmp_path / path)
+
+
+def test_users_mean_places_in_the_library_at_home_or_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    library = tmp_path / "maps"
+    assert meant_folder("a/b", library) == library / "a" / "b"
+    assert meant_folder("../a", library) == tmp_path / "a"
+    assert meant_folder("~/a", library) == tmp_path / "home" / "a"
+    assert meant_folder("/a", library) == Path("/a")
+    assert meant_folder("", library) == library
+    assert meant_folder("a") == tmp_path / "a"
+
+
+def test_the_oldest_go_but_only_those_that_were_made_here(make_scene: MakeScene, tmp_path: Path) -> None:
+    scene = make_scene(1.0)
+    made = [save_at(scene, tmp_path / name, 1000 + i) for i, name in enumerate(NAMES)]
+    mine = save_at(scene, tmp_path / "kitchen", 10)
+    renamed = save_at(scene, tmp_path / (NAMES[0] + "-kitchen"), 20)
+    no_scene = tmp_path / "20230101-120000-0123abcd"
+    no_scene.mkdir()
+    assert prune(tmp_path, keep=2) == made[:3]
+    assert sorted(tmp_path.iterdir()) == sorted([*made[3:], mine, renamed, no_scene])
+    assert load_scene(made[4]).scene_id == scene.scene_id
+    assert prune(tmp_path, keep=2) == [] == prune(tmp_path, keep=100)
+
+
+def test_folders_with_more_than_files_stay(make_scene: MakeScene, tmp_path: Path) -> None:
+    scene = make_scene(1.0)
+    for i, name in enumerate(NAMES):
+        save_at(scene, tmp_path / name, 1000 + i)
+    (tmp_path / NAMES[0] / "photos").mkdir()
+    elsewhere = save_at(scene, tmp_path / "elsewhere" / "map", 1000)
+    link = tmp_path / "20230101-120000-0123abcd"
+    link.symlink_to(elsewhere)
+    assert [folder.name for folder in prune(tmp_path, keep=1)] == NAMES[1:4]
+    assert (tmp_path / NAMES[0] / "photos").is_dir() and link.is_symlink() and load_scene(elsewhere)
+
+
+def test_a_library_that_is_not_there_has_nothing_to_prune_or_clear(tmp_path: Path) -> None:
+    assert prune(tmp_path / "nowhere", keep=1) == []
+    clear_leftovers(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_killed_programs_left_is_cleared_and_nothing_else(make_scene: MakeScene, tmp_path: Path) -> None:
+    scene = make_scene(1.0)
+    save_scene(scene, tmp_path / NAMES[0])
+    save_scene(scene, tmp_path / ".kitchen.vggt3-previous")  # the only one, of a replacement that was interrupted
+    for name in (f".{NAMES[1]}.vggt3-saving-0123", ".kitchen.vggt3-saving-4567", ".git"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("content")
+    clear_leftovers(tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {NAMES[0], ".kitchen.vggt3-previous", ".git"}

@@ -1,0 +1,187 @@
+"""What the mapper does, apart from ROS: collect, reconstruct, save, load; every method may be called by any thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.nodes.collector import Collector
+from vggt3_ros.nodes.mapping_job import CanceledError, Mapped, MappingJob
+from vggt3_ros.pipeline.anchor import AnchorSettings
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.points import PointSettings
+from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
+from vggt3_ros.scene.library import clear_leftovers, meant_folder, prune
+from vggt3_ros.scene.scene import Scene
+from vggt3_ros.scene.storage import check_target, save_scene
+
+
+class InactiveError(Vggt3Error):
+    """The node is not active."""
+
+
+class TooFewFramesError(Vggt3Error):
+    """The collection is not worth a reconstruction yet."""
+
+
+class BusyError(Vggt3Error):
+    """One reconstruction at a time."""
+
+
+class Mapper:
+    """A collection that is being filled, a reconstruction while there is one, and the newest scene.
+
+    on_scene(scene, folder): there is a new scene. say(message, failed): what happened, for people. on_change():
+    the status is another one. They are called by the thread in which it happens. network is set while active.
+    """
+
+    def __init__(
+        self,
+        settings: SimpleNamespace,
+        on_scene: Callable[[Scene, Path], None],
+        say: Callable[[str, bool], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.collector = Collector(settings)
+        self.library = meant_folder(settings.scene_dir)
+        check_target(self.library / ".new")
+        clear_leftovers(self.library)
+        self.network: Vggt3 | None = None
+        self.scene: Scene | None = None
+        self.job: MappingJob | None = None
+        self.paused = False
+        self._settings = settings
+        self._how = reconstruction_settings(settings)
+        self._on_scene, self._say, self._on_change = on_scene, say, on_change
+        self._lock = threading.RLock()
+
+    def place(self, path: str) -> Path:
+        """The folder that a user means; relative paths lie in the library. Raises SceneError."""
+        return meant_folder(path, self.library)
+
+    @property
+    def active_network(self) -> Vggt3:
+        """Raises InactiveError while there is none."""
+        network = self.network
+        if network is None:
+            raise InactiveError("the mapper is not active; activate it")
+        return network
+
+    def begin(self, network: Vggt3) -> None:
+        """Be active."""
+        self.collector.restart_idle_time()
+        self.network = network
+
+    def start(self, save_path: Path | None = None) -> MappingJob:
+        """Begin to reconstruct the collection.
+
+        Raises InactiveError, BusyError, TooFewFramesError, and SceneError for a place that nothing can be saved to.
+        """
+        if save_path is not None:
+            check_target(save_path)
+        with self._lock:
+            network = self.active_network
+            if self.job is not None:
+                raise BusyError("a reconstruction is running already; wait for it or cancel it")
+            count = len(self.collector)
+            if count < self._settings.min_frames:
+                raise TooFewFramesError(
+                    f"the collection has {count} keyframes, a reconstruction needs {self._settings.min_frames} "
+                    "(min_frames); move the camera on"
+                )
+            frames = self.collector.take()
+            job = MappingJob(
+                frames, network, self._how, self.library, save_path, self._on_change, self._on_end
+            )  # fmt: skip
+            self.job = job
+        job.start()
+        return job
+
+    def start_if_due(self) -> None:
+        """Begin if the settings ask for it now."""
+        due = self.collector.due()
+        if due is None or self.job is not None or self.network is None or self.paused:
+            return
+        try:
+            self.start()
+        except (BusyError, TooFewFramesError):  # somebody was faster
+            return
+        self._say(f"reconstructing, because {due}", False)
+
+    def resume(self) -> None:
+        """Collect again after `paused`."""
+        self.collector.restart_idle_time()
+        self.paused = False
+
+    def stop(self) -> None:
+        """Cancel a reconstruction, wait for its end, free the network; its frames are back in the collection."""
+        job = self.job
+        if job is not None:
+            job.cancel()
+            job.wait()
+        self.network = None
+
+    def use(self, scene: Scene, folder: Path) -> None:
+        """Make a scene the newest."""
+        with self._lock:
+            self.scene = scene
+            self._on_scene(scene, folder)
+
+    def save(self, scene: Scene, path: Path, overwrite: bool) -> Path:
+        """Save a scene and return the folder. Raises FileExistsError and SceneError."""
+        if os.path.lexists(path) and not overwrite:
+            raise FileExistsError(f"{path} exists; choose another path, or set overwrite")
+        return save_scene(scene, path)
+
+    def _on_end(self, job: MappingJob, outcome: Mapped | BaseException) -> None:
+        """In the reconstruction's thread: take over what was made, or give the frames back."""
+        try:
+            if isinstance(outcome, Mapped):
+                self.use(outcome.reconstruction.scene, outcome.folder)
+                prune(self.library, self._settings.keep_scenes)
+                self._say(_summary(outcome), False)
+            else:
+                self._give_back(job.frames, outcome)
+        finally:
+            with self._lock:
+                self.job = None
+        self._on_change()
+
+    def _give_back(self, frames: tuple[Frame, ...], error: BaseException) -> None:
+        self.collector.give_back(frames)
+        what = f"was {error}" if isinstance(error, CanceledError) else f"failed: {error}"
+        if not isinstance(error, Vggt3Error):
+            traceback.print_exception(error)
+            what = f"failed by a defect of this program: {error!r}"
+        again = f"its {len(frames)} frames are back in the collection"
+        self._say(f"reconstruction {what}; {again}", not isinstance(error, CanceledError))
+
+
+def reconstruction_settings(settings: SimpleNamespace) -> ReconstructionSettings:
+    """What the node's parameters ask for. Raises InputError."""
+    anchor = AnchorSettings(camera_height_m=settings.camera_height or None)
+    if not settings.landmarks:
+        anchor = AnchorSettings(landmarks=None, camera_height_m=settings.camera_height or None)
+    return ReconstructionSettings(
+        steps=settings.ttt_steps,
+        chunk=settings.chunk,
+        points=PointSettings(max_points=settings.max_points),
+        anchor=anchor,
+        map_frame=settings.map_frame,
+    )
+
+
+def _summary(mapped: Mapped) -> str:
+    made, scene = mapped.reconstruction, mapped.reconstruction.scene
+    scale = f"metric ({scene.metric_source})" if scene.is_metric else f"not metric ({scene.metric_source})"
+    skipped = "".join(f"; frame {name} was not used: {reason}" for name, reason in made.skipped[:3])
+    return (
+        f"scene {scene.scene_id[:8]} of {len(scene.keyframes)} keyframes in {mapped.seconds:.1f} s, {scale}, "
+        f"landmarks: {scene.verification['reason']}; saved in {mapped.folder}{skipped}"
+    )

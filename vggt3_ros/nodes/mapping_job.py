@@ -1,0 +1,97 @@
+"""One reconstruction in the making, in a thread of its own: its progress, its cancellation, its outcome."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
+from vggt3_ros.scene.library import folder_name
+from vggt3_ros.scene.storage import save_scene
+
+
+class CanceledError(Vggt3Error):
+    """Somebody cancelled the reconstruction."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """A reconstruction that is safely on the disk, and how many seconds it took altogether."""
+
+    reconstruction: Reconstruction
+    folder: Path
+    seconds: float
+
+
+class MappingJob:
+    """Reconstructs frames and saves the scene, in `library` and, if given, at `save_path` too.
+
+    on_end(job, outcome) is told what was made, or the error that ended it (CanceledError after `cancel`), and must not
+    raise; the future `outcome` is fulfilled with the same afterwards.
+    """
+
+    def __init__(
+        self,
+        frames: tuple[Frame, ...],
+        network: Vggt3,
+        settings: ReconstructionSettings,
+        library: Path,
+        save_path: Path | None,
+        on_progress: Callable[[], None],
+        on_end: Callable[[MappingJob, Mapped | BaseException], None],
+    ) -> None:
+        self.frames = frames
+        self.stage, self.progress = "start", 0.0
+        self.outcome: Future[Mapped] = Future()
+        self._library, self._save_path = library, save_path
+        self._on_progress, self._on_end = on_progress, on_end
+        self._canceled = threading.Event()
+        # An argument, not an attribute: whoever keeps the job for its outcome must not keep the network.
+        arguments = (network, settings)
+        self._thread = threading.Thread(target=self._run, args=arguments, name="reconstruction", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """End at the next step; a scene that is being saved is saved."""
+        self._canceled.set()
+
+    def wait(self) -> None:
+        """Until the thread has ended."""
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self, network: Vggt3, settings: ReconstructionSettings) -> None:
+        try:
+            mapped = self._map(network, settings)
+        except BaseException as error:
+            self._on_end(self, error)
+            error.__traceback__ = None  # it would keep everything alive that the reconstruction had in its hands
+            self.outcome.set_exception(error)
+        else:
+            self._on_end(self, mapped)
+            self.outcome.set_result(mapped)
+
+    def _map(self, network: Vggt3, settings: ReconstructionSettings) -> Mapped:
+        begin = time.perf_counter()
+        made = reconstruct(self.frames, network, settings, self._report)
+        self._report("save", 1.0)
+        folder = save_scene(made.scene, self._library / folder_name(made.scene))
+        if self._save_path is not None:
+            save_scene(made.scene, self._save_path)
+        return Mapped(made, folder, time.perf_counter() - begin)
+
+    def _report(self, stage: str, share: float) -> None:
+        if self._canceled.is_set():
+            raise CanceledError(f"cancelled at {100 * share:.0f} % ({stage})")
+        self.stage, self.progress = stage, share
+        self._on_progress()

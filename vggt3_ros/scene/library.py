@@ -1,0 +1,93 @@
+"""A folder of scenes: which one is meant, where a new one goes, which is the newest, which may go."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from vggt3_ros.errors import SceneError
+from vggt3_ros.scene import replace
+from vggt3_ros.scene.description import DESCRIPTION
+from vggt3_ros.scene.replace import current
+from vggt3_ros.scene.scene import Scene
+
+_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+
+
+def meant_folder(path: str | os.PathLike[str], library: Path | None = None) -> Path:
+    """The absolute path of the folder that a user means; relative ones lie in `library` (default: here).
+
+    Raises SceneError for the home (~name) of somebody unknown and for links that go in circles.
+    """
+    try:
+        return ((library or Path()) / Path(path).expanduser()).resolve()
+    except (RuntimeError, OSError) as error:
+        raise SceneError(f"{os.fspath(path)!r} is no place ({error}); give another path") from error
+
+
+def folder_name(scene: Scene) -> str:
+    """Name for the folder of a scene among others: local time of its making, and the beginning of its id."""
+    made = datetime.fromisoformat(scene.created).astimezone()
+    return f"{made:%Y%m%d-%H%M%S}-{scene.scene_id[:8]}"
+
+
+def find_scene(path: str | os.PathLike[str]) -> Path:
+    """The scene folder that a path means: itself, or the newest (last written) scene in it.
+
+    Raises SceneError when there is none.
+    """
+    folder = meant_folder(path)
+    try:
+        if _is_scene(folder):
+            return folder
+        scenes = _scenes_in(folder)
+    except OSError as error:
+        raise SceneError(f"cannot look for scenes in {folder}: {error.strerror}; give another path") from error
+    if scenes:
+        return scenes[-1]
+    what = "holds no scene" if folder.is_dir() else "is no folder"
+    advice = "give a folder that a reconstruction was saved to, or one that holds such folders"
+    raise SceneError(f"{folder} {what}; {advice}")
+
+
+def prune(library: Path, keep: int) -> list[Path]:
+    """Delete the oldest scenes of `library` that have a name of `folder_name`, beyond `keep`; returns their folders.
+
+    Scenes that a person saved under a name of their own stay, and so do folders with anything that is no plain file.
+    """
+    ours = [folder for folder in _scenes_in(library) if _NAME.fullmatch(folder.name)]
+    gone = [folder for folder in ours[: max(0, len(ours) - keep)] if _is_plain(folder)]
+    for folder in gone:
+        shutil.rmtree(folder, ignore_errors=True)
+    return gone
+
+
+def clear_leftovers(library: Path) -> None:
+    """Delete what programs left that were killed while they saved scenes to `library`."""
+    with suppress(OSError), replace.locked_parent(library / "any"):  # there is nothing to clear, or no way to
+        replace.clear_leftovers(library)
+
+
+def _is_scene(folder: Path) -> bool:
+    return (current(folder) / DESCRIPTION).is_file()
+
+
+def _is_plain(folder: Path) -> bool:
+    try:
+        return not folder.is_symlink() and all(entry.is_file() for entry in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _scenes_in(folder: Path) -> list[Path]:
+    """Scenes in a folder, in the order in which they were written; what a killed program left is not among them."""
+    written = []
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if not entry.name.startswith("."):
+            with suppress(OSError):  # no scene, not ours to read, or just being deleted
+                written.append(((entry / DESCRIPTION).stat().st_mtime_ns, entry.name))
+    return [folder / name for _, name in sorted(written)]
