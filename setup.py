@@ -42,6 +42,7 @@ class BuildMessages(build_ext):
     """Runs CMake, and puts what it installs into the wheel."""
 
     def run(self) -> None:
+        """Called by setuptools."""
         self.distribution.data_files = []
         missing = why_without_ros()
         if missing is not None:

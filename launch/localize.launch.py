@@ -1,0 +1,22 @@
+"""Localizer on a camera, in a stored scene: `ros2 launch vggt3_ros localize.launch.py scene_dir:=FOLDER`.
+
+`ros2 launch vggt3_ros localize.launch.py --show-args` explains the arguments.
+"""
+
+from launch import LaunchDescription
+
+from vggt3_ros.nodes.launching import arguments, managed_node, middleware_profile, rviz
+
+PASSED_ON = ("image_topic", "camera_info_topic", "odom_topic", "scene_dir", "model", "device", "base_frame")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Called by ros2 launch."""
+    return LaunchDescription(
+        [
+            *arguments(*PASSED_ON, "namespace", "params_file", "use_sim_time", "rviz"),
+            middleware_profile(),
+            managed_node("localizer", *PASSED_ON),
+            rviz(),
+        ]
+    )

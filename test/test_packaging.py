@@ -1,0 +1,112 @@
+"""One package in three descriptions (package.xml, CMakeLists.txt, pyproject.toml): they have to agree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+import vggt3_ros
+
+ROOT = Path(__file__).parents[1]
+CMAKE = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")  # tomllib came with Python 3.11
+MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
+KINDS = ("msg", "srv", "action")
+INTERFACES = sorted(path.relative_to(ROOT).as_posix() for kind in KINDS for path in ROOT.glob(f"{kind}/*"))
+
+# Packages of pip: README.md says how to get them, rosdep has no keys for their versions.
+FROM_PIP = {"torch", "rosbags", "viser"}
+DEBIAN = {
+    "PIL": "python3-pil",
+    "cv2": "python3-opencv",
+    "numpy": "python3-numpy",
+    "psutil": "python3-psutil",
+    "yaml": "python3-yaml",
+}
+WITHOUT_WHEEL = {"ament_index_python", "launch", "launch_ros", "rcl_interfaces", "builtin_interfaces", "tf2_msgs"}
+
+
+def text_of(tag: str) -> set[str]:
+    return {element.text or "" for element in MANIFEST.iter(tag)}
+
+
+def needed_to_run() -> set[str]:
+    return text_of("depend") | text_of("exec_depend")
+
+
+def imported_by_ros_code() -> set[str]:
+    """Top-level packages that nodes/ and launch/ import, but the standard library and our own."""
+    names: set[str] = set()
+    for path in [*ROOT.glob("vggt3_ros/nodes/*.py"), *ROOT.glob("launch/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"vggt3_ros"}
+
+
+def ros_wheels() -> set[str]:
+    """Names of the extra's packages, as ROS calls them."""
+    (extra,) = re.findall(r"^ros-wheels = \[(.*?)^\]", PYPROJECT, re.DOTALL | re.MULTILINE)
+    return {name.replace("-", "_") for name in re.findall(r'"ros-([a-z0-9-]+)', extra)}
+
+
+def test_one_version() -> None:
+    (version,) = re.findall(r'^version = "(.*)"', PYPROJECT, re.MULTILINE)
+    assert version == vggt3_ros.__version__ == MANIFEST.findtext("version")
+
+
+def test_one_name_and_licence() -> None:
+    (name,) = re.findall(r"^project\((\S+)", CMAKE, re.MULTILINE)
+    assert name == MANIFEST.findtext("name") == vggt3_ros.__name__
+    assert f'license = "{MANIFEST.findtext("license")}"' in PYPROJECT
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_interface_is_generated(interface: str) -> None:
+    assert f'"{interface}"' in CMAKE
+
+
+def test_no_interface_is_listed_that_does_not_exist() -> None:
+    assert set(re.findall(r'"((?:msg|srv|action)/.*)"', CMAKE)) == set(INTERFACES)
+
+
+def test_packages_whose_messages_are_used_in_ours_are_declared_for_the_build() -> None:
+    used = set()
+    for interface in INTERFACES:
+        text = (ROOT / interface).read_text(encoding="utf-8")
+        used |= set(re.findall(r"^([a-z0-9_]+)/[A-Z]\w+", text, re.MULTILINE))
+    for package in used:
+        assert f"find_package({package} REQUIRED)" in CMAKE
+        assert package in text_of("depend")
+        assert f'"ros-{package.replace("_", "-")}~=' in PYPROJECT
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").iterdir()))
+def test_script_can_be_run_and_is_installed(script: str) -> None:
+    path = ROOT / "scripts" / script
+    assert path.stat().st_mode & 0o111 == 0o111
+    assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3\n")
+    (installed,) = re.findall(r"install\(PROGRAMS (.*?) DESTINATION", CMAKE, re.DOTALL)
+    assert f"scripts/{script}" in installed.split()
+
+
+@pytest.mark.parametrize("package", sorted(imported_by_ros_code() - FROM_PIP))
+def test_import_of_a_node_is_a_dependency_of_the_ros_package(package: str) -> None:
+    assert DEBIAN.get(package, package) in needed_to_run()
+
+
+@pytest.mark.parametrize("package", sorted(imported_by_ros_code() - FROM_PIP - set(DEBIAN) - WITHOUT_WHEEL))
+def test_import_of_a_node_comes_with_the_wheels(package: str) -> None:
+    assert package in ros_wheels()
+
+
+def test_ros_wheels_stay_out_of_what_everybody_gets() -> None:
+    (dependencies,) = re.findall(r"^dependencies = \[(.*?)^\]", PYPROJECT, re.DOTALL | re.MULTILINE)
+    assert "ros-" not in dependencies
