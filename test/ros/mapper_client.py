@@ -181,6 +181,14 @@ class MapperClient:
 
         return self.says(done, f"{images} images received and dealt with")
 
+    def makes_another_map_than(self, scene_id: str) -> MapperStatus:
+        """The status once there is a new scene, and everything is done that belongs to its making."""
+
+        def done(status: MapperStatus) -> bool:
+            return status.scene_id not in ("", scene_id) and status.state == MapperStatus.COLLECTING
+
+        return self.says(done, "a new map", MAP_S)
+
     def collect(self, frames: int = FRAMES, **options: Any) -> MapperStatus:
         """Show the first images of the visit, and wait until they are collected."""
         self.robot.drive(range(frames), rate=30, **options)

@@ -22,7 +22,7 @@ from vggt3_ros.nodes.qos import image_qos
 from vggt3_ros.nodes.transforms import TransformBroadcaster
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene
-from vggt3_ros.srv import LoadScene
+from vggt3_ros.srv import LoadScene, SaveScene
 
 from .mapper_client import ANSWER_S, FRAMES, MAP_S, QUICK, MapperClient, running_mapper, visit
 from .processes import wait_for
@@ -155,11 +155,10 @@ def test_so_many_frames_trigger_it_and_only_the_newest_maps_stay(mapper: MapperC
     (tmp_path / "20200101-000000-0123abcd").mkdir()  # the name of a map, but it is none
     mapper.start(tmp_path, trigger_count=4, keep_scenes=1, **QUICK)
     mapper.robot.drive(range(4))
-    first = mapper.says(lambda status: status.scene_id != "", "a map", MAP_S)
-    assert mapper.save("mine").code == LoadScene.Response.SUCCESS
+    first = mapper.makes_another_map_than("")
+    assert mapper.save("mine").code == SaveScene.Response.SUCCESS
     mapper.robot.drive(range(4, 8))
-    second = mapper.says(lambda status: status.scene_id not in ("", first.scene_id), "another map", MAP_S)
-    mapper.keeps(0)
+    second = mapper.makes_another_map_than(first.scene_id)
     names = {entry.name.split("-")[-1] for entry in tmp_path.iterdir()}
     assert names == {"mine", "0123abcd", second.scene_id[:8]}
     assert load_scene(tmp_path / "mine").scene_id == first.scene_id
@@ -169,7 +168,7 @@ def test_nothing_new_for_a_while_triggers_it(mapper: MapperClient, tmp_path: Pat
     mapper.start(tmp_path, trigger_idle=0.3, **QUICK)
     mapper.robot.drive(range(4))
     wait_for(lambda: any("nothing new was seen" in status.message for status in mapper.statuses), MAP_S, "the trigger")
-    mapper.says(lambda status: status.scene_id != "" and status.state == MapperStatus.COLLECTING, "a map", MAP_S)
+    mapper.makes_another_map_than("")
 
 
 def test_odometry_may_come_as_a_topic_and_the_mount_as_a_parameter(mapper: MapperClient, tmp_path: Path) -> None:
@@ -247,7 +246,7 @@ def test_images_may_be_compressed(mapper: MapperClient, tmp_path: Path) -> None:
 
 
 def test_depth_images_give_the_scale(mapper: MapperClient, tmp_path: Path) -> None:
-    mapper.start(tmp_path, use_depth=True, odometry_source="none", landmarks=False)
+    mapper.start(tmp_path, use_depth=True, odometry_source="none")
     publisher = mapper.node.create_publisher(Image, "depth", image_qos("reliable"))
     wait_for(publisher.get_subscription_count, ANSWER_S, "the mapper to listen to depth")
     for index in range(FRAMES):

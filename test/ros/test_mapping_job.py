@@ -13,7 +13,7 @@ import pytest
 
 from vggt3_ros.errors import SceneError
 from vggt3_ros.model.checkpoint import load_network
-from vggt3_ros.nodes import mapping_job
+from vggt3_ros.nodes import collector, mapping_job
 from vggt3_ros.nodes.mapper import BusyError, InactiveError, Mapper, TooFewFramesError
 from vggt3_ros.nodes.mapping_job import CanceledError, MappingJob
 from vggt3_ros.nodes.parameters import MAPPER
@@ -113,6 +113,29 @@ def test_stopping_cancels_and_lets_go_of_the_network_even_if_somebody_keeps_the_
     assert network() is None
     with pytest.raises(InactiveError):
         mapper.start()
+
+
+def test_only_time_in_which_images_could_come_triggers_it(
+    make: Callable[..., Mapper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(collector, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    mapper = make(trigger_idle=5.0, ttt_steps=50)
+    network = mapper.active_network
+    mapper.paused = True
+    now[0] += 60
+    mapper.start_if_due()
+    mapper.resume()
+    mapper.start_if_due()
+    mapper.stop()
+    now[0] += 60
+    mapper.begin(network)
+    mapper.start_if_due()
+    assert mapper.job is None
+    now[0] += 6
+    mapper.start_if_due()
+    assert mapper.job is not None
+    mapper.stop()
 
 
 def test_a_library_that_cannot_be_is_refused_at_once(make: Callable[..., Mapper], tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from std_srvs.srv import Trigger
 
 from vggt3_ros.nodes.worker import Worker, in_executor
 
+from .processes import wait_for
+
 TIMEOUT_S = 20.0
 
 
@@ -39,12 +41,10 @@ class Desk:
             if item == "block":
                 assert self.blocked.wait(TIMEOUT_S)
 
-    def finish(self) -> None:
-        """Handle all that waits."""
+    def finish(self, items: int) -> None:
+        """Handle all that waits, so many items in all."""
         self.unblock.set()
-        done = threading.Event()
-        while not done.is_set():
-            self.worker.call(lambda: done.set() if not self.worker._items else None).result(TIMEOUT_S)
+        wait_for(lambda: len(self.handled) + len(self.failures) == items, TIMEOUT_S, "the items to be handled")
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def desk() -> Iterator[Callable[[int], Desk]]:
 def test_items_are_handled_in_order(desk: Callable[[int], Desk]) -> None:
     ours = desk(10)
     ours.put("a", "b", "c")
-    ours.finish()
+    ours.finish(3)
     assert ours.handled == ["a", "b", "c"] and ours.dropped == []
 
 
@@ -72,14 +72,14 @@ def test_the_oldest_that_wait_give_way(desk: Callable[[int], Desk]) -> None:
     ours = desk(2)
     ours.put("block", "a", "b", "c", "d")
     assert ours.dropped == ["a", "b"], "told at once"
-    ours.finish()
+    ours.finish(3)
     assert ours.handled == ["block", "c", "d"]
 
 
 def test_an_item_that_fails_does_not_stop_the_others(desk: Callable[[int], Desk]) -> None:
     ours = desk(10)
     ours.put("a", "bad", "b")
-    ours.finish()
+    ours.finish(3)
     assert ours.handled == ["a", "b"] and [str(error) for error in ours.failures] == ["bad"]
 
 
@@ -90,7 +90,7 @@ def test_a_call_comes_before_the_items_that_wait_and_never_gives_way(desk: Calla
     ours.put("a", "b")
     ours.unblock.set()
     assert call.result(TIMEOUT_S) == ("block",)
-    ours.finish()
+    ours.finish(2)
     assert ours.handled == ["block", "b"]
 
 
@@ -103,7 +103,7 @@ def test_what_a_call_raises_is_in_its_future(desk: Callable[[int], Desk]) -> Non
     with pytest.raises(KeyError, match="gone"):
         ours.worker.call(fail).result(TIMEOUT_S)
     ours.put("a")
-    ours.finish()
+    ours.finish(1)
     assert ours.handled == ["a"]
 
 

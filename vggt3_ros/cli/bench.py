@@ -1,4 +1,7 @@
-"""`vggt3 bench mapping|localize`: seconds and peak memory over the number of frames, with random weights."""
+"""`vggt3 bench`: what the network costs (mapping, localize), and what the running nodes do (graph).
+
+The network's seconds and peak memory are measured over the number of frames, with random weights.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
+from vggt3_ros.cli import bench_graph
 from vggt3_ros.cli.common import add_common_options, check_writable, positive_int, resolve_device, write_json
 from vggt3_ros.cli.progress import track
 
@@ -20,8 +24,15 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    parser = subparsers.add_parser("bench", help="measure speed and memory of the network", description=__doc__)
-    parser.add_argument("task", choices=("mapping", "localize"), help="map all frames, or localize one in their scene")
+    parser = subparsers.add_parser("bench", help="measure speed and memory", description=__doc__)
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="{mapping,localize,graph}")
+    alone = {"mapping": "the network maps all frames", "localize": "it localizes one in their scene"}
+    for task, help_text in alone.items():
+        _add_options(tasks.add_parser(task, help=help_text, description=f"Measure the network alone: {help_text}."))
+    bench_graph.add_parser(tasks)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="tiny", metavar="NAME", help="sizes of tiny, of full (the published model) or of a file"
     )
@@ -45,6 +56,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
+    """Measure one task; the exit code is 1 when it failed."""
+    return bench_graph.run(args) if args.task == "graph" else _run_network(args)
+
+
+def _run_network(args: argparse.Namespace) -> int:
     """Measure row by row. A row that runs out of memory is reported; the exit code is 1 when no row succeeded."""
     import torch
 

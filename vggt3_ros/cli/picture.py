@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from vggt3_ros.evaluation.top_view import plane_from_world
 from vggt3_ros.scene.scene import Scene
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MAX_POINTS = 80_000
 _SHOWN = (0.02, 0.98)  # quantiles of the points: a few far outliers would shrink all the rest to a dot
@@ -26,17 +30,12 @@ def draw_scene(scene: Scene, path: Path) -> None:
     points = (scene.map_from_scene.points(scene.points.points.double()) @ view_from_map.T).numpy()
     positions = (map_from_cam[:, :3, 3] @ view_from_map.T).numpy()
     cameras = positions[:, :2]
-    low, high = _limits(points[:, :2], cameras)
-    ceiling = positions[:, 2].max() + _HEADROOM * float((high - low).max())
 
     figure = Figure(figsize=(8.0, 7.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    picks = _picks(points, (*low, -np.inf), (*high, ceiling))
-    axes.scatter(
-        points[picks, 0], points[picks, 1], s=2.5, c=scene.points.colors.numpy()[picks] / 255.0, linewidths=0
-    )
-    arrows = float((high - low).max()) * 0.05 * _headings(map_from_cam, view_from_map)
+    width = draw_points(axes, points, scene.points.colors.numpy(), positions)
+    arrows = width * 0.05 * _headings(map_from_cam, view_from_map)
     axes.plot(cameras[:, 0], cameras[:, 1], color="#d1495b", linewidth=1.0, zorder=3)
     axes.quiver(
         cameras[:, 0], cameras[:, 1], arrows[:, 0], arrows[:, 1], color="#d1495b", width=0.003,
@@ -44,15 +43,28 @@ def draw_scene(scene: Scene, path: Path) -> None:
     )  # fmt: skip
     axes.plot(cameras[0, 0], cameras[0, 1], "o", color="#d1495b", markeredgecolor="white", markersize=8, zorder=5)
     unit = "m" if scene.is_metric else "scene units"
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     axes.set(xlabel=f"right [{unit}]", ylabel=f"away [{unit}]")
-    axes.set_facecolor("0.97")
     axes.set_title(
         f"{len(scene.keyframes)} keyframes, {len(scene.points)} points, model {scene.model_id}: seen from above",
         fontsize=10,
         loc="left",
     )
     figure.savefig(path, dpi=130, bbox_inches="tight")
+
+
+def draw_points(axes: Axes, points: np.ndarray, colors: np.ndarray, positions: np.ndarray) -> float:
+    """Paint points (N, 3), colors (N, 3) uint8, from above; the third axis is up. Returns the picture's width.
+
+    All cameras, which are at `positions` (S, 3), and nearly all points are in the picture; what lies far above all
+    cameras is left out.
+    """
+    low, high = _limits(points[:, :2], positions[:, :2])
+    width = float((high - low).max())
+    picks = _picks(points, (*low, -np.inf), (*high, positions[:, 2].max() + _HEADROOM * width))
+    axes.scatter(points[picks, 0], points[picks, 1], s=2.5, c=colors[picks] / 255.0, linewidths=0)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    axes.set_facecolor("0.97")
+    return width
 
 
 def _headings(map_from_cam: Tensor, view_from_map: Tensor) -> np.ndarray:

@@ -1,0 +1,61 @@
+"""`vggt3 bench graph` without the graph: its figures, and wrong usage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from vggt3_ros.nodes.graph_figures import Counts, Sample, Snapshot, Usage, messages, processes, spread
+
+Run = Callable[..., Any]
+MB = 1_000_000
+
+
+def test_messages_are_those_between_two_moments() -> None:
+    before = Snapshot(100, {"mapper": Counts(98, 10, {"black": 10}), "localizer": Counts(100, 0)})
+    later = Counts(155, 40, {"black": 10, "full": 30})
+    after = Snapshot(160, {"mapper": later, "localizer": Counts(160, 7, {"busy": 7})})
+    assert messages(before, after) == {
+        "mapper": {"sent": 60, "received": 57, "lost": 3, "left_out": 30, "reasons": {"full": 30}},
+        "localizer": {"sent": 60, "received": 60, "lost": 0, "left_out": 7, "reasons": {"busy": 7}},
+    }
+
+
+def sample(time_s: float, cpu_s: float, megabytes: float) -> Sample:
+    return Sample(time_s, {"mapper": Usage(cpu_s, int(megabytes * MB))})
+
+
+def test_process_is_told_by_its_share_of_a_core_and_its_memory() -> None:
+    figures = processes([sample(1000.0, 5.0, 300.0), sample(1010.0, 8.0, 310.0), sample(1020.0, 10.0, 320.0)])
+    expected = {"cores": 0.25, "rss_mb_begin": 300.0, "rss_mb_end": 320.0, "rss_mb_per_minute": 60.0}
+    assert figures == {"mapper": pytest.approx(expected)}
+
+
+def test_memory_that_is_taken_once_is_no_growth() -> None:
+    sizes = [300.0, 350.0, 400.0, *[410.0] * 9]
+    assert processes([sample(i, i, size) for i, size in enumerate(sizes)])["mapper"][
+        "rss_mb_per_minute"
+    ] == pytest.approx(0.0, abs=1e-6)
+    leaking = processes([sample(i, i, size + 0.1 * i) for i, size in enumerate(sizes)])
+    assert leaking["mapper"]["rss_mb_per_minute"] == pytest.approx(6.0)
+
+
+def test_spread_of_delays() -> None:
+    assert spread(float(value) for value in range(11)) == {"median": 5.0, "p90": 9.0, "max": 10.0}
+    assert spread([]) == {"median": None, "p90": None, "max": None}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--size", "640"], "--size"),
+        (["--size", "0x480"], "--size"),
+        (["--rate", "0"], "--rate"),
+        (["--seconds", "-1"], "--seconds"),
+        (["--frames", "8"], "--frames"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], complaint: str, vggt3: Run) -> None:
+    assert vggt3("bench", "graph", *arguments).failed_with(complaint, code=2)

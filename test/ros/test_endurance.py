@@ -1,0 +1,147 @@
+"""A minute of a 640x480 camera at 30 Hz: nothing grows, nothing is lost uncounted, everything goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rclpy.node import Node
+
+from vggt3_ros.geometry.camera import intrinsics_matrix
+from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.nodes.conversions import stamp_ns
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.reconstruct import reconstruct
+from vggt3_ros.scene.storage import save_scene
+from vggt3_ros.srv import LoadScene
+from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
+
+from .processes import NodeProcess, wait_for
+from .robot import Heard, Robot
+
+SECONDS, RATE, STAY = 60, 30, 0.5  # STAY: seconds before the robot goes on to the next place
+WARM_UP = 20  # seconds: libraries, caches and queues have their size then
+GROWTH_MB = 10.0  # a leak of 6 kB per image
+NOISES = 4  # images of each place that differ by their noise
+MAPPED, PLACES = range(10), range(10, 16)  # images of the visit for the map; and those that the robot goes by
+START_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def visit() -> RoomSequence:
+    return room_sequence(900_004, len(MAPPED), len(PLACES), length=4.0)
+
+
+@pytest.fixture(scope="module")
+def scene_folder(visit: RoomSequence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frames = [
+        Frame(visit.images[i], 1 + i, visit.intrinsics, None, visit.world_from_cam[i], name=f"{i}") for i in MAPPED
+    ]
+    return save_scene(reconstruct(frames, load_network("tiny")).scene, tmp_path_factory.mktemp("scenes") / "room")
+
+
+@pytest.fixture
+def robot(node: Node, visit: RoomSequence) -> Iterator[Robot]:
+    """One whose camera is twice as large in each direction."""
+    images = np.stack([cv2.resize(image, (640, 480), interpolation=cv2.INTER_CUBIC) for image in visit.images])
+    fx, fy, cx, cy = (float(visit.intrinsics[row, column]) for row, column in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    larger = intrinsics_matrix(2 * fx, 2 * fy, 2 * cx + 0.5, 2 * cy + 0.5)
+    robot = Robot(node, replace(visit, images=images, intrinsics=larger))
+    yield robot
+    robot.destroy()
+
+
+def noisy(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(seed).normal(0, 2, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def drive(robot: Robot, processes: list[NodeProcess]) -> list[list[int]]:
+    """To and fro between the places; returns the memory (bytes) of the processes, every second."""
+    there = [noisy(robot.visit.images[place], seed) for place in PLACES for seed in range(NOISES)]
+    route = [*range(len(PLACES)), *range(len(PLACES) - 2, 0, -1)]
+    memory: list[list[int]] = []
+    begin = time.monotonic()
+    for number in range(SECONDS * RATE):
+        place = route[int(number / RATE / STAY) % len(route)]
+        robot.show(PLACES[place], image=there[place * NOISES + number % NOISES])
+        if number % RATE == 0:
+            memory.append([process.rss_bytes for process in processes])
+        time.sleep(max(0.0, begin + (number + 1) / RATE - time.monotonic()))
+    return memory
+
+
+def first_images(robot: Robot, heard: Heard) -> list[int]:
+    """Show images until both nodes get them; returns how many each got."""
+
+    def arrived() -> bool:
+        robot.show(PLACES[0])
+        time.sleep(0.2)
+        return heard.mapper[-1].frames_received > 0 and heard.localizer[-1].frames_received > 0
+
+    wait_for(arrived, 30, "the first images")
+    return settled(heard)[0]
+
+
+def settled(heard: Heard) -> tuple[list[int], list[int]]:
+    """Images that mapper and localizer have received, and those that they have handled, once nothing changes."""
+
+    def counts() -> tuple[list[int], list[int]]:
+        mapper, localizer = heard.mapper[-1], heard.localizer[-1]
+        tried = {stamp_ns(status.header.stamp) for status in tuple(heard.localizer) if status.header.frame_id}
+        handled = [mapper.frames_kept + mapper.frames_dropped, len(tried) + localizer.frames_dropped]
+        return [mapper.frames_received, localizer.frames_received], handled
+
+    last, since = counts(), time.monotonic()
+    deadline = since + 30
+    while time.monotonic() < min(since + 3, deadline):
+        time.sleep(0.1)
+        if counts() != last:
+            last, since = counts(), time.monotonic()
+    return last
+
+
+def test_a_minute_of_large_images(
+    node: Node, robot: Robot, start_node: Callable[..., NodeProcess], scene_folder: Path, tmp_path: Path
+) -> None:
+    common = {"autostart": True, "image_qos": "reliable"}
+    mapper = start_node("mapper_node", parameters={**common, "scene_dir": str(tmp_path), "trigger_idle": 0.0})
+    localizer = start_node("localizer_node", parameters=common)
+    heard = Heard(node)
+    load(node, scene_folder)
+    wait_for(lambda: heard.localizer and heard.localizer[-1].scene_id, START_S, "the localizer to follow the mapper")
+    robot.wait_until_connected(2)
+    before = first_images(robot, heard)
+
+    memory = drive(robot, [mapper, localizer])
+
+    sent = SECONDS * RATE
+    received, handled = settled(heard)
+    assert [now - then for now, then in zip(received, before, strict=True)] == [sent, sent]
+    assert handled == received  # kept, attempted, or left out and counted
+    assert len(heard.poses) > SECONDS / 2
+    for statuses in (heard.mapper, heard.localizer):
+        count = len(statuses)
+        wait_for(lambda statuses=statuses, count=count: len(statuses) > count, 10, "a further status")
+    for process, sizes in zip((mapper, localizer), zip(*memory, strict=True), strict=True):
+        growth = (median(sizes[-10:]) - median(sizes[WARM_UP : WARM_UP + 10])) / 1e6
+        assert growth < GROWTH_MB, f"{process.module} grew by {growth:.1f} MB: {sizes}"
+        assert process.is_running and "defect" not in process.log and "Traceback" not in process.log
+        assert process.stop() == 0
+
+
+def load(node: Node, folder: Path) -> None:
+    """Have the mapper publish a scene."""
+    client: Any = node.create_client(LoadScene, "mapper/load_scene")
+    assert client.wait_for_service(START_S)
+    answer = client.call(LoadScene.Request(path=str(folder)), timeout_sec=START_S)
+    assert answer is not None and answer.code == LoadScene.Response.SUCCESS, answer
+    node.destroy_client(client)

@@ -1,0 +1,158 @@
+"""`vggt3 bench graph`: the nodes as they run on a robot, over DDS: delays, losses, processor and memory."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vggt3_ros.cli.common import (
+    add_common_options,
+    add_model_option,
+    check_writable,
+    positive_float,
+    positive_int,
+    resolve_device,
+    write_json,
+)
+from vggt3_ros.errors import Vggt3Error
+
+if TYPE_CHECKING:
+    from vggt3_ros.nodes.bench_graph import BenchCamera
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the task's arguments."""
+    parser = subparsers.add_parser(
+        "graph",
+        help="camera, mapper and localizer as processes over DDS",
+        description="Starts a simulated camera, the mapper and the localizer as processes of their own, maps a short "
+        "drive, and measures while the camera goes to and fro on another path: how long a pose takes, what is lost, "
+        "and what it costs.",
+        epilog="The simulated camera is one of the processes that share the processor. The nodes talk on a "
+        "ROS_DOMAIN_ID of their own, on this machine alone.",
+    )
+    parser.add_argument("--size", type=_size, default=(640, 480), metavar="WxH", help="pixels (default: 640x480)")
+    parser.add_argument(
+        "--rate", type=positive_float, default=30.0, metavar="HZ", help="images per second (default: 30)"
+    )
+    parser.add_argument(
+        "--seconds", type=positive_float, default=60.0, metavar="S", help="how long to measure (default: 60)"
+    )
+    add_model_option(parser)
+    add_common_options(parser, "write all figures and the machine as JSON", "room to drive through (default: 1)")
+    parser.set_defaults(seed=1)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start everything, map, measure, stop everything. What went wrong is raised; logs are kept then."""
+    from vggt3_ros.cli.demo import _set_environment
+    from vggt3_ros.cli.interrupts import Interrupts
+    from vggt3_ros.cli.measure_graph import GraphBench
+    from vggt3_ros.nodes.bench_graph import BenchCamera
+    from vggt3_ros.nodes.demo_client import ClientThread
+    from vggt3_ros.nodes.demo_session import Session
+    from vggt3_ros.nodes.processes import ProcessEndedError, Processes
+
+    if args.json is not None:
+        check_writable(args.json, "--json")
+    device = resolve_device(args.device)
+    width, height = args.size
+    camera = BenchCamera(width, height, args.rate, args.seed)
+    conditions = _conditions(args, device, camera)
+    _set_environment()
+    with Interrupts() as interrupts, _work_folder() as work, ClientThread() as thread:
+        with Processes(work / "logs") as processes:
+            bench = GraphBench(Session(processes, thread, interrupts.check), camera)
+            try:
+                figures = bench.run(args.model, device, work, args.seconds)
+            except ProcessEndedError as error:
+                print(error.log_tail, file=sys.stderr)
+                raise
+        interrupts.check()
+    data = {**conditions, "load_average_after": os.getloadavg(), **figures}
+    write_json(args.json, data)
+    _print(data)
+    return 0
+
+
+@contextlib.contextmanager
+def _work_folder() -> Iterator[Path]:
+    """A folder for scenes and logs, which goes unless something went wrong that the logs may explain."""
+    folder = Path(tempfile.mkdtemp(prefix="vggt3_bench_"))
+    (folder / "logs").mkdir()
+    try:
+        yield folder
+    except Vggt3Error:
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _conditions(args: argparse.Namespace, device: str, camera: BenchCamera) -> dict[str, Any]:
+    import torch
+
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "task": args.task,
+        "model": args.model,
+        "image_size": [args.size[1], args.size[0]],
+        "rate_hz": args.rate,
+        "seed": args.seed,
+        "rendered": {"images": camera.rendered, "metres_of_legs": camera.metres},
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu ({platform.machine()})",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "ros_distro": os.environ.get("ROS_DISTRO", "wheels of PyPI"),
+        "load_average_before": os.getloadavg(),
+    }
+
+
+def _print(data: dict[str, Any]) -> None:
+    camera, made, found = data["rendered"], data["reconstruction"], data["localization"]
+    height, width = data["image_size"]
+    legs = " and ".join(f"{metres:.1f} m" for metres in camera["metres_of_legs"])
+    print(
+        f"camera          {width}x{height} at {data['rate_hz']:g} Hz; {camera['images']} images rendered, of drives "
+        f"of {legs}, the second one to and fro"
+    )
+    print(f"reconstruction  {made['keyframes']} keyframes in {made['seconds']:.1f} s, {made['landmarks']} landmarks")
+    print(
+        f"localization    {found['seconds']:.0f} s: {found['images_per_s']:.1f} images, {found['attempts_per_s']:.2f} "
+        f"attempts and {found['poses_per_s']:.2f} poses a second"
+    )
+    for title, key in (("image to pose", "image_to_pose_ms"), ("one attempt", "attempt_ms")):
+        delay = found[key]
+        if delay["median"] is not None:
+            print(
+                f"{title:<15} median {delay['median']:.0f} ms, 90 % below {delay['p90']:.0f} ms, at most "
+                f"{delay['max']:.0f} ms"
+            )
+    print(f"\n{'images':<28} {'sent':>6} {'received':>9} {'lost':>6} {'left out':>9}")
+    for phase, figures in (("mapping", data["mapping"]), ("reconstruction", made), ("localization", found)):
+        for node, row in figures["messages"].items():
+            counts = f"{row['sent']:>6} {row['received']:>9} {row['lost']:>6} {row['left_out']:>9}"
+            print(f"{phase + ', ' + node:<28} {counts}")
+            for reason, count in row["reasons"].items():
+                print(f"{'':<28} {count:>33} {reason}")
+    print(f"\n{'process':<15} {'cores':>6} {'MB':>7} {'MB later':>9} {'MB per minute':>14}")
+    for name, row in data["processes"].items():
+        memory = f"{row['rss_mb_begin']:>7.0f} {row['rss_mb_end']:>9.0f} {row['rss_mb_per_minute']:>14.1f}"
+        print(f"{name:<15} {row['cores']:>6.2f} {memory}")
+    loads = ", ".join(f"{data[key][0]:.1f}" for key in ("load_average_before", "load_average_after"))
+    print(f"\n{data['cores']} cores; load average of the machine before and after: {loads}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return positive_int(width), positive_int(height)

@@ -1,0 +1,247 @@
+"""`vggt3 demo`: map a room and find the way back in it, with the real nodes; no camera, no download, no arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vggt3_ros.cli.common import (
+    add_json_option,
+    add_model_option,
+    atomic_path,
+    check_not_input,
+    check_writable,
+    positive_float,
+    resolve_device,
+    seed_int,
+    write_json,
+)
+from vggt3_ros.cli.demo_folder import DemoFolder
+from vggt3_ros.cli.demo_phases import Demo, Outcome
+from vggt3_ros.cli.interrupts import Interrupts
+
+if TYPE_CHECKING:
+    from vggt3_ros.nodes.demo_cameras import DemoCamera
+
+_POLL = 0.1  # seconds
+_LARGEST_DOMAIN = 101  # above it, ports collide with those that Linux hands out
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="map a simulated room and localize in it, with the ROS 2 nodes",
+        description="Starts a simulated camera, the mapper and the localizer as ROS 2 nodes; maps a room on the way "
+        "there, localizes on the way back beside that path, and compares every pose with the truth.",
+        epilog="The nodes talk on a ROS_DOMAIN_ID of their own, on this machine alone. Set ROS_DOMAIN_ID to watch them "
+        "with ros2 or RViz.",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("vggt3_demo"), metavar="DIR",
+        help="folder for report.json, top_view.png, points.ply, scene/ and logs/ (default: vggt3_demo)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=seed_int, default=None, metavar="N", help="another room, always the same one")
+    parser.add_argument(
+        "--length", type=positive_float, default=None, metavar="M", help="metres of each drive through the room"
+    )
+    parser.add_argument(
+        "--bag", type=Path, default=None, metavar="BAG",
+        help="play this ROS 2 bag (mcap or sqlite3) in place of the simulated camera: once to map, once to localize",
+    )  # fmt: skip
+    parser.add_argument(
+        "--query-bag", type=Path, default=None, metavar="BAG", help="play this bag the second time (default: the first)"
+    )
+    parser.add_argument(
+        "--rate", type=positive_float, default=None, metavar="X", help="play bags X times as fast (default: 1)"
+    )
+    parser.add_argument(
+        "--view", action="store_true", help="show it live in a web browser, and afterwards until Ctrl-C"
+    )
+    add_model_option(parser)
+    parser.add_argument("--device", default=None, metavar="NAME", help="cpu, cuda or cuda:N (default: cuda if there)")
+    add_json_option(parser, "write the report here as well")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; raises DemoError, once everything is written, if the result is not good."""
+    begin = time.perf_counter()
+    import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
+
+    if args.view:
+        import viser  # noqa: F401  # likewise
+
+    _check_usage(args)
+    folder = DemoFolder(args.out)
+    _check_outputs(args, folder)
+    if args.device is not None:
+        resolve_device(args.device)
+    _set_environment()
+    try:
+        with Interrupts() as interrupts:
+            camera = _camera(args)
+            folder.claim()
+            try:
+                _run(args, folder, camera, interrupts, begin)
+            finally:
+                folder.release()
+    except KeyboardInterrupt:
+        print("vggt3: the demo was interrupted; all its processes have ended", file=sys.stderr)
+        raise
+    return 0
+
+
+def _run(
+    args: argparse.Namespace, folder: DemoFolder, camera: DemoCamera, interrupts: Interrupts, begin: float
+) -> None:
+    """The phases and what they leave; every process has ended afterwards."""
+    from vggt3_ros.nodes.demo_client import ClientThread
+    from vggt3_ros.nodes.demo_session import DemoError, Session
+    from vggt3_ros.nodes.processes import ProcessEndedError, Processes
+
+    with ClientThread() as thread:
+        with Processes(folder.logs) as processes:
+            demo = Demo(Session(processes, thread, interrupts.check), camera)
+            try:
+                outcome = _phases(args, folder, demo)
+            except ProcessEndedError as error:
+                print(error.log_tail, file=sys.stderr)
+                raise
+        data = _write(folder, demo, outcome, begin)
+        write_json(args.json, data)
+        _print(data, folder)
+        if args.view:
+            _wait(interrupts)
+    if data["failure"] is not None:
+        raise DemoError(f"{data['failure']}; see {folder.path / 'report.json'}")
+
+
+def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome:
+    """All phases, and a line on stdout after each."""
+    from vggt3_ros.scene.storage import load_scene
+
+    demo.start(args.model, args.device, folder.work)
+    _say("started", f"{demo.camera.title}, mapper and localizer (ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']})")
+    if args.view:
+        _say("look", f"open {demo.session.view()} in a browser")
+    kept = demo.drive_to_map()
+    _say("drove", f"through the place once; the mapper kept {kept} of {demo.camera.images_sent} images")
+    seconds = demo.reconstruct(folder.scene)
+    scene = load_scene(folder.scene)
+    scale = "metric" if scene.is_metric else "not metric"
+    _say("mapped", f"{len(scene.keyframes)} keyframes in {seconds:.1f} s, {scale}; {scene.verification['reason']}")
+    demo.drive_to_localize()
+    return demo.outcome(scene, seconds)
+
+
+def _write(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float) -> dict[str, Any]:
+    """Write points, picture and report; returns the report."""
+    from vggt3_ros.cli.demo_picture import draw_demo
+    from vggt3_ros.evaluation.live import verdict
+    from vggt3_ros.geometry.pointcloud import write_ply
+
+    scene, figures = outcome.scene, outcome.run.figures()
+    cloud = scene.points.transformed(scene.map_from_scene)
+    with atomic_path(folder.points) as temporary:
+        write_ply(cloud, temporary)
+    with atomic_path(folder.picture) as temporary:
+        draw_demo(scene, cloud, outcome.run, figures, temporary)
+    return folder.write_report(
+        {
+            "finished": True,
+            "failure": verdict(figures),
+            "camera": demo.camera.title,
+            "frames_mapped": len(scene.keyframes),
+            "map_seconds": outcome.map_seconds,
+            **figures,
+            "dropped_messages": outcome.messages,
+            "seconds": {**demo.seconds, "total": time.perf_counter() - begin},
+            "scene_id": scene.scene_id,
+            "metric": scene.is_metric,
+            "metric_source": scene.metric_source,
+            "verified": scene.is_verified,
+            "model": scene.model_id,
+        }
+    )
+
+
+def _wait(interrupts: Interrupts) -> None:
+    """Until Ctrl-C."""
+    _say("look", "the page stays until Ctrl-C")
+    try:
+        while True:
+            interrupts.check()
+            time.sleep(_POLL)
+    except KeyboardInterrupt:
+        return
+
+
+def _say(what: str, text: str) -> None:
+    print(f"{what:9s} {text}", flush=True)
+
+
+def _print(data: dict[str, Any], folder: DemoFolder) -> None:
+    tried, answerable = data["query_frames"], data["answerable"]
+    known = "" if answerable is None else (
+        f"; {data['localized_answerable']} of the {answerable} that show enough of the map"
+    )
+    _say("localized", f"{data['localized']} of {tried} images on the way back{known}")
+    position, rotation, delay = (data[key] for key in ("position_error_m", "rotation_error_deg", "image_to_pose_ms"))
+    if position["median"] is not None:
+        half = f"median {100 * position['median']:.1f} cm and {rotation['median']:.2f} degrees"
+        most = f"90 % below {100 * position['p90']:.1f} cm and {rotation['p90']:.2f} degrees"
+        _say("errors", f"{half}, {most}; {data['wrong']} poses wrong")
+    if delay["median"] is not None:
+        _say("delay", f"median {delay['median']:.0f} ms from image to pose, 90 % below {delay['p90']:.0f} ms")
+    lost = data["dropped_messages"]["lost"]
+    _say("images", f"{lost or 'none'} lost between the nodes")
+    _say("written", f"{folder.path}: top_view.png, points.ply, report.json, scene/, logs/")
+    _say("seconds", f"{data['seconds']['total']:.1f}")
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    """Raise `argparse.ArgumentTypeError` for options that do not go together."""
+    bags = [bag for bag in (args.bag, args.query_bag) if bag is not None]
+    if args.query_bag is not None and args.bag is None:
+        raise argparse.ArgumentTypeError("--query-bag is played after --bag; give that one too")
+    if args.rate is not None and not bags:
+        raise argparse.ArgumentTypeError("--rate is for bags; the simulated camera runs in real time")
+    if bags and (args.seed is not None or args.length is not None):
+        raise argparse.ArgumentTypeError("--seed and --length are for the simulated camera; leave them out with --bag")
+
+
+def _check_outputs(args: argparse.Namespace, folder: DemoFolder) -> None:
+    """Raise `InputError`, `SceneError` or a usage error when something cannot be written, or must not be."""
+    folder.check()
+    if args.json is not None:
+        if args.json.resolve() == folder.report:  # it is written there anyway
+            args.json = None
+            return
+        check_writable(args.json, "--json")
+        bags = [file for bag in (args.bag, args.query_bag) if bag is not None for file in (bag, *bag.glob("*"))]
+        check_not_input(args.json, "--json", [*folder.files, folder.scene, folder.logs, *bags, Path(args.model)])
+
+
+def _camera(args: argparse.Namespace) -> DemoCamera:
+    from vggt3_ros.nodes.demo_cameras import RecordedCamera, SimulatedCamera
+
+    if args.bag is None:
+        return SimulatedCamera(args.seed, args.length)
+    return RecordedCamera([args.bag, args.query_bag or args.bag], args.rate or 1.0)
+
+
+def _set_environment() -> None:
+    """For this process and its children: a ROS domain of their own on this machine, and room for images in Fast DDS."""
+    from vggt3_ros.nodes.share import middleware_variables
+
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, _LARGEST_DOMAIN)))
+    if os.environ.get("ROS_DISTRO") == "humble":
+        os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
+    else:
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.update(middleware_variables(os.environ))

@@ -1,0 +1,139 @@
+"""The phases of `vggt3 demo`: start, drive to map, reconstruct, drive to localize; and what was seen meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vggt3_ros.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from vggt3_ros.evaluation.live import LiveRun
+    from vggt3_ros.nodes.demo_cameras import DemoCamera
+    from vggt3_ros.nodes.demo_session import Session
+    from vggt3_ros.scene.scene import Scene
+
+_START, _SETTLE, _RECONSTRUCTION, _NEW_SCENE = 180.0, 120.0, 7200.0, 120.0  # seconds until something has gone wrong
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the demo has seen. map_seconds: of the reconstruction alone. messages: of the camera, by node."""
+
+    scene: Scene
+    map_seconds: float
+    run: LiveRun
+    messages: dict[str, Any]
+
+
+@dataclass
+class Demo:
+    """One demo; call the phases in their order. seconds: how long each one took."""
+
+    session: Session
+    camera: DemoCamera
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def start(self, model: str, device: str | None, scene_dir: Path) -> None:
+        """Start the processes, and wait until they can work."""
+        session, camera = self.session, self.camera
+        with self._phase("start") as tell:
+            camera.start(session)
+            common = {"autostart": True, "model": model, "device": device or "auto", **camera.node_parameters}
+            # The demo says when to reconstruct, and on its way back the mapper is not to begin another map.
+            session.start("mapper", {**common, "scene_dir": str(scene_dir), "trigger_idle": 0.0})
+            session.start("localizer", common)
+            session.listen()
+            client = session.client
+            session.wait(lambda: client.nodes_are_active, "mapper and localizer", _START)
+            camera.prepare(session, tell)
+            session.wait(lambda: client.listeners(camera.image_topic) >= 2, "the nodes to find the camera", _START)
+
+    def drive_to_map(self) -> int:
+        """Show the place to the mapper; returns how many keyframes it has kept."""
+        session, client = self.session, self.session.client
+
+        def kept() -> int:
+            return client.mapper.frames_kept if client.mapper else 0
+
+        with self._phase("drive to map") as tell:
+            self.camera.drive(0, session, lambda share: tell(f"{kept()} keyframes", share))
+            session.settle(lambda: client.mapper and client.mapper.frames_received, "the mapper's images", _SETTLE)
+        return kept()
+
+    def reconstruct(self, save_path: Path) -> float:
+        """Have the scene made, saved and taken over by the localizer; returns the seconds that the mapper took.
+
+        Raises DemoError with the mapper's reason when there is none.
+        """
+        session, client = self.session, self.session.client
+        with self._phase("reconstruct") as tell:
+            result = session.reconstruct(save_path, tell, _RECONSTRUCTION)
+            published = "the map to be published"
+            session.wait(lambda: client.scene_id == result.scene_id and client.points > 0, published, _NEW_SCENE)
+            session.wait(
+                lambda: client.localizer and client.localizer.scene_id == result.scene_id,
+                "the localizer to take the map over", _NEW_SCENE,
+            )  # fmt: skip
+        return float(result.seconds)
+
+    def drive_to_localize(self) -> None:
+        """Show the place to the localizer."""
+        session, client = self.session, self.session.client
+
+        def tell_state(share: float) -> None:
+            tell(f"{client.localizer_state}, {len(client.poses)} of {len(client.attempts)} images localized", share)
+
+        with self._phase("drive to localize") as tell:
+            client.forget_attempts()
+            self.camera.drive(1, session, tell_state)
+            slowest = max((attempt.processing_time for attempt in tuple(client.attempts.values())), default=0.0)
+            session.settle(
+                lambda: (client.localizer and client.localizer.frames_received, len(client.attempts)),
+                "the localizer's last image", _SETTLE, max(1.5, 2 * slowest),
+            )  # fmt: skip
+
+    def outcome(self, scene: Scene, map_seconds: float) -> Outcome:
+        """What there is to report of a drive in this scene."""
+        from vggt3_ros.evaluation.live import LiveRun
+        from vggt3_ros.geometry.se3 import se3_inverse
+
+        client = self.session.client
+        run = LiveRun(
+            refusals={stamp: each.reason for stamp, each in client.attempts.items() if stamp not in client.poses},
+            poses=client.poses,
+            delays_ms=self.camera.delays_ms(client),
+            map_poses=scene.map_from_keyframes,
+            # The truth is in metres, and about the robot's base; the pose in a map without a scale is neither.
+            true_poses=dict(client.true_poses) if scene.is_metric else {},
+            mapped_shares=self.camera.mapped_shares(scene.keyframes.stamps_ns, client),
+            cam_from_base=se3_inverse(self.camera.base_from_cam),
+        )
+        return Outcome(scene, map_seconds, run, self._messages())
+
+    def _messages(self) -> dict[str, Any]:
+        """Images that the camera sent and a node did not get, and those that the node got and left out on purpose."""
+        client, sent = self.session.client, self.camera.images_sent
+        nodes: dict[str, Any] = {
+            name: {
+                "sent": sent,
+                "received": status.frames_received,
+                "lost": sent - status.frames_received,
+                "left_out": status.frames_dropped,
+                "last_reason": status.last_drop_reason,
+            }
+            for name, status in (("mapper", client.mapper), ("localizer", client.localizer))
+            if status is not None
+        }
+        return {**nodes, "lost": sum(node["lost"] for node in nodes.values())}
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[Progress]:
+        begin = time.perf_counter()
+        with Progress(name) as progress:
+            yield progress
+        self.seconds[name.replace(" ", "_")] = time.perf_counter() - begin

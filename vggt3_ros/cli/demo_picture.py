@@ -1,0 +1,100 @@
+"""The picture of `vggt3 demo` from above: the map, the drive that made it, and the poses that were found in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggt3_ros.cli.picture import draw_points
+from vggt3_ros.evaluation.top_view import plane_from_world
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from vggt3_ros.evaluation.live import LiveRun
+    from vggt3_ros.geometry.pointcloud import PointCloud
+    from vggt3_ros.scene.scene import Scene
+
+_MAPPED, _TRUE, _FOUND, _REFUSED = "#1d3557", "#1a1a1a", "#2a9d2a", "#d1495b"
+_LABEL: dict[str, Any] = {
+    "textcoords": "offset points", "ha": "center", "zorder": 6, "fontsize": 10,
+    "bbox": {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5},
+}  # fmt: skip
+_BAR = 0.2  # of the picture's width at least, for the bar that shows the scale
+
+
+def draw_demo(scene: Scene, cloud: PointCloud, run: LiveRun, figures: dict[str, Any], path: Path) -> None:
+    """Write the top view to `path`. `cloud` is in the map frame, `figures` are those of the report."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    upright = None if scene.up_source.startswith("none") else torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    view_from_map = plane_from_world(run.map_poses, upright)  # (3, 3): right, away, up
+    mapped = _flat(view_from_map, [*run.map_poses @ run.cam_from_base])
+    found = _flat(view_from_map, [run.poses[stamp] for stamp in sorted(run.poses)])
+    driven = _flat(view_from_map, run.true_path())
+    refused = _flat(view_from_map, [run.true_poses[stamp] for stamp in run.refusals if stamp in run.true_poses])
+
+    figure = Figure(figsize=(9.0, 8.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    points = (cloud.points.double() @ view_from_map.T).numpy()
+    width = draw_points(axes, points, cloud.colors.numpy(), np.concatenate([mapped, found, driven]))
+    edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 5}
+    axes.plot(*mapped[:, :2].T, "o-", color=_MAPPED, linewidth=1.6, markersize=6, label="images of the map", **edge)
+    _draw_headings(axes, mapped, (run.map_poses[:, :3, 2] @ view_from_map.T).numpy(), 0.04 * width)
+    before = mapped[0, :2] - mapped[min(1, len(mapped) - 1), :2]  # where nothing of the path is in the way
+    before = 22 * before / max(float(np.linalg.norm(before)), 1e-9)
+    axes.annotate("start", tuple(mapped[0, :2]), xytext=tuple(before), va="center", **_LABEL)
+    if len(driven):
+        axes.plot(*driven[:, :2].T, color=_TRUE, linewidth=1.6, zorder=4, label="way back, true path")
+    axes.plot(*found[:, :2].T, "o", color=_FOUND, markersize=5, label="way back, poses found", **edge)
+    if len(refused):
+        axes.plot(*refused[:, :2].T, "X", color=_REFUSED, markersize=8, label="way back, no pose given", **edge)
+    _draw_scale(axes, width, "m" if scene.is_metric else "units of the map")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    figure.suptitle(_title(scene, figures), fontsize=11, x=0.02, ha="left")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=10, frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def _title(scene: Scene, figures: dict[str, Any]) -> str:
+    position, rotation = figures["position_error_m"]["median"], figures["rotation_error_deg"]["median"]
+    errors = ""
+    if position is not None:
+        errors = f"\nmedian error {100 * position:.1f} cm and {rotation:.2f} degrees, {figures['wrong']} poses wrong"
+    return (
+        f"A map of {len(scene.keyframes)} images, seen from above: {len(scene.points)} points\n"
+        f"{figures['localized']} of {figures['query_frames']} images of the way back were localized in it{errors}"
+    )
+
+
+def _draw_headings(axes: Axes, starts: np.ndarray, directions: np.ndarray, length: float) -> None:
+    """A line along each camera's optical axis, shorter where it looks up or down."""
+    lines = np.stack([starts[:, :2], starts[:, :2] + length * directions[:, :2]])  # (2, S, 2)
+    axes.plot(lines[..., 0], lines[..., 1], color=_MAPPED, linewidth=0.9, zorder=4)
+    axes.plot([], [], color=_MAPPED, linewidth=0.9, label="viewing direction")
+
+
+def _draw_scale(axes: Axes, width: float, unit: str) -> None:
+    """A bar of a round length in the lower left corner."""
+    least = _BAR * width
+    power = 10.0 ** np.floor(np.log10(least))
+    length = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    x, y = left + 0.03 * (right - left), low + 0.03 * (high - low)
+    axes.plot([x, x + length], [y, y], color="black", linewidth=4, solid_capstyle="butt", zorder=6)
+    axes.annotate(f"{length:g} {unit}", (x + length / 2, y), xytext=(0, 8), **_LABEL)
+
+
+def _flat(view_from_map: Tensor, poses: list[Tensor]) -> np.ndarray:
+    """Positions (N, 3) of poses in view axes: right, away, up."""
+    if not poses:
+        return np.empty((0, 3))
+    positions: np.ndarray = (torch.stack(poses)[:, :3, 3] @ view_from_map.T).numpy()
+    return positions

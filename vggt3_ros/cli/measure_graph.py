@@ -1,0 +1,121 @@
+"""The phases of `vggt3 bench graph`, and the figures of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vggt3_ros.cli.demo_phases import Demo
+from vggt3_ros.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from vggt3_ros.nodes.bench_graph import BenchCamera
+    from vggt3_ros.nodes.demo_session import Session
+    from vggt3_ros.nodes.graph_figures import Sample, Snapshot
+
+_SETTLE, _SLACK = 120.0, 60.0  # seconds until something has gone wrong
+_WARM_UP = 15.0  # seconds at most until the first pose, which takes memory once
+_SAMPLES = 1.0  # seconds between two
+
+
+class GraphBench:
+    """One run; `session` has nothing started yet."""
+
+    def __init__(self, session: Session, camera: BenchCamera) -> None:
+        self._session, self._camera = session, camera
+        self._demo = Demo(session, camera)
+
+    def run(self, model: str, device: str, work: Path, seconds: float) -> dict[str, Any]:
+        """All figures, by phase. Raises DemoError or ProcessEndedError."""
+        from vggt3_ros.nodes.bench_graph import CountsOfNodes, Meter
+        from vggt3_ros.nodes.graph_figures import messages, processes
+
+        self._demo.start(model, device, work / "scenes")
+        self._heard = CountsOfNodes(self._session.client)
+        self._meter = Meter()
+        begin = self._snapshot()
+        self._demo.drive_to_map()
+        mapped = self._snapshot()
+        reconstruction = self._reconstruct(work / "scene", mapped)
+        localization, samples = self._localize(seconds)
+        return {
+            "mapping": {"messages": messages(begin, mapped)},
+            "reconstruction": reconstruction,
+            "localization": localization,
+            "processes": processes(samples),
+        }
+
+    def _reconstruct(self, folder: Path, before: Snapshot) -> dict[str, Any]:
+        """Reconstruct while the camera drives on."""
+        from vggt3_ros.nodes.graph_figures import messages
+        from vggt3_ros.scene.storage import load_scene
+
+        self._camera.show(True, self._session)
+        self._camera.begin_loop(self._session)
+        begin = time.monotonic()
+        seconds = self._demo.reconstruct(folder)
+        in_use = time.monotonic() - begin
+        self._camera.show(False, self._session)
+        scene = load_scene(folder)
+        return {
+            "keyframes": len(scene.keyframes),
+            "landmarks": len(scene.landmarks["positions"]) if scene.landmarks else 0,
+            "seconds": seconds,
+            "seconds_until_in_use": in_use,
+            "messages": messages(before, self._snapshot()),
+        }
+
+    def _localize(self, seconds: float) -> tuple[dict[str, Any], list[Sample]]:
+        """Localize while the camera goes to and fro."""
+        from vggt3_ros.nodes.graph_figures import messages, spread
+
+        session, camera, client = self._session, self._camera, self._session.client
+        with Progress("localize") as tell:
+            client.forget_attempts()
+            camera.show(True, session)
+            self._wait(_WARM_UP, unless=lambda: client.poses)
+            camera.show(False, session)
+            before = self._snapshot()
+            client.forget_attempts()
+            camera.show(True, session)
+            begin = time.monotonic()
+            samples = [self._meter.sample()]
+
+            def look() -> None:
+                if time.monotonic() - samples[-1].time_s >= _SAMPLES:
+                    samples.append(self._meter.sample())
+                    tell(f"{len(client.poses)} poses", (time.monotonic() - begin) / seconds)
+
+            self._wait(seconds, look)
+            samples.append(self._meter.sample())
+            camera.show(False, session)
+            took = time.monotonic() - begin
+            after = self._snapshot()
+        delays = camera.delays_ms(client)
+        figures = {
+            "seconds": took,
+            "images_per_s": (after.sent - before.sent) / took,
+            "attempts_per_s": len(client.attempts) / took,
+            "poses_per_s": len(client.poses) / took,
+            "image_to_pose_ms": spread(delays.values()),
+            "attempt_ms": spread(1e3 * attempt.processing_time for attempt in client.attempts.values()),
+            "messages": messages(before, after),
+        }
+        return figures, samples
+
+    def _wait(
+        self, seconds: float, tell: Callable[[], None] = lambda: None, unless: Callable[[], object] = lambda: False
+    ) -> None:
+        end = time.monotonic() + seconds
+        self._session.wait(lambda: unless() or time.monotonic() >= end, "time to pass", seconds + _SLACK, tell)
+
+    def _snapshot(self) -> Snapshot:
+        """What was counted, once all images have arrived and the nodes have said so; no images may be sent now."""
+        from vggt3_ros.nodes.graph_figures import Snapshot
+
+        heard, client = self._heard, self._session.client
+        self._session.wait(lambda: len(heard.counts) == 2, "diagnostics of mapper and localizer", _SETTLE)
+        self._session.settle(lambda: (client.images_heard, heard.counts), "the nodes to be done with images", _SETTLE)
+        return Snapshot(client.images_heard, heard.counts)

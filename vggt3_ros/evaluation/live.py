@@ -1,0 +1,109 @@
+"""What a localizer beside a moving camera is worth: figures from what it published, by the stamps of the images."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggt3_ros.evaluation.metrics import pose_errors, trajectory_extent
+from vggt3_ros.evaluation.verified import WRONG_POSITION_M, WRONG_ROTATION_DEG
+
+ANSWERABLE_SHARE = 0.5  # of a query's view that was mapped
+
+
+@dataclass(frozen=True, eq=False)
+class LiveRun:
+    """A drive through a finished map. Everything is keyed by the stamp (ns) of an image.
+
+    refusals: the images that were tried in vain, and why. poses: what was published, map_from_base (4, 4); delays_ms:
+    how long after the image. true_poses: the truth, in the same frames; empty where nobody knows it. mapped_shares: how
+    much of each image's view was mapped, None where nobody knows. map_poses (S, 4, 4), map_from_cam: where the map was
+    made from; cam_from_base (4, 4): what leads from there to the poses.
+    """
+
+    refusals: Mapping[int, str]
+    poses: Mapping[int, Tensor]
+    delays_ms: Mapping[int, float]
+    map_poses: Tensor
+    true_poses: Mapping[int, Tensor] = field(default_factory=dict)
+    mapped_shares: Mapping[int, float] | None = None
+    cam_from_base: Tensor = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
+
+    @property
+    def attempts(self) -> list[int]:
+        """The images that were tried."""
+        return sorted({*self.refusals, *self.poses})
+
+    def figures(self) -> dict[str, Any]:
+        """The part of the report that is about localization; what nobody can know is None."""
+        position, rotation = self.errors()
+        wrong = (position > WRONG_POSITION_M) | (rotation > WRONG_ROTATION_DEG)
+        answerable = self.answerable()
+        around = torch.stack([*self.map_poses, *(self.true_path() or self.poses.values())])
+        return {
+            "query_frames": len(self.attempts),
+            "localized": len(self.poses),
+            "refused": len(self.refusals),
+            "answerable": None if answerable is None else len(answerable),
+            "localized_answerable": None if answerable is None else len(answerable & {*self.poses}),
+            "wrong": int(wrong.sum()) if self.true_poses else None,
+            "position_error_m": _middle(position),
+            "rotation_error_deg": _middle(rotation),
+            "trajectory_extent_m": trajectory_extent(around),
+            "image_to_pose_ms": _middle(self.delays_ms.values()),
+            "refusal_reasons": _reasons(self.refusals),
+        }
+
+    def answerable(self) -> set[int] | None:
+        """The images tried whose view was mapped to a good part; None where nobody knows."""
+        if self.mapped_shares is None:
+            return None
+        return {stamp for stamp in self.attempts if self.mapped_shares.get(stamp, 0.0) >= ANSWERABLE_SHARE}
+
+    def true_path(self) -> list[Tensor]:
+        """The true poses from the first attempt to the last, also of images that were not tried."""
+        attempts = self.attempts
+        return [self.true_poses[s] for s in sorted(self.true_poses) if attempts and attempts[0] <= s <= attempts[-1]]
+
+    def errors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Metres and degrees, (P,) each, of the poses whose truth is known, in the order of their stamps."""
+        known = [stamp for stamp in sorted(self.poses) if stamp in self.true_poses]
+        if not known:
+            return np.empty(0), np.empty(0)
+        return pose_errors([self.poses[s] for s in known], torch.stack([self.true_poses[s] for s in known]))
+
+
+def _reasons(refusals: Mapping[int, str]) -> dict[str, int]:
+    """How often each of the most frequent reasons was given, one for all that differ in their numbers alone."""
+    kinds = {stamp: re.sub(r"[0-9.]+", "0", reason) for stamp, reason in refusals.items()}
+    examples = {kinds[stamp]: refusals[stamp] for stamp in sorted(refusals, reverse=True)}  # the earliest stays
+    return {examples[kind]: count for kind, count in Counter(kinds.values()).most_common(5)}
+
+
+def _middle(values: Iterable[float]) -> dict[str, float | None]:
+    numbers = np.array([*values], dtype=np.float64)
+    if len(numbers) == 0:
+        return {"median": None, "p90": None}
+    return {"median": float(np.median(numbers)), "p90": float(np.quantile(numbers, 0.9))}
+
+
+def verdict(figures: Mapping[str, Any]) -> str | None:
+    """Why a run with these figures failed, in a sentence; None if something was localized and nothing was wrong."""
+    if figures["query_frames"] == 0:
+        return "the localizer tried no image"
+    if figures["localized"] == 0:
+        why = next(iter(figures["refusal_reasons"]), "no reason is known")
+        return f"none of {figures['query_frames']} images was localized, mostly because: {why}"
+    if figures["wrong"]:
+        return (
+            f"{figures['wrong']} of {figures['localized']} published poses are wrong (more than {WRONG_POSITION_M:g} m "
+            f"or {WRONG_ROTATION_DEG:g} degrees off)"
+        )
+    return None

@@ -1,0 +1,96 @@
+"""The figures of `vggt3 bench graph`: from what was counted and sampled to what is reported; no ROS in here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+_WARM_UP = 1 / 3  # share of the samples of memory that growth is not taken from
+_MB = 1e6
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a node has counted since it was activated. reasons: the images that it left out, by reason."""
+
+    received: int
+    left_out: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Images that the camera had sent at one moment, and the counts of the nodes by their names."""
+
+    sent: int
+    counts: Mapping[str, Counts]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process has used: seconds of one core since its start, and the bytes of memory that it holds."""
+
+    cpu_s: float
+    rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the processes, by their names, had used at one moment (seconds of any clock)."""
+
+    time_s: float
+    usage: Mapping[str, Usage]
+
+
+def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
+    """Images between two moments, by node: sent, received, lost on the way, left out by the node, and why."""
+    sent = after.sent - before.sent
+    figures = {}
+    for name, late in after.counts.items():
+        early = before.counts.get(name, Counts(0, 0))
+        received = late.received - early.received
+        reasons = {reason: count - early.reasons.get(reason, 0) for reason, count in late.reasons.items()}
+        figures[name] = {
+            "sent": sent,
+            "received": received,
+            "lost": sent - received,
+            "left_out": late.left_out - early.left_out,
+            "reasons": {reason: count for reason, count in reasons.items() if count},
+        }
+    return figures
+
+
+def processes(samples: Sequence[Sample]) -> dict[str, Any]:
+    """By process: share of a core, memory at the first and the last sample, and its growth after a warm-up.
+
+    Two samples at least; the growth is the slope of a straight line through the samples after the first third.
+    """
+    first, last = samples[0], samples[-1]
+    settled = samples[min(int(_WARM_UP * len(samples)), len(samples) - 2) :]
+    minutes = [(sample.time_s - first.time_s) / 60 for sample in settled]
+    figures = {}
+    for name in first.usage:
+        early, late = first.usage[name], last.usage[name]
+        megabytes = [sample.usage[name].rss_bytes / _MB for sample in settled]
+        figures[name] = {
+            "cores": (late.cpu_s - early.cpu_s) / (last.time_s - first.time_s),
+            "rss_mb_begin": early.rss_bytes / _MB,
+            "rss_mb_end": late.rss_bytes / _MB,
+            "rss_mb_per_minute": float(np.polyfit(minutes, megabytes, 1)[0]),
+        }
+    return figures
+
+
+def spread(values: Iterable[float]) -> dict[str, float | None]:
+    """Median, the value that 90 % stay below, and the largest; None where there are no values."""
+    numbers = np.array([*values], dtype=np.float64)
+    if len(numbers) == 0:
+        return {"median": None, "p90": None, "max": None}
+    return {
+        "median": float(np.median(numbers)),
+        "p90": float(np.quantile(numbers, 0.9)),
+        "max": float(numbers.max()),
+    }
