@@ -17,9 +17,9 @@ def generate_launch_description() -> LaunchDescription:
         [
             *arguments(*BOTH, "scene_dir", "namespace", "params_file", "rviz"),
             middleware_profile(),
+            rviz(),
             plain_node("sim_camera"),
             managed_node("mapper", *BOTH, "scene_dir"),
             managed_node("localizer", *BOTH),
-            rviz(),
         ]
     )

@@ -16,7 +16,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             *arguments(*PASSED_ON, "namespace", "params_file", "use_sim_time", "rviz"),
             middleware_profile(),
-            managed_node("localizer", *PASSED_ON),
             rviz(),
+            managed_node("localizer", *PASSED_ON),
         ]
     )

@@ -18,8 +18,8 @@ def generate_launch_description() -> LaunchDescription:
         [
             *arguments(*CAMERA, "depth_topic", *BOTH, "scene_dir", "namespace", "params_file", "use_sim_time", "rviz"),
             middleware_profile(),
+            rviz(),
             managed_node("mapper", *CAMERA, "depth_topic", *BOTH, "scene_dir"),
             managed_node("localizer", *CAMERA, *BOTH),  # its scenes come from the mapper
-            rviz(),
         ]
     )

@@ -57,6 +57,7 @@ def test_without_truth_errors_are_unknown_and_nothing_is_called_wrong() -> None:
     assert figures["position_error_m"] == figures["rotation_error_deg"] == {"median": None, "p90": None}
     assert figures["localized"] == 4 and verdict(figures) is None
     assert figures["trajectory_extent_m"] == pytest.approx(5.01)
+    assert live_run(true_poses={}, is_metric=False).figures()["trajectory_extent_m"] is None
 
 
 def test_nothing_localized_fails_with_the_most_frequent_reason_whatever_its_numbers() -> None:

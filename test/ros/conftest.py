@@ -5,10 +5,13 @@ The whole folder is skipped where rclpy or our messages are missing.
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +47,26 @@ def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def ros_environment() -> Iterator[None]:
-    """A domain of this process's own on this machine alone, whatever robot is on the network."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    """A domain that no other run on this machine uses, and this machine alone, whatever robot is on the network."""
+    with pytest.MonkeyPatch.context() as patch, _free_domain() as domain:
+        patch.setenv("ROS_DOMAIN_ID", str(domain))
         patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         for name, value in middleware_variables(os.environ).items():
             patch.setenv(name, value)
         yield
+
+
+@contextmanager
+def _free_domain() -> Iterator[int]:
+    for domain in range(1, 101):
+        with (Path(tempfile.gettempdir()) / f"vggt3_test_domain_{domain}").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            yield domain
+            return
+    pytest.fail("all 100 ROS domains are in use by tests")
 
 
 @pytest.fixture

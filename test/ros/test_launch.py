@@ -208,6 +208,11 @@ def test_missing_parameter_file_starts_nothing(launch: Launch) -> None:
     assert launch("map", expected_exit=1, params_file="/nowhere/own.yaml") == {}
 
 
+def test_missing_rviz_starts_nothing_that_would_go_on_without_it(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "share/ament_index/resource_index/packages/rviz2").unlink()
+    assert launch("map", expected_exit=1, rviz="true") == {}
+
+
 @pytest.mark.parametrize(("argument", "expected"), [("true", True), ("false", False)])
 def test_simulated_time_reaches_every_node(launch: Launch, argument: str, expected: bool) -> None:
     started = launch("map", use_sim_time=argument, rviz="true")

@@ -44,7 +44,7 @@ def test_both_nodes_become_active_with_parameters_from_file_and_command_line(nod
         assert values[0].integer_value == 11
         assert values[1].string_value == str(tmp_path / "scenes")
         assert values[2].integer_value == 200
-        assert node.count_subscribers("/front") == 2
+        wait_for(lambda: node.count_subscribers("/front") == 2, 20, "both nodes to listen to the remapped camera")
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 0, output

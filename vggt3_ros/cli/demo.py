@@ -1,4 +1,4 @@
-"""`vggt3 demo`: map a room and find the way back in it, with the real nodes; no camera, no download, no arguments."""
+"""`vggt3 demo`: map a room and localize in it, with the real nodes; no camera, no download, no arguments."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "demo",
         help="map a simulated room and localize in it, with the ROS 2 nodes",
-        description="Starts a simulated camera, the mapper and the localizer as ROS 2 nodes; maps a room on the way "
-        "there, localizes on the way back beside that path, and compares every pose with the truth.",
+        description="Starts a simulated camera, the mapper and the localizer as ROS 2 nodes; maps a room on a first "
+        "drive, localizes on a second one beside that path, and compares every pose with the truth.",
         epilog="The nodes talk on a ROS_DOMAIN_ID of their own, on this machine alone. Set ROS_DOMAIN_ID to watch them "
         "with ros2 or RViz.",
     )
@@ -79,8 +79,7 @@ def run(args: argparse.Namespace) -> int:
     _check_usage(args)
     folder = DemoFolder(args.out)
     _check_outputs(args, folder)
-    if args.device is not None:
-        resolve_device(args.device)
+    _check_network(args)
     _set_environment()
     try:
         with Interrupts() as interrupts:
@@ -130,7 +129,7 @@ def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome
     if args.view:
         _say("look", f"open {demo.session.view()} in a browser")
     kept = demo.drive_to_map()
-    _say("drove", f"through the place once; the mapper kept {kept} of {demo.camera.images_sent} images")
+    _say("drove", f"through the place; the mapper kept {kept} of {demo.camera.images_sent} images")
     seconds = demo.reconstruct(folder.scene)
     scene = load_scene(folder.scene)
     scale = "metric" if scene.is_metric else "not metric"
@@ -190,7 +189,7 @@ def _print(data: dict[str, Any], folder: DemoFolder) -> None:
     known = "" if answerable is None else (
         f"; {data['localized_answerable']} of the {answerable} that show enough of the map"
     )
-    _say("localized", f"{data['localized']} of {tried} images on the way back{known}")
+    _say("localized", f"{data['localized']} of {tried} images of the second drive{known}")
     position, rotation, delay = (data[key] for key in ("position_error_m", "rotation_error_deg", "image_to_pose_ms"))
     if position["median"] is not None:
         half = f"median {100 * position['median']:.1f} cm and {rotation['median']:.2f} degrees"
@@ -225,6 +224,15 @@ def _check_outputs(args: argparse.Namespace, folder: DemoFolder) -> None:
         check_writable(args.json, "--json")
         bags = [file for bag in (args.bag, args.query_bag) if bag is not None for file in (bag, *bag.glob("*"))]
         check_not_input(args.json, "--json", [*folder.files, folder.scene, folder.logs, *bags, Path(args.model)])
+
+
+def _check_network(args: argparse.Namespace) -> None:
+    """Raise `InputError` or `CheckpointError` for a device or a network that is not there, before any node is."""
+    from vggt3_ros.model.checkpoint import require_checkpoint
+
+    if args.device is not None:
+        resolve_device(args.device)
+    require_checkpoint(args.model)
 
 
 def _camera(args: argparse.Namespace) -> DemoCamera:

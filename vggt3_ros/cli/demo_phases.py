@@ -44,7 +44,7 @@ class Demo:
         with self._phase("start") as tell:
             camera.start(session)
             common = {"autostart": True, "model": model, "device": device or "auto", **camera.node_parameters}
-            # The demo says when to reconstruct, and on its way back the mapper is not to begin another map.
+            # The demo says when to reconstruct, and the mapper is not to begin another map on the second drive.
             session.start("mapper", {**common, "scene_dir": str(scene_dir), "trigger_idle": 0.0})
             session.start("localizer", common)
             session.listen()
@@ -111,6 +111,7 @@ class Demo:
             # The truth is in metres, and about the robot's base; the pose in a map without a scale is neither.
             true_poses=dict(client.true_poses) if scene.is_metric else {},
             mapped_shares=self.camera.mapped_shares(scene.keyframes.stamps_ns, client),
+            is_metric=scene.is_metric,
             cam_from_base=se3_inverse(self.camera.base_from_cam),
         )
         return Outcome(scene, map_seconds, run, self._messages())

@@ -45,16 +45,17 @@ def draw_demo(scene: Scene, cloud: PointCloud, run: LiveRun, figures: dict[str, 
     points = (cloud.points.double() @ view_from_map.T).numpy()
     width = draw_points(axes, points, cloud.colors.numpy(), np.concatenate([mapped, found, driven]))
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 5}
-    axes.plot(*mapped[:, :2].T, "o-", color=_MAPPED, linewidth=1.6, markersize=6, label="images of the map", **edge)
+    first = "first drive: images of the map"
+    axes.plot(*mapped[:, :2].T, "o-", color=_MAPPED, linewidth=1.6, markersize=6, label=first, **edge)
     _draw_headings(axes, mapped, (run.map_poses[:, :3, 2] @ view_from_map.T).numpy(), 0.04 * width)
     before = mapped[0, :2] - mapped[min(1, len(mapped) - 1), :2]  # where nothing of the path is in the way
     before = 22 * before / max(float(np.linalg.norm(before)), 1e-9)
     axes.annotate("start", tuple(mapped[0, :2]), xytext=tuple(before), va="center", **_LABEL)
     if len(driven):
-        axes.plot(*driven[:, :2].T, color=_TRUE, linewidth=1.6, zorder=4, label="way back, true path")
-    axes.plot(*found[:, :2].T, "o", color=_FOUND, markersize=5, label="way back, poses found", **edge)
+        axes.plot(*driven[:, :2].T, color=_TRUE, linewidth=1.6, zorder=4, label="second drive: true path")
+    axes.plot(*found[:, :2].T, "o", color=_FOUND, markersize=5, label="second drive: poses found", **edge)
     if len(refused):
-        axes.plot(*refused[:, :2].T, "X", color=_REFUSED, markersize=8, label="way back, no pose given", **edge)
+        axes.plot(*refused[:, :2].T, "X", color=_REFUSED, markersize=8, label="second drive: no pose given", **edge)
     _draw_scale(axes, width, "m" if scene.is_metric else "units of the map")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -70,7 +71,7 @@ def _title(scene: Scene, figures: dict[str, Any]) -> str:
         errors = f"\nmedian error {100 * position:.1f} cm and {rotation:.2f} degrees, {figures['wrong']} poses wrong"
     return (
         f"A map of {len(scene.keyframes)} images, seen from above: {len(scene.points)} points\n"
-        f"{figures['localized']} of {figures['query_frames']} images of the way back were localized in it{errors}"
+        f"{figures['localized']} of {figures['query_frames']} images of the second drive were localized in it{errors}"
     )
 
 

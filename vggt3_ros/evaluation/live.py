@@ -25,7 +25,7 @@ class LiveRun:
     refusals: the images that were tried in vain, and why. poses: what was published, map_from_base (4, 4); delays_ms:
     how long after the image. true_poses: the truth, in the same frames; empty where nobody knows it. mapped_shares: how
     much of each image's view was mapped, None where nobody knows. map_poses (S, 4, 4), map_from_cam: where the map was
-    made from; cam_from_base (4, 4): what leads from there to the poses.
+    made from; cam_from_base (4, 4): what leads from there to the poses. is_metric: all that in metres.
     """
 
     refusals: Mapping[int, str]
@@ -34,6 +34,7 @@ class LiveRun:
     map_poses: Tensor
     true_poses: Mapping[int, Tensor] = field(default_factory=dict)
     mapped_shares: Mapping[int, float] | None = None
+    is_metric: bool = True
     cam_from_base: Tensor = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
 
     @property
@@ -56,7 +57,7 @@ class LiveRun:
             "wrong": int(wrong.sum()) if self.true_poses else None,
             "position_error_m": _middle(position),
             "rotation_error_deg": _middle(rotation),
-            "trajectory_extent_m": trajectory_extent(around),
+            "trajectory_extent_m": trajectory_extent(around) if self.is_metric else None,
             "image_to_pose_ms": _middle(self.delays_ms.values()),
             "refusal_reasons": _reasons(self.refusals),
         }

@@ -15,6 +15,7 @@ from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
 from torch import Tensor
 
+from vggt3_ros.errors import InputError
 from vggt3_ros.nodes.bag_player import BagPlayer, bag_topics, read_bag
 from vggt3_ros.nodes.bag_topics import COMPRESSED, IMAGE, INFO, MOVING, ODOM, choose_topics
 from vggt3_ros.nodes.demo_client import DemoClient
@@ -61,7 +62,10 @@ class DemoCamera(Protocol):
 
 
 class SimulatedCamera:
-    """The node sim_camera in a process of its own. None for seed or length: the node's default."""
+    """The node sim_camera in a process of its own. None for seed or length: the node's default.
+
+    Raises InputError for what the node does not take.
+    """
 
     image_topic = "image"
 
@@ -69,6 +73,10 @@ class SimulatedCamera:
         self._settings: dict[str, Value] = {parameter.name: parameter.default for parameter in SIM_CAMERA}
         self._given = {key: value for key, value in (("seed", seed), ("length", length)) if value is not None}
         self._settings.update(self._given)
+        for parameter in SIM_CAMERA:
+            value, low, high = self._given.get(parameter.name), parameter.low, parameter.high
+            if value is not None and low is not None and high is not None and not low <= value <= high:
+                raise InputError(f"--{parameter.name} {value}: expected {parameter.allowed}")
         self._seed = held_out_seed(int(self._number("seed")))
         self.node_parameters: dict[str, Value] = {}
         self.title = f"simulated room {int(self._number('seed'))}"
@@ -87,6 +95,7 @@ class SimulatedCamera:
             return client.camera_is_ready and client.leg == "leg 0 waiting"
 
         session.wait(ready, "the simulated camera", _RENDERING, lambda: tell(*_rendered(log.last_line("sim_camera"))))
+        session.require_alone(self.image_topic, own=1)
 
     def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
         """Drive, with images; it stands before and afterwards."""
@@ -150,6 +159,7 @@ class RecordedCamera:
 
     def prepare(self, session: Session, tell: Tell) -> None:
         """Nothing to wait for."""
+        session.require_alone(self.image_topic, own=0)
 
     def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
         """Play a bag."""
@@ -198,14 +208,14 @@ def _rendered(line: str) -> tuple[str, float]:
 def _node_parameters(bags: Sequence[Path], chosen: Sequence[Mapping[str, str]]) -> dict[str, Value]:
     """What the nodes have to know about the recordings; they are taken for recordings of one robot."""
     topics = chosen[0]
-    parameters: dict[str, Value] = {"image_transport": "raw" if IMAGE in topics else "compressed"}
+    transport = "raw" if IMAGE in topics else "compressed"
+    parameters: dict[str, Value] = {"image_transport": transport, "base_frame": ""}  # poses of the camera itself
     if not all(INFO in each for each in chosen):
         parameters["require_calibration"] = False
     if all(ODOM in each for each in chosen):
         message = next(read_bag(bags[0], {ODOM: topics[ODOM]}))
-        odometry = deserialize_message(message.raw, Odometry)
         parameters["odometry_source"] = "topic"
-        parameters["odom_frame"], parameters["base_frame"] = odometry.header.frame_id, odometry.child_frame_id
+        parameters["odom_frame"] = deserialize_message(message.raw, Odometry).header.frame_id
     elif not all(MOVING in each for each in chosen):
         parameters["odometry_source"] = "none"
     return parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,6 +81,15 @@ class Session:
         if result.code != Reconstruct.Result.SUCCESS or not result.scene_id:  # all zero if the mapper gave no answer
             raise DemoError(f"the mapper has made no scene: {result.message or f'read {self.logs}'}")
         return result
+
+    def require_alone(self, topic: str, own: int) -> None:
+        """Raise DemoError if somebody but `own` publishers of ours sends on a topic."""
+        others = self.client.count_publishers(topic) - own
+        if others > 0:
+            domain = os.environ.get("ROS_DOMAIN_ID", "0")
+            raise DemoError(
+                f"something else publishes /{NAMESPACE}/{topic} on ROS_DOMAIN_ID {domain}; stop it, or set another one"
+            )
 
     def check(self) -> None:
         """Raise KeyboardInterrupt, ProcessEndedError, or what went wrong in the client."""

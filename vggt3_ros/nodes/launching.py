@@ -21,6 +21,7 @@ from vggt3_ros.nodes.share import config_file, middleware_variables
 _PACKAGE = "vggt3_ros"
 _NAMESPACE = "vggt3"  # that of the topics in vggt3.rviz
 _BOOL = ["true", "false"]
+_TIME_TO_END = "20"  # seconds from SIGINT to SIGTERM; on a busy computer the 5 s of launch cut nodes off
 _UNSET = "; empty: as the parameter files say"
 
 # Name of an argument: default, description, choices.
@@ -78,7 +79,10 @@ def plain_node(executable: str, *passed_on: str) -> OpaqueFunction:
 
 
 def rviz() -> OpaqueFunction:
-    """RViz with config/vggt3.rviz, its topics in the nodes' namespace, if the argument `rviz` says so."""
+    """RViz with config/vggt3.rviz, its topics in the nodes' namespace, if the argument `rviz` says so.
+
+    Comes before the nodes: where RViz is not installed, launch gives up, but leaves running what it has started.
+    """
     return OpaqueFunction(function=_rviz, condition=IfCondition(LaunchConfiguration("rviz")))
 
 
@@ -111,6 +115,7 @@ def _node(context: LaunchContext, executable: str, passed_on: tuple[str, ...], f
         output="screen",
         parameters=[*_parameter_files(context), parameters],
         remappings=remappings,
+        sigterm_timeout=_TIME_TO_END,
     )
     return [node]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from vggt3_ros.nodes.qos import LATCHED, STATUS
 from vggt3_ros.nodes.transforms import TransformError
 from vggt3_ros.nodes.worker import Worker, in_executor
 from vggt3_ros.pipeline.tracking import TrackingState
-from vggt3_ros.scene.library import find_scene
+from vggt3_ros.scene.library import find_scene, meant_folder
 from vggt3_ros.srv import LoadScene
 
+_INACTIVE = "the localizer is not active; activate it"
 _THROTTLE = 5.0  # seconds between messages of the same kind in the log
 _STATES = {
     TrackingState.UNINITIALIZED: LocalizationStatus.UNINITIALIZED,
@@ -50,12 +52,18 @@ class LocalizerNode(ManagedNode):
         self._localizing: Localizing = None  # type: ignore[assignment]  # there is none unless configured
         self._worker: Worker[ImageMessage] = None  # type: ignore[assignment]  # nor these unless active
         self._camera: CameraInput = None  # type: ignore[assignment]
+        self._paused = False
+        # Services live as long as the node, so that an answer in the making survives every transition.
+        group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
+        self.create_service(LoadScene, "localizer/load_scene", self._on_load, callback_group=group)
+        self.create_service(Trigger, "localizer/pause", self._on_pause, callback_group=group)
+        self.create_service(Trigger, "localizer/resume", self._on_resume, callback_group=group)
         self._clock_of_timers = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation needs its status too
 
     # -- lifecycle
 
     def configure(self) -> None:
-        """Check everything that can be checked; publishers and services from now on."""
+        """Check everything that can be checked; publishers from now on."""
         settings = self.settings
         check_network(settings)
         if settings.scene_dir and not settings.follow_mapper:
@@ -70,12 +78,6 @@ class LocalizerNode(ManagedNode):
         self._status = self.create_publisher(LocalizationStatus, "localizer/status", STATUS)
         self._output = PoseOutput(self, settings)
         self._diagnostics = Diagnostics(self)
-        group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
-        self._services_made = [
-            self.create_service(LoadScene, "localizer/load_scene", self._on_load, callback_group=group),
-            self.create_service(Trigger, "localizer/pause", self._on_pause, callback_group=group),
-            self.create_service(Trigger, "localizer/resume", self._on_resume, callback_group=group),
-        ]
 
     def activate(self) -> None:
         """Load network and scene, listen to the camera and to the mapper."""
@@ -83,7 +85,7 @@ class LocalizerNode(ManagedNode):
         localizing.network = network_of(settings)
         if settings.scene_dir:
             try:
-                self._use(Path(settings.scene_dir).expanduser())
+                self._use(meant_folder(settings.scene_dir))
             except SceneError as error:
                 if not settings.follow_mapper:
                     raise
@@ -118,8 +120,6 @@ class LocalizerNode(ManagedNode):
         if self._localizing is None:
             return
         self._localizing = None  # type: ignore[assignment]
-        for service in self._services_made:
-            self.destroy_service(service)
         self._diagnostics.destroy()
         self._output.destroy()
         self.destroy_publisher(self._status)
@@ -145,15 +145,16 @@ class LocalizerNode(ManagedNode):
 
     async def _on_load(self, request: LoadScene.Request, response: LoadScene.Response) -> LoadScene.Response:
         if not self.is_active:
-            response.code = LoadScene.Response.INACTIVE
-            response.message = "the localizer is not active; activate it"
+            response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
             return response
-        path = Path(self.settings.scene_dir or ".").expanduser() / Path(request.path).expanduser()
-        loading = await in_executor(self, self._worker.call(lambda: self._use(path)))
         try:
+            path = meant_folder(request.path, meant_folder(self.settings.scene_dir))
+            loading = await in_executor(self, self._worker.call(lambda: self._use(path)))
             response.message = loading.result()
+        except CancelledError:  # the localizer was deactivated meanwhile
+            response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
         except SceneError as error:
-            response.code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.INVALID
+            response.code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
             response.message = str(error)
         else:
             response.code, response.scene_id = LoadScene.Response.SUCCESS, self._localizing.scene_id
@@ -237,13 +238,15 @@ class LocalizerNode(ManagedNode):
     # -- services and status
 
     def _on_pause(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._paused = True
-        response.success, response.message = True, "paused; images are left out"
-        return response
+        return self._switch(True, "paused; images are left out", response)
 
     def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._paused = False
-        response.success, response.message = True, "localizing again"
+        return self._switch(False, "localizing again", response)
+
+    def _switch(self, paused: bool, message: str, response: Trigger.Response) -> Trigger.Response:
+        if self.is_active:
+            self._paused = paused
+        response.success, response.message = self.is_active, message if self.is_active else _INACTIVE
         return response
 
     def _on_timer(self) -> None:
