@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import cv2
@@ -28,10 +27,11 @@ from .processes import NodeProcess, wait_for
 from .robot import Heard, Robot
 
 SECONDS, RATE, STAY = 60, 30, 0.5  # STAY: seconds before the robot goes on to the next place
-WARM_UP = 20  # seconds: libraries, caches and queues have their size then
-GROWTH_MB = 10.0  # a leak of 6 kB per image
+WARM_UP, WINDOW = 20, 15  # seconds until libraries, caches and queues have their size; and in which it is looked at
+GROWTH_MB = 10.0  # as a leak of 13 kB per image would have it
 NOISES = 4  # images of each place that differ by their noise
 MAPPED, PLACES = range(10), range(10, 16)  # images of the visit for the map; and those that the robot goes by
+LOST = 0.01  # of the images: a node that is held up for longer than its queue of 5 images loses some, reliable or not
 START_S = 90.0
 
 
@@ -127,14 +127,16 @@ def test_a_minute_of_large_images(
 
     sent = robot.shown - shown
     received, handled = settled(heard)
-    assert [now - then for now, then in zip(received, before, strict=True)] == [sent, sent]
+    lost = [sent - (now - then) for now, then in zip(received, before, strict=True)]
+    assert all(0 <= count <= LOST * sent for count in lost), f"of {sent} images {lost} were lost"
     assert handled == received  # kept, attempted, or left out and counted
     assert len(heard.poses) > SECONDS / 2
     for statuses in (heard.mapper, heard.localizer):
         count = len(statuses)
         wait_for(lambda statuses=statuses, count=count: len(statuses) > count, 10, "a further status")
     for process, sizes in zip((mapper, localizer), zip(*memory, strict=True), strict=True):
-        growth = (median(sizes[-10:]) - median(sizes[WARM_UP : WARM_UP + 10])) / 1e6
+        # The most of some seconds: memory goes up and down by 15 MB with each attempt to localize.
+        growth = (max(sizes[-WINDOW:]) - max(sizes[WARM_UP : WARM_UP + WINDOW])) / 1e6
         assert growth < GROWTH_MB, f"{process.module} grew by {growth:.1f} MB: {sizes}"
         assert process.is_running and "defect" not in process.log and "Traceback" not in process.log
         assert process.stop() == 0

@@ -21,6 +21,7 @@ from .processes import REPOSITORY, wait_for
 PATIENT = "import time\nprint('[INFO] [1.2] [vggt3.x]: ready', flush=True)\ntime.sleep(600)\n"
 DEAF = "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number, signal.SIG_IGN)\n"
 STUBBORN = DEAF + PATIENT
+ORDERLY = "import atexit\natexit.register(print, 'all is saved')\n" + PATIENT
 FAILING = "print('reading the map')\nraise SystemExit('there is no map')\n"
 PARENT = """
 import sys, time
@@ -34,8 +35,9 @@ with Processes(Path(sys.argv[1])) as processes:
 
 @pytest.fixture(autouse=True)
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """patient_module, stubborn_module and failing_module can be run."""
-    for name, source in (("patient", PATIENT), ("stubborn", STUBBORN), ("failing", FAILING)):
+    """patient_module and the others can be run."""
+    sources = {"patient": PATIENT, "orderly": ORDERLY, "stubborn": STUBBORN, "failing": FAILING}
+    for name, source in sources.items():
         (tmp_path / f"{name}_module.py").write_text(source)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(REPOSITORY)]))
 
@@ -60,6 +62,13 @@ def test_all_have_ended_after_the_context(tmp_path: Path) -> None:
         wait_for(lambda: processes.last_line("one") == processes.last_line("two") == "ready", 20, "both to be ready")
         processes.require()
     assert not any(child.is_running() for child in started)
+
+
+def test_each_may_end_in_order_first(processes: Processes, tmp_path: Path) -> None:
+    processes.start("child", "orderly_module", [])
+    wait_for(lambda: processes.last_line("child") == "ready", 20, "it to be ready")
+    processes.stop()
+    assert "all is saved" in (tmp_path / "child.log").read_text()
 
 
 def test_one_that_does_not_listen_is_killed(processes: Processes) -> None:

@@ -8,12 +8,11 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.common import (
     add_json_option,
     add_model_option,
-    atomic_path,
     check_not_input,
     check_writable,
     positive_float,
@@ -23,6 +22,7 @@ from vggt3_ros.cli.common import (
 )
 from vggt3_ros.cli.demo_folder import DemoFolder
 from vggt3_ros.cli.demo_phases import Demo, Outcome
+from vggt3_ros.cli.demo_report import print_report, say, write_report
 from vggt3_ros.cli.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -111,9 +111,9 @@ def _run(
             except ProcessEndedError as error:
                 print(error.log_tail, file=sys.stderr)
                 raise
-        data = _write(folder, demo, outcome, begin)
+        data = write_report(folder, demo, outcome, begin)
         write_json(args.json, data)
-        _print(data, folder)
+        print_report(data, folder)
         if args.view:
             _wait(interrupts)
     if data["failure"] is not None:
@@ -125,82 +125,28 @@ def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome
     from vggt3_ros.scene.storage import load_scene
 
     demo.start(args.model, args.device, folder.work)
-    _say("started", f"{demo.camera.title}, mapper and localizer (ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']})")
+    say("started", f"{demo.camera.title}, mapper and localizer (ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']})")
     if args.view:
-        _say("look", f"open {demo.session.view()} in a browser")
+        say("look", f"open {demo.session.view()} in a browser")
     kept = demo.drive_to_map()
-    _say("drove", f"through the place; the mapper kept {kept} of {demo.camera.images_sent} images")
+    say("drove", f"through the place; the mapper kept {kept} of {demo.camera.images_sent} images")
     seconds = demo.reconstruct(folder.scene)
     scene = load_scene(folder.scene)
     scale = "metric" if scene.is_metric else "not metric"
-    _say("mapped", f"{len(scene.keyframes)} keyframes in {seconds:.1f} s, {scale}; {scene.verification['reason']}")
+    say("mapped", f"{len(scene.keyframes)} keyframes in {seconds:.1f} s, {scale}; {scene.verification['reason']}")
     demo.drive_to_localize()
     return demo.outcome(scene, seconds)
 
 
-def _write(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float) -> dict[str, Any]:
-    """Write points, picture and report; returns the report."""
-    from vggt3_ros.cli.demo_picture import draw_demo
-    from vggt3_ros.evaluation.live import verdict
-    from vggt3_ros.geometry.pointcloud import write_ply
-
-    scene, figures = outcome.scene, outcome.run.figures()
-    cloud = scene.points.transformed(scene.map_from_scene)
-    with atomic_path(folder.points) as temporary:
-        write_ply(cloud, temporary)
-    with atomic_path(folder.picture) as temporary:
-        draw_demo(scene, cloud, outcome.run, figures, temporary)
-    return folder.write_report(
-        {
-            "finished": True,
-            "failure": verdict(figures),
-            "camera": demo.camera.title,
-            "frames_mapped": len(scene.keyframes),
-            "map_seconds": outcome.map_seconds,
-            **figures,
-            "dropped_messages": outcome.messages,
-            "seconds": {**demo.seconds, "total": time.perf_counter() - begin},
-            "scene_id": scene.scene_id,
-            "metric": scene.is_metric,
-            "metric_source": scene.metric_source,
-            "verified": scene.is_verified,
-            "model": scene.model_id,
-        }
-    )
-
-
 def _wait(interrupts: Interrupts) -> None:
     """Until Ctrl-C."""
-    _say("look", "the page stays until Ctrl-C")
+    say("look", "the page stays until Ctrl-C")
     try:
         while True:
             interrupts.check()
             time.sleep(_POLL)
     except KeyboardInterrupt:
         return
-
-
-def _say(what: str, text: str) -> None:
-    print(f"{what:9s} {text}", flush=True)
-
-
-def _print(data: dict[str, Any], folder: DemoFolder) -> None:
-    tried, answerable = data["query_frames"], data["answerable"]
-    known = "" if answerable is None else (
-        f"; {data['localized_answerable']} of the {answerable} that show enough of the map"
-    )
-    _say("localized", f"{data['localized']} of {tried} images of the second drive{known}")
-    position, rotation, delay = (data[key] for key in ("position_error_m", "rotation_error_deg", "image_to_pose_ms"))
-    if position["median"] is not None:
-        half = f"median {100 * position['median']:.1f} cm and {rotation['median']:.2f} degrees"
-        most = f"90 % below {100 * position['p90']:.1f} cm and {rotation['p90']:.2f} degrees"
-        _say("errors", f"{half}, {most}; {data['wrong']} poses wrong")
-    if delay["median"] is not None:
-        _say("delay", f"median {delay['median']:.0f} ms from image to pose, 90 % below {delay['p90']:.0f} ms")
-    lost = data["dropped_messages"]["lost"]
-    _say("images", f"{lost or 'none'} lost between the nodes")
-    _say("written", f"{folder.path}: top_view.png, points.ply, report.json, scene/, logs/")
-    _say("seconds", f"{data['seconds']['total']:.1f}")
 
 
 def _check_usage(args: argparse.Namespace) -> None:

@@ -108,8 +108,7 @@ class Demo:
             poses=client.poses,
             delays_ms=self.camera.delays_ms(client),
             map_poses=scene.map_from_keyframes,
-            # The truth is in metres, and about the robot's base; the pose in a map without a scale is neither.
-            true_poses=dict(client.true_poses) if scene.is_metric else {},
+            true_poses=dict(client.true_poses),
             mapped_shares=self.camera.mapped_shares(scene.keyframes.stamps_ns, client),
             is_metric=scene.is_metric,
             cam_from_base=se3_inverse(self.camera.base_from_cam),

@@ -37,7 +37,7 @@ def draw_demo(scene: Scene, cloud: PointCloud, run: LiveRun, figures: dict[str, 
     mapped = _flat(view_from_map, [*run.map_poses @ run.cam_from_base])
     found = _flat(view_from_map, [run.poses[stamp] for stamp in sorted(run.poses)])
     driven = _flat(view_from_map, run.true_path())
-    refused = _flat(view_from_map, [run.true_poses[stamp] for stamp in run.refusals if stamp in run.true_poses])
+    refused = _flat(view_from_map, [run.truth[stamp] for stamp in run.refusals if stamp in run.truth])
 
     figure = Figure(figsize=(9.0, 8.0), layout="constrained")
     FigureCanvasAgg(figure)

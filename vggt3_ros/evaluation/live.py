@@ -42,6 +42,11 @@ class LiveRun:
         """The images that were tried."""
         return sorted({*self.refusals, *self.poses})
 
+    @property
+    def truth(self) -> Mapping[int, Tensor]:
+        """The true poses, if those of the map can be compared with them."""
+        return self.true_poses if self.is_metric else {}
+
     def figures(self) -> dict[str, Any]:
         """The part of the report that is about localization; what nobody can know is None."""
         position, rotation = self.errors()
@@ -54,13 +59,27 @@ class LiveRun:
             "refused": len(self.refusals),
             "answerable": None if answerable is None else len(answerable),
             "localized_answerable": None if answerable is None else len(answerable & {*self.poses}),
-            "wrong": int(wrong.sum()) if self.true_poses else None,
+            "wrong": int(wrong.sum()) if self.truth else None,
             "position_error_m": _middle(position),
             "rotation_error_deg": _middle(rotation),
             "trajectory_extent_m": trajectory_extent(around) if self.is_metric else None,
             "image_to_pose_ms": _middle(self.delays_ms.values()),
             "refusal_reasons": _reasons(self.refusals),
         }
+
+    def failure(self) -> str | None:
+        """Why it is no success, in a sentence; None if something was localized and nothing is known to be wrong."""
+        tried, found, wrong = len(self.attempts), len(self.poses), self.figures()["wrong"]
+        if not tried:
+            return "the localizer tried no image"
+        if not found:
+            return f"none of {tried} images was localized, mostly because: {next(iter(_reasons(self.refusals)))}"
+        if self.true_poses and not self.is_metric:
+            return "the map has no scale, and so its poses cannot be compared with the truth"
+        if wrong:
+            far = f"more than {WRONG_POSITION_M:g} m or {WRONG_ROTATION_DEG:g} degrees off"
+            return f"{wrong} of {found} published poses are wrong ({far})"
+        return None
 
     def answerable(self) -> set[int] | None:
         """The images tried whose view was mapped to a good part; None where nobody knows."""
@@ -71,14 +90,14 @@ class LiveRun:
     def true_path(self) -> list[Tensor]:
         """The true poses from the first attempt to the last, also of images that were not tried."""
         attempts = self.attempts
-        return [self.true_poses[s] for s in sorted(self.true_poses) if attempts and attempts[0] <= s <= attempts[-1]]
+        return [self.truth[s] for s in sorted(self.truth) if attempts and attempts[0] <= s <= attempts[-1]]
 
     def errors(self) -> tuple[np.ndarray, np.ndarray]:
         """Metres and degrees, (P,) each, of the poses whose truth is known, in the order of their stamps."""
-        known = [stamp for stamp in sorted(self.poses) if stamp in self.true_poses]
+        known = [stamp for stamp in sorted(self.poses) if stamp in self.truth]
         if not known:
             return np.empty(0), np.empty(0)
-        return pose_errors([self.poses[s] for s in known], torch.stack([self.true_poses[s] for s in known]))
+        return pose_errors([self.poses[s] for s in known], torch.stack([self.truth[s] for s in known]))
 
 
 def _reasons(refusals: Mapping[int, str]) -> dict[str, int]:
@@ -93,18 +112,3 @@ def _middle(values: Iterable[float]) -> dict[str, float | None]:
     if len(numbers) == 0:
         return {"median": None, "p90": None}
     return {"median": float(np.median(numbers)), "p90": float(np.quantile(numbers, 0.9))}
-
-
-def verdict(figures: Mapping[str, Any]) -> str | None:
-    """Why a run with these figures failed, in a sentence; None if something was localized and nothing was wrong."""
-    if figures["query_frames"] == 0:
-        return "the localizer tried no image"
-    if figures["localized"] == 0:
-        why = next(iter(figures["refusal_reasons"]), "no reason is known")
-        return f"none of {figures['query_frames']} images was localized, mostly because: {why}"
-    if figures["wrong"]:
-        return (
-            f"{figures['wrong']} of {figures['localized']} published poses are wrong (more than {WRONG_POSITION_M:g} m "
-            f"or {WRONG_ROTATION_DEG:g} degrees off)"
-        )
-    return None
