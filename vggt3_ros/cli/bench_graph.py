@@ -53,13 +53,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Start everything, map, measure, stop everything. What went wrong is raised; logs are kept then."""
-    from vggt3_ros.cli.demo import _set_environment
     from vggt3_ros.cli.interrupts import Interrupts
     from vggt3_ros.cli.measure_graph import GraphBench
     from vggt3_ros.nodes.bench_graph import BenchCamera
     from vggt3_ros.nodes.demo_client import ClientThread
     from vggt3_ros.nodes.demo_session import Session
     from vggt3_ros.nodes.processes import ProcessEndedError, Processes
+    from vggt3_ros.nodes.share import own_domain
 
     if args.json is not None:
         check_writable(args.json, "--json")
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     width, height = args.size
     camera = BenchCamera(width, height, args.rate, args.seed)
     conditions = _conditions(args, device, camera)
-    _set_environment()
+    os.environ.update(own_domain(os.environ))
     with Interrupts() as interrupts, _work_folder() as work, ClientThread() as thread:
         with Processes(work / "logs") as processes:
             bench = GraphBench(Session(processes, thread, interrupts.check), camera)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import sys
 import time
 from pathlib import Path
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from vggt3_ros.nodes.demo_cameras import DemoCamera
 
 _POLL = 0.1  # seconds
-_LARGEST_DOMAIN = 101  # above it, ports collide with those that Linux hands out
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,11 +74,13 @@ def run(args: argparse.Namespace) -> int:
     if args.view:
         import viser  # noqa: F401  # likewise
 
+    from vggt3_ros.nodes.share import own_domain
+
     _check_usage(args)
     folder = DemoFolder(args.out)
     _check_outputs(args, folder)
     _check_network(args)
-    _set_environment()
+    os.environ.update(own_domain(os.environ))
     try:
         with Interrupts() as interrupts:
             camera = _camera(args)
@@ -187,15 +187,3 @@ def _camera(args: argparse.Namespace) -> DemoCamera:
     if args.bag is None:
         return SimulatedCamera(args.seed, args.length)
     return RecordedCamera([args.bag, args.query_bag or args.bag], args.rate or 1.0)
-
-
-def _set_environment() -> None:
-    """For this process and its children: a ROS domain of their own on this machine, and room for images in Fast DDS."""
-    from vggt3_ros.nodes.share import middleware_variables
-
-    os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, _LARGEST_DOMAIN)))
-    if os.environ.get("ROS_DISTRO") == "humble":
-        os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
-    else:
-        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.update(middleware_variables(os.environ))

@@ -77,6 +77,9 @@ def _run(module: ModuleType, args: argparse.Namespace) -> int:
         return _fail(_describe_os_error(error), FAILURE)
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
+        if error.name in ("vggt3_ros.msg", "vggt3_ros.srv", "vggt3_ros.action"):
+            why = "this installation has no ROS messages: it was built without ROS or without a C++ compiler"
+            return _fail(f"{why}; install g++, then again: pip install --force-reinstall '.[ros-wheels]'", FAILURE)
         if package in ("", "vggt3_ros") or package in sys.stdlib_module_names:
             raise
         return _fail(_describe_missing_package(package, error), FAILURE)
@@ -101,6 +104,11 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _describe_missing_package(package: str, error: ImportError) -> str:
+    if package == "rclpy" or package.endswith("_msgs"):
+        return (
+            f"ROS 2 is needed for this command ({package} is missing): source a ROS 2 installation, "
+            "or pip install 'vggt3_ros[ros-wheels]'"
+        )
     reason = "" if isinstance(error, ModuleNotFoundError) else f" and cannot be imported ({error})"
     return f"{package} is needed for this command{reason}: pip install {_PIP_NAMES.get(package, package)}"
 

@@ -29,6 +29,7 @@ from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.sequence import held_out_seed
 
 Tell = Callable[[str, float], None]  # what is being done, and which share of it is done
+_RATE = 6.0  # images per second: more than are localized, and all of them have to be rendered before
 _RENDERING, _CONNECTING, _STANDSTILL = 900.0, 10.0, 60.0  # seconds until something has gone wrong
 
 
@@ -71,10 +72,11 @@ class SimulatedCamera:
 
     def __init__(self, seed: int | None, length: float | None) -> None:
         self._settings: dict[str, Value] = {parameter.name: parameter.default for parameter in SIM_CAMERA}
-        self._given = {key: value for key, value in (("seed", seed), ("length", length)) if value is not None}
+        asked = {key: value for key, value in (("seed", seed), ("length", length)) if value is not None}
+        self._given: dict[str, Value] = {"rate": _RATE, **asked}
         self._settings.update(self._given)
         for parameter in SIM_CAMERA:
-            value, low, high = self._given.get(parameter.name), parameter.low, parameter.high
+            value, low, high = asked.get(parameter.name), parameter.low, parameter.high
             if value is not None and low is not None and high is not None and not low <= value <= high:
                 raise InputError(f"--{parameter.name} {value}: expected {parameter.allowed}")
         self._seed = held_out_seed(int(self._number("seed")))
