@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vggt3_ros.nodes.graph_figures import Counts, Sample, Snapshot, Usage, messages, processes, spread
+from vggt3_ros.nodes.graph_figures import Counts, Sample, Snapshot, Usage, messages, other_programs, processes, spread
 
 Run = Callable[..., Any]
 MB = 1_000_000
@@ -23,8 +23,8 @@ def test_messages_are_those_between_two_moments() -> None:
     }
 
 
-def sample(time_s: float, cpu_s: float, megabytes: float) -> Sample:
-    return Sample(time_s, {"mapper": Usage(cpu_s, int(megabytes * MB))})
+def sample(time_s: float, cpu_s: float, megabytes: float, busy_s: float = 0.0) -> Sample:
+    return Sample(time_s, {"mapper": Usage(cpu_s, int(megabytes * MB))}, busy_s)
 
 
 def test_process_is_told_by_its_share_of_a_core_and_its_memory() -> None:
@@ -40,6 +40,11 @@ def test_memory_that_is_taken_once_is_no_growth() -> None:
     ] == pytest.approx(0.0, abs=1e-6)
     leaking = processes([sample(i, i, size + 0.1 * i) for i, size in enumerate(sizes)])
     assert leaking["mapper"]["rss_mb_per_minute"] == pytest.approx(6.0)
+
+
+def test_other_programs_are_what_is_left_of_the_busy_time() -> None:
+    assert other_programs([sample(0.0, 1.0, 1.0, busy_s=50.0), sample(10.0, 4.0, 1.0, busy_s=60.0)]) == 0.7
+    assert other_programs([sample(0.0, 1.0, 1.0, busy_s=50.0), sample(10.0, 4.0, 1.0, busy_s=52.9)]) == 0.0
 
 
 def test_spread_of_delays() -> None:

@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     assert result.returncode == 0, result.stderr
     assert [path.name for path in folder.iterdir()] == ["bench.json"]
-    for words in ("image to pose", "localization, localizer", "sim_camera", "load average"):
+    for words in ("image to pose", "localization, localizer", "sim_camera", "other programs"):
         assert words in result.stdout
     return json.loads((folder / "bench.json").read_text())
 
@@ -62,6 +62,7 @@ def test_every_process_is_weighed(data: dict[str, Any]) -> None:
     assert set(data["processes"]) == {"bench", "sim_camera", "mapper", "localizer"}
     for row in data["processes"].values():
         assert row["cores"] > 0 and row["rss_mb_begin"] > 50 and row["rss_mb_end"] > 50
+    assert 0 <= data["other_programs_cores"] < data["cores"]
 
 
 def test_rate_that_the_camera_does_not_take_is_refused() -> None:

@@ -149,8 +149,8 @@ def _print(data: dict[str, Any]) -> None:
     for name, row in data["processes"].items():
         memory = f"{row['rss_mb_begin']:>7.0f} {row['rss_mb_end']:>9.0f} {row['rss_mb_per_minute']:>14.1f}"
         print(f"{name:<15} {row['cores']:>6.2f} {memory}")
-    loads = ", ".join(f"{data[key][0]:.1f}" for key in ("load_average_before", "load_average_after"))
-    print(f"\n{data['cores']} cores; load average of the machine before and after: {loads}")
+    print(f"{'other programs':<15} {data['other_programs_cores']:>6.2f}")
+    print(f"\n{data['cores']} cores; figures depend on what other programs leave of them")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -30,7 +30,7 @@ class GraphBench:
     def run(self, model: str, device: str, work: Path, seconds: float) -> dict[str, Any]:
         """All figures, by phase. Raises DemoError or ProcessEndedError."""
         from vggt3_ros.nodes.bench_graph import CountsOfNodes, Meter
-        from vggt3_ros.nodes.graph_figures import messages, processes
+        from vggt3_ros.nodes.graph_figures import messages, other_programs, processes
 
         self._demo.start(model, device, work / "scenes")
         self._heard = CountsOfNodes(self._session.client)
@@ -45,6 +45,7 @@ class GraphBench:
             "reconstruction": reconstruction,
             "localization": localization,
             "processes": processes(samples),
+            "other_programs_cores": other_programs(samples),
         }
 
     def _reconstruct(self, folder: Path, before: Snapshot) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
 LENGTH = 2.0  # metres of the drives: rendering is slow, and the way to and fro does as well as a long one
 NODES = ("mapper", "localizer")
 _LEFT_OUT = "left out: "
+_BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # what a core does when it neither waits nor rests
 _FULL_QUEUE = 100  # diagnostics that may wait
 
 
@@ -93,7 +94,8 @@ class Meter:
     def sample(self) -> Sample:
         """What they have used until now. Raises DemoError when one has ended."""
         try:
-            return Sample(time.monotonic(), self._usage())
+            times = psutil.cpu_times()
+            return Sample(time.monotonic(), self._usage(), sum(getattr(times, kind, 0.0) for kind in _BUSY))
         except psutil.NoSuchProcess as error:
             raise DemoError(f"process {error.pid} has ended, though it is needed") from error
 

@@ -39,10 +39,14 @@ class Usage:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the processes, by their names, had used at one moment (seconds of any clock)."""
+    """What the processes, by their names, had used at one moment (seconds of any clock).
+
+    busy_s: seconds that all cores of the machine together have been busy, for whatever program.
+    """
 
     time_s: float
     usage: Mapping[str, Usage]
+    busy_s: float
 
 
 def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
@@ -82,6 +86,13 @@ def processes(samples: Sequence[Sample]) -> dict[str, Any]:
             "rss_mb_per_minute": float(np.polyfit(minutes, megabytes, 1)[0]),
         }
     return figures
+
+
+def other_programs(samples: Sequence[Sample]) -> float:
+    """How many cores were busy for programs that are not ours, from the first to the last sample."""
+    first, last = samples[0], samples[-1]
+    ours = sum(last.usage[name].cpu_s - usage.cpu_s for name, usage in first.usage.items())
+    return max(0.0, (last.busy_s - first.busy_s - ours) / (last.time_s - first.time_s))
 
 
 def spread(values: Iterable[float]) -> dict[str, float | None]:
