@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SETTLE, _SLACK = 120.0, 60.0  # seconds until something has gone wrong
 _WARM_UP = 15.0  # seconds at most until the first pose, which takes memory once
-_SAMPLES = 1.0  # seconds between two
+_SAMPLES = 60  # of processor and memory while it is measured
 
 
 class GraphBench:
@@ -85,7 +85,7 @@ class GraphBench:
             samples = [self._meter.sample()]
 
             def look() -> None:
-                if time.monotonic() - samples[-1].time_s >= _SAMPLES:
+                if time.monotonic() - samples[-1].time_s >= seconds / _SAMPLES:
                     samples.append(self._meter.sample())
                     tell(f"{len(client.poses)} poses", (time.monotonic() - begin) / seconds)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-_WARM_UP = 1 / 3  # share of the samples of memory that growth is not taken from
 _MB = 1e6
 
 
@@ -70,20 +69,21 @@ def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
 def processes(samples: Sequence[Sample]) -> dict[str, Any]:
     """By process: share of a core, memory at the first and the last sample, and its growth after a warm-up.
 
-    Two samples at least; the growth is the slope of a straight line through the samples after the first third.
+    Two samples at least, evenly spaced. The growth is that of the largest size from the second third of the time to
+    the last one: with what they are working at, processes grow and shrink all the time.
     """
     first, last = samples[0], samples[-1]
-    settled = samples[min(int(_WARM_UP * len(samples)), len(samples) - 2) :]
-    minutes = [(sample.time_s - first.time_s) / 60 for sample in settled]
+    third = max(1, len(samples) // 3)
+    minutes = (last.time_s - first.time_s) / 3 / 60
     figures = {}
     for name in first.usage:
         early, late = first.usage[name], last.usage[name]
-        megabytes = [sample.usage[name].rss_bytes / _MB for sample in settled]
+        sizes = [sample.usage[name].rss_bytes for sample in samples]
         figures[name] = {
             "cores": (late.cpu_s - early.cpu_s) / (last.time_s - first.time_s),
             "rss_mb_begin": early.rss_bytes / _MB,
             "rss_mb_end": late.rss_bytes / _MB,
-            "rss_mb_per_minute": float(np.polyfit(minutes, megabytes, 1)[0]),
+            "rss_mb_per_minute": (max(sizes[-third:]) - max(sizes[-2 * third : -third])) / _MB / minutes,
         }
     return figures
 
