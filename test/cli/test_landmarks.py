@@ -83,8 +83,8 @@ def test_localize_verifies_and_gives_uncertainty(
     assert other == f"other.png  LOST  {lost['reason']}"
 
 
-def test_refinement_off_leaves_poses_unverified(vggt3: Run, room: Path, mapped: Path) -> None:
-    outcome = vggt3("localize", mapped, room / "queries" / "000008.png", "--refine", "off")
+def test_without_refinement_poses_stay_unverified(vggt3: Run, room: Path, mapped: Path) -> None:
+    outcome = vggt3("localize", mapped, room / "queries" / "000008.png", "--refine", "none")
     assert outcome.code == 0 and outcome.out.startswith("000008.png  UNVERIFIED  position "), outcome
     assert "confidence" in outcome.out and "+-" not in outcome.out
 

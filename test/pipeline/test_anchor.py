@@ -210,13 +210,13 @@ def test_refinement_can_be_limited(metric: Scene, drive: RoomSequence, network: 
     def found_with(refine: Any) -> Localization:
         return Localizer(metric, network, LocalizerSettings(refine=refine)).localize(frame)
 
-    off = found_with("off")
-    assert off.status is UNVERIFIED and off.located is None and off.covariance is None
+    unverified = found_with("none")
+    assert unverified.status is UNVERIFIED and unverified.located is None and unverified.covariance is None
     checked = found_with("verify")
-    assert checked.network_map_from_cam is not None and off.map_from_cam is not None
-    assert torch.equal(checked.network_map_from_cam, off.map_from_cam) and checked.covariance is None
+    assert checked.network_map_from_cam is not None and unverified.map_from_cam is not None
+    assert torch.equal(checked.network_map_from_cam, unverified.map_from_cam) and checked.covariance is None
     assert (checked.status is LOST) == (checked.map_from_cam is None)
-    with pytest.raises(InputError, match="choose 'refine', 'verify' or 'off'"):
+    with pytest.raises(InputError, match="choose 'refine', 'verify' or 'none'"):
         found_with("on")
 
 

@@ -49,9 +49,9 @@ def visit() -> RoomSequence:
 class Goal:
     """A reconstruction that was asked for."""
 
-    def __init__(self, client: ActionClient, save_path: str) -> None:
+    def __init__(self, client: ActionClient, save_path: str, overwrite: bool) -> None:
         self.feedback: list[Reconstruct.Feedback] = []
-        request = Reconstruct.Goal(save_path=save_path)
+        request = Reconstruct.Goal(save_path=save_path, overwrite=overwrite)
         sent = client.send_goal_async(request, lambda message: self.feedback.append(message.feedback))
         wait_for(sent.done, ANSWER_S, "the answer to a goal")
         self._handle = sent.result()
@@ -144,9 +144,9 @@ class MapperClient:
         """Call pause, resume or reset."""
         return self._call(Trigger, f"mapper/{name}", Trigger.Request())
 
-    def reconstruct(self, save_path: str = "") -> Goal:
+    def reconstruct(self, save_path: str = "", overwrite: bool = False) -> Goal:
         assert self._action.wait_for_server(ANSWER_S)
-        return Goal(self._action, save_path)
+        return Goal(self._action, save_path, overwrite)
 
     def _client(self, kind: Any, name: str) -> Any:
         client = self._clients.get(name) or self.node.create_client(kind, name)

@@ -10,7 +10,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.nodes.clouds import cloud_message
+from vggt3_ros.nodes.clouds import cloud_message, points_and_colors
 
 CLOUD = PointCloud(
     torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]),
@@ -59,3 +59,16 @@ def test_cloud_without_points_is_a_valid_message() -> None:
 def test_cloud_with_holes_says_so() -> None:
     points = torch.tensor([[float("nan"), 0.0, 0.0], [1.0, 2.0, 3.0]])
     assert not cloud_message(PointCloud(points, CLOUD.colors, CLOUD.confidence), Sim3.identity(), "map", 0).is_dense
+
+
+def test_clouds_are_read_as_they_were_packed() -> None:
+    points, colors = points_and_colors(cloud_message(CLOUD, Sim3.identity(), "map", 5))
+    np.testing.assert_allclose(points, CLOUD.points.numpy(), rtol=1e-6)
+    assert np.array_equal(colors, CLOUD.colors.numpy())
+
+
+def test_a_cloud_without_colours_is_grey() -> None:
+    plain = cloud_message(CLOUD, Sim3.identity(), "map", 5)
+    plain.fields = plain.fields[:3]
+    points, colors = points_and_colors(plain)
+    assert points.shape == colors.shape == (2, 3) and (colors == colors[0, 0]).all()

@@ -117,6 +117,16 @@ def test_while_it_reconstructs_it_is_busy_and_collects_on_and_can_be_cancelled(
     assert (again.code, again.frames) == (Result.SUCCESS, 10)
     assert load_scene(tmp_path / "named" / "place").scene_id == load_scene(again.path).scene_id == again.scene_id
 
+    mapper.collect(4)
+    refused = mapper.reconstruct(save_path="named/place").result()
+    assert refused.code == Result.EXISTS and "set overwrite" in refused.message
+    newer = mapper.reconstruct(save_path="named/place", overwrite=True).result()
+    assert newer.code == Result.SUCCESS and load_scene(tmp_path / "named" / "place").scene_id == newer.scene_id
+
+
+def test_a_result_that_a_defect_left_empty_is_a_failure() -> None:
+    assert Result().code == Result.FAILED
+
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(mapper: MapperClient, tmp_path: Path) -> None:
     mapper.start(tmp_path)

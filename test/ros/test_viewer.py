@@ -26,7 +26,7 @@ from vggt3_ros.nodes import viewer
 from vggt3_ros.nodes.clouds import cloud_message
 from vggt3_ros.nodes.conversions import header, path_message, pose_message
 from vggt3_ros.nodes.qos import LATCHED, STATUS
-from vggt3_ros.nodes.viewer import Viewer, ViewerNode, frustum_lines, points_and_colors
+from vggt3_ros.nodes.viewer import Viewer, ViewerNode, frustum_lines
 
 from .processes import wait_for
 
@@ -48,19 +48,6 @@ def poses(count: int) -> torch.Tensor:
 
 def message() -> PointCloud2:
     return cloud_message(CLOUD, Sim3.identity(), "map", 5)
-
-
-def test_clouds_are_read_as_they_were_packed() -> None:
-    points, colors = points_and_colors(message())
-    np.testing.assert_allclose(points, CLOUD.points.numpy(), rtol=1e-6)
-    assert np.array_equal(colors, CLOUD.colors.numpy())
-
-
-def test_a_cloud_without_colours_is_grey() -> None:
-    plain = message()
-    plain.fields = plain.fields[:3]
-    points, colors = points_and_colors(plain)
-    assert points.shape == colors.shape == (50, 3) and (colors == colors[0, 0]).all()
 
 
 def test_pyramids_stand_where_the_cameras_are_and_open_ahead() -> None:

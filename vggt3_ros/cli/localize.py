@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--intrinsics", type=Path, default=None, metavar="FILE", help="JSON with fx, fy, cx, cy in pixels of the images"
     )
     parser.add_argument(
-        "--refine", choices=("refine", "verify", "off"), default="refine",
+        "--refine", choices=("refine", "verify", "none"), default="refine",
         help="what landmarks do: find and refine poses, only check the network's, or nothing (default: refine)",
     )  # fmt: skip
     add_model_option(parser)
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     seed_everything(args.seed)
     reader = ImageReader(args.images, "query", KnownCameras.from_files(None, args.intrinsics))
     scene = load_scene(args.scene)
-    if not scene.is_verified and args.refine != "off":
+    if not scene.is_verified and args.refine != "none":
         print(f"vggt3: poses cannot be verified: {scene.verification['reason']}", file=sys.stderr)
     localizer = Localizer(scene, load_network(args.model, device), LocalizerSettings(refine=args.refine))
 

@@ -103,10 +103,12 @@ class DemoClient(Node):
         return self._camera_parameters.call_async(request)
 
     def reconstruct(self, save_path: str) -> Future:
-        """Ask the mapper for a scene; the result is a goal handle. `feedback` tells how far it is."""
-        return self._reconstruct.send_goal_async(
-            Reconstruct.Goal(save_path=save_path), lambda message: setattr(self, "feedback", message.feedback)
-        )
+        """Ask the mapper for a scene, in place of one that is there; the result is a goal handle.
+
+        `feedback` tells how far it is.
+        """
+        goal = Reconstruct.Goal(save_path=save_path, overwrite=True)
+        return self._reconstruct.send_goal_async(goal, lambda message: setattr(self, "feedback", message.feedback))
 
     @property
     def localizer_state(self) -> str:

@@ -78,12 +78,14 @@ class Mapper:
         self.collector.restart_idle_time()
         self.network = network
 
-    def start(self, save_path: Path | None = None) -> MappingJob:
+    def start(self, save_path: Path | None = None, overwrite: bool = False) -> MappingJob:
         """Begin to reconstruct the collection.
 
-        Raises InactiveError, BusyError, TooFewFramesError, and SceneError for a place that nothing can be saved to.
+        Raises InactiveError, BusyError, TooFewFramesError, and FileExistsError or SceneError for a place that nothing
+        may or can be saved to.
         """
         if save_path is not None:
+            _check_may_write(save_path, overwrite)
             check_target(save_path)
         with self._lock:
             network = self.active_network
@@ -135,8 +137,7 @@ class Mapper:
 
     def save(self, scene: Scene, path: Path, overwrite: bool) -> Path:
         """Save a scene and return the folder. Raises FileExistsError and SceneError."""
-        if os.path.lexists(path) and not overwrite:
-            raise FileExistsError(f"{path} exists; choose another path, or set overwrite")
+        _check_may_write(path, overwrite)
         return save_scene(scene, path)
 
     def _on_end(self, job: MappingJob, outcome: Mapped | BaseException) -> None:
@@ -161,6 +162,11 @@ class Mapper:
             what = f"failed by a defect of this program: {error!r}"
         again = f"its {len(frames)} frames are back in the collection"
         self._say(f"reconstruction {what}; {again}", not isinstance(error, CanceledError))
+
+
+def _check_may_write(path: Path, overwrite: bool) -> None:
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another path, or set overwrite")
 
 
 def reconstruction_settings(settings: SimpleNamespace) -> ReconstructionSettings:

@@ -26,6 +26,7 @@ _CODES = {
     InactiveError: Reconstruct.Result.INACTIVE,
     BusyError: Reconstruct.Result.BUSY,
     TooFewFramesError: Reconstruct.Result.TOO_FEW_FRAMES,
+    FileExistsError: Reconstruct.Result.EXISTS,
 }
 
 
@@ -62,11 +63,11 @@ class MapperServices:
         return mapper, mapper.active_network
 
     async def _on_goal(self, goal: Any) -> Reconstruct.Result:
-        path = goal.request.save_path
+        path, overwrite = goal.request.save_path, goal.request.overwrite
         try:
             mapper, _ = self._active()
-            job = mapper.start(mapper.place(path) if path else None)
-        except Vggt3Error as error:
+            job = mapper.start(mapper.place(path) if path else None, overwrite)
+        except (Vggt3Error, FileExistsError) as error:
             goal.abort()
             code = _CODES.get(type(error), Reconstruct.Result.FAILED)
             return Reconstruct.Result(code=code, message=str(error))

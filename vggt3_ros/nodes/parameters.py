@@ -108,7 +108,7 @@ LOCALIZER = (
     Parameter("follow_mapper", True, "take over every new scene of the mapper"),
     Parameter(
         "refine", "refine", "poses are found and refined by landmarks, only verified by them, or left unverified",
-        choices=("refine", "verify", "off"),
+        choices=("refine", "verify", "none"),
     ),
     Parameter("max_rate", 0.0, "attempts per second at most, to spare the processor; 0: as many as it can", 0.0, 1e3),
     Parameter("confirmations", 2, "verified poses in a row that must agree before the first is published", 1, 100),

@@ -18,6 +18,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import quaternion_from_rotation, transform_points
 from vggt3_ros.msg import LocalizationStatus, MapperStatus
+from vggt3_ros.nodes.clouds import points_and_colors
 from vggt3_ros.nodes.conversions import pose_from_message
 from vggt3_ros.nodes.lifecycle import run
 from vggt3_ros.nodes.parameters import Parameter, declare, read
@@ -32,7 +33,7 @@ _TRAIL = 3000  # poses
 _REDRAWN = 5.0  # times a second
 _JUMP = 1.0  # metres between poses that the trail does not join
 _FRUSTUM = 0.08  # metres deep
-_BLUE, _ORANGE, _GREY = (0, 80, 255), (255, 100, 0), (150, 150, 150)
+_BLUE, _ORANGE = (0, 80, 255), (255, 100, 0)
 _STATES = {
     LocalizationStatus.UNINITIALIZED: ("not localized yet", "⚪"),
     LocalizationStatus.LOCALIZED: ("localized", "🟢"),
@@ -213,19 +214,6 @@ def frustum_lines(map_from_cam: Tensor) -> Tensor:
     points = transform_points(map_from_cam, (_FRUSTUM * corners).expand(len(map_from_cam), 5, 3))
     first, second = [4, 4, 4, 4, 0, 1, 2, 3], [0, 1, 2, 3, 1, 2, 3, 0]
     return torch.stack([points[:, first], points[:, second]], dim=2)
-
-
-def points_and_colors(message: PointCloud2) -> tuple[_Array, _Array]:
-    """Points (N, 3) float32 and colours (N, 3) uint8 of a cloud with float32 x y z and packed rgb; grey without."""
-    fields = {field.name: field.offset for field in message.fields if field.name in ("x", "y", "z", "rgb")}
-    order = ">" if message.is_bigendian else "<"
-    kinds = [f"{order}u4" if name == "rgb" else f"{order}f4" for name in fields]
-    layout = {"names": list(fields), "formats": kinds, "offsets": list(fields.values()), "itemsize": message.point_step}
-    values: Any = np.frombuffer(message.data, dtype=np.dtype(layout))  # type: ignore[call-overload]
-    points = np.stack([values[axis] for axis in "xyz"], axis=1).astype(np.float32)
-    if "rgb" not in fields:
-        return points, np.broadcast_to(np.array(_GREY, np.uint8), points.shape)
-    return points, np.stack([values["rgb"] >> shift & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
 
 
 def main(args: list[str] | None = None) -> None:

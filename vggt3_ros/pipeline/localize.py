@@ -39,17 +39,17 @@ class LocalizationStatus(Enum):
 
 @dataclass(frozen=True)
 class LocalizerSettings:
-    """refine: "refine" finds and refines poses with the landmarks; "verify" only checks the network's own; "off" leaves
-    the network's unverified. Both of the first refuse what the landmarks do not confirm, where the scene has landmarks.
+    """refine: "refine" finds and refines poses with the landmarks, "verify" only checks the network's own; both refuse
+    what the landmarks do not confirm, where the scene has landmarks. "none" leaves the network's poses unverified.
     """
 
-    refine: Literal["refine", "verify", "off"] = "refine"
+    refine: Literal["refine", "verify", "none"] = "refine"
     features: FeatureSettings = field(default_factory=FeatureSettings)
     locate: LocateSettings = field(default_factory=LocateSettings)
 
     def __post_init__(self) -> None:
-        if self.refine not in ("refine", "verify", "off"):
-            raise InputError(f"refine is {self.refine!r}; choose 'refine', 'verify' or 'off'")
+        if self.refine not in ("refine", "verify", "none"):
+            raise InputError(f"refine is {self.refine!r}; choose 'refine', 'verify' or 'none'")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Localizer:
         self.settings = settings or LocalizerSettings()
         self._memory = SceneMemory.from_tensors(scene.memory).to(network.device)
         self._landmarks: LandmarkLocalizer | None = None
-        if scene.is_verified and self.settings.refine != "off":
+        if scene.is_verified and self.settings.refine != "none":
             try:
                 landmarks = Landmarks.from_tensors(scene.landmarks)
             except InputError as error:
