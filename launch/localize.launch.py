@@ -17,6 +17,6 @@ def generate_launch_description() -> LaunchDescription:
             *arguments(*PASSED_ON, "namespace", "params_file", "use_sim_time", "rviz"),
             middleware_profile(),
             rviz(),
-            managed_node("localizer", *PASSED_ON),
+            managed_node("localizer", *PASSED_ON, follow_mapper=False),  # the scene must be there, and stays
         ]
     )

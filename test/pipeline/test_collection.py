@@ -76,9 +76,10 @@ def test_a_full_collection_drops_what_lies_closest_and_keeps_the_first(make_imag
     xs = [0.0, 0.2, 1.0, 2.0, 3.0]
     frames = [Frame(make_image(i), prior_world_from_cam=pose(x)) for i, x in enumerate(xs)]
     collection = FrameCollection(CollectionSettings(max_frames=4))
-    assert reasons(collection, frames) == [Reason.KEPT] * 5
+    results = [collection.add(frame) for frame in frames]
+    assert [result.reason for result in results] == [Reason.KEPT] * 5
     assert collection.frames == (frames[0], *frames[2:]), "0.2 lay closest, and 0 is the origin"
-    assert collection.counts[Reason.THINNED] == 1
+    assert collection.counts[Reason.THINNED] == 1 == sum(result.gone for result in results)
     near = Frame(make_image(9), prior_world_from_cam=pose(3.15))
     assert collection.add(near).reason is Reason.FULL, "it lies closer than what was dropped"
     assert collection.frames == (frames[0], *frames[2:])

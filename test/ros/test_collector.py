@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,6 +74,20 @@ def test_it_says_why_a_frame_is_not_kept() -> None:
     assert collector.add(frame(2, stamp_ns=0)).reason is Reason.STAMP_BACKWARDS
     collector.restart_clock()
     assert collector.add(frame(2, stamp_ns=0)).kept
+
+
+def test_a_camera_that_goes_on_with_another_resolution_starts_it_over() -> None:
+    collector = make()
+    fill(collector, 1, 2)
+
+    def larger(number: int) -> Frame:
+        small = frame(number)
+        return replace(small, image=small.image.repeat(2, 0).repeat(2, 1))
+
+    refused = [collector.add(larger(number)) for number in range(3, 12)]
+    assert {result.reason for result in refused} == {Reason.SIZE_CHANGED} and len(collector) == 2
+    result = collector.add(larger(12))
+    assert (result.kept, result.gone) == (True, 2) and names(collector.take()) == ["12"]
 
 
 def test_frames_that_no_odometry_placed_are_counted() -> None:

@@ -25,7 +25,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from vggt3_ros.geometry.se3 import se3
+from vggt3_ros.geometry.se3 import se3, se3_inverse
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.msg import LocalizationStatus as Status
 from vggt3_ros.msg import SceneInfo
@@ -168,6 +168,18 @@ def test_transform_from_map_to_odometry_follows_its_drift(graph: SimpleNamespace
     map_from_odom = buffer.lookup("map", "odom", stamp)
     listener.destroy()
     assert torch.allclose(map_from_odom @ robot.odom_from_map, torch.eye(4, dtype=torch.float64), atol=LIMIT_M)
+
+
+def test_transform_holds_when_no_image_comes(graph: SimpleNamespace, robot: Robot) -> None:
+    buffer = TransformBuffer(max_gap_s=60.0)
+    listener = TransformListener(graph.node, buffer)
+    wait_for(lambda: graph.node.count_publishers("/tf") >= 2, 20, "the localizer's transforms")
+    stamp = stamp_of(attempts(graph, robot, QUERIES[:3])[-1])
+    late = stamp + 3_000_000_000  # far beyond transform_tolerance
+    wait_for(lambda: _known(buffer, late), 20, "map -> odom, three seconds after the last image")
+    listener.destroy()
+    moved = buffer.lookup("map", "odom", late) @ se3_inverse(buffer.lookup("map", "odom", stamp + 600_000_000))
+    assert torch.allclose(moved, torch.eye(4, dtype=torch.float64), atol=1e-6)
 
 
 def _known(buffer: TransformBuffer, stamp: int) -> bool:

@@ -326,6 +326,19 @@ def test_late_listener_gets_every_static_transform(node: Node, other_node: Node)
         assert same(buffer.lookup("base", child, 123, timeout_s=20), expected)
 
 
+def test_what_an_odometry_topic_tells_is_not_mixed_with_tf(node: Node, executor: MultiThreadedExecutor) -> None:
+    buffer = TransformBuffer()
+    listener = TransformListener(node, buffer)
+    listener.told_otherwise.add("base")
+    broadcaster = TransformBroadcaster(node)
+    wait_for(lambda: node.count_subscribers("/tf"), 20, "the listener to be found")
+    for child in ("base", "lidar"):
+        broadcaster.send("odom", child, SECOND, A)
+    wait_for(lambda: buffer.parent_of("lidar") == "odom", 20, "a transform on /tf")
+    assert buffer.parent_of("base") is None
+    listener.destroy()
+
+
 def test_listener_leaves_out_what_cannot_be_used_and_goes_on(node: Node, executor: MultiThreadedExecutor) -> None:
     buffer = TransformBuffer()
     TransformListener(node, buffer)

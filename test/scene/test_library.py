@@ -82,6 +82,13 @@ def test_the_oldest_go_but_only_those_that_were_made_here(make_scene: MakeScene,
     assert prune(tmp_path, keep=2) == [] == prune(tmp_path, keep=100)
 
 
+def test_a_scene_that_was_just_made_stays_whatever_the_clock_says(make_scene: MakeScene, tmp_path: Path) -> None:
+    scene = make_scene(1.0)
+    made = [save_at(scene, tmp_path / name, 1000 + i) for i, name in enumerate(NAMES[:3])]
+    newest = save_at(scene, tmp_path / "19700101-000010-0123abcd", 10)
+    assert prune(tmp_path, keep=3, newest=newest) == made[:1] and newest.is_dir()
+
+
 def test_folders_with_more_than_files_stay(make_scene: MakeScene, tmp_path: Path) -> None:
     scene = make_scene(1.0)
     for i, name in enumerate(NAMES):

@@ -72,12 +72,17 @@ class Counts:
         with self._lock:
             self.received += 1
 
-    def drop(self, reason: str, kind: str | None = None) -> None:
-        """One was left out. Reasons that hold numbers are counted by their `kind`, of which there are only a few."""
+    def drop(self, reason: str, kind: str | None = None, count: int = 1) -> None:
+        """Some were left out. Reasons that hold numbers are counted by their `kind`, of which there are only a few."""
         with self._lock:
-            self.dropped += 1
+            self.dropped += count
             self.last_reason = reason
-            self.reasons[kind or reason] += 1
+            self.reasons[kind or reason] += count
+
+    def most_common(self, count: int) -> list[tuple[str, int]]:
+        """The most frequent reasons, and how often each occurred."""
+        with self._lock:
+            return self.reasons.most_common(count)
 
 
 class CameraInput:
@@ -229,6 +234,10 @@ class CameraInput:
             self._depths.append(message)
 
     def _on_odometry(self, message: Odometry) -> None:
+        child = message.child_frame_id.lstrip("/")
+        if child not in self._listener.told_otherwise:
+            self._listener.told_otherwise.add(child)
+            self.buffer.forget(child)  # what /tf said before the first message
         try:
             odometry_into(self.buffer, message)
         except InputError as error:

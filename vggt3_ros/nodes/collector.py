@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
-from vggt3_ros.pipeline.collection import AddResult, CollectionSettings, FrameCollection
+from vggt3_ros.pipeline.collection import AddResult, CollectionSettings, FrameCollection, Reason
 from vggt3_ros.pipeline.frame import Frame
+
+_RESIZED = 10  # frames in a row of another size, after which the camera is taken to have changed for good
 
 
 class Collector:
@@ -39,9 +42,14 @@ class Collector:
             return sum(frame.prior_world_from_cam is None for frame in self._collection.frames)
 
     def add(self, frame: Frame) -> AddResult:
-        """Keep the frame or say why not."""
+        """Keep the frame or say why not. A camera that goes on with another resolution starts the collection over."""
         with self._lock:
             result = self._collection.add(frame)
+            self._resized = self._resized + 1 if result.reason is Reason.SIZE_CHANGED else 0
+            if self._resized == _RESIZED:
+                gone = len(self._collection)
+                self._start_over(())
+                result = replace(self._collection.add(frame), gone=gone)
             if result.kept:
                 self._last_kept = time.monotonic()
                 self._wanted_more = max(0, self._wanted_more - 1)
@@ -92,6 +100,7 @@ class Collector:
         self._collection = FrameCollection(self._collection_settings)
         self._last_kept = time.monotonic()
         self._wanted_more = 0
+        self._resized = 0
         for frame in frames:
             self._collection.restart_clock()  # the clock may have been set back between them
             self._collection.add(frame)

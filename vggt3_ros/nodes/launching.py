@@ -64,13 +64,15 @@ def middleware_profile() -> OpaqueFunction:
     return OpaqueFunction(function=_middleware_profile)
 
 
-def managed_node(executable: str, *passed_on: str) -> OpaqueFunction:
+def managed_node(executable: str, *passed_on: str, **parameters: Any) -> OpaqueFunction:
     """A lifecycle node that activates itself, named as its executable; gets the named arguments if they are not empty.
+
+    parameters: others that it gets in any case.
 
     An argument of a topic remaps it, any other sets the parameter of its name. When launched, raises InputError if
     params_file is not a file: launch_ros would go on without it.
     """
-    return OpaqueFunction(function=_node, args=[executable, passed_on, {"autostart": True}])
+    return OpaqueFunction(function=_node, args=[executable, passed_on, {"autostart": True, **parameters}])
 
 
 def plain_node(executable: str, *passed_on: str) -> OpaqueFunction:

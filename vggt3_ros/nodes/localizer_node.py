@@ -31,6 +31,7 @@ from vggt3_ros.scene.library import find_scene, meant_folder
 from vggt3_ros.srv import LoadScene
 
 _INACTIVE = "the localizer is not active; activate it"
+_REPEAT = 0.05  # seconds between repetitions of map -> odom
 _THROTTLE = 5.0  # seconds between messages of the same kind in the log
 _STATES = {
     TrackingState.UNINITIALIZED: LocalizationStatus.UNINITIALIZED,
@@ -75,6 +76,7 @@ class LocalizerNode(ManagedNode):
         self._last_taken_ns = 0  # stamp of the last image that was not left out because of max_rate
         self._last_status = time.monotonic()
         self._last_attempt = (0, 0.0)  # stamp of the last image (ns), and the moment it was seen
+        self._trying = False  # an attempt is under way
         self._status = self.create_publisher(LocalizationStatus, "localizer/status", STATUS)
         self._output = PoseOutput(self, settings)
         self._diagnostics = Diagnostics(self)
@@ -89,14 +91,18 @@ class LocalizerNode(ManagedNode):
             except SceneError as error:
                 if not settings.follow_mapper:
                     raise
-                self._say(f"{error}; waiting for the mapper's scene")
+                self._reason = f"{error}; waiting for the mapper's scene"
+                self.get_logger().error(self._reason)
         self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._defect)
         self._camera = CameraInput(self, settings, self._on_image, self._on_clock_reset)
         self._hints = self.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 10)
         self._scenes = None
         if settings.follow_mapper:
             self._scenes = self.create_subscription(SceneInfo, "scene", self._on_scene, LATCHED)
-        self._timer = self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers)
+        self._timers = [
+            self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers),
+            self.create_timer(_REPEAT, self._output.repeat_transform, clock=self._clock_of_timers),
+        ]
         self.get_logger().info(f"active; model {localizing.network.model_id} on {localizing.network.device}")
 
     def deactivate(self) -> None:
@@ -105,12 +111,14 @@ class LocalizerNode(ManagedNode):
             self._worker.stop()  # first: it uses the camera
             self._worker = None  # type: ignore[assignment]
         if self._camera is not None:
-            self.destroy_timer(self._timer)
+            for timer in self._timers:
+                self.destroy_timer(timer)
             self.destroy_subscription(self._hints)
             if self._scenes is not None:
                 self.destroy_subscription(self._scenes)
             self._camera.destroy()
             self._camera = None  # type: ignore[assignment]
+        self._output.forget()
         self._localizing.stop()
         free_unused_memory()
         self._reason = NO_SCENE
@@ -128,6 +136,7 @@ class LocalizerNode(ManagedNode):
 
     def _use(self, path: Path) -> str:
         self._say(self._localizing.use(path))
+        self._output.forget()
         return self._reason
 
     def _on_scene(self, info: SceneInfo) -> None:
@@ -138,8 +147,10 @@ class LocalizerNode(ManagedNode):
                 return
             try:
                 self._use(Path(info.path))
-            except SceneError as error:
-                self._say(f"the mapper's scene {info.scene_id[:8]} cannot be used: {error}")
+            except Exception as error:  # out of memory, for instance: the scene before stays
+                why = error if isinstance(error, SceneError) else repr(error)
+                self._reason = f"the mapper's scene {info.scene_id[:8]} cannot be used: {why}"
+                self.get_logger().error(self._reason)
 
         self._worker.call(follow)
 
@@ -156,6 +167,9 @@ class LocalizerNode(ManagedNode):
         except SceneError as error:
             response.code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
             response.message = str(error)
+        except Exception as error:  # out of memory, for instance: the node must survive it
+            response.code, response.message = LoadScene.Response.FAILED, repr(error)
+            self.get_logger().error(f"load_scene failed by a defect: {error!r}")
         else:
             response.code, response.scene_id = LoadScene.Response.SUCCESS, self._localizing.scene_id
         return response
@@ -182,10 +196,11 @@ class LocalizerNode(ManagedNode):
 
     def _on_clock_reset(self) -> None:
         self._localizing.tracker.reset("the clock was set back")
+        self._output.forget()
 
     def _attempt(self, message: ImageMessage) -> None:
         """In the worker's thread: one image, from which a status follows in any case."""
-        begin = time.perf_counter()
+        begin, self._trying = time.perf_counter(), True
         self._last_attempt = (stamp_ns(message.header.stamp), time.monotonic())
         status = LocalizationStatus(header=message.header)
         try:
@@ -195,7 +210,11 @@ class LocalizerNode(ManagedNode):
             self._counts.drop(str(error), error.kind)
             self.get_logger().warning(reason, throttle_duration_sec=_THROTTLE)
             self._localizing.tracker.expire(stamp_ns(message.header.stamp))
+        except Exception as error:
+            reason = f"defect: {error!r}"
+            self._defect(error)
         status.processing_time = time.perf_counter() - begin
+        self._trying = False
         self._publish_status(status, reason)
 
     def _localize(self, message: ImageMessage, status: LocalizationStatus) -> str:
@@ -219,7 +238,7 @@ class LocalizerNode(ManagedNode):
         if pose is not None and cam_from_child is not None:
             output.publish_pose(seen, pose, covariance, cam_from_child)
             status.pose_published = True
-        status.tf = output.publish_transform(seen, tracked, metric)
+        status.tf = output.publish_transform(self._camera, seen, tracked, metric)
         status.confidence = float(answer.confidence)
         status.inliers = answer.located.inliers if answer.located else 0
         return withheld or tracked.reason
@@ -252,14 +271,14 @@ class LocalizerNode(ManagedNode):
     def _on_timer(self) -> None:
         """Diagnostics; and a status when there was none for long, because nothing could be attempted."""
         tracker = self._localizing.tracker
-        if time.monotonic() - self._last_status > 1 / self.settings.status_rate:
+        if not self._trying and time.monotonic() - self._last_status > 1 / self.settings.status_rate:
             stamp, moment = self._last_attempt  # the clock of the images may be another than this node's
             silence = time.monotonic() - moment
             self._worker.call(lambda: tracker.expire(stamp + int(1e9 * silence)))
             status = LocalizationStatus()
             status.header.stamp = self.get_clock().now().to_msg()
             self._publish_status(status, "paused" if self._paused else "no image has come")
-        reasons = {f"left out: {reason}": count for reason, count in self._counts.reasons.most_common(5)}
+        reasons = {f"left out: {reason}": count for reason, count in self._counts.most_common(5)}
         values = {
             "received": self._counts.received,
             "left out": self._counts.dropped,

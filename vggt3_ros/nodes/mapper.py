@@ -145,7 +145,7 @@ class Mapper:
         try:
             if isinstance(outcome, Mapped):
                 self.use(outcome.reconstruction.scene, outcome.folder)
-                prune(self.library, self._settings.keep_scenes)
+                prune(self.library, self._settings.keep_scenes, outcome.folder)
                 self._say(_summary(outcome), False)
             else:
                 self._give_back(job.frames, outcome)

@@ -22,6 +22,7 @@ from vggt3_ros.nodes.network import check_network, free_unused_memory, network_o
 from vggt3_ros.nodes.parameters import MAPPER
 from vggt3_ros.nodes.qos import LATCHED, STATUS
 from vggt3_ros.nodes.worker import Worker
+from vggt3_ros.pipeline.collection import Reason
 from vggt3_ros.scene.scene import Scene
 
 _THROTTLE = 5.0  # seconds between messages of the same kind in the log
@@ -111,6 +112,8 @@ class MapperNode(ManagedNode):
         result = self._mapper.collector.add(replace(seen.frame, prior_world_from_cam=seen.odom_from_cam))
         if not result.kept:
             self._counts.drop(result.reason.value)
+        if result.gone:
+            self._counts.drop(Reason.THINNED.value, count=result.gone)
         self._mapper.start_if_due()
 
     def _gave_way(self, message: ImageMessage) -> None:
@@ -129,7 +132,7 @@ class MapperNode(ManagedNode):
     def _on_timer(self) -> None:
         self._mapper.start_if_due()
         self._publish_status()
-        reasons = {f"left out: {reason}": count for reason, count in self._counts.reasons.most_common(5)}
+        reasons = {f"left out: {reason}": count for reason, count in self._counts.most_common(5)}
         values = {"received": self._counts.received, "left out": self._counts.dropped, **reasons}
         self._diagnostics.publish(Level.ERROR if self._failed else Level.OK, self._message, values)
 

@@ -90,9 +90,13 @@ class MapperServices:
         error = outcome.exception()
         if error is None:
             mapped = outcome.result()
-            result.code, result.message = Reconstruct.Result.SUCCESS, f"saved in {mapped.folder}"
             result.scene_id, result.path = mapped.reconstruction.scene.scene_id, str(mapped.folder)
-            result.seconds = mapped.seconds
+            result.seconds, result.message = mapped.seconds, f"saved in {mapped.folder}"
+            if mapped.uncopied:
+                result.message += f", but not at save_path: {mapped.uncopied}"
+                goal.abort()
+                return result
+            result.code = Reconstruct.Result.SUCCESS
             goal.succeed()
             return result
         result.message = str(error)
@@ -122,6 +126,9 @@ class MapperServices:
             response.code, response.message = SaveScene.Response.EXISTS, str(error)
         except SceneError as error:
             response.code, response.message = SaveScene.Response.FAILED, str(error)
+        except Exception as error:  # the node must survive it
+            response.code, response.message = SaveScene.Response.FAILED, repr(error)
+            self._say(f"save_scene failed by a defect: {error!r}", True)
         else:
             response.code, response.message = SaveScene.Response.SUCCESS, f"saved in {folder}"
             response.scene_id, response.path = scene.scene_id, str(folder)
@@ -144,6 +151,9 @@ class MapperServices:
         except SceneError as error:
             code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
             response.code, response.message = code, str(error)
+        except Exception as error:  # the node must survive it
+            response.code, response.message = LoadScene.Response.FAILED, repr(error)
+            self._say(f"load_scene failed by a defect: {error!r}", True)
         else:
             response.code, response.scene_id = LoadScene.Response.SUCCESS, scene.scene_id
             response.message = f"scene {scene.scene_id[:8]} from {folder} is the newest now"

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
@@ -23,11 +23,15 @@ class CanceledError(Vggt3Error):
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """A reconstruction that is safely on the disk, and how many seconds it took altogether."""
+    """A reconstruction that is safely on the disk, and how many seconds it took altogether.
+
+    uncopied: why it is not at `save_path` as well; empty if it is, or was not asked for.
+    """
 
     reconstruction: Reconstruction
     folder: Path
     seconds: float
+    uncopied: str
 
 
 class MappingJob:
@@ -74,21 +78,29 @@ class MappingJob:
         try:
             mapped = self._map(network, settings)
         except BaseException as error:
-            self._on_end(self, error)
-            error.__traceback__ = None  # it would keep everything alive that the reconstruction had in its hands
-            self.outcome.set_exception(error)
+            try:
+                self._on_end(self, error)
+            finally:
+                error.__traceback__ = None  # it would keep everything alive that the reconstruction had in its hands
+                self.outcome.set_exception(error)
         else:
-            self._on_end(self, mapped)
-            self.outcome.set_result(mapped)
+            try:
+                self._on_end(self, mapped)
+            finally:
+                self.outcome.set_result(mapped)
 
     def _map(self, network: Vggt3, settings: ReconstructionSettings) -> Mapped:
         begin = time.perf_counter()
         made = reconstruct(self.frames, network, settings, self._report)
         self._report("save", 1.0)
         folder = save_scene(made.scene, self._library / folder_name(made.scene))
+        uncopied = ""
         if self._save_path is not None:
-            save_scene(made.scene, self._save_path)
-        return Mapped(made, folder, time.perf_counter() - begin)
+            try:
+                save_scene(made.scene, self._save_path)
+            except SceneError as error:
+                uncopied = str(error)
+        return Mapped(made, folder, time.perf_counter() - begin, uncopied)
 
     def _report(self, stage: str, share: float) -> None:
         if self._canceled.is_set():

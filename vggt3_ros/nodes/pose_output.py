@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
@@ -16,8 +18,20 @@ from vggt3_ros.nodes.transforms import TransformBroadcaster, TransformError
 from vggt3_ros.pipeline.tracking import Tracked
 
 
+@dataclass(frozen=True, eq=False)
+class _Correction:
+    """map_from_odom (4, 4) as of an image's stamp, and the node's time at that moment, both in nanoseconds."""
+
+    map_from_odom: Tensor
+    stamp_ns: int
+    told_ns: int
+
+
 class PoseOutput:
     """Publishes poses and transforms.
+
+    The correction map -> odom holds until the next one: `repeat_transform` says so again, since whoever asks for the
+    transform of this moment must find one, however long an attempt takes, and when no image comes at all.
 
     Of a scene without a scale, the pose is that of the camera, whose place on a robot is known in metres only.
     """
@@ -26,6 +40,14 @@ class PoseOutput:
         self._node, self._settings = node, settings
         self._publisher = node.create_publisher(PoseWithCovarianceStamped, "pose", 10)
         self._broadcaster = TransformBroadcaster(node)
+        self._lock = threading.Lock()  # attempts and repetitions are of two threads
+        self.forget()
+
+    def forget(self) -> None:
+        """Repeat no transform any more: it is of another scene, or of a clock that was set back."""
+        with self._lock:
+            self._correction: _Correction | None = None
+            self._ahead_ns = 0
 
     def destroy(self) -> None:
         """Publish no more."""
@@ -57,7 +79,7 @@ class PoseOutput:
         message.pose.covariance = pose_covariance(covariance, map_from_cam, cam_from_child)
         self._publisher.publish(message)
 
-    def publish_transform(self, seen: CameraFrame, tracked: Tracked, metric: bool) -> str:
+    def publish_transform(self, camera: CameraInput, seen: CameraFrame, tracked: Tracked, metric: bool) -> str:
         """The transform that tf_mode asks for, as far as there is one. Returns what was published, or why nothing."""
         settings, stamp = self._settings, seen.frame.stamp_ns
         if settings.tf_mode == "none":
@@ -67,13 +89,29 @@ class PoseOutput:
                 return "nothing: there is no pose now"
             if not metric and not settings.unmetric_tf:
                 return "nothing: the scene has no scale, and unmetric_tf is false"
+            parent = camera.buffer.parent_of(seen.camera_frame)
+            if parent not in (None, settings.map_frame):
+                return f"nothing: {seen.camera_frame!r} hangs from {parent!r} already; use tf_mode map_to_odom"
             self._broadcaster.send(settings.map_frame, seen.camera_frame, stamp, tracked.map_from_cam)
             return f"{settings.map_frame} -> {seen.camera_frame}"
         if not metric:
             return "nothing: the scene has no scale, and odometry is in metres"
         if tracked.map_from_odom is None:
             return f"nothing: {seen.odometry_problem or 'no pose was confirmed yet'}"
-        # Dated into the future, because whoever asks for the transform of this moment asks before the next image.
-        ahead = stamp + int(1e9 * settings.transform_tolerance)
-        self._broadcaster.send(settings.map_frame, settings.odom_frame, ahead, tracked.map_from_odom)
+        with self._lock:
+            now = self._node.get_clock().now().nanoseconds
+            self._correction = _Correction(tracked.map_from_odom, stamp, now)
+        self.repeat_transform()
         return f"{settings.map_frame} -> {settings.odom_frame}" + ("" if tracked.publish else ", frozen")
+
+    def repeat_transform(self) -> None:
+        """Send the newest map -> odom, dated as if an image came now, and `transform_tolerance` ahead of it."""
+        settings = self._settings
+        with self._lock:
+            held = self._correction
+            if held is None:
+                return
+            passed = max(0, self._node.get_clock().now().nanoseconds - held.told_ns)
+            ahead = held.stamp_ns + passed + int(1e9 * settings.transform_tolerance)
+            self._ahead_ns = max(self._ahead_ns, ahead)
+            self._broadcaster.send(settings.map_frame, settings.odom_frame, self._ahead_ns, held.map_from_odom)

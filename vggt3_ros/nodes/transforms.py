@@ -96,6 +96,11 @@ class TransformBuffer:
             edge = self._edges.get(_name(frame))
             return None if edge is None else edge.parent
 
+    def forget(self, frame: str) -> None:
+        """Forget where one frame was."""
+        with self._changed:
+            self._edges.pop(_name(frame), None)
+
     def clear(self) -> None:
         """Forget all but the static transforms, for example when the clock was set back."""
         with self._changed:
@@ -157,10 +162,14 @@ class TransformBuffer:
 
 
 class TransformListener:
-    """Fills a buffer from /tf and /tf_static. Transforms that cannot be used are left out with a warning."""
+    """Fills a buffer from /tf and /tf_static. Transforms that cannot be used are left out with a warning.
+
+    told_otherwise: frames whose motion comes from elsewhere; what /tf says of them is another source's opinion.
+    """
 
     def __init__(self, node: Node, buffer: TransformBuffer, callback_group: CallbackGroup | None = None) -> None:
         self._node, self._buffer = node, buffer
+        self.told_otherwise: set[str] = set()
         fixed = partial(self._take, static=True)
         self._subscriptions = [
             node.create_subscription(TFMessage, "/tf", self._take, TF, callback_group=callback_group),
@@ -177,6 +186,8 @@ class TransformListener:
         for entry in message.transforms:
             try:
                 stamp, parent, child = stamp_ns(entry.header.stamp), entry.header.frame_id, entry.child_frame_id
+                if not static and _name(child) in self.told_otherwise:
+                    continue
                 self._buffer.add_message(parent, child, stamp, entry.transform, static)
             except InputError as error:
                 self._node.get_logger().warning(f"ignored: {error}", throttle_duration_sec=10.0)

@@ -32,7 +32,7 @@ class Reason(Enum):
     BAD_POSE = "the prior pose has NaN or is no rigid transform"
     STAMP_BACKWARDS = "the stamp lies before the previous frame's"
     FULL = "the collection is full and the frame adds too little"
-    THINNED = "a kept frame was dropped later, to make room"
+    THINNED = "a kept frame was dropped later, to make room or because the camera's resolution changed"
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,11 @@ class CollectionSettings:
 
 @dataclass(frozen=True)
 class AddResult:
-    """Whether a frame was kept, and why or why not."""
+    """Whether a frame was kept, and why or why not; and how many that were kept before had to go for it."""
 
     kept: bool
     reason: Reason
+    gone: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +106,15 @@ class FrameCollection:
 
     def add(self, frame: Frame) -> AddResult:
         """Keep the frame or say why not; counts the reason."""
+        before = len(self._kept)
         reason = self._refusal(frame)
         if reason is None:
             reason = self._keep_if_new(frame)
         if reason is not Reason.STAMP_BACKWARDS:
             self._last_stamp_ns = frame.stamp_ns
         self.counts[reason] += 1
-        return AddResult(reason is Reason.KEPT, reason)
+        kept = reason is Reason.KEPT
+        return AddResult(kept, reason, before + kept - len(self._kept))
 
     def restart_clock(self) -> None:
         """Accept a stamp older than the last one: the clock was set back."""

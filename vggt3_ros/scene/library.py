@@ -54,12 +54,14 @@ def find_scene(path: str | os.PathLike[str]) -> Path:
     raise SceneError(f"{folder} {what}; {advice}")
 
 
-def prune(library: Path, keep: int) -> list[Path]:
+def prune(library: Path, keep: int, newest: Path | None = None) -> list[Path]:
     """Delete the oldest scenes of `library` that have a name of `folder_name`, beyond `keep`; returns their folders.
 
     Scenes that a person saved under a name of their own stay, and so do folders with anything that is no plain file.
+    newest: a scene that must stay, whatever its date; robots start with wrong clocks.
     """
     ours = [folder for folder in _scenes_in(library) if _NAME.fullmatch(folder.name)]
+    ours.sort(key=lambda folder: folder == newest)
     gone = [folder for folder in ours[: max(0, len(ours) - keep)] if _is_plain(folder)]
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
