@@ -29,6 +29,7 @@ class Collector:
         )
         self._lock = threading.Lock()
         self._wanted_more = 0  # frames to come before a reconstruction is due again
+        self._resized = 0  # frames of another size in a row
         self._start_over(())
 
     def __len__(self) -> int:
