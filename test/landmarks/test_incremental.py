@@ -23,6 +23,16 @@ def test_keyframes_are_placed_without_looking_at_the_given_poses(visit: Visit) -
     assert position_errors(given, visit.world_from_cam, align=True).max() > 0.2
 
 
+def test_given_poses_that_move_the_wrong_way_do_not_matter(visit: Visit) -> None:
+    tracks = build_tracks([len(one) for one in visit.features], visit.matches)
+    given = visit.world_from_cam.copy()
+    given[:, :3, 3] = given[:, :3, 3].mean(0) - 0.1 * (given[:, :3, 3] - given[:, :3, 3].mean(0))
+    found = placed_by_images(tracks, visit.features, visit.intrinsics, given, LEAST_ANGLE)
+    assert found is not None
+    assert position_errors(found, visit.world_from_cam, align=True).max() < 0.05
+    assert np.allclose(found[:, :3, 3].std(0, ddof=1), 0.1 * visit.world_from_cam[:, :3, 3].std(0, ddof=1), rtol=0.1)
+
+
 def test_nothing_begins_without_common_points(visit: Visit) -> None:
     tracks = build_tracks([len(one) for one in visit.features], {})
     assert placed_by_images(tracks, visit.features, visit.intrinsics, visit.world_from_cam, LEAST_ANGLE) is None
