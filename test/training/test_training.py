@@ -32,11 +32,12 @@ MINIATURE = replace(
     query_views=1,
     scenes=2,
     softmax_steps=3,
+    distil_steps=2,
     ttt_steps=2,
     pool_groups=2,
     group_rooms=2,
     steps_per_group=2,
-    validate_every=5,
+    validate_every=7,
     validation_rooms=1,
 )
 
@@ -55,7 +56,7 @@ def train(folder: Path, stop_at: int | None = None, config: TrainConfig = MINIAT
 
 def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path) -> None:
     train(tmp_path / "whole")
-    for stop in (2, 4):  # once in either phase
+    for stop in (2, 4, 6):  # once in every phase
         train(tmp_path / "cut", stop)
     train(tmp_path / "cut")
     whole, cut = (load_file(tmp_path / run / "network.safetensors") for run in ("whole", "cut"))
@@ -71,14 +72,14 @@ def test_a_finished_run_leaves_a_usable_network_and_its_validation(tmp_path) -> 
     assert memory is not None
     figures = trainer.validations[-1]
     assert {"pair_rotation_deg", "query_position_percent", "nearest_position_percent"} <= figures.keys()
-    assert (tmp_path / "run" / "log.csv").exists() is False  # fewer steps than between two lines
+    assert list((tmp_path / "run").glob("*.csv")) == []  # fewer steps than between two lines
 
 
-def test_another_run_can_start_from_its_weights_in_the_second_phase(tmp_path) -> None:
+def test_another_run_can_start_from_its_weights_in_the_last_phase(tmp_path) -> None:
     train(tmp_path / "first")
     start = str(tmp_path / "first" / "network.safetensors")
     second = Trainer(MINIATURE, tmp_path / "second", CPU, start=start, bf16=False)
-    assert (second.phase, second.step) == ("ttt", MINIATURE.softmax_steps)
+    assert (second.phase, second.step) == ("ttt", MINIATURE.softmax_steps + MINIATURE.distil_steps)
     other = replace(MINIATURE, ttt=replace(MINIATURE.ttt, mlp_ratio=2))
     with pytest.raises(InputError, match="other sizes"):
         Trainer(other, tmp_path / "third", CPU, start=start)
@@ -148,6 +149,18 @@ def test_conversion_keeps_everything_but_global_attention() -> None:
     assert not torch.allclose(before[..., width:], after[..., width:])
 
 
+def test_distillation_teaches_global_attention_alone_to_answer_as_before(tmp_path) -> None:
+    config = replace(MINIATURE, distil_steps=40, ttt_steps=0, warmup=5, steps_per_group=1000)
+    trainer = train(tmp_path / "run", config=config)
+    log = (tmp_path / "run" / "distil.csv").read_text().splitlines()
+    first, last = (dict(zip(log[0].split(","), row.split(","), strict=True)) for row in (log[1], log[-1]))
+    for layer in range(config.model.depth):
+        assert float(last[f"layer_{layer}"]) < 0.8 * float(first[f"layer_{layer}"])
+    parent = load_network(tmp_path / "run" / "softmax.safetensors").state_dict()
+    kept = {name: t for name, t in trainer.network.state_dict().items() if ".attn." not in name or "frame" in name}
+    assert all(torch.equal(tensor, parent[name]) for name, tensor in kept.items())
+
+
 def test_an_untrained_network_starts_at_a_plain_camera() -> None:
     torch.manual_seed(0)
     network = Vggt3(MINIATURE.model)
@@ -159,9 +172,9 @@ def test_an_untrained_network_starts_at_a_plain_camera() -> None:
 
 
 def test_sixty_steps_lower_the_loss(tmp_path) -> None:
-    config = replace(MINIATURE, softmax_steps=60, ttt_steps=0, warmup=5, steps_per_group=1000)
+    config = replace(MINIATURE, softmax_steps=60, distil_steps=0, ttt_steps=0, warmup=5, steps_per_group=1000)
     trainer = train(tmp_path / "run", config=config)
-    rows = [line.split(",") for line in (tmp_path / "run" / "log.csv").read_text().splitlines()]
+    rows = [line.split(",") for line in (tmp_path / "run" / "softmax.csv").read_text().splitlines()]
     column = rows[0].index("loss")
     assert float(rows[-1][column]) < 0.8 * float(rows[1][column])
     assert trainer.step == 60

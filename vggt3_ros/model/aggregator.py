@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,8 @@ from vggt3_ros.model.ttt_attention import TttAttention
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+
+Observer = Callable[[int, Tensor, Tensor], None]
 
 
 class Aggregator(nn.Module):
@@ -78,11 +82,14 @@ class Aggregator(nn.Module):
             variants[0] = 0
         return torch.cat([self.camera_token[0, variants], self.register_token[0, variants], patches], dim=1)
 
-    def forward(self, images: Tensor, map_frames: int | None = None, steps: int = 1) -> list[Tensor]:
+    def forward(
+        self, images: Tensor, map_frames: int | None = None, steps: int = 1, observe: Observer | None = None
+    ) -> list[Tensor]:
         """Tapped tokens [frame, global], four of (B, S, P, 2C), of a batch of scenes (B, S, 3, H, W), for training.
 
         The first `map_frames` frames (default all) are what the others see: fast weights are fitted on them alone,
-        softmax attends to them alone. Differentiable throughout, the fitting included.
+        softmax attends to them alone. Differentiable throughout, the fitting included. observe(layer, normed tokens,
+        attention output), both (B, S, P, C), is told what goes into every global attention, and what comes out.
         """
         batch, frames = images.shape[:2]
         mapped = frames if map_frames is None else map_frames
@@ -94,22 +101,26 @@ class Aggregator(nn.Module):
         tokens = torch.cat([special.expand(batch, -1, -1, -1), patches.unflatten(0, (batch, frames))], dim=2)
         for layer in range(self.config.depth):
             within = self.frame_blocks[layer](tokens, rope)
-            tokens = self._mix(self.global_block(layer), within, mapped, steps, rope, grid)
+            block = self.global_block(layer)
+            normed = block.norm1(within)
+            attended = self._attend(block, normed, mapped, steps, rope, grid)
+            if observe is not None:
+                observe(layer, normed, attended)
+            tokens = block.finish(within, attended)
             if layer in self.config.intermediate_layers:
                 tapped.append(torch.cat([within, tokens], dim=-1))
         return tapped
 
-    def _mix(
+    def _attend(
         self, block: Block, x: Tensor, mapped: int, steps: int, rope: RopeTable, grid: tuple[int, int]
     ) -> Tensor:
-        """One global block over x (B, S, P, C), of which the first `mapped` frames are learnt from."""
-        normed = block.norm1(x)
+        """A global block's attention over normed x (B, S, P, C), of which the first `mapped` frames are learnt from."""
         if isinstance(block.attn, TttAttention):
-            weights = block.attn.fit([normed[:, :mapped]], rope, grid, steps)
-            return block.finish(x, block.attn.retrieve(normed, weights, rope, grid))
-        q, k, v = (part.transpose(1, 2) for part in block.attn.project(normed, rope))  # (B, h, S, P, d)
+            weights = block.attn.fit([x[:, :mapped]], rope, grid, steps)
+            return block.attn.retrieve(x, weights, rope, grid)
+        q, k, v = (part.transpose(1, 2) for part in block.attn.project(x, rope))  # (B, h, S, P, d)
         attended = block.attn.attend(q.flatten(2, 3), k[:, :, :mapped].flatten(2, 3), v[:, :, :mapped].flatten(2, 3))
-        return block.finish(x, attended.view_as(x))
+        return attended.view_as(x)
 
     def _global_attention(self) -> SoftmaxAttention | TttAttention:
         config = self.config

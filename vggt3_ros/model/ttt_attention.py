@@ -37,7 +37,8 @@ class ShortConv(nn.Module):
 class TttAttention(nn.Module):
     """Fast-weight attention over tokens (B, S, P, C) of S frames (arXiv 2602.23361; Newton-Schulz as in Muon).
 
-    Nothing is kept between calls: `fit` returns the fast weights, `retrieve` takes them.
+    Nothing is kept between calls: `fit` returns the fast weights, `retrieve` takes them. What they start from, w0, w1
+    and w2, is random, and stays so in the published conversion.
     """
 
     w0: Tensor
@@ -64,6 +65,13 @@ class TttAttention(nn.Module):
     def initial(self) -> FastWeights:
         """The fast weights before they have seen a scene, (h, d, m) and (h, m, d)."""
         return FastWeights(self.w0, self.w1, self.w2)
+
+    def learn_initial(self) -> None:
+        """Let training improve the initial fast weights as well; they keep their names."""
+        for name in ("w0", "w1", "w2"):
+            tensor = getattr(self, name)
+            delattr(self, name)
+            self.register_parameter(name, nn.Parameter(tensor))
 
     def queries(self, x: Tensor, rope: RopeTable, grid: tuple[int, int]) -> Tensor:
         """Unit queries (B, h, S * P, d) of layer-normed tokens x (B, S, P, C)."""

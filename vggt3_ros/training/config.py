@@ -46,6 +46,7 @@ class TrainConfig:
     query_views: int
     scenes: int
     softmax_steps: int
+    distil_steps: int
     ttt_steps: int
     fit_steps: int
     dense_stride: int
@@ -55,6 +56,8 @@ class TrainConfig:
     wide_after: int
     matrix_lr: float
     other_lr: float
+    distil_matrix_lr: float
+    distil_other_lr: float
     warmup: int
     weight_decay: float
     clip: float
@@ -90,13 +93,18 @@ class TrainConfig:
                 raise InputError(f"training config: {name} is {value!r}, expected {expected}")
 
     @property
+    def phases(self) -> dict[str, int]:
+        """Steps of every phase, in their order."""
+        return {"softmax": self.softmax_steps, "distil": self.distil_steps, "ttt": self.ttt_steps}
+
+    @property
     def total_steps(self) -> int:
-        """Steps of both phases."""
-        return self.softmax_steps + self.ttt_steps
+        """Steps of all phases."""
+        return sum(self.phases.values())
 
     @property
     def ttt_model(self) -> ModelConfig:
-        """The network of the second phase, which is what a run produces."""
+        """The network after the first phase, which is what a run produces."""
         return replace(self.model, attn="ttt", ttt=self.ttt)
 
     def to_dict(self) -> dict[str, Any]:

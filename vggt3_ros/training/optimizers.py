@@ -14,24 +14,27 @@ _FINAL = 0.03  # share of the rate at the end of a phase
 
 
 class Optimizers:
-    """Both optimizers, stepped together; their state is a flat dictionary of tensors, as safetensors wants it."""
+    """Both optimizers, stepped together; their state is a flat dictionary of tensors, as safetensors wants it.
 
-    def __init__(self, modules: dict[str, nn.Module], config: TrainConfig) -> None:
+    They train what requires gradients. rates: of matrices, and of everything else.
+    """
+
+    def __init__(self, modules: dict[str, nn.Module], config: TrainConfig, rates: tuple[float, float]) -> None:
         named = {f"{m}.{n}": p for m, module in modules.items() for n, p in module.named_parameters()}
-        self.parameters = named
+        self.parameters = named = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
         matrices = {n: p for n, p in named.items() if p.ndim == 2 and "_blocks." in n}
         others = {n: p for n, p in named.items() if n not in matrices}
         decayed = [p for p in others.values() if p.ndim > 1]
         plain = [p for p in others.values() if p.ndim <= 1]
         self.muon = torch.optim.Muon(
-            matrices.values(), lr=config.matrix_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+            matrices.values(), lr=rates[0], weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
         )
         self.adamw = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.other_lr,
+            lr=rates[1],
             betas=(0.9, 0.95),
         )
-        self.rates = {self.muon: config.matrix_lr, self.adamw: config.other_lr}
+        self.rates = dict(zip((self.muon, self.adamw), rates, strict=True))
         self.clip = config.clip
 
     def step(self, factor: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training loop: two phases, resumable, validated as it goes."""
+"""The training loop: softmax, distillation, test-time training; resumable, validated as it goes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.model.checkpoint import load_network, load_stored_state, save_weights, stored_state
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.config import TrainConfig
+from vggt3_ros.training.distil import distillation_loss, learn_initial_fast_weights, train_global_attention_alone
 from vggt3_ros.training.initialise import convert, initialise
 from vggt3_ros.training.losses import PatchHead, total_loss
 from vggt3_ros.training.optimizers import MovingAverage, Optimizers, schedule
-from vggt3_ros.training.pool import ScenePool
+from vggt3_ros.training.pool import SceneBatch, ScenePool
 from vggt3_ros.training.run_state import RunState, load_state, save_state
 from vggt3_ros.training.validate import validate, validation_rooms
 
 _LOG_EVERY = 20
+_PARENT = "softmax.safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,11 @@ class StepReport:
 class Trainer:
     """One run in one folder: state.safetensors to go on from, network.safetensors (fp16) to use, and logs.
 
-    A run goes on where its folder's state ends, to the bit if its settings are the same. `start` gives a new run the
-    weights of an earlier network: a softmax one enters the first phase, a ttt one skips to the second. On GPUs the
-    network is compiled; on CPUs compiling took minutes and gained little.
+    Phases: 'softmax'; 'distil', in which the converted network's global attention learns to answer as its parent's;
+    'ttt', in which all of it is trained on its own errors. A run goes on where its folder's state ends, to the bit if
+    its settings are the same. `start` gives a new run the weights of an earlier network: a softmax one enters the first
+    phase, a ttt one skips to the last. On GPUs the network is compiled; on CPUs compiling took minutes and gained
+    little.
     """
 
     def __init__(
@@ -64,11 +68,6 @@ class Trainer:
         else:
             self._begin(start)
 
-    @property
-    def phase(self) -> str:
-        """'softmax' or 'ttt'."""
-        return self.network.config.attn
-
     def run(
         self, report: Callable[[StepReport], None], minutes: float | None = None, stop: Callable[[], bool] = bool
     ) -> None:
@@ -81,8 +80,8 @@ class Trainer:
         while self.step < self.config.total_steps and not stop():
             if minutes is not None and time.monotonic() - began > 60 * minutes:
                 break
-            if self.phase == "softmax" and self.step >= self.config.softmax_steps:
-                self._convert()
+            while self.step >= self._end_of(self.phase):
+                self._enter_next_phase()
             tick = time.monotonic()
             losses = self._train_step()
             self.seconds += time.monotonic() - tick
@@ -104,15 +103,13 @@ class Trainer:
     def _train_step(self) -> dict[str, float] | None:
         config = self.config
         batch = self.pool.batch(self.step)
-        with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
-            map_views = config.views - config.query_views
-            output = self.forward(batch.images, map_views, config.fit_steps, config.dense_stride)
-        loss, terms = total_loss(self.network, self.aid, output, batch, config)
+        loss, terms = self._losses(batch)
         if not math.isfinite(float(loss.detach())):
             parts = {name: float(term.detach()) for name, term in terms.items()}
             raise Vggt3Error(f"training diverged at step {self.step} ({parts}); lower matrix_lr and other_lr")
         loss.backward()
-        done, length = self._within_phase()
+        length = config.phases[self.phase]
+        done = self.step - (self._end_of(self.phase) - length)
         norm = self.optimizers.step(schedule(done, length, config.warmup))
         self.step += 1
         self.average.update(self.network, done)
@@ -120,15 +117,24 @@ class Trainer:
             return None
         return self._log({"loss": loss, **terms, "gradient_norm": norm})
 
+    def _losses(self, batch: SceneBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
+        map_views = config.views - config.query_views
+        with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            if self.parent is not None:
+                return distillation_loss(self.network, self.parent, batch.images, map_views, config.fit_steps)
+            output = self.forward(batch.images, map_views, config.fit_steps, config.dense_stride)
+        return total_loss(self.network, self.aid, output, batch, config)
+
     def _log(self, tensors: dict[str, Tensor]) -> dict[str, float]:
         losses = {name: float(value.detach()) for name, value in tensors.items()}
-        path = self.folder / "log.csv"
+        path = self.folder / f"{self.phase}.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.writer(file)
             if new:
-                writer.writerow(["step", "phase", "seconds", *losses])
-            writer.writerow([self.step, self.phase, f"{self.seconds:.1f}", *(f"{v:.5g}" for v in losses.values())])
+                writer.writerow(["step", "seconds", *losses])
+            writer.writerow([self.step, f"{self.seconds:.1f}", *(f"{v:.5g}" for v in losses.values())])
         return losses
 
     def _validate(self, rooms: list[Any]) -> dict[str, float]:
@@ -138,11 +144,10 @@ class Trainer:
         (self.folder / "validation.json").write_text(json.dumps(self.validations, indent=1))
         return result
 
-    def _within_phase(self) -> tuple[int, int]:
-        """Steps done and to do in the current phase."""
-        if self.phase == "softmax":
-            return self.step, self.config.softmax_steps
-        return self.step - self.config.softmax_steps, self.config.ttt_steps
+    def _end_of(self, phase: str) -> int:
+        """The step that is the first of the next phase."""
+        phases = list(self.config.phases)
+        return sum(self.config.phases[each] for each in phases[: phases.index(phase) + 1])
 
     def _begin(self, start: str | None) -> None:
         config = self.config
@@ -152,24 +157,37 @@ class Trainer:
             expected = config.model if network.config.attn == "softmax" else config.ttt_model
             if network.config != expected:
                 raise InputError(f"{start} has other sizes than the training config; make `model` and `ttt` its own")
-            self.step = 0 if network.config.attn == "softmax" else config.softmax_steps
         else:
             network = Vggt3(config.model)
             initialise(network)
-        self._adopt(network, PatchHead(2 * config.model.embed_dim))
+        phase = network.config.attn
+        self.step = self._end_of(phase) - config.phases[phase]
+        self._adopt(phase, network, PatchHead(2 * config.model.embed_dim))
 
-    def _convert(self) -> None:
-        """Enter the second phase: the averaged softmax network becomes a TTT one; optimizers start anew."""
-        parent = self.averaged()
-        save_weights(parent, self.folder / "softmax.safetensors")
+    def _enter_next_phase(self) -> None:
+        """Go on with the averaged network, which is converted after the first phase; optimizers start anew."""
+        network = self.averaged()
+        if self.phase == "distil":
+            self._adopt("ttt", network, self.aid)
+            return
+        save_weights(network, self.folder / _PARENT)
         torch.manual_seed(self.config.seed + 1)
-        self._adopt(convert(parent, self.config.ttt_model), self.aid)
+        self._adopt("distil", convert(network, self.config.ttt_model), self.aid)
 
-    def _adopt(self, network: Vggt3, aid: PatchHead) -> None:
+    def _adopt(self, phase: str, network: Vggt3, aid: PatchHead) -> None:
+        self.phase = phase
+        if phase != "softmax":
+            learn_initial_fast_weights(network)
         self.network = network.to(self.device).train().requires_grad_(True)
         self.aid = aid.to(self.device)
+        self.parent: Vggt3 | None = None
+        if phase == "distil":
+            train_global_attention_alone(self.network)
+            self.parent = load_network(str(self.folder / _PARENT)).to(self.device)
         self.forward = torch.compile(self.network) if self.device.type == "cuda" else self.network
-        self.optimizers = Optimizers({"network": self.network, "aid": self.aid}, self.config)
+        distil = (self.config.distil_matrix_lr, self.config.distil_other_lr)
+        rates = distil if phase == "distil" else (self.config.matrix_lr, self.config.other_lr)
+        self.optimizers = Optimizers({"network": self.network, "aid": self.aid}, self.config, rates)
         self.average = MovingAverage(self.network, self.config.ema)
 
     def _save(self) -> None:
@@ -198,10 +216,11 @@ class Trainer:
         if state.info["sizes"] != self._sizes():
             raise InputError(f"{self.folder} holds a run of another network; make `model` and `ttt` its own")
         self.step, self.seconds, self.validations = (state.info[n] for n in ("step", "seconds", "validations"))
-        network = Vggt3(config.model if state.info["phase"] == "softmax" else config.ttt_model)
+        phase = state.info["phase"]
+        network = Vggt3(config.model if phase == "softmax" else config.ttt_model)
         load_stored_state(network, state.parts["network"])
         aid = PatchHead(2 * config.model.embed_dim)
         aid.load_state_dict(state.parts["aid"])
-        self._adopt(network, aid)
+        self._adopt(phase, network, aid)
         self.optimizers.load_state(state.parts["optimizers"])
         self.average.state = {n: t.to(self.device) for n, t in state.parts["average"].items()}

@@ -1,0 +1,51 @@
+"""How a converted network starts: every layer learns to answer as its softmax parent's, all layers at once.
+
+Each gets what the parent's layer gets, so no gradient passes from layer to layer. It is a few hundred steps where
+training the whole network on its own errors takes thousands.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.ttt_attention import TttAttention
+
+
+def learn_initial_fast_weights(network: Vggt3) -> None:
+    """Unlike the published conversion, whose initial fast weights stay random: distillation gains most by it."""
+    for layer in range(network.config.depth):
+        attention = network.aggregator.global_block(layer).attn
+        assert isinstance(attention, TttAttention)
+        attention.learn_initial()
+
+
+def train_global_attention_alone(network: Vggt3) -> None:
+    """Freeze everything else."""
+    network.requires_grad_(False)
+    for layer in range(network.config.depth):
+        network.aggregator.global_block(layer).attn.requires_grad_(True)
+
+
+def distillation_loss(
+    student: Vggt3, parent: Vggt3, images: Tensor, map_views: int, steps: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum over the layers, and the single ones, of the share of the variance that the student's answers miss.
+
+    images (B, S, 3, H, W), of which the first `map_views` are learnt from, in `steps` test-time-training steps.
+    """
+    observed: list[tuple[int, Tensor, Tensor]] = []
+    with torch.no_grad():
+        parent.aggregator(images, map_views, observe=lambda *layer: observed.append(layer))
+    grid = student.aggregator.grid(images)
+    rope = student.aggregator.rope(grid, bf16=False)
+    terms = {}
+    for layer, tokens, wanted in observed:
+        attention = student.aggregator.global_block(layer).attn
+        assert isinstance(attention, TttAttention)
+        weights = attention.fit([tokens[:, :map_views]], rope, grid, steps)
+        missed = (attention.retrieve(tokens, weights, rope, grid) - wanted).float()
+        spread = (wanted - wanted.mean((0, 1, 2), keepdim=True)).float()
+        terms[f"layer_{layer}"] = missed.square().sum() / spread.square().sum()
+    return torch.stack(list(terms.values())).sum(), terms
