@@ -234,10 +234,7 @@ class CameraInput:
             self._depths.append(message)
 
     def _on_odometry(self, message: Odometry) -> None:
-        child = message.child_frame_id.lstrip("/")
-        if child not in self._listener.told_otherwise:
-            self._listener.told_otherwise.add(child)
-            self.buffer.forget(child)  # what /tf said before the first message
+        self._listener.leave_out(message.child_frame_id)
         try:
             odometry_into(self.buffer, message)
         except InputError as error:

@@ -162,19 +162,23 @@ class TransformBuffer:
 
 
 class TransformListener:
-    """Fills a buffer from /tf and /tf_static. Transforms that cannot be used are left out with a warning.
-
-    told_otherwise: frames whose motion comes from elsewhere; what /tf says of them is another source's opinion.
-    """
+    """Fills a buffer from /tf and /tf_static. Transforms that cannot be used are left out with a warning."""
 
     def __init__(self, node: Node, buffer: TransformBuffer, callback_group: CallbackGroup | None = None) -> None:
         self._node, self._buffer = node, buffer
-        self.told_otherwise: set[str] = set()
+        self._left_out: set[str] = set()
         fixed = partial(self._take, static=True)
         self._subscriptions = [
             node.create_subscription(TFMessage, "/tf", self._take, TF, callback_group=callback_group),
             node.create_subscription(TFMessage, "/tf_static", fixed, TF_STATIC_IN, callback_group=callback_group),
         ]
+
+    def leave_out(self, child: str) -> None:
+        """Take no more of a frame from /tf, and forget what it said: where the frame is comes from elsewhere."""
+        child = _name(child)
+        if child not in self._left_out:
+            self._left_out.add(child)
+            self._buffer.forget(child)
 
     def destroy(self) -> None:
         """Stop listening; the buffer keeps what it has."""
@@ -186,7 +190,7 @@ class TransformListener:
         for entry in message.transforms:
             try:
                 stamp, parent, child = stamp_ns(entry.header.stamp), entry.header.frame_id, entry.child_frame_id
-                if not static and _name(child) in self.told_otherwise:
+                if not static and _name(child) in self._left_out:
                     continue
                 self._buffer.add_message(parent, child, stamp, entry.transform, static)
             except InputError as error:

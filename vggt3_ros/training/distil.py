@@ -15,17 +15,15 @@ from vggt3_ros.model.ttt_attention import TttAttention
 
 def learn_initial_fast_weights(network: Vggt3) -> None:
     """Unlike the published conversion, whose initial fast weights stay random: distillation gains most by it."""
-    for layer in range(network.config.depth):
-        attention = network.aggregator.global_block(layer).attn
-        assert isinstance(attention, TttAttention)
+    for attention in _global_attentions(network):
         attention.learn_initial()
 
 
 def train_global_attention_alone(network: Vggt3) -> None:
     """Freeze everything else."""
     network.requires_grad_(False)
-    for layer in range(network.config.depth):
-        network.aggregator.global_block(layer).attn.requires_grad_(True)
+    for attention in _global_attentions(network):
+        attention.requires_grad_(True)
 
 
 def distillation_loss(
@@ -41,11 +39,15 @@ def distillation_loss(
     grid = student.aggregator.grid(images)
     rope = student.aggregator.rope(grid, bf16=False)
     terms = {}
-    for layer, tokens, wanted in observed:
-        attention = student.aggregator.global_block(layer).attn
-        assert isinstance(attention, TttAttention)
+    for attention, (layer, tokens, wanted) in zip(_global_attentions(student), observed, strict=True):
         weights = attention.fit([tokens[:, :map_views]], rope, grid, steps)
         missed = (attention.retrieve(tokens, weights, rope, grid) - wanted).float()
         spread = (wanted - wanted.mean((0, 1, 2), keepdim=True)).float()
         terms[f"layer_{layer}"] = missed.square().sum() / spread.square().sum()
     return torch.stack(list(terms.values())).sum(), terms
+
+
+def _global_attentions(network: Vggt3) -> list[TttAttention]:
+    """Those of a converted network, layer by layer."""
+    attentions = [network.aggregator.global_block(layer).attn for layer in range(network.config.depth)]
+    return [attention for attention in attentions if isinstance(attention, TttAttention)]

@@ -106,7 +106,7 @@ class Trainer:
         loss, terms = self._losses(batch)
         if not math.isfinite(float(loss.detach())):
             parts = {name: float(term.detach()) for name, term in terms.items()}
-            raise Vggt3Error(f"training diverged at step {self.step} ({parts}); lower matrix_lr and other_lr")
+            raise Vggt3Error(f"training diverged at step {self.step} ({parts}); lower the rates of this phase")
         loss.backward()
         length = config.phases[self.phase]
         done = self.step - (self._end_of(self.phase) - length)
