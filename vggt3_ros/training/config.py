@@ -54,6 +54,7 @@ class TrainConfig:
     group_rooms: int
     steps_per_group: int
     wide_after: int
+    tours: float
     matrix_lr: float
     other_lr: float
     distil_matrix_lr: float
@@ -85,6 +86,7 @@ class TrainConfig:
             "width": (self.width % patch == 0, f"a multiple of patch_size {patch}"),
             "query_views": (0 <= self.query_views <= self.views - 2, "at most views - 2: at least 2 are mapped"),
             "scenes": (1 <= self.scenes <= self.pool_groups * self.group_rooms, "1 to the number of rooms in the pool"),
+            "tours": (0 <= self.tours <= 1, "within 0..1"),
             "ema": (0 <= self.ema < 1, "within 0..1"),
         }
         for name, (valid, expected) in checks.items():

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from vggt3_ros.model.checkpoint import stored_state
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.config import TrainConfig
+from vggt3_ros.training.muon import Muon
 
 _DECAY_FROM = 0.5  # share of a phase after which the rate falls
 _FINAL = 0.03  # share of the rate at the end of a phase
@@ -26,9 +27,7 @@ class Optimizers:
         others = {n: p for n, p in named.items() if n not in matrices}
         decayed = [p for p in others.values() if p.ndim > 1]
         plain = [p for p in others.values() if p.ndim <= 1]
-        self.muon = torch.optim.Muon(
-            matrices.values(), lr=rates[0], weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        self.muon = Muon(matrices.values(), lr=rates[0], weight_decay=config.weight_decay)
         self.adamw = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
             lr=rates[1],

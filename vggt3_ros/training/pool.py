@@ -18,6 +18,7 @@ from vggt3_ros.worlds.jitter import photometric_jitter
 from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import make_rooms
 from vggt3_ros.worlds.textures import HELD_OUT_SEED
+from vggt3_ros.worlds.trajectories import tour
 from vggt3_ros.worlds.viewpoints import random_intrinsics, training_views
 
 _STRIDE = 4  # pixels between those that the scale is measured on
@@ -79,6 +80,9 @@ class ScenePool:
         step = (index - config.pool_groups + 1) * config.steps_per_group
         span = min(1.0, max(0.0, step / max(1, config.wide_after)))
         world_from_cam = training_views(rooms, config.views, generator, span).float()
+        toured = torch.rand(config.group_rooms, generator=generator, device=self.device) < config.tours * span
+        for room in toured.nonzero().flatten().tolist():
+            world_from_cam[room] = tour(rooms.select(slice(room, room + 1)), config.views, generator).float()
         intrinsics = random_intrinsics(config.group_rooms, config.height, config.width, generator)
         intrinsics = intrinsics.float().to(self.device)
         views = render(rooms, world_from_cam, intrinsics, config.height, config.width)

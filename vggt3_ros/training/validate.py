@@ -15,24 +15,31 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import make_rooms
+from vggt3_ros.worlds.sequence import room_sequence
 from vggt3_ros.worlds.viewpoints import random_intrinsics, training_views
 
 FIRST_VALIDATION_SEED = 950_000
-MAP_VIEWS = 8
-QUERY_VIEWS = 8
+FIRST_TOUR_SEED = 960_000
+MAP_VIEWS, QUERY_VIEWS = 8, 8
+TOUR_MAP_VIEWS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class ValidationRoom:
-    """Views of one room; the first MAP_VIEWS are mapped, the others localized."""
+    """Views of one room; the first `map_views` are mapped, the others localized."""
 
+    map_views: int
+    prefix: str  # of the names of its figures
     images: Tensor  # (V, 3, H, W)
     depth: Tensor  # (V, H, W) metres
     world_from_cam: Tensor  # (V, 4, 4) float64 metres
 
 
 def validation_rooms(config: TrainConfig, device: torch.device) -> list[ValidationRoom]:
-    """The fixed validation set, the same in every run of one image size."""
+    """The fixed validation set, the same in every run of one image size: windows of views, and half as many tours.
+
+    A tour is what `vggt3 evaluate room:SEED` takes: a drive of 6 m is mapped, and queries stand beside it.
+    """
     generator = torch.Generator(device).manual_seed(FIRST_VALIDATION_SEED)
     count = config.validation_rooms
     rooms = make_rooms(range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + count), device)
@@ -40,29 +47,40 @@ def validation_rooms(config: TrainConfig, device: torch.device) -> list[Validati
     intrinsics = random_intrinsics(count, config.height, config.width, generator).float().to(device)
     views = render(rooms, world_from_cam.float(), intrinsics, config.height, config.width)
     cpu = world_from_cam.double().cpu()
-    return [ValidationRoom(i, d, p) for i, d, p in zip(views.images, views.depth, cpu, strict=True)]
+    windows = zip(views.images, views.depth, cpu, strict=True)
+    tours = [_tour(FIRST_TOUR_SEED + i, config, device) for i in range((count + 1) // 2)]
+    return [ValidationRoom(MAP_VIEWS, "", *window) for window in windows] + tours
+
+
+def _tour(seed: int, config: TrainConfig, device: torch.device) -> ValidationRoom:
+    visit = room_sequence(seed, TOUR_MAP_VIEWS, QUERY_VIEWS, config.height, config.width)
+    images = torch.from_numpy(visit.images).to(device).permute(0, 3, 1, 2).float() / 255
+    depth = torch.from_numpy(visit.depth).to(device)
+    return ValidationRoom(TOUR_MAP_VIEWS, "tour_", images, depth, visit.world_from_cam)
 
 
 def validate(network: Vggt3, rooms: list[ValidationRoom]) -> dict[str, float]:
-    """Medians over all views of all rooms; a softmax network is judged on its map alone (it cannot be queried).
+    """Medians over all views of all windows and, named `tour_*`, of all tours.
 
-    Angles in degrees; ate and query positions in percent of the room's trajectory extent; depth as AbsRel after the
-    median scale of the map. `nearest_*`: the pose of the most similar map image, which any network has to beat.
+    A softmax network is judged on its map alone (it cannot be queried). Angles in degrees; ate and query positions in
+    percent of the room's trajectory extent; depth as AbsRel after the median scale of the map. `nearest_*`: the pose
+    of the most similar map image, which any network has to beat.
     """
     parts: dict[str, list[Tensor]] = {}
     for room in rooms:
         for name, values in _measure(network, room).items():
-            parts.setdefault(name, []).append(values.flatten().double().cpu())
+            parts.setdefault(room.prefix + name, []).append(values.flatten().double().cpu())
     return {name: float(torch.cat(values).median()) for name, values in parts.items()}
 
 
 def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
-    truth = room.world_from_cam[:MAP_VIEWS]
+    mapped = room.map_views
+    truth = room.world_from_cam[:mapped]
     positions = room.world_from_cam[:, :3, 3]
     extent = float((positions.amax(0) - positions.amin(0)).norm())
-    prediction, memory = network.map(room.images[:MAP_VIEWS])
+    prediction, memory = network.map(room.images[:mapped])
     estimated = prediction.world_from_cam.double().cpu()
-    i, j = torch.triu_indices(MAP_VIEWS, MAP_VIEWS, 1)
+    i, j = torch.triu_indices(mapped, mapped, 1)
     relative, relative_truth = se3_inverse(estimated[i]) @ estimated[j], se3_inverse(truth[i]) @ truth[j]
     between = relative[:, :3, :3].transpose(-1, -2) @ relative_truth[:, :3, :3]
     cosine = torch.nn.functional.cosine_similarity(relative[:, :3, 3], relative_truth[:, :3, 3], dim=-1)
@@ -70,7 +88,7 @@ def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
         metric_from_scene = fit_poses(estimated, truth)
     except InputError:  # the estimate does not move at all: put every camera at the mean position
         metric_from_scene = Sim3(1e-6, Sim3.identity().rotation, truth[:, :3, 3].mean(0))
-    depth, depth_truth = prediction.depth.cpu(), room.depth[:MAP_VIEWS].cpu()
+    depth, depth_truth = prediction.depth.cpu(), room.depth[:mapped].cpu()
     ratio = (depth_truth / depth).median()
     result = {
         "pair_rotation_deg": torch.rad2deg(rotation_angle(between)),
@@ -79,11 +97,11 @@ def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
         "ate_percent": 100 * _distance(metric_from_scene.poses(estimated), truth) / extent,
         "depth_abs_rel": ((depth * ratio - depth_truth).abs() / depth_truth).mean((1, 2)),
     }
-    queries = room.world_from_cam[MAP_VIEWS:]
+    queries = room.world_from_cam[mapped:]
     if memory is not None:
-        located = torch.cat([network.query(image[None], memory).world_from_cam for image in room.images[MAP_VIEWS:]])
+        located = torch.cat([network.query(image[None], memory).world_from_cam for image in room.images[mapped:]])
         result |= _errors("query", metric_from_scene.poses(located.double().cpu()), queries, extent)
-    return result | _errors("nearest", truth[_most_similar(room.images)], queries, extent)
+    return result | _errors("nearest", truth[_most_similar(room.images, mapped)], queries, extent)
 
 
 def _errors(name: str, estimated: Tensor, truth: Tensor, extent: float) -> dict[str, Tensor]:
@@ -98,7 +116,7 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.vector_norm(a[:, :3, 3] - b[:, :3, 3], dim=-1)
 
 
-def _most_similar(images: Tensor) -> Tensor:
+def _most_similar(images: Tensor, mapped: int) -> Tensor:
     """For every query image the map image with the nearest grey thumbnail."""
     thumbnails = adaptive_avg_pool2d(images.mean(1, keepdim=True), (12, 16)).flatten(1)
-    return torch.cdist(thumbnails[MAP_VIEWS:], thumbnails[:MAP_VIEWS]).argmin(1).cpu()
+    return torch.cdist(thumbnails[mapped:], thumbnails[:mapped]).argmin(1).cpu()

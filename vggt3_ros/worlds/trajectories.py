@@ -1,4 +1,7 @@
-"""Robot-like drives through a room: a smooth free path of several metres, a gaze that wanders over open space."""
+"""Robot-like drives through a room: a smooth free path of several metres, a gaze that wanders over open space.
+
+`drive` is the path itself, `tour` a few views of it and beside it, to train on.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,26 @@ def drive(room: RoomBatch, frames: int, generator: torch.Generator, length: floa
     roll = torch.zeros(frames, 3, dtype=torch.float64, device=path.device)
     roll[:, 2] = 0.06 * torch.sin(1.7 * time + phase[1])
     pose[:, :3, :3] = pose[:, :3, :3] @ rotation_from_axis_angle(roll)
+    return pose
+
+
+@torch.no_grad()
+def tour(
+    room: RoomBatch, views: int, generator: torch.Generator, shortest: float = 1.0, longest: float = 6.0
+) -> Tensor:
+    """world_from_cam (views, 4, 4) float64: stations of a drive of `shortest` to `longest` metres, half of them aside.
+
+    A view of that half stands up to 0.5 m beside the path where the room allows it, and looks up to 20 degrees
+    elsewhere: it was not on the drive, but most of what it shows was seen from there. Raises InputError as `drive`.
+    """
+    rand = drawing(generator, room.device)
+    pose = drive(room, views, generator, shortest + (longest - shortest) * float(rand(1)))
+    aside = (rand(views, 1) < 0.5).double()
+    shift = (rand(views, 3) * 2 - 1).double() * torch.tensor([0.5, 0.3, 0.3], device=pose.device).double() * aside
+    wanted = pose[:, :3, 3] + (pose[:, :3, :3] @ shift[..., None]).squeeze(-1)
+    pose[:, :3, 3] = pull_back(room, pose[None, :, :3, 3], wanted[None])[0]
+    turn = (rand(views, 3) * 2 - 1).double() * torch.tensor([0.2, 0.35, 0.1], device=pose.device).double() * aside
+    pose[:, :3, :3] = pose[:, :3, :3] @ rotation_from_axis_angle(turn)
     return pose
 
 
