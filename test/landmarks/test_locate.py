@@ -101,13 +101,22 @@ def test_verify_confirms_true_poses_and_leaves_them_alone(mapped_room, localizer
         truth, features = mapped_room.poses[query], mapped_room.features[query]
         located = localizer.verify(features, mapped_room.intrinsics, truth)
         confirmed += located.accepted
-        assert located.source == "given" and located.covariance is None
+        assert located.source == "given" and np.linalg.eigvalsh(located.covariance).min() > 0
         np.testing.assert_array_equal(located.world_from_cam, truth)
         wrong = truth.copy()
         wrong[:3, 3] += [0.5, -0.5, 0.2]
         assert not localizer.verify(features, mapped_room.intrinsics, wrong).accepted
         assert not localizer.verify(features, mapped_room.intrinsics, np.full((4, 4), np.nan)).accepted
     assert confirmed >= 0.8 * len(mapped_room.room.query_indices)
+
+
+def test_the_covariance_of_a_verified_pose_contains_its_distance_from_the_best_one(mapped_room, localizer):
+    query = mapped_room.room.query_indices[0]
+    aside = mapped_room.poses[query].copy()
+    aside[:3, 3] += [0.0, 0.0, 0.02]
+    located = localizer.verify(mapped_room.features[query], mapped_room.intrinsics, aside)
+    assert located.accepted
+    assert 0.01 < np.sqrt(located.covariance[2, 2]) < 0.04 and located.covariance[0, 0] < located.covariance[2, 2]
 
 
 def test_errors_are_as_large_as_the_covariance_says(mapped_room):

@@ -214,8 +214,8 @@ def test_refinement_can_be_limited(metric: Scene, drive: RoomSequence, network: 
     assert unverified.status is UNVERIFIED and unverified.located is None and unverified.covariance is None
     checked = found_with("verify")
     assert checked.network_map_from_cam is not None and unverified.map_from_cam is not None
-    assert torch.equal(checked.network_map_from_cam, unverified.map_from_cam) and checked.covariance is None
-    assert (checked.status is LOST) == (checked.map_from_cam is None)
+    assert torch.equal(checked.network_map_from_cam, unverified.map_from_cam)
+    assert (checked.status is LOST) == (checked.map_from_cam is None) == (checked.covariance is None)
     with pytest.raises(InputError, match="choose 'refine', 'verify' or 'none'"):
         found_with("on")
 

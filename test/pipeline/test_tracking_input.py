@@ -162,15 +162,6 @@ def test_published_poses_fit_map_from_odom_and_their_covariance_never_goes_below
     assert float(tracked.covariance.diagonal()[3:].min()) > math.radians(0.3) ** 2
 
 
-@both
-def test_a_verified_pose_that_was_not_refined_has_a_covariance_of_its_own(odometry: bool) -> None:
-    tracker = Tracker()
-    for i in range(3):
-        tracked = attempt(tracker, i, verified(WAY[i], None), odometry)
-    assert tracked.publish and tracked.covariance is not None
-    assert 0.04 < math.sqrt(float(tracked.covariance[0, 0])) < 0.12
-
-
 def with_entry(row: int, column: int, value: float) -> Tensor:
     covariance = PRECISE.clone()
     covariance[row, column] = value
@@ -187,7 +178,8 @@ def with_entry(row: int, column: int, value: float) -> Tensor:
         ("not a rotation", verified(broken(WAY[5], "sheared"), PRECISE)),
         ("not finite", verified(WAY[5], with_entry(2, 3, math.nan))),
         ("positive", verified(WAY[5], with_entry(4, 4, -1.0))),
-        ("6x6", verified(WAY[5], PRECISE[:3, :3])),
+        ("covariance (6, 6), got (3, 3)", verified(WAY[5], PRECISE[:3, :3])),
+        ("covariance (6, 6), got None", verified(WAY[5], None)),
     ],
 )
 def test_a_pose_that_cannot_be_relied_upon_is_a_failure(reason: str, unreliable: Localization) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from rclpy.executors import MultiThreadedExecutor
     from rclpy.node import Node
 
+    from .localizer_client import LocalizerClient
+    from .robot import Robot
+
 _NEEDED = ("rclpy", "nav_msgs.msg", "tf2_msgs.msg", "vggt3_ros.msg")
 
 
@@ -115,6 +118,22 @@ def node(executor: MultiThreadedExecutor) -> Iterator[Node]:
     yield node
     executor.remove_node(node)
     node.destroy_node()
+
+
+@pytest.fixture(scope="module")
+def localizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalizerClient]:
+    """A localizer as a process, which the tests of a module share; not configured before the first of them."""
+    from .localizer_client import running_localizer
+
+    with running_localizer(tmp_path_factory.mktemp("localizer")) as client:
+        yield client
+
+
+@pytest.fixture
+def robot(localizer: LocalizerClient) -> Iterator[Robot]:
+    """The robot of the visit, before a localizer that has just loaded the scene."""
+    with localizer.meet() as robot:
+        yield robot
 
 
 @pytest.fixture

@@ -67,8 +67,9 @@ class RunningDemo:
         """Its processes by the names of their modules."""
         found = {}
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            module = child.cmdline()[child.cmdline().index("-m") + 1]
-            found[module.rpartition(".")[2]] = child
+            command = child.cmdline()
+            if "-m" in command:  # not yet while it is being started
+                found[command[command.index("-m") + 1].rpartition(".")[2]] = child
         return found
 
     def interrupt(self) -> None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.action import ActionClient
-from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.task import Future
-from std_srvs.srv import Trigger
 
 from vggt3_ros.action import Reconstruct
 from vggt3_ros.msg import MapperStatus
@@ -27,10 +19,11 @@ from vggt3_ros.nodes.qos import STATUS
 from vggt3_ros.srv import LoadScene, SaveScene
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
+from .lifecycle_client import ANSWER_S, LifecycleClient, graph
 from .processes import NodeProcess, wait_for
 from .robot import Robot
 
-START_S, ANSWER_S, MAP_S = 60.0, 30.0, 90.0
+MAP_S = 90.0
 FRAMES = 8  # shown by `collect`, of the ten of the visit
 # Every image that a test shows arrives, nothing happens by itself, and what happens is said at once.
 SETTINGS = {
@@ -72,96 +65,43 @@ class Goal:
         wait_for(lambda: self.feedback, ANSWER_S, "feedback")
 
 
-class MapperClient:
+class MapperClient(LifecycleClient):
     """Talks to a mapper; `start` brings it from any state to one where it is active with the given parameters."""
 
     def __init__(self, node: Node, process: NodeProcess, robot: Robot) -> None:
-        self.node, self.process, self.robot = node, process, robot
+        super().__init__(node, process, "mapper", MAPPER)
+        self.robot = robot
         self.statuses: list[MapperStatus] = []
         self._action = ActionClient(node, Reconstruct, "mapper/reconstruct")
-        self._clients: dict[str, Any] = {}
         node.create_subscription(MapperStatus, "mapper/status", lambda status: self.statuses.append(status), STATUS)
-
-    # -- lifecycle ---------------------------------------------------------------------------------------------------
 
     def start(self, scene_dir: Path, watch: bool = True, **parameters: Any) -> None:
         """Forget everything, take these parameters (the others are SETTINGS and defaults), map.
 
         Returns when the mapper sees the robot's images, if it shall `watch`.
         """
-        self.forget()
-        defaults = {parameter.name: parameter.default for parameter in MAPPER if parameter.name != "autostart"}
-        refused = self.set({**defaults, **SETTINGS, "scene_dir": str(scene_dir), **parameters})
-        assert refused == ""
-        assert self.transition("configure") and self.transition("activate"), self.process.log[-2000:]
+        self.restart(**{**SETTINGS, "scene_dir": str(scene_dir), **parameters})
         self.statuses.clear()
         if watch:
             self.robot.wait_until_connected(0 if parameters.get("image_transport") == "compressed" else 1)
 
-    def forget(self) -> None:
-        """Unconfigured, from any state."""
-        if self.state() == "active":
-            assert self.transition("deactivate")
-        if self.state() == "inactive":
-            assert self.transition("cleanup")
-        assert self.state() == "unconfigured"
-
-    def transition(self, name: str) -> bool:
-        request = ChangeState.Request(transition=Transition(label=name))
-        return self._call(ChangeState, "mapper/change_state", request).success
-
-    def state(self) -> str:
-        return self._call(GetState, "mapper/get_state", GetState.Request()).current_state.label
-
-    def set(self, parameters: dict[str, Any]) -> str:
-        """Set parameters together; why they were refused, empty when they were not."""
-        given = []
-        for name, value in parameters.items():
-            kind = Parameter.Type.DOUBLE_ARRAY if isinstance(value, (tuple, list)) else None
-            given.append(Parameter(name, kind, value).to_parameter_msg())
-        request = SetParametersAtomically.Request(parameters=given)
-        answer = self._call(SetParametersAtomically, "mapper/set_parameters_atomically", request).result
-        return "" if answer.successful else answer.reason
-
     # -- services and action -----------------------------------------------------------------------------------------
 
     def save(self, path: str | Path, overwrite: bool = False) -> SaveScene.Response:
-        return self._call(SaveScene, "mapper/save_scene", SaveScene.Request(path=str(path), overwrite=overwrite))
-
-    def load(self, path: str | Path) -> LoadScene.Response:
-        return self._call(LoadScene, "mapper/load_scene", LoadScene.Request(path=str(path)))
+        return self._call(SaveScene, "save_scene", SaveScene.Request(path=str(path), overwrite=overwrite))
 
     def ask_to_save(self, path: str | Path, overwrite: bool = False) -> Future:
         """The answer to come."""
         request = SaveScene.Request(path=str(path), overwrite=overwrite)
-        return self._client(SaveScene, "mapper/save_scene").call_async(request)
+        return self._client(SaveScene, "save_scene").call_async(request)
 
     def ask_to_load(self, path: str | Path) -> Future:
         """The answer to come."""
-        return self._client(LoadScene, "mapper/load_scene").call_async(LoadScene.Request(path=str(path)))
-
-    def trigger(self, name: str) -> Trigger.Response:
-        """Call pause, resume or reset."""
-        return self._call(Trigger, f"mapper/{name}", Trigger.Request())
+        return self._client(LoadScene, "load_scene").call_async(LoadScene.Request(path=str(path)))
 
     def reconstruct(self, save_path: str = "", overwrite: bool = False) -> Goal:
         assert self._action.wait_for_server(ANSWER_S)
         return Goal(self._action, save_path, overwrite)
-
-    def _client(self, kind: Any, name: str) -> Any:
-        client = self._clients.get(name) or self.node.create_client(kind, name)
-        self._clients[name] = client
-        assert client.wait_for_service(START_S), f"no service {name}; the mapper's log:\n{self.process.log}"
-        return client
-
-    def _call(self, kind: Any, name: str, request: Any) -> Any:
-        answer = self._client(kind, name).call(request, timeout_sec=ANSWER_S)
-        assert answer is not None, f"no answer of {name}; the mapper's log:\n{self.process.log}"
-        return answer
-
-    def is_sound(self) -> None:
-        """Fails when it ended, or when something went wrong that nobody expected."""
-        assert self.process.is_running and "Traceback" not in self.process.log and "defect" not in self.process.log
 
     # -- what it says ------------------------------------------------------------------------------------------------
 
@@ -193,32 +133,6 @@ class MapperClient:
         """Show the first images of the visit, and wait until they are collected."""
         self.robot.drive(range(frames), rate=30, **options)
         return self.keeps(frames)
-
-
-@contextmanager
-def graph(namespace: str) -> Iterator[Node]:
-    """A node `tester` with a context and a spinning executor of its own, for fixtures that outlive a test."""
-    context = Context()
-    context.init(args=[])
-    node = Node("tester", namespace=namespace, context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            pass
-
-    thread = threading.Thread(target=spin, name="executor", daemon=True)
-    thread.start()
-    try:
-        yield node
-    finally:
-        executor.shutdown()
-        thread.join()
-        node.destroy_node()
-        context.try_shutdown()
 
 
 @contextmanager

@@ -86,9 +86,13 @@ class Robot:
         return stamps
 
     def info(self, height: int, width: int, stamp: int) -> CameraInfo:
-        """Calibration of the visit's camera."""
+        """Calibration of the visit's camera, for images of that size."""
         message = CameraInfo(header=header(CAMERA, stamp), height=height, width=width, distortion_model="plumb_bob")
-        message.k = self.visit.intrinsics.flatten().tolist()
+        scaled = self.visit.intrinsics.clone()
+        scale = width / self.visit.images.shape[2]
+        scaled[:2] *= scale
+        scaled[:2, 2] += 0.5 * (scale - 1)  # pixels count from the centre of the first
+        message.k = scaled.flatten().tolist()
         message.d = [0.0] * 5
         return message
 

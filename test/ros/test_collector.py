@@ -104,24 +104,24 @@ def test_it_is_due_at_so_many_frames(clock: Clock) -> None:
     collector = make(trigger_count=4)
     fill(collector, 1, 2, 3)
     clock.now += 1000
-    assert collector.due() is None
+    assert collector.due(standing_still=True) is None
     fill(collector, 4)
-    assert collector.due() == "4 keyframes were collected"
+    assert collector.due(standing_still=True) == "4 keyframes were collected"
     collector.take()
-    assert collector.due() is None
+    assert collector.due(standing_still=True) is None
 
 
 def test_it_is_due_when_nothing_new_was_seen_for_long(clock: Clock) -> None:
     collector = make(trigger_idle=5.0)
     fill(collector, 1, 2)
     clock.now += 6
-    assert collector.due() is None, "less than min_frames"
+    assert collector.due(standing_still=True) is None, "less than min_frames"
     fill(collector, 3)
     clock.now += 4.9
-    assert collector.due() is None
+    assert collector.due(standing_still=True) is None
     assert not collector.add(frame(3)).kept  # the same again is nothing new
     clock.now += 0.2
-    assert collector.due() == "nothing new was seen for 5.1 s"
+    assert collector.due(standing_still=True) == "nothing new was seen for 5.1 s"
 
 
 def test_time_in_which_nobody_looked_does_not_count(clock: Clock) -> None:
@@ -129,9 +129,9 @@ def test_time_in_which_nobody_looked_does_not_count(clock: Clock) -> None:
     fill(collector, 1, 2, 3)
     clock.now += 60
     collector.restart_idle_time()
-    assert collector.due() is None
+    assert collector.due(standing_still=True) is None
     clock.now += 6
-    assert collector.due() is not None
+    assert collector.due(standing_still=True) is not None
 
 
 def test_frames_that_come_back_go_before_those_that_came_meanwhile() -> None:
@@ -159,13 +159,13 @@ def test_after_a_failure_it_is_due_only_when_more_has_come(clock: Clock, trigger
     fill(collector, 1, 2, 3)
     collector.give_back(collector.take())
     clock.now += 60
-    assert collector.due() is None
+    assert collector.due(standing_still=True) is None
     fill(collector, 4, 5)
     clock.now += 60
-    assert collector.due() is None
+    assert collector.due(standing_still=True) is None
     fill(collector, 6)
     clock.now += 60
-    assert collector.due() is not None
+    assert collector.due(standing_still=True) is not None
 
 
 def test_a_full_collection_gets_another_chance_too(clock: Clock) -> None:
@@ -175,4 +175,4 @@ def test_a_full_collection_gets_another_chance_too(clock: Clock) -> None:
     kept = sum(collector.add(frame(number)).kept for number in range(5, 60))
     assert kept >= 3 and len(collector) <= 4
     clock.now += 60
-    assert collector.due() is not None or len(collector) < 3
+    assert collector.due(standing_still=True) is not None or len(collector) < 3

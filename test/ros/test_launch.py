@@ -190,7 +190,8 @@ def test_folder_of_scenes_is_the_mappers_where_there_is_one(launch: Launch) -> N
 
 
 def test_stored_scene_is_the_localizers_where_it_is_alone(launch: Launch) -> None:
-    assert launch("localize", scene_dir="/data/scenes")["localizer"].parameters["scene_dir"] == "/data/scenes"
+    parameters = launch("localize", scene_dir="/data/scenes")["localizer"].parameters
+    assert parameters["scene_dir"] == "/data/scenes" and parameters["follow_mapper"] is False
 
 
 def test_folder_named_like_a_number_stays_a_name(launch: Launch) -> None:
@@ -224,6 +225,12 @@ def test_rviz_comes_with_our_displays_when_asked_for(launch: Launch, name: str) 
     rviz = launch(name, rviz="true")["rviz2"]
     (file,) = rviz.options("-d")
     assert is_ours(file, "vggt3.rviz")
+
+
+def test_the_demo_shows_rviz_where_there_is_one(launch: Launch, tmp_path: Path) -> None:
+    assert "rviz2" in launch("demo")
+    (tmp_path / "share/ament_index/resource_index/packages/rviz2").unlink()
+    assert set(launch("demo")) == {"sim_camera", "mapper", "localizer"}
 
 
 def test_rviz_follows_the_namespace_and_the_image_topic(launch: Launch) -> None:

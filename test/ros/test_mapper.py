@@ -24,7 +24,8 @@ from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene
 from vggt3_ros.srv import LoadScene, SaveScene
 
-from .mapper_client import ANSWER_S, FRAMES, MAP_S, QUICK, MapperClient, running_mapper, visit
+from .lifecycle_client import ANSWER_S
+from .mapper_client import FRAMES, MAP_S, QUICK, MapperClient, running_mapper, visit
 from .processes import wait_for
 from .robot import BASE_FROM_CAM, CAMERA, latched
 

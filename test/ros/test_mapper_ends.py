@@ -21,7 +21,8 @@ from vggt3_ros.scene.library import find_scene
 from vggt3_ros.scene.storage import load_scene
 from vggt3_ros.srv import LoadScene, SaveScene
 
-from .mapper_client import QUICK, SETTINGS, START_S, MapperClient, running_mapper
+from .lifecycle_client import START_S
+from .mapper_client import QUICK, SETTINGS, MapperClient, running_mapper
 from .processes import NodeProcess, wait_for
 
 SUCCESS = TransitionCallbackReturn.SUCCESS

@@ -16,7 +16,8 @@ from vggt3_ros.nodes.conversions import header
 from vggt3_ros.nodes.images import image_message
 from vggt3_ros.nodes.qos import image_qos
 
-from .mapper_client import ANSWER_S, QUICK, MapperClient, running_mapper, visit
+from .lifecycle_client import ANSWER_S
+from .mapper_client import QUICK, MapperClient, running_mapper, visit
 from .processes import wait_for
 from .robot import CAMERA, Robot
 

@@ -15,7 +15,8 @@ from vggt3_ros.msg import MapperStatus, SceneInfo
 from vggt3_ros.scene.storage import load_scene, save_scene
 from vggt3_ros.srv import LoadScene, SaveScene
 
-from .mapper_client import ANSWER_S, QUICK, MapperClient, running_mapper
+from .lifecycle_client import ANSWER_S
+from .mapper_client import QUICK, MapperClient, running_mapper
 from .processes import wait_for
 from .robot import latched
 

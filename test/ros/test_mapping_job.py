@@ -18,9 +18,11 @@ from vggt3_ros.nodes.mapper import BusyError, InactiveError, Mapper, TooFewFrame
 from vggt3_ros.nodes.mapping_job import CanceledError, MappingJob
 from vggt3_ros.nodes.parameters import MAPPER
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.scene.storage import load_scene
+from vggt3_ros.scene.scene import Scene
+from vggt3_ros.scene.storage import load_scene, save_scene
 
 from .mapper_client import MAP_S, QUICK, visit
+from .processes import wait_for
 
 
 class Told:
@@ -113,6 +115,45 @@ def test_stopping_cancels_and_lets_go_of_the_network_even_if_somebody_keeps_the_
     assert network() is None
     with pytest.raises(InactiveError):
         mapper.start()
+
+
+def test_standing_still_makes_the_first_scene_only(
+    make: Callable[..., Mapper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A robot that halts in its map again keeps it; whoever wants another one asks for it."""
+    now = [0.0]
+    monkeypatch.setattr(collector, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    mapper = make(trigger_idle=5.0)
+    now[0] += 6
+    mapper.start_if_due()
+    assert mapper.job is not None
+    frames = mapper.job.frames
+    mapper.job.outcome.result(MAP_S)
+    wait_for(lambda: mapper.job is None, 10, "the end of the job")
+    assert mapper.scene is not None
+    for frame in frames:
+        mapper.collector.add(frame)
+    now[0] += 600
+    mapper.start_if_due()
+    assert mapper.job is None and len(mapper.collector) == 4
+    mapper.stop()
+
+
+def test_a_copy_that_fails_does_not_lose_the_scene(
+    make: Callable[..., Mapper], told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(scene: Scene, path: Path) -> Path:
+        if path == tmp_path / "stick":
+            raise SceneError("no space left on the stick")
+        return save_scene(scene, path)
+
+    monkeypatch.setattr(mapping_job, "save_scene", full_disk)
+    mapper = make()
+    mapped = mapper.start(save_path=tmp_path / "stick").outcome.result(MAP_S)
+    assert "no space left" in mapped.uncopied
+    assert told.scenes == [(mapped.reconstruction.scene.scene_id, mapped.folder)] and len(mapper.collector) == 0
+    assert load_scene(mapped.folder).scene_id == mapped.reconstruction.scene.scene_id
+    mapper.stop()
 
 
 def test_only_time_in_which_images_could_come_triggers_it(

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks import retrieval
 from vggt3_ros.landmarks.acceptance import WIDTH, Evidence, LocateSettings, implausible, objection, weigh
 from vggt3_ros.landmarks.features import Features
@@ -84,7 +86,7 @@ class LandmarkLocalizer:
 
     def verify(self, features: Features, intrinsics: Floats, world_from_cam: Floats) -> Located:
         """Whether the image confirms a given pose, which stays as it is: the same evidence as for `locate`, except that
-        matches agree within guided_px. The covariance is None.
+        matches agree within guided_px. The covariance contains how far the pose is from the one that fits best.
         """
         clock = _Clock()
         keyframes = self._keyframes("given", features, intrinsics, {"given": world_from_cam})
@@ -98,7 +100,15 @@ class LandmarkLocalizer:
         expected = self.visibility.landmarks(world_from_cam, intrinsics, features.size_wh)
         evidence = _weighed(features, pairs, chosen, expected)
         refusal = objection(evidence, self.settings)
-        located = _located("given", refusal, evidence, chosen, world_from_cam, None)
+        settings = self._pnp_settings(features)
+        best = refine_pnp(world_from_cam, *self._observed(features, chosen), intrinsics, settings)
+        clock.lap("pnp")
+        if best is None:
+            undetermined = refusal or f"the {len(chosen)} landmarks that agree do not determine a pose"
+            return replace(_located("given", undetermined, evidence, chosen, None, None), seconds=clock.finished())
+        missed = pose_error_vector(torch.from_numpy(world_from_cam), torch.from_numpy(best.world_from_cam)).numpy()
+        covariance = best.covariance + np.outer(missed, missed) + self._floor(world_from_cam, chosen[:, 1])
+        located = _located("given", refusal, evidence, chosen, world_from_cam, covariance)
         return replace(located, seconds=clock.finished())
 
     def _keyframes(
@@ -202,7 +212,7 @@ def _located(
     refusal: str | None,
     evidence: Evidence,
     pairs: Indices,
-    world_from_cam: Floats,
+    world_from_cam: Floats | None,
     covariance: Floats | None,
 ) -> Located:
     return Located(

@@ -56,8 +56,11 @@ class Collector:
                 self._wanted_more = max(0, self._wanted_more - 1)
             return result
 
-    def due(self) -> str | None:
-        """Why the settings ask for a reconstruction now; None when they do not."""
+    def due(self, standing_still: bool) -> str | None:
+        """Why the settings ask for a reconstruction now; None when they do not.
+
+        standing_still: whether that nothing new was seen for a while is a reason.
+        """
         settings = self._settings
         with self._lock:
             count, idle = len(self._collection), time.monotonic() - self._last_kept
@@ -65,7 +68,7 @@ class Collector:
                 return None
         if settings.trigger_count and count >= settings.trigger_count:
             return f"{count} keyframes were collected"
-        if settings.trigger_idle and idle >= settings.trigger_idle:
+        if standing_still and settings.trigger_idle and idle >= settings.trigger_idle:
             return f"nothing new was seen for {idle:.1f} s"
         return None
 

@@ -9,6 +9,7 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import Action, LaunchContext
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
@@ -51,10 +52,12 @@ _TOPICS: dict[str, tuple[str, dict[str, Any]]] = {
 _RVIZ_TOPICS = ("points", "keyframes", "pose", "initialpose", "image")  # those in vggt3.rviz, below /vggt3
 
 
-def arguments(*names: str) -> list[DeclareLaunchArgument]:
-    """Declarations of launch arguments, with the default and the description each has in every launch file."""
+def arguments(*names: str, **defaults: str) -> list[DeclareLaunchArgument]:
+    """Declarations of launch arguments, with the description and default that each has everywhere, or one of these."""
     return [
-        DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
+        DeclareLaunchArgument(
+            name, default_value=defaults.get(name, default), description=description, choices=choices
+        )
         for name, (default, description, choices) in ((name, _ARGUMENTS[name]) for name in names)
     ]
 
@@ -78,6 +81,15 @@ def managed_node(executable: str, *passed_on: str, **parameters: Any) -> OpaqueF
 def plain_node(executable: str, *passed_on: str) -> OpaqueFunction:
     """As `managed_node`, for a node without a lifecycle."""
     return OpaqueFunction(function=_node, args=[executable, passed_on, {}])
+
+
+def true_if_installed(package: str) -> str:
+    """Default of an argument that needs a package which may be missing."""
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        return "false"
+    return "true"
 
 
 def rviz() -> OpaqueFunction:

@@ -8,14 +8,15 @@ from types import SimpleNamespace
 
 from torch import Tensor
 
-from vggt3_ros.errors import InputError
+from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.camera_input import CameraFrame
-from vggt3_ros.nodes.open_scene import open_scene
+from vggt3_ros.nodes.open_scene import SceneProblem, open_scene
 from vggt3_ros.pipeline.localize import Localization, Localizer, LocalizerSettings
 from vggt3_ros.pipeline.tracking import Tracked, Tracker, TrackingSettings
 from vggt3_ros.scene.scene import Scene
+from vggt3_ros.srv import LoadScene
 
 NO_SCENE = "there is no scene yet; map the place, or load a scene"
 _REACH = 3.0  # extents of the map, around its middle, within which an initial pose is believed
@@ -60,7 +61,10 @@ class Localizing:
         if self.network is None:
             raise InputError("the localizer is not active; activate it")
         scene, folder = open_scene(path, self.network)
-        self._localizer = Localizer(scene, self.network, self._how)
+        try:
+            self._localizer = Localizer(scene, self.network, self._how)
+        except SceneError as error:  # of a softmax network, for instance
+            raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
         self.scene = scene
         self._initial = None
         self.tracker.reset("no pose in this scene was confirmed yet")

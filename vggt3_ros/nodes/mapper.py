@@ -106,8 +106,12 @@ class Mapper:
         return job
 
     def start_if_due(self) -> None:
-        """Begin if the settings ask for it now."""
-        due = self.collector.due()
+        """Begin if the settings ask for it now.
+
+        Standing still makes the first scene only: a robot that drives on through its map and halts again would
+        otherwise be left with the map of its last few metres.
+        """
+        due = self.collector.due(standing_still=self.scene is None)
         if due is None or self.job is not None or self.network is None or self.paused:
             return
         try:

@@ -91,8 +91,8 @@ MAPPER = (
     Parameter("min_image_change", 0.03, "change of pixels, 0 to 1, between keyframes without odometry", 0.002, 1.0),
     Parameter("trigger_count", 0, "reconstruct when the collection has this many keyframes; 0: never", 0, 10000),
     Parameter(
-        "trigger_idle", 5.0, "reconstruct when nothing new was seen for this many seconds of images; 0: never",
-        0.0, 3600.0,
+        "trigger_idle", 5.0, "reconstruct when nothing new was seen for this many seconds of images, as long as there "
+        "is no scene yet; 0: never", 0.0, 3600.0,
     ),
     Parameter("ttt_steps", 2, "test-time-training steps", 1, 100),
     Parameter("chunk", 8, "frames that pass the network together; more is faster and takes more memory", 1, 1000),

@@ -57,8 +57,8 @@ class Localization:
     """Where a frame was taken, or why that is unknown.
 
     map_from_cam (4, 4) float64, OpenCV camera axes, None when LOST: in metres if `metric`, otherwise in
-    scene units. covariance (6, 6) of its position in the map and its rotation vector in the camera frame (rad), only
-    of refined poses. confidence 0 to 1 is the network's own opinion (of its depth), not a probability.
+    scene units. covariance (6, 6) of its position in the map and its rotation vector in the camera frame (rad), of
+    verified poses. confidence 0 to 1 is the network's own opinion (of its depth), not a probability.
 
     located: what the landmarks say, also of a refused pose: how many agree, how they spread over the image, and whose
     keyframes were searched; None where they were not asked. network_map_from_cam: the network's own proposal.

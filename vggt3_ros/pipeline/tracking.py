@@ -15,7 +15,6 @@ from vggt3_ros.pipeline.drift import Sighting, Track
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings as TrackingSettings
 
-_UNREFINED_M, _UNREFINED_RAD = 0.1, math.radians(2.0)  # of poses that landmarks verify, but did not refine
 _ROUNDING = 1e-10  # variance, (10 um)^2 and (10 urad)^2, below which a covariance may fail to be positive
 _FARTHEST_M = 1e8  # from the origin of odom: float64 still resolves 15 nm there
 
@@ -186,10 +185,8 @@ def _sighting(stamp_ns: int, localization: Localization, odom_from_cam: Tensor |
         return f"the pose is not verified: {localization.reason}"
     if localization.status is not LocalizationStatus.VERIFIED or pose is None:
         return localization.reason
-    if covariance is None:
-        covariance = torch.diag(torch.tensor([_UNREFINED_M] * 3 + [_UNREFINED_RAD] * 3, dtype=torch.float64) ** 2)
-    if tuple(covariance.shape) != (6, 6):
-        return f"the covariance of the pose must be 6x6, got {tuple(covariance.shape)}"
+    if covariance is None or tuple(covariance.shape) != (6, 6):
+        return f"a verified pose needs a covariance (6, 6), got {None if covariance is None else tuple(covariance.shape)}"
     covariance = covariance.double().cpu() + _ROUNDING * torch.eye(6, dtype=torch.float64)
     if not bool(covariance.isfinite().all()) or bool(torch.linalg.cholesky_ex(covariance).info):
         return "the covariance of the pose is not finite and positive"

@@ -1,0 +1,116 @@
+"""A lifecycle node in a process of its own, and what any client can ask of it; a graph of our own to ask from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+from vggt3_ros.nodes.parameters import Parameter as Declared
+from vggt3_ros.srv import LoadScene
+
+from .processes import NodeProcess
+
+START_S, ANSWER_S = 60.0, 30.0
+
+
+class LifecycleClient:
+    """Talks to the node `name`; `restart` brings it from any state to one where it is active with given parameters."""
+
+    def __init__(self, node: Node, process: NodeProcess, name: str, declared: Sequence[Declared]) -> None:
+        self.node, self.process, self.name = node, process, name
+        self._defaults = {parameter.name: parameter.default for parameter in declared if parameter.name != "autostart"}
+        self._clients: dict[str, Any] = {}
+
+    # -- lifecycle ---------------------------------------------------------------------------------------------------
+
+    def restart(self, **parameters: Any) -> None:
+        """Forget everything, take these parameters (the others are the defaults), be active."""
+        self.forget()
+        assert self.set({**self._defaults, **parameters}) == ""
+        assert self.transition("configure") and self.transition("activate"), self.process.log[-2000:]
+
+    def forget(self) -> None:
+        """Unconfigured, from any state."""
+        if self.state() == "active":
+            assert self.transition("deactivate")
+        if self.state() == "inactive":
+            assert self.transition("cleanup")
+        assert self.state() == "unconfigured"
+
+    def transition(self, name: str) -> bool:
+        request = ChangeState.Request(transition=Transition(label=name))
+        return self._call(ChangeState, "change_state", request).success
+
+    def state(self) -> str:
+        return self._call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def set(self, parameters: dict[str, Any]) -> str:
+        """Set parameters together; why they were refused, empty when they were not."""
+        given = []
+        for name, value in parameters.items():
+            kind = Parameter.Type.DOUBLE_ARRAY if isinstance(value, (tuple, list)) else None
+            given.append(Parameter(name, kind, value).to_parameter_msg())
+        request = SetParametersAtomically.Request(parameters=given)
+        answer = self._call(SetParametersAtomically, "set_parameters_atomically", request).result
+        return "" if answer.successful else answer.reason
+
+    # -- services ----------------------------------------------------------------------------------------------------
+
+    def load(self, path: object) -> LoadScene.Response:
+        return self._call(LoadScene, "load_scene", LoadScene.Request(path=str(path)))
+
+    def trigger(self, name: str) -> Trigger.Response:
+        """Call pause, resume or, of a mapper, reset."""
+        return self._call(Trigger, name, Trigger.Request())
+
+    def _client(self, kind: Any, name: str) -> Any:
+        client = self._clients.get(name) or self.node.create_client(kind, f"{self.name}/{name}")
+        self._clients[name] = client
+        assert client.wait_for_service(START_S), f"no service {name}; the log:\n{self.process.log}"
+        return client
+
+    def _call(self, kind: Any, name: str, request: Any) -> Any:
+        answer = self._client(kind, name).call(request, timeout_sec=ANSWER_S)
+        assert answer is not None, f"no answer of {name}; the log:\n{self.process.log}"
+        return answer
+
+    def is_sound(self) -> None:
+        """Fails when it ended, or when something went wrong that nobody expected."""
+        assert self.process.is_running and "Traceback" not in self.process.log and "defect" not in self.process.log
+
+
+@contextmanager
+def graph(namespace: str) -> Iterator[Node]:
+    """A node `tester` with a context and a spinning executor of its own, for fixtures that outlive a test."""
+    context = Context()
+    context.init(args=[])
+    node = Node("tester", namespace=namespace, context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    thread = threading.Thread(target=spin, name="executor", daemon=True)
+    thread.start()
+    try:
+        yield node
+    finally:
+        executor.shutdown()
+        thread.join()
+        node.destroy_node()
+        context.try_shutdown()

@@ -1,0 +1,106 @@
+"""A localizer in a process of its own, and a scene that its robot's camera has not seen before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rclpy.node import Node
+
+from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.msg import LocalizationStatus as Status
+from vggt3_ros.nodes.conversions import stamp_ns
+from vggt3_ros.nodes.parameters import LOCALIZER
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.reconstruct import reconstruct
+from vggt3_ros.scene.scene import Scene
+from vggt3_ros.scene.storage import save_scene
+from vggt3_ros.srv import LoadScene
+from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
+
+from .lifecycle_client import LifecycleClient, graph
+from .processes import NodeProcess, wait_for
+from .robot import Heard, Robot
+
+MAPPED, QUERIES = range(16), range(16, 24)
+LIMIT_M, LIMIT_DEG = 0.05, 2.0
+
+
+@lru_cache(maxsize=1)
+def visit() -> RoomSequence:
+    """Sixteen images of a drive through a room, and eight from beside it."""
+    return room_sequence(900_004, 16, 8)
+
+
+@lru_cache(maxsize=2)
+def scene(metric: bool = True) -> Scene:
+    """A scene of the visit's mapped images: in the true frame, or without any prior and so without a scale."""
+    drive = visit()
+    frames = [
+        Frame(drive.images[i], 1 + i, drive.intrinsics, None, drive.world_from_cam[i] if metric else None, name=f"{i}")
+        for i in MAPPED
+    ]
+    made = reconstruct(frames, load_network("tiny")).scene
+    assert made.is_verified and made.is_metric == metric
+    return made
+
+
+class LocalizerClient(LifecycleClient):
+    """Talks to a localizer; `start` brings it from any state to one where it is active with the given parameters."""
+
+    def __init__(self, node: Node, process: NodeProcess, folder: Path) -> None:
+        super().__init__(node, process, "localizer", LOCALIZER)
+        self.heard = Heard(node)
+        self.folder = folder
+
+    def start(self, **parameters: Any) -> None:
+        """Be active, without a scene, with these parameters; the others are defaults."""
+        self.restart(**{"lost_after": 0.8, **parameters})
+
+    @contextmanager
+    def meet(self, made: Scene | None = None) -> Iterator[Robot]:
+        """A robot whose camera the localizer sees, after it has loaded a scene (that of the visit)."""
+        if self.state() != "active":
+            self.start()
+        made = made or scene()
+        robot = Robot(self.node, visit())
+        try:
+            robot.wait_until_connected()
+            folder = self.folder / made.scene_id
+            answer = self.load(folder if folder.exists() else save_scene(made, folder))
+            assert answer.code == LoadScene.Response.SUCCESS, answer.message
+            yield robot
+        finally:
+            robot.destroy()
+
+    def attempts(self, robot: Robot, indices: Sequence[int], **options: Any) -> list[Status]:
+        """Show images, each after the attempt at the one before; returns what was said of them."""
+        return [self.heard.status_of(robot.show(index, **options)) for index in indices]
+
+    def pose_of(self, status: Status) -> Any:
+        """The pose that a status announces."""
+        stamp = stamp_ns(status.header.stamp)
+        return wait_for(lambda: self.heard.poses.get(stamp), 10, "a pose that was announced")
+
+    def assert_right(self, robot: Robot, statuses: list[Status], indices: Sequence[int]) -> None:
+        """Every pose that was published of these images is right."""
+        for status, index in zip(statuses, indices, strict=True):
+            if status.pose_published:
+                self.pose_of(status)
+                metres, degrees = self.heard.error(stamp_ns(status.header.stamp), robot.true_pose(index))
+                assert metres < LIMIT_M and degrees < LIMIT_DEG, f"image {index}: {metres:.3f} m, {degrees:.2f} deg"
+
+
+@contextmanager
+def running_localizer(folder: Path, namespace: str = "/vggt3", **parameters: Any) -> Iterator[LocalizerClient]:
+    """A localizer, not configured yet; `folder` is where its scenes and its log are."""
+    process = NodeProcess(folder / "localizer.log", "localizer_node", namespace=namespace, parameters=parameters)
+    try:
+        with graph(namespace) as node:
+            yield LocalizerClient(node, process, folder)
+    finally:
+        process.kill()
+        print(f"---- {process.module} ----\n{process.log}")
