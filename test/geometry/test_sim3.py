@@ -7,7 +7,7 @@ import torch
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3, se3_inverse
-from vggt3_ros.geometry.sim3 import Sim3, fit_poses, robust_umeyama, umeyama
+from vggt3_ros.geometry.sim3 import Sim3, fit_poses, fit_roughly, robust_umeyama, spread_ratio, umeyama
 
 from .test_se3 import random_poses
 
@@ -95,3 +95,21 @@ def test_a_robot_that_mostly_stood_at_one_place_still_has_a_scale(noise) -> None
         fit = robust_umeyama(source, target)
         assert fit.target_from_source.scale == pytest.approx(TRUTH.scale, rel=1e-9 + 4 * noise)
         assert not bool(fit.inliers[18:].any())
+
+
+def test_poses_that_do_not_move_alike_still_lie_about_the_same_place() -> None:
+    poses = random_poses(6)
+    assert_same(fit_roughly(poses, TRUTH.poses(poses)), TRUTH)
+    mirrored = poses.clone()
+    mirrored[:, :3, 3] *= -1
+    with pytest.raises(InputError, match="do not move alike"):
+        fit_poses(poses, mirrored)
+    moved = fit_roughly(poses, mirrored).poses(poses)
+    torch.testing.assert_close(moved[:, :3, 3].mean(0), mirrored[:, :3, 3].mean(0))
+    assert spread_ratio(moved, mirrored) == pytest.approx(1.0)
+
+
+def test_poses_at_one_place_have_no_spread_to_compare() -> None:
+    poses = random_poses(3)
+    poses[:, :3, 3] = 0
+    assert spread_ratio(poses, random_poses(3)) == 1.0

@@ -113,7 +113,7 @@ def fit_poses(source_poses: Tensor, target_poses: Tensor) -> Sim3:
     Raises InputError when the positions of either side coincide, so that no scale can be seen.
     """
     source, target = source_poses.double(), target_poses.double()
-    rotation = chordal_mean(target[:, :3, :3] @ source[:, :3, :3].transpose(-1, -2))
+    rotation = _turn(source, target)
     a = source[:, :3, 3] - source[:, :3, 3].mean(0)
     b = target[:, :3, 3] - target[:, :3, 3].mean(0)
     correlation, variance = (b * (a @ rotation.T)).sum(), a.square().sum()
@@ -121,6 +121,22 @@ def fit_poses(source_poses: Tensor, target_poses: Tensor) -> Sim3:
         raise InputError("the two sets of camera positions do not move alike, so no scale can be determined")
     scale = float(correlation / variance)
     return Sim3(scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0))
+
+
+def fit_roughly(source_poses: Tensor, target_poses: Tensor) -> Sim3:
+    """Similarity that gives camera poses (N, 4, 4) the middle, the spread and the mean orientation of others.
+
+    Unlike fit_poses it needs no motion that is alike, and tells no more than where and how large.
+    """
+    source, target = source_poses.double(), target_poses.double()
+    rotation, scale = _turn(source, target), spread_ratio(source, target)
+    return Sim3(scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0))
+
+
+def spread_ratio(source_poses: Tensor, target_poses: Tensor) -> float:
+    """How much wider the positions of target poses spread than those of source poses, both (N, 4, 4); 1 if unknown."""
+    spread = [float(poses[:, :3, 3].double().std(dim=0).norm()) for poses in (source_poses, target_poses)]
+    return spread[1] / spread[0] if min(spread) > 0 else 1.0
 
 
 def robust_umeyama(source_poses: Tensor, target_poses: Tensor) -> Sim3Fit:
@@ -181,6 +197,11 @@ def _best_hypothesis(source: Tensor, target: Tensor, extent: float) -> tuple[Sim
     if best is None:
         raise InputError("the pose priors contradict the reconstruction: no three of them agree on a scale")
     return best
+
+
+def _turn(source: Tensor, target: Tensor) -> Tensor:
+    """Mean rotation (3, 3) from orientations of source poses to those of target poses, (N, 4, 4)."""
+    return chordal_mean(target[:, :3, :3] @ source[:, :3, :3].transpose(-1, -2))
 
 
 def _extent(poses: Tensor) -> float:

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.se3 import chordal_mean
-from vggt3_ros.geometry.sim3 import Sim3, fit_poses, robust_umeyama
+from vggt3_ros.geometry.sim3 import fit_poses, fit_roughly, robust_umeyama
 from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
 from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.observations import Observations, project
@@ -48,19 +47,10 @@ def placed_by_images(
         try:
             given_from_placed = fit_poses(poses, placed)
         except InputError:  # the given poses do not even move alike: they tell no more than where and how large
-            given_from_placed = _about_the_same_place(poses, placed)
+            given_from_placed = fit_roughly(poses, placed)
     result = given.copy()
     result[placer.placed] = given_from_placed.poses(poses).numpy()
     return result
-
-
-def _about_the_same_place(source: torch.Tensor, target: torch.Tensor) -> Sim3:
-    """Similarity that gives poses (N, 4, 4) the middle, the extent and about the orientation of others."""
-    middles = [poses[:, :3, 3].mean(0) for poses in (source, target)]
-    extents = [float(poses[:, :3, 3].std(0).norm()) for poses in (source, target)]
-    rotation = chordal_mean(target[:, :3, :3] @ source[:, :3, :3].transpose(-1, -2))
-    scale = extents[1] / extents[0] if min(extents) > 0 else 1.0
-    return Sim3(scale, rotation, middles[1] - scale * rotation @ middles[0])
 
 
 class _Placer:

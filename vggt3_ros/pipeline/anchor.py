@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import se3_inverse
-from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.geometry.sim3 import Sim3, spread_ratio
 from vggt3_ros.landmarks.build import LandmarkMap, LandmarkSettings, build_landmarks, match_keyframes
 from vggt3_ros.landmarks.features import extract
 from vggt3_ros.landmarks.landmarks import Landmarks
@@ -176,7 +176,7 @@ def _placed_by_images(scene_from_cam: Tensor, placed: dict[int, Any]) -> Tensor:
         return scene_from_cam
     known = list(placed)
     start = _completed(scene_from_cam, {i: torch.from_numpy(pose) for i, pose in placed.items()})
-    sfm_from_scene = Bending.fit(scene_from_cam[known], start[known], _ratio(scene_from_cam[known], start[known]))
+    sfm_from_scene = Bending.fit(scene_from_cam[known], start[known], spread_ratio(scene_from_cam[known], start[known]))
     return sfm_from_scene.map_from_scene.inverse().poses(start)
 
 
@@ -185,16 +185,10 @@ def _completed(scene_from_cam: Tensor, known: dict[int, Tensor]) -> Tensor:
     if len(known) == len(scene_from_cam):
         return torch.stack([known[i] for i in range(len(scene_from_cam))])
     indices, targets = list(known), torch.stack(list(known.values()))
-    ratio = _ratio(scene_from_cam[indices], targets)
+    ratio = spread_ratio(scene_from_cam[indices], targets)
     start = Bending.fit(scene_from_cam[indices], targets, ratio).map_from_cam(scene_from_cam)
     start[indices] = targets
     return start
-
-
-def _ratio(source: Tensor, target: Tensor) -> float:
-    """How much wider the positions of target poses spread than those of source poses, both (N, 4, 4)."""
-    spread = [float(poses[:, :3, 3].double().std(dim=0).norm()) for poses in (source, target)]
-    return spread[1] / spread[0] if min(spread) > 0 else 1.0
 
 
 def _with_landmarks(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -186,7 +185,8 @@ def _sighting(stamp_ns: int, localization: Localization, odom_from_cam: Tensor |
     if localization.status is not LocalizationStatus.VERIFIED or pose is None:
         return localization.reason
     if covariance is None or tuple(covariance.shape) != (6, 6):
-        return f"a verified pose needs a covariance (6, 6), got {None if covariance is None else tuple(covariance.shape)}"
+        given = None if covariance is None else tuple(covariance.shape)
+        return f"a verified pose needs a covariance (6, 6), got {given}"
     covariance = covariance.double().cpu() + _ROUNDING * torch.eye(6, dtype=torch.float64)
     if not bool(covariance.isfinite().all()) or bool(torch.linalg.cholesky_ex(covariance).info):
         return "the covariance of the pose is not finite and positive"
