@@ -14,7 +14,7 @@ _CONFIDENCE = 0.999
 _CAUCHY = 2.0  # residual, in its standard deviations, from which an observation loses influence
 _STEPS = 15
 _SETTLED = 1e-5  # squared step, in standard deviations of an observation, that ends the refinement
-_SINGULAR = 1e16  # condition of an information matrix that determines nothing; its units differ
+_SINGULAR = 1e12  # condition, in units of each parameter's own, of an information matrix that determines nothing
 _NEAREST = 1e-3  # of the median distance: points nearer to the camera plane have no usable projection
 
 
@@ -121,7 +121,8 @@ def refine_pnp(
         return None
     scale = max(1.0, _scale(residuals[own]))
     information, _ = _normal_equations(residuals[own], jacobian[own], np.ones(int(own.sum())))
-    if not np.linalg.cond(information) < _SINGULAR:
+    unit = np.sqrt(np.diag(information))
+    if not (unit > 0).all() or not np.linalg.cond(information / np.outer(unit, unit)) < _SINGULAR:
         return None
     covariance = scale**2 * np.linalg.inv(information)
     return PnpSolution(pose, (covariance + covariance.T) / 2, inliers, scale)
