@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
-from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -13,45 +14,15 @@ from vggt3_ros.errors import CheckpointError, InputError, Vggt3Error
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.training import trainer as trainer_module
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.initialise import convert, initialise
+from vggt3_ros.training.logs import Logs
 from vggt3_ros.training.losses import patch_truth
 from vggt3_ros.training.pool import ScenePool
-from vggt3_ros.training.trainer import StepReport, Trainer
+from vggt3_ros.training.trainer import Trainer
 
-CPU = torch.device("cpu")
-CONFIG = TrainConfig.read(Path(__file__).parents[2] / "configs" / "train_tiny.yaml")
-MINIATURE = replace(
-    CONFIG,
-    model=replace(
-        CONFIG.model, embed_dim=32, num_heads=1, dpt_features=8, dpt_out_channels=(8, 8, 8, 8), image_size=64
-    ),
-    height=48,
-    width=64,
-    views=3,
-    query_views=1,
-    scenes=2,
-    softmax_steps=3,
-    distil_steps=2,
-    ttt_steps=2,
-    pool_groups=2,
-    group_rooms=2,
-    steps_per_group=2,
-    validate_every=7,
-    validation_rooms=1,
-)
-
-
-def ignore(report: StepReport) -> None:
-    """A listener that does not care."""
-
-
-def train(folder: Path, stop_at: int | None = None, config: TrainConfig = MINIATURE) -> Trainer:
-    """Run in fp32, whose results do not depend on kernels chosen by the machine's load; stop as by Ctrl-C."""
-
-    trainer = Trainer(config, folder, CPU, bf16=False)
-    trainer.run(ignore, stop=lambda: trainer.step == stop_at)
-    return trainer
+from .conftest import CPU, MINIATURE, ignore, train
 
 
 def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path) -> None:
@@ -102,6 +73,50 @@ def test_a_run_does_not_go_on_with_another_network_or_other_weights(tmp_path) ->
         Trainer(other, tmp_path / "run", CPU)
     with pytest.raises(InputError, match="holds a run already"):
         Trainer(MINIATURE, tmp_path / "run", CPU, start="tiny")
+
+
+@pytest.mark.parametrize(("reached", "aborted"), [(12.7, True), (12.6, False)])
+def test_a_run_that_is_no_better_than_no_estimate_is_stopped_and_saved(tmp_path, monkeypatch, reached, aborted) -> None:
+    figures = {"pair_rotation_deg": reached, "still_pair_rotation_deg": 12.7}
+    monkeypatch.setattr(trainer_module, "validation_rooms", lambda config, device: [])
+    monkeypatch.setattr(trainer_module, "validate", lambda network, rooms: figures)
+    config = replace(MINIATURE, abort_after=2)
+    if not aborted:
+        assert train(tmp_path / "run", 3, config).step == 3
+        return
+    with pytest.raises(Vggt3Error, match=r"after 2 steps .* off by 12.7 degrees, and by 12.7 .*\(abort_after\)"):
+        train(tmp_path / "run", config=config)
+    assert train(tmp_path / "run", 3, config).step == 3, "who insists can go on"
+
+
+def test_logs_keep_the_columns_of_their_first_row(tmp_path) -> None:
+    logs = Logs(tmp_path, wanted=True)
+    logs.losses("ttt", 20, 1.0, {"loss": 3.0, "camera": 2.0})
+    Logs(tmp_path, wanted=True).losses("ttt", 40, 2.0, {"loss": 1.0, "depth": 0.5})
+    Logs(tmp_path, wanted=False).losses("ttt", 60, 3.0, {"loss": 0.0})
+    assert (tmp_path / "ttt.csv").read_text().split() == ["step,seconds,loss,camera", "20,1.0,3,2", "40,2.0,1,"]
+
+
+def test_tensorboard_gets_the_same_numbers_where_it_is_installed(tmp_path, monkeypatch) -> None:
+    scalars = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str) -> None:
+            self.folder = folder
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            scalars.append((name, value, step))
+
+        def flush(self) -> None:
+            pass
+
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    logs = Logs(tmp_path, wanted=True)
+    logs.losses("softmax", 20, 1.0, {"loss": 3.0})
+    logs.validations([{"step": 40, "phase": "softmax", "seconds": 2.0, "depth_abs_rel": 0.2}])
+    assert ("softmax/loss", 3.0, 20) in scalars and ("validation/depth_abs_rel", 0.2, 40) in scalars
 
 
 def test_a_damaged_state_is_refused(tmp_path) -> None:
@@ -188,6 +203,10 @@ def test_sixty_steps_lower_the_loss(tmp_path) -> None:
         ({"matrix_lr": "1e-3"}, "matrix_lr is '1e-3', expected a number"),
         ({"steps_per_group": 0}, "steps_per_group is 0, expected at least 1"),
         ({"query_views": 2}, "query_views is 2"), ({"ema": 1.0}, "ema is 1.0"),
+        ({"fewest_views": 4}, "fewest_views is 4"),
+        ({"train": "heads"}, "train is 'heads', expected 'all' or 'global_attention'"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
+        ({"aspects": (2.0, 0.5)}, "aspects is"), ({"crop": 0.0}, "crop is 0.0"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(change, words) -> None:

@@ -1,4 +1,7 @@
-"""`vggt3 train`: train a small network on procedural rooms; the same command again goes on where it stopped."""
+"""`vggt3 train`: train a network on procedural rooms and posed RGB-D folders, or convert a softmax one.
+
+The same command again goes on where it stopped. `torchrun --nproc-per-node N -m -- vggt3_ros train ...` uses N GPUs.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.common import add_json_option, check_writable, resolve_device, seed_int, write_json
 from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.recordings import read_recording
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    parser = subparsers.add_parser("train", help="train a small network on procedural rooms", description=__doc__)
+    parser = subparsers.add_parser("train", help="train a network, or convert a softmax one", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML, see configs/train_tiny.yaml")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder; made when missing")
     parser.add_argument("--from", dest="start", default=None, metavar="MODEL", help="what a new run starts with")
@@ -38,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from vggt3_ros.training.config import TrainConfig
+    from vggt3_ros.training.parallel import Ranks, local_rank
     from vggt3_ros.training.trainer import StepReport, Trainer
 
     if args.json is not None:
@@ -45,14 +50,19 @@ def run(args: argparse.Namespace) -> int:
     config = TrainConfig.read(args.config)
     if args.seed is not None:
         config = replace(config, seed=args.seed)
+    recordings = [read_recording(folder) for folder in config.folders]
     device = torch.device(resolve_device(args.device))
+    if device == torch.device("cuda") and local_rank() is not None:
+        device = torch.device(resolve_device(f"cuda:{local_rank()}"))
     bf16 = _multiplies_bf16(device) if args.precision == "auto" else args.precision == "bf16"
-    trainer = Trainer(config, args.run, device, args.start, bf16)
-    with _Stop() as stop, Progress("train") as progress:
+    with Ranks(device) as ranks, _Stop() as stop, Progress("train") as progress:
+        trainer = Trainer(config, args.run, device, args.start, bf16, recordings, ranks)
         loss = ""
 
         def report(step: StepReport) -> None:
             nonlocal loss
+            if not ranks.first:
+                return
             if step.losses is not None:
                 loss = f", loss {step.losses['loss']:.3f}"
             progress(f"{step.phase} step {step.step} of {step.total}{loss}", step.step / step.total)
@@ -60,9 +70,11 @@ def run(args: argparse.Namespace) -> int:
                 print(_validation_line(step.step, step.phase, step.validation), file=sys.stderr, flush=True)
 
         trainer.run(report, args.minutes, stop.requested)
-    write_json(args.json, {"step": trainer.step, "seconds": trainer.seconds, "validations": trainer.validations})
-    where = args.run / "network.safetensors"
-    print(f"step {trainer.step} of {config.total_steps} ({trainer.phase}), weights in {where}")
+        if ranks.first:
+            figures = {"step": trainer.step, "seconds": trainer.seconds, "validations": trainer.validations}
+            write_json(args.json, figures)
+            where = args.run / "network.safetensors"
+            print(f"step {trainer.step} of {config.total_steps} ({trainer.phase}), weights in {where}")
     return 0
 
 

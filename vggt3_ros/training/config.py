@@ -5,25 +5,31 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.model.config import ModelConfig, TttConfig
 
 _AT_LEAST_ONE = (
-    "height", "width", "fit_steps", "dense_stride", "pool_groups", "group_rooms", "steps_per_group", "validate_every",
-    "validation_rooms",
+    "height", "width", "scenes", "fit_steps", "dense_stride", "pool_groups", "group_rooms", "steps_per_group",
+    "validate_every", "validation_rooms",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factors of the loss terms (see losses.py)."""
+    """Factors of the loss terms (see losses.py and dense_losses.py); a term of weight 0 is left out."""
 
     camera: float
+    quaternion: float
+    field_of_view: float
     direction: float
     reprojection: float
     depth: float
+    depth_log: float
+    points: float
+    shape: float
+    outliers: float
     patches: float
     matching: float
 
@@ -42,12 +48,16 @@ class TrainConfig:
     ttt: TttConfig
     height: int
     width: int
+    aspects: tuple[float, float] | None
+    crop: float
     views: int
+    fewest_views: int
     query_views: int
     scenes: int
     softmax_steps: int
     distil_steps: int
     ttt_steps: int
+    train: Literal["all", "global_attention"]
     fit_steps: int
     dense_stride: int
     pool_groups: int
@@ -55,6 +65,9 @@ class TrainConfig:
     steps_per_group: int
     wide_after: int
     tours: float
+    folders: tuple[str, ...]
+    real: float
+    optimizer: Literal["muon", "adamw"]
     matrix_lr: float
     other_lr: float
     distil_matrix_lr: float
@@ -68,6 +81,8 @@ class TrainConfig:
     save_every_s: float
     validate_every: int
     validation_rooms: int
+    abort_after: int
+    checkpointing: bool
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -79,20 +94,47 @@ class TrainConfig:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InputError(f"training config: {name} is {getattr(self, name)!r}, expected at least 1")
-        patch = self.model.patch_size
-        checks = {
-            "model.attn": (self.model.attn == "softmax", "'softmax': the second phase makes the ttt network"),
-            "height": (self.height % patch == 0, f"a multiple of patch_size {patch}"),
-            "width": (self.width % patch == 0, f"a multiple of patch_size {patch}"),
-            "query_views": (0 <= self.query_views <= self.views - 2, "at most views - 2: at least 2 are mapped"),
-            "scenes": (1 <= self.scenes <= self.pool_groups * self.group_rooms, "1 to the number of rooms in the pool"),
-            "tours": (0 <= self.tours <= 1, "within 0..1"),
-            "ema": (0 <= self.ema < 1, "within 0..1"),
-        }
-        for name, (valid, expected) in checks.items():
+        if self.aspects is not None:
+            object.__setattr__(self, "aspects", tuple(self.aspects))
+        object.__setattr__(self, "folders", tuple(self.folders))
+        for name, (value, valid, expected) in self._checks().items():
             if not valid:
-                value = self.model.attn if name == "model.attn" else getattr(self, name)
                 raise InputError(f"training config: {name} is {value!r}, expected {expected}")
+
+    def _checks(self) -> dict[str, tuple[object, bool, str]]:
+        """What has to hold beyond the kind of a number: by name the value, whether it is right, what would be."""
+        patch, aspects, rooms = self.model.patch_size, self.aspects, self.pool_groups * self.group_rooms
+        fewest, views, queries = self.fewest_views, self.views, self.query_views
+        ordered = aspects is None or (len(aspects) == 2 and 0 < aspects[0] <= aspects[1])
+        most = self.scenes * views // max(1, fewest)
+        return {
+            "model.attn": (self.model.attn, self.model.attn == "softmax", "'softmax': it is converted to ttt later"),
+            "height": (self.height, self.height % patch == 0, f"a multiple of patch_size {patch}"),
+            "width": (self.width, self.width % patch == 0, f"a multiple of patch_size {patch}"),
+            "aspects": (aspects, ordered, "null or the smallest and the largest width / height, above 0"),
+            "crop": (self.crop, 0.1 <= self.crop <= 1, "within 0.1..1"),
+            "fewest_views": (fewest, 2 <= fewest <= views, "2 to `views`"),
+            "query_views": (queries, 0 <= queries <= fewest - 2, "at most fewest_views - 2: at least 2 are mapped"),
+            "scenes": (self.scenes, most <= rooms, f"{most} scenes in a step at most the pool's {rooms} rooms"),
+            "train": (self.train, self.train in ("all", "global_attention"), "'all' or 'global_attention'"),
+            "tours": (self.tours, 0 <= self.tours <= 1, "within 0..1"),
+            "folders": (self.folders, all(isinstance(f, str) for f in self.folders), "a list of paths"),
+            "real": (self.real, self.real <= (1 if self.folders else 0), "within 0..1, and 0 without `folders`"),
+            "optimizer": (self.optimizer, self.optimizer in ("muon", "adamw"), "'muon' or 'adamw'"),
+            "ema": (self.ema, 0 <= self.ema < 1, "within 0..1"),
+            "checkpointing": (self.checkpointing, isinstance(self.checkpointing, bool), "true or false"),
+            "weights.points": (
+                self.weights.points,
+                self.model.point_head or self.weights.points == 0,
+                "0: the model has no point head",
+            ),
+            "weights.outliers": (self.weights.outliers, self.weights.outliers < 1, "a share below 1"),
+        }
+
+    @property
+    def fixed_shape(self) -> bool:
+        """Whether every step has the same number of views, of the same size."""
+        return self.fewest_views == self.views and self.aspects is None
 
     @property
     def phases(self) -> dict[str, int]:
@@ -113,7 +155,8 @@ class TrainConfig:
         """Plain data, as from_dict takes it."""
         data = asdict(self)
         data["ttt"]["short_conv_size_qkv"] = list(self.ttt.short_conv_size_qkv)
-        return {**data, "model": self.model.to_dict()}
+        data["aspects"] = None if self.aspects is None else list(self.aspects)
+        return {**data, "folders": list(self.folders), "model": self.model.to_dict()}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> TrainConfig:
@@ -128,9 +171,9 @@ class TrainConfig:
                 "ttt": TttConfig(**data["ttt"]),
                 "weights": LossWeights(**data["weights"]),
             }
+            return TrainConfig(**{**data, **parts})
         except TypeError as error:
             raise InputError(f"training config: {error}") from error
-        return TrainConfig(**{**data, **parts})
 
     @staticmethod
     def read(path: Path) -> TrainConfig:

@@ -20,7 +20,7 @@ def learn_initial_fast_weights(network: Vggt3) -> None:
 
 
 def train_global_attention_alone(network: Vggt3) -> None:
-    """Freeze everything else."""
+    """Freeze everything else: what is published to be trained, and initial fast weights where they are learnt."""
     network.requires_grad_(False)
     for attention in _global_attentions(network):
         attention.requires_grad_(True)

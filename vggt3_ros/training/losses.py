@@ -1,10 +1,11 @@
 """Loss terms. Lengths are normalised (mean point distance 1), images are H x W pixels, patches gh x gw.
 
-Depth follows the published recipe; the matching loss is what gets a small network off the trivial solution.
+Camera, depth and points follow the published recipe; matching is what gets a small network off the trivial solution.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +16,9 @@ from vggt3_ros.geometry.camera import decode_camera, encode_camera, project, unp
 from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3_inverse
 from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.network import TrainingOutput, Vggt3
-from vggt3_ros.training.config import TrainConfig
-from vggt3_ros.training.pool import SceneBatch
+from vggt3_ros.training.config import LossWeights, TrainConfig
+from vggt3_ros.training.dense_losses import dense_truth, depth_loss, points_loss
+from vggt3_ros.training.scenes import SceneBatch
 
 _ITERATION_DECAY = 0.6
 _LOGIT_SCALE = 8.0  # sharpness of the unit-length q, k of a TTT layer, comparable to a softmax head of width 64
@@ -46,12 +48,13 @@ class PatchTruth:
     pixels: Tensor  # (n, 2) x y
     points: Tensor  # (B, V, n, 3) world
     rays: Tensor  # (B, V, n, 3) unit, world
+    known: Tensor  # (B, V, n) whether depth is known there; points are meaningless where it is not
     target: Tensor  # (B, V, n) patch of view 0 that shows the same point
     visible: Tensor  # (B, V, n) whether it does
 
 
 def patch_truth(batch: SceneBatch, patch_size: int) -> PatchTruth:
-    """Correspondences and world points of all patches, from exact depth and poses."""
+    """Correspondences and world points of all patches, from depth and poses."""
     half = patch_size // 2
     height, width = batch.depth.shape[-2:]
     depth = batch.depth[..., half::patch_size, half::patch_size]
@@ -61,45 +64,52 @@ def patch_truth(batch: SceneBatch, patch_size: int) -> PatchTruth:
     cam = unproject(depth, coarse[:, None], half / patch_size).flatten(2, 3)
     world_from_cam = se3_inverse(batch.cam_from_world)
     points = cam @ world_from_cam[..., :3, :3].transpose(-1, -2) + world_from_cam[..., None, :3, 3]
-    rays = normalize(cam, dim=-1) @ world_from_cam[..., :3, :3].transpose(-1, -2)
+    at_one = unproject(torch.ones_like(depth), coarse[:, None], half / patch_size).flatten(2, 3)
+    rays = normalize(at_one, dim=-1) @ world_from_cam[..., :3, :3].transpose(-1, -2)
     pixels, z = project(points.flatten(1, 2), batch.intrinsics)
     grid = 2 * pixels / torch.tensor([width - 1, height - 1], device=depth.device) - 1
     seen = grid_sample(batch.depth[:, :1], grid[:, None], align_corners=True, mode="nearest")[:, 0, 0]
-    inside = (grid.abs() < 1).all(-1) & (z > 1e-3) & ((z - seen).abs() < _OCCLUSION * seen)
-    cell = ((pixels + 0.5) / patch_size).long().clamp(min=0)
+    known = (depth > 0).flatten(1)
+    inside = (grid.abs() < 1).all(-1) & (z > 1e-3) & ((z - seen).abs() < _OCCLUSION * seen) & known
+    cell = ((pixels.nan_to_num() + 0.5) / patch_size).long().clamp(min=0)
     target = cell[..., 1].clamp(max=rows - 1) * columns + cell[..., 0].clamp(max=columns - 1)
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     centres = torch.stack([x, y], dim=-1).flatten(0, 1).to(depth) * patch_size + half
     shape = points.shape[:3]
-    return PatchTruth((rows, columns), centres, points, rays, target.view(shape), inside.view(shape))
+    by_patch = (part.view(shape) for part in (known, target, inside))
+    return PatchTruth((rows, columns), centres, points, rays, *by_patch)
 
 
 def total_loss(
     network: Vggt3, aid: PatchHead, output: TrainingOutput, batch: SceneBatch, config: TrainConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Weighted sum and the single terms."""
-    truth = patch_truth(batch, network.config.patch_size)
-    special = network.aggregator.special
-    estimated, rays = aid(output.tapped[-1][:, :, special:])
-    terms = {
-        "camera": camera_loss(output.pose_encodings, batch),
-        "direction": direction_loss(output.pose_encodings[-1], batch),
-        "reprojection": reprojection_loss(output.pose_encodings[-1], batch, truth),
-        "depth": depth_loss(output, batch.depth[:, :: config.dense_stride]),
-        "patches": _absolute(estimated - truth.points) + 4 * _absolute(rays - truth.rays),
-        "matching": matching_loss(network, output.tapped, truth, config.views - config.query_views),
+    """Weighted sum and the single terms, those of weight 0 left out."""
+    weights, map_views = config.weights, batch.images.shape[1] - config.query_views
+    patches = patch_truth(batch, network.config.patch_size)
+    dense = dense_truth(batch, config.dense_stride)
+    final = output.pose_encodings[-1]
+    all_terms: dict[str, Callable[[], Tensor]] = {
+        "camera": lambda: camera_loss(output.pose_encodings, batch, weights),
+        "direction": lambda: direction_loss(final, batch),
+        "reprojection": lambda: reprojection_loss(final, batch, patches),
+        "depth": lambda: depth_loss(output, dense, weights),
+        "points": lambda: points_loss(output, dense, weights),
+        "patches": lambda: patches_loss(aid, output.tapped[-1][:, :, network.aggregator.special :], patches),
+        "matching": lambda: matching_loss(network, output.tapped, patches, map_views),
     }
-    return sum(getattr(config.weights, name) * term for name, term in terms.items()), terms
+    terms = {name: term() for name, term in all_terms.items() if getattr(weights, name) > 0}
+    return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum(), terms
 
 
-def camera_loss(encodings: Tensor, batch: SceneBatch) -> Tensor:
-    """Absolute errors of translation, quaternion (four times) and field of view; later iterations count more."""
+def camera_loss(encodings: Tensor, batch: SceneBatch, weights: LossWeights) -> Tensor:
+    """Absolute errors of translation, quaternion and field of view; later iterations count more."""
     intrinsics = batch.intrinsics[:, None].expand(*batch.cam_from_world.shape[:2], 3, 3)
     truth = encode_camera(batch.cam_from_world, intrinsics, _size(batch))
     loss = encodings.new_zeros(())
     for index, encoding in enumerate(encodings.float()):
         translation, quaternion, view = (encoding - truth).split([3, 4, 2], dim=-1)
-        part = _absolute(translation) + 4 * _absolute(quaternion) + _absolute(view)
+        part = _absolute(translation).mean() + weights.quaternion * _absolute(quaternion).mean()
+        part = part + weights.field_of_view * _absolute(view).mean()
         loss = loss + _ITERATION_DECAY ** (len(encodings) - 1 - index) * part
     return loss / len(encodings)
 
@@ -123,15 +133,16 @@ def reprojection_loss(encoding: Tensor, batch: SceneBatch, truth: PatchTruth) ->
     rays = points @ intrinsics.transpose(-1, -2)
     pixels = rays[..., :2] / rays[..., 2:].clamp(min=0.05)
     error = torch.linalg.vector_norm(pixels - truth.pixels, dim=-1) / _REPROJECTION_UNIT
-    return torch.where(error < 3, error, 3 * (1 + (error.clamp(min=3) / 3).log())).mean()
+    bounded = torch.where(error < 3, error, 3 * (1 + (error.clamp(min=3) / 3).log()))
+    return (bounded * truth.known).sum() / truth.known.sum().clamp(min=1)
 
 
-def depth_loss(output: TrainingOutput, depth: Tensor) -> Tensor:
-    """Confidence-weighted absolute error (published recipe, alpha 0.2) of depth, plus that of its logarithm."""
-    error = (output.depth - depth).abs().clamp(max=10)
-    confidence = output.depth_confidence
-    logs = (output.depth.clamp(min=1e-4).log() - depth.clamp(min=1e-4).log()).abs()
-    return error.mean() + (error * confidence - 0.2 * confidence.log()).mean() + logs.mean()
+def patches_loss(aid: PatchHead, tokens: Tensor, truth: PatchTruth) -> Tensor:
+    """Absolute errors of the world points and, four times, of the rays that the aid reads off the patch tokens."""
+    points, rays = aid(tokens)
+    known = truth.known[..., None]
+    missed = (_absolute(points - truth.points) * known).sum() / (3 * known.sum().clamp(min=1))
+    return missed + 4 * _absolute(rays - truth.rays).mean()
 
 
 def matching_loss(network: Vggt3, tapped: list[Tensor], truth: PatchTruth, map_views: int) -> Tensor:
@@ -163,8 +174,8 @@ def matching_loss(network: Vggt3, tapped: list[Tensor], truth: PatchTruth, map_v
 
 
 def _absolute(error: Tensor) -> Tensor:
-    """Mean absolute error, smooth within 0.02: squares would fade out long before poses are good."""
-    return huber_loss(error, torch.zeros_like(error), delta=0.02) / 0.02
+    """Absolute error, smooth within 0.02: squares would fade out long before poses are good."""
+    return huber_loss(error, torch.zeros_like(error), delta=0.02, reduction="none") / 0.02
 
 
 def _centres(encoding: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
-"""Muon for the blocks' matrices, AdamW for the rest, one schedule for both, and a moving average of the weights."""
+"""Muon for the blocks' matrices, AdamW for the rest or for all, their schedules, a moving average of the weights."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,36 +15,43 @@ from vggt3_ros.training.muon import Muon
 
 _DECAY_FROM = 0.5  # share of a phase after which the rate falls
 _FINAL = 0.03  # share of the rate at the end of a phase
+_COSINE_FIRST, _COSINE_FINAL = 0.1, 0.01  # shares of the published schedule, in which rise and fall overlap
 
 
 class Optimizers:
-    """Both optimizers, stepped together; their state is a flat dictionary of tensors, as safetensors wants it.
+    """One or two optimizers, stepped together; their state is a flat dictionary of tensors, as safetensors wants it.
 
-    They train what requires gradients. rates: of matrices, and of everything else.
+    They train what requires gradients. `config.optimizer` 'muon' is for the blocks' matrices, with AdamW for everything
+    else; 'adamw' is for all. rates: of those matrices, and of everything else.
     """
 
     def __init__(self, modules: dict[str, nn.Module], config: TrainConfig, rates: tuple[float, float]) -> None:
         named = {f"{m}.{n}": p for m, module in modules.items() for n, p in module.named_parameters()}
         self.parameters = named = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
-        matrices = {n: p for n, p in named.items() if p.ndim == 2 and "_blocks." in n}
-        others = {n: p for n, p in named.items() if n not in matrices}
-        decayed = [p for p in others.values() if p.ndim > 1]
-        plain = [p for p in others.values() if p.ndim <= 1]
-        self.muon = Muon(matrices.values(), lr=rates[0], weight_decay=config.weight_decay)
-        self.adamw = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=rates[1],
-            betas=(0.9, 0.95),
-        )
-        self.rates = dict(zip((self.muon, self.adamw), rates, strict=True))
+        matrices = [p for n, p in named.items() if p.ndim == 2 and "_blocks." in n]
+        others = [p for n, p in named.items() if not (p.ndim == 2 and "_blocks." in n)]
+        decay = config.weight_decay
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in others if p.ndim > 1], "weight_decay": decay, "lr": rates[1]},
+            {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, "lr": rates[1]},
+        ]
+        self.all: list[torch.optim.Optimizer] = []
+        if config.optimizer == "muon":
+            self.all.append(Muon(matrices, lr=rates[0], weight_decay=decay))
+            eps = 1e-8
+        else:
+            groups.append({"params": matrices, "weight_decay": decay, "lr": rates[0]})
+            eps = 1e-6  # as published
+        self.all.append(torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=eps))
+        self.rates = [(group, group["lr"]) for optimizer in self.all for group in optimizer.param_groups]
         self.clip = config.clip
 
     def step(self, factor: float) -> Tensor:
         """Clip the gradients, apply them at `factor` times the configured rates, clear them; returns their norm."""
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.clip)
-        for optimizer, rate in self.rates.items():
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factor
+        for group, rate in self.rates:
+            group["lr"] = rate * factor
+        for optimizer in self.all:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return norm
@@ -51,40 +61,49 @@ class Optimizers:
         names = {parameter: name for name, parameter in self.parameters.items()}
         return {
             f"{names[parameter]}:{key}": torch.as_tensor(value)
-            for optimizer in self.rates
+            for optimizer in self.all
             for parameter, values in optimizer.state.items()
             for key, value in values.items()
         }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Inverse of `state`."""
-        for optimizer in self.rates:
+        """Inverse of `state`; what is not trained any more is left out."""
+        for optimizer in self.all:
             owned = {p for group in optimizer.param_groups for p in group["params"]}
             for full, value in state.items():
                 name, key = full.rsplit(":", 1)
-                parameter = self.parameters[name]
-                if parameter in owned:
+                parameter = self.parameters.get(name)
+                if parameter is not None and parameter in owned:
                     on_host = key == "step"
                     optimizer.state[parameter][key] = value.clone() if on_host else value.to(parameter.device)
 
 
-def schedule(step: int, total: int, warmup: int) -> float:
-    """Factor of the learning rate within a phase: rise, hold, then fall linearly."""
-    rise = min(1.0, (step + 1) / max(1, warmup))
+def schedule(step: int, total: int, config: TrainConfig) -> float:
+    """Factor of the learning rate within a phase: rise, hold, then fall linearly; with 'adamw' rise times a cosine."""
+    if config.optimizer == "adamw":
+        rise = _COSINE_FIRST + (1 - _COSINE_FIRST) * min(1.0, step / max(1, config.warmup))
+        done = min(1.0, step / max(1, total - config.warmup))
+        return rise * (_COSINE_FINAL + (1 - _COSINE_FINAL) * (1 + math.cos(math.pi * done)) / 2)
+    rise = min(1.0, (step + 1) / max(1, config.warmup))
     left = (total - step) / max(1.0, total * (1 - _DECAY_FROM))
     return rise * max(_FINAL, min(1.0, left))
 
 
 class MovingAverage:
-    """Exponential moving average of a network's weights; short-sighted at first, so that it is useful early."""
+    """Exponential moving average of what is trained of a network; short-sighted at first: it is useful early."""
 
     def __init__(self, network: Vggt3, decay: float) -> None:
         self.decay = decay
-        self.state = {n: t.detach().clone() for n, t in stored_state(network).items()}
+        trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+        self.state = {n: t.detach().clone() for n, t in stored_state(network).items() if n in trained}
 
     @torch.no_grad()
     def update(self, network: Vggt3, step: int) -> None:
         """Take in the weights after `step` steps of the phase."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for name, tensor in stored_state(network).items():
-            self.state[name].lerp_(tensor, 1 - decay)
+        decay, current = min(self.decay, (1 + step) / (10 + step)), stored_state(network)
+        for name, average in self.state.items():
+            average.lerp_(current[name], 1 - decay)
+
+    def of(self, network: Vggt3) -> dict[str, Tensor]:
+        """The stored state of the network with averages where there are any."""
+        return {**stored_state(network), **self.state}

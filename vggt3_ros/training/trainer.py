@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +16,19 @@ from torch import Tensor
 from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.model.checkpoint import load_network, load_stored_state, save_weights, stored_state
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.training.checkpointing import compute_twice
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.distil import distillation_loss, learn_initial_fast_weights, train_global_attention_alone
 from vggt3_ros.training.initialise import convert, initialise
+from vggt3_ros.training.logs import Logs
 from vggt3_ros.training.losses import PatchHead, total_loss
 from vggt3_ros.training.optimizers import MovingAverage, Optimizers, schedule
-from vggt3_ros.training.pool import SceneBatch, ScenePool
+from vggt3_ros.training.parallel import Ranks
+from vggt3_ros.training.pool import ScenePool
+from vggt3_ros.training.recordings import Recording
 from vggt3_ros.training.run_state import RunState, load_state, save_state
-from vggt3_ros.training.validate import validate, validation_rooms
+from vggt3_ros.training.scenes import SceneBatch
+from vggt3_ros.training.validate import ValidationRoom, no_progress, validate, validation_rooms
 
 _LOG_EVERY = 20
 _PARENT = "softmax.safetensors"
@@ -46,18 +49,26 @@ class Trainer:
     """One run in one folder: state.safetensors to go on from, network.safetensors (fp16) to use, and logs.
 
     Phases: 'softmax'; 'distil', in which the converted network's global attention learns to answer as its parent's;
-    'ttt', in which all of it is trained on its own errors. A run goes on where its folder's state ends, to the bit if
-    its settings are the same. `start` gives a new run the weights of an earlier network: a softmax one enters the first
-    phase, a ttt one skips to the last. On GPUs the network is compiled; on CPUs compiling took minutes and gained
-    little.
+    'ttt', in which it is trained on its own errors. A run goes on where its folder's state ends, to the bit if its
+    settings are the same. `start` gives a new run the weights of an earlier network: a softmax one enters the first
+    phase, a ttt one skips to the last. `recordings`: where `config.real` of the scenes come from; `ranks`: the
+    processes that share the work. On GPUs a network of fixed shapes is compiled; on CPUs that gained little.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: Path, device: torch.device, start: str | None = None, bf16: bool = True
+        self,
+        config: TrainConfig,
+        folder: Path,
+        device: torch.device,
+        start: str | None = None,
+        bf16: bool = True,
+        recordings: Sequence[Recording] = (),
+        ranks: Ranks | None = None,
     ) -> None:
         self.config, self.folder, self.device, self.bf16 = config, folder, device, bf16
+        self.ranks = ranks if ranks is not None else Ranks(device)
         folder.mkdir(parents=True, exist_ok=True)
-        self.pool = ScenePool(config, device)
+        self.pool = ScenePool(config, device, recordings, self.ranks.rank, self.ranks.world)
         self.step, self.seconds, self.validations = 0, 0.0, list[dict[str, Any]]()
         self.average: MovingAverage
         state = load_state(folder)
@@ -67,82 +78,86 @@ class Trainer:
             self._restore(state)
         else:
             self._begin(start)
+        self.logs = Logs(folder, self.ranks.first)
 
     def run(
         self, report: Callable[[StepReport], None], minutes: float | None = None, stop: Callable[[], bool] = bool
     ) -> None:
         """Train to the end, for `minutes`, or until `stop()` says so between two steps; then save the state.
 
-        Whatever goes wrong within a step, the state last saved stays as it was.
+        Whatever goes wrong within a step, the state last saved stays as it was. Raises Vggt3Error when training
+        diverged, and, with the state saved, when `abort_after` steps did not beat an estimate of no motion.
         """
-        rooms = validation_rooms(self.config, self.device)
-        began, saved = time.monotonic(), time.monotonic()
-        while self.step < self.config.total_steps and not stop():
-            if minutes is not None and time.monotonic() - began > 60 * minutes:
+        config = self.config
+        rooms = validation_rooms(config, self.device) if self.ranks.first else []
+        began = saved = time.monotonic()
+        while self.step < config.total_steps:
+            if self.ranks.any(stop() or (minutes is not None and time.monotonic() - began > 60 * minutes)):
                 break
             while self.step >= self._end_of(self.phase):
                 self._enter_next_phase()
             tick = time.monotonic()
             losses = self._train_step()
             self.seconds += time.monotonic() - tick
-            validation = None
-            if self.step % self.config.validate_every == 0 or self.step == self.config.total_steps:
-                validation = self._validate(rooms)
-            report(StepReport(self.step, self.config.total_steps, self.phase, losses, validation))
-            if time.monotonic() - saved > self.config.save_every_s:
+            due = self.step % config.validate_every == 0 or self.step in (config.abort_after, config.total_steps)
+            validation = self._validate(rooms) if due and self.ranks.first else None
+            report(StepReport(self.step, config.total_steps, self.phase, losses, validation))
+            if self.step == config.abort_after:
+                self._abort_unless_better(validation)
+            if time.monotonic() - saved > config.save_every_s:
                 self._save()
                 saved = time.monotonic()
         self._save()
+        self.ranks.any(False)  # nobody leaves before it is written
 
     def averaged(self) -> Vggt3:
         """A network with the moving average of the weights: the one to keep."""
         network = Vggt3(self.network.config).to(self.device).eval().requires_grad_(False)
-        load_stored_state(network, self.average.state)
+        load_stored_state(network, self.average.of(self.network))
         return network
 
     def _train_step(self) -> dict[str, float] | None:
         config = self.config
-        batch = self.pool.batch(self.step)
-        loss, terms = self._losses(batch)
-        if not math.isfinite(float(loss.detach())):
+        loss, terms = self._losses(self.pool.batch(self.step))
+        loss.backward()
+        loss = self.ranks.average(self.optimizers.parameters.values(), loss)
+        if not math.isfinite(float(loss)):
             parts = {name: float(term.detach()) for name, term in terms.items()}
             raise Vggt3Error(f"training diverged at step {self.step} ({parts}); lower the rates of this phase")
-        loss.backward()
         length = config.phases[self.phase]
         done = self.step - (self._end_of(self.phase) - length)
-        norm = self.optimizers.step(schedule(done, length, config.warmup))
+        norm = self.optimizers.step(schedule(done, length, config))
         self.step += 1
         self.average.update(self.network, done)
         if self.step % _LOG_EVERY:
             return None
-        return self._log({"loss": loss, **terms, "gradient_norm": norm})
+        losses = {name: float(value.detach()) for name, value in {"loss": loss, **terms, "gradient_norm": norm}.items()}
+        self.logs.losses(self.phase, self.step, self.seconds, losses)
+        return losses
 
     def _losses(self, batch: SceneBatch) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
-        map_views = config.views - config.query_views
+        map_views = batch.images.shape[1] - config.query_views
         with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             if self.parent is not None:
                 return distillation_loss(self.network, self.parent, batch.images, map_views, config.fit_steps)
             output = self.forward(batch.images, map_views, config.fit_steps, config.dense_stride)
         return total_loss(self.network, self.aid, output, batch, config)
 
-    def _log(self, tensors: dict[str, Tensor]) -> dict[str, float]:
-        losses = {name: float(value.detach()) for name, value in tensors.items()}
-        path = self.folder / f"{self.phase}.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", "seconds", *losses])
-            writer.writerow([self.step, f"{self.seconds:.1f}", *(f"{v:.5g}" for v in losses.values())])
-        return losses
-
-    def _validate(self, rooms: list[Any]) -> dict[str, float]:
+    def _validate(self, rooms: list[ValidationRoom]) -> dict[str, float]:
         result = validate(self.averaged(), rooms)
         entry = {"step": self.step, "phase": self.phase, "seconds": round(self.seconds, 1), **result}
         self.validations.append(entry)
-        (self.folder / "validation.json").write_text(json.dumps(self.validations, indent=1))
+        self.logs.validations(self.validations)
         return result
+
+    def _abort_unless_better(self, validation: dict[str, float] | None) -> None:
+        """The first process has the figures, and all have to know."""
+        reason = None if validation is None else no_progress(validation)
+        if self.ranks.any(reason is not None):
+            self._save()
+            self.ranks.any(False)
+            raise Vggt3Error(f"after {self.step} steps {reason or 'the first process stopped the run'} (abort_after)")
 
     def _end_of(self, phase: str) -> int:
         """The step that is the first of the next phase."""
@@ -170,27 +185,36 @@ class Trainer:
         if self.phase == "distil":
             self._adopt("ttt", network, self.aid)
             return
-        save_weights(network, self.folder / _PARENT)
+        if self.ranks.first:
+            save_weights(network, self.folder / _PARENT)
+        self.ranks.any(False)  # it is written, and can be read
         torch.manual_seed(self.config.seed + 1)
-        self._adopt("distil", convert(network, self.config.ttt_model), self.aid)
+        phase = "distil" if self.config.distil_steps > 0 else "ttt"
+        self._adopt(phase, convert(network, self.config.ttt_model), self.aid)
 
     def _adopt(self, phase: str, network: Vggt3, aid: PatchHead) -> None:
-        self.phase = phase
-        if phase != "softmax":
+        config, self.phase = self.config, phase
+        if phase != "softmax" and config.train == "all":
             learn_initial_fast_weights(network)
         self.network = network.to(self.device).train().requires_grad_(True)
-        self.aid = aid.to(self.device)
+        self.aid = aid.to(self.device).requires_grad_(config.weights.patches > 0)
         self.parent: Vggt3 | None = None
-        if phase == "distil":
+        if phase == "distil" or (phase == "ttt" and config.train == "global_attention"):
             train_global_attention_alone(self.network)
+        if phase == "distil":
             self.parent = load_network(str(self.folder / _PARENT)).to(self.device)
-        self.forward = torch.compile(self.network) if self.device.type == "cuda" else self.network
-        distil = (self.config.distil_matrix_lr, self.config.distil_other_lr)
-        rates = distil if phase == "distil" else (self.config.matrix_lr, self.config.other_lr)
-        self.optimizers = Optimizers({"network": self.network, "aid": self.aid}, self.config, rates)
-        self.average = MovingAverage(self.network, self.config.ema)
+        if config.checkpointing:
+            compute_twice(self.network)
+        compiled = self.device.type == "cuda" and config.fixed_shape
+        self.forward = torch.compile(self.network) if compiled else self.network
+        distil = (config.distil_matrix_lr, config.distil_other_lr)
+        rates = distil if phase == "distil" else (config.matrix_lr, config.other_lr)
+        self.optimizers = Optimizers({"network": self.network, "aid": self.aid}, config, rates)
+        self.average = MovingAverage(self.network, config.ema)
 
     def _save(self) -> None:
+        if not self.ranks.first:
+            return
         parts = {
             "network": stored_state(self.network),
             "aid": self.aid.state_dict(),

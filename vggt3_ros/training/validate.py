@@ -73,6 +73,18 @@ def validate(network: Vggt3, rooms: list[ValidationRoom]) -> dict[str, float]:
     return {name: float(torch.cat(values).median()) for name, values in parts.items()}
 
 
+def no_progress(figures: dict[str, float]) -> str | None:
+    """Why a run should be given up that validates like this, None where it need not: rotations come first."""
+    reached, still = figures["pair_rotation_deg"], figures["still_pair_rotation_deg"]
+    if reached < still:
+        return None
+    return (
+        f"rotations between views are off by {reached:.1f} degrees, and by {still:.1f} where nothing is estimated, so "
+        "the run was stopped. Change rates, loss weights or data and start another one; this one is saved, and the "
+        "same command goes on with it"
+    )
+
+
 def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
     mapped = room.map_views
     truth = room.world_from_cam[:mapped]
