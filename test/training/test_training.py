@@ -16,7 +16,7 @@ from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training import trainer as trainer_module
 from vggt3_ros.training.config import TrainConfig
-from vggt3_ros.training.initialise import convert, initialise
+from vggt3_ros.training.initialise import convert, follow, initialise
 from vggt3_ros.training.logs import Logs
 from vggt3_ros.training.losses import patch_truth
 from vggt3_ros.training.pool import ScenePool
@@ -162,6 +162,33 @@ def test_conversion_keeps_everything_but_global_attention() -> None:
     width = MINIATURE.model.embed_dim
     assert torch.equal(before[..., :width], after[..., :width]), "the first frame block does not depend on the kind"
     assert not torch.allclose(before[..., width:], after[..., width:])
+
+
+def test_a_student_follows_its_parent_and_keeps_what_that_has_not() -> None:
+    torch.manual_seed(0)
+    before, after = Vggt3(MINIATURE.model), Vggt3(MINIATURE.model)
+    student = convert(before, MINIATURE.ttt_model)
+    student.aggregator.global_blocks[0].attn.qkv.weight.data += 1
+    was = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    now = follow(student, before, after).state_dict()
+    old, new = before.state_dict(), after.state_dict()
+    for name, tensor in now.items():
+        torch.testing.assert_close(tensor, was[name] + new[name] - old[name] if name in old else was[name])
+
+
+def test_conversion_goes_on_with_an_earlier_student(tmp_path) -> None:
+    train(tmp_path / "first")
+    parent, student = (str(tmp_path / "first" / name) for name in ("softmax.safetensors", "network.safetensors"))
+    config = replace(
+        MINIATURE, student=student, softmax_steps=1, distil_steps=0, ttt_steps=1, matrix_lr=0.0, other_lr=0.0
+    )
+    trainer = Trainer(config, tmp_path / "second", CPU, start=parent, bf16=False)
+    trainer.run(ignore)
+    expected = load_network(student).state_dict()
+    for name, tensor in trainer.network.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=1e-3)  # both files are of 16 bits
+    with pytest.raises(InputError, match="student is .*softmax.safetensors', expected a ttt network"):
+        Trainer(replace(config, student=parent), tmp_path / "third", CPU, start=parent)
 
 
 def test_distillation_teaches_global_attention_alone_to_answer_as_before(tmp_path) -> None:

@@ -57,6 +57,7 @@ class TrainConfig:
     softmax_steps: int
     distil_steps: int
     ttt_steps: int
+    student: str | None
     train: Literal["all", "global_attention"]
     fit_steps: int
     dense_stride: int
@@ -116,6 +117,7 @@ class TrainConfig:
             "fewest_views": (fewest, 2 <= fewest <= views, "2 to `views`"),
             "query_views": (queries, 0 <= queries <= fewest - 2, "at most fewest_views - 2: at least 2 are mapped"),
             "scenes": (self.scenes, most <= rooms, f"{most} scenes in a step at most the pool's {rooms} rooms"),
+            "student": (self.student, self.student is None or isinstance(self.student, str), "null or a network"),
             "train": (self.train, self.train in ("all", "global_attention"), "'all' or 'global_attention'"),
             "tours": (self.tours, 0 <= self.tours <= 1, "within 0..1"),
             "folders": (self.folders, all(isinstance(f, str) for f in self.folders), "a list of paths"),

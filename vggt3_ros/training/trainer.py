@@ -19,7 +19,7 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.checkpointing import compute_twice
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.distil import distillation_loss, learn_initial_fast_weights, train_global_attention_alone
-from vggt3_ros.training.initialise import convert, initialise
+from vggt3_ros.training.initialise import convert, follow, initialise
 from vggt3_ros.training.logs import Logs
 from vggt3_ros.training.losses import PatchHead, total_loss
 from vggt3_ros.training.optimizers import MovingAverage, Optimizers, schedule
@@ -31,7 +31,7 @@ from vggt3_ros.training.scenes import SceneBatch
 from vggt3_ros.training.validate import ValidationRoom, no_progress, validate, validation_rooms
 
 _LOG_EVERY = 20
-_PARENT = "softmax.safetensors"
+_PARENT, _BEFORE = "softmax.safetensors", "start.safetensors"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Trainer:
     Phases: 'softmax'; 'distil', in which the converted network's global attention learns to answer as its parent's;
     'ttt', in which it is trained on its own errors. A run goes on where its folder's state ends, to the bit if its
     settings are the same. `start` gives a new run the weights of an earlier network: a softmax one enters the first
-    phase, a ttt one skips to the last. `recordings`: where `config.real` of the scenes come from; `ranks`: the
+    phase, a ttt one skips to the last. With `config.student`, converted from that softmax network earlier, the second
+    phase begins with it instead of anew. `recordings`: where `config.real` of the scenes come from; `ranks`: the
     processes that share the work. On GPUs a network of fixed shapes is compiled; on CPUs that gained little.
     """
 
@@ -172,6 +173,10 @@ class Trainer:
             expected = config.model if network.config.attn == "softmax" else config.ttt_model
             if network.config != expected:
                 raise InputError(f"{start} has other sizes than the training config; make `model` and `ttt` its own")
+            if config.student is not None:
+                self._check_student(start, network)
+                if self.ranks.first:
+                    save_weights(network, self.folder / _BEFORE)
         else:
             network = Vggt3(config.model)
             initialise(network)
@@ -190,7 +195,21 @@ class Trainer:
         self.ranks.any(False)  # it is written, and can be read
         torch.manual_seed(self.config.seed + 1)
         phase = "distil" if self.config.distil_steps > 0 else "ttt"
-        self._adopt(phase, convert(network, self.config.ttt_model), self.aid)
+        self._adopt(phase, self._converted(network), self.aid)
+
+    def _converted(self, parent: Vggt3) -> Vggt3:
+        if self.config.student is None or not (self.folder / _BEFORE).exists():
+            return convert(parent, self.config.ttt_model)
+        student = load_network(self.config.student).to(self.device)
+        return follow(student, load_network(str(self.folder / _BEFORE)), parent)
+
+    def _check_student(self, start: str, network: Vggt3) -> None:
+        student = str(self.config.student)
+        if network.config.attn != "softmax" or load_network(student).config != self.config.ttt_model:
+            raise InputError(
+                f"training config: student is {student!r}, expected a ttt network of these sizes, converted from the "
+                f"softmax network that the run starts with ({start}); leave it null otherwise"
+            )
 
     def _adopt(self, phase: str, network: Vggt3, aid: PatchHead) -> None:
         config, self.phase = self.config, phase
