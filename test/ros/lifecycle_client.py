@@ -19,7 +19,7 @@ from std_srvs.srv import Trigger
 from vggt3_ros.nodes.parameters import Parameter as Declared
 from vggt3_ros.srv import LoadScene
 
-from .processes import NodeProcess
+from .processes import NodeProcess, ask
 
 START_S, ANSWER_S = 60.0, 30.0
 
@@ -30,7 +30,12 @@ class LifecycleClient:
     def __init__(self, node: Node, process: NodeProcess, name: str, declared: Sequence[Declared]) -> None:
         self.node, self.process, self.name = node, process, name
         self._defaults = {parameter.name: parameter.default for parameter in declared if parameter.name != "autostart"}
-        self._clients: dict[str, Any] = {}
+        # Made before anybody asks, so that the node has found them when it answers the first time.
+        kinds = {"change_state": ChangeState, "set_parameters_atomically": SetParametersAtomically}
+        kinds |= {"load_scene": LoadScene, "pause": Trigger, "resume": Trigger}
+        self._clients: dict[str, Any] = {
+            service: node.create_client(kind, f"{name}/{service}") for service, kind in kinds.items()
+        }
 
     # -- lifecycle ---------------------------------------------------------------------------------------------------
 
@@ -53,7 +58,7 @@ class LifecycleClient:
         return self._call(ChangeState, "change_state", request).success
 
     def state(self) -> str:
-        return self._call(GetState, "get_state", GetState.Request()).current_state.label
+        return ask(self.node, GetState, f"{self.name}/get_state", GetState.Request()).current_state.label
 
     def set(self, parameters: dict[str, Any]) -> str:
         """Set parameters together; why they were refused, empty when they were not."""

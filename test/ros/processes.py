@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,9 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
 REPOSITORY = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -28,6 +32,28 @@ def wait_for(predicate: Callable[[], T], timeout_s: float, what: str) -> T:
         if time.monotonic() > deadline:
             pytest.fail(f"waited {timeout_s:g} s in vain for {what}")
         time.sleep(0.02)
+
+
+def ask(node: Node, kind: Any, name: str, request: Any, timeout_s: float = 60.0) -> Any:
+    """Answer of a service that may be asked several times: it is, every 3 s.
+
+    A server may be found, and asked, before it has found its client; then the request or the answer is lost.
+    """
+    client = node.create_client(kind, name)
+    futures: list[Any] = []
+    asked = -math.inf
+
+    def answers() -> list[Any]:
+        nonlocal asked
+        if client.service_is_ready() and time.monotonic() - asked > 3.0:
+            futures.append(client.call_async(request))
+            asked = time.monotonic()
+        return [future.result() for future in futures if future.done()]
+
+    try:
+        return wait_for(answers, timeout_s, f"the answer of {name}")[0]
+    finally:
+        node.destroy_client(client)
 
 
 class NodeProcess:

@@ -13,19 +13,12 @@ from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 
-from .processes import REPOSITORY, wait_for
+from .processes import REPOSITORY, ask, wait_for
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "vggt3_ros", "nodes", *arguments]
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def call(node: Any, kind: type, name: str, request: Any) -> Any:
-    client = node.create_client(kind, name)
-    assert client.wait_for_service(60)
-    future = client.call_async(request)
-    return wait_for(lambda: future.result() if future.done() else None, 20, f"the answer of {name}")
 
 
 def test_both_nodes_become_active_with_parameters_from_file_and_command_line(node: Any, tmp_path: Path) -> None:
@@ -34,13 +27,12 @@ def test_both_nodes_become_active_with_parameters_from_file_and_command_line(nod
     process = start("--params-file", str(file), "-p", f"mapper:scene_dir:={tmp_path / 'scenes'}", "-r", "image:=/front")
     try:
         for name in ("mapper", "localizer"):
-            call(node, GetState, f"/vggt3/{name}/get_state", GetState.Request())
             wait_for(
-                lambda name=name: call(node, GetState, f"/vggt3/{name}/get_state", GetState.Request()).current_state.id
+                lambda name=name: ask(node, GetState, f"/vggt3/{name}/get_state", GetState.Request()).current_state.id
                 == State.PRIMARY_STATE_ACTIVE, 30, f"an active {name}",
             )  # fmt: skip
         names = ["min_frames", "scene_dir", "max_frames"]
-        values = call(node, GetParameters, "/vggt3/mapper/get_parameters", GetParameters.Request(names=names)).values
+        values = ask(node, GetParameters, "/vggt3/mapper/get_parameters", GetParameters.Request(names=names)).values
         assert values[0].integer_value == 11
         assert values[1].string_value == str(tmp_path / "scenes")
         assert values[2].integer_value == 200
