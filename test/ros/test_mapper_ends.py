@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 import weakref
@@ -83,6 +84,15 @@ def test_killed_while_it_saves_it_leaves_whole_scenes_or_none(tmp_path: Path) ->
         assert mapper.load("place").code == LoadScene.Response.SUCCESS
         assert mapper.save("place", overwrite=True).code == SaveScene.Response.SUCCESS
         assert mapper.process.stop() == 0
+
+
+def test_interrupts_of_the_terminal_and_of_launch_are_one_wish(tmp_path: Path) -> None:
+    """Started by a script, both send one: it must still end in order."""
+    with started_mapper(tmp_path, "/twice") as mapper:
+        os.kill(mapper.process.pid, signal.SIGINT)
+        time.sleep(0.05)
+        assert mapper.process.stop() == 0
+        assert "Traceback" not in mapper.process.log
 
 
 @pytest.mark.parametrize(

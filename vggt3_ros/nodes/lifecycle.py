@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.nodes.parameters import Parameter, declare, read
 
 _WAKE_UP = 0.2  # seconds between looks at whether a signal came
+_SAME_WISH = 1.0  # seconds in which a second signal is no impatience: a terminal and ros2 launch may both send one
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -132,11 +134,15 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
     # Handlers of rclpy would shut the context down in the middle of things; ours let the nodes finish in order.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stopping = threading.Event()
+    first = 0.0
 
     def stop(number: int, frame: Any) -> None:
-        if stopping.is_set():
+        nonlocal first
+        if not stopping.is_set():
+            first = time.monotonic()
+            stopping.set()
+        elif time.monotonic() - first > _SAME_WISH:
             raise KeyboardInterrupt  # somebody is impatient
-        stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
