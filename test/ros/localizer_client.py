@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
+from torch import Tensor
 
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.msg import LocalizationStatus as Status
 from vggt3_ros.nodes.conversions import stamp_ns
 from vggt3_ros.nodes.parameters import LOCALIZER
+from vggt3_ros.nodes.transforms import TransformBuffer, TransformError, TransformListener
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.scene import Scene
@@ -104,3 +106,21 @@ def running_localizer(folder: Path, namespace: str = "/vggt3", **parameters: Any
     finally:
         process.kill()
         print(f"---- {process.module} ----\n{process.log}")
+
+
+@contextmanager
+def transforms(localizer: LocalizerClient) -> Iterator[TransformBuffer]:
+    """What /tf says from now on."""
+    buffer = TransformBuffer(max_gap_s=60.0)  # attempts may be slow
+    listener = TransformListener(localizer.node, buffer)
+    wait_for(lambda: localizer.node.count_publishers("/tf") >= 2, 20, "the localizer's transforms")
+    yield buffer
+    listener.destroy()
+
+
+def known(buffer: TransformBuffer, parent: str, child: str, stamp: int) -> Tensor | None:
+    """The transform parent_from_child (4, 4) of a stamp, if it is known by now."""
+    try:
+        return buffer.lookup(parent, child, stamp)
+    except TransformError:
+        return None

@@ -97,35 +97,27 @@ def test_a_recorded_camera_is_mapped_and_localized_without_the_truth(recorded: R
     assert report["image_to_pose_ms"]["median"] > 0  # from when the image was played
 
 
-def test_ctrl_c_while_mapping_leaves_no_process(recorded: RunningDemo) -> None:
-    recorded.wait_for_line("started")
-    children = recorded.children()
-    assert set(children) == {"mapper_node", "localizer_node"}
-    recorded.interrupt()
-    assert recorded.wait(60) == 130
-    assert not any(child.is_running() for child in children.values())
-    assert "all its processes have ended" in recorded.stderr and "Traceback" not in recorded.stderr
-    assert not (recorded.out / ".work").exists()
-
-
-def test_ctrl_c_while_a_room_is_rendered_leaves_nothing(tmp_path: Path) -> None:
-    demo = RunningDemo(tmp_path / "out")
-    wait_for(lambda: "sim_camera_node" in demo.children(), 60, "the simulated camera")
+def interrupt(demo: RunningDemo) -> set[str]:
+    """Ctrl-C: it ends and leaves no process, no half-made file, no traceback; returns the names of its processes."""
     children = demo.children()
     demo.interrupt()
     assert demo.wait(60) == 130
     assert not any(child.is_running() for child in children.values())
     assert "all its processes have ended" in demo.stderr and "Traceback" not in demo.stderr
-    assert not (demo.out / ".work").exists()
+    assert not (demo.out / ".work").exists() and not (demo.out / "scene").exists()
+    return set(children)
 
 
-def test_ctrl_c_while_the_scene_is_made_leaves_no_process(recorded: RunningDemo) -> None:
-    recorded.wait_for_line("drove")
-    children = recorded.children()
-    recorded.interrupt()
-    assert recorded.wait(60) == 130
-    assert not any(child.is_running() for child in children.values())
-    assert not (recorded.out / ".work").exists() and not (recorded.out / "scene").exists()
+def test_ctrl_c_while_a_room_is_rendered(tmp_path: Path) -> None:
+    demo = RunningDemo(tmp_path / "out")
+    wait_for(lambda: "sim_camera_node" in demo.children(), 60, "the simulated camera")
+    assert "sim_camera_node" in interrupt(demo)
+
+
+@pytest.mark.parametrize("line", ["started", "drove"])
+def test_ctrl_c_while_mapping_and_while_the_scene_is_made(recorded: RunningDemo, line: str) -> None:
+    recorded.wait_for_line(line)
+    assert interrupt(recorded) == {"mapper_node", "localizer_node"}
 
 
 def test_a_mapper_that_dies_ends_the_demo_with_its_log(recorded: RunningDemo) -> None:

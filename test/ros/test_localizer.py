@@ -9,9 +9,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from vggt3_ros.geometry.se3 import se3, se3_inverse
 from vggt3_ros.msg import LocalizationStatus as Status
 from vggt3_ros.nodes.conversions import stamp_ns
-from vggt3_ros.nodes.transforms import TransformBuffer, TransformError, TransformListener
 
-from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, visit
+from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, known, transforms, visit
 from .processes import wait_for
 from .robot import CAMERA, Robot
 
@@ -41,39 +40,26 @@ def test_poses_are_published_once_two_agree(localizer: LocalizerClient, robot: R
 
 
 def test_transform_from_map_to_odometry_follows_its_drift(localizer: LocalizerClient, robot: Robot) -> None:
-    buffer = TransformBuffer(max_gap_s=60.0)  # attempts may be slow
-    listener = TransformListener(localizer.node, buffer)
     robot.odom_from_map = se3(torch.eye(3, dtype=torch.float64), torch.tensor([1.0, -2.0, 0.1], dtype=torch.float64))
-    wait_for(lambda: localizer.node.count_publishers("/tf") >= 2, 20, "the localizer's transforms")
-    statuses = localizer.attempts(robot, QUERIES[:4])
-    assert statuses[-1].tf == "map -> odom"
-    # Dated into the future: known for a moment that has not come when the image was taken.
-    stamp = stamp_ns(statuses[-1].header.stamp) + 400_000_000
-    wait_for(lambda: buffer.parent_of("odom") == "map", 10, "map -> odom")
-    wait_for(lambda: _known(buffer, stamp), 10, "map -> odom, dated ahead")
-    map_from_odom = buffer.lookup("map", "odom", stamp)
-    listener.destroy()
+    with transforms(localizer) as buffer:
+        statuses = localizer.attempts(robot, QUERIES[:4])
+        assert statuses[-1].tf == "map -> odom"
+        # Dated into the future: known for a moment that has not come when the image was taken.
+        stamp = stamp_ns(statuses[-1].header.stamp) + 400_000_000
+        wait_for(lambda: buffer.parent_of("odom") == "map", 10, "map -> odom")
+        wait_for(lambda: known(buffer, "map", "odom", stamp) is not None, 10, "map -> odom, dated ahead")
+        map_from_odom = buffer.lookup("map", "odom", stamp)
     assert torch.allclose(map_from_odom @ robot.odom_from_map, torch.eye(4, dtype=torch.float64), atol=LIMIT_M)
 
 
 def test_transform_holds_when_no_image_comes(localizer: LocalizerClient, robot: Robot) -> None:
-    buffer = TransformBuffer(max_gap_s=60.0)
-    listener = TransformListener(localizer.node, buffer)
-    wait_for(lambda: localizer.node.count_publishers("/tf") >= 2, 20, "the localizer's transforms")
-    stamp = stamp_ns(localizer.attempts(robot, QUERIES[:3])[-1].header.stamp)
-    late = stamp + 3_000_000_000  # far beyond transform_tolerance
-    wait_for(lambda: _known(buffer, late), 20, "map -> odom, three seconds after the last image")
-    listener.destroy()
+    with transforms(localizer) as buffer:
+        stamp = stamp_ns(localizer.attempts(robot, QUERIES[:3])[-1].header.stamp)
+        late = stamp + 3_000_000_000  # far beyond transform_tolerance
+        held = "map -> odom, three seconds after the last image"
+        wait_for(lambda: known(buffer, "map", "odom", late) is not None, 20, held)
     moved = buffer.lookup("map", "odom", late) @ se3_inverse(buffer.lookup("map", "odom", stamp + 600_000_000))
     assert torch.allclose(moved, torch.eye(4, dtype=torch.float64), atol=1e-6)
-
-
-def _known(buffer: TransformBuffer, stamp: int) -> bool:
-    try:
-        buffer.lookup("map", "odom", stamp)
-    except TransformError:
-        return False
-    return True
 
 
 def test_without_odometry_there_are_poses_but_no_transform(localizer: LocalizerClient, robot: Robot) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +9,18 @@ import pytest
 import torch
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
-from torch import Tensor
 
 from vggt3_ros.geometry.se3 import se3, se3_inverse
 from vggt3_ros.msg import LocalizationStatus as Status
 from vggt3_ros.nodes.conversions import header, pose_message, stamp_ns, time_message
-from vggt3_ros.nodes.transforms import TransformBuffer, TransformError, TransformListener
 
-from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, running_localizer, scene
+from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, known, running_localizer, scene, transforms
 from .processes import wait_for
 from .robot import BASE_FROM_CAM, CAMERA
 
 LONELY: dict[str, Any] = {"change": lambda image: setattr(image.header, "frame_id", "lonely")}
 STILL = [QUERIES[1]] * 6  # without odometry, a camera that jumps from image to image is not believed
 UNIT = torch.eye(4, dtype=torch.float64)
-
-
-@contextmanager
-def transforms(localizer: LocalizerClient) -> Iterator[TransformBuffer]:
-    """What /tf says from now on."""
-    buffer = TransformBuffer(max_gap_s=60.0)
-    listener = TransformListener(localizer.node, buffer)
-    wait_for(lambda: localizer.node.count_publishers("/tf") >= 2, 20, "the localizer's transforms")
-    yield buffer
-    listener.destroy()
-
-
-def known(buffer: TransformBuffer, parent: str, child: str, stamp: int) -> Tensor | None:
-    try:
-        return buffer.lookup(parent, child, stamp)
-    except TransformError:
-        return None
 
 
 def test_a_camera_by_itself_is_placed_in_the_map(localizer: LocalizerClient) -> None:

@@ -189,6 +189,11 @@ def test_conversion_goes_on_with_an_earlier_student(tmp_path) -> None:
         torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=1e-3)  # both files are of 16 bits
     with pytest.raises(InputError, match="student is .*softmax.safetensors', expected a ttt network"):
         Trainer(replace(config, student=parent), tmp_path / "third", CPU, start=parent)
+    with pytest.raises(InputError, match=r"that the run starts with \(none\)"):
+        Trainer(config, tmp_path / "fourth", CPU)
+    train(tmp_path / "fifth", stop_at=1)
+    with pytest.raises(InputError, match="began without it"):
+        Trainer(config, tmp_path / "fifth", CPU)
 
 
 def test_distillation_teaches_global_attention_alone_to_answer_as_before(tmp_path) -> None:

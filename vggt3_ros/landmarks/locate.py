@@ -103,11 +103,12 @@ class LandmarkLocalizer:
         settings = self._pnp_settings(features)
         best = refine_pnp(world_from_cam, *self._observed(features, chosen), intrinsics, settings)
         clock.lap("pnp")
+        covariance = None
         if best is None:
-            undetermined = refusal or f"the {len(chosen)} landmarks that agree do not determine a pose"
-            return replace(_located("given", undetermined, evidence, chosen, None, None), seconds=clock.finished())
-        missed = pose_error_vector(torch.from_numpy(world_from_cam), torch.from_numpy(best.world_from_cam)).numpy()
-        covariance = best.covariance + np.outer(missed, missed) + self._floor(world_from_cam, chosen[:, 1])
+            refusal = refusal or f"the {len(chosen)} landmarks that agree do not determine a pose"
+        else:
+            missed = pose_error_vector(torch.from_numpy(world_from_cam), torch.from_numpy(best.world_from_cam)).numpy()
+            covariance = best.covariance + np.outer(missed, missed) + self._floor(world_from_cam, chosen[:, 1])
         located = _located("given", refusal, evidence, chosen, world_from_cam, covariance)
         return replace(located, seconds=clock.finished())
 
@@ -212,7 +213,7 @@ def _located(
     refusal: str | None,
     evidence: Evidence,
     pairs: Indices,
-    world_from_cam: Floats | None,
+    world_from_cam: Floats,
     covariance: Floats | None,
 ) -> Located:
     return Located(

@@ -64,10 +64,11 @@ def convert(parent: Vggt3, config: ModelConfig) -> Vggt3:
 def follow(student: Vggt3, before: Vggt3, after: Vggt3) -> Vggt3:
     """A TTT network converted from a parent as it was before, changed as that parent has changed by training since.
 
-    Weights that both have move by the parent's difference; fast weights, rates and convolution stay. Changes student.
+    Weights that both have move by the parent's difference; fast weights, rates and convolution stay. Changes student;
+    all three are on one device.
     """
     old, new = (parent.state_dict() for parent in (before, after))
     for name, tensor in student.state_dict().items():
-        if name in old and old[name].shape == tensor.shape:
-            tensor += (new[name] - old[name]).to(tensor.device)
+        if name in old:
+            tensor += new[name] - old[name]
     return student

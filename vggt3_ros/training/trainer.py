@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,6 @@ class Trainer:
         diverged, and, with the state saved, when `abort_after` steps did not beat an estimate of no motion.
         """
         config = self.config
-        rooms = validation_rooms(config, self.device) if self.ranks.first else []
         began = saved = time.monotonic()
         while self.step < config.total_steps:
             if self.ranks.any(stop() or (minutes is not None and time.monotonic() - began > 60 * minutes)):
@@ -101,7 +101,7 @@ class Trainer:
             losses = self._train_step()
             self.seconds += time.monotonic() - tick
             due = self.step % config.validate_every == 0 or self.step in (config.abort_after, config.total_steps)
-            validation = self._validate(rooms) if due and self.ranks.first else None
+            validation = self._validate() if due and self.ranks.first else None
             report(StepReport(self.step, config.total_steps, self.phase, losses, validation))
             if self.step == config.abort_after:
                 self._abort_unless_better(validation)
@@ -145,8 +145,13 @@ class Trainer:
             output = self.forward(batch.images, map_views, config.fit_steps, config.dense_stride)
         return total_loss(self.network, self.aid, output, batch, config)
 
-    def _validate(self, rooms: list[ValidationRoom]) -> dict[str, float]:
-        result = validate(self.averaged(), rooms)
+    @cached_property
+    def _rooms(self) -> list[ValidationRoom]:
+        """Rendered when the first validation is due, and by the process that validates: they take a while."""
+        return validation_rooms(self.config, self.device)
+
+    def _validate(self) -> dict[str, float]:
+        result = validate(self.averaged(), self._rooms)
         entry = {"step": self.step, "phase": self.phase, "seconds": round(self.seconds, 1), **result}
         self.validations.append(entry)
         self.logs.validations(self.validations)
@@ -173,13 +178,11 @@ class Trainer:
             expected = config.model if network.config.attn == "softmax" else config.ttt_model
             if network.config != expected:
                 raise InputError(f"{start} has other sizes than the training config; make `model` and `ttt` its own")
-            if config.student is not None:
-                self._check_student(start, network)
-                if self.ranks.first:
-                    save_weights(network, self.folder / _BEFORE)
         else:
             network = Vggt3(config.model)
             initialise(network)
+        if config.student is not None:
+            self._remember(start, network)
         phase = network.config.attn
         self.step = self._end_of(phase) - config.phases[phase]
         self._adopt(phase, network, PatchHead(2 * config.model.embed_dim))
@@ -198,18 +201,22 @@ class Trainer:
         self._adopt(phase, self._converted(network), self.aid)
 
     def _converted(self, parent: Vggt3) -> Vggt3:
-        if self.config.student is None or not (self.folder / _BEFORE).exists():
+        if self.config.student is None:
             return convert(parent, self.config.ttt_model)
-        student = load_network(self.config.student).to(self.device)
-        return follow(student, load_network(str(self.folder / _BEFORE)), parent)
+        student, before = (load_network(name, self.device) for name in (self.config.student, self.folder / _BEFORE))
+        return follow(student, before, parent)
 
-    def _check_student(self, start: str, network: Vggt3) -> None:
+    def _remember(self, start: str | None, network: Vggt3) -> None:
+        """Keep what the student's parent was before it is trained further."""
         student = str(self.config.student)
-        if network.config.attn != "softmax" or load_network(student).config != self.config.ttt_model:
+        fits = start is not None and network.config.attn == "softmax"
+        if not fits or load_network(student).config != self.config.ttt_model:
             raise InputError(
                 f"training config: student is {student!r}, expected a ttt network of these sizes, converted from the "
-                f"softmax network that the run starts with ({start}); leave it null otherwise"
+                f"softmax network that the run starts with ({start or 'none'}); leave it null otherwise"
             )
+        if self.ranks.first:
+            save_weights(network, self.folder / _BEFORE)
 
     def _adopt(self, phase: str, network: Vggt3, aid: PatchHead) -> None:
         config, self.phase = self.config, phase
@@ -221,7 +228,7 @@ class Trainer:
         if phase == "distil" or (phase == "ttt" and config.train == "global_attention"):
             train_global_attention_alone(self.network)
         if phase == "distil":
-            self.parent = load_network(str(self.folder / _PARENT)).to(self.device)
+            self.parent = load_network(self.folder / _PARENT, self.device)
         if config.checkpointing:
             compute_twice(self.network)
         compiled = self.device.type == "cuda" and config.fixed_shape
@@ -260,6 +267,11 @@ class Trainer:
             raise InputError(f"{self.folder} holds a run of another network; make `model` and `ttt` its own")
         self.step, self.seconds, self.validations = (state.info[n] for n in ("step", "seconds", "validations"))
         phase = state.info["phase"]
+        if phase == "softmax" and config.student is not None and not (self.folder / _BEFORE).exists():
+            raise InputError(
+                f"training config: student is {config.student!r}, but the run in {self.folder} began without it; leave "
+                "it null, or begin another run"
+            )
         network = Vggt3(config.model if phase == "softmax" else config.ttt_model)
         load_stored_state(network, state.parts["network"])
         aid = PatchHead(2 * config.model.embed_dim)
