@@ -96,6 +96,13 @@ class Robot:
         message.d = [0.0] * 5
         return message
 
+    def calibrate(self) -> None:
+        """Tell the calibration before the first image: one that comes with it may be later than it on a busy machine."""
+        height, width = self.visit.images.shape[1:3]
+        for _ in range(5):
+            self._infos.publish(self.info(height, width, self.now()))
+            time.sleep(0.1)
+
     def true_pose(self, index: int) -> Tensor:
         """map_from_base (4, 4) of an image."""
         return self.visit.world_from_cam[index] @ se3_inverse(BASE_FROM_CAM)

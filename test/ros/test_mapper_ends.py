@@ -35,6 +35,7 @@ def started_mapper(folder: Path, namespace: str, **parameters: Any) -> Iterator[
     given = {**SETTINGS, **QUICK, "autostart": True, "scene_dir": str(folder / "maps"), **parameters}
     with running_mapper(folder / "log", namespace, **given) as mapper:
         mapper.robot.wait_until_connected()
+        mapper.robot.calibrate()
         mapper.collect(4)
         yield mapper
 
