@@ -97,7 +97,7 @@ class Robot:
         return message
 
     def calibrate(self) -> None:
-        """Tell the calibration before the first image: one that comes with it may be later than it on a busy machine."""
+        """Tell the calibration before the first image: one that comes with it may be later on a busy machine."""
         height, width = self.visit.images.shape[1:3]
         for _ in range(5):
             self._infos.publish(self.info(height, width, self.now()))
