@@ -111,9 +111,7 @@ def test_video_gives_what_shows_something_new(vggt3: Run, images: Path, checkpoi
     assert keyframes.stamps_ns == tuple(index * 100_000_000 for index in (0, 4, 8, 12, 16))
 
 
-def test_no_frame_is_lost_for_coming_after_a_video(
-    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
-) -> None:
+def test_no_frame_is_lost_for_coming_after_a_video(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
     frames = [np.asarray(Image.open(file)) for file in sorted(images.iterdir())]
     write_video(tmp_path / "a.avi", frames[:2])
     write_video(tmp_path / "b.avi", frames[2:4])

@@ -62,11 +62,14 @@ def test_every_kind_of_challenge_is_posed_and_what_cannot_be_right_is_refused(ch
     counts = block["challenges"]
     assert tuple(counts) == KINDS
     answerable = min(3, block["answerable"])
-    assert {kind: each["queries"] for kind, each in counts.items()} == {
-        **dict.fromkeys(KINDS[:2], 2),  # two rooms, one view each
-        **dict.fromkeys(KINDS[3:], answerable),
-        "unmapped part": 3,
-    }
+    assert (
+        {kind: each["queries"] for kind, each in counts.items()}
+        == {
+            **dict.fromkeys(KINDS[:2], 2),  # two rooms, one view each
+            **dict.fromkeys(KINDS[3:], answerable),
+            "unmapped part": 3,
+        }
+    )
     assert counts["other room"]["accepted"] == counts["black"]["accepted"] == 0
     assert block["in_all"]["queries"] == 4 + sum(each["queries"] for each in counts.values())
     assert len(block["failures"]) == block["in_all"]["wrong_accepted"]

@@ -18,6 +18,7 @@ def errors(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     turn = rotation_angle(torch.from_numpy(estimate[:3, :3].T @ truth[:3, :3])).item()
     return float(np.linalg.norm(estimate[:3, 3] - truth[:3, 3])), float(np.degrees(turn))
 
+
 # Twelve frames over six metres: sparser than a map whose every query has the support that the default asks for.
 LENIENT = LocateSettings(min_support=0.2)
 

@@ -24,7 +24,9 @@ def test_golden_configs_round_trip(case) -> None:
 
 def test_own_settings_round_trip() -> None:
     config = replace(small_config(), patch_embedding="conv", patch_size=8, image_size=96, point_head=False)
-    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    wide = replace(config, ttt=replace(config.ttt, num_heads=1))
+    for given in (config, wide):
+        assert ModelConfig.from_dict(json.loads(json.dumps(given.to_dict()))) == given
 
 
 @pytest.mark.parametrize(("attn", "keys"), [("ttt", "keys_vggttt.tsv"), ("softmax", "keys_vggt1b.tsv")])
@@ -71,6 +73,12 @@ def test_unknown_and_missing_entries_are_refused() -> None:
     del data["depth"]
     with pytest.raises(InputError, match="depth"):
         ModelConfig.from_dict(data)
+
+
+@pytest.mark.parametrize(("heads", "words"), [(0, "at least 1"), (1.5, "whole number"), (3, "divisor of embed_dim 32")])
+def test_fast_weights_need_a_whole_number_of_heads_that_divides_the_width(heads, words) -> None:
+    with pytest.raises(InputError, match=f"ttt.num_heads is {heads}, .*{words}"):
+        replace(small_config(), ttt=TttConfig(num_heads=heads))
 
 
 def test_even_short_convolutions_are_refused() -> None:

@@ -6,14 +6,16 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from vggt3_ros.errors import InputError, SceneError
+from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import SceneMemory
 
-from ..conftest import make_network
+from ..conftest import make_network, small_config
 
 
 def images(count: int, seed: int = 1) -> torch.Tensor:
@@ -60,13 +62,21 @@ def test_memory_has_a_fixed_size_but_for_camera_tokens(small_network) -> None:
     assert sizes[1] - sizes[0] == 4 * 4 * 2 * small_network.config.embed_dim
 
 
+def test_one_wide_head_holds_all_that_attention_heads_would() -> None:
+    config = small_config()
+    network = Vggt3(replace(config, ttt=replace(config.ttt, num_heads=1))).eval()
+    _, memory = network.map(images(3))
+    assert memory is not None
+    dim = config.embed_dim
+    assert memory.fast_weights[0].w0.shape == (1, dim, config.ttt.mlp_ratio * dim)
+    assert torch.isfinite(network.query(images(1), memory).depth).all()
+
+
 def test_memory_survives_as_named_tensors(small_network) -> None:
     _, memory = small_network.map(images(3))
     copy = SceneMemory.from_tensors(memory.tensors())
     query = images(1, seed=2)
-    assert torch.equal(
-        small_network.query(query, memory).pose_encoding, small_network.query(query, copy).pose_encoding
-    )
+    assert torch.equal(small_network.query(query, memory).pose_encoding, small_network.query(query, copy).pose_encoding)
 
 
 def test_incomplete_memory_is_refused(small_network) -> None:

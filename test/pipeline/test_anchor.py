@@ -149,9 +149,7 @@ def test_poses_from_the_images_alone(drive: RoomSequence, network: Vggt3) -> Non
     assert tilt(scene, drive) < np.radians(3)
 
 
-def test_strangers_are_mapped_and_stay_unverified(
-    drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3
-) -> None:
+def test_strangers_are_mapped_and_stay_unverified(drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3) -> None:
     frames = [frame_of(drive, 0), frame_of(elsewhere, 0, name="other.png", intrinsics=drive.intrinsics)]
     scene = reconstruct(frames, network).scene
     assert not scene.is_verified and scene.landmarks == {} and "landmarks were found" in scene.verification["reason"]
@@ -185,9 +183,7 @@ def test_last_pose_is_looked_at_first(metric: Scene, drive: RoomSequence, networ
     assert misled.map_from_cam is not None and distances(misled.map_from_cam, drive.world_from_cam[query]) < 0.02
 
 
-def test_another_place_is_lost(
-    metric: Scene, drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3
-) -> None:
+def test_another_place_is_lost(metric: Scene, drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3) -> None:
     for index in (0, 1):
         found = Localizer(metric, network).localize(frame_of(elsewhere, index, intrinsics=drive.intrinsics))
         assert found.status is LOST and found.map_from_cam is None and found.covariance is None

@@ -52,7 +52,9 @@ trainer.validate = lambda network, rooms: {"pair_rotation_deg": 2.0, "still_pair
 """
 
 # One start of two processes for all that needs no command, since starting takes longer than the steps.
-LIBRARY = PREPARED + """
+LIBRARY = (
+    PREPARED
+    + """
 import json
 from dataclasses import replace
 from vggt3_ros.errors import Vggt3Error
@@ -85,10 +87,14 @@ with Ranks(cpu) as ranks:
     said["any"] = [ranks.any(ranks.rank == 1), ranks.any(False)]
 (folder / f"{ranks.rank}.json").write_text(json.dumps(said))
 """
-COMMAND = PREPARED + """
+)
+COMMAND = (
+    PREPARED
+    + """
 from vggt3_ros.cli.main import main
 sys.exit(main(["train", *sys.argv[1:]]))
 """
+)
 
 
 def start(arguments: list[str], world: int = 2) -> list[subprocess.Popen[str]]:

@@ -234,11 +234,13 @@ def test_sixty_steps_lower_the_loss(tmp_path) -> None:
         ({"width": "96"}, "width is '96', expected a whole number"),
         ({"matrix_lr": "1e-3"}, "matrix_lr is '1e-3', expected a number"),
         ({"steps_per_group": 0}, "steps_per_group is 0, expected at least 1"),
-        ({"query_views": 2}, "query_views is 2"), ({"ema": 1.0}, "ema is 1.0"),
+        ({"query_views": 2}, "query_views is 2"),
+        ({"ema": 1.0}, "ema is 1.0"),
         ({"fewest_views": 4}, "fewest_views is 4"),
         ({"train": "heads"}, "train is 'heads', expected 'all' or 'global_attention'"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
-        ({"aspects": (2.0, 0.5)}, "aspects is"), ({"crop": 0.0}, "crop is 0.0"),
+        ({"aspects": (2.0, 0.5)}, "aspects is"),
+        ({"crop": 0.0}, "crop is 0.0"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(change, words) -> None:

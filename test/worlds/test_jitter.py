@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vggt3_ros.worlds.jitter import photometric_jitter
+from vggt3_ros.worlds.jitter import lens_and_shutter, photometric_jitter
 
 
 def images() -> torch.Tensor:
@@ -37,3 +37,15 @@ def test_structure_stays_in_place() -> None:
 
 def test_strength_zero_changes_nothing() -> None:
     torch.testing.assert_close(photometric_jitter(images(), torch.Generator().manual_seed(4), 0.0), images())
+
+
+def test_lenses_darken_corners_and_shutters_band_rows_of_some_images() -> None:
+    grey = torch.full((200, 3, 24, 32), 0.5)
+    first, again = (lens_and_shutter(grey, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(first, again) and first.shape == grey.shape and first.min() >= 0 and first.max() <= 1
+    edge, middle = first[:, 0, 12, 0], first[:, 0, 12, 15]  # of one row, which no band tells apart
+    darker = edge < 0.97 * middle
+    assert 0.25 < darker.float().mean() < 0.6 and (edge <= middle + 1e-5).all()
+    banded = first[~darker, 0, :, 15].std(1) > 0.01
+    assert 0.15 < banded.float().mean() < 0.5
+    assert torch.equal(first[:, 0], first[:, 1])  # light has no colour of its own here

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.worlds.furnish import CYLINDER, ELLIPSOID, plan_room
+from vggt3_ros.worlds.furnish import plan_room
+from vggt3_ros.worlds.plan import CYLINDER, ELLIPSOID
 from vggt3_ros.worlds.probe import cast, clearance
 from vggt3_ros.worlds.room import MAX_PRIMITIVES, make_room, make_rooms
 from vggt3_ros.worlds.textures import LANE_MAX, TEXELS, lane, sample, texture_bank

@@ -10,7 +10,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
 from vggt3_ros.worlds.probe import clearance
 from vggt3_ros.worlds.room import RoomBatch, make_room, make_rooms
-from vggt3_ros.worlds.trajectories import drive, tour
+from vggt3_ros.worlds.trajectories import drive
 from vggt3_ros.worlds.viewpoints import CLEARANCE, random_intrinsics, training_views
 
 VIEWS = 6
@@ -94,12 +94,3 @@ def test_drives_are_long_smooth_balanced_and_free() -> None:
 def test_a_drive_needs_one_room() -> None:
     with pytest.raises(InputError, match="one room"):
         drive(make_rooms([1, 2]), 4, torch.Generator())
-
-
-def test_a_tour_keeps_clear_and_half_of_it_left_the_drive() -> None:
-    room = make_room(5)
-    poses = tour(room, 12, torch.Generator().manual_seed(5), shortest=4.0, longest=4.0)
-    assert poses.shape == (12, 4, 4) and poses.dtype == torch.float64
-    assert clearance(room, poses[None, :, :3, 3]).min() >= CLEARANCE - 1e-4
-    extent = torch.linalg.vector_norm(poses[:, :3, 3].amax(0) - poses[:, :3, 3].amin(0))
-    assert extent > 1.0 and pairs(poses[None])[1] > 20

@@ -18,6 +18,7 @@ from vggt3_ros.pipeline.frame import Frame
 
 _DEPTH_PER_METRE = 1000.0
 
+
 @dataclass(frozen=True)
 class KnownCameras:
     """Calibration shared by all images, the image size (W, H) that it belongs to, and poses by frame number.

@@ -17,23 +17,35 @@ _WHOLE_NUMBERS = {
 
 @dataclass(frozen=True)
 class TttConfig:
-    """A test-time-training layer (arXiv 2602.23361). `newton_schulz_steps` below 0 leaves gradients as they are."""
+    """A test-time-training layer (arXiv 2602.23361). `newton_schulz_steps` below 0 leaves gradients as they are.
+
+    `num_heads` of the fast weights: None, as published, for as many as attention has; one wide head holds far more.
+    """
 
     newton_schulz_steps: int = 5
     base_lr: float = 0.01
     mlp_ratio: int = 4
     short_conv_size_qkv: tuple[int, int, int] = (0, 0, 3)
+    num_heads: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "short_conv_size_qkv", tuple(self.short_conv_size_qkv))
         _require(self.base_lr > 0, "ttt.base_lr", self.base_lr, "positive")
         whole = isinstance(self.mlp_ratio, int) and self.mlp_ratio >= 1
         _require(whole, "ttt.mlp_ratio", self.mlp_ratio, "a whole number of at least 1")
+        heads = self.num_heads
+        valid = heads is None or (isinstance(heads, int) and heads >= 1)
+        _require(valid, "ttt.num_heads", heads, "null or a whole number of at least 1")
         steps = self.newton_schulz_steps
         _require(isinstance(steps, int), "ttt.newton_schulz_steps", steps, "a whole number")
         sizes = self.short_conv_size_qkv
         valid = len(sizes) == 3 and all(size == 0 or (size > 0 and size % 2 == 1) for size in sizes)
         _require(valid, "ttt.short_conv_size_qkv", sizes, "three sizes, each 0 (none) or odd")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `num_heads` appears where it is not as published."""
+        data = {**asdict(self), "short_conv_size_qkv": list(self.short_conv_size_qkv)}
+        return {name: value for name, value in data.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,9 @@ class ModelConfig:
         head_dim = self.embed_dim // self.num_heads
         divisible = self.embed_dim == head_dim * self.num_heads and head_dim % 4 == 0
         _require(divisible, "embed_dim", self.embed_dim, "num_heads times a multiple of 4 (2-D RoPE)")
+        if self.ttt is not None and self.ttt.num_heads is not None:
+            whole = self.embed_dim % self.ttt.num_heads == 0
+            _require(whole, "ttt.num_heads", self.ttt.num_heads, f"a divisor of embed_dim {self.embed_dim}")
         heads = self.camera_num_heads
         _require(2 * self.embed_dim % heads == 0, "camera_num_heads", heads, "a divisor of 2 embed_dim")
         layers = self.intermediate_layers
@@ -123,7 +138,7 @@ class ModelConfig:
         if self.ttt is None:
             del data["ttt"]
         else:
-            data["ttt"]["short_conv_size_qkv"] = list(self.ttt.short_conv_size_qkv)
+            data["ttt"] = self.ttt.to_dict()
         for field in fields(self):
             if field.name in ("patch_embedding", "point_head", "image_size") and data[field.name] == field.default:
                 del data[field.name]

@@ -112,4 +112,3 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return interpolate(x, size=size, mode="bilinear", align_corners=True)
-

@@ -37,6 +37,7 @@ class ShortConv(nn.Module):
 class TttAttention(nn.Module):
     """Fast-weight attention over tokens (B, S, P, C) of S frames (arXiv 2602.23361; Newton-Schulz as in Muon).
 
+    Channels turn with the position in `rope_heads` groups; `config.num_heads` of fast weights may be fewer and wider.
     Nothing is kept between calls: `fit` returns the fast weights, `retrieve` takes them. What they start from, w0, w1
     and w2, is random, and stays so in the published conversion.
     """
@@ -45,9 +46,10 @@ class TttAttention(nn.Module):
     w1: Tensor
     w2: Tensor
 
-    def __init__(self, dim: int, num_heads: int, config: TttConfig) -> None:
+    def __init__(self, dim: int, rope_heads: int, config: TttConfig) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.rope_heads = rope_heads
+        self.num_heads = num_heads = config.num_heads if config.num_heads is not None else rope_heads
         self.newton_schulz_steps = config.newton_schulz_steps
         self.rate_offset = math.log(math.expm1(config.base_lr))  # softplus of it is base_lr
         d, hidden = dim // num_heads, dim // num_heads * config.mlp_ratio
@@ -80,7 +82,7 @@ class TttAttention(nn.Module):
     def training_signals(self, x: Tensor, rope: RopeTable, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """What the fast weights learn from x (B, S, P, C): k, v (B, h, S * P, d) and rates (3, B, h, S * P, 1)."""
         k = self._unit(self._project(x, 1, grid), rope)
-        v = self._project(x, 2, grid).flatten(2, 3)
+        v = self._heads(self._project(x, 2, grid))
         shifted = self.lr_fc(x)
         shifted = shifted + torch.tensor(self.rate_offset, dtype=shifted.dtype, device=shifted.device)
         rates = softplus(shifted.float()).unflatten(-1, (3, self.num_heads))  # (B, S, P, 3, h)
@@ -110,17 +112,23 @@ class TttAttention(nn.Module):
         return self.proj(answers.unflatten(2, x.shape[1:3]).permute(0, 2, 3, 1, 4).flatten(-2))
 
     def _project(self, x: Tensor, part: int, grid: tuple[int, int]) -> Tensor:
-        """q, k or v (part 0, 1, 2) after short convolution and SiLU, (B, h, S, P, d); the other two cost nothing."""
+        """q, k or v (part 0, 1, 2) after short convolution and SiLU, (B, S, P, C); the other two cost nothing."""
         dim = x.shape[-1]
         rows = slice(part * dim, (part + 1) * dim)
         y = linear(x, self.qkv.weight[rows], self.qkv.bias[rows])
         conv = self.short_conv_qkv[part]
         if isinstance(conv, ShortConv):
             y = conv(y, grid)
-        return silu(y).unflatten(-1, (self.num_heads, -1)).permute(0, 3, 1, 2, 4)
+        return silu(y)
+
+    def _heads(self, y: Tensor) -> Tensor:
+        """Channels (B, S, P, C) as those of the fast weights, (B, h, S * P, d)."""
+        return y.unflatten(-1, (self.num_heads, -1)).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
     def _unit(self, y: Tensor, rope: RopeTable) -> Tensor:
-        """Rotate (B, h, S, P, d) by position, in its own type, and scale it to unit length in fp32."""
-        y = apply_rope(y, RopeTable(rope.cos.to(y.dtype), rope.sin.to(y.dtype))).flatten(2, 3)
+        """Rotate (B, S, P, C) by position, in its own type, and scale every head to unit length in fp32."""
+        y = y.unflatten(-1, (self.rope_heads, -1)).transpose(-2, -3)  # (B, S, h, P, d)
+        y = apply_rope(y, RopeTable(rope.cos.to(y.dtype), rope.sin.to(y.dtype)))
+        y = self._heads(y.transpose(-2, -3).flatten(-2))
         y = y.float() if y.dtype == torch.bfloat16 else y
         return y / (torch.linalg.vector_norm(y, dim=-1, keepdim=True) + _NORM_EPS)

@@ -55,9 +55,7 @@ _RVIZ_TOPICS = ("points", "keyframes", "pose", "initialpose", "image")  # those 
 def arguments(*names: str, **defaults: str) -> list[DeclareLaunchArgument]:
     """Declarations of launch arguments, with the description and default that each has everywhere, or one of these."""
     return [
-        DeclareLaunchArgument(
-            name, default_value=defaults.get(name, default), description=description, choices=choices
-        )
+        DeclareLaunchArgument(name, default_value=defaults.get(name, default), description=description, choices=choices)
         for name, (default, description, choices) in ((name, _ARGUMENTS[name]) for name in names)
     ]
 

@@ -63,9 +63,7 @@ class MapperNode(ManagedNode):
         self._counts = Counts()
         mapper.begin(network)
         self._worker = Worker("frames", self._take_image, settings.queue_size, self._gave_way, self._defect)
-        self._camera = CameraInput(
-            self, settings, self._on_image, mapper.collector.restart_clock, settings.use_depth
-        )
+        self._camera = CameraInput(self, settings, self._on_image, mapper.collector.restart_clock, settings.use_depth)
         self._timer = self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers)
         self._say(f"collecting frames; model {network.model_id} on {network.device}", False)
 

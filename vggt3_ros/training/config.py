@@ -66,6 +66,9 @@ class TrainConfig:
     steps_per_group: int
     wide_after: int
     tours: float
+    corridors: float
+    yards: float
+    shadows: float
     folders: tuple[str, ...]
     real: float
     optimizer: Literal["muon", "adamw"]
@@ -120,6 +123,9 @@ class TrainConfig:
             "student": (self.student, self.student is None or isinstance(self.student, str), "null or a network"),
             "train": (self.train, self.train in ("all", "global_attention"), "'all' or 'global_attention'"),
             "tours": (self.tours, 0 <= self.tours <= 1, "within 0..1"),
+            "corridors": (self.corridors, self.corridors >= 0, "a share, 0 or more"),
+            "yards": (self.yards, 0 <= self.yards <= 1 - self.corridors, "a share, at most 1 together with corridors"),
+            "shadows": (self.shadows, 0 <= self.shadows <= 1, "within 0..1"),
             "folders": (self.folders, all(isinstance(f, str) for f in self.folders), "a list of paths"),
             "real": (self.real, self.real <= (1 if self.folders else 0), "within 0..1, and 0 without `folders`"),
             "optimizer": (self.optimizer, self.optimizer in ("muon", "adamw"), "'muon' or 'adamw'"),
@@ -156,7 +162,7 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as from_dict takes it."""
         data = asdict(self)
-        data["ttt"]["short_conv_size_qkv"] = list(self.ttt.short_conv_size_qkv)
+        data["ttt"] = self.ttt.to_dict()
         data["aspects"] = None if self.aspects is None else list(self.aspects)
         return {**data, "folders": list(self.folders), "model": self.model.to_dict()}
 

@@ -101,8 +101,7 @@ class MovingAverage:
     def update(self, network: Vggt3, step: int) -> None:
         """Take in the weights after `step` steps of the phase."""
         decay, current = min(self.decay, (1 + step) / (10 + step)), stored_state(network)
-        for name, average in self.state.items():
-            average.lerp_(current[name], 1 - decay)
+        torch._foreach_lerp_(list(self.state.values()), [current[name] for name in self.state], 1 - decay)
 
     def of(self, network: Vggt3) -> dict[str, Tensor]:
         """The stored state of the network with averages where there are any."""

@@ -13,13 +13,17 @@ from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.config import TrainConfig
+from vggt3_ros.worlds.furnish import plan_room
+from vggt3_ros.worlds.places import Planner, plan_corridor, plan_yard
 from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import make_rooms
 from vggt3_ros.worlds.sequence import room_sequence
+from vggt3_ros.worlds.shadows import with_shadows
 from vggt3_ros.worlds.viewpoints import random_intrinsics, training_views
 
 FIRST_VALIDATION_SEED = 950_000
 FIRST_TOUR_SEED = 960_000
+FIRST_CORRIDOR_SEED, FIRST_YARD_SEED = 970_000, 980_000
 MAP_VIEWS, QUERY_VIEWS = 8, 8
 TOUR_MAP_VIEWS = 16
 
@@ -36,20 +40,32 @@ class ValidationRoom:
 
 
 def validation_rooms(config: TrainConfig, device: torch.device) -> list[ValidationRoom]:
-    """The fixed validation set, the same in every run of one image size: windows of views, and half as many tours.
+    """The fixed validation set, the same in every run of one image size: windows of views of rooms, and half as many
+    tours, windows of corridors and windows of yards.
 
     A tour is what `vggt3 evaluate room:SEED` takes: a drive of 6 m is mapped, and queries stand beside it.
     """
-    generator = torch.Generator(device).manual_seed(FIRST_VALIDATION_SEED)
-    count = config.validation_rooms
-    rooms = make_rooms(range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + count), device)
+    count, half = config.validation_rooms, (config.validation_rooms + 1) // 2
+    return [
+        *_windows("", FIRST_VALIDATION_SEED, count, plan_room, config, device),
+        *(_tour(FIRST_TOUR_SEED + i, config, device) for i in range(half)),
+        *_windows("corridor_", FIRST_CORRIDOR_SEED, half, plan_corridor, config, device),
+        *_windows("yard_", FIRST_YARD_SEED, half, plan_yard, config, device),
+    ]
+
+
+def _windows(
+    prefix: str, first: int, count: int, plan: Planner, config: TrainConfig, device: torch.device
+) -> list[ValidationRoom]:
+    generator = torch.Generator(device).manual_seed(first)
+    rooms = make_rooms(range(first, first + count), device, plan)
+    if plan is not plan_room:
+        rooms = with_shadows(rooms)
     world_from_cam = training_views(rooms, MAP_VIEWS + QUERY_VIEWS, generator, span=1.0)
     intrinsics = random_intrinsics(count, config.height, config.width, generator).float().to(device)
     views = render(rooms, world_from_cam.float(), intrinsics, config.height, config.width)
-    cpu = world_from_cam.double().cpu()
-    windows = zip(views.images, views.depth, cpu, strict=True)
-    tours = [_tour(FIRST_TOUR_SEED + i, config, device) for i in range((count + 1) // 2)]
-    return [ValidationRoom(MAP_VIEWS, "", *window) for window in windows] + tours
+    parts = zip(views.images, views.depth, world_from_cam.double().cpu(), strict=True)
+    return [ValidationRoom(MAP_VIEWS, prefix, *part) for part in parts]
 
 
 def _tour(seed: int, config: TrainConfig, device: torch.device) -> ValidationRoom:
@@ -60,7 +76,7 @@ def _tour(seed: int, config: TrainConfig, device: torch.device) -> ValidationRoo
 
 
 def validate(network: Vggt3, rooms: list[ValidationRoom]) -> dict[str, float]:
-    """Medians over all views of all windows and, named `tour_*`, of all tours.
+    """Medians over all views of all windows of rooms and, named `tour_*`, `corridor_*` and `yard_*`, of the others.
 
     A softmax network is judged on its map alone (it cannot be queried). Angles in degrees; ate and query positions in
     percent of the room's trajectory extent; depth as AbsRel after the median scale of the map. `nearest_*`: the pose

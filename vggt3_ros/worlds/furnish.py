@@ -1,74 +1,22 @@
-"""Plans of rooms: where the shell, inner walls, furniture, clutter, pictures and lights stand (numpy, seeded)."""
+"""Plans of rooms: where inner walls, furniture, clutter, pictures and lights stand (numpy, seeded)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-BOX, CYLINDER, ELLIPSOID = 0, 1, 2
-PLAIN, OBJECT, PICTURE, WALL, FLOOR = 0, 1, 2, 3, 4  # what a surface shows; picks its textures
-LIGHTS = 2
-
-
-@dataclass(frozen=True)
-class RoomPlan:
-    """P primitives, boxes first and the shell first of all; metres, Z up.
-
-    kinds (P,) BOX, CYLINDER, ELLIPSOID; styles (P,) PLAIN ...; materials (P,) primitives of one number share their
-    texture; centres (P, 3); halves (P, 3) half sizes; rotations (P, 3, 3); lights (LIGHTS, 6); ambient (3,).
-    """
-
-    kinds: NDArray[np.int64]
-    styles: NDArray[np.int64]
-    materials: NDArray[np.int64]
-    centres: Array
-    halves: Array
-    rotations: Array
-    lights: Array
-    ambient: Array
-
-
-class _Builder:
-    """Collects primitives; positions of furniture are drawn in the shell's floor area."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.half = np.array([rng.uniform(1.8, 4.2), rng.uniform(1.8, 4.2), rng.uniform(1.15, 1.8)])
-        self.rows: list[tuple[int, int, int, Array, Array, Array]] = []
-        self.material = 0
-        self.add(BOX, WALL, np.array([0, 0, self.half[2]]), self.half)
-
-    def add(self, kind: int, style: int, centre: Array, half: Array, rotation: Array | None = None) -> None:
-        turn = np.eye(3) if rotation is None else rotation
-        self.rows.append((kind, style, self.material, np.asarray(centre, float), np.asarray(half, float), turn))
-
-    def next_material(self) -> None:
-        self.material += 1
-
-    def group(self, style: int, base: Array, yaw: float, parts: list[tuple[Array, Array]]) -> None:
-        """Boxes (centre, half size) of one piece of furniture, given in its own frame."""
-        self.next_material()
-        turn = yaw_matrix(yaw)
-        for centre, half in parts:
-            self.add(BOX, style, base + turn @ np.asarray(centre, float), half, turn)
-
-    def floor_spot(self, reach: float) -> Array:
-        """A point on the floor, `reach` metres off the walls, more often near a wall than in the middle."""
-        limit = np.maximum(self.half[:2] - reach, 0.1)
-        spot = np.sign(self.rng.uniform(-1, 1, 2)) * self.rng.random(2) ** 0.6 * limit
-        if self.rng.random() < 0.5:
-            axis = self.rng.integers(2)
-            spot[axis] = np.sign(spot[axis]) * limit[axis]
-        return np.array([spot[0], spot[1], 0.0])
-
-
-def yaw_matrix(yaw: float) -> Array:
-    """Rotation (3, 3) about world Z."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+from vggt3_ros.worlds.plan import (
+    BOX,
+    CYLINDER,
+    ELLIPSOID,
+    LIGHTS,
+    OBJECT,
+    PICTURE,
+    WALL,
+    Array,
+    Builder,
+    RoomPlan,
+    yaw_matrix,
+)
 
 
 def _any_rotation(rng: np.random.Generator) -> Array:
@@ -80,44 +28,35 @@ def _any_rotation(rng: np.random.Generator) -> Array:
 def plan_room(seed: int) -> RoomPlan:
     """The plan of room `seed`: every draw comes from that seed alone."""
     rng = np.random.default_rng([seed, 0])
-    build = _Builder(rng)
+    half = np.array([rng.uniform(1.8, 4.2), rng.uniform(1.8, 4.2), rng.uniform(1.15, 1.8)])
+    build = Builder(rng, half)
     _walls(build)
     for _ in range(rng.integers(0, 3)):
         _table(build)
     for _ in range(rng.integers(0, 3)):
         _shelf(build)
     for _ in range(rng.integers(2, 6)):
-        _stack(build)
+        add_stack(build)
     for _ in range(rng.integers(1, 4)):
-        _loose(build)
+        add_loose(build)
     for _ in range(rng.integers(1, 5)):
-        _rounded(build)
+        add_rounded(build)
     for _ in range(rng.integers(4, 10)):
-        _picture(build)
+        add_picture(build)
     if rng.random() < 0.6:
         build.next_material()
         size = build.half[:2] * rng.uniform(0.25, 0.6, 2)
         spot = rng.uniform(-0.3, 0.3, 2) * build.half[:2]
         build.add(BOX, PICTURE, np.array([*spot, 0.006]), np.array([*size, 0.006]))
-    rows = sorted(build.rows[:60], key=lambda row: row[0] != BOX)
-    kinds, styles, materials, centres, halves, rotations = (list(column) for column in zip(*rows, strict=True))
     position = rng.uniform(-0.7, 0.7, (LIGHTS, 3)) * build.half + [0, 0, build.half[2]]
     position[:, 2] = build.half[2] * rng.uniform(1.2, 1.9, LIGHTS)
     warmth = rng.uniform(-0.12, 0.12, (LIGHTS, 1)) * [1.0, 0.1, -1.0]
     colour = (1 + warmth) * rng.uniform(0.35, 1.0, (LIGHTS, 1)) * np.linalg.norm(build.half[:2]) / 3
-    return RoomPlan(
-        np.array(kinds),
-        np.array(styles),
-        np.array(materials),
-        np.array(centres),
-        np.array(halves),
-        np.array(rotations),
-        np.concatenate([position, colour], axis=1),
-        rng.uniform(0.35, 0.6) * (1 + rng.uniform(-0.06, 0.06, 3)),
-    )
+    ambient = rng.uniform(0.35, 0.6) * (1 + rng.uniform(-0.06, 0.06, 3))
+    return build.plan(np.concatenate([position, colour], axis=1), ambient)
 
 
-def _walls(build: _Builder) -> None:
+def _walls(build: Builder) -> None:
     """A filled corner (L-shaped room), a partition wall, pillars."""
     rng, half = build.rng, build.half
     corner = np.sign(rng.uniform(-1, 1, 2))
@@ -141,7 +80,7 @@ def _walls(build: _Builder) -> None:
         build.add(int(rng.integers(2)), WALL, spot, np.array([radius, radius, half[2]]), yaw_matrix(rng.uniform(0, 3)))
 
 
-def _table(build: _Builder) -> None:
+def _table(build: Builder) -> None:
     rng = build.rng
     a, b, height = rng.uniform(0.4, 0.9), rng.uniform(0.3, 0.5), rng.uniform(0.4, 0.9)
     base, yaw, leg = build.floor_spot(0.9), rng.uniform(0, np.pi), rng.uniform(0.02, 0.05)
@@ -158,7 +97,7 @@ def _table(build: _Builder) -> None:
         build.add(int(rng.choice([BOX, BOX, CYLINDER, ELLIPSOID])), OBJECT, at, size, yaw_matrix(rng.uniform(0, np.pi)))
 
 
-def _shelf(build: _Builder) -> None:
+def _shelf(build: Builder) -> None:
     """Two sides, boards, things on the boards; stands at a wall."""
     rng, half = build.rng, build.half
     axis, side = int(rng.integers(2)), rng.choice([-1.0, 1.0])
@@ -180,10 +119,10 @@ def _shelf(build: _Builder) -> None:
         build.add(kind, OBJECT, at, size, yaw_matrix(yaw + rng.uniform(-0.3, 0.3)))
 
 
-def _stack(build: _Builder) -> None:
-    """One to three boxes on top of each other, each turned a little."""
+def add_stack(build: Builder, largest: float = 0.5) -> None:
+    """One to three boxes on top of each other, each turned a little, of half sizes up to `largest` metres."""
     rng = build.rng
-    size = rng.uniform(0.15, 0.5, 3)
+    size = rng.uniform(0.15, largest, 3)
     base, yaw, z = build.floor_spot(float(size[:2].max())), rng.uniform(0, np.pi), 0.0
     for _ in range(rng.integers(1, 4)):
         build.next_material()
@@ -195,7 +134,7 @@ def _stack(build: _Builder) -> None:
         yaw += rng.uniform(-0.7, 0.7)
 
 
-def _loose(build: _Builder) -> None:
+def add_loose(build: Builder) -> None:
     """A box in any attitude, leaning on the floor or hanging in the air."""
     rng = build.rng
     build.next_material()
@@ -204,7 +143,7 @@ def _loose(build: _Builder) -> None:
     build.add(BOX, OBJECT, build.floor_spot(0.5) + [0, 0, z], size, _any_rotation(rng))
 
 
-def _rounded(build: _Builder) -> None:
+def add_rounded(build: Builder) -> None:
     """A drum, a ball, a hanging lamp or a lying cylinder."""
     rng = build.rng
     build.next_material()
@@ -223,12 +162,12 @@ def _rounded(build: _Builder) -> None:
         build.add(CYLINDER, OBJECT, spot + [0, 0, radius], np.array([radius, radius, rng.uniform(0.2, 0.6)]), turn)
 
 
-def _picture(build: _Builder) -> None:
-    """A thin box on a wall or the ceiling: poster, board, window, door."""
+def add_picture(build: Builder, largest: float = 0.8) -> None:
+    """A thin box on a wall or the ceiling: poster, board, window, door; of half sizes up to `largest` metres."""
     rng, half = build.rng, build.half
     build.next_material()
     axis, side = int(rng.choice([0, 1], p=half[1::-1] / half[:2].sum())), rng.choice([-1.0, 1.0])
-    size, centre = rng.uniform(0.2, 0.8, 3), rng.uniform(-0.8, 0.8, 3) * half
+    size, centre = rng.uniform(0.2, largest, 3), rng.uniform(-0.8, 0.8, 3) * half
     size[2] = min(size[2], half[2] * 0.6)
     centre[2] = rng.uniform(size[2] + 0.1, 2 * half[2] - size[2] - 0.1)
     if rng.random() < 0.12:  # on the ceiling

@@ -1,6 +1,8 @@
-"""What a camera does to light: exposure, white balance, contrast, gamma, blur and noise, drawn anew for every image."""
+"""What a camera does to light, drawn anew for every image: exposure, colour, blur and noise; lens and shutter."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -29,6 +31,24 @@ def photometric_jitter(images: Tensor, generator: torch.Generator, strength: flo
     noise = torch.randn(flat.shape, generator=generator, device=generator.device, dtype=flat.dtype).to(device)
     sigma = symmetric().abs().square_().mul_(0.03)
     return out.addcmul_(noise, sigma.to(out.dtype)).clamp_(0, 1).view(images.shape)
+
+
+@torch.no_grad()
+def lens_and_shutter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (..., 3, H, W) float in [0, 1] as a lens darkens them to its corners and a rolling shutter bands them.
+
+    In half of the images corners lose up to half of their light (vignetting); in a third of them brightness waves from
+    row to row by up to 15 %, as under lamps that flicker. Returns a new tensor of the same shape.
+    """
+    count, device = images.shape[:-3].numel(), images.device
+    height, width = images.shape[-2:]
+    draws = torch.rand(5, count, 1, 1, 1, generator=generator, device=generator.device).to(device)
+    row, column = (torch.linspace(-1, 1, size, device=device) for size in (height, width))
+    radius = (row[:, None].square() + column.square()) / 2  # 1 in the corners
+    darker = 1 - (draws[0] - 0.5).clamp_(min=0) * radius
+    waves = torch.sin(2 * math.pi * ((0.5 + 3 * draws[1]) * row[:, None] + draws[2]))
+    bands = 1 + 0.15 * draws[3] * waves * (draws[4] < 0.33)
+    return (images * (darker * bands).view(*images.shape[:-3], 1, height, width)).clamp_(0, 1)
 
 
 def _blur(images: Tensor, side: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vggt3_ros.worlds.furnish import RoomPlan, plan_room
+from vggt3_ros.worlds.furnish import plan_room
+from vggt3_ros.worlds.plan import RoomPlan
 from vggt3_ros.worlds.room import RoomBatch, make_rooms
 from vggt3_ros.worlds.surfaces import BIAS, DETAIL, DETAIL_GAIN, DETAIL_LOG, DETAIL_SCALE, GAIN, TEXTURE
 

@@ -43,6 +43,27 @@ def render(
     `supersample` n averages n x n rays a pixel for the image (depth stays that of the pixel's own ray).
     Cameras must be inside the shell and outside the obstacles. Raises InputError for wrong shapes.
     """
+    batch, views, owners, poses, cameras = _views(rooms, world_from_cam, intrinsics)
+    images, depth = _render_all(rooms, owners, poses, cameras, height, width)
+    if supersample > 1:
+        finer = cameras * supersample
+        finer[:, :2, 2] += (supersample - 1) / 2
+        finer[:, 2, 2] = 1
+        images, _ = _render_all(rooms, owners, poses, finer, height * supersample, width * supersample)
+        images = torch.nn.functional.avg_pool2d(images, supersample)
+    return Views(images.unflatten(0, (batch, views)), depth.unflatten(0, (batch, views)))
+
+
+@torch.no_grad()
+def render_depth(rooms: RoomBatch, world_from_cam: Tensor, intrinsics: Tensor, height: int, width: int) -> Tensor:
+    """The depth of `render` alone, (B, V, H, W). Cameras may be outside the shell as well: they look into it."""
+    batch, views, owners, poses, cameras = _views(rooms, world_from_cam, intrinsics)
+    _, depth = _render_all(rooms, owners, poses, cameras, height, width, shaded=False)
+    return depth.unflatten(0, (batch, views))
+
+
+def _views(rooms: RoomBatch, world_from_cam: Tensor, intrinsics: Tensor) -> tuple[int, int, Tensor, Tensor, Tensor]:
+    """Rooms, views of each, and per view its room, its pose and its intrinsics, checked."""
     batch = len(rooms)
     if world_from_cam.dim() != 4 or world_from_cam.shape[0] != batch or world_from_cam.shape[2:] != (4, 4):
         raise InputError(f"world_from_cam must be ({batch}, V, 4, 4), got {tuple(world_from_cam.shape)}")
@@ -56,18 +77,11 @@ def render(
     poses = world_from_cam.to(device, torch.float64).reshape(-1, 4, 4)
     cameras = intrinsics.to(device, torch.float64).expand(batch, views, 3, 3).reshape(-1, 3, 3)
     owners = torch.arange(batch, device=device).repeat_interleave(views)
-    images, depth = _render_all(rooms, owners, poses, cameras, height, width)
-    if supersample > 1:
-        finer = cameras * supersample
-        finer[:, :2, 2] += (supersample - 1) / 2
-        finer[:, 2, 2] = 1
-        images, _ = _render_all(rooms, owners, poses, finer, height * supersample, width * supersample)
-        images = torch.nn.functional.avg_pool2d(images, supersample)
-    return Views(images.unflatten(0, (batch, views)), depth.unflatten(0, (batch, views)))
+    return batch, views, owners, poses, cameras
 
 
 def _render_all(
-    rooms: RoomBatch, owners: Tensor, poses: Tensor, cameras: Tensor, height: int, width: int
+    rooms: RoomBatch, owners: Tensor, poses: Tensor, cameras: Tensor, height: int, width: int, shaded: bool = True
 ) -> tuple[Tensor, Tensor]:
     pixels = height * width
     chunk = max(1, (_CPU_CHUNK if owners.device.type == "cpu" else _GPU_CHUNK) * 96 * 128 // pixels)
@@ -76,14 +90,14 @@ def _render_all(
     for i in range(0, len(owners), chunk):
         part, first = slice(i, i + chunk), i // each
         some = rooms.select(slice(first, (min(i + chunk, len(owners)) - 1) // each + 1))
-        parts.append(_render_chunk(some, owners[part] - first, poses[part], cameras[part], height, width))
+        parts.append(_render_chunk(some, owners[part] - first, poses[part], cameras[part], height, width, shaded))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
 def _render_chunk(
-    rooms: RoomBatch, owners: Tensor, poses: Tensor, cameras: Tensor, height: int, width: int
+    rooms: RoomBatch, owners: Tensor, poses: Tensor, cameras: Tensor, height: int, width: int, shaded: bool
 ) -> tuple[Tensor, Tensor]:
-    """Images (n, 3, H, W) and depth (n, H, W) of n views; owners (n,) are their rooms."""
+    """Images (n, 3, H, W), empty unless shaded, and depth (n, H, W) of n views; owners (n,) are their rooms."""
     device = owners.device
     n, rows, columns = len(owners), -(-height // TILE), -(-width // TILE)
     # Setting up is done in float64: it is small, exact, and untouched by TF32 and autocast.
@@ -109,6 +123,9 @@ def _render_chunk(
         _meet(keys, mask, per_pixel, origins, corner, kind)
 
     depth = (keys & ~_NUMBER_BITS).add_(_NUMBER_BITS // 2 + 1).view(torch.float32).view(n, -1)
+    planar = _untile(depth, rows, columns, height, width)
+    if not shaded:
+        return planar.new_empty(0), planar
     offset = _tile_offsets(device)
     u = (corner[:, :1].float() + offset[0]).reshape(1, -1)  # (1, tiles * TILE * TILE) columns
     v = (corner[:, 1:].float() + offset[1]).reshape(1, -1)
@@ -124,7 +141,7 @@ def _render_chunk(
     )
     block = max(1, (_CPU_SHADED if device.type == "cpu" else _GPU_SHADED) // depth.shape[1])
     colours = [shade(rooms, rays.select(slice(i, i + block))) for i in range(0, n, block)]
-    image, planar = (_untile(x, rows, columns, height, width) for x in (torch.cat(colours, dim=1), depth))
+    image = _untile(torch.cat(colours, dim=1), rows, columns, height, width)
     return image.transpose(0, 1), planar
 
 
@@ -145,9 +162,7 @@ def _lines(per_pixel: Tensor, corner: Tensor) -> Triple:
     start = per_pixel[..., 0] * corner[:, :1] + per_pixel[..., 1] * corner[:, 1:] + per_pixel[..., 2]
     start, step = start.float(), per_pixel[..., :2].float()
     column, row = _tile_offsets(per_pixel.device)
-    x, y, z = (
-        torch.addcmul(start[:, k : k + 1] + step[:, k, :1] * column, step[:, k, 1:], row) for k in range(3)
-    )
+    x, y, z = (torch.addcmul(start[:, k : k + 1] + step[:, k, :1] * column, step[:, k, 1:], row) for k in range(3))
     return x, y, z
 
 
@@ -163,9 +178,7 @@ def _shell_keys(per_pixel: Tensor, origin: Tensor, corner: Tensor) -> Tensor:
     return depth.view(torch.int32).bitwise_and_(~_NUMBER_BITS)
 
 
-def _candidates(
-    rooms: RoomBatch, owners: Tensor, poses: Tensor, inverse: Tensor, rows: int, columns: int
-) -> Tensor:
+def _candidates(rooms: RoomBatch, owners: Tensor, poses: Tensor, inverse: Tensor, rows: int, columns: int) -> Tensor:
     """Which primitives (n, tiles, P) bool may be seen in which tile: their box is cut by the tile's four planes."""
     centre = rooms.centres[owners].double() - poses[:, None, :3, 3]  # (n, P, 3)
     camera_from_world = poses[:, :3, :3].transpose(1, 2)

@@ -6,7 +6,7 @@ local frame in which it fills the cube [-1, 1]^3 (a cylinder stands along local 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.worlds.furnish import BOX, ELLIPSOID, RoomPlan, plan_room
+from vggt3_ros.worlds.furnish import plan_room
+from vggt3_ros.worlds.plan import BOX, ELLIPSOID, RoomPlan
 from vggt3_ros.worlds.surfaces import FACE_FIELDS, paint
 from vggt3_ros.worlds.textures import bank_name
 
@@ -29,7 +30,9 @@ class RoomBatch:
     local_from_world (B, P, 3, 4) into the primitive's unit cube; half_sizes (B, P, 3) metres, 0 for padding;
     centres (B, P, 3); rotations (B, P, 3, 3) columns are the primitive's axes in the world; box_counts (B,) int64
     boxes including the shell; sphere (B, P) 1 for ellipsoids and 0 else; faces (B, P * 6, FACE_FIELDS) see surfaces;
-    lights (B, L, 6) position and colour; ambient (B, 3); seeds and the name of the texture bank they use.
+    lights (B, L, 6) position and colour; ambient (B, 3); shadow_depth (B, S, S) what the first light sees through
+    shadow_camera (B, 3, 4), with S = 0 where nothing casts shadows (see shadows); seeds and the name of the texture
+    bank they use.
     """
 
     seeds: tuple[int, ...]
@@ -43,6 +46,8 @@ class RoomBatch:
     faces: Tensor
     lights: Tensor
     ambient: Tensor
+    shadow_depth: Tensor
+    shadow_camera: Tensor
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -74,9 +79,12 @@ def make_room(seed: int, device: torch.device | str = "cpu") -> RoomBatch:
     return make_rooms([seed], device)
 
 
-def make_rooms(seeds: Sequence[int], device: torch.device | str = "cpu") -> RoomBatch:
+def make_rooms(
+    seeds: Sequence[int], device: torch.device | str = "cpu", plan: Callable[[int], RoomPlan] = plan_room
+) -> RoomBatch:
     """A batch with the rooms of these seeds, on a device; a seed always gives the same room.
 
+    `plan` may be a planner of other places (places.place_planner).
     Raises InputError if seeds are missing, negative, beyond LARGEST_SEED, or fall on both sides of 900000 (two
     texture banks).
     """
@@ -90,7 +98,7 @@ def make_rooms(seeds: Sequence[int], device: torch.device | str = "cpu") -> Room
             "held out from there); make two batches"
         )
     bank = names.pop()
-    plans = [plan_room(seed) for seed in seeds]
+    plans = [plan(seed) for seed in seeds]
     painted = [paint(plan, bank, np.random.default_rng([seed, 1])) for seed, plan in zip(seeds, plans, strict=True)]
     return _collate(seeds, bank, plans, painted).to(device)
 
@@ -126,6 +134,8 @@ def _collate(seeds: tuple[int, ...], bank: str, plans: list[RoomPlan], painted: 
         faces=_float(faces),
         lights=_float(np.stack([plan.lights for plan in plans])),
         ambient=_float(np.stack([plan.ambient for plan in plans])),
+        shadow_depth=torch.zeros(batch, 0, 0),
+        shadow_camera=torch.zeros(batch, 3, 4),
     )
 
 

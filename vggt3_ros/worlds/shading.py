@@ -49,9 +49,7 @@ def shade(rooms: RoomBatch, rays: Rays) -> Tensor:
     n, count = rays.depth.shape
     most = rooms.half_sizes.shape[1]
     per_column, per_row, start = (rays.direction[..., j].unsqueeze(-1) for j in range(3))  # (n, 3, 1)
-    heading = [
-        torch.addcmul(start[:, k] + per_column[:, k] * rays.column, per_row[:, k], rays.row) for k in range(3)
-    ]
+    heading = [torch.addcmul(start[:, k] + per_column[:, k] * rays.column, per_row[:, k], rays.row) for k in range(3)]
     point = [torch.addcmul(rays.centre[:, k : k + 1], rays.depth, heading[k]) for k in range(3)]
     owner = rays.owner.int()[:, None]
     number = (rays.primitive + owner * most).view(-1)
@@ -119,9 +117,33 @@ def _light(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor)
         cosine = x.mul_(normal[0]).addcmul_(y, normal[1]).addcmul_(zz, normal[2]).clamp_(min=0)
         # cosine / distance / (1 + distance^2 / 8): softer than a physical point light
         strength = cosine.mul_(squared.rsqrt()).div_(squared.mul_(0.125).add_(1))
+        if index == 0 and rooms.shadow_depth.shape[-1] > 0:
+            strength.mul_(_lit_share(rooms, owner, point, normal))
         for k in range(3):
             total[k].addcmul_(strength, lights[:, index, 3 + k, None])
     return torch.stack(total)
+
+
+def _lit_share(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor) -> Tensor:
+    """Share (n, N), 0 to 1, of the first light that reaches the points, by what that light sees."""
+    camera, size = rooms.shadow_camera[owner, :, :, None], rooms.shadow_depth.shape[-1]  # (n, 3, 4, 1)
+    middle = size / 2
+    focal = (camera[:, 0, :3].square().sum(1) - middle**2).sqrt()  # its rows hold f r_x + c r_z, and r_z
+
+    def seen(row: int, at: list[Tensor]) -> Tensor:
+        a, b, c, d = camera[:, row].unbind(1)
+        return torch.addcmul(d, a, at[0]).addcmul_(b, at[1]).addcmul_(c, at[2])
+
+    pixel = seen(2, point).div_(focal)  # metres that a pixel covers there
+    moved = [torch.addcmul(point[k], pixel, normal[k], value=1.5) for k in range(3)]  # off the surface's own image
+    depth = seen(2, moved)
+    inverse = depth.clamp(min=1e-3).reciprocal_()
+    column, row = ((seen(k, moved) * inverse).round_().long() for k in range(2))
+    known = (depth > 1e-3) & (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    index = (owner[:, None] * size + row.clamp_(0, size - 1)).mul_(size).add_(column.clamp_(0, size - 1))
+    nearest = rooms.shadow_depth.reshape(-1)[index]
+    hidden = depth.sub_(nearest).div_(pixel.abs_().mul_(2).add_(1e-3)).sub_(0.25).clamp_(0, 1)
+    return hidden.mul_(known).neg_().add_(1)
 
 
 def _albedo(rooms: RoomBatch, rays: Rays, heading: list[Tensor], point: list[Tensor], field: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vggt3_ros.worlds.furnish import PICTURE, RoomPlan
+from vggt3_ros.worlds.plan import BARE, GLOWING, OPEN, PICTURE, RoomPlan
 from vggt3_ros.worlds.textures import TEXTURE_SIZE, group_ranges
 
 # Columns of a face row.
@@ -49,7 +49,21 @@ def paint(plan: RoomPlan, bank: str, rng: np.random.Generator) -> NDArray[np.flo
     table[..., DETAIL_GAIN] = rng.uniform(0.1, 0.75, total)[own]
 
     _place(plan, table, centre, normal, own, picture[own], rng, total)
+    _fade(plan, table)
     return table.reshape(count * 6, FACE_FIELDS).astype(np.float32)
+
+
+def _fade(plan: RoomPlan, table: NDArray[np.float64]) -> None:
+    """Bare surfaces have all but one colour; glowing ones, as an open shell's ceiling, are bright in any light."""
+    bare, glowing = (np.repeat(plan.styles[:, None] == style, 6, axis=1) for style in (BARE, GLOWING))
+    glowing[:, 5] |= plan.styles == OPEN
+    gain, bias = table[..., GAIN : GAIN + 3], table[..., BIAS : BIAS + 3]
+    for faces, share in ((bare, 0.1), (glowing, 0.2)):
+        bias[faces] += 0.5 * (1 - share) * gain[faces]
+        gain[faces] *= share
+        table[faces, DETAIL_GAIN] *= share
+    table[glowing, NORMAL : NORMAL + 3] = 0  # no lamp shines on it: ambient light alone
+    bias[glowing] += 0.95 / plan.ambient - 0.5
 
 
 def _pick(

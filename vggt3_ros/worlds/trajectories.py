@@ -1,7 +1,4 @@
-"""Robot-like drives through a room: a smooth free path of several metres, a gaze that wanders over open space.
-
-`drive` is the path itself, `tour` a few views of it and beside it, to train on.
-"""
+"""Robot-like drives through a room: a smooth free path of several metres, a gaze that wanders over open space."""
 
 from __future__ import annotations
 
@@ -48,26 +45,6 @@ def drive(room: RoomBatch, frames: int, generator: torch.Generator, length: floa
     return pose
 
 
-@torch.no_grad()
-def tour(
-    room: RoomBatch, views: int, generator: torch.Generator, shortest: float = 1.0, longest: float = 6.0
-) -> Tensor:
-    """world_from_cam (views, 4, 4) float64: stations of a drive of `shortest` to `longest` metres, half of them aside.
-
-    A view of that half stands up to 0.5 m beside the path where the room allows it, and looks up to 20 degrees
-    elsewhere: it was not on the drive, but most of what it shows was seen from there. Raises InputError as `drive`.
-    """
-    rand = drawing(generator, room.device)
-    pose = drive(room, views, generator, shortest + (longest - shortest) * float(rand(1)))
-    aside = (rand(views, 1) < 0.5).double()
-    shift = (rand(views, 3) * 2 - 1).double() * torch.tensor([0.5, 0.3, 0.3], device=pose.device).double() * aside
-    wanted = pose[:, :3, 3] + (pose[:, :3, :3] @ shift[..., None]).squeeze(-1)
-    pose[:, :3, 3] = pull_back(room, pose[None, :, :3, 3], wanted[None])[0]
-    turn = (rand(views, 3) * 2 - 1).double() * torch.tensor([0.2, 0.35, 0.1], device=pose.device).double() * aside
-    pose[:, :3, :3] = pose[:, :3, :3] @ rotation_from_axis_angle(turn)
-    return pose
-
-
 def _path(room: RoomBatch, length: float, rand: Draw) -> Tensor:
     """A smooth free path (N, 3) sampled every few centimetres: way points in mutual reach, then smoothed corners."""
     spots = free_points(room, _SPOTS, rand)[0]
@@ -95,41 +72,49 @@ def _path(room: RoomBatch, length: float, rand: Draw) -> Tensor:
         visited.append(spots[pick])
         here, done = spots[pick], done + float(far[pick])
     polyline = torch.cat(line)[: max(2, int(length / _STEP))]
-    return pull_back(room, polyline[None], _smooth(polyline, 9)[None])[0]
+    return pull_back(room, polyline[None], smooth(polyline[None], 9))[0]
 
 
-def _smooth(values: Tensor, reach: int) -> Tensor:
-    """Moving average over 2 * reach + 1 samples (N, C), applied twice; the ends are held."""
-    out = values.t()[None]
+def smooth(values: Tensor, reach: int) -> Tensor:
+    """Moving average over 2 * reach + 1 samples of (B, N, C), applied twice; the ends are held."""
+    out = values.transpose(1, 2)
     for _ in range(2):
         out = torch.nn.functional.pad(out, (reach, reach), mode="replicate")
         out = torch.nn.functional.avg_pool1d(out, 2 * reach + 1, stride=1)
-    return out[0].t()
+    return out.transpose(1, 2)
 
 
 def _gaze(room: RoomBatch, position: Tensor, rand: Draw) -> Tensor:
-    """Yaw (V,) of every frame: open views preferred, drawn to a wandering wish, without jumps (a Viterbi search)."""
-    frames = len(position)
-    yaws = torch.arange(_YAWS, device=position.device) * (2 * math.pi / _YAWS)
-    rays = torch.stack([yaws.cos(), yaws.sin(), torch.zeros_like(yaws)], dim=-1).expand(frames, -1, -1)
-    reach = cast(room, position[:, None].expand_as(rays).reshape(1, -1, 3), rays.reshape(1, -1, 3)).view(frames, _YAWS)
-    openness = reach.clamp(max=2.5)
-    openness = torch.minimum(openness, 0.5 * (openness.roll(2, 1) + openness.roll(-2, 1)))
-    time = torch.linspace(0, 1, frames, device=position.device)[:, None]
+    """Yaw (V,) of every frame: open views preferred, drawn to a wandering wish."""
+    time = torch.linspace(0, 1, len(position), device=position.device)
     wave = torch.sin(2 * math.pi * ((0.4 + 0.6 * rand(1)) * time + rand(1)))
     wish = 2 * math.pi * rand(1) + (0.7 + 0.9 * rand(1)) * wave
-    gain = openness + 2.5 * torch.cos(yaws - wish)
+    return follow_open_space(room, position[None], wish[None], torch.full((1,), 2.5, device=position.device))[0]
+
+
+def follow_open_space(rooms: RoomBatch, position: Tensor, wish: Tensor, firm: Tensor) -> Tensor:
+    """Yaw (B, V) at positions (B, V, 3): open views near the wish (B, V), without jumps (a Viterbi search).
+
+    firm (B,): how many metres of open space the wish is worth.
+    """
+    batch, frames = wish.shape
+    yaws = torch.arange(_YAWS, device=position.device) * (2 * math.pi / _YAWS)
+    rays = torch.stack([yaws.cos(), yaws.sin(), torch.zeros_like(yaws)], dim=-1).expand(batch, frames, -1, -1)
+    reach = cast(rooms, position[:, :, None].expand_as(rays).flatten(1, 2), rays.flatten(1, 2))
+    openness = reach.view(batch, frames, _YAWS).clamp(max=2.5)
+    openness = torch.minimum(openness, 0.5 * (openness.roll(2, -1) + openness.roll(-2, -1)))
+    gain = openness + firm[:, None, None] * torch.cos(yaws - wish[..., None])
     turn = torch.remainder(yaws[:, None] - yaws + math.pi, 2 * math.pi) - math.pi
     cost = (turn / math.radians(25)).square()
-    best, back = gain[0], []
+    best, back = gain[:, 0], []
     for frame in range(1, frames):
-        value, source = (best[:, None] - cost).max(0)
-        best = value + gain[frame]
+        value, source = (best[:, :, None] - cost).max(1)
+        best = value + gain[:, frame]
         back.append(source)
-    chosen = [int(best.argmax())]
+    chosen = [best.argmax(1)]
     for source in reversed(back):
-        chosen.append(int(source[chosen[-1]]))
-    yaw = yaws[torch.tensor(chosen[::-1], device=yaws.device)]
+        chosen.append(source.gather(1, chosen[-1][:, None]).squeeze(1))
+    yaw = yaws[torch.stack(chosen[::-1], 1)]
     steps = torch.remainder(yaw.diff() + math.pi, 2 * math.pi) - math.pi
-    unwrapped = torch.cat([yaw[:1], yaw[0] + steps.cumsum(0)])
-    return _smooth(unwrapped[:, None], 1)[:, 0]
+    unwrapped = torch.cat([yaw[:, :1], yaw[:, :1] + steps.cumsum(1)], dim=1)
+    return smooth(unwrapped[..., None], 1)[..., 0]

@@ -128,9 +128,7 @@ def pull_back(rooms: RoomBatch, safe: Tensor, wanted: Tensor) -> Tensor:
     return line.gather(2, first[..., None, None].expand(*first.shape, 1, 3)).squeeze(2)
 
 
-def _roam(
-    rooms: RoomBatch, spots: Tensor, target: Tensor, distance: Tensor, position: Tensor, roams: Tensor
-) -> Tensor:
+def _roam(rooms: RoomBatch, spots: Tensor, target: Tensor, distance: Tensor, position: Tensor, roams: Tensor) -> Tensor:
     """Replace the positions of rooms that roam by free spots that see the target from a similar side."""
     views = position.shape[1]
     to_target = target[:, None] - spots

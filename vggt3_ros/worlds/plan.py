@@ -1,0 +1,82 @@
+"""What a place is made of: primitives that are collected one by one, and the plan that they end in (numpy)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+BOX, CYLINDER, ELLIPSOID = 0, 1, 2
+OBJECT, PICTURE, WALL, BARE, GLOWING, OPEN = 1, 2, 3, 4, 5, 6  # what a surface shows; picks its textures
+LIGHTS = 2
+MOST_THINGS = 60
+
+
+@dataclass(frozen=True)
+class RoomPlan:
+    """P primitives, boxes first and the shell first of all; metres, Z up.
+
+    kinds (P,) BOX, CYLINDER, ELLIPSOID; styles (P,) OBJECT ...; materials (P,) primitives of one number share their
+    texture; centres (P, 3); halves (P, 3) half sizes; rotations (P, 3, 3); lights (LIGHTS, 6); ambient (3,).
+    """
+
+    kinds: NDArray[np.int64]
+    styles: NDArray[np.int64]
+    materials: NDArray[np.int64]
+    centres: Array
+    halves: Array
+    rotations: Array
+    lights: Array
+    ambient: Array
+
+
+class Builder:
+    """Collects primitives; positions of furniture are drawn in the shell's floor area.
+
+    half (3,) is half the size of the shell, the first primitive, which stands on z = 0 around the Z axis.
+    """
+
+    def __init__(self, rng: np.random.Generator, half: Array, walls: int = WALL) -> None:
+        self.rng, self.half = rng, half
+        self.rows: list[tuple[int, int, int, Array, Array, Array]] = []
+        self.material = 0
+        self.add(BOX, walls, np.array([0, 0, half[2]]), half)
+
+    def add(self, kind: int, style: int, centre: Array, half: Array, rotation: Array | None = None) -> None:
+        """A primitive of the current material."""
+        turn = np.eye(3) if rotation is None else rotation
+        self.rows.append((kind, style, self.material, np.asarray(centre, float), np.asarray(half, float), turn))
+
+    def next_material(self) -> None:
+        """What is added from now on looks different."""
+        self.material += 1
+
+    def group(self, style: int, base: Array, yaw: float, parts: list[tuple[Array, Array]]) -> None:
+        """Boxes (centre, half size) of one piece of furniture, given in its own frame."""
+        self.next_material()
+        turn = yaw_matrix(yaw)
+        for centre, half in parts:
+            self.add(BOX, style, base + turn @ np.asarray(centre, float), half, turn)
+
+    def floor_spot(self, reach: float) -> Array:
+        """A point on the floor, `reach` metres off the walls, more often near a wall than in the middle."""
+        limit = np.maximum(self.half[:2] - reach, 0.1)
+        spot = np.sign(self.rng.uniform(-1, 1, 2)) * self.rng.random(2) ** 0.6 * limit
+        if self.rng.random() < 0.5:
+            axis = self.rng.integers(2)
+            spot[axis] = np.sign(spot[axis]) * limit[axis]
+        return np.array([spot[0], spot[1], 0.0])
+
+    def plan(self, lights: Array, ambient: Array) -> RoomPlan:
+        """Everything collected, at most MOST_THINGS primitives, under lights (LIGHTS, 6) and ambient light (3,)."""
+        rows = sorted(self.rows[:MOST_THINGS], key=lambda row: row[0] != BOX)
+        kinds, styles, materials, centres, halves, turns = (np.array(column) for column in zip(*rows, strict=True))
+        return RoomPlan(kinds, styles, materials, centres, halves, turns, lights, ambient)
+
+
+def yaw_matrix(yaw: float) -> Array:
+    """Rotation (3, 3) about world Z."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
