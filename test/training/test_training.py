@@ -20,7 +20,7 @@ from vggt3_ros.training.initialise import convert, follow, initialise
 from vggt3_ros.training.logs import Logs
 from vggt3_ros.training.losses import patch_truth
 from vggt3_ros.training.pool import ScenePool
-from vggt3_ros.training.trainer import Trainer
+from vggt3_ros.training.trainer import StepReport, Trainer
 
 from .conftest import CPU, MINIATURE, ignore, train
 
@@ -33,6 +33,19 @@ def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path) -> None:
     whole, cut = (load_file(tmp_path / run / "network.safetensors") for run in ("whole", "cut"))
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_run_fits_all_its_phases_into_the_minutes_that_it_has(tmp_path) -> None:
+    trainer = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.1)
+    reports: list[StepReport] = []
+    trainer.run(reports.append)
+    assert [*dict.fromkeys(report.phase for report in reports)] == ["softmax", "distil", "ttt"]
+    assert trainer.seconds >= 6 and reports[-1].done == 1.0
+    assert [report.done for report in reports] == sorted(report.done for report in reports)
+    assert reports[-1].validation is not None and (tmp_path / "network.safetensors").exists()
+    again = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.1)
+    again.run(reports.append)
+    assert again.step == trainer.step  # it is over
 
 
 def test_a_finished_run_leaves_a_usable_network_and_its_validation(tmp_path) -> None:

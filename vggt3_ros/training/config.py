@@ -57,6 +57,7 @@ class TrainConfig:
     softmax_steps: int
     distil_steps: int
     ttt_steps: int
+    shares: tuple[float, float, float]
     student: str | None
     train: Literal["all", "global_attention"]
     fit_steps: int
@@ -100,7 +101,8 @@ class TrainConfig:
                 raise InputError(f"training config: {name} is {getattr(self, name)!r}, expected at least 1")
         if self.aspects is not None:
             object.__setattr__(self, "aspects", tuple(self.aspects))
-        object.__setattr__(self, "folders", tuple(self.folders))
+        for name in ("folders", "shares"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, (value, valid, expected) in self._checks().items():
             if not valid:
                 raise InputError(f"training config: {name} is {value!r}, expected {expected}")
@@ -121,6 +123,11 @@ class TrainConfig:
             "query_views": (queries, 0 <= queries <= fewest - 2, "at most fewest_views - 2: at least 2 are mapped"),
             "scenes": (self.scenes, most <= rooms, f"{most} scenes in a step at most the pool's {rooms} rooms"),
             "student": (self.student, self.student is None or isinstance(self.student, str), "null or a network"),
+            "shares": (
+                self.shares,
+                len(self.shares) == 3 and all(_is_number(share) for share in self.shares) and sum(self.shares) > 0,
+                "three shares of the time, 0 or more",
+            ),
             "train": (self.train, self.train in ("all", "global_attention"), "'all' or 'global_attention'"),
             "tours": (self.tours, 0 <= self.tours <= 1, "within 0..1"),
             "corridors": (self.corridors, self.corridors >= 0, "a share, 0 or more"),
@@ -150,9 +157,9 @@ class TrainConfig:
         return {"softmax": self.softmax_steps, "distil": self.distil_steps, "ttt": self.ttt_steps}
 
     @property
-    def total_steps(self) -> int:
-        """Steps of all phases."""
-        return sum(self.phases.values())
+    def time_shares(self) -> dict[str, float]:
+        """Shares of the time that the phases have, in their order, where a run has to end within some minutes."""
+        return dict(zip(self.phases, self.shares, strict=True))
 
     @property
     def ttt_model(self) -> ModelConfig:

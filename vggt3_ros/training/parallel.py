@@ -59,11 +59,15 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so; all wait for each other here."""
+        return self.greatest(float(flag)) > 0
+
+    def greatest(self, value: float) -> float:
+        """The greatest value that any process has; all wait for each other here."""
         if self.world == 1:
-            return flag
-        said = torch.tensor(float(flag), device=self.device)
+            return value
+        said = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(said, dist.ReduceOp.MAX)
-        return bool(said)
+        return float(said)
 
 
 def local_rank() -> int | None:

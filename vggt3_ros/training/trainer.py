@@ -40,8 +40,9 @@ class StepReport:
     """What the loop tells after every step."""
 
     step: int
-    total: int
+    total: int  # steps of the run, estimated where it has to fit into some minutes
     phase: str
+    done: float  # share of the run
     losses: dict[str, float] | None
     validation: dict[str, float] | None
 
@@ -54,7 +55,8 @@ class Trainer:
     settings are the same. `start` gives a new run the weights of an earlier network: a softmax one enters the first
     phase, a ttt one skips to the last. With `config.student`, converted from that softmax network earlier, the second
     phase begins with it instead of anew. `recordings`: where `config.real` of the scenes come from; `ranks`: the
-    processes that share the work. On GPUs a network of fixed shapes is compiled; on CPUs that gained little.
+    processes that share the work. `within` minutes the run is to end: phases then take shares of the time instead of
+    their steps. On GPUs a network of fixed shapes is compiled; on CPUs that gained little.
     """
 
     def __init__(
@@ -66,12 +68,15 @@ class Trainer:
         bf16: bool = True,
         recordings: Sequence[Recording] = (),
         ranks: Ranks | None = None,
+        within: float | None = None,
     ) -> None:
+        self.within = within
         self.config, self.folder, self.device, self.bf16 = config, folder, device, bf16
         self.ranks = ranks if ranks is not None else Ranks(device)
         folder.mkdir(parents=True, exist_ok=True)
         self.pool = ScenePool(config, device, recordings, self.ranks.rank, self.ranks.world)
         self.step, self.seconds, self.validations = 0, 0.0, list[dict[str, Any]]()
+        self.began = (0, 0.0)  # step and seconds of the run at which the phase began
         self.average: MovingAverage
         state = load_state(folder)
         if state is not None:
@@ -91,23 +96,23 @@ class Trainer:
         diverged, and, with the state saved, when `abort_after` steps did not beat an estimate of no motion.
         """
         config = self.config
-        began = saved = time.monotonic()
-        while self.step < config.total_steps:
-            if self.ranks.any(stop() or (minutes is not None and time.monotonic() - began > 60 * minutes)):
+        began = saved = tick = time.monotonic()
+        while not self._at_end():
+            if self.ranks.any(stop() or (minutes is not None and tick - began > 60 * minutes)):
                 break
-            while self.step >= self._end_of(self.phase):
+            while self._phase_ended():
                 self._enter_next_phase()
-            tick = time.monotonic()
             losses = self._train_step()
-            self.seconds += time.monotonic() - tick
-            due = self.step % config.validate_every == 0 or self.step in (config.abort_after, config.total_steps)
+            due = self.step % config.validate_every == 0 or self.step == config.abort_after or self._at_end()
             validation = self._validate() if due and self.ranks.first else None
-            report(StepReport(self.step, config.total_steps, self.phase, losses, validation))
+            now = time.monotonic()
+            self.seconds, tick = self.ranks.greatest(self.seconds + now - tick), now
+            report(self._report(losses, validation))
             if self.step == config.abort_after:
                 self._abort_unless_better(validation)
-            if time.monotonic() - saved > config.save_every_s:
+            if tick - saved > config.save_every_s:
                 self._save()
-                saved = time.monotonic()
+                saved = tick
         self._save()
         self.ranks.any(False)  # nobody leaves before it is written
 
@@ -125,9 +130,8 @@ class Trainer:
         if not math.isfinite(float(loss)):
             parts = {name: float(term.detach()) for name, term in terms.items()}
             raise Vggt3Error(f"training diverged at step {self.step} ({parts}); lower the rates of this phase")
-        length = config.phases[self.phase]
-        done = self.step - (self._end_of(self.phase) - length)
-        norm = self.optimizers.step(schedule(done, length, config))
+        done = self.step - self.began[0]
+        norm = self.optimizers.step(schedule(done, self._phase_steps(), config))
         self.step += 1
         self.average.update(self.network, done)
         if self.step % _LOG_EVERY:
@@ -165,10 +169,41 @@ class Trainer:
             self.ranks.any(False)
             raise Vggt3Error(f"after {self.step} steps {reason or 'the first process stopped the run'} (abort_after)")
 
-    def _end_of(self, phase: str) -> int:
-        """The step that is the first of the next phase."""
-        phases = list(self.config.phases)
-        return sum(self.config.phases[each] for each in phases[: phases.index(phase) + 1])
+    @property
+    def _lengths(self) -> dict[str, float]:
+        """Of every phase its steps, or its share of the time where the run has to end within some minutes."""
+        return self.config.time_shares if self.within is not None else {**self.config.phases}
+
+    def _later(self) -> float:
+        """How long all phases after the current one are together."""
+        phases = list(self._lengths)
+        return sum(self._lengths[phase] for phase in phases[phases.index(self.phase) + 1 :])
+
+    def _phase_steps(self) -> int:
+        """Steps of the current phase: as configured, or by its pace so far as many as its share of the time allows."""
+        if self.within is None:
+            return self.config.phases[self.phase]
+        share, (first, since) = self._lengths[self.phase], self.began
+        budget, spent = 60 * self.within - since, self.seconds - since
+        budget *= share / max(1e-9, share + self._later())
+        if spent >= budget:
+            return self.step - first
+        return max(self.step - first + 1, round((self.step - first) * budget / max(spent, 1e-9)), self.config.warmup)
+
+    def _phase_ended(self) -> bool:
+        return self.step - self.began[0] >= self._phase_steps()
+
+    def _at_end(self) -> bool:
+        return self._phase_ended() and self._later() == 0
+
+    def _report(self, losses: dict[str, float] | None, validation: dict[str, float] | None) -> StepReport:
+        if self.within is None:
+            total = self.began[0] + self._phase_steps() + int(self._later())
+            done = self.step / max(1, total)
+        else:
+            done = min(1.0, self.seconds / (60 * self.within))
+            total = round(self.step / max(1e-3, done))
+        return StepReport(self.step, total, self.phase, done, losses, validation)
 
     def _begin(self, start: str | None) -> None:
         config = self.config
@@ -184,7 +219,8 @@ class Trainer:
         if config.student is not None:
             self._remember(start, network)
         phase = network.config.attn
-        self.step = self._end_of(phase) - config.phases[phase]
+        if phase == "ttt":  # scenes at once as wide as they would be then
+            self.step = config.softmax_steps + config.distil_steps
         self._adopt(phase, network, PatchHead(2 * config.model.embed_dim))
 
     def _enter_next_phase(self) -> None:
@@ -197,7 +233,7 @@ class Trainer:
             save_weights(network, self.folder / _PARENT)
         self.ranks.any(False)  # it is written, and can be read
         torch.manual_seed(self.config.seed + 1)
-        phase = "distil" if self.config.distil_steps > 0 else "ttt"
+        phase = "distil" if self._lengths["distil"] > 0 else "ttt"
         self._adopt(phase, self._converted(network), self.aid)
 
     def _converted(self, parent: Vggt3) -> Vggt3:
@@ -220,6 +256,7 @@ class Trainer:
 
     def _adopt(self, phase: str, network: Vggt3, aid: PatchHead) -> None:
         config, self.phase = self.config, phase
+        self.began = (self.step, self.seconds)
         if phase != "softmax" and config.train == "all":
             learn_initial_fast_weights(network)
         self.network = network.to(self.device).train().requires_grad_(True)
@@ -252,6 +289,7 @@ class Trainer:
             "step": self.step,
             "phase": self.phase,
             "seconds": self.seconds,
+            "began": self.began,
             "validations": self.validations,
         }
         save_state(self.folder, RunState(parts, info))
@@ -277,5 +315,6 @@ class Trainer:
         aid = PatchHead(2 * config.model.embed_dim)
         aid.load_state_dict(state.parts["aid"])
         self._adopt(phase, network, aid)
+        self.began = (int(state.info["began"][0]), float(state.info["began"][1]))
         self.optimizers.load_state(state.parts["optimizers"])
         self.average.state = {n: t.to(self.device) for n, t in state.parts["average"].items()}
