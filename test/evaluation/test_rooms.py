@@ -32,6 +32,20 @@ def test_a_room_needs_a_seed(spec: str) -> None:
         load_sequence(spec)
 
 
+def test_more_frames_of_the_same_drive_can_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(vggt3_ros.worlds.sequence.room_sequence, query_frames=1, height=24, width=32)
+    monkeypatch.setattr(vggt3_ros.worlds.sequence, "room_sequence", small)
+    few, many = load_sequence("room:7:3"), load_sequence("room:7:5")
+    assert (len(few), len(many)) == (4, 6)
+    torch.testing.assert_close(few.world_from_cam[:3, :3, 3], many.world_from_cam[[0, 2, 4], :3, 3], atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("spec", ["room:7:", "room:7:1", "room:7:513", "room:7:2:3", "room:7:many", f"room:7:{10**12}"])
+def test_an_impossible_number_of_frames_is_refused(spec: str) -> None:
+    with pytest.raises(InputError, match="comes the number of map frames, 2 to 512"):
+        load_sequence(spec)
+
+
 @pytest.mark.parametrize("seed", ["18446744073709551616", "9" * 5000])
 def test_an_absurd_seed_is_refused(seed: str) -> None:
     with pytest.raises(InputError, match="room:SEED takes a seed from 0 to"):

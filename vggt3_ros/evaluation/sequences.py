@@ -1,4 +1,4 @@
-"""Which reader a sequence needs: a folder's layout is told from its files, `room:SEED` is made on the spot."""
+"""Which reader a sequence needs: a folder's layout is told from its files, `room:SEED[:FRAMES]` is made on the spot."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from vggt3_ros.evaluation.seven_scenes import load_seven_scenes
 from vggt3_ros.evaluation.tum import load_tum
 
 _ROOM = "room:"
+_MOST_FRAMES = 512
 _LAYOUTS = (
     "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt (TUM RGB-D), "
-    "with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), or room:SEED"
+    "with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), or room:SEED[:FRAMES]"
 )
 
 
 def load_sequence(spec: str) -> Sequence:
     """The sequence of a folder in one of the known layouts, or of the procedural room `room:SEED`.
+
+    `room:SEED:FRAMES` maps so many frames of the same drive instead of 16, at most 512.
 
     Raises InputError when the folder is missing or of no known layout, and for bad data, naming file and line.
     """
@@ -40,7 +43,10 @@ def load_sequence(spec: str) -> Sequence:
 
 
 def _room(spec: str) -> Sequence:
-    seed = spec.removeprefix(_ROOM)
+    seed, *frames = spec.removeprefix(_ROOM).split(":")
+    counts = [int(count[:9]) for count in frames if count.isdecimal() and 2 <= int(count[:9]) <= _MOST_FRAMES]
+    if len(counts) != len(frames) or len(counts) > 1:
+        raise InputError(f"{spec}: after room:SEED: comes the number of map frames, 2 to {_MOST_FRAMES}")
     if not seed.isdecimal():
         raise InputError(f"{spec}: after room: comes the seed, a whole number from 0, got {seed!r}")
     from vggt3_ros.worlds.room import LARGEST_SEED
@@ -49,7 +55,7 @@ def _room(spec: str) -> Sequence:
     if len(seed) > len(str(LARGEST_SEED)) or int(seed) > LARGEST_SEED:  # int() itself gives up at 4300 digits
         shown = seed if len(seed) <= 40 else f"a number of {len(seed)} digits"
         raise InputError(f"room:SEED takes a seed from 0 to {LARGEST_SEED}, got {shown}; choose a smaller one")
-    room = room_sequence(int(seed))
+    room = room_sequence(int(seed), counts[0]) if counts else room_sequence(int(seed))
     images, depth = room.images, room.depth
     count = len(images)
     # Queries off the mapped path.
