@@ -29,7 +29,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command's arguments."""
     parser = subparsers.add_parser("evaluate", help="measure errors on sequences with known poses", description=__doc__)
     parser.add_argument(
-        "sequences", nargs="+", metavar="SEQUENCE", help="folder (plain, TUM RGB-D or 7-Scenes layout) or room:SEED[:FRAMES]"
+        "sequences",
+        nargs="+",
+        metavar="SEQUENCE",
+        help="folder (plain, TUM RGB-D or 7-Scenes layout) or room:SEED[:FRAMES]",
     )
     parser.add_argument("--split", default=None, metavar="NAME", help="which frames to map (default: the first split)")
     parser.add_argument(
