@@ -22,7 +22,7 @@ from vggt3_ros.training.losses import patch_truth
 from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.trainer import StepReport, Trainer
 
-from .conftest import CPU, MINIATURE, ignore, train
+from .conftest import CONFIGS, CPU, MINIATURE, ignore, train
 
 
 def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path) -> None:
@@ -259,6 +259,16 @@ def test_sixty_steps_lower_the_loss(tmp_path) -> None:
 def test_impossible_settings_are_refused_by_name(change, words) -> None:
     with pytest.raises(InputError, match=words):
         replace(MINIATURE, **change)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_is_valid_and_what_it_makes_fits_its_place(path) -> None:
+    config = TrainConfig.read(path)
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    if config.model.patch_embedding == "conv":  # one of ours, to be embedded
+        with torch.device("meta"):
+            network = Vggt3(config.ttt_model)
+        assert 2 * sum(tensor.numel() for tensor in network.state_dict().values()) < 40_000_000  # fp16
 
 
 def test_unknown_settings_and_unreadable_files_are_refused(tmp_path) -> None:
