@@ -40,7 +40,9 @@ def test_more_frames_of_the_same_drive_can_be_mapped(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(few.world_from_cam[:3, :3, 3], many.world_from_cam[[0, 2, 4], :3, 3], atol=0.1, rtol=0)
 
 
-@pytest.mark.parametrize("spec", ["room:7:", "room:7:1", "room:7:513", "room:7:2:3", "room:7:many", f"room:7:{10**12}"])
+@pytest.mark.parametrize(
+    "spec", ["room:7:", "room:7:1", "room:7:513", "room:7:2:3", "room:7:many", "room:7:0000000100", f"room:7:{10**12}"]
+)
 def test_an_impossible_number_of_frames_is_refused(spec: str) -> None:
     with pytest.raises(InputError, match="comes the number of map frames, 2 to 512"):
         load_sequence(spec)

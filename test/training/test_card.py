@@ -66,6 +66,33 @@ def test_a_card_has_the_file_its_training_and_every_figure_with_baselines(tmp_pa
     assert "| pair_rotation_deg | 6.50 | 20.00 | - | - |" in said
 
 
+def test_several_sequences_evaluated_together_are_one_row(tmp_path, capsys) -> None:
+    arguments = written(tmp_path, fingerprint := load_network("tiny").fingerprint())
+    both = evaluation(fingerprint)
+    del both["model_fingerprint"], both["priors"]  # as of their medians
+    (tmp_path / "room.json").write_text(json.dumps({**both, "each": [evaluation(fingerprint)] * 2}))
+    main(arguments)
+    assert "| room | 1.5 | 1.5 / 1.5 | - |" in capsys.readouterr().out
+    each = [evaluation(fingerprint), evaluation("0123456789abcdef")]
+    (tmp_path / "room.json").write_text(json.dumps({**both, "each": each}))
+    with pytest.raises(InputError, match="measured with other weights"):
+        main(arguments)
+
+
+def test_what_is_missing_is_said_before_anything_is_written(tmp_path) -> None:
+    arguments = written(tmp_path, load_network("tiny").fingerprint())
+    with pytest.raises(InputError, match="got 2 files"):
+        main(arguments[:2])
+    with pytest.raises(InputError, match="without them as well"):
+        main([*arguments[:3], str(tmp_path / "room.given.json")])
+    (tmp_path / "validation.json").write_text("[]")
+    with pytest.raises(InputError, match="never validated"):
+        main(arguments)
+    with pytest.raises(InputError, match="cannot be read"):
+        main([*arguments[:2], str(tmp_path / "none.json")])
+    assert not (tmp_path / "model.json").exists()
+
+
 def test_figures_of_other_weights_are_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="measured with other weights"):
         main(written(tmp_path, "0123456789abcdef"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
-from types import ModuleType
+from itertools import count
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from vggt3_ros.training.initialise import convert, follow, initialise
 from vggt3_ros.training.logs import Logs
 from vggt3_ros.training.losses import patch_truth
 from vggt3_ros.training.pool import ScenePool
+from vggt3_ros.training.run_state import RunState, load_state, save_state
 from vggt3_ros.training.trainer import StepReport, Trainer
 from vggt3_ros.training.validate import validate, validation_rooms
 
@@ -36,17 +39,48 @@ def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path) -> None:
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
-def test_a_run_fits_all_its_phases_into_the_minutes_that_it_has(tmp_path) -> None:
-    trainer = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.1)
+def test_a_run_fits_all_its_phases_into_the_minutes_that_it_has(tmp_path, monkeypatch) -> None:
+    clock = SimpleNamespace(monotonic=count(step=0.5).__next__)  # every step takes half a second
+    monkeypatch.setattr(trainer_module, "time", clock)
+    config = replace(MINIATURE, validate_every=10_000)  # at the end alone
+    trainer = Trainer(config, tmp_path, CPU, bf16=False, within=0.1)
     reports: list[StepReport] = []
     trainer.run(reports.append)
-    assert [*dict.fromkeys(report.phase for report in reports)] == ["softmax", "distil", "ttt"]
-    assert trainer.seconds >= 6 and reports[-1].done == 1.0
-    assert [report.done for report in reports] == sorted(report.done for report in reports)
+    assert Counter(report.phase for report in reports) == {"softmax": 8, "distil": 2, "ttt": 2}  # shares 0.6, 0.2, 0.2
+    assert [report.done for report in reports] == pytest.approx([step / 12 for step in range(1, 13)])
+    assert {report.total for report in reports} == {12} and trainer.seconds == 6
     assert reports[-1].validation is not None and (tmp_path / "network.safetensors").exists()
-    again = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.1)
+    again = Trainer(config, tmp_path, CPU, bf16=False, within=0.1)
     again.run(reports.append)
     assert again.step == trainer.step  # it is over
+
+
+def test_a_run_whose_time_is_over_ends_with_a_network_all_the_same(tmp_path) -> None:
+    train(tmp_path, stop_at=2)
+    late = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.1)
+    late.seconds = 100.0
+    reports: list[StepReport] = []
+    late.run(reports.append)
+    assert [(report.step, report.phase, report.done) for report in reports] == [(3, "ttt", 1.0)]
+    assert reports[-1].validation is not None and load_network(tmp_path / "network.safetensors")
+
+
+def test_a_run_within_minutes_from_other_weights_counts_its_own_steps(tmp_path) -> None:
+    train(tmp_path / "first")
+    start = str(tmp_path / "first" / "network.safetensors")
+    trainer = Trainer(MINIATURE, tmp_path / "second", CPU, start=start, bf16=False, within=60.0)
+    reports: list[StepReport] = []
+    trainer.run(reports.append, stop=lambda: trainer.step == 7)
+    assert reports[-1].step == 7 and reports[-1].total == pytest.approx(5 + 2 / reports[-1].done, abs=1)
+
+
+def test_a_run_of_an_earlier_version_is_refused_and_told_how_to_go_on(tmp_path) -> None:
+    train(tmp_path, stop_at=1)
+    state = load_state(tmp_path)
+    assert state is not None
+    save_state(tmp_path, RunState(state.parts, {n: v for n, v in state.info.items() if n != "began"}))
+    with pytest.raises(InputError, match=r"earlier version.* --from .*network.safetensors"):
+        Trainer(MINIATURE, tmp_path, CPU)
 
 
 def test_a_finished_run_leaves_a_usable_network_and_its_validation(tmp_path) -> None:

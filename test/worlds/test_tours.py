@@ -29,9 +29,6 @@ def poses(places: RoomBatch) -> Tensor:
 
 def carried(places: RoomBatch, monkeypatch: pytest.MonkeyPatch, carrier: str) -> Tensor:
     """Tours (B, VIEWS, 4, 4) by one carrier, none of whose views is moved aside."""
-    monkeypatch.setattr("vggt3_ros.worlds.tours.CARRIERS", tuple(c if c == carrier else f"no {c}" for c in CARRIERS))
-    for name in ("robot", "hand", "drone"):
-        assert name in CARRIERS
     draws = iter([torch.full((len(places),), (CARRIERS.index(carrier) + 0.5) / len(CARRIERS))])
     generator = torch.Generator().manual_seed(2)
 
@@ -41,7 +38,6 @@ def carried(places: RoomBatch, monkeypatch: pytest.MonkeyPatch, carrier: str) ->
             return first
         return torch.ones(*shape) if shape == (len(places), VIEWS, 1) else torch.rand(*shape, generator=generator)
 
-    monkeypatch.undo()
     monkeypatch.setattr("vggt3_ros.worlds.tours.drawing", lambda *_: rand)
     return tours(places, VIEWS, generator)
 

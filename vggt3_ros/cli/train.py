@@ -1,4 +1,4 @@
-"""`vggt3 train`: train a network on procedural rooms and posed RGB-D folders, or convert a softmax one.
+"""`vggt3 train`: train a network on procedural places and posed RGB-D folders, or convert a softmax one.
 
 The same command again goes on where it stopped. `torchrun --nproc-per-node N -m -- vggt3_ros train ...` uses N GPUs.
 """

@@ -44,7 +44,8 @@ def load_sequence(spec: str) -> Sequence:
 
 def _room(spec: str) -> Sequence:
     seed, *frames = spec.removeprefix(_ROOM).split(":")
-    counts = [int(count[:9]) for count in frames if count.isdecimal() and 2 <= int(count[:9]) <= _MOST_FRAMES]
+    short = [count for count in frames if count.isdecimal() and len(count) <= len(str(_MOST_FRAMES))]
+    counts = [int(count) for count in short if 2 <= int(count) <= _MOST_FRAMES]
     if len(counts) != len(frames) or len(counts) > 1:
         raise InputError(f"{spec}: after room:SEED: comes the number of map frames, 2 to {_MOST_FRAMES}")
     if not seed.isdecimal():

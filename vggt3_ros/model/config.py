@@ -34,7 +34,7 @@ class TttConfig:
         whole = isinstance(self.mlp_ratio, int) and self.mlp_ratio >= 1
         _require(whole, "ttt.mlp_ratio", self.mlp_ratio, "a whole number of at least 1")
         heads = self.num_heads
-        valid = heads is None or (isinstance(heads, int) and heads >= 1)
+        valid = heads is None or (isinstance(heads, int) and not isinstance(heads, bool) and heads >= 1)
         _require(valid, "ttt.num_heads", heads, "null or a whole number of at least 1")
         steps = self.newton_schulz_steps
         _require(isinstance(steps, int), "ttt.newton_schulz_steps", steps, "a whole number")

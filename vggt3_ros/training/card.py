@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vggt3_ros.errors import InputError
+from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.model.checkpoint import load_network
 
 _VALIDATION = (
@@ -31,10 +31,12 @@ def card(weights: Path, told: dict[str, Any], validation: dict[str, Any], files:
     long = network.config.image_size
     evaluation: dict[str, dict[str, Any]] = {}
     for file in files:
-        figures, entry = json.loads(file.read_text()), evaluation.setdefault(file.name.split(".")[0], {})
-        if figures["model_fingerprint"] != network.fingerprint():
-            raise InputError(f"{file} was measured with other weights ({figures['model_fingerprint']}); evaluate again")
-        if figures["priors"] == "given":
+        figures, entry = _read(file), evaluation.setdefault(file.name.split(".")[0], {})
+        each = figures.get("each", [figures])  # of several sequences, whose medians `figures` are
+        measured = {one["model_fingerprint"] for one in each}
+        if measured != {network.fingerprint()}:
+            raise InputError(f"{file} was measured with other weights ({', '.join(measured)}); evaluate again")
+        if each[0]["priors"] == "given":
             names = ("queries", "accepted", "wrong_accepted", "median_position_m", "median_rotation_deg")
             entry["verified_with_priors"] = {name: figures["verified"][name] for name in names}
         else:
@@ -67,6 +69,10 @@ def tables(card: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, figures in card["evaluation"].items():
+        if "map" not in figures:
+            raise InputError(
+                f"{name} was evaluated with --priors given alone; give its evaluation without them as well"
+            )
         mapped, baselines, verified = figures["map"], figures["baselines"], figures.get("verified_with_priors")
         lines.append(
             f"| {name} | {_number(mapped['ate_percent'])} | {_number(mapped['pair_rotation_deg'])} / "
@@ -107,13 +113,29 @@ def _rounded(data: Any) -> Any:
     return round(data, 4) if isinstance(data, float) else data
 
 
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read as JSON: {error}") from error
+
+
 def main(arguments: list[str]) -> None:
     """Write the card beside the weights, and its tables to standard output."""
+    if len(arguments) < 3:
+        raise InputError(f"got {len(arguments)} files, expected weights, training.json, validation.json, evaluations")
     weights, told, validations, *files = (Path(argument) for argument in arguments)
-    data = card(weights, json.loads(told.read_text()), json.loads(validations.read_text())[-1], files)
+    validated = _read(validations)
+    if not validated:
+        raise InputError(f"{validations} is empty: the run was never validated")
+    data = card(weights, _read(told), validated[-1], files)
+    shown = tables(data)
     weights.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
-    print(tables(data))
+    print(shown)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except Vggt3Error as error:
+        sys.exit(f"card: {error}")

@@ -102,10 +102,14 @@ class TrainConfig:
         if self.aspects is not None:
             object.__setattr__(self, "aspects", tuple(self.aspects))
         for name in ("folders", "shares"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            if not isinstance(value, (list, tuple)):
+                raise InputError(f"training config: {name} is {value!r}, expected a list")
+            object.__setattr__(self, name, tuple(value))
         for name, (value, valid, expected) in self._checks().items():
             if not valid:
                 raise InputError(f"training config: {name} is {value!r}, expected {expected}")
+        _ = self.ttt_model  # refuses `ttt` that does not fit `model`
 
     def _checks(self) -> dict[str, tuple[object, bool, str]]:
         """What has to hold beyond the kind of a number: by name the value, whether it is right, what would be."""
@@ -130,8 +134,8 @@ class TrainConfig:
             ),
             "train": (self.train, self.train in ("all", "global_attention"), "'all' or 'global_attention'"),
             "tours": (self.tours, 0 <= self.tours <= 1, "within 0..1"),
-            "corridors": (self.corridors, self.corridors >= 0, "a share, 0 or more"),
-            "yards": (self.yards, 0 <= self.yards <= 1 - self.corridors, "a share, at most 1 together with corridors"),
+            "corridors": (self.corridors, self.corridors <= 1, "within 0..1"),
+            "yards": (self.yards, self.corridors + self.yards <= 1, "a share, at most 1 together with corridors"),
             "shadows": (self.shadows, 0 <= self.shadows <= 1, "within 0..1"),
             "folders": (self.folders, all(isinstance(f, str) for f in self.folders), "a list of paths"),
             "real": (self.real, self.real <= (1 if self.folders else 0), "within 0..1, and 0 without `folders`"),

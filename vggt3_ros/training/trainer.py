@@ -55,8 +55,9 @@ class Trainer:
     settings are the same. `start` gives a new run the weights of an earlier network: a softmax one enters the first
     phase, a ttt one skips to the last. With `config.student`, converted from that softmax network earlier, the second
     phase begins with it instead of anew. `recordings`: where `config.real` of the scenes come from; `ranks`: the
-    processes that share the work. `within` minutes the run is to end: phases then take shares of the time instead of
-    their steps. On GPUs a network of fixed shapes is compiled; on CPUs that gained little.
+    processes that share the work. `within` minutes of training the run is to end: phases then take shares of the time
+    instead of their steps, and a resumed run has to be given it again, which then goes on, but not to the bit: how many
+    steps fit depends on the pace. On GPUs a network of fixed shapes is compiled; on CPUs that gained little.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self.pool = ScenePool(config, device, recordings, self.ranks.rank, self.ranks.world)
         self.step, self.seconds, self.validations = 0, 0.0, list[dict[str, Any]]()
+        self.first = 0  # number of the run's first step
         self.began = (0, 0.0)  # step and seconds of the run at which the phase began
         self.average: MovingAverage
         state = load_state(folder)
@@ -98,15 +100,15 @@ class Trainer:
         config = self.config
         began = saved = tick = time.monotonic()
         while not self._at_end():
-            if self.ranks.any(stop() or (minutes is not None and tick - began > 60 * minutes)):
+            if self.ranks.any(stop() or (minutes is not None and time.monotonic() - began > 60 * minutes)):
                 break
-            while self._phase_ended():
+            while self._phase_ended() and not self._at_end():
                 self._enter_next_phase()
             losses = self._train_step()
-            due = self.step % config.validate_every == 0 or self.step == config.abort_after or self._at_end()
-            validation = self._validate() if due and self.ranks.first else None
             now = time.monotonic()
             self.seconds, tick = self.ranks.greatest(self.seconds + now - tick), now
+            due = self.step % config.validate_every == 0 or self.step == config.abort_after or self._at_end()
+            validation = self._validate() if due and self.ranks.first else None
             report(self._report(losses, validation))
             if self.step == config.abort_after:
                 self._abort_unless_better(validation)
@@ -188,7 +190,8 @@ class Trainer:
         budget *= share / max(1e-9, share + self._later())
         if spent >= budget:
             return self.step - first
-        return max(self.step - first + 1, round((self.step - first) * budget / max(spent, 1e-9)), self.config.warmup)
+        at_this_pace = round((self.step - first) * budget / max(spent, 1e-9))
+        return max(self.step - first + 1, at_this_pace, 2 * self.config.warmup)
 
     def _phase_ended(self) -> bool:
         return self.step - self.began[0] >= self._phase_steps()
@@ -202,7 +205,7 @@ class Trainer:
             done = self.step / max(1, total)
         else:
             done = min(1.0, self.seconds / (60 * self.within))
-            total = round(self.step / max(1e-3, done))
+            total = self.first + round((self.step - self.first) / max(1e-9, done))
         return StepReport(self.step, total, self.phase, done, losses, validation)
 
     def _begin(self, start: str | None) -> None:
@@ -220,7 +223,7 @@ class Trainer:
             self._remember(start, network)
         phase = network.config.attn
         if phase == "ttt":  # scenes at once as wide as they would be then
-            self.step = config.softmax_steps + config.distil_steps
+            self.step = self.first = config.softmax_steps + config.distil_steps
         self._adopt(phase, network, PatchHead(2 * config.model.embed_dim))
 
     def _enter_next_phase(self) -> None:
@@ -289,6 +292,7 @@ class Trainer:
             "step": self.step,
             "phase": self.phase,
             "seconds": self.seconds,
+            "first": self.first,
             "began": self.began,
             "validations": self.validations,
         }
@@ -303,7 +307,13 @@ class Trainer:
         config = self.config
         if state.info["sizes"] != self._sizes():
             raise InputError(f"{self.folder} holds a run of another network; make `model` and `ttt` its own")
-        self.step, self.seconds, self.validations = (state.info[n] for n in ("step", "seconds", "validations"))
+        if not {"first", "began"} <= state.info.keys():
+            raise InputError(
+                f"{self.folder} holds a run of an earlier version, which this one cannot go on with; begin another "
+                f"--from {self.folder / 'network.safetensors'}"
+            )
+        known = ("step", "first", "seconds", "validations")
+        self.step, self.first, self.seconds, self.validations = (state.info[name] for name in known)
         phase = state.info["phase"]
         if phase == "softmax" and config.student is not None and not (self.folder / _BEFORE).exists():
             raise InputError(

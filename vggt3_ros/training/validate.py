@@ -40,8 +40,9 @@ class ValidationRoom:
 
 
 def validation_rooms(config: TrainConfig, device: torch.device) -> list[ValidationRoom]:
-    """The fixed validation set, the same in every run of one image size: windows of views of rooms, and half as many
-    tours, windows of corridors and windows of yards.
+    """The fixed validation set: windows of views of rooms, and half as many tours, windows of corridors and of yards.
+
+    It is the same in every run of one image size on one kind of device.
 
     A tour is what `vggt3 evaluate room:SEED` takes: a drive of 6 m is mapped, and queries stand beside it.
     """

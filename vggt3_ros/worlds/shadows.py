@@ -22,7 +22,8 @@ _GAP = 0.02  # metres between a lamp and what may be next to it
 def with_shadows(rooms: RoomBatch, which: Tensor | None = None) -> RoomBatch:
     """The rooms, all or those of `which` (B,) bool, with shadows of their first light: a lamp inside, or the sun.
 
-    A lamp looks straight down, and one within something casts no shadows. The shell casts none: the sun shines through.
+    A lamp looks straight down, 75 degrees to all sides: what is beyond, high up on walls, counts as lit. One within
+    something casts no shadows. The shell casts none: the sun shines through.
     """
     light = rooms.lights[:, 0, :3].double()
     centre, half = rooms.centres[:, 0].double(), rooms.half_sizes[:, 0].double()

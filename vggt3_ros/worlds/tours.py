@@ -31,12 +31,12 @@ def tours(
 ) -> Tensor:
     """world_from_cam (B, views, 4, 4) float64: stations of a way of `shortest` to `longest` metres, half of them aside.
 
-    Every room has a carrier of its own. A robot keeps its height and looks where it goes, or always to one side; a hand
-    holds the camera at eye level and shakes; a drone changes its height, looks down and banks; a wandering camera does
-    as those of evaluation do. Half of the views stand up to 0.5 m beside the way and look up to 20 degrees elsewhere:
-    most of what they show was seen from it. Cameras keep 0.25 m off all surfaces, if need be on a shorter way. In rooms
-    larger than 6 m ways may be longer than `longest` by as much. Raises InputError unless views >= 2 and
-    0 < shortest <= longest.
+    Every room has a carrier of its own. A robot keeps its height and looks where it goes, back, or always to one
+    side; a hand holds the camera at eye level and shakes; a drone changes its height, looks down and banks; a wandering
+    camera does as those of evaluation do. Half of the views stand up to 0.5 m beside the way and look up to 20 degrees
+    elsewhere: most of what they show was seen from it. Cameras keep 0.25 m off all surfaces, if need be on a shorter
+    way. In places of more than 8 m from corner to corner ways are longer in proportion, up to twice. Raises InputError
+    unless views >= 2 and 0 < shortest <= longest.
     """
     if views < 2 or not 0 < shortest <= longest:
         raise InputError(f"tours need 2 views or more and 0 < shortest <= longest; got {views}, {shortest}, {longest}")
