@@ -87,8 +87,9 @@ def tables(card: dict[str, Any]) -> str:
         "pair_rotation_deg", "still_pair_rotation_deg", "pair_direction_deg", "ate_percent", "depth_abs_rel",
         "query_position_percent", "query_rotation_deg", "nearest_position_percent", "nearest_rotation_deg",
     ):  # fmt: skip
+        digits = 3 if figure == "depth_abs_rel" else 2
         values = (validation.get(prefix + figure) for prefix in ("", "tour_", "corridor_", "yard_"))
-        lines.append(f"| {figure} | {' | '.join(_number(value, 2) for value in values)} |")
+        lines.append(f"| {figure} | {' | '.join(_number(value, digits) for value in values)} |")
     return "\n".join(lines)
 
 
