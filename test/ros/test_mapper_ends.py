@@ -32,7 +32,8 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 @contextmanager
 def started_mapper(folder: Path, namespace: str, **parameters: Any) -> Iterator[MapperClient]:
     """A mapper that starts itself and has collected four images."""
-    given = {**SETTINGS, **QUICK, "autostart": True, "scene_dir": str(folder / "maps"), **parameters}
+    settings = {**SETTINGS, **QUICK, "autostart": True, "require_calibration": False}  # it may come after an image
+    given = {**settings, "scene_dir": str(folder / "maps"), **parameters}
     with running_mapper(folder / "log", namespace, **given) as mapper:
         mapper.robot.wait_until_connected()
         mapper.robot.calibrate()
