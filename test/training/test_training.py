@@ -329,3 +329,18 @@ def test_unknown_settings_and_unreadable_files_are_refused(tmp_path) -> None:
         TrainConfig.read(path)
     with pytest.raises(InputError, match="cannot be read"):
         TrainConfig.read(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"shares": None}, "shares is None, expected a list"),
+        ({"corridors": 1.5}, r"corridors is 1.5, expected within 0\.\.1"),
+        ({"corridors": 0.6, "yards": 0.6}, "yards is 0.6, expected a share, at most 1 together"),
+        ({"ttt": {"num_heads": 3}}, "num_heads is 3, expected a divisor"),
+        ({"ttt": {"num_heads": True}}, "num_heads is True, expected null or a whole number"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_name(changed, complaint) -> None:
+    with pytest.raises(InputError, match=complaint):
+        TrainConfig.from_dict({**MINIATURE.to_dict(), **changed})
