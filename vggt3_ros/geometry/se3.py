@@ -20,8 +20,8 @@ def homogeneous(a_from_b: Tensor) -> Tensor:
     """Append the row 0 0 0 1 to (..., 3, 4); a (..., 4, 4) is returned as it is."""
     if a_from_b.shape[-2] == 4:
         return a_from_b
-    row = a_from_b.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*a_from_b.shape[:-2], 1, 4)
-    return torch.cat([a_from_b, row], dim=-2)
+    row = torch.eye(4, dtype=a_from_b.dtype, device=a_from_b.device)[3:]  # a GPU makes it itself
+    return torch.cat([a_from_b, row.expand(*a_from_b.shape[:-2], 1, 4)], dim=-2)
 
 
 def se3_inverse(a_from_b: Tensor) -> Tensor:

@@ -103,24 +103,13 @@ class Aggregator(nn.Module):
             within = self.frame_blocks[layer](tokens, rope)
             block = self.global_block(layer)
             normed = block.norm1(within)
-            attended = self._attend(block, normed, mapped, steps, rope, grid)
+            attended = block.attn.attend_frames(normed, mapped, steps, rope, grid)
             if observe is not None:
                 observe(layer, normed, attended)
             tokens = block.finish(within, attended)
             if layer in self.config.intermediate_layers:
                 tapped.append(torch.cat([within, tokens], dim=-1))
         return tapped
-
-    def _attend(
-        self, block: Block, x: Tensor, mapped: int, steps: int, rope: RopeTable, grid: tuple[int, int]
-    ) -> Tensor:
-        """A global block's attention over normed x (B, S, P, C), of which the first `mapped` frames are learnt from."""
-        if isinstance(block.attn, TttAttention):
-            weights = block.attn.fit([x[:, :mapped]], rope, grid, steps)
-            return block.attn.retrieve(x, weights, rope, grid)
-        q, k, v = (part.transpose(1, 2) for part in block.attn.project(x, rope))  # (B, h, S, P, d)
-        attended = block.attn.attend(q.flatten(2, 3), k[:, :, :mapped].flatten(2, 3), v[:, :, :mapped].flatten(2, 3))
-        return attended.view_as(x)
 
     def _global_attention(self) -> SoftmaxAttention | TttAttention:
         config = self.config

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from vggt3_ros.model.precision import autocast_dtype
+
 _NORM_EPS = 1e-5
 _FROBENIUS_EPS = 1e-7
 
@@ -55,8 +57,9 @@ def newton_schulz(matrix: Tensor, steps: int) -> Tensor:
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.transpose(-1, -2) if tall else matrix
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + _FROBENIUS_EPS)
-    if torch.is_autocast_enabled(x.device.type):
-        x = x.to(torch.get_autocast_dtype(x.device.type))
+    rounded = autocast_dtype(x.device)
+    if rounded is not None:
+        x = x.to(rounded)
     for _ in range(steps):
         a = x @ x.transpose(-1, -2)
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x

@@ -19,6 +19,7 @@ from vggt3_ros.model.camera_head import CameraHead
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.fast_weights import FastWeights
+from vggt3_ros.model.precision import without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.model.rope import RopeTable
 from vggt3_ros.model.ttt_attention import TttAttention
@@ -92,7 +93,7 @@ class Vggt3(nn.Module):
 
         depth, depth_confidence = dense(self.depth_head)
         points, point_confidence = dense(self.point_head) if self.point_head is not None else (None, None)
-        with torch.autocast(images.device.type, enabled=False):  # eight bits are too few for a pose
+        with without_autocast(images.device):  # eight bits are too few for a pose
             encodings = self.camera_head(tapped[-1][:, :, 0])
         return TrainingOutput(encodings, depth, depth_confidence, points, point_confidence, tapped)
 
@@ -270,7 +271,7 @@ class _Tapped:
         if level == 3:
             self.camera_tokens[part] = tokens[:, 0]
         patches = tokens[:, self.network.aggregator.special :]
-        with torch.autocast(tokens.device.type, enabled=False):
+        with without_autocast(tokens.device):
             for name, levels in self.projected.items():
                 levels[level][part] = getattr(self.network, name).project(patches, level, self.grid)
 

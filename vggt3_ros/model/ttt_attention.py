@@ -84,7 +84,7 @@ class TttAttention(nn.Module):
         k = self._unit(self._project(x, 1, grid), rope)
         v = self._heads(self._project(x, 2, grid))
         shifted = self.lr_fc(x)
-        shifted = shifted + torch.tensor(self.rate_offset, dtype=shifted.dtype, device=shifted.device)
+        shifted = shifted + shifted.new_full((), self.rate_offset)  # rounded to the type; a tensor of data makes wait
         rates = softplus(shifted.float()).unflatten(-1, (3, self.num_heads))  # (B, S, P, 3, h)
         return k, v, rates.permute(3, 0, 4, 1, 2).flatten(3, 4).unsqueeze(-1)
 
@@ -110,6 +110,10 @@ class TttAttention(nn.Module):
         """Attention output (B, S, P, C) for layer-normed tokens x (B, S, P, C), from fitted weights alone."""
         answers = fast_weights.apply(weights, self.queries(x, rope, grid))
         return self.proj(answers.unflatten(2, x.shape[1:3]).permute(0, 2, 3, 1, 4).flatten(-2))
+
+    def attend_frames(self, x: Tensor, mapped: int, steps: int, rope: RopeTable, grid: tuple[int, int]) -> Tensor:
+        """What layer-normed tokens x (B, S, P, C) retrieve after `steps` on the first `mapped` frames, (B, S, P, C)."""
+        return self.retrieve(x, self.fit([x[:, :mapped]], rope, grid, steps), rope, grid)
 
     def _project(self, x: Tensor, part: int, grid: tuple[int, int]) -> Tensor:
         """q, k or v (part 0, 1, 2) after short convolution and SiLU, (B, S, P, C); the other two cost nothing."""

@@ -21,9 +21,11 @@ def mapped_shares(room: RoomBatch, mapped: Tensor, poses: Tensor, lens: Lens) ->
     """
     scale = _WIDTH / lens.size_hw[1]
     height = max(1, round(scale * lens.size_hw[0]))
-    intrinsics = lens.intrinsics * torch.tensor([[scale], [scale], [1.0]], dtype=lens.intrinsics.dtype)
+    smaller = lens.intrinsics * torch.tensor([[scale], [scale], [1.0]], dtype=lens.intrinsics.dtype)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(_WIDTH), indexing="ij")
-    pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).view(-1, 3).to(intrinsics.dtype)
+    pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).view(-1, 3)
+    intrinsics, pixels = smaller.to(room.device), pixels.to(room.device, smaller.dtype)
+    mapped, poses = mapped.to(room.device), poses.to(room.device)
     # Rays of one metre in depth: as often as they fit into the way to the surface, so deep it lies.
     rays = pixels @ torch.linalg.inv(intrinsics).T @ mapped[:, :3, :3].transpose(1, 2)  # (M, H * W, 3)
     origins = mapped[:, None, :3, 3].expand_as(rays)

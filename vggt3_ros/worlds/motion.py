@@ -27,7 +27,8 @@ def steady_motion(world_from_cam: Tensor, rate: float, speed: float, turn_speed:
     turn = rotation_angle(poses[:-1, :3, :3].transpose(1, 2) @ poses[1:, :3, :3]) / turn_speed
     times = torch.cat([way.new_zeros(1), torch.maximum(way, turn).clamp(min=_SHORTEST).cumsum(0)])
     frames = math.ceil(float(times[-1]) * rate) + 1
-    return pass_through(poses, times, torch.linspace(0, float(times[-1]), frames, dtype=times.dtype))
+    at = torch.linspace(0, float(times[-1]), frames, dtype=times.dtype, device=times.device)
+    return pass_through(poses, times, at)
 
 
 def pass_through(world_from_cam: Tensor, times: Tensor, at: Tensor) -> Tensor:

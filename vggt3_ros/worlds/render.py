@@ -213,11 +213,13 @@ def _meet(
 ) -> None:
     """Lower keys (n * tiles, TILE * TILE) int32 in place to the nearest hit of the candidates in mask (n, tiles, P)."""
     tiles = mask.shape[1]
-    rank = mask.cumsum(-1, dtype=torch.int32)[mask]  # a pair's place among its tile's candidates, from 1
     view, tile, primitive = mask.nonzero(as_tuple=True)
+    rank = mask.cumsum(-1, dtype=torch.int32)[view, tile, primitive]  # place among its tile's candidates, from 1
     order = rank.argsort(stable=True)
     view, tile, primitive = view[order], tile[order], primitive[order]
-    ends = rank.bincount().cumsum(0).tolist()
+    ranks = torch.arange(1, mask.shape[2] + 1, device=mask.device)
+    counts = (mask.sum(-1, keepdim=True) >= ranks).sum((0, 1))  # pairs of every rank; bincount would wait
+    ends = sorted({0, *counts.cumsum(0).tolist()})
     found = torch.empty(len(view), TILE * TILE, dtype=torch.int32, device=keys.device)
     block = _CPU_PAIRS if keys.device.type == "cpu" else _GPU_PAIRS
     for first in range(0, len(view), block):

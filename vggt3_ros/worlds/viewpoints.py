@@ -64,9 +64,14 @@ def training_views(
     position = pull_back(rooms, anchor[:, None].expand_as(position), position)
 
     roams = rand(batch) < roaming * span
-    if bool(roams.any()):
+    if roaming * span > 0:
         position = _roam(rooms, spots, target, distance, position, roams)
     return _orient(rooms, position, target, span, rand)
+
+
+def seeded(device: torch.device, seed: int) -> torch.Generator:
+    """A source of random numbers on a device; on the CPU for kinds of devices that have none of their own."""
+    return torch.Generator(device if device.type in ("cpu", "cuda") else "cpu").manual_seed(seed)
 
 
 def drawing(generator: torch.Generator, device: torch.device) -> Draw:
@@ -113,8 +118,8 @@ def _offsets(batch: int, views: int, rand: Draw) -> Tensor:
     offsets = torch.where(rand(batch, 1, 1, 1) < 0.5, offsets, offsets * weights)
     if views == 1:
         return offsets
-    pairs = torch.combinations(torch.arange(views, device=time.device))
-    apart = torch.linalg.vector_norm(offsets[:, :, pairs[:, 0]] - offsets[:, :, pairs[:, 1]], dim=-1)
+    pairs = torch.triu_indices(views, views, 1, device=time.device)
+    apart = torch.linalg.vector_norm(offsets[:, :, pairs[0]] - offsets[:, :, pairs[1]], dim=-1)
     return (offsets - offsets.mean(2, keepdim=True)) / apart.median(-1).values.clamp(min=1e-3)[..., None, None]
 
 
