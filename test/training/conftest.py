@@ -36,8 +36,9 @@ MINIATURE = replace(
     ttt_steps=2,
     pool_groups=2,
     group_rooms=2,
-    steps_per_group=2,
-    validate_every=7,
+    renewals=3,
+    validations=1,
+    abort_after=0.0,
     validation_rooms=1,
 )
 

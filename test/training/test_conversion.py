@@ -35,10 +35,10 @@ MINIATURE = replace(
     views=4,
     scenes=1,
     ttt_steps=4,
-    warmup=1,
+    warmup=0.1,
     pool_groups=1,
     group_rooms=2,
-    validate_every=100,
+    validations=1,
     validation_rooms=1,
     abort_after=0,
 )
@@ -130,12 +130,12 @@ def test_shapes_of_steps_are_drawn_as_published() -> None:
     aspects = [shape.width / shape.height for shape in shapes]
     assert 0.49 < min(aspects) < 0.55 and 1.9 < max(aspects) < 2.01
     assert step_shape(PUBLISHED, 7) == shapes[7]
-    batch, shape = ScenePool(MINIATURE, CPU).batch(3), step_shape(MINIATURE, 3)
+    batch, shape = ScenePool(MINIATURE, CPU).batch(3, 0.0), step_shape(MINIATURE, 3)
     assert batch.images.shape == (shape.scenes, shape.views, 3, shape.height, shape.width)
 
 
 def test_the_published_schedule_rises_while_a_cosine_falls() -> None:
-    factors = [schedule(step, 100_000, PUBLISHED) for step in (0, 1_000, 49_500, 99_000, 99_999)]
+    factors = [schedule(step / 100_000, PUBLISHED) for step in (0, 1_000, 49_500, 99_000, 99_999)]
     assert factors == pytest.approx([0.1, 1.0, 0.5, 0.01, 0.01], abs=0.01)
 
 
@@ -153,12 +153,12 @@ def test_a_converted_network_comes_closer_to_its_parent(tmp_path, parent) -> Non
         distil_matrix_lr=0.003,
         distil_other_lr=0.003,
         views=2,
-        warmup=5,
+        warmup=0.2,
         ema=0.9,
         crop=1.0,
         aspects=None,
     )
-    images = ScenePool(config, CPU).batch(0).images
+    images = ScenePool(config, CPU).batch(0, 0.0).images
     trainer = Trainer(config, tmp_path / "run", CPU, start=str(tmp_path / "parent.safetensors"), bf16=False)
     torch.manual_seed(config.seed + 1)
 

@@ -81,7 +81,7 @@ def test_a_folder_gives_the_frames_that_are_in_it(recording, tmp_path, write, fr
         return
     np.testing.assert_allclose(depth, true_depth, atol=6e-4)
     config = replace(MINIATURE, folders=("room",), real=1.0)
-    batch = ScenePool(config, CPU, [read]).batch(0)
+    batch = ScenePool(config, CPU, [read]).batch(0, 0.0)
     assert batch.images.shape == (2, 3, 3, 48, 64)
     assert 0.1 < float((batch.depth == 0).float().mean()) < 0.9
 

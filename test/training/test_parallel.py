@@ -32,12 +32,12 @@ PREPARED = """
 import sys
 from pathlib import Path
 import torch
-from vggt3_ros.training import pool, trainer
+from vggt3_ros.training import pool, trainer, validations
 from vggt3_ros.training.scenes import Views, normalised
 
 cpu = torch.device("cpu")
 
-def batch(self, step):
+def batch(self, step, done):
     generator = torch.Generator().manual_seed(2 * step + self.rank)
     views = Views(
         torch.rand(2, 3, 48, 64, generator=generator), 1 + torch.rand(2, 48, 64, generator=generator),
@@ -47,8 +47,8 @@ def batch(self, step):
     return normalised(views.images[None], [views], 2)
 
 pool.ScenePool.batch = batch
-trainer.validation_rooms = lambda config, device: []
-trainer.validate = lambda network, rooms: {"pair_rotation_deg": 2.0, "still_pair_rotation_deg": 1.0}
+validations.validation_rooms = lambda config, device: []
+validations.validate = lambda network, rooms: {"pair_rotation_deg": 2.0, "still_pair_rotation_deg": 1.0}
 """
 
 # One start of two processes for all that needs no command, since starting takes longer than the steps.
@@ -73,13 +73,13 @@ def run(name, stop_at=-1, poisoned=-1, **changes):
     except Vggt3Error as error:
         return str(error)
     bits = sum(t.view(torch.int32).long().sum().item() for t in one.network.state_dict().values())
-    return [one.step, one.phase, bits, one.pool.batch(0).images.sum().item()]
+    return [one.step, one.phase, bits, one.pool.batch(0, 0.0).images.sum().item()]
 
 with Ranks(cpu) as ranks:
     said["whole"] = run("whole")
     said["cut"] = [run("cut", stop_at=4), run("cut")]
     said["poisoned"] = run("poisoned", poisoned=1)
-    said["aborted"] = run("aborted", abort_after=2)
+    said["aborted"] = run("aborted", abort_after=0.28)
     a, b, unused = (torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (4,), (5,)))
     a.grad, b.grad = torch.full((2, 3), 1.0 + ranks.rank), torch.arange(4.0) * ranks.rank
     loss = float(ranks.average([a, unused, b], torch.tensor(3.0 + ranks.rank)))
@@ -186,6 +186,6 @@ def test_the_command_ends_in_all_processes_when_one_gets_sigterm(tmp_path) -> No
 
 def test_every_rank_has_rooms_of_its_own_and_steps_of_one_shape() -> None:
     config = replace(TWO, fewest_views=2, views=3)
-    batches = [ScenePool(config, CPU, rank=rank, world=2).batch(1).images for rank in (0, 1)]
+    batches = [ScenePool(config, CPU, rank=rank, world=2).batch(1, 0.0).images for rank in (0, 1)]
     assert batches[0].shape == batches[1].shape
     assert not torch.equal(*batches)

@@ -97,7 +97,7 @@ def test_a_principal_point_at_the_border_is_refused(recording) -> None:
 
 
 def test_true_correspondences_between_photographs_show_the_same_surface(recording) -> None:
-    batch = ScenePool(REAL, CPU, [recording]).batch(10_000)
+    batch = ScenePool(REAL, CPU, [recording]).batch(10_000, 1.0)
     truth = patch_truth(batch, MINIATURE.model.patch_size)
     assert not bool(batch.synthetic.any())
     assert truth.visible[:, 1:].float().mean() > 0.15
@@ -137,7 +137,7 @@ def test_what_is_estimated_where_depth_is_unknown_does_not_matter(recording) -> 
     config = replace(REAL, model=model, weights=weights, dense_stride=1)
     network, aid = Vggt3(model), PatchHead(2 * model.embed_dim)
     initialise(network)
-    batch = ScenePool(config, CPU, [recording]).batch(3)
+    batch = ScenePool(config, CPU, [recording]).batch(3, 0.0)
     unknown = batch.depth == 0
     assert 0.1 < float(unknown.float().mean()) < 0.9
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_points_made_of_unknown_depth_count_nowhere(recording) -> None:
     torch.manual_seed(0)
     network, aid = Vggt3(MINIATURE.model), PatchHead(2 * MINIATURE.model.embed_dim)
     initialise(network)
-    batch = ScenePool(REAL, CPU, [recording]).batch(3)
+    batch = ScenePool(REAL, CPU, [recording]).batch(3, 0.0)
     with torch.no_grad():
         output = network(batch.images, 2)
         _, terms = total_loss(network, aid, output, batch, REAL)
@@ -171,13 +171,13 @@ def test_points_made_of_unknown_depth_count_nowhere(recording) -> None:
 
 
 def test_a_cut_run_on_rooms_and_photographs_ends_with_the_same_weights(tmp_path, recording) -> None:
-    config = replace(REAL, real=0.5, softmax_steps=6, distil_steps=0, ttt_steps=0, validate_every=100)
+    config = replace(REAL, real=0.5, softmax_steps=6, distil_steps=0, ttt_steps=0, validations=1)
     for folder, stops in (("whole", (None,)), ("cut", (2, 5, None))):
         for stop in stops:
             train(tmp_path / folder, stop, config, (recording,))
     whole, cut = (load_file(tmp_path / run / "network.safetensors") for run in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    kinds = torch.cat([ScenePool(config, CPU, [recording]).batch(step).synthetic for step in range(6)])
+    kinds = torch.cat([ScenePool(config, CPU, [recording]).batch(step, 0.0).synthetic for step in range(6)])
     assert bool(kinds.any()) and not bool(kinds.all())
 
 
@@ -185,7 +185,7 @@ def test_photographs_are_read_only_when_wanted() -> None:
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         raise AssertionError("nothing real was asked for")
 
-    ScenePool(MINIATURE, CPU, [replace(photograph(2), read=read)]).batch(0)
+    ScenePool(MINIATURE, CPU, [replace(photograph(2), read=read)]).batch(0, 0.0)
     with pytest.raises(InputError, match="real is 1.0, but there are no folders"):
         ScenePool(REAL, CPU)
     with pytest.raises(InputError, match="real is 0.5, expected within 0..1, and 0 without `folders`"):

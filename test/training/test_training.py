@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import replace
-from itertools import count
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -17,12 +16,15 @@ from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training import trainer as trainer_module
+from vggt3_ros.training import validations as validations_module
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.initialise import convert, follow, initialise
 from vggt3_ros.training.logs import Logs
 from vggt3_ros.training.losses import patch_truth
+from vggt3_ros.training.optimizers import schedule
 from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.run_state import RunState, load_state, save_state
+from vggt3_ros.training.scenes import SceneBatch
 from vggt3_ros.training.trainer import StepReport, Trainer
 from vggt3_ros.training.validate import validate, validation_rooms
 
@@ -39,26 +41,79 @@ def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path) -> None:
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
+class Clock:
+    """A clock that goes on by what steps and validations are said to take, in seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float, first: float = 0, validation: float = 0) -> None:
+        self.now, self.step, self.first, self.validation = 0.0, step, first, validation
+        for module in (trainer_module, validations_module):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        batch = ScenePool.batch
+
+        def timed_batch(pool: ScenePool, step: int, done: float) -> SceneBatch:
+            self.now += self.step + (0.0 if pool.groups else self.first)
+            return batch(pool, step, done)
+
+        def timed_validate(network: Vggt3, rooms: object) -> dict[str, float]:
+            self.now += self.validation
+            return {"pair_rotation_deg": 1.0, "still_pair_rotation_deg": 2.0}
+
+        monkeypatch.setattr(ScenePool, "batch", timed_batch)
+        monkeypatch.setattr(validations_module, "validation_rooms", lambda config, device: [])
+        monkeypatch.setattr(validations_module, "validate", timed_validate)
+
+
 def test_a_run_fits_all_its_phases_into_the_minutes_that_it_has(tmp_path, monkeypatch) -> None:
-    clock = SimpleNamespace(monotonic=count(step=0.5).__next__)  # every step takes half a second
-    monkeypatch.setattr(trainer_module, "time", clock)
-    config = replace(MINIATURE, validate_every=10_000)  # at the end alone
-    trainer = Trainer(config, tmp_path, CPU, bf16=False, within=0.1)
+    Clock(monkeypatch, step=0.5, first=3.0)
+    trainer = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.15)
     reports: list[StepReport] = []
     trainer.run(reports.append)
-    assert Counter(report.phase for report in reports) == {"softmax": 8, "distil": 2, "ttt": 2}  # shares 0.6, 0.2, 0.2
-    assert [report.done for report in reports] == pytest.approx([step / 12 for step in range(1, 13)])
-    assert {report.total for report in reports} == {12} and trainer.seconds == 6
+    # The first step of a phase is on no phase's account. 9 s: 3.5, then 60 % of 5.5; 0.5, then half of 1.5; 0.5.
+    assert Counter(report.phase for report in reports) == {"softmax": 8, "distil": 3, "ttt": 1}
+    assert [report.done for report in reports] == pytest.approx([(3 + step / 2) / 9 for step in range(1, 13)])
+    assert reports[-1].total == 12 and trainer.table.seconds == 9
     assert reports[-1].validation is not None and (tmp_path / "network.safetensors").exists()
-    again = Trainer(config, tmp_path, CPU, bf16=False, within=0.1)
+    again = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.15)
     again.run(reports.append)
     assert again.step == trainer.step  # it is over
+
+
+def test_validation_takes_a_tenth_of_the_minutes_and_the_last_one_fits_into_them(tmp_path, monkeypatch) -> None:
+    clock = Clock(monkeypatch, step=0.5, validation=1.0)
+    config = replace(MINIATURE, validations=20)
+    trainer = Trainer(config, tmp_path, CPU, bf16=False, within=0.5)
+    trainer.run(ignore)
+    entries = trainer.validations.entries
+    assert [entry["took_s"] for entry in entries] == [1.0] * 3  # of 30 s
+    assert entries[-1]["step"] == trainer.step
+    assert 29 <= clock.now <= 30.5
+
+
+@pytest.mark.parametrize("step", [0.25, 0.5])
+def test_as_many_groups_are_rendered_however_fast_the_machine(tmp_path, monkeypatch, step) -> None:
+    Clock(monkeypatch, step)
+    rendered: list[int] = []
+    render_group = ScenePool._render
+    monkeypatch.setattr(ScenePool, "_render", lambda pool, index: (rendered.append(index), render_group(pool, index)))
+    config = replace(MINIATURE, renewals=4)
+    Trainer(config, tmp_path, CPU, bf16=False, within=0.1).run(ignore)
+    last = config.pool_groups + config.renewals - 1
+    assert rendered in (list(range(last)), list(range(last + 1)))  # the last one is due at the end
+
+
+def test_rates_rise_and_fall_and_windows_widen_with_the_share_that_is_done() -> None:
+    config = replace(MINIATURE, warmup=0.2, wide_after=0.5)
+    shares = (0.0, 0.1, 0.2, 0.5, 0.75, 1.0)
+    assert [schedule(done, config) for done in shares] == pytest.approx([0.1, 0.55, 1.0, 1.0, 0.5, 0.03])
+    pool = ScenePool(config, CPU)
+    assert [pool._span(done) for done in shares] == pytest.approx([0.0, 0.2, 0.4, 1.0, 1.0, 1.0])
 
 
 def test_a_run_whose_time_is_over_ends_with_a_network_all_the_same(tmp_path) -> None:
     train(tmp_path, stop_at=2)
     late = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.1)
-    late.seconds = 100.0
+    late.table.seconds = 100.0
+    late.table.began = (0, 100.0)
     reports: list[StepReport] = []
     late.run(reports.append)
     assert [(report.step, report.phase, report.done) for report in reports] == [(3, "ttt", 1.0)]
@@ -89,7 +144,7 @@ def test_a_finished_run_leaves_a_usable_network_and_its_validation(tmp_path) -> 
     assert network.config == MINIATURE.ttt_model
     _, memory = network.map(torch.rand(3, 3, 48, 64))
     assert memory is not None
-    figures = trainer.validations[-1]
+    figures = trainer.validations.entries[-1]
     assert {"pair_rotation_deg", "query_position_percent", "nearest_position_percent"} <= figures.keys()
     assert list((tmp_path / "run").glob("*.csv")) == []  # fewer steps than between two lines
 
@@ -126,9 +181,9 @@ def test_a_run_does_not_go_on_with_another_network_or_other_weights(tmp_path) ->
 @pytest.mark.parametrize(("reached", "aborted"), [(12.7, True), (12.6, False)])
 def test_a_run_that_is_no_better_than_no_estimate_is_stopped_and_saved(tmp_path, monkeypatch, reached, aborted) -> None:
     figures = {"pair_rotation_deg": reached, "still_pair_rotation_deg": 12.7}
-    monkeypatch.setattr(trainer_module, "validation_rooms", lambda config, device: [])
-    monkeypatch.setattr(trainer_module, "validate", lambda network, rooms: figures)
-    config = replace(MINIATURE, abort_after=2)
+    monkeypatch.setattr(validations_module, "validation_rooms", lambda config, device: [])
+    monkeypatch.setattr(validations_module, "validate", lambda network, rooms: figures)
+    config = replace(MINIATURE, abort_after=0.28)  # of 7 steps
     if not aborted:
         assert train(tmp_path / "run", 3, config).step == 3
         return
@@ -178,15 +233,15 @@ def test_a_damaged_state_is_refused(tmp_path) -> None:
 def test_batches_depend_on_seed_and_step_alone() -> None:
     straight = ScenePool(MINIATURE, CPU)
     for step in range(5):
-        straight.batch(step)
-    again, other = ScenePool(MINIATURE, CPU).batch(5), ScenePool(replace(MINIATURE, seed=1), CPU).batch(5)
-    assert torch.equal(straight.batch(5).images, again.images)
+        straight.batch(step, 0.0)
+    again, other = ScenePool(MINIATURE, CPU).batch(5, 0.0), ScenePool(replace(MINIATURE, seed=1), CPU).batch(5, 0.0)
+    assert torch.equal(straight.batch(5, 0.0).images, again.images)
     assert not torch.equal(again.images, other.images)
     assert len(straight.groups) == MINIATURE.pool_groups
 
 
 def test_true_correspondences_show_the_same_surface() -> None:
-    batch = ScenePool(replace(MINIATURE, scenes=4), CPU).batch(0)
+    batch = ScenePool(replace(MINIATURE, scenes=4), CPU).batch(0, 0.0)
     truth = patch_truth(batch, MINIATURE.model.patch_size)
     assert truth.visible[:, 1:].float().mean() > 0.3
     assert bool((truth.target[:, 0] == torch.arange(truth.target.shape[-1])).all()), "view 0 corresponds to itself"
@@ -245,7 +300,7 @@ def test_conversion_goes_on_with_an_earlier_student(tmp_path) -> None:
 
 
 def test_distillation_teaches_global_attention_alone_to_answer_as_before(tmp_path) -> None:
-    config = replace(MINIATURE, distil_steps=40, ttt_steps=0, warmup=5, steps_per_group=1000)
+    config = replace(MINIATURE, distil_steps=40, ttt_steps=0, warmup=0.1, renewals=0)
     trainer = train(tmp_path / "run", config=config)
     log = (tmp_path / "run" / "distil.csv").read_text().splitlines()
     first, last = (dict(zip(log[0].split(","), row.split(","), strict=True)) for row in (log[1], log[-1]))
@@ -269,9 +324,9 @@ def test_an_untrained_network_starts_at_a_plain_camera() -> None:
 def test_about_a_minute_of_training_beats_an_estimate_of_no_motion_in_unseen_rooms(tmp_path) -> None:
     model = replace(MINIATURE.model, embed_dim=64, camera_num_heads=2, camera_trunk_depth=1)
     world = {"tours": 0.0, "corridors": 0.0, "yards": 0.0, "shadows": 0.0, "wide_after": 0}
-    pool = {"scenes": 8, "query_views": 0, "pool_groups": 12, "group_rooms": 4, "steps_per_group": 4}
-    rates = {"matrix_lr": 0.006, "other_lr": 0.004, "warmup": 20, "ema": 0.98, "softmax_steps": 2000}
-    config = replace(MINIATURE, model=model, **world, **pool, **rates, validate_every=10_000, abort_after=0)
+    pool = {"scenes": 8, "query_views": 0, "pool_groups": 12, "group_rooms": 4, "renewals": 500}
+    rates = {"matrix_lr": 0.006, "other_lr": 0.004, "warmup": 0.01, "ema": 0.98, "softmax_steps": 2000}
+    config = replace(MINIATURE, model=model, **world, **pool, **rates)
     trainer = Trainer(config, tmp_path, CPU, bf16=False)
     places = validation_rooms(replace(config, validation_rooms=12), CPU)
     windows = [place for place in places if place.prefix == ""]
@@ -297,7 +352,9 @@ def test_about_a_minute_of_training_beats_an_estimate_of_no_motion_in_unseen_roo
         ({"height": 50}, "height is 50"),
         ({"width": "96"}, "width is '96', expected a whole number"),
         ({"matrix_lr": "1e-3"}, "matrix_lr is '1e-3', expected a number"),
-        ({"steps_per_group": 0}, "steps_per_group is 0, expected at least 1"),
+        ({"validations": 0}, "validations is 0, expected at least 1"),
+        ({"warmup": 200}, "warmup is 200, expected a share within 0..1"),
+        ({"wide_after": 1500.0}, "wide_after is 1500.0, expected a share within 0..1"),
         ({"query_views": 2}, "query_views is 2"),
         ({"ema": 1.0}, "ema is 1.0"),
         ({"fewest_views": 4}, "fewest_views is 4"),

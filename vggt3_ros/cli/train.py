@@ -10,8 +10,9 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import add_json_option, check_writable, resolve_device, seed_int, write_json
 from vggt3_ros.cli.progress import Progress
@@ -19,6 +20,8 @@ from vggt3_ros.cli.recordings import read_recording
 
 if TYPE_CHECKING:
     import torch
+
+    from vggt3_ros.training.config import TrainConfig
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,9 +33,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--minutes", type=_minutes, default=None, metavar="N", help="stop then, to go on later")
     parser.add_argument("--within", type=_minutes, default=None, metavar="N", help="fit the whole run into N minutes")
     parser.add_argument(
+        "--leave", type=Path, default=None, metavar="DIR", help="leave there what another machine needs to go on"
+    )
+    parser.add_argument(
+        "--resume-from", type=Path, default=None, metavar="DIR", help="begin where a run was that left this folder"
+    )
+    parser.add_argument(
+        "--dry", action="store_true", help="show the schedule, in a hundredth of the size and a tenth of the minutes"
+    )
+    parser.add_argument(
         "--precision", choices=("auto", "bf16", "fp32"), default="auto",
         help="of the passes (default: bf16 where the processor multiplies it natively, as GPUs do)",
     )  # fmt: skip
+    parser.add_argument("--eager", action="store_true", help="do not compile the network, as is done on a GPU")
     parser.add_argument("--seed", type=seed_int, default=None, metavar="N", help="instead of the configuration's seed")
     parser.add_argument("--device", default=None, metavar="NAME", help="cpu, cuda or cuda:N (default: cuda if there)")
     add_json_option(parser, "write all validations as JSON")
@@ -40,29 +53,54 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Train, showing loss and time left; Ctrl-C and SIGTERM end it after the current step, and it can go on later."""
-    import torch
-
     from vggt3_ros.training.config import TrainConfig
-    from vggt3_ros.training.parallel import Ranks, local_rank
-    from vggt3_ros.training.trainer import StepReport, Trainer
 
     if args.json is not None:
         check_writable(args.json, "--json")
+    if args.start is not None and args.resume_from is not None:
+        raise argparse.ArgumentTypeError("--from begins a run anew, --resume-from goes on with one: give one of them")
     config = TrainConfig.read(args.config)
     if args.seed is not None:
         config = replace(config, seed=args.seed)
+    if not args.dry:
+        _train(args, config, args.run, args.leave, 1)
+        return 0
+    if args.start is not None or args.resume_from is not None or config.student is not None:
+        raise argparse.ArgumentTypeError(
+            "--dry trains a network of its own small size; leave --from, --resume-from and `student` out"
+        )
+    print("dry run: a hundredth of the size and of the steps, a tenth of the minutes; nothing of it is kept")
+    with TemporaryDirectory() as folder:
+        _train(args, config.hundredth(), Path(folder) / "run", Path(folder) / "left" if args.leave else None, 10)
+    return 0
+
+
+def _train(args: argparse.Namespace, config: TrainConfig, folder: Path, left: Path | None, parts: int) -> None:
+    """A run of `parts`-th of the minutes given, and what is said about it."""
+    import torch
+
+    from vggt3_ros.training.parallel import Ranks, local_rank
+    from vggt3_ros.training.trainer import StepReport, Trainer
+
     recordings = [read_recording(folder) for folder in config.folders]
     device = torch.device(resolve_device(args.device))
     if device == torch.device("cuda") and local_rank() is not None:
         device = torch.device(resolve_device(f"cuda:{local_rank()}"))
     bf16 = _multiplies_bf16(device) if args.precision == "auto" else args.precision == "bf16"
+    minutes, within = (None if given is None else given / parts for given in (args.minutes, args.within))
     with Ranks(device) as ranks, _Stop() as stop, Progress("train") as progress:
-        trainer = Trainer(config, args.run, device, args.start, bf16, recordings, ranks, args.within)
+        given = (args.start, bf16, recordings, ranks, within, args.resume_from, left, args.eager)
+        trainer = Trainer(config, folder, device, *given)
         loss, total = "", trainer.step
+        spent: dict[str, tuple[int, float]] = {}  # steps and seconds by phase
+        last = trainer.table.seconds
 
         def report(step: StepReport) -> None:
-            nonlocal loss, total
+            nonlocal loss, total, last
             total = step.total
+            steps, seconds = spent.get(step.phase, (0, 0.0))
+            spent[step.phase] = (steps + 1, seconds + step.seconds - last)
+            last = step.seconds
             if not ranks.first:
                 return
             if step.losses is not None:
@@ -71,13 +109,35 @@ def run(args: argparse.Namespace) -> int:
             if step.validation is not None:
                 print(_validation_line(step.step, step.phase, step.validation), file=sys.stderr, flush=True)
 
-        trainer.run(report, args.minutes, stop.requested)
-        if ranks.first:
-            figures = {"step": trainer.step, "seconds": trainer.seconds, "validations": trainer.validations}
-            write_json(args.json, figures)
-            where = args.run / "network.safetensors"
-            print(f"step {trainer.step} of {total} ({trainer.phase}), weights in {where}")
-    return 0
+        trainer.run(report, minutes, stop.requested)
+        if not ranks.first:
+            return
+        figures = {
+            "step": trainer.step,
+            "seconds": trainer.table.seconds,
+            "phases": {phase: {"steps": steps, "seconds": seconds} for phase, (steps, seconds) in spent.items()},
+            "rendering_s": trainer.pool.rendering.seconds(),
+            "rendered_views": trainer.pool.rendered,
+            "validations": trainer.validations.entries,
+        }
+        write_json(args.json, figures)
+        _print_summary(figures)
+        if left is not None:
+            sizes = [file.stat().st_size for file in left.rglob("*") if file.is_file()]
+            print(f"to go on elsewhere: {len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB, in {args.leave}")
+        if not args.dry:
+            print(f"step {trainer.step} of {total} ({trainer.phase}), weights in {folder / 'network.safetensors'}")
+
+
+def _print_summary(figures: dict[str, Any]) -> None:
+    for phase, spent in figures["phases"].items():
+        pace = spent["steps"] / max(1e-9, spent["seconds"])
+        print(f"{phase}: {spent['steps']} steps in {spent['seconds']:.1f} s, {pace:.2f} a second")
+    took = sum(float(entry.get("took_s", 0.0)) for entry in figures["validations"])
+    print(
+        f"rendering {figures['rendered_views']} views took {figures['rendering_s']:.1f} s, "
+        f"{len(figures['validations'])} validations {took:.1f} s"
+    )
 
 
 def _multiplies_bf16(device: torch.device) -> bool:

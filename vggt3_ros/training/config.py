@@ -11,9 +11,10 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.model.config import ModelConfig, TttConfig
 
 _AT_LEAST_ONE = (
-    "height", "width", "scenes", "fit_steps", "dense_stride", "pool_groups", "group_rooms", "steps_per_group",
-    "validate_every", "validation_rooms",
+    "height", "width", "scenes", "fit_steps", "dense_stride", "pool_groups", "group_rooms", "validations",
+    "validation_rooms",
 )  # fmt: skip
+_SHARES = ("warmup", "wide_after", "abort_after", "tours", "shadows")
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class TrainConfig:
     dense_stride: int
     pool_groups: int
     group_rooms: int
-    steps_per_group: int
-    wide_after: int
+    renewals: int
+    wide_after: float
     tours: float
     corridors: float
     yards: float
@@ -77,16 +78,16 @@ class TrainConfig:
     other_lr: float
     distil_matrix_lr: float
     distil_other_lr: float
-    warmup: int
+    warmup: float
     weight_decay: float
     clip: float
     ema: float
     seed: int
     weights: LossWeights
     save_every_s: float
-    validate_every: int
+    validations: int
     validation_rooms: int
-    abort_after: int
+    abort_after: float
     checkpointing: bool
 
     def __post_init__(self) -> None:
@@ -99,6 +100,9 @@ class TrainConfig:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InputError(f"training config: {name} is {getattr(self, name)!r}, expected at least 1")
+        for name in _SHARES:
+            if getattr(self, name) > 1:
+                raise InputError(f"training config: {name} is {getattr(self, name)!r}, expected a share within 0..1")
         if self.aspects is not None:
             object.__setattr__(self, "aspects", tuple(self.aspects))
         for name in ("folders", "shares"):
@@ -133,10 +137,8 @@ class TrainConfig:
                 "three shares of the time, 0 or more",
             ),
             "train": (self.train, self.train in ("all", "global_attention"), "'all' or 'global_attention'"),
-            "tours": (self.tours, 0 <= self.tours <= 1, "within 0..1"),
             "corridors": (self.corridors, self.corridors <= 1, "within 0..1"),
             "yards": (self.yards, self.corridors + self.yards <= 1, "a share, at most 1 together with corridors"),
-            "shadows": (self.shadows, 0 <= self.shadows <= 1, "within 0..1"),
             "folders": (self.folders, all(isinstance(f, str) for f in self.folders), "a list of paths"),
             "real": (self.real, self.real <= (1 if self.folders else 0), "within 0..1, and 0 without `folders`"),
             "optimizer": (self.optimizer, self.optimizer in ("muon", "adamw"), "'muon' or 'adamw'"),
@@ -169,6 +171,33 @@ class TrainConfig:
     def ttt_model(self) -> ModelConfig:
         """The network after the first phase, which is what a run produces."""
         return replace(self.model, attn="ttt", ttt=self.ttt)
+
+    def hundredth(self) -> TrainConfig:
+        """About a hundredth of the run, to see its schedule: narrow network, small images, few scenes, few steps."""
+        model, patch = self.model, self.model.patch_size
+        rows, columns = (max(2, side // (2 * patch)) for side in (self.height, self.width))
+        width = 4 * max(1, model.embed_dim // model.num_heads // 16)
+        scenes = max(1, self.scenes // 16)
+        return replace(
+            self,
+            model=replace(
+                model,
+                embed_dim=model.num_heads * width,
+                dpt_features=8,
+                dpt_out_channels=(8, 8, 8, 8),
+                image_size=patch * max(rows, columns),
+            ),
+            height=patch * rows,
+            width=patch * columns,
+            scenes=scenes,
+            pool_groups=2,
+            group_rooms=scenes * self.views // self.fewest_views,
+            renewals=self.renewals // 100,
+            softmax_steps=math.ceil(self.softmax_steps / 100),
+            distil_steps=math.ceil(self.distil_steps / 100),
+            ttt_steps=math.ceil(self.ttt_steps / 100),
+            validation_rooms=1,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as from_dict takes it."""

@@ -40,8 +40,7 @@ def distillation_loss(
     rope = student.aggregator.rope(grid, bf16=False)
     terms = {}
     for attention, (layer, tokens, wanted) in zip(_global_attentions(student), observed, strict=True):
-        weights = attention.fit([tokens[:, :map_views]], rope, grid, steps)
-        missed = (attention.retrieve(tokens, weights, rope, grid) - wanted).float()
+        missed = (attention.attend_frames(tokens, map_views, steps, rope, grid) - wanted).float()
         spread = (wanted - wanted.mean((0, 1, 2), keepdim=True)).float()
         terms[f"layer_{layer}"] = missed.square().sum() / spread.square().sum()
     return torch.stack(list(terms.values())).sum(), terms

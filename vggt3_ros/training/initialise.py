@@ -45,7 +45,8 @@ def convert(parent: Vggt3, config: ModelConfig) -> Vggt3:
     layers are dropped.
     """
     network = Vggt3(config, parent.precision)
-    inherited = {n: t for n, t in parent.state_dict().items() if n in network.state_dict()}
+    names = network.state_dict().keys()
+    inherited = {n: t for n, t in parent.state_dict().items() if n in names}
     network.load_state_dict(inherited, strict=False)
     for block in network.aggregator.global_blocks:
         assert isinstance(block, Block) and isinstance(block.attn, TttAttention)

@@ -67,14 +67,14 @@ def patch_truth(batch: SceneBatch, patch_size: int) -> PatchTruth:
     at_one = unproject(torch.ones_like(depth), coarse[:, None], half / patch_size).flatten(2, 3)
     rays = normalize(at_one, dim=-1) @ world_from_cam[..., :3, :3].transpose(-1, -2)
     pixels, z = project(points.flatten(1, 2), batch.intrinsics)
-    grid = 2 * pixels / torch.tensor([width - 1, height - 1], device=depth.device) - 1
+    grid = 2 * torch.stack([pixels[..., 0] / (width - 1), pixels[..., 1] / (height - 1)], dim=-1) - 1
     seen = grid_sample(batch.depth[:, :1], grid[:, None], align_corners=True, mode="nearest")[:, 0, 0]
     known = (depth > 0).flatten(1)
     inside = (grid.abs() < 1).all(-1) & (z > 1e-3) & ((z - seen).abs() < _OCCLUSION * seen) & known
     cell = ((pixels.nan_to_num() + 0.5) / patch_size).long().clamp(min=0)
     target = cell[..., 1].clamp(max=rows - 1) * columns + cell[..., 0].clamp(max=columns - 1)
-    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    centres = torch.stack([x, y], dim=-1).flatten(0, 1).to(depth) * patch_size + half
+    y, x = (torch.arange(count, dtype=depth.dtype, device=depth.device) for count in (rows, columns))
+    centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1) * patch_size + half
     shape = points.shape[:3]
     by_patch = (part.view(shape) for part in (known, target, inside))
     return PatchTruth((rows, columns), centres, points, rays, *by_patch)

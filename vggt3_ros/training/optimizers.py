@@ -15,7 +15,8 @@ from vggt3_ros.training.muon import Muon
 
 _DECAY_FROM = 0.5  # share of a phase after which the rate falls
 _FINAL = 0.03  # share of the rate at the end of a phase
-_COSINE_FIRST, _COSINE_FINAL = 0.1, 0.01  # shares of the published schedule, in which rise and fall overlap
+_FIRST = 0.1  # share of the rate at the beginning of a phase
+_COSINE_FINAL = 0.01  # share of the rate at the end of the published schedule, in which rise and fall overlap
 
 
 class Optimizers:
@@ -78,15 +79,17 @@ class Optimizers:
                     optimizer.state[parameter][key] = value.clone() if on_host else value.to(parameter.device)
 
 
-def schedule(step: int, total: int, config: TrainConfig) -> float:
-    """Factor of the learning rate within a phase: rise, hold, then fall linearly; with 'adamw' rise times a cosine."""
+def schedule(done: float, config: TrainConfig) -> float:
+    """Factor of the learning rate when a share `done` of a phase is behind it.
+
+    It rises, holds, then falls linearly; with 'adamw' it is a rise times a cosine.
+    """
+    rise = _FIRST + (1 - _FIRST) * min(1.0, done / config.warmup) if config.warmup > 0 else 1.0
     if config.optimizer == "adamw":
-        rise = _COSINE_FIRST + (1 - _COSINE_FIRST) * min(1.0, step / max(1, config.warmup))
-        done = min(1.0, step / max(1, total - config.warmup))
-        return rise * (_COSINE_FINAL + (1 - _COSINE_FINAL) * (1 + math.cos(math.pi * done)) / 2)
-    rise = min(1.0, (step + 1) / max(1, config.warmup))
-    left = (total - step) / max(1.0, total * (1 - _DECAY_FROM))
-    return rise * max(_FINAL, min(1.0, left))
+        along = min(1.0, done / max(1e-9, 1 - config.warmup))
+        cosine = _COSINE_FINAL + (1 - _COSINE_FINAL) * (1 + math.cos(math.pi * along)) / 2
+        return rise * cosine
+    return rise * max(_FINAL, min(1.0, (1 - done) / (1 - _DECAY_FROM)))
 
 
 class MovingAverage:

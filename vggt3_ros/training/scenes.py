@@ -35,16 +35,23 @@ class SceneBatch:
     synthetic: Tensor  # (B,) bool, whether depth is exact and everywhere
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device that trains: from the CPU by way of pinned memory, which nobody has to wait for."""
+    if tensor.device.type != "cpu" or device.type == "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def normalised(images: Tensor, scenes: list[Views], map_views: int) -> SceneBatch:
     """Express metric scenes in the first view's frame and in units of the mean distance of the map views' points.
 
     images (B, V, 3, H, W): the scenes' own, as the network shall see them. Pixels of unknown depth do not count.
     """
     device = images.device
-    depth = torch.stack([scene.depth.to(device).float() for scene in scenes])
-    world_from_cam = torch.stack([scene.world_from_cam.to(device).float() for scene in scenes])
-    intrinsics = torch.stack([scene.intrinsics.to(device).float() for scene in scenes])
-    synthetic = torch.tensor([scene.synthetic for scene in scenes], device=device)
+    depth = torch.stack([sent(scene.depth, device).float() for scene in scenes])
+    world_from_cam = torch.stack([sent(scene.world_from_cam, device).float() for scene in scenes])
+    intrinsics = torch.stack([sent(scene.intrinsics, device).float() for scene in scenes])
+    synthetic = sent(torch.tensor([scene.synthetic for scene in scenes]), device)
     cam_from_first = se3_inverse(world_from_cam) @ world_from_cam[:, :1]
     sparse = depth[:, :map_views, ::_STRIDE, ::_STRIDE]
     coarse = torch.cat([intrinsics[:, :2] / _STRIDE, intrinsics[:, 2:]], dim=1)

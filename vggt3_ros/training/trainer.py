@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,11 @@ from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.model.checkpoint import load_network, load_stored_state, save_weights, stored_state
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.checkpointing import compute_twice
+from vggt3_ros.training.compiling import compile_regions
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.distil import distillation_loss, learn_initial_fast_weights, train_global_attention_alone
+from vggt3_ros.training.divergence import DivergenceWatch
+from vggt3_ros.training.handover import leave, take
 from vggt3_ros.training.initialise import convert, follow, initialise
 from vggt3_ros.training.logs import Logs
 from vggt3_ros.training.losses import PatchHead, total_loss
@@ -29,7 +30,9 @@ from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.recordings import Recording
 from vggt3_ros.training.run_state import RunState, load_state, save_state
 from vggt3_ros.training.scenes import SceneBatch
-from vggt3_ros.training.validate import ValidationRoom, no_progress, validate, validation_rooms
+from vggt3_ros.training.timetable import Timetable
+from vggt3_ros.training.validate import no_progress
+from vggt3_ros.training.validations import Validations
 
 _LOG_EVERY = 20
 _PARENT, _BEFORE = "softmax.safetensors", "start.safetensors"
@@ -43,6 +46,7 @@ class StepReport:
     total: int  # steps of the run, estimated where it has to fit into some minutes
     phase: str
     done: float  # share of the run
+    seconds: float  # of the run so far
     losses: dict[str, float] | None
     validation: dict[str, float] | None
 
@@ -55,9 +59,14 @@ class Trainer:
     settings are the same. `start` gives a new run the weights of an earlier network: a softmax one enters the first
     phase, a ttt one skips to the last. With `config.student`, converted from that softmax network earlier, the second
     phase begins with it instead of anew. `recordings`: where `config.real` of the scenes come from; `ranks`: the
-    processes that share the work. `within` minutes of training the run is to end: phases then take shares of the time
-    instead of their steps, and a resumed run has to be given it again, which then goes on, but not to the bit: how many
-    steps fit depends on the pace. On GPUs a network of fixed shapes is compiled; on CPUs that gained little.
+    processes that share the work.
+
+    `within` minutes of training the run is to end: phases then take shares of the time instead of their steps, and a
+    resumed run has to be given it again, which then goes on, but not to the bit: how many steps fit depends on the
+    pace. Validation takes at most a tenth of the minutes, but for the last one. `handover`: a folder for what another
+    machine needs to go on, written at every save; `resume_from`: such a folder, which a new run goes on from where the
+    other was, with optimizers that start anew. On GPUs a network of fixed shapes is compiled by regions, unless
+    `eager`; on CPUs that gained little.
     """
 
     def __init__(
@@ -70,24 +79,40 @@ class Trainer:
         recordings: Sequence[Recording] = (),
         ranks: Ranks | None = None,
         within: float | None = None,
+        resume_from: Path | None = None,
+        handover: Path | None = None,
+        eager: bool = False,
     ) -> None:
-        self.within = within
-        self.config, self.folder, self.device, self.bf16 = config, folder, device, bf16
+        self.config, self.folder, self.device, self.bf16, self.handover = config, folder, device, bf16, handover
+        self.compiled = device.type == "cuda" and config.fixed_shape and not eager
         self.ranks = ranks if ranks is not None else Ranks(device)
         folder.mkdir(parents=True, exist_ok=True)
         self.pool = ScenePool(config, device, recordings, self.ranks.rank, self.ranks.world)
-        self.step, self.seconds, self.validations = 0, 0.0, list[dict[str, Any]]()
-        self.first = 0  # number of the run's first step
-        self.began = (0, 0.0)  # step and seconds of the run at which the phase began
+        self.table = Timetable(config, within)
+        self.validations = Validations(config, device, self.ranks)
         self.average: MovingAverage
         state = load_state(folder)
         if state is not None:
-            if start is not None:
-                raise InputError(f"{folder} holds a run already, which goes on by itself; leave --from out")
+            if start is not None or resume_from is not None:
+                raise InputError(
+                    f"{folder} holds a run already, which goes on by itself; leave --from and --resume-from out"
+                )
             self._restore(state)
+        elif resume_from is not None:
+            self._resume(resume_from)
         else:
             self._begin(start)
         self.logs = Logs(folder, self.ranks.first)
+
+    @property
+    def step(self) -> int:
+        """Steps so far."""
+        return self.table.step
+
+    @property
+    def phase(self) -> str:
+        """What is being trained: 'softmax', 'distil' or 'ttt'."""
+        return self.table.phase
 
     def run(
         self, report: Callable[[StepReport], None], minutes: float | None = None, stop: Callable[[], bool] = bool
@@ -95,24 +120,25 @@ class Trainer:
         """Train to the end, for `minutes`, or until `stop()` says so between two steps; then save the state.
 
         Whatever goes wrong within a step, the state last saved stays as it was. Raises Vggt3Error when training
-        diverged, and, with the state saved, when `abort_after` steps did not beat an estimate of no motion.
+        diverged, which is noticed when losses are next read, and, with the state saved, when a share `abort_after` of
+        the run did not beat an estimate of no motion.
         """
-        config = self.config
+        table = self.table
         began = saved = tick = time.monotonic()
-        while not self._at_end():
+        while not table.over:
             if self.ranks.any(stop() or (minutes is not None and time.monotonic() - began > 60 * minutes)):
                 break
-            while self._phase_ended() and not self._at_end():
-                self._enter_next_phase()
-            losses = self._train_step()
+            before = table.done
+            losses = self.advance()
             now = time.monotonic()
-            self.seconds, tick = self.ranks.greatest(self.seconds + now - tick), now
-            due = self.step % config.validate_every == 0 or self.step == config.abort_after or self._at_end()
-            validation = self._validate() if due and self.ranks.first else None
-            report(self._report(losses, validation))
-            if self.step == config.abort_after:
+            table.stepped(self.ranks.greatest(table.seconds + now - tick))
+            tick = now
+            aborting = before < self.config.abort_after <= table.done
+            validation = self._validate() if self.validations.due(table, before, aborting) else None
+            report(StepReport(table.step, table.total, table.phase, table.elapsed, table.seconds, losses, validation))
+            if aborting:
                 self._abort_unless_better(validation)
-            if tick - saved > config.save_every_s:
+            if self.ranks.any(tick - saved > self.config.save_every_s):
                 self._save()
                 saved = tick
         self._save()
@@ -124,22 +150,28 @@ class Trainer:
         load_stored_state(network, self.average.of(self.network))
         return network
 
-    def _train_step(self) -> dict[str, float] | None:
-        config = self.config
-        loss, terms = self._losses(self.pool.batch(self.step))
+    def advance(self) -> dict[str, float] | None:
+        """Make one step, in the next phase where the current one is over; returns losses where a log line is due.
+
+        The host does not wait for the device. Validating, saving and the clock are the business of `run`.
+        """
+        table = self.table
+        while table.phase_done >= 1 and not table.over:
+            self._enter_next_phase()
+        loss, terms = self._losses(self.pool.batch(table.step, table.done))
         loss.backward()
         loss = self.ranks.average(self.optimizers.parameters.values(), loss)
-        if not math.isfinite(float(loss)):
-            parts = {name: float(term.detach()) for name, term in terms.items()}
-            raise Vggt3Error(f"training diverged at step {self.step} ({parts}); lower the rates of this phase")
-        done = self.step - self.began[0]
-        norm = self.optimizers.step(schedule(done, self._phase_steps(), config))
-        self.step += 1
-        self.average.update(self.network, done)
-        if self.step % _LOG_EVERY:
+        self.watch.see(table.step, loss, terms)
+        norm = self.optimizers.step(schedule(table.phase_done, self.config))
+        self.average.update(self.network, table.step - table.began[0])
+        if (table.step + 1) % _LOG_EVERY:
             return None
-        losses = {name: float(value.detach()) for name, value in {"loss": loss, **terms, "gradient_norm": norm}.items()}
-        self.logs.losses(self.phase, self.step, self.seconds, losses)
+        self.watch.check()
+        values = {"loss": loss, **terms, "gradient_norm": norm}
+        read = torch.stack([value.detach().float() for value in values.values()]).tolist()
+        losses = dict(zip(values, read, strict=True))
+        rendering = {"rendering_s": self.pool.rendering.seconds()}
+        self.logs.losses(self.phase, table.step + 1, table.seconds, losses | rendering)
         return losses
 
     def _losses(self, batch: SceneBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -148,20 +180,14 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             if self.parent is not None:
                 return distillation_loss(self.network, self.parent, batch.images, map_views, config.fit_steps)
-            output = self.forward(batch.images, map_views, config.fit_steps, config.dense_stride)
+            output = self.network(batch.images, map_views, config.fit_steps, config.dense_stride)
         return total_loss(self.network, self.aid, output, batch, config)
 
-    @cached_property
-    def _rooms(self) -> list[ValidationRoom]:
-        """Rendered when the first validation is due, and by the process that validates: they take a while."""
-        return validation_rooms(self.config, self.device)
-
-    def _validate(self) -> dict[str, float]:
-        result = validate(self.averaged(), self._rooms)
-        entry = {"step": self.step, "phase": self.phase, "seconds": round(self.seconds, 1), **result}
-        self.validations.append(entry)
-        self.logs.validations(self.validations)
-        return result
+    def _validate(self) -> dict[str, float] | None:
+        self.watch.check()
+        if self.table.over:  # whatever becomes of the last one
+            self._save()
+        return self.validations.make(self.averaged(), self.table, self.logs)
 
     def _abort_unless_better(self, validation: dict[str, float] | None) -> None:
         """The first process has the figures, and all have to know."""
@@ -170,43 +196,6 @@ class Trainer:
             self._save()
             self.ranks.any(False)
             raise Vggt3Error(f"after {self.step} steps {reason or 'the first process stopped the run'} (abort_after)")
-
-    @property
-    def _lengths(self) -> dict[str, float]:
-        """Of every phase its steps, or its share of the time where the run has to end within some minutes."""
-        return self.config.time_shares if self.within is not None else {**self.config.phases}
-
-    def _later(self) -> float:
-        """How long all phases after the current one are together."""
-        phases = list(self._lengths)
-        return sum(self._lengths[phase] for phase in phases[phases.index(self.phase) + 1 :])
-
-    def _phase_steps(self) -> int:
-        """Steps of the current phase: as configured, or by its pace so far as many as its share of the time allows."""
-        if self.within is None:
-            return self.config.phases[self.phase]
-        share, (first, since) = self._lengths[self.phase], self.began
-        budget, spent = 60 * self.within - since, self.seconds - since
-        budget *= share / max(1e-9, share + self._later())
-        if spent >= budget:
-            return self.step - first
-        at_this_pace = round((self.step - first) * budget / max(spent, 1e-9))
-        return max(self.step - first + 1, at_this_pace, 2 * self.config.warmup)
-
-    def _phase_ended(self) -> bool:
-        return self.step - self.began[0] >= self._phase_steps()
-
-    def _at_end(self) -> bool:
-        return self._phase_ended() and self._later() == 0
-
-    def _report(self, losses: dict[str, float] | None, validation: dict[str, float] | None) -> StepReport:
-        if self.within is None:
-            total = self.began[0] + self._phase_steps() + int(self._later())
-            done = self.step / max(1, total)
-        else:
-            done = min(1.0, self.seconds / (60 * self.within))
-            total = self.first + round((self.step - self.first) / max(1e-9, done))
-        return StepReport(self.step, total, self.phase, done, losses, validation)
 
     def _begin(self, start: str | None) -> None:
         config = self.config
@@ -223,11 +212,12 @@ class Trainer:
             self._remember(start, network)
         phase = network.config.attn
         if phase == "ttt":  # scenes at once as wide as they would be then
-            self.step = self.first = config.softmax_steps + config.distil_steps
+            self.table.step = self.table.first = config.softmax_steps + config.distil_steps
         self._adopt(phase, network, PatchHead(2 * config.model.embed_dim))
 
     def _enter_next_phase(self) -> None:
         """Go on with the averaged network, which is converted after the first phase; optimizers start anew."""
+        self.watch.check()
         network = self.averaged()
         if self.phase == "distil":
             self._adopt("ttt", network, self.aid)
@@ -236,7 +226,7 @@ class Trainer:
             save_weights(network, self.folder / _PARENT)
         self.ranks.any(False)  # it is written, and can be read
         torch.manual_seed(self.config.seed + 1)
-        phase = "distil" if self._lengths["distil"] > 0 else "ttt"
+        phase = "distil" if self.table.lengths["distil"] > 0 else "ttt"
         self._adopt(phase, self._converted(network), self.aid)
 
     def _converted(self, parent: Vggt3) -> Vggt3:
@@ -258,8 +248,8 @@ class Trainer:
             save_weights(network, self.folder / _BEFORE)
 
     def _adopt(self, phase: str, network: Vggt3, aid: PatchHead) -> None:
-        config, self.phase = self.config, phase
-        self.began = (self.step, self.seconds)
+        config = self.config
+        self.table.enter(phase)
         if phase != "softmax" and config.train == "all":
             learn_initial_fast_weights(network)
         self.network = network.to(self.device).train().requires_grad_(True)
@@ -271,14 +261,16 @@ class Trainer:
             self.parent = load_network(self.folder / _PARENT, self.device)
         if config.checkpointing:
             compute_twice(self.network)
-        compiled = self.device.type == "cuda" and config.fixed_shape
-        self.forward = torch.compile(self.network) if compiled else self.network
+        elif self.compiled:
+            compile_regions(self.network)
         distil = (config.distil_matrix_lr, config.distil_other_lr)
         rates = distil if phase == "distil" else (config.matrix_lr, config.other_lr)
         self.optimizers = Optimizers({"network": self.network, "aid": self.aid}, config, rates)
         self.average = MovingAverage(self.network, config.ema)
+        self.watch = DivergenceWatch(self.device)
 
     def _save(self) -> None:
+        self.watch.check()
         if not self.ranks.first:
             return
         parts = {
@@ -287,44 +279,65 @@ class Trainer:
             "average": self.average.state,
             "optimizers": self.optimizers.state(),
         }
-        info = {
-            "sizes": self._sizes(),
-            "step": self.step,
-            "phase": self.phase,
-            "seconds": self.seconds,
-            "first": self.first,
-            "began": self.began,
-            "validations": self.validations,
-        }
+        info = {"sizes": self._sizes(), **self.table.state(), "validations": self.validations.entries}
         save_state(self.folder, RunState(parts, info))
-        save_weights(self.averaged(), self.folder / "network.safetensors", torch.float16)
+        averaged = self.averaged()
+        save_weights(averaged, self.folder / "network.safetensors", torch.float16)
+        if self.handover is not None:
+            leave(self.handover, averaged, parts["aid"], info, self.parent)
 
     def _sizes(self) -> dict[str, Any]:
         """What has to stay for a run to go on; rates, weights, data and steps may be changed on the way."""
         return {name: self.config.to_dict()[name] for name in ("model", "ttt")}
 
     def _restore(self, state: RunState) -> None:
-        config = self.config
-        if state.info["sizes"] != self._sizes():
-            raise InputError(f"{self.folder} holds a run of another network; make `model` and `ttt` its own")
-        if not {"first", "began"} <= state.info.keys():
+        config, info = self.config, state.info
+        self._check_sizes(info, self.folder)
+        if not {"first", "began"} <= info.keys():
             raise InputError(
                 f"{self.folder} holds a run of an earlier version, which this one cannot go on with; begin another "
                 f"--from {self.folder / 'network.safetensors'}"
             )
-        known = ("step", "first", "seconds", "validations")
-        self.step, self.first, self.seconds, self.validations = (state.info[name] for name in known)
-        phase = state.info["phase"]
+        phase = info["phase"]
         if phase == "softmax" and config.student is not None and not (self.folder / _BEFORE).exists():
             raise InputError(
                 f"training config: student is {config.student!r}, but the run in {self.folder} began without it; leave "
                 "it null, or begin another run"
             )
-        network = Vggt3(config.model if phase == "softmax" else config.ttt_model)
-        load_stored_state(network, state.parts["network"])
-        aid = PatchHead(2 * config.model.embed_dim)
-        aid.load_state_dict(state.parts["aid"])
-        self._adopt(phase, network, aid)
-        self.began = (int(state.info["began"][0]), float(state.info["began"][1]))
+        self._go_on(info, state.parts["network"], state.parts["aid"])
         self.optimizers.load_state(state.parts["optimizers"])
         self.average.state = {n: t.to(self.device) for n, t in state.parts["average"].items()}
+
+    def _resume(self, folder: Path) -> None:
+        """Go on from what a run on another machine left."""
+        config, given = self.config, take(folder)
+        self._check_sizes(given.info, folder)
+        if config.student is not None:
+            raise InputError(
+                f"training config: student is {config.student!r}, which --resume-from cannot take up; leave it null, "
+                f"or begin another run --from {folder}"
+            )
+        torch.manual_seed(config.seed)
+        if given.info["phase"] == "distil" and self.ranks.first:
+            parent = Vggt3(config.model)
+            names = stored_state(parent).keys()
+            theirs = {**given.network, **given.parent}
+            load_stored_state(parent, {name: tensor for name, tensor in theirs.items() if name in names})
+            save_weights(parent, self.folder / _PARENT)
+        self.ranks.any(False)  # it is written, and can be read
+        self._go_on(given.info, given.network, given.aid)
+
+    def _check_sizes(self, info: dict[str, Any], where: Path) -> None:
+        if info["sizes"] != self._sizes():
+            raise InputError(f"{where} holds a run of another network; make `model` and `ttt` its own")
+
+    def _go_on(self, info: dict[str, Any], weights: dict[str, Tensor], aid_weights: dict[str, Tensor]) -> None:
+        """Take up a phase that was begun earlier."""
+        config = self.config
+        network = Vggt3(config.model if info["phase"] == "softmax" else config.ttt_model)
+        load_stored_state(network, weights)
+        aid = PatchHead(2 * config.model.embed_dim)
+        aid.load_state_dict(aid_weights)
+        self._adopt(info["phase"], network, aid)
+        self.table.load_state(info)
+        self.validations.load(info["validations"], self.table)

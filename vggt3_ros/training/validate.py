@@ -19,7 +19,7 @@ from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import make_rooms
 from vggt3_ros.worlds.sequence import room_sequence
 from vggt3_ros.worlds.shadows import with_shadows
-from vggt3_ros.worlds.viewpoints import random_intrinsics, training_views
+from vggt3_ros.worlds.viewpoints import random_intrinsics, seeded, training_views
 
 FIRST_VALIDATION_SEED = 950_000
 FIRST_TOUR_SEED = 960_000
@@ -58,7 +58,7 @@ def validation_rooms(config: TrainConfig, device: torch.device) -> list[Validati
 def _windows(
     prefix: str, first: int, count: int, plan: Planner, config: TrainConfig, device: torch.device
 ) -> list[ValidationRoom]:
-    generator = torch.Generator(device).manual_seed(first)
+    generator = seeded(device, first)
     rooms = make_rooms(range(first, first + count), device, plan)
     if plan is not plan_room:
         rooms = with_shadows(rooms)
