@@ -1,0 +1,124 @@
+"""`vggt3 bench gpu`: everything worth knowing of a GPU that is at hand for some minutes, the most important first."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from vggt3_ros.cli.common import positive_float
+from vggt3_ros.cli.gpu.results import TABLE, Results
+from vggt3_ros.cli.gpu.worker import Worker
+from vggt3_ros.errors import InputError
+
+STEPS = {"card": 4.0, "correctness": 12.0, "mapping": 50.0, "training": 22.0, "layers": 12.0}
+"""In order of worth, with their shares of the minutes; what one leaves over goes to those after it."""
+_MINUTES, _DRY_MINUTES = 9.0, 5.0
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the task's arguments."""
+    parser = subparsers.add_parser(
+        "gpu",
+        help="a GPU's ceilings, correctness, mapping, training and layers, within some minutes",
+        description="Measures, in this order, the card's ceilings, whether what it computes is right, mapping and "
+        "localizing with the full network (random weights), training, and layers alone. Every row is written when it "
+        "exists. It runs from a bare checkout with torch, numpy and safetensors; training needs PyYAML too.",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"a JSON file a step, and {TABLE}")
+    parser.add_argument(
+        "--minutes", type=positive_float, default=None, metavar="N", help=f"for everything (default: {_MINUTES:.0f})"
+    )
+    parser.add_argument(
+        "--only", type=_steps, default=list(STEPS), metavar="STEPS", help=f"some of {','.join(STEPS)} (default: all)"
+    )
+    parser.add_argument("--device", default=None, metavar="NAME", help="cuda or cuda:N; with --dry also cpu")
+    parser.add_argument("--dry", action="store_true", help="go through all steps with a tiny stand-in, on a CPU too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure step by step; the exit code is 1 when a step failed, or something computed was not right."""
+    device = _device(args.device, args.dry)
+    results, worker = Results(args.out), Worker(device, args.dry)
+    end = time.monotonic() + 60 * (args.minutes or (_DRY_MINUTES if args.dry else _MINUTES))
+    fine = True
+    with _interrupts():
+        try:
+            for number, step in enumerate(args.only):
+                left = end - time.monotonic()
+                share = STEPS[step] / sum(STEPS[later] for later in args.only[number:])
+                fine = _measure(results, worker, step, left, share) and fine
+        finally:
+            worker.end()
+            table = results.write_table(list(STEPS))
+    print(f"\n{table}\nin {args.out}: {TABLE}, {', '.join(f'{step}.json' for step in args.only)}")
+    return 0 if fine else 1
+
+
+def _measure(results: Results, worker: Worker, step: str, left: float, share: float) -> bool:
+    """One step within its share of the time left. Returns whether all was as it should be."""
+    if left <= 0:
+        print(f"{step}: left out, the time is up", flush=True)
+        return True
+    rows: list[dict[str, Any]] = []
+    began = time.monotonic()
+
+    def keep(row: dict[str, Any]) -> None:
+        rows.append(row)
+        results.write(step, "running", time.monotonic() - began, rows, None)
+        print(f"  {row['name']}: {row['text']}", flush=True)
+
+    state, error = "interrupted", None
+    try:
+        worker.start()
+        seconds = max(0.0, left - (time.monotonic() - began)) * share
+        print(f"{step}: at most {seconds:.0f} s", flush=True)
+        results.write(step, "running", 0.0, rows, None)
+        state, error = worker.do(step, seconds, results.ceilings(), keep)
+    except RuntimeError as caught:
+        state, error = "failed", str(caught)
+    finally:
+        results.write(step, state, time.monotonic() - began, rows, error)
+    if state != "done":
+        print(f"{step}: {state}" + (f"\n{error}" if error else ""), flush=True)
+    return state != "failed" and all(row.get("ok", True) for row in rows)
+
+
+def _device(name: str | None, dry: bool) -> str:
+    import torch
+
+    from vggt3_ros.cli.common import resolve_device
+
+    device = resolve_device(name)
+    if torch.device(device).type != "cuda" and not dry:
+        raise InputError(
+            f"bench gpu measures a CUDA GPU, and this would be {device}; run it on a machine with one, or give --dry"
+        )
+    return device
+
+
+def _steps(text: str) -> list[str]:
+    wanted = text.split(",")
+    unknown = [step for step in wanted if step not in STEPS]
+    if unknown or len(set(wanted)) < len(wanted):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(STEPS)} with commas between")
+    return [step for step in STEPS if step in wanted]
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """SIGTERM ends this like Ctrl-C: what was measured is tabled."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

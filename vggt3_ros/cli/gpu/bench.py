@@ -1,0 +1,173 @@
+"""What a step of `vggt3 bench gpu` is given: the device, the sizes, the time it has, and where its rows go."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from vggt3_ros.model.config import ModelConfig
+
+_LEAST_RUNS, _MOST_RUNS = 3, 200
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured: the published network on a GPU, or a stand-in that a CPU goes through in a minute."""
+
+    ttt: ModelConfig
+    softmax: ModelConfig
+    image_hw: tuple[int, int]
+    chunks: tuple[int, ...]  # frames at a time that are tried
+    mapped: tuple[int, ...]  # frames
+    queried: tuple[int, ...]  # frames of the maps that are queried, of those that are mapped
+    softmax_mapped: tuple[int, ...]
+    copied_bytes: int
+    product: int  # rows, columns and depth of the matrix product
+    moment_s: float  # how long something small is repeated
+    training_s: float  # how long training of one kind is measured
+
+    @staticmethod
+    def full() -> Sizes:
+        """The published network at 518 x 392 pixels."""
+        return Sizes(
+            ttt=ModelConfig.full("ttt"),
+            softmax=ModelConfig.full("softmax"),
+            image_hw=(392, 518),
+            chunks=(8, 32),
+            mapped=(50, 100, 300, 1000),
+            queried=(50, 1000),
+            softmax_mapped=(100, 300),
+            copied_bytes=4 * 2**30,
+            product=8192,
+            moment_s=1.0,
+            training_s=20.0,
+        )
+
+    @staticmethod
+    def dry() -> Sizes:
+        """A stand-in of the same kinds of layers: about a 10,000th of the work."""
+        full = Sizes.full()
+        sizes = {"embed_dim": 64, "num_heads": 2, "depth": 4, "dino_depth": 2, "dino_num_heads": 2}
+        heads = {"camera_num_heads": 2, "camera_trunk_depth": 1, "dpt_features": 16}
+        levels = {"intermediate_layers": (0, 1, 2, 3), "dpt_out_channels": (16, 16, 16, 16)}
+        small = {**sizes, **heads, **levels}
+        ttt, softmax = (ModelConfig.from_dict({**config.to_dict(), **small}) for config in (full.ttt, full.softmax))
+        return replace(
+            full,
+            ttt=ttt,
+            softmax=softmax,
+            image_hw=(56, 70),
+            chunks=(2, 4),
+            mapped=(2, 4, 12, 40),
+            queried=(2, 40),
+            softmax_mapped=(4, 12),
+            copied_bytes=2**24,
+            product=256,
+            moment_s=0.1,
+            training_s=0.5,
+        )
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One step's work order. `record` keeps a row at once, whatever happens to the step after it."""
+
+    device: torch.device
+    sizes: Sizes
+    deadline: float  # of time.monotonic()
+    send: Callable[[dict[str, Any]], None]
+    ceilings: dict[str, float] = field(default_factory=dict)  # measured rates: bytes/s of "copy", FLOP/s of "bf16"
+
+    @property
+    def left(self) -> float:
+        """Seconds that the step has left."""
+        return self.deadline - time.monotonic()
+
+    def record(self, name: str, text: str, **figures: Any) -> None:
+        """Keep a row: its name, a line for people, and data for programs."""
+        self.send({"name": name, "text": text, **figures})
+
+    def fits(self, name: str, seconds: float) -> bool:
+        """Whether there is time for what takes so many seconds; a row says so where there is not."""
+        if seconds < self.left:
+            return True
+        reason = f"left out: it would take {seconds:.0f} s, and {max(0.0, self.left):.0f} s are left"
+        self.record(name, reason, skipped=reason)
+        return False
+
+    def attempt(self, name: str, work: Callable[[], None]) -> None:
+        """Do one row's work; a lack of memory is its result and not the end of the step."""
+        from vggt3_ros.cli.main import is_out_of_memory
+
+        try:
+            work()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.record(name, "out of memory", error=str(error).splitlines()[0])
+        self.free()
+
+    def share(self, rate: float, of: str) -> str:
+        """A rate as a share of the measured ceiling `of`, for people; empty where that was not measured."""
+        return f", {100 * rate / self.ceilings[of]:.0f} % of the {of} ceiling" if of in self.ceilings else ""
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def free(self) -> None:
+        """Hand cached memory back, and count the peak anew."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_bytes(self) -> int | None:
+        """The most that was allocated on a GPU since `free`; None on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+
+    def time(self, work: Callable[[], object]) -> float:
+        """Seconds of something long, done once, as a user waits for it."""
+        self.synchronize()
+        began = time.perf_counter()
+        work()
+        self.synchronize()
+        return time.perf_counter() - began
+
+    def seconds(self, work: Callable[[], object], repeat_s: float | None = None) -> list[float]:
+        """How long the work takes on the device, once after another for about `repeat_s` seconds (default: a moment).
+
+        It runs once beforehand, so that kernels are loaded and memory is there.
+        """
+        work()
+        self.synchronize()
+        end = time.monotonic() + min(self.sizes.moment_s if repeat_s is None else repeat_s, max(0.0, self.left))
+        taken: list[float] = []
+        while len(taken) < _LEAST_RUNS or (time.monotonic() < end and len(taken) < _MOST_RUNS):
+            taken.append(self._once(work))
+        return taken
+
+    def _once(self, work: Callable[[], object]) -> float:
+        if self.device.type != "cuda":
+            began = time.perf_counter()
+            work()
+            return time.perf_counter() - began
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+
+
+def median_and_spread(taken: list[float]) -> tuple[float, float]:
+    """Median, and how far the middle half of all lies apart, both in seconds."""
+    if len(taken) < 4:
+        return statistics.median(taken), max(taken) - min(taken)
+    quarters = statistics.quantiles(taken, n=4)
+    return quarters[1], quarters[2] - quarters[0]

@@ -1,0 +1,90 @@
+"""Step `training`: steps a second of configs/train_gpu.yaml, compiled and not, and views rendered a second."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from vggt3_ros.cli.gpu.bench import Bench
+from vggt3_ros.cli.gpu.flop import count_flop
+from vggt3_ros.training.config import TrainConfig
+from vggt3_ros.training.pool import ScenePool
+from vggt3_ros.training.trainer import Trainer
+from vggt3_ros.worlds.textures import texture_bank
+
+_CONFIG = Path(__file__).parents[3] / "configs" / "train_gpu.yaml"
+_ENDLESS = 10**6  # steps
+
+
+def read_config(bench: Bench, name: str) -> TrainConfig | None:
+    """The configuration that a GPU trains with; None, and a row saying why, outside a checkout or without PyYAML."""
+    try:
+        import yaml  # noqa: F401
+    except ImportError:
+        reason = "left out: reading the configuration needs PyYAML"
+    else:
+        if _CONFIG.exists():
+            config = TrainConfig.read(_CONFIG)
+            return config if bench.device.type == "cuda" else config.hundredth()
+        reason = f"left out: there is no {_CONFIG}; run it from a checkout"
+    bench.record(name, reason, skipped=reason)
+    return None
+
+
+def run(bench: Bench) -> None:
+    """Fill the pool of scenes, then train the softmax network and the converted one for a while each."""
+    config = read_config(bench, "training")
+    if config is None:
+        return
+    config = replace(config, softmax_steps=_ENDLESS, distil_steps=0, ttt_steps=0, renewals=0)
+    pool = _filled_pool(bench, config)
+    for phase, compiled in (("softmax", False), ("softmax", True), ("ttt", True), ("ttt", False)):
+        name = f"{phase}, {'compiled' if compiled else 'eager'}"
+        if compiled and bench.device.type != "cuda":
+            bench.record(name, "left out: networks are compiled on GPUs alone", skipped="not on a GPU")
+        elif bench.fits(name, bench.sizes.training_s / 2):
+            bench.attempt(name, partial(_train, bench, config, pool, name, phase, compiled))
+
+
+def _filled_pool(bench: Bench, config: TrainConfig) -> ScenePool:
+    """Render all groups; textures, which are painted once in a process, are told apart."""
+    textures = bench.time(lambda: texture_bank("training", str(bench.device)))
+    pool = ScenePool(config, bench.device)
+    whole = bench.time(lambda: pool.batch(0, 0.0))
+    rate = pool.rendered / pool.rendering.seconds()
+    text = f"{rate:.0f} views/s of {config.width} x {config.height}, {pool.rendered} views in {whole:.1f} s"
+    text += f" after {textures:.1f} s for textures"
+    bench.record("rendering", text, views_per_s=rate, views=pool.rendered, seconds=whole, textures_s=textures)
+    return pool
+
+
+def _train(bench: Bench, config: TrainConfig, pool: ScenePool, name: str, phase: str, compiled: bool) -> None:
+    """A row: how long the first step takes, and the pace after it."""
+    if phase == "ttt":
+        config = replace(config, softmax_steps=0, ttt_steps=_ENDLESS)
+    bf16 = bench.device.type == "cuda"
+    with TemporaryDirectory() as folder:
+        trainer = Trainer(config, Path(folder), bench.device, bf16=bf16, eager=not compiled)
+        trainer.pool = pool
+        first = bench.time(trainer.advance)
+        flop = count_flop(trainer.advance) if not compiled else None
+        steps = 0
+
+        def pace() -> None:
+            nonlocal steps
+            end = time.monotonic() + min(bench.sizes.training_s, max(0.0, bench.left - 1))
+            while steps == 0 or time.monotonic() < end:
+                trainer.advance()
+                steps += 1
+
+        seconds = bench.time(pace)
+    rate, peak, views = steps / seconds, bench.peak_bytes(), config.scenes * config.views
+    text = f"{rate:.2f} steps/s of {views} views, first step {first:.1f} s"
+    if flop is not None:
+        text += f", {rate * flop / 1e12:.1f} TFLOP/s{bench.share(rate * flop, 'bf16')}"
+    text += f", {peak / 2**30:.1f} GiB at most" if peak is not None else ""
+    figures = {"steps_per_s": rate, "views_per_s": rate * views, "steps": steps, "first_step_s": first}
+    bench.record(name, text, **figures, flop_a_step=flop, peak_bytes=peak)

@@ -1,0 +1,109 @@
+"""The process that measures: it can be ended at any moment, and a broken device or lack of memory ends it alone."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+Row = dict[str, Any]
+_STARTING_S = 120.0  # that torch and the device may take to be there
+
+
+class Worker:
+    """A process that does one step after another. It is started when first needed, and again after it was ended."""
+
+    def __init__(self, device: str, dry: bool) -> None:
+        self._arguments = (device, dry)
+        self._process: Any = None
+        self._connection: Connection | None = None
+
+    def start(self) -> None:
+        """Wait until the process is ready. Raises RuntimeError saying why it is not."""
+        if self._connection is not None:
+            return
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, *self._arguments))
+        self._process.start()
+        theirs.close()
+        kind, content = self._receive(time.monotonic() + _STARTING_S)
+        if kind != "ready":
+            self.end()
+            raise RuntimeError(f"the measuring process did not start: {content or kind}")
+
+    def do(
+        self, step: str, seconds: float, ceilings: dict[str, float], on_row: Callable[[Row], None]
+    ) -> tuple[str, str | None]:
+        """Do a step within so many seconds; returns how it ended, 'done', 'out of time' or 'failed', and the error."""
+        self.start()
+        assert self._connection is not None
+        deadline = time.monotonic() + seconds
+        self._connection.send((step, seconds, ceilings))
+        while True:
+            kind, content = self._receive(deadline)
+            if kind == "row":
+                on_row(content)
+                continue
+            if kind != "done":  # whatever is left in the process or on its device is not to be built on
+                self.end()
+            return kind, content
+
+    def end(self) -> None:
+        """Kill the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+    def _receive(self, deadline: float) -> tuple[str, Any]:
+        assert self._connection is not None
+        try:
+            if self._connection.poll(max(0.0, deadline - time.monotonic())):
+                kind, content = self._connection.recv()
+                return kind, content
+            return "out of time", None
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            reason = "killed, most likely for lack of memory" if self._process.exitcode == -9 else "ended by a fault"
+            return "failed", f"the measuring process was {reason} (exit code {self._process.exitcode})"
+
+
+def _serve(connection: Connection, device: str, dry: bool) -> None:
+    """The process's own side."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
+    from vggt3_ros.cli.gpu.bench import Bench, Sizes
+
+    torch.zeros(1, device=device)
+    sizes = Sizes.dry() if dry else Sizes.full()
+    connection.send(("ready", None))
+    while True:
+        step, seconds, ceilings = connection.recv()
+        deadline = time.monotonic() + seconds
+        bench = Bench(torch.device(device), sizes, deadline, lambda row: connection.send(("row", row)), ceilings)
+        try:
+            importlib.import_module(f"vggt3_ros.cli.gpu.{step}").run(bench)
+        except Exception:
+            connection.send(("failed", traceback.format_exc()))
+        else:
+            gc.collect()
+            bench.free()
+            connection.send(("done", None))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
