@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 import torch
 
 from vggt3_ros.geometry.camera import intrinsics_matrix
+from vggt3_ros.training import validations
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.recordings import Picture, Recording
 from vggt3_ros.training.trainer import StepReport, Trainer
 from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import make_rooms
 from vggt3_ros.worlds.trajectories import drive
+
+from ..few_textures import few_textures
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CPU = torch.device("cpu")
@@ -76,6 +80,16 @@ def photograph(frames: int = 24, size_hw: tuple[int, int] = (60, 80), holes: boo
         return images[index].copy(), depth[index].copy()
 
     return Recording("photographs", world_from_cam, intrinsics, read)
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[None]:
+    """Few textures, and validations that find something at once: for tests of neither."""
+    figures = {"pair_rotation_deg": 1.0, "still_pair_rotation_deg": 2.0}
+    with few_textures(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validations, "validation_rooms", lambda config, device: [])
+        patch.setattr(validations, "validate", lambda network, rooms: figures)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from vggt3_ros.training.trainer import Trainer
 
 from .conftest import CPU, MINIATURE
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:

@@ -17,6 +17,8 @@ from vggt3_ros.training.trainer import Trainer
 
 from .conftest import CPU, MINIATURE, ignore
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def run(folder: Path, stop_at: int | None, left: Path | None = None, resume_from: Path | None = None) -> Trainer:
     trainer = Trainer(MINIATURE, folder, CPU, bf16=False, handover=left, resume_from=resume_from)

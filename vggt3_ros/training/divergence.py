@@ -18,7 +18,7 @@ class DivergenceWatch:
 
     def see(self, step: int, loss: Tensor, terms: dict[str, Tensor]) -> None:
         """Take note of a step's loss and its terms, all 0-dim."""
-        now = torch.stack([term.detach() for term in terms.values()])
+        now = torch.stack([term.detach().float() for term in terms.values()])
         before = now if self._terms is None else self._terms
         fresh = (self._step < 0) & ~torch.isfinite(loss)
         self._terms, self._names = torch.where(self._step < 0, now, before), list(terms)

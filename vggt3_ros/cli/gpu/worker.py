@@ -6,6 +6,7 @@ import gc
 import importlib
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import traceback
@@ -80,6 +81,7 @@ class Worker:
 
 def _serve(connection: Connection, device: str, dry: bool) -> None:
     """The process's own side."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
