@@ -129,7 +129,7 @@ def test_steps_share_the_time_and_are_left_out_when_it_is_up(
     class Slow:
         """Every step but the first takes twice what it was given."""
 
-        def start(self) -> None:
+        def start(self, seconds: float) -> None:
             pass
 
         def end(self) -> None:
@@ -148,7 +148,8 @@ def test_steps_share_the_time_and_are_left_out_when_it_is_up(
     assert given["correctness"] == pytest.approx(599 * 12 / 96)
     assert given["mapping"] == pytest.approx((599 * (1 - 2 * 12 / 96)) * 50 / 84)
     assert "training" not in given and "training: left out, the time is up" in capsys.readouterr().out
-    assert Results(tmp_path).read("training") is None
+    left_out = Results(tmp_path).read("training")
+    assert left_out is not None and (left_out["state"], left_out["rows"]) == ("left out", [])
 
 
 def _arguments(out: Path, *options: str) -> Any:
@@ -170,8 +171,14 @@ def test_rows_that_do_not_fit_or_lack_memory_say_so() -> None:
     one.attempt("large", work)
     assert [row["name"] for row in rows] == ["long", "large"]
     assert "it would take 50 s" in rows[0]["skipped"] and rows[1]["error"].startswith("CUDA out of memory")
-    with pytest.raises(RuntimeError, match="illegal"):
-        one.attempt("broken", partial(_fail, "an illegal memory access was encountered"))
+    one.attempt("wrong", partial(_fail, "a kernel failed"))
+    assert rows[-1]["ok"] is False and "a kernel failed" in rows[-1]["text"] and "Traceback" in rows[-1]["error"]
+
+
+def test_a_broken_device_ends_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bench, "synchronize", lambda bench: _fail("an illegal memory access was encountered"))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        bench().attempt("broken", partial(_fail, "a kernel failed"))
 
 
 def _fail(message: str) -> None:

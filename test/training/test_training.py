@@ -78,6 +78,19 @@ def test_a_run_fits_all_its_phases_into_the_minutes_that_it_has(tmp_path, monkey
     assert again.step == trainer.step  # it is over
 
 
+def test_what_a_later_session_does_before_its_first_step_is_on_no_phases_account(tmp_path, monkeypatch) -> None:
+    clock = Clock(monkeypatch, step=0.5, first=4.0)
+    whole = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.5)
+    whole.run(ignore, stop=lambda: whole.step == 4)  # 4.5 s, 5.0, 5.5, 6.0: of 30
+    done = whole.table.phase_done
+    assert done == pytest.approx(1.5 / (0.6 * 25.5))
+    clock.now += 100.0  # between sessions
+    again = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.5)
+    again.run(ignore, stop=lambda: again.step == 5)
+    assert again.table.seconds == 10.5
+    assert again.table.phase_done == pytest.approx(1.5 / (0.6 * (30 - 9.0)))  # 4.5 s later, and nothing else
+
+
 def test_validation_takes_a_tenth_of_the_minutes_and_the_last_one_fits_into_them(tmp_path, monkeypatch) -> None:
     clock = Clock(monkeypatch, step=0.5, validation=1.0)
     config = replace(MINIATURE, validations=20)

@@ -43,9 +43,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Measure step by step; the exit code is 1 when a step failed, or something computed was not right."""
+    end = time.monotonic() + 60 * (args.minutes or (_DRY_MINUTES if args.dry else _MINUTES))
     device = _device(args.device, args.dry)
     results, worker = Results(args.out), Worker(device, args.dry)
-    end = time.monotonic() + 60 * (args.minutes or (_DRY_MINUTES if args.dry else _MINUTES))
     fine = True
     with _interrupts():
         try:
@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 def _measure(results: Results, worker: Worker, step: str, left: float, share: float) -> bool:
     """One step within its share of the time left. Returns whether all was as it should be."""
     if left <= 0:
+        results.write(step, "left out", 0.0, [], None)
         print(f"{step}: left out, the time is up", flush=True)
         return True
     rows: list[dict[str, Any]] = []
@@ -75,7 +76,7 @@ def _measure(results: Results, worker: Worker, step: str, left: float, share: fl
 
     state, error = "interrupted", None
     try:
-        worker.start()
+        worker.start(left)
         seconds = max(0.0, left - (time.monotonic() - began)) * share
         print(f"{step}: at most {seconds:.0f} s", flush=True)
         results.write(step, "running", 0.0, rows, None)

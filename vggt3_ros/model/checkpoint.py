@@ -18,6 +18,8 @@ _TINY = Path(__file__).parent.parent / "weights" / "tiny.safetensors"
 _IGNORED_PREFIXES = ("track_head.",)  # VGGT-1B's point tracker, which no part of this package uses
 _ALIAS = ".conf.weight"  # second name of a `.conv.weight` in the published checkpoints
 _LISTED = 8
+HANDOVER = "handover.json"
+"""Names the files of a network that a training run left in parts (training/handover.py)."""
 
 
 def load_network(
@@ -118,6 +120,9 @@ def _weight_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise CheckpointError(f"no weights at {path}: there is no such file or folder")
+    if (path / HANDOVER).exists():  # beside what it names there may be parts of a save that was cut
+        names = json.loads((path / HANDOVER).read_text())["files"]
+        return [path / name for name in names if "/" not in name]
     for pattern in ("network.safetensors", "*.safetensors", "*.pt"):  # the first: a training run's folder
         files = sorted(path.glob(pattern))
         if files:

@@ -23,9 +23,8 @@ Backend = str | Callable[..., Any]
 def compile_regions(network: Vggt3, backend: Backend = "inductor") -> None:
     """Let the blocks, the attention between frames and the dense heads of a network in training run compiled.
 
-    Meant for steps of one shape: another one compiles again. What cannot be compiled runs as it is, with a warning.
+    Meant for steps of one shape: another one compiles again.
     """
-    torch._dynamo.config.suppress_errors = True
     aggregator = network.aggregator
     for block in (*aggregator.frame_blocks, *network.camera_head.trunk):
         _replace(block, "forward", _compiled(Block.forward, backend))

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import CheckpointError
-from vggt3_ros.model.checkpoint import stored_state
+from vggt3_ros.model.checkpoint import HANDOVER, stored_state
 from vggt3_ros.model.network import Vggt3
 
-_INDEX = "handover.json"
 _PARENT = "parent"  # sub-folder: what a network in distillation has not of its parent
 _PART_BYTES = 15 * 2**20  # of a file, so that it passes where files of more than 16 MiB do not
 
@@ -44,9 +43,9 @@ def leave(
         theirs = {n: t for n, t in _half(stored_state(parent)).items() if n not in own or not torch.equal(t, own[n])}
         files += [f"{_PARENT}/{name}" for name in _write(folder / _PARENT, "differs", theirs, config)]
     index = {"files": files, "aid": {name: tensor.tolist() for name, tensor in aid.items()}, "info": info}
-    partial = folder / f"{_INDEX}.partial"
+    partial = folder / f"{HANDOVER}.partial"
     partial.write_text(json.dumps(index))
-    partial.replace(folder / _INDEX)
+    partial.replace(folder / HANDOVER)
     for old in [*folder.glob("*.safetensors*"), *(folder / _PARENT).glob("*.safetensors*")]:
         if str(old.relative_to(folder)) not in files:  # or half-written by a run that was killed
             old.unlink()
@@ -58,7 +57,7 @@ def take(folder: Path) -> Handover:
     from safetensors.torch import load_file
 
     try:
-        index = json.loads((folder / _INDEX).read_text())
+        index = json.loads((folder / HANDOVER).read_text())
         tensors: dict[bool, dict[str, Tensor]] = {False: {}, True: {}}
         for name in index["files"]:
             tensors[name.startswith(_PARENT)].update(load_file(folder / name))
@@ -67,8 +66,8 @@ def take(folder: Path) -> Handover:
         return Handover(wide[False], aid, wide[True], dict(index["info"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{folder} holds nothing to resume from ({error}); expected what `vggt3 train --leave DIR` left: {_INDEX} "
-            "and the files that it names"
+            f"{folder} holds nothing to resume from ({error}); expected what `vggt3 train --leave DIR` left: "
+            f"{HANDOVER} and the files that it names"
         ) from error
 
 

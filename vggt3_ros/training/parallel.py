@@ -27,9 +27,9 @@ class Ranks:
         self.device = device
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0")) if self.world > 1 else 0
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)  # which events and pinned memory go by
         if self.world > 1:
-            if device.type == "cuda":
-                torch.cuda.set_device(device)
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
 
     def __enter__(self) -> Ranks:

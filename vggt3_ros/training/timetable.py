@@ -13,8 +13,8 @@ class Timetable:
     """Counts steps and seconds, and tells from them how far the run is.
 
     Phases last as many steps as configured or, with `minutes` for the whole run, their shares of that time. What a
-    phase does before its first step is over (rendering, compiling) is on no phase's account: the time that is left is
-    shared among this one and those after it. `reserve`: seconds that are kept for what comes after the last step.
+    phase or a session does before its first step is over (rendering, compiling) is on no phase's account: the time that
+    is left is shared among this one and those after it. `reserve`: seconds that are kept for after the last step.
     """
 
     def __init__(self, config: TrainConfig, minutes: float | None) -> None:
@@ -24,6 +24,7 @@ class Timetable:
         self.step, self.seconds, self.reserve = 0, 0.0, 0.0
         self.first = 0  # number of the run's first step
         self.began = (0, 0.0)  # step and seconds of the run at which the phase began
+        self.resumed = False  # and no step has been made since
 
     def enter(self, phase: str) -> None:
         """Begin a phase."""
@@ -31,9 +32,13 @@ class Timetable:
 
     def stepped(self, seconds: float) -> None:
         """A step was made, and the run has taken so many seconds so far."""
+        if self.minutes is not None:
+            if self.step == self.began[0]:
+                self.began = (self.step, seconds)
+            elif self.resumed:
+                self.began = (self.began[0], self.began[1] + seconds - self.seconds)
+        self.resumed = False
         self.step, self.seconds = self.step + 1, seconds
-        if self.minutes is not None and self.step == self.began[0] + 1:
-            self.began = (self.began[0], seconds)
 
     @property
     def phase_done(self) -> float:
@@ -89,3 +94,4 @@ class Timetable:
         for name in _NAMES:
             setattr(self, name, state[name])
         self.began = (int(state["began"][0]), float(state["began"][1]))
+        self.resumed = True

@@ -85,12 +85,15 @@ class Trainer:
     ) -> None:
         self.config, self.folder, self.device, self.bf16, self.handover = config, folder, device, bf16, handover
         self.compiled = device.type == "cuda" and config.fixed_shape and not eager
+        if self.compiled:
+            torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is, with a warning
         self.ranks = ranks if ranks is not None else Ranks(device)
         folder.mkdir(parents=True, exist_ok=True)
         self.pool = ScenePool(config, device, recordings, self.ranks.rank, self.ranks.world)
         self.table = Timetable(config, within)
         self.validations = Validations(config, device, self.ranks)
         self.average: MovingAverage
+        self.saving_s = 0.0  # what it took last
         state = load_state(folder)
         if state is not None:
             if start is not None or resume_from is not None:
@@ -187,7 +190,7 @@ class Trainer:
         self.watch.check()
         if self.table.over:  # whatever becomes of the last one
             self._save()
-        return self.validations.make(self.averaged(), self.table, self.logs)
+        return self.validations.make(self.averaged(), self.table, self.logs, 2 * self.saving_s)
 
     def _abort_unless_better(self, validation: dict[str, float] | None) -> None:
         """The first process has the figures, and all have to know."""
@@ -273,6 +276,7 @@ class Trainer:
         self.watch.check()
         if not self.ranks.first:
             return
+        began = time.monotonic()
         parts = {
             "network": stored_state(self.network),
             "aid": self.aid.state_dict(),
@@ -285,6 +289,7 @@ class Trainer:
         save_weights(averaged, self.folder / "network.safetensors", torch.float16)
         if self.handover is not None:
             leave(self.handover, averaged, parts["aid"], info, self.parent)
+        self.saving_s = time.monotonic() - began
 
     def _sizes(self) -> dict[str, Any]:
         """What has to stay for a run to go on; rates, weights, data and steps may be changed on the way."""

@@ -31,7 +31,7 @@ class Validations:
     def load(self, entries: list[dict[str, Any]], table: Timetable) -> None:
         """Go on after those of earlier sessions."""
         self.entries = entries
-        table.reserve = min((float(entry.get("took_s", 0.0)) for entry in entries), default=0.0)
+        table.reserve = max((float(entry.get("took_s", 0.0)) for entry in entries), default=0.0)
 
     def due(self, table: Timetable, before: float, wanted: bool) -> bool:
         """After a step, when a share `before` of the run was done before it; `wanted`: if there is time for one."""
@@ -40,12 +40,12 @@ class Validations:
         count = self.config.validations
         if not wanted and int(before * count) == int(table.done * count):
             return False
-        taken = sum(float(entry["took_s"]) for entry in self.entries)
+        taken = sum(float(entry.get("took_s", 0.0)) for entry in self.entries)
         fits = table.minutes is None or taken + 2 * table.reserve <= 60 * _SHARE * table.minutes  # one for the end
         return not self.ranks.any(not fits)
 
-    def make(self, network: Vggt3, table: Timetable, logs: Logs) -> dict[str, float] | None:
-        """The figures of a network; None in all processes but the first."""
+    def make(self, network: Vggt3, table: Timetable, logs: Logs, after_s: float) -> dict[str, float] | None:
+        """The figures of a network; None in all processes but the first. `after_s`: what saving takes at the end."""
         took, result = 0.0, None
         if self.ranks.first:
             began = time.monotonic()
@@ -56,7 +56,7 @@ class Validations:
             spent = {"seconds": round(table.seconds, 1), "took_s": round(ready - began + took, 1)}
             self.entries.append({"step": table.step, "phase": table.phase, **spent, **result})
             logs.validations(self.entries)
-        table.reserve = self.ranks.greatest(took)
+        table.reserve = self.ranks.greatest(took + after_s)
         return result
 
     @cached_property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +14,7 @@ import torch
 
 from vggt3_ros.model.config import ModelConfig
 
-_LEAST_RUNS, _MOST_RUNS = 3, 200
+_LEAST_RUNS, _MOST_RUNS = 3, 5000
 
 
 @dataclass(frozen=True)
@@ -101,15 +103,18 @@ class Bench:
         return False
 
     def attempt(self, name: str, work: Callable[[], None]) -> None:
-        """Do one row's work; a lack of memory is its result and not the end of the step."""
+        """Do one row's work; a fault is a row, and the end of the step only where the device is broken."""
         from vggt3_ros.cli.main import is_out_of_memory
 
         try:
             work()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self.record(name, "out of memory", error=str(error).splitlines()[0])
+        except Exception as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            if is_out_of_memory(error):
+                self.record(name, "out of memory", error=first)
+            else:
+                self.record(name, f"NOT OK: {type(error).__name__}: {first}", ok=False, error=traceback.format_exc())
+            self.synchronize()
         self.free()
 
     def share(self, rate: float, of: str) -> str:
@@ -122,7 +127,8 @@ class Bench:
             torch.cuda.synchronize(self.device)
 
     def free(self) -> None:
-        """Hand cached memory back, and count the peak anew."""
+        """Hand memory back that nobody needs, and count the peak anew."""
+        gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import platform
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ def run(bench: Bench) -> None:
     """Describe the machine, then measure a copy, matrix products, and what starting a kernel costs."""
     machine = _machine(bench.device)
     bench.record("machine", f"{machine['card']}, torch {machine['torch']}", **machine)
-    _copy(bench)
+    bench.attempt("copy", partial(_copy, bench))
     for name, dtype, tf32 in (
         ("bf16", torch.bfloat16, False),
         ("tf32", torch.float32, True),
         ("fp32", torch.float32, False),
     ):
-        _product(bench, name, dtype, tf32)
-    _launch(bench)
+        bench.attempt(name, partial(_product, bench, name, dtype, tf32))
+    bench.attempt("launch", partial(_launch, bench))
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
@@ -78,7 +79,6 @@ def _copy(bench: Bench) -> None:
     bench.record(
         "copy", f"{rate / 1e12:.3f} TB/s read and written", seconds=seconds, spread=spread, bytes=2 * count, rate=rate
     )
-    bench.free()
 
 
 def _product(bench: Bench, name: str, dtype: torch.dtype, tf32: bool) -> None:
@@ -94,7 +94,6 @@ def _product(bench: Bench, name: str, dtype: torch.dtype, tf32: bool) -> None:
     flop = 2 * side**3
     text = f"{flop / seconds / 1e12:.2f} TFLOP/s, product of {side}^3"
     bench.record(name, text, seconds=seconds, spread=spread, flop=flop, rate=flop / seconds)
-    bench.free()
 
 
 def _launch(bench: Bench) -> None:

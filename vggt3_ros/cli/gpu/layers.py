@@ -127,6 +127,7 @@ def _camera_head(bench: Bench, config: ModelConfig, frames: int) -> Layer:
 def _measure(bench: Bench, name: str, build: Callable[[], Layer]) -> None:
     """A row: seconds, the floor, and the kernels that take most of them."""
     module, inputs, work = build()
+    module.requires_grad_(False)  # as in a network that maps, whose weights autocast rounds anew at every use
     with torch.autocast(bench.device.type, torch.bfloat16):
         out: list[Tensor] = []
         flop = count_flop(lambda: out.append(work()))
@@ -134,8 +135,8 @@ def _measure(bench: Bench, name: str, build: Callable[[], Layer]) -> None:
         out.clear()
         seconds, spread = median_and_spread(bench.seconds(work))
         kernels = _kernels(bench, work)
-    fp32 = name.endswith("head")
-    floors = {"product": (flop, "fp32" if fp32 else "bf16"), "copy": (moved, "copy")}
+    kinds = {"depth head": "tf32", "camera head": "fp32"}  # torch computes convolutions in tf32 unless told otherwise
+    floors = {"product": (flop, kinds.get(name, "bf16")), "copy": (moved, "copy")}
     times = {key: n / bench.ceilings[of] for key, (n, of) in floors.items() if of in bench.ceilings}
     text = f"{1e3 * seconds:.2f} ms, {flop / seconds / 1e12:.1f} TFLOP/s"
     if len(times) == 2:

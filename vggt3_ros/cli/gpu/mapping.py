@@ -1,4 +1,4 @@
-"""Step `network`: the full network with random weights maps and is queried, as it is executed today."""
+"""Step `mapping`: the full network with random weights maps and is queried, as it is executed today."""
 
 from __future__ import annotations
 

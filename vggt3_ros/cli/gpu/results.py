@@ -17,7 +17,7 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, step: str, state: str, seconds: float, rows: list[dict[str, Any]], error: str | None) -> None:
-        """Keep a step as it is now: state 'running', 'done', 'out of time', 'failed' or 'interrupted'."""
+        """Keep a step as it is now: state 'running', 'done', 'out of time', 'failed', 'interrupted', 'left out'."""
         data = {"step": step, "state": state, "seconds": round(seconds, 2), "rows": rows, "error": error}
         self._replace(f"{step}.json", json.dumps(data, indent=1) + "\n")
 

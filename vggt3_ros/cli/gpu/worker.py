@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import multiprocessing
 import os
@@ -16,6 +15,7 @@ from typing import Any
 
 Row = dict[str, Any]
 _STARTING_S = 120.0  # that torch and the device may take to be there
+_ENDING_S = 5.0  # that a killed process may take to be gone: one that is stuck in a driver is not waited for
 
 
 class Worker:
@@ -26,8 +26,8 @@ class Worker:
         self._process: Any = None
         self._connection: Connection | None = None
 
-    def start(self) -> None:
-        """Wait until the process is ready. Raises RuntimeError saying why it is not."""
+    def start(self, seconds: float = _STARTING_S) -> None:
+        """Wait so long until the process is ready. Raises RuntimeError saying why it is not."""
         if self._connection is not None:
             return
         context = multiprocessing.get_context("spawn")
@@ -35,7 +35,7 @@ class Worker:
         self._process = context.Process(target=_serve, args=(theirs, *self._arguments))
         self._process.start()
         theirs.close()
-        kind, content = self._receive(time.monotonic() + _STARTING_S)
+        kind, content = self._receive(time.monotonic() + min(seconds, _STARTING_S))
         if kind != "ready":
             self.end()
             raise RuntimeError(f"the measuring process did not start: {content or kind}")
@@ -47,7 +47,11 @@ class Worker:
         self.start()
         assert self._connection is not None
         deadline = time.monotonic() + seconds
-        self._connection.send((step, seconds, ceilings))
+        try:
+            self._connection.send((step, seconds, ceilings))
+        except OSError as error:
+            self.end()
+            return "failed", f"the measuring process ended between two steps ({error})"
         while True:
             kind, content = self._receive(deadline)
             if kind == "row":
@@ -61,7 +65,7 @@ class Worker:
         """Kill the process, if there is one."""
         if self._process is not None:
             self._process.kill()
-            self._process.join()
+            self._process.join(_ENDING_S)
         if self._connection is not None:
             self._connection.close()
         self._process = self._connection = None
@@ -74,7 +78,7 @@ class Worker:
                 return kind, content
             return "out of time", None
         except (EOFError, ConnectionResetError):
-            self._process.join()
+            self._process.join(_ENDING_S)
             reason = "killed, most likely for lack of memory" if self._process.exitcode == -9 else "ended by a fault"
             return "failed", f"the measuring process was {reason} (exit code {self._process.exitcode})"
 
@@ -87,19 +91,21 @@ def _serve(connection: Connection, device: str, dry: bool) -> None:
 
     from vggt3_ros.cli.gpu.bench import Bench, Sizes
 
-    torch.zeros(1, device=device)
+    there = torch.device(device)
+    if there.type == "cuda" and there.index is not None:
+        torch.cuda.set_device(there)  # which events go by
+    torch.zeros(1, device=there)
     sizes = Sizes.dry() if dry else Sizes.full()
     connection.send(("ready", None))
     while True:
         step, seconds, ceilings = connection.recv()
         deadline = time.monotonic() + seconds
-        bench = Bench(torch.device(device), sizes, deadline, lambda row: connection.send(("row", row)), ceilings)
+        bench = Bench(there, sizes, deadline, lambda row: connection.send(("row", row)), ceilings)
         try:
             importlib.import_module(f"vggt3_ros.cli.gpu.{step}").run(bench)
         except Exception:
             connection.send(("failed", traceback.format_exc()))
         else:
-            gc.collect()
             bench.free()
             connection.send(("done", None))
 
