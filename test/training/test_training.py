@@ -346,7 +346,7 @@ def test_about_a_minute_of_training_beats_an_estimate_of_no_motion_in_unseen_roo
     reached, still = [], 0.0
 
     def good_enough() -> bool:
-        """Learning sets in after 400 to 900 steps, as the machine's rounding will have it."""
+        """Learning sets in after 400 to 1,200 steps, as the machine's rounding will have it."""
         nonlocal still
         if trainer.step % 100 == 0 and trainer.step > 0:
             figures = validate(trainer.averaged(), windows)
