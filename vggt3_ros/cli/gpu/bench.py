@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.config import ModelConfig, TttConfig
 
 _LEAST_RUNS, _MOST_RUNS = 3, 5000
 
@@ -58,16 +58,17 @@ class Sizes:
         heads = {"camera_num_heads": 2, "camera_trunk_depth": 1, "dpt_features": 16}
         levels = {"intermediate_layers": (0, 1, 2, 3), "dpt_out_channels": (16, 16, 16, 16)}
         small = {**sizes, **heads, **levels}
-        ttt, softmax = (ModelConfig.from_dict({**config.to_dict(), **small}) for config in (full.ttt, full.softmax))
+        softmax = ModelConfig.from_dict({**full.softmax.to_dict(), **small})
+        ttt = replace(softmax, attn="ttt", ttt=TttConfig(newton_schulz_steps=2))
         return replace(
             full,
             ttt=ttt,
             softmax=softmax,
             image_hw=(56, 70),
             chunks=(2, 4),
-            mapped=(2, 4, 12, 40),
-            queried=(2, 40),
-            softmax_mapped=(4, 12),
+            mapped=(2, 4, 8, 16),
+            queried=(2, 16),
+            softmax_mapped=(4, 8),
             copied_bytes=2**24,
             product=256,
             moment_s=0.1,
