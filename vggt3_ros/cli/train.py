@@ -89,8 +89,10 @@ def _train(args: argparse.Namespace, config: TrainConfig, folder: Path, left: Pa
     bf16 = _multiplies_bf16(device) if args.precision == "auto" else args.precision == "bf16"
     minutes, within = (None if given is None else given / parts for given in (args.minutes, args.within))
     with Ranks(device) as ranks, _Stop() as stop, Progress("train") as progress:
-        given = (args.start, bf16, recordings, ranks, within, args.resume_from, left, args.eager)
-        trainer = Trainer(config, folder, device, *given)
+        trainer = Trainer(
+            config, folder, device, args.start, bf16, recordings, ranks, within,
+            resume_from=args.resume_from, handover=left, eager=args.eager,
+        )  # fmt: skip
         loss, total = "", trainer.step
         spent: dict[str, tuple[int, float]] = {}  # steps and seconds by phase
         last = trainer.table.seconds

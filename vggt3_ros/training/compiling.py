@@ -1,7 +1,7 @@
 """Compiling for a GPU by regions: what repeats in every layer is compiled once and serves all of them.
 
-A network compiled as a whole takes minutes, which a run of minutes does not have; its repeated parts take seconds, and
-stay compiled from phase to phase where their shapes do.
+A network compiled as a whole compiles every layer anew, for which a run of minutes has no time; its repeated parts are
+compiled once, and stay so from phase to phase where their shapes do.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.training.stopwatch import Stopwatch
 
 _LEAST_RUNS, _MOST_RUNS = 3, 5000
 
@@ -52,7 +53,7 @@ class Sizes:
 
     @staticmethod
     def dry() -> Sizes:
-        """A stand-in of the same kinds of layers: about a 10,000th of the work."""
+        """A stand-in of the same kinds of layers, narrow, shallow and of few frames."""
         full = Sizes.full()
         sizes = {"embed_dim": 64, "num_heads": 2, "depth": 4, "dino_depth": 2, "dino_num_heads": 2}
         heads = {"camera_num_heads": 2, "camera_trunk_depth": 1, "dpt_features": 16}
@@ -146,30 +147,23 @@ class Bench:
         self.synchronize()
         return time.perf_counter() - began
 
-    def seconds(self, work: Callable[[], object], repeat_s: float | None = None) -> list[float]:
-        """How long the work takes on the device, once after another for about `repeat_s` seconds (default: a moment).
+    def seconds(self, work: Callable[[], object]) -> list[float]:
+        """How long the work takes on the device, once after another for about `sizes.moment_s` seconds.
 
         It runs once beforehand, so that kernels are loaded and memory is there.
         """
         work()
         self.synchronize()
-        end = time.monotonic() + min(self.sizes.moment_s if repeat_s is None else repeat_s, max(0.0, self.left))
+        end = time.monotonic() + min(self.sizes.moment_s, max(0.0, self.left))
         taken: list[float] = []
         while len(taken) < _LEAST_RUNS or (time.monotonic() < end and len(taken) < _MOST_RUNS):
             taken.append(self._once(work))
         return taken
 
     def _once(self, work: Callable[[], object]) -> float:
-        if self.device.type != "cuda":
-            began = time.perf_counter()
+        with Stopwatch(self.device) as stopwatch:
             work()
-            return time.perf_counter() - began
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        work()
-        end.record()
-        end.synchronize()
-        return start.elapsed_time(end) / 1000
+        return stopwatch.seconds()
 
 
 def median_and_spread(taken: list[float]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from vggt3_ros.model.block import Block
 from vggt3_ros.model.camera_head import CameraHead
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.dpt_head import DptHead
+from vggt3_ros.model.precision import without_autocast
 from vggt3_ros.model.rope import RopeTable, rope_table
 from vggt3_ros.model.ttt_attention import TttAttention
 
@@ -103,7 +104,7 @@ def _depth_head(bench: Bench, config: ModelConfig, frames: int) -> Layer:
     levels = [torch.randn(frames, width, *grid, device=bench.device) for width in config.dpt_out_channels]
 
     def work() -> Tensor:
-        with torch.autocast(bench.device.type, enabled=False):
+        with without_autocast(bench.device):
             return head.decode(levels)[0]
 
     return head, levels, work
@@ -117,7 +118,7 @@ def _camera_head(bench: Bench, config: ModelConfig, frames: int) -> Layer:
     tokens = torch.randn(1, frames, dim, device=bench.device)
 
     def work() -> Tensor:
-        with torch.autocast(bench.device.type, enabled=False):
+        with without_autocast(bench.device):
             return head(tokens)
 
     return head, [tokens], work

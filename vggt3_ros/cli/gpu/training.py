@@ -29,8 +29,7 @@ def read_config(bench: Bench, name: str) -> TrainConfig | None:
         reason = "left out: reading the configuration needs PyYAML"
     else:
         if _CONFIG.exists():
-            config = TrainConfig.read(_CONFIG)
-            return config if bench.device.type == "cuda" else config.hundredth()
+            return TrainConfig.read(_CONFIG)
         reason = f"left out: there is no {_CONFIG}; run it from a checkout"
     bench.record(name, reason, skipped=reason)
     return None
@@ -41,6 +40,8 @@ def run(bench: Bench) -> None:
     config = read_config(bench, "training")
     if config is None:
         return
+    if bench.device.type != "cuda":
+        config = config.hundredth()
     config = replace(config, softmax_steps=_ENDLESS, distil_steps=0, ttt_steps=0, renewals=0)
     pool = _filled_pool(bench, config)
     for phase, compiled in (("softmax", False), ("ttt", False), ("softmax", True), ("ttt", True)):
