@@ -28,7 +28,10 @@ DEBIAN = {
     "psutil": "python3-psutil",
     "yaml": "python3-yaml",
 }
-WITHOUT_WHEEL = {"ament_index_python", "launch", "launch_ros", "rcl_interfaces", "builtin_interfaces", "tf2_msgs"}
+WITHOUT_WHEEL = {
+    *("ament_index_python", "builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "tf2_msgs"),
+    *("cv_bridge", "sensor_msgs_py"),  # used where they are
+}
 
 
 def text_of(tag: str) -> set[str]:

@@ -56,6 +56,10 @@ _CAMERA = (
         "every publisher", choices=("sensor_data", "reliable"),
     ),
     Parameter(
+        "bit_depth", 0, "bits of images that have more than 8, which say what white is: 8 to 16; 0: the highest bit seen "
+        "since the node was activated", 0, 16,
+    ),
+    Parameter(
         "require_calibration", True, "leave out images until camera_info has come; otherwise the network guesses the "
         "intrinsics of those that have none",
     ),
@@ -176,6 +180,8 @@ def read(node: Node, parameters: Sequence[Parameter]) -> SimpleNamespace:
     for name in ("map_frame", "odom_frame"):
         if name in values and not values[name]:
             wrong.append(f"{name} is empty; name a TF frame, such as '{name.removesuffix('_frame')}'")
+    if 0 < values.get("bit_depth", 0) < 8:
+        wrong.append(f"bit_depth is {values['bit_depth']}; expected 8 to 16, or 0 to tell it by the highest bit seen")
     if values.get("min_frames", 0) > values.get("max_frames", 1 << 30):
         wrong.append(f"min_frames is {values['min_frames']}, more than max_frames {values['max_frames']}; lower it")
     if 0 < values.get("trigger_count", 0) < values.get("min_frames", 0):
