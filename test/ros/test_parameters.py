@@ -62,6 +62,8 @@ def test_what_is_given_is_read(made: list[Node]) -> None:
         ({"base_from_camera": [0.0] * 7}, ["base_from_camera is [0.0, ", "quaternion of length 1"]),
         ({"base_from_camera": [math.nan] * 3 + [0.0, 0.0, 0.0, 1.0]}, ["base_from_camera is [nan, ", "finite"]),
         ({"base_from_camera": [0.0] * 6 + [1.0], "base_frame": ""}, ["base_frame is empty; name"]),
+        ({"bit_depth": 5}, ["bit_depth is 5; expected 8 to 16, or 0"]),
+        ({"bit_depth": 17}, ["bit_depth: expected integer from 0 to 16"]),
         ({"map_frame": ""}, ["map_frame is empty; name a TF frame, such as 'map'"]),
         ({"min_frames": 9, "max_frames": 8}, ["min_frames is 9, more than max_frames 8; lower it"]),
         ({"min_frames": 9, "trigger_count": 8}, ["trigger_count is 8, less than min_frames 9"]),

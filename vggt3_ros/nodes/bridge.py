@@ -67,9 +67,14 @@ def find_bridge() -> Bridge:
     if trial.returncode != 0:
         problem = f"it does not work with NumPy {np.__version__} ({_end(trial)}); install one that is built for it"
         return Bridge(None, problem=problem, is_broken=True)
-    from cv_bridge import CvBridge
+    try:
+        from cv_bridge import CvBridge
 
-    return Bridge(CvBridge(), frozenset(map(tuple, json.loads(trial.stdout.splitlines()[-1]))))
+        bridge = Bridge(CvBridge(), frozenset(map(tuple, json.loads(trial.stdout.splitlines()[-1]))))
+        bridge.pixels(_sample("rgb8", LAYOUTS["rgb8"], False), LAYOUTS["rgb8"])
+    except Exception as error:  # what else is loaded here gets in its way
+        return Bridge(None, problem=f"it works in a process of its own, but not here ({error!r})", is_broken=True)
+    return bridge
 
 
 def _end(trial: subprocess.CompletedProcess[str]) -> str:
