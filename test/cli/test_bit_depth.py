@@ -24,7 +24,7 @@ def night(tmp_path: Path) -> Path:
 def test_images_of_a_folder_have_one_white(night: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = list(ImageReader([str(night)], "map", KnownCameras()))
     assert [int(frame.image.max()) for frame in frames] == [12, 56, 249]
-    assert "images of 12 bits, by their brightest pixel; give --bit-depth if they can have more" in capsys.readouterr().err
+    assert "images of 12 bits, by their brightest pixel; give --bit-depth if they can" in capsys.readouterr().err
 
 
 def test_the_given_depth_holds_and_what_exceeds_it_is_left_out(night: Path, capsys: pytest.CaptureFixture[str]) -> None:

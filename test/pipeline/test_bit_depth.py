@@ -18,7 +18,9 @@ def test_white_is_the_highest_value_of_the_depth_that_is_seen(bits: int) -> None
     np.testing.assert_array_equal(BitDepth(bits).eight_bits(pixels), BitDepth().eight_bits(pixels))
 
 
-@pytest.mark.parametrize(("value", "bits"), [(0, 8), (255, 8), (256, 10), (700, 10), (1024, 12), (5000, 14), (20000, 16)])
+@pytest.mark.parametrize(
+    ("value", "bits"), [(0, 8), (255, 8), (256, 10), (700, 10), (1024, 12), (5000, 14), (20000, 16)]
+)
 def test_a_camera_whose_brightest_pixel_is_not_white_has_a_depth_that_cameras_have(value: int, bits: int) -> None:
     assert least_depth(value) == bits
 

@@ -28,7 +28,10 @@ from .image_messages import message_of
 # It knows no yuyv, takes any row for whole pixels, and its big-endian images need what NumPy 2 no longer has.
 IMITATION = """
 import numpy as np
-KINDS = {"rgb8": ("u1", 3), "bgra8": ("u1", 4), "mono8": ("u1", 1), "mono16": ("u2", 1), "rgb16": ("u2", 3), "32FC1": ("f4", 1)}
+KINDS = {
+    "rgb8": ("u1", 3), "bgra8": ("u1", 4), "mono8": ("u1", 1),
+    "rgb16": ("u2", 3), "mono16": ("u2", 1), "32FC1": ("f4", 1),
+}
 
 class CvBridge:
     def imgmsg_to_cv2(self, message, encoding="passthrough"):
@@ -42,7 +45,13 @@ class CvBridge:
         return pixels if encoding == "passthrough" else pixels[..., ::-1]
 """
 WRONG = IMITATION.replace("return pixels if", "return pixels[::-1] if")
-CRASHING = "import os, signal\nclass CvBridge:\n    def imgmsg_to_cv2(self, *_):\n        os.kill(os.getpid(), signal.SIGSEGV)\n"
+CRASHING = """
+import os, signal
+
+class CvBridge:
+    def imgmsg_to_cv2(self, message, encoding):
+        os.kill(os.getpid(), signal.SIGSEGV)
+"""
 UNIMPORTABLE = "raise AttributeError('_ARRAY_API not found')\n"
 Install = Callable[[str], Bridge]
 
@@ -96,7 +105,9 @@ def bridge(found: Bridge, monkeypatch: pytest.MonkeyPatch) -> Bridge:
         (WRONG, "it gives other pixels than expected"),
     ],
 )
-def test_a_cv_bridge_that_does_not_work_is_found_out_before_it_is_used(install: Install, source: str, words: str) -> None:
+def test_a_cv_bridge_that_does_not_work_is_found_out_before_it_is_used(
+    install: Install, source: str, words: str
+) -> None:
     bridge = install(source)
     assert bridge.converter is None and bridge.is_broken
     assert f"it does not work with NumPy {np.__version__}" in str(bridge) and words in str(bridge)

@@ -77,7 +77,7 @@ def test_colours_of_sixteen_bits_are_scaled_to_eight_whatever_their_transparency
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
-@pytest.mark.parametrize("encoding", ["mono16", "16UC1", "bayer_rggb16", "bayer_bggr16", "bayer_gbrg16", "bayer_grbg16"])
+@pytest.mark.parametrize("encoding", ["mono16", "16UC1", *(f"bayer_{pattern}16" for pattern in BAYER)])
 def test_few_bits_in_sixteen_are_as_bright_as_in_eight(encoding: str, bits: int) -> None:
     if encoding.startswith("bayer"):
         values, shown = mosaic(BAYER[encoding[6:10]], (200, 100, 250)), np.broadcast_to((200, 100, 250), (8, 10, 3))

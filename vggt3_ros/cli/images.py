@@ -31,9 +31,9 @@ class ImageReader:
 
     Stamps grow over all frames: those of each source go on after the last one of the source before.
     What cannot be used is left out and noted in `skipped` as (name, reason). `part` says which frames of a room are
-    meant; rooms bring their own calibration, and as map frames their own poses. `bit_depth` says how many bits images of
-    more than 8 have; 0: as some of them tell. Making one raises `InputError` for arguments that do not exist or hold no
-    images.
+    meant; rooms bring their own calibration, and as map frames their own poses. `bit_depth` says how many bits images
+    of more than 8 have; 0: as some of them tell. Making one raises `InputError` for arguments that do not exist or hold
+    no images.
     """
 
     def __init__(

@@ -114,4 +114,3 @@ def _sample(encoding: str, layout: Layout, bigendian: bool) -> ImageMessage:
     message = ImageMessage(height=2, width=4, encoding=encoding, step=step, is_bigendian=int(bigendian))
     message.data = array("B", range(2 * step))
     return message
-

@@ -80,7 +80,9 @@ def sensor_msgs_py() -> Any:
     except ModuleNotFoundError:
         return None
     except Exception as error:  # whatever it is, numpy does the same
-        get_logger("vggt3_ros").warning(f"point clouds are packed without sensor_msgs_py, which does not work: {error!r}")
+        get_logger("vggt3_ros").warning(
+            f"point clouds are packed without sensor_msgs_py, which does not work: {error!r}"
+        )
         return None
     return point_cloud2
 
@@ -125,13 +127,14 @@ def _readable(message: PointCloud2) -> list[str]:
     for name in names:
         kinds = (PointField.FLOAT32, PointField.UINT32) if name == "rgb" else (PointField.FLOAT32,)
         if name not in fields or fields[name].datatype not in kinds or fields[name].count != 1:
-            given = ", ".join(f"{field.name} (datatype {field.datatype}, count {field.count})" for field in message.fields)
+            given = ", ".join(f"{each.name} (datatype {each.datatype}, count {each.count})" for each in message.fields)
             raise InputError(f"the cloud has the fields {given or 'none'}; expected x y z, each one float32, and rgb")
         if fields[name].offset + _BYTES > message.point_step:
             raise InputError(f"the cloud's field {name} lies outside of its points of {message.point_step} bytes")
     size, row = len(message.data), message.width * message.point_step
     if message.row_step < row or size < message.height * message.row_step:
         raise InputError(
-            f"the cloud has {size} bytes in rows of {message.row_step}; expected {message.height} rows of at least {row}"
+            f"the cloud has {size} bytes in rows of {message.row_step}; expected {message.height} rows "
+            f"of at least {row}"
         )
     return names

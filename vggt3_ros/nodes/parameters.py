@@ -56,8 +56,8 @@ _CAMERA = (
         "every publisher", choices=("sensor_data", "reliable"),
     ),
     Parameter(
-        "bit_depth", 0, "bits of images that have more than 8, which say what white is: 8 to 16; 0: the highest bit seen "
-        "since the node was activated", 0, 16,
+        "bit_depth", 0, "bits of images that have more than 8, which say what white is: 8 to 16; 0: the highest bit "
+        "seen since the node was activated", 0, 16,
     ),
     Parameter(
         "require_calibration", True, "leave out images until camera_info has come; otherwise the network guesses the "

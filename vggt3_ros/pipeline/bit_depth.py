@@ -60,7 +60,8 @@ class BitDepth:
         """The same pixels (any shape, uint16) with 8 bits: white becomes 255; rounded. Raises like `see`."""
         self.see(pixels)
         table = (np.arange(self.white + 1, dtype=np.uint32) * 255 + self.white // 2) // self.white
-        return table.astype(np.uint8)[pixels]
+        eight: npt.NDArray[np.uint8] = table.astype(np.uint8)[pixels]
+        return eight
 
 
 def least_depth(value: int) -> int:

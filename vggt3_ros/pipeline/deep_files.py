@@ -19,7 +19,8 @@ _SAMPLE = 16  # files
 def eight_bit_image(file: Any, path: str | os.PathLike[str], bit_depth: BitDepth) -> Any:
     """The decoded Pillow image with 8 bits per channel, of one that was opened from `path` and not yet decoded.
 
-    The same image where it has no more; floats stay as they are. Raises InputError when the pixels do not fit the depth.
+    The same image where it has no more; floats stay as they are. Raises InputError when the pixels do not fit the
+    depth, or cannot be read with all their bits.
     """
     from PIL import Image as Pillow
 
@@ -58,7 +59,8 @@ def _look_at(path: Path, bit_depth: BitDepth) -> None:
 
 def _grey(file: Any) -> npt.NDArray[np.uint16]:
     """Pixels (H, W) of a grey image with 16 or 32 bits."""
-    return np.clip(np.asarray(file), 0, 65535).astype(np.uint16)
+    pixels: npt.NDArray[np.uint16] = np.clip(np.asarray(file), 0, 65535).astype(np.uint16)
+    return pixels
 
 
 def _is_deep_colour(file: Any) -> bool:
@@ -67,7 +69,7 @@ def _is_deep_colour(file: Any) -> bool:
         return False
     how = file.tile[0][3]  # what Pillow makes the mode of, such as RGB;16B; for some decoders the first of several
     if file.format == "PPM":
-        return how == ("RGB", 65535)  # any other white that its header tells is meant, and Pillow heeds it
+        return bool(how == ("RGB", 65535))  # any other white that its header tells is meant, and Pillow heeds it
     return ";16" in str(how[0] if isinstance(how, tuple) else how)
 
 
@@ -76,15 +78,15 @@ def _colours(file: Any, path: str | os.PathLike[str]) -> npt.NDArray[np.uint16]:
     import cv2
 
     try:
-        pixels = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
+        pixels: Any = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
     if pixels is not None and pixels.dtype == np.uint16 and pixels.ndim == 3:
-        colours = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+        colours: npt.NDArray[np.uint16] = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
         # Pillow and OpenCV do not agree on how TIFF files have to be turned.
         if file.format != "TIFF" or np.array_equal(colours[..., :3] >> 8, np.asarray(file.convert("RGB"))):
             return colours
-    raise InputError(f"{os.fspath(path)} cannot be read with all of its 16 bits per channel; convert it to an upright PNG")
+    raise InputError(f"{os.fspath(path)} cannot be read with all of its 16 bits per channel; convert it to a PNG")
 
 
 def _eight_bit_colours(colours: npt.NDArray[np.uint16], bit_depth: BitDepth) -> npt.NDArray[np.uint8]:
