@@ -59,9 +59,9 @@ class GuardedNode(Node):
 
 
 class GuardedExecutor(SingleThreadedExecutor):
-    """Runs callbacks of every kind, rclpy's own as well, and tells the node what they raise.
+    """Runs callbacks of every kind, rclpy's own as well, and tells guarded nodes what theirs raise.
 
-    KeyboardInterrupt, SystemExit and ExternalShutdownException still end it.
+    What callbacks of other nodes raise is raised, and so are KeyboardInterrupt, SystemExit, ExternalShutdownException.
     """
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
@@ -84,12 +84,12 @@ class GuardedExecutor(SingleThreadedExecutor):
             self._survive(node, error)
 
     def _survive(self, node: Node | None, error: Exception) -> None:
-        """Tell the node whose callback it was; of what is nobody's, tell any."""
+        """Tell the node whose callback it was; of what is nobody's, tell any. Raises the error if it is not guarded."""
         for each in [node] if node is not None else self.get_nodes():
             if isinstance(each, GuardedNode):
                 each.survive(error)
                 return
-        traceback.print_exception(type(error), error, error.__traceback__)
+        raise error
 
 
 def failure_text(error: BaseException) -> str:

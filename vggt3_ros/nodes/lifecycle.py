@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -152,13 +153,15 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
         print(f"error: {error}", file=sys.stderr)
         failed = True
     finally:
-        for node in nodes:
-            if isinstance(node, ManagedNode):
-                node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
+        wish.may_wait = True
+        with suppress(KeyboardInterrupt):  # of the impatient
+            for node in nodes:
+                if isinstance(node, ManagedNode):
+                    node.stop()
+                node.destroy_node()
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the process is at its end already
+        rclpy.try_shutdown()
     sys.exit(1 if failed else 0)
 
 

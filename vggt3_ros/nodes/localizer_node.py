@@ -161,7 +161,7 @@ class LocalizerNode(ManagedNode):
                 self._reason = f"the mapper's scene {info.scene_id[:8]} cannot be used: {why}"
                 self.get_logger().error(self._reason)
 
-        self._worker.call(follow)
+        self._worker.post(follow)
 
     async def _on_load(self, request: LoadScene.Request, response: LoadScene.Response) -> LoadScene.Response:
         if not self.is_active:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import rclpy
 import yaml
+from rclpy.context import Context
 from rclpy.logging import LoggingSeverity, get_logger
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
@@ -20,7 +21,7 @@ _SHAPE = f"expected 'NODE:', below it, indented, '{_VALUES}:', and below that 'n
 _SOURCE_LINE = re.compile(r",?\s*at /\S+:\d+$")  # of ROS's own code
 
 
-def initialize(args: Sequence[str] | None = None) -> None:
+def initialize(args: Sequence[str] | None = None, context: Context | None = None) -> None:
     """rclpy.init with the program's arguments, or with `args`, and without its signal handlers.
 
     Raises InputError that says which argument, file or environment variable cannot be used, why, and what to do.
@@ -31,7 +32,7 @@ def initialize(args: Sequence[str] | None = None) -> None:
     log = get_logger("rcl")
     log.set_level(LoggingSeverity.FATAL)  # it would announce with a line of its own what is raised
     try:
-        rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=given, context=context, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # RCLError and others, which have no public name
         raise InputError(_explained(error)) from error
     finally:

@@ -56,7 +56,7 @@ class Worker(Generic[Item]):
         def run() -> None:
             try:
                 function()
-            except Exception as error:
+            except BaseException as error:  # see _run
                 self._tell(error)
 
         self.call(run)
