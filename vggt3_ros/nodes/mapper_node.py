@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from vggt3_ros.nodes.ending import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before what takes seconds to import
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,9 +122,9 @@ class MapperNode(ManagedNode):
     def _gave_way(self, message: ImageMessage) -> None:
         self._counts.drop("the queue was full; raise queue_size or lower the camera's rate")
 
-    def _defect(self, error: Exception) -> None:
+    def _defect(self, error: BaseException) -> None:
         self._counts.drop(f"defect: {error!r}", "defect")
-        self.get_logger().error(f"image left out by a defect: {error!r}", throttle_duration_sec=_THROTTLE)
+        self.survive(error)
 
     def _publish_scene(self, scene: Scene, folder: Path) -> None:
         stamp, frame = self.get_clock().now().nanoseconds, self.settings.map_frame
@@ -128,10 +133,12 @@ class MapperNode(ManagedNode):
         self._scene_info.publish(scene_info(scene, folder, stamp))
 
     def _on_timer(self) -> None:
-        self._mapper.start_if_due()
+        if self._worker.is_idle:  # otherwise nobody has looked yet whether there is something new
+            self._mapper.start_if_due()
         self._publish_status()
         reasons = {f"left out: {reason}": count for reason, count in self._counts.most_common(5)}
         values = {"received": self._counts.received, "left out": self._counts.dropped, **reasons}
+        values["errors survived"] = self.defects
         self._diagnostics.publish(Level.ERROR if self._failed else Level.OK, self._message, values)
 
     def _publish_status(self) -> None:
