@@ -274,8 +274,9 @@ def test_static_transforms_can_be_elsewhere(launch: Launch) -> None:
     assert node.remappings["/tf"] == "/r1/tf" and "/tf_static" not in node.remappings
 
 
-def test_robot_frame_that_is_given_empty_is_none(launch: Launch) -> None:
-    assert launch("map", base_frame="")["mapper"].parameters["base_frame"] == ""
+@pytest.mark.parametrize(("given", "expected"), [("''", ""), ('""', ""), ("", "base_link")])
+def test_robot_frame_that_is_given_empty_in_quotes_is_none(launch: Launch, given: str, expected: str) -> None:
+    assert launch("map", base_frame=given)["mapper"].parameters["base_frame"] == expected
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ _ARGUMENTS: dict[str, tuple[str, str, list[str] | None]] = {
     "scene_dir": ("", "where scenes are saved, or the scene, or folder of scenes, to localize in" + _UNSET, None),
     "map_frame": ("", "frame of maps and poses" + _UNSET, None),
     "odom_frame": ("", "frame of the odometry" + _UNSET, None),
-    "base_frame": ("", "frame of the robot; '': none but the camera's; not given: as parameter files say", None),
+    "base_frame": ("", "frame of the robot; \"''\": none but the camera's" + _UNSET, None),
     "camera_frame": ("", "optical frame of the camera" + _UNSET, None),
     "use_sim_time": ("", "take the time from /clock, for recordings and simulators" + _UNSET, ["", *_BOOL]),
     "rviz": ("false", "show it all in RViz", _BOOL),
@@ -49,7 +49,7 @@ FRAMES = ("map_frame", "odom_frame", "base_frame", "camera_frame")
 COMMON = (*FRAMES, "tf_topic", "tf_static_topic", "namespace", "params_file", "rviz")  # of all launch files
 
 _PARAMETERS = {"mapper": MAPPER, "localizer": LOCALIZER, "sim_camera": SIM_CAMERA}
-_GIVEN_EMPTY = "vggt3_ros.given_empty"  # launch configuration: arguments that were given, but empty
+_EMPTY = ("''", '""')  # an empty name: ros2 launch takes no argument without a value
 
 
 def arguments(*names: str, **defaults: str) -> list[Action]:
@@ -74,14 +74,10 @@ def require_scene() -> OpaqueFunction:
     return OpaqueFunction(function=_require_scene)
 
 
-def value(context: LaunchContext, name: str) -> str:
-    """The value of an argument; empty if there is none."""
-    return str(context.launch_configurations.get(name, ""))
-
-
-def is_given_empty(context: LaunchContext, name: str) -> bool:
-    """Whether an argument was given, and nothing for it: its default is empty as well, but means something else."""
-    return name in value(context, _GIVEN_EMPTY).split()
+def value(context: LaunchContext, name: str) -> str | None:
+    """The value of an argument; None if it was left to the parameter files, empty if that was given in quotes."""
+    given = context.launch_configurations.get(name) or None
+    return "" if given in _EMPTY else given
 
 
 def own_parameter_file(context: LaunchContext) -> Path | None:
@@ -101,19 +97,17 @@ def absolute(namespace: str, name: str) -> str:
 
 
 def _check_arguments(context: LaunchContext, names: tuple[str, ...]) -> list[Action]:
-    """Refuse arguments that do not exist; note those that were given without a value.
+    """Refuse arguments that do not exist.
 
     In a launch file that includes this one, others' arguments are seen here as well; near misses are warned of.
     """
-    given = context.launch_configurations
-    unknown = [name for name in given if name not in names and not name.startswith(PACKAGE)]
+    unknown = [name for name in context.launch_configurations if name not in names]
     if _is_launched_by_itself(context.get_locals_as_dict().get("current_launch_file_path", "")):
         for name in unknown:
             raise InputError(f"there is no launch argument {name!r}{did_you_mean(name, names)}; --show-args lists them")
     for name in unknown:
         if near := did_you_mean(name, names, 0.9):
             get_logger(PACKAGE).warning(f"launch argument {name!r} means nothing here{near}")
-    given[_GIVEN_EMPTY] = " ".join(name for name in names if given.get(name) == "")
     return []
 
 
@@ -127,7 +121,7 @@ def _is_launched_by_itself(file: str) -> bool:
 def _check_parameter_file(context: LaunchContext) -> list[Action]:
     file = own_parameter_file(context)
     if file is not None:
-        namespace = value(context, "namespace")
+        namespace = value(context, "namespace") or ""
         declared = {absolute(namespace, node): [each.name for each in _PARAMETERS[node]] for node in _PARAMETERS}
         for warning in check(read_file(file), declared):
             get_logger(PACKAGE).warning(warning)

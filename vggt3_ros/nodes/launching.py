@@ -20,7 +20,6 @@ from vggt3_ros.nodes.launch_arguments import (
     NAMESPACE,
     PACKAGE,
     absolute,
-    is_given_empty,
     own_parameter_file,
     value,
 )
@@ -82,10 +81,8 @@ def _middleware_profile(context: LaunchContext) -> list[Action]:
 
 
 def _node(context: LaunchContext, executable: str, passed_on: tuple[str, ...], fixed: dict[str, Any]) -> list[Action]:
-    values = {name: value(context, name) for name in passed_on if value(context, name)}
+    values = {name: given for name in passed_on if (given := value(context, name)) is not None}
     parameters = dict(fixed, **_sim_time(context))
-    if "base_frame" in passed_on and is_given_empty(context, "base_frame"):
-        parameters["base_frame"] = ""
     remappings = _transforms(context)
     if values.get("image_topic", "").endswith(_COMPRESSED):
         values["image_topic"] = _image_topic(context)
@@ -106,7 +103,7 @@ def _node(context: LaunchContext, executable: str, passed_on: tuple[str, ...], f
         package=PACKAGE,
         executable=executable,
         name=executable,
-        namespace=value(context, "namespace"),
+        namespace=value(context, "namespace") or "",
         output="screen",
         parameters=[*_parameter_files(context, executable), parameters],
         remappings=remappings,
@@ -116,7 +113,7 @@ def _node(context: LaunchContext, executable: str, passed_on: tuple[str, ...], f
 
 
 def _rviz(context: LaunchContext) -> list[Action]:
-    namespace = value(context, "namespace")
+    namespace = value(context, "namespace") or ""
     remappings = [(f"/{NAMESPACE}/{topic}", absolute(namespace, topic)) for topic in _RVIZ_TOPICS if topic != "image"]
     remappings.append((f"/{NAMESPACE}/image", absolute(namespace, _image_topic(context))))
     frame = value(context, "map_frame")
@@ -138,7 +135,7 @@ def _image_topic(context: LaunchContext) -> str:
 
 def _transforms(context: LaunchContext) -> list[tuple[str, str]]:
     """Remappings of /tf and /tf_static, if the arguments ask for any."""
-    moving = value(context, "tf_topic")
+    moving = value(context, "tf_topic") or "/tf"
     topics = {"/tf": moving, "/tf_static": value(context, "tf_static_topic") or f"{moving}_static"}
     return [(topic, wanted) for topic, wanted in topics.items() if wanted != topic]
 
