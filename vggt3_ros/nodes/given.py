@@ -7,7 +7,7 @@ reads them.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ OUR_NODES = ("mapper", "localizer", "sim_camera")
 STANDARD = ("use_sim_time", "start_type_description_service")  # parameters that every node has
 _QOS = "qos_overrides."  # parameters of topics, which ROS takes for granted in any file
 _FLAGS = {"-p": "-p", "--param": "-p", "-r": "-r", "--remap": "-r", "--params-file": "--params-file"}
+_ALIKE = 0.6  # likeness of names that may have been meant
 _NEAR = 0.8  # likeness of names that are warned of where they may well be meant for other nodes
 
 
@@ -69,26 +70,15 @@ def unused(arguments: Sequence[str], nodes: Sequence[Node]) -> list[str]:
     return [*check(given, declared), *remappings_in_vain(remappings, list(declared))]
 
 
-def check(given: Iterable[Given], declared: Mapping[str, Collection[str]]) -> list[str]:
+def check(given: Sequence[Given], declared: Mapping[str, Collection[str]]) -> list[str]:
     """As `unused`, of nodes by their full names with the names of their parameters."""
     wrong: list[str] = []
     warnings: list[str] = []
-    by_source: dict[str, list[Given]] = {}
     for each in given:
-        by_source.setdefault(each.source, []).append(each)
-        nodes = [node for node in declared if each.fits(node)]
-        known = {name for node in nodes for name in (*declared[node], *STANDARD)}
-        for name in each.names if nodes else ():
-            if name.startswith(_QOS):
-                if not each.for_anybody:
-                    warnings.append(f"{each.source}: {name} has no effect here; image_qos has")
-            elif name not in known:
-                problem = f"{each.source}: no parameter of {' or '.join(nodes)} is called {name!r}"
-                if not each.for_anybody:
-                    wrong.append(problem + did_you_mean(name, known))
-                elif near := did_you_mean(name, known, _NEAR):
-                    warnings.append(problem + near)
-    for source, parts in by_source.items():
+        warnings.extend(_without_effect(each, declared))
+        (warnings if each.for_anybody else wrong).extend(_unknown(each, declared))
+    for source in dict.fromkeys(each.source for each in given):
+        parts = [each for each in given if each.source == source]
         (warnings if _is_for_us(parts, declared) else wrong).extend(_missed(source, parts, declared))
     if wrong:
         raise InputError("; ".join(wrong))
@@ -113,6 +103,28 @@ def read_file(file: Path) -> list[Given]:
     return given or [Given(source, "", ())]
 
 
+def _unknown(given: Given, declared: Mapping[str, Collection[str]]) -> list[str]:
+    """Names that no node has which gets them; of those that others may have, the ones that are nearly ours."""
+    nodes = [node for node in declared if given.fits(node)]
+    known = {name for node in nodes for name in (*declared[node], *STANDARD)}
+    messages = []
+    for name in given.names if nodes else ():
+        if name not in known and not name.startswith(_QOS):
+            near = did_you_mean(name, known, _NEAR if given.for_anybody else _ALIKE)
+            if near or not given.for_anybody:
+                messages.append(f"{given.source}: no parameter of {' or '.join(nodes)} is called {name!r}{near}")
+    return messages
+
+
+def _without_effect(given: Given, declared: Mapping[str, Collection[str]]) -> list[str]:
+    """Standard names that nodes take, but do not use."""
+    if given.for_anybody or not any(given.fits(node) for node in declared):
+        return []
+    return [
+        f"{given.source}: {name} has no effect here; image_qos has" for name in given.names if name.startswith(_QOS)
+    ]
+
+
 def _is_for_us(parts: Sequence[Given], declared: Mapping[str, Collection[str]]) -> bool:
     """Whether a source gives something to these nodes or to others of ours beside them."""
     beside = {f"{node.rpartition('/')[0]}/{name}" for node in declared for name in OUR_NODES}
@@ -121,19 +133,20 @@ def _is_for_us(parts: Sequence[Given], declared: Mapping[str, Collection[str]]) 
 
 def _missed(source: str, parts: Sequence[Given], declared: Mapping[str, Collection[str]]) -> list[str]:
     """What fits no node, though it may be meant to."""
-    keys = ", ".join(repr(part.pattern) for part in parts) or "none"
-    nodes = " or ".join(declared)
-    some = next(iter(declared)).rpartition("/")[2]
     if not _is_for_us(parts, declared):
+        nodes = " or ".join(declared)
+        keys = ", ".join(repr(part.pattern) for part in parts)
+        some = next(iter(declared)).rpartition("/")[2]
         return [f"{source} sets nothing for {nodes}; its keys are {keys}, expected one such as '/**/{some}'"]
     messages = []
-    for name in (node.rpartition("/")[2] for node in declared):
-        if any(part.fits(node) for part in parts for node in declared if node.endswith(f"/{name}")):
+    for node in declared:
+        if any(part.fits(node) for part in parts):
             continue
+        name = node.rpartition("/")[2]
         for part in parts:
             last = part.pattern.rpartition("/")[2]
             if last == name or (last not in OUR_NODES and did_you_mean(last, [name], _NEAR)):
-                messages.append(f"{source}: the key {part.pattern!r} does not fit {nodes}; write '/**/{name}' for any")
+                messages.append(f"{source}: the key {part.pattern!r} does not fit {node}; write '/**/{name}' for any")
     return messages
 
 
