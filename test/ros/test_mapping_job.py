@@ -24,6 +24,8 @@ from vggt3_ros.scene.storage import load_scene, save_scene
 from .mapper_client import MAP_S, QUICK, visit
 from .processes import wait_for
 
+ME = "/vggt3/mapper in ROS domain 0"
+
 
 class Told:
     """What a mapper told about itself."""
@@ -46,13 +48,13 @@ def told() -> Told:
 def make(tmp_path: Path, told: Told) -> Callable[..., Mapper]:
     """An active mapper that has collected four frames."""
 
-    def make(**changes: Any) -> Mapper:
+    def make(library: str = "maps", **changes: Any) -> Mapper:
         defaults = {parameter.name: parameter.default for parameter in MAPPER}
-        settings = SimpleNamespace(
-            **{**defaults, **QUICK, "min_frames": 4, "scene_dir": str(tmp_path / "maps"), **changes}
-        )
+        settings = SimpleNamespace(**{**defaults, **QUICK, "min_frames": 4, **changes})
         mapper = Mapper(
             settings,
+            tmp_path / library,
+            ME,
             lambda scene, folder: told.scenes.append((scene.scene_id, folder)),
             lambda message, failed: told.said.append((message, failed)),
             told.change,
@@ -182,10 +184,10 @@ def test_only_time_in_which_images_could_come_triggers_it(
 def test_a_library_that_cannot_be_is_refused_at_once(make: Callable[..., Mapper], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SceneError, match="is a file"):
-        make(scene_dir=str(tmp_path / "file"))
+        make("file")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "diary.txt").write_text("whatever a user keeps there")
-    make(scene_dir=str(tmp_path))
+    make("")
 
 
 def test_a_defect_of_what_announces_a_scene_is_told_and_the_mapper_goes_on(

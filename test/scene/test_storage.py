@@ -37,7 +37,7 @@ def same(a: Scene, b: Scene) -> bool:
         *((a.memory[name], b.memory[name]) for name in a.memory | b.memory),
         *((a.landmarks[name], b.landmarks[name]) for name in a.landmarks | b.landmarks),
     ]
-    names = "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m map_frame"
+    names = "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m map_frame made_by"
     names += " scene_id created up_source verification"
     return (
         all(x.dtype == y.dtype and torch.equal(x, y) for x, y in tensors)

@@ -23,6 +23,7 @@ from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3
 from vggt3_ros.nodes.camera_info import camera_from_info
 from vggt3_ros.nodes.conversions import stamp_ns
+from vggt3_ros.nodes.frames import frame_name
 from vggt3_ros.nodes.images import depth_from_message, image_from_compressed, image_from_message
 from vggt3_ros.nodes.qos import image_qos
 from vggt3_ros.nodes.transforms import TransformBuffer, TransformError, TransformListener, odometry_into
@@ -136,7 +137,7 @@ class CameraInput:
         """
         stamp = stamp_ns(message.header.stamp)
         self._check_stamp(stamp)
-        camera_frame = self._settings.camera_frame or message.header.frame_id
+        camera_frame = self._settings.camera_frame or frame_name(message.header.frame_id)
         if not camera_frame:
             why = "the image has no frame_id; set one in the camera driver, or camera_frame here"
             raise UnusableError("no frame_id", why)

@@ -19,8 +19,10 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.nodes.ending import SIGNALS
+from vggt3_ros.nodes.given import rcl_arguments, unused
 from vggt3_ros.nodes.guard import GuardedExecutor, GuardedNode
-from vggt3_ros.nodes.parameters import Parameter, declare, read
+from vggt3_ros.nodes.parameter_values import change, declare, read
+from vggt3_ros.nodes.parameters import Parameter
 from vggt3_ros.nodes.ros_arguments import initialize
 
 _WAKE_UP = 0.2  # seconds between looks at whether a signal came
@@ -33,11 +35,13 @@ class ManagedNode(GuardedNode, LifecycleNode):
 
     `configure` checks what can be checked and makes publishers; `activate` loads to the device and subscribes;
     `deactivate` undoes that, also after an `activate` that failed half-way; `cleanup` undoes `configure`. What they
-    raise is logged, and the node stays in the state it was in. Parameters can be changed while it is unconfigured.
+    raise is logged, and the node stays in the state it was in. Parameters can be changed while it is unconfigured,
+    some of them at any time: then `settings_changed` is called.
     """
 
     def __init__(self, name: str, parameters: Sequence[Parameter], **options: Any) -> None:
-        super().__init__(name, **options)
+        # Undeclared ones come as far as our callback, which can say what was probably meant, and refuses them.
+        super().__init__(name, allow_undeclared_parameters=True, **options)
         self._parameters_declared = tuple(parameters)
         declare(self, parameters)
         self.settings = SimpleNamespace()
@@ -56,6 +60,9 @@ class ManagedNode(GuardedNode, LifecycleNode):
 
     def cleanup(self) -> None:
         """Destroy publishers, forget everything."""
+
+    def settings_changed(self) -> None:
+        """Take over changed `settings` where they are not looked up at each use; called by the executor's thread."""
 
     def autostart(self) -> bool:
         """Configure and activate, if the parameter `autostart` asks for it; False when that failed."""
@@ -121,12 +128,10 @@ class ManagedNode(GuardedNode, LifecycleNode):
         return True
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
-        ours = {parameter.name for parameter in self._parameters_declared}
-        late = [change.name for change in changes if change.name in ours]
-        if self._configured and late:
-            reason = f"{', '.join(late)} can be changed while the node is unconfigured: deactivate and clean up first"
-            return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
+        result = change(self, self._parameters_declared, changes, self.settings if self._configured else None)
+        if result.successful and self._configured:
+            self.settings_changed()
+        return result
 
 
 def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None) -> None:
@@ -135,14 +140,17 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
     Exit code 0 after a signal, 1 with a message when ROS cannot use the arguments or a node cannot be made or started.
     """
     wish = _Wish()
+    arguments = rcl_arguments(sys.argv[1:] if args is None else args)
     nodes: list[Any] = []
     failed = False
     try:
-        initialize(args)
+        initialize(arguments)
         executor = GuardedExecutor()
         for make in node_classes:
             nodes.append(make())
             executor.add_node(nodes[-1])
+        for warning in unused(arguments, nodes):
+            nodes[0].get_logger().warning(warning)
         failed = not all(node.autostart() for node in nodes if isinstance(node, ManagedNode))
         wish.may_wait = True
         while not (failed or wish.is_uttered):

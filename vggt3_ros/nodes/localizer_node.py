@@ -23,17 +23,18 @@ from vggt3_ros.nodes.arrival import Arrival, NodeTime
 from vggt3_ros.nodes.camera_input import CameraInput, Counts, ImageMessage, UnusableError
 from vggt3_ros.nodes.conversions import pose_from_message, stamp_ns
 from vggt3_ros.nodes.diagnostics import Diagnostics, Level
+from vggt3_ros.nodes.frames import frame_name
 from vggt3_ros.nodes.lifecycle import ManagedNode, run
 from vggt3_ros.nodes.localizing import NO_SCENE, Localizing
 from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
-from vggt3_ros.nodes.open_scene import SceneProblem
+from vggt3_ros.nodes.open_scene import SceneProblem, library_of
 from vggt3_ros.nodes.parameters import LOCALIZER
 from vggt3_ros.nodes.pose_output import PoseOutput
 from vggt3_ros.nodes.qos import LATCHED, STATUS
 from vggt3_ros.nodes.transforms import TransformError
 from vggt3_ros.nodes.worker import Worker, in_executor
 from vggt3_ros.pipeline.tracking import TrackingState
-from vggt3_ros.scene.library import find_scene, meant_folder
+from vggt3_ros.scene.library import find_scene, is_scene
 from vggt3_ros.srv import LoadScene
 
 _INACTIVE = "the localizer is not active; activate it"
@@ -94,12 +95,15 @@ class LocalizerNode(ManagedNode):
         localizing.network = network_of(settings)
         if settings.scene_dir:
             try:
-                self._use(meant_folder(settings.scene_dir))
+                self._use(settings.scene_dir)
             except SceneError as error:
                 if not settings.follow_mapper:
                     raise
                 self._reason = f"{error}; waiting for the mapper's scene"
                 self.get_logger().error(self._reason)
+        elif not settings.follow_mapper:
+            self._reason = f"{NO_SCENE}: scene_dir is empty, and follow_mapper is false"
+            self.get_logger().warning(self._reason)
         self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._defect)
         self._camera = CameraInput(self, settings, self._on_image, self._on_clock_reset)
         self._hints = self.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 10)
@@ -140,10 +144,19 @@ class LocalizerNode(ManagedNode):
         self._output.destroy()
         self.destroy_publisher(self._status)
 
+    def settings_changed(self) -> None:
+        """The tracker has settings of its own."""
+        self._localizing.take_over(self.settings)
+
     # -- scenes
 
-    def _use(self, path: Path) -> str:
-        self._say(self._localizing.use(path))
+    def _library(self) -> Path:
+        """Where relative paths lie: where scene_dir is a scene, among those beside it."""
+        folder = library_of(self, self.settings.scene_dir)
+        return folder.parent if is_scene(folder) else folder
+
+    def _use(self, path: str | Path, library: Path | None = None) -> str:
+        self._say(self._localizing.use(path, library))
         self._output.forget()
         self._logged = TrackingState.UNINITIALIZED
         return self._reason
@@ -168,8 +181,7 @@ class LocalizerNode(ManagedNode):
             response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
             return response
         try:
-            path = meant_folder(request.path, meant_folder(self.settings.scene_dir))
-            loading = await in_executor(self, self._worker.call(lambda: self._use(path)))
+            loading = await in_executor(self, self._worker.call(lambda: self._use(request.path, self._library())))
             response.message = loading.result()
         except CancelledError:  # the localizer was deactivated meanwhile
             response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
@@ -271,7 +283,7 @@ class LocalizerNode(ManagedNode):
 
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         try:
-            if message.header.frame_id != self.settings.map_frame:
+            if frame_name(message.header.frame_id) != self.settings.map_frame:
                 frames = f"frame {message.header.frame_id!r}, expected {self.settings.map_frame!r}"
                 raise InputError(f"it is given in {frames}; set the fixed frame of RViz")
             self._localizing.expect(pose_from_message(message.pose.pose))

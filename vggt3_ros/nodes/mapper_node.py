@@ -24,6 +24,7 @@ from vggt3_ros.nodes.lifecycle import ManagedNode, run
 from vggt3_ros.nodes.mapper import Mapper
 from vggt3_ros.nodes.mapper_services import MapperServices
 from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
+from vggt3_ros.nodes.open_scene import library_of
 from vggt3_ros.nodes.parameters import MAPPER
 from vggt3_ros.nodes.qos import LATCHED, STATUS
 from vggt3_ros.nodes.worker import Worker
@@ -52,7 +53,9 @@ class MapperNode(ManagedNode):
     def configure(self) -> None:
         """Check everything that can be checked; publishers from now on."""
         check_network(self.settings)
-        self._mapper = Mapper(self.settings, self._publish_scene, self._say, self._publish_status)
+        library = library_of(self, self.settings.scene_dir)
+        made_by = f"{self.get_fully_qualified_name()} in ROS domain {self.context.get_domain_id()}"
+        self._mapper = Mapper(self.settings, library, made_by, self._publish_scene, self._say, self._publish_status)
         self._publishers = [
             self.create_publisher(PointCloud2, "points", LATCHED),
             self.create_publisher(PathMessage, "keyframes", LATCHED),
@@ -70,7 +73,8 @@ class MapperNode(ManagedNode):
         self._worker = Worker("frames", self._take_image, settings.queue_size, self._gave_way, self._defect)
         self._camera = CameraInput(self, settings, self._on_image, mapper.collector.restart_clock, settings.use_depth)
         self._timer = self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers)
-        self._say(f"collecting frames; model {network.model_id} on {network.device}", False)
+        where = f"scenes are saved in {mapper.library}"
+        self._say(f"collecting frames; model {network.model_id} on {network.device}; {where}", False)
 
     def deactivate(self) -> None:
         """Stop listening, cancel a reconstruction, free the device; frames and scene stay."""

@@ -103,8 +103,10 @@ class MapperServices:
         error = outcome.exception()
         if error is None:
             mapped = outcome.result()
-            result.scene_id, result.path = mapped.reconstruction.scene.scene_id, str(mapped.folder)
+            result.scene_id, result.path = mapped.reconstruction.scene.scene_id, str(mapped.copy or mapped.folder)
             result.seconds, result.message = mapped.seconds, f"saved in {mapped.folder}"
+            if mapped.copy:
+                result.message += f" and at {mapped.copy}"
             if mapped.uncopied:
                 result.message += f", but not at save_path: {mapped.uncopied}"
                 goal.abort()
@@ -149,7 +151,7 @@ class MapperServices:
             mapper, network = self._active()
             if mapper.job is not None:
                 raise BusyError("a reconstruction is running; wait for it or cancel it")
-            loading = self._disk.submit(open_scene, mapper.place(request.path), network)
+            loading = self._disk.submit(open_scene, request.path, network, mapper.library)
             scene, folder = (await in_executor(self._node, loading)).result()
             if self._active()[0] is not mapper:
                 raise InactiveError("the mapper was reconfigured meanwhile; try again")

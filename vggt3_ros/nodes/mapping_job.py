@@ -26,11 +26,13 @@ class CanceledError(Vggt3Error):
 class Mapped:
     """A reconstruction that is safely on the disk, and how many seconds it took altogether.
 
+    folder: in the library. copy: at `save_path`, None if it is not there or was not asked for.
     uncopied: why it is not at `save_path` as well; empty if it is, or was not asked for.
     """
 
     reconstruction: Reconstruction
     folder: Path
+    copy: Path | None
     seconds: float
     uncopied: str
 
@@ -96,13 +98,13 @@ class MappingJob:
         made = reconstruct(self.frames, network, settings, self._report)
         self._report("save", 1.0)
         folder = save_scene(made.scene, self._library / folder_name(made.scene))
-        uncopied = ""
+        copy, uncopied = None, ""
         if self._save_path is not None:
             try:
-                save_scene(made.scene, self._save_path)
+                copy = save_scene(made.scene, self._save_path)
             except SceneError as error:
                 uncopied = str(error)
-        return Mapped(made, folder, time.perf_counter() - begin, uncopied)
+        return Mapped(made, folder, copy, time.perf_counter() - begin, uncopied)
 
     def _report(self, stage: str, share: float) -> None:
         if self._canceled.is_set():

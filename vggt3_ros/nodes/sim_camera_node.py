@@ -35,9 +35,9 @@ from vggt3_ros.nodes.conversions import header, pose_message
 from vggt3_ros.nodes.guard import GuardedNode
 from vggt3_ros.nodes.images import byte_array, image_message
 from vggt3_ros.nodes.lifecycle import run
-from vggt3_ros.nodes.parameters import declare, read
+from vggt3_ros.nodes.parameter_values import change, declare, read
 from vggt3_ros.nodes.qos import LATCHED, STATUS, image_qos
-from vggt3_ros.nodes.sim_parameters import CHANGEABLE, SIM_CAMERA
+from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
 from vggt3_ros.nodes.sim_playback import Playback
 from vggt3_ros.nodes.transforms import StaticTransformBroadcaster, TransformBroadcaster
 from vggt3_ros.worlds.film import Image, Lens, film
@@ -63,7 +63,7 @@ class SimCamera(GuardedNode):
     def __init__(self, **options: Any) -> None:
         self._rendered, self._stopping = threading.Event(), threading.Event()
         self._painter: threading.Thread | None = None  # destroy_node may be called for a node that is half made
-        super().__init__("sim_camera", **options)
+        super().__init__("sim_camera", allow_undeclared_parameters=True, **options)
         declare(self, SIM_CAMERA)
         self._settings = s = read(self, SIM_CAMERA)
         distortion = Distortion("plumb_bob", tuple(s.distortion)) if any(s.distortion) else None
@@ -134,7 +134,7 @@ class SimCamera(GuardedNode):
         map_from_base = self._map_from_base()
         motion = self._odometry.move(map_from_base)
         self._publish_poses(stamp, map_from_base, motion)
-        if self.get_parameter("publish_images").value:
+        if self._settings.publish_images:
             self._publish_image(stamp)
         leg = self._playback.leg
         self._playback.advance()
@@ -155,7 +155,7 @@ class SimCamera(GuardedNode):
 
     def _publish_image(self, stamp: int) -> None:
         s, image = self._settings, self._images[self._playback.leg][self._playback.frame]
-        if self.get_parameter("cover_lens").value:
+        if s.cover_lens:
             image = np.zeros_like(image)
         if s.noise > 0:
             first = int(self._random.integers(_NOISE_BANK))
@@ -205,11 +205,7 @@ class SimCamera(GuardedNode):
         return response
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
-        late = [change.name for change in changes if change.name not in CHANGEABLE]
-        if late:
-            reason = f"{', '.join(late)} cannot be changed while the node runs, only {' and '.join(CHANGEABLE)} can"
-            return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
+        return change(self, SIM_CAMERA, changes, self._settings)
 
     def _enter_leg(self, map_from_base: Tensor) -> None:
         """A leg begins where the last one ended, unless the robot was teleported: then somebody carries it there."""

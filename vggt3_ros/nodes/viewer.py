@@ -26,7 +26,8 @@ from vggt3_ros.nodes.clouds import points_and_colors
 from vggt3_ros.nodes.conversions import pose_from_message
 from vggt3_ros.nodes.guard import GuardedNode
 from vggt3_ros.nodes.lifecycle import run
-from vggt3_ros.nodes.parameters import Parameter, declare, read
+from vggt3_ros.nodes.parameter_values import change, declare, read
+from vggt3_ros.nodes.parameters import Parameter
 from vggt3_ros.nodes.qos import LATCHED, STATUS
 
 VIEWER = (
@@ -137,9 +138,10 @@ class ViewerNode(GuardedNode):
     """Hears the mapper and the localizer, and the simulated camera's truth if there is one, and shows what they say."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("viewer", **options)
+        super().__init__("viewer", allow_undeclared_parameters=True, **options)
         declare(self, VIEWER)
         settings = read(self, VIEWER)
+        self.add_on_set_parameters_callback(lambda changes: change(self, VIEWER, changes, settings))
         self.viewer = Viewer(settings.port, settings.host)
         self.get_logger().info(f"open {self.viewer.url} in a browser")
         self._trails = {"pose": deque[_Array](maxlen=_TRAIL), "truth": deque[_Array](maxlen=_TRAIL)}

@@ -37,6 +37,7 @@ class ReconstructionSettings:
     points: PointSettings = field(default_factory=PointSettings)
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     map_frame: str = "map"
+    made_by: str = ""
     memory_limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -133,6 +134,7 @@ def reconstruct(
         landmarks={} if anchoring.landmarks is None else anchoring.landmarks.tensors(),
         verification=anchoring.verification,
         map_frame=settings.map_frame,
+        made_by=settings.made_by,
     )
     outliers = tuple(keyframes.names[i] for i in anchoring.prior_outliers)
     clock.lap("scene")
