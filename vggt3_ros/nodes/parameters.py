@@ -59,6 +59,9 @@ _CAMERA = (
         "require_calibration", True, "leave out images until camera_info has come; otherwise the network guesses the "
         "intrinsics of those that have none",
     ),
+    Parameter(
+        "rectified", False, "the images are rectified (image_proc): P of camera_info counts, K and D do not",
+    ),
     Parameter("camera_frame", "", "optical frame of the camera; empty: the frame_id of the images"),
     Parameter("map_frame", "map", "frame of maps and poses (REP-105)"),
     Parameter("odom_frame", "odom", "frame of the odometry (REP-105)"),
