@@ -20,17 +20,21 @@ from std_srvs.srv import Trigger
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.msg import LocalizationStatus, SceneInfo
 from vggt3_ros.nodes.arrival import Arrival, NodeTime
-from vggt3_ros.nodes.camera_input import CameraInput, Counts, ImageMessage, UnusableError
+from vggt3_ros.nodes.camera_input import CameraInput, UnusableError
+from vggt3_ros.nodes.camera_topics import ImageMessage
 from vggt3_ros.nodes.conversions import pose_from_message, stamp_ns
+from vggt3_ros.nodes.counts import Counts
 from vggt3_ros.nodes.diagnostics import Diagnostics, Level
 from vggt3_ros.nodes.frames import frame_name
 from vggt3_ros.nodes.lifecycle import ManagedNode, run
+from vggt3_ros.nodes.listening import listens_to
 from vggt3_ros.nodes.localizing import NO_SCENE, Localizing
 from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
 from vggt3_ros.nodes.open_scene import SceneProblem, library_of
 from vggt3_ros.nodes.parameters import LOCALIZER
 from vggt3_ros.nodes.pose_output import PoseOutput
-from vggt3_ros.nodes.qos import LATCHED, STATUS
+from vggt3_ros.nodes.qos import HINTS_HEARD, SCENE_HEARD, STATUS
+from vggt3_ros.nodes.subscriptions import create_subscriptions
 from vggt3_ros.nodes.transforms import TransformError
 from vggt3_ros.nodes.worker import Worker, in_executor
 from vggt3_ros.pipeline.tracking import TrackingState
@@ -77,7 +81,6 @@ class LocalizerNode(ManagedNode):
         if settings.scene_dir and not settings.follow_mapper:
             find_scene(settings.scene_dir)
         self._localizing = Localizing(settings)
-        self._counts = Counts()
         self._reason = NO_SCENE
         self._paused = False
         self._last_taken_ns = 0  # stamp of the last image that was not left out because of max_rate
@@ -104,17 +107,20 @@ class LocalizerNode(ManagedNode):
         elif not settings.follow_mapper:
             self._reason = f"{NO_SCENE}: scene_dir is empty, and follow_mapper is false"
             self.get_logger().warning(self._reason)
+        self._counts = Counts()
         self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._defect)
-        self._camera = CameraInput(self, settings, self._on_image, self._on_clock_reset)
-        self._hints = self.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 10)
-        self._scenes = None
+        self._camera = CameraInput(self, settings, self._counts, self._on_image, self._on_clock_reset)
+        self._heard = create_subscriptions(
+            self, PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, HINTS_HEARD
+        )
         if settings.follow_mapper:
-            self._scenes = self.create_subscription(SceneInfo, "scene", self._on_scene, LATCHED)
+            self._heard += create_subscriptions(self, SceneInfo, "scene", self._on_scene, SCENE_HEARD)
         self._timers = [
             self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers),
             self.create_timer(_REPEAT, self._output.repeat_transform, clock=self._clock_of_timers),
         ]
         self.get_logger().info(f"active; model {localizing.network.model_id} on {localizing.network.device}")
+        self.get_logger().info(listens_to(self))
 
     def deactivate(self) -> None:
         """Stop listening, free the device; what is known about the robot's place is forgotten."""
@@ -124,9 +130,8 @@ class LocalizerNode(ManagedNode):
         if self._camera is not None:
             for timer in self._timers:
                 self.destroy_timer(timer)
-            self.destroy_subscription(self._hints)
-            if self._scenes is not None:
-                self.destroy_subscription(self._scenes)
+            for subscription in self._heard:
+                self.destroy_subscription(subscription)
             self._camera.destroy()
             self._camera = None  # type: ignore[assignment]
         self._output.forget()
@@ -196,18 +201,17 @@ class LocalizerNode(ManagedNode):
 
     def _on_image(self, message: ImageMessage) -> None:
         arrival = self._time.arrival(message)
-        self._counts.receive()
         stamp, rate = stamp_ns(message.header.stamp), self.settings.max_rate
         if self._paused:
-            self._counts.drop("paused")
+            self._counts.skip("paused")
         elif rate and 0 < stamp - self._last_taken_ns < 1e9 / rate:
-            self._counts.drop("more images than max_rate")
+            self._counts.skip("more images than max_rate")
         else:
             self._last_taken_ns = stamp
             self._worker.put(arrival)
 
     def _gave_way(self, arrival: Arrival) -> None:
-        self._counts.drop("a newer image came before this one's turn")
+        self._counts.skip("a newer image came before this one's turn")
 
     def _defect(self, error: BaseException) -> None:
         self._counts.drop(f"defect: {error!r}", "defect")
@@ -315,22 +319,21 @@ class LocalizerNode(ManagedNode):
             status = LocalizationStatus()
             status.header.stamp = self.get_clock().now().to_msg()
             self._publish_status(status, reason)
-        reasons = {f"left out: {reason}": count for reason, count in self._counts.most_common(5)}
-        values = {
-            "received": self._counts.received,
-            "left out": self._counts.dropped,
-            "scene": self._localizing.scene_id,
-            "errors survived": self.defects,
-            **reasons,
-        }
+        problem = self._camera.problem
+        level = _LEVELS.get(tracker.state, Level.WARN)
+        if problem and level is Level.OK:
+            level = Level.WARN
         reason = tracker.reason if self._localizing.scene else self._reason
-        self._diagnostics.publish(_LEVELS.get(tracker.state, Level.WARN), f"{tracker.state.value}: {reason}", values)
+        message = "; ".join(filter(None, (problem, f"{tracker.state.value}: {reason}")))
+        values = {**self._counts.as_values(), "scene": self._localizing.scene_id, "errors survived": self.defects}
+        self._diagnostics.publish(level, message, values)
 
     def _publish_status(self, status: LocalizationStatus, reason: str) -> None:
         self._last_status = time.monotonic()
         status.state, status.reason = _STATES[self._localizing.tracker.state], reason
         status.scene_id = self._localizing.scene_id
-        status.frames_received, status.frames_dropped = self._counts.received, self._counts.dropped
+        status.frames_received, status.frames_skipped = self._counts.received, self._counts.skipped
+        status.frames_dropped, status.frames_lost = self._counts.dropped, self._counts.lost
         status.last_drop_reason = self._counts.last_reason
         status.tf = status.tf or self._output.standing(reason)
         self._status.publish(status)

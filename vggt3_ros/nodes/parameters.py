@@ -77,6 +77,9 @@ _CAMERA = (
         "intrinsics of those that have none",
     ),
     Parameter(
+        "rectified", False, "the images are rectified (image_proc): P of camera_info counts, K and D do not",
+    ),
+    Parameter(
         "camera_frame", "", "optical frame of the camera; empty: the frame_id of the images", form="frame or none"
     ),
     Parameter("map_frame", "map", "frame of maps and poses (REP-105)", form="frame"),

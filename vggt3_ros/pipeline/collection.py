@@ -35,6 +35,10 @@ class Reason(Enum):
     THINNED = "a kept frame was dropped later, to make room or because the camera's resolution changed"
 
 
+# Frames with which nothing is wrong.
+NOT_NEEDED = (Reason.DUPLICATE, Reason.LITTLE_MOTION, Reason.LITTLE_CHANGE, Reason.FULL, Reason.THINNED)
+
+
 @dataclass(frozen=True)
 class CollectionSettings:
     """When a frame is worth keeping.
