@@ -29,7 +29,10 @@ DEBIAN = {
     "yaml": "python3-yaml",
 }
 RENAMED = {"opencv-python-headless": "python3-opencv", "pillow": "python3-pil", "pyyaml": "python3-yaml"}
-WITHOUT_WHEEL = {"ament_index_python", "launch", "launch_ros", "rcl_interfaces", "builtin_interfaces", "tf2_msgs"}
+WITHOUT_WHEEL = {
+    *("ament_index_python", "builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "tf2_msgs"),
+    *("cv_bridge", "sensor_msgs_py"),  # used where they are
+}
 
 
 def text_of(tag: str) -> set[str]:

@@ -43,6 +43,22 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_bit_depth_option(parser: argparse.ArgumentParser) -> None:
+    """Add --bit-depth N."""
+    parser.add_argument(
+        "--bit-depth", type=bit_depth_int, default=0, metavar="N",
+        help="how many bits images of more than 8 have, 8 to 16, which says what white is (default: as their brightest "
+        "pixels tell)",
+    )  # fmt: skip
+
+
+def bit_depth_int(text: str) -> int:
+    """Type of --bit-depth: a whole number from 8 to 16."""
+    if not (text.isascii() and text.isdecimal() and 8 <= int(text) <= 16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 8 to 16")
+    return int(text)
+
+
 def positive_int(text: str) -> int:
     """Type of an option that takes a whole number above zero."""
     try:

@@ -18,6 +18,7 @@ from vggt3_ros.cli.known_cameras import KnownCameras
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.sequence import Sequence as RoomSequence
 from vggt3_ros.evaluation.sequences import load_sequence
+from vggt3_ros.pipeline.deep_files import bit_depth_of
 from vggt3_ros.pipeline.frame import Frame, read_image
 
 _IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
@@ -30,17 +31,27 @@ class ImageReader:
 
     Stamps grow over all frames: those of each source go on after the last one of the source before.
     What cannot be used is left out and noted in `skipped` as (name, reason). `part` says which frames of a room are
-    meant; rooms bring their own calibration, and as map frames their own poses. Making one raises `InputError` for
-    arguments that do not exist or hold no images.
+    meant; rooms bring their own calibration, and as map frames their own poses. `bit_depth` says how many bits images of
+    more than 8 have; 0: as some of them tell. Making one raises `InputError` for arguments that do not exist or hold no
+    images.
     """
 
     def __init__(
-        self, arguments: Sequence[str], part: Literal["map", "query"], known: KnownCameras | ColmapCameras
+        self,
+        arguments: Sequence[str],
+        part: Literal["map", "query"],
+        known: KnownCameras | ColmapCameras,
+        bit_depth: int = 0,
     ) -> None:
         self.skipped: list[tuple[str, str]] = []
         self._part = part
         self._known = known
         self._sources = [source for argument in arguments for source in _expand(argument)]
+        photographs = [source for source in self._sources if isinstance(source, Path) and not _is_video(source)]
+        self._bit_depth = bit_depth_of(photographs, bit_depth)
+        if self._bit_depth.bits > bit_depth:
+            bits = f"images of {self._bit_depth.bits} bits, by their brightest pixel"
+            print(f"vggt3: {bits}; give --bit-depth if they can have more", file=sys.stderr)
 
     @property
     def has_video(self) -> bool:
@@ -88,7 +99,7 @@ class ImageReader:
 
     def _photograph(self, path: Path, position: int) -> Frame | None:
         try:  # a turned photograph is set upright unless the calibration is for the pixels as stored
-            image = read_image(path, upright=self._known.intrinsics is None)
+            image = read_image(path, upright=self._known.intrinsics is None, bit_depth=self._bit_depth)
             frame = self._known.frame(image, position, str(path))
             return replace(frame, name=path.name)
         except InputError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
     IMAGES_HELP,
+    add_bit_depth_option,
     add_common_options,
     add_model_option,
     check_not_input,
@@ -35,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--intrinsics", type=Path, default=None, metavar="FILE", help="JSON with fx, fy, cx, cy in pixels of the images"
     )
+    add_bit_depth_option(parser)
     parser.add_argument(
         "--refine", choices=("refine", "verify", "none"), default="refine",
         help="what landmarks do: find and refine poses, only check the network's, or nothing (default: refine)",
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         check_not_input(args.json, "--json", [*input_files(args.images), *scene_files(args.scene)])
     device = resolve_device(args.device)
     seed_everything(args.seed)
-    reader = ImageReader(args.images, "query", KnownCameras.from_files(None, args.intrinsics))
+    reader = ImageReader(args.images, "query", KnownCameras.from_files(None, args.intrinsics), args.bit_depth)
     scene = load_scene(args.scene)
     if not scene.is_verified and args.refine != "none":
         print(f"vggt3: poses cannot be verified: {scene.verification['reason']}", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
     IMAGES_HELP,
+    add_bit_depth_option,
     add_common_options,
     add_model_option,
     atomic_path,
@@ -51,6 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--intrinsics", type=Path, default=None, metavar="FILE", help="JSON with fx, fy, cx, cy in pixels of the images"
     )
+    add_bit_depth_option(parser)
     parser.add_argument(
         "--from-colmap", type=Path, default=None, metavar="DIR",
         help="a COLMAP model of these images (cameras, images; text or binary): its poses and calibration are used",
@@ -101,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     seed_everything(args.seed)
 
-    reader = ImageReader(args.images, "map", _cameras(args))
+    reader = ImageReader(args.images, "map", _cameras(args), args.bit_depth)
     _require_memory(reader, args.max_frames)
     network = load_network(args.model, device)
     frames, left_out = _collect(reader, args.max_frames)

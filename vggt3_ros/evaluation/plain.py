@@ -13,6 +13,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
 from vggt3_ros.evaluation.text_files import pose_from_numbers, read_depth_png, read_json, read_rows, read_text
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
+from vggt3_ros.pipeline.deep_files import bit_depth_of
 from vggt3_ros.pipeline.frame import read_image
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -32,6 +33,7 @@ def load_plain(folder: Path) -> Sequence:
     images = [_image_file(folder / "images", index) for index in indices]
     depths = [folder / "depth" / f"{index:06d}.png" for index in indices]
     intrinsics, distortion = read_intrinsics(folder / "intrinsics.json")
+    bit_depth = bit_depth_of(images)
 
     def read_depth(row: int) -> np.ndarray | None:
         return read_depth_png(depths[row], _DEPTH_PER_METRE) if depths[row].exists() else None
@@ -43,7 +45,7 @@ def load_plain(folder: Path) -> Sequence:
         world_from_cam=torch.stack(list(poses.values())),
         intrinsics=intrinsics,
         splits=_read_splits(folder / "split.json", indices),
-        read_image=lambda row: read_image(images[row], upright=False),
+        read_image=lambda row: read_image(images[row], False, bit_depth),
         read_depth=read_depth,
         distortion=distortion,
     )

@@ -15,6 +15,7 @@ from vggt3_ros.evaluation.sequence import Sequence, standard_splits
 from vggt3_ros.evaluation.text_files import numbers, read_depth_png, read_rows
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3
+from vggt3_ros.pipeline.deep_files import bit_depth_of
 from vggt3_ros.pipeline.frame import read_image
 
 _MAX_DIFFERENCE_S = 0.02  # the benchmark's own association rule
@@ -51,6 +52,7 @@ def load_tum(folder: Path) -> Sequence:
     stamps = [image_stamps[i] for i in kept]
     depths = _depth_files(folder / "depth.txt", stamps)
     intrinsics, distortion, notes = _camera(folder)
+    bit_depth = bit_depth_of(images)
     if len(kept) < len(images):
         notes += (f"{len(images) - len(kept)} of {len(images)} images have no true pose within 20 ms and are left out",)
 
@@ -64,7 +66,7 @@ def load_tum(folder: Path) -> Sequence:
         world_from_cam=torch.stack([poses[p] for p in nearest_pose if p is not None]),
         intrinsics=intrinsics,
         splits=standard_splits(_spaced(stamps)),
-        read_image=lambda row: read_image(images[kept[row]], upright=False),
+        read_image=lambda row: read_image(images[kept[row]], False, bit_depth),
         read_depth=read_depth,
         distortion=distortion,
         up=torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 Value = bool | int | float | str | tuple[float, ...]
-Form = Literal["", "frame", "frame or none", "pose"]
+Form = Literal["", "frame", "frame or none", "pose", "bits"]
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One parameter. Numbers lie within low and high, both included; strings are one of choices, if there are any.
 
-    form: what strings and numbers stand for: a TF frame, which may be empty or not, or the pose of one in another.
+    form: what strings and numbers stand for: a TF frame, which may be empty or not, the pose of one in another, or a
+    number of bits.
     """
 
     name: str
@@ -71,6 +72,10 @@ _CAMERA = (
     Parameter(
         "image_qos", "sensor_data", "quality of service of the image topics; sensor_data is best effort and matches "
         "every publisher", choices=("sensor_data", "reliable"),
+    ),
+    Parameter(
+        "bit_depth", 0, "bits of images that have more than 8, which say what white is: 8 to 16; 0: the highest bit seen "
+        "since the node was activated", 0, 16, form="bits",
     ),
     Parameter(
         "require_calibration", True, "leave out images until camera_info has come; otherwise the network guesses the "
