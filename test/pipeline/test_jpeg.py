@@ -26,7 +26,7 @@ KINDS: list[dict[str, Any]] = [
     {"progressive": True},
     {"restart_marker_blocks": 2},
     {"exif": THUMBNAIL},
-    {"comment": b"\xff\xd8\xff\xd9 "},
+    {"comment": b"\xff\xd9"},
 ]
 
 
@@ -42,7 +42,7 @@ def test_whole_image_is_whole_whatever_follows(options: dict[str, Any], behind: 
 @pytest.mark.parametrize("behind", [b"", b"\0" * 10, jpeg(1)])
 def test_image_cut_anywhere_is_not_whole_whatever_follows(options: dict[str, Any], behind: bytes) -> None:
     whole = jpeg(**options)
-    for length in (*range(0, 700, 3), *range(700, len(whole) - 1, 97), len(whole) - 2, len(whole) - 1):
+    for length in range(len(whole)):
         cut = whole[:length]
         if not length and behind:
             continue  # that is the other image

@@ -14,6 +14,7 @@ _SOS = 0xDA  # start of scan: compressed pixels follow its segment
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))  # TEM and restarts: markers without a segment
 _TABLES = frozenset((0xC4, 0xC8, 0xCC))  # among C0 to CF, those that are not the start of a frame
 _FREE_CONTENT = frozenset((*range(0xE0, 0xF0), 0xFE))  # application data and comments: may hold a thumbnail
+_LEAST_IMAGE = 200  # bytes; what begins nearer to the end of a segment is no thumbnail
 
 # In compressed pixels FF is followed by 00 (a pixel byte FF), a restart marker or more FF; the next other one ends
 # them. (Beginning with a literal byte, this is searched 20 times as fast as with \xff+.)
@@ -60,5 +61,6 @@ def jpeg_length(data: bytes | memoryview) -> int | None:
 
 def _is_interrupted(data: bytes | memoryview, kind: int, start: int, end: int) -> bool:
     """Whether another image begins inside the segment, which was cut and then takes what it lacks from that one."""
-    inside = bytes(data[max(start, end - 2) if kind in _FREE_CONTENT else start : end + 1])
-    return b"\xff\xd8\xff" in inside
+    if kind in _FREE_CONTENT:
+        start = max(start, end - _LEAST_IMAGE)
+    return b"\xff\xd8\xff" in bytes(data[start : end + 2])
