@@ -14,6 +14,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import check_pose
+from vggt3_ros.pipeline.image_file import check_whole, opened_image, turned, turning
 
 Image = npt.NDArray[np.uint8]
 _WHITE = 255
@@ -101,35 +102,35 @@ class Frame:
 
 
 def read_image(path: str | os.PathLike[str], upright: bool = True) -> Image:
-    """The pixels of an image file as (H, W, 3) uint8 RGB. Raises InputError naming the file."""
-    from PIL import Image as Pillow
-    from PIL import ImageOps
-
-    try:
-        with Pillow.open(path) as file:
-            file.load()
-            image = ImageOps.exif_transpose(file) if upright else file
-            return _to_rgb(image)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no image file {os.fspath(path)}; check the path") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Pillow.DecompressionBombError) as error:
-        reason = f"{os.fspath(path)} cannot be read as an image: {error}"
-        raise InputError(f"{reason}; leave it out or copy it again") from error
+    """The pixels of an image file as (H, W, 3) uint8 RGB. Raises InputError naming the file and the reason."""
+    with opened_image(path) as file:
+        turn = turning(file, upright)
+        file.load()
+        check_whole(file, path)
+        return turned(_to_rgb(file), turn)
 
 
 def _to_rgb(image: Any) -> Image:
-    """Pillow image of any mode to RGB; transparent pixels over white, 16-bit grey scaled down to 8 bits."""
+    """Pillow image of any mode to RGB; transparent pixels over white, 16-bit grey scaled down to 8 bits.
+
+    Floats that are no numbers, or infinite, become black.
+    """
     from PIL import Image as Pillow
 
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        peak = 1.0 if image.mode == "F" and values.max(initial=0) <= 1 else 65535.0
-        grey = np.clip(np.nan_to_num(values) * (_WHITE / peak) + 0.5, 0, _WHITE).astype(np.uint8)
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+        peak = _white_of_floats(values) if image.mode == "F" else 65535.0
+        grey = np.clip(values * (_WHITE / peak) + 0.5, 0, _WHITE).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, (_WHITE,) * 4), image)
     return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _white_of_floats(values: npt.NDArray[np.float64]) -> float:
+    """What white is in an image of floats: the least usual range that holds all of them."""
+    return next((white for white in (1.0, 255.0) if values.max(initial=0) <= white), 65535.0)
 
 
 def _matrix(value: Any, size: tuple[int, int], name: str) -> Tensor:
