@@ -16,8 +16,8 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.frame import Image, read_image
 from vggt3_ros.pipeline.image_file import opened_image, turned
 
-SHORT, RATIONAL, ASCII = 3, 5, 2
-ORIENTATION, X_RESOLUTION, MAKER, GPS, EXIF_PART = 0x0112, 0x011A, 0x010F, 0x8825, 0x8769
+ASCII, SHORT, RATIONAL, SIGNED = 2, 3, 5, 9
+ORIENTATION, X_RESOLUTION, MAKER, SAMPLES, GPS, EXIF_PART = 0x0112, 0x011A, 0x010F, 0x0115, 0x8825, 0x8769
 
 
 @pytest.fixture
@@ -40,6 +40,9 @@ ZEROS = 8 + 2 + 2 * 12 + 4  # where the zeros lie behind two entries
 BROKEN: dict[str, dict[str, Any]] = {
     "rational of 0/0": {"exif": exif(TURN, (X_RESOLUTION, RATIONAL, 1, struct.pack("<I", ZEROS)))},
     "rational beyond the end": {"exif": exif(TURN, (X_RESOLUTION, RATIONAL, 1, struct.pack("<I", 9999)))},
+    "text for a rational": {"exif": exif(TURN, (X_RESOLUTION, ASCII, 1, b"A\0\0\0"))},
+    "rational for a text": {"exif": exif(TURN, (MAKER, RATIONAL, 1, struct.pack("<I", ZEROS)))},
+    "negative count": {"exif": exif(TURN, (SAMPLES, SIGNED, 1, struct.pack("<i", -1)))},
     "orientation 0": {"exif": exif((ORIENTATION, SHORT, 1, bytes(4)))},
     "orientation 99": {"exif": exif((ORIENTATION, SHORT, 1, struct.pack("<HH", 99, 0)))},
     "orientation of many values": {"exif": exif((ORIENTATION, SHORT, 2, struct.pack("<HH", 6, 6)))},
