@@ -78,5 +78,5 @@ def test_deep_colours_that_opencv_cannot_give_are_refused(tmp_path: Path, monkey
     path = written(tmp_path / "deep.tif", RGB, 12)
     turned = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[::-1]
     monkeypatch.setattr(cv2, "imread", lambda path, flags: turned)
-    with pytest.raises(InputError, match="deep.tif cannot be read with all of its 16 bits per channel; convert it"):
+    with pytest.raises(InputError, match="deep.tif .* not all of its 16 bits per channel can be read; convert it"):
         read_image(path)

@@ -14,7 +14,7 @@ from typing import Any
 
 from vggt3_ros.errors import InputError
 
-IMAGES_HELP = "image files, folders of images, videos, or room:SEED[:FRAMES] for a procedural room"
+IMAGES_HELP = "image files, folders with images in or below them, videos, or room:SEED[:FRAMES] for a procedural room"
 
 
 # Networks and pictures are deterministic today; the option is there so that a script need not know that.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,13 +17,14 @@ _BITS = 256  # of an ORB descriptor
 # OpenCV before 4.8 enlarges the image such that every position lies this far, in pixels of the searched image, to the
 # right and below; measured in all octaves of photographs with 4.5.5, 4.6.0 and 4.7.0 against 4.8.1.
 _ENLARGED_OFF = 0.25
+_MOST_SEARCHED = 8_000_000  # pixels; SIFT takes about 200 bytes for each
 _FAR_OUT = 2.0  # image sizes beyond the border; undistorted points further out are numerical nonsense
 
 
 @dataclass(frozen=True)
 class FeatureSettings:
     """kind of feature; scale at which the image is searched, but never below least_side pixels of its long side unless
-    the image itself is smaller; count of features that are kept, the strongest.
+    the image itself is smaller, and never above 8 million pixels; count of features that are kept, the strongest.
     """
 
     kind: Literal["sift", "orb"] = "sift"
@@ -66,6 +68,7 @@ def extract(
     height, width = image.shape[:2]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     scale = min(1.0, max(settings.scale, settings.least_side / max(height, width)))
+    scale = min(scale, math.sqrt(_MOST_SEARCHED / (height * width)))
     size = (max(1, round(scale * width)), max(1, round(scale * height)))
     if size != (width, height):
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
