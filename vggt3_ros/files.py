@@ -85,7 +85,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` is most likely a misspelling of; None where none is near."""
     by_lower_case = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)  # of two letters one may be wrong
     return by_lower_case[found[0]] if found else None
 
 

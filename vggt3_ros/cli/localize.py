@@ -33,9 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("localize", help="say where images were taken in a scene", description=__doc__)
     parser.add_argument("scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`")
     parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES_HELP)
-    parser.add_argument(
-        "--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP
-    )
+    parser.add_argument("--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP)
     parser.add_argument(
         "--refine", choices=("refine", "verify", "none"), default="refine",
         help="what landmarks do: find and refine poses, only check the network's, or nothing (default: refine)",

@@ -52,9 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "position in the list), or the image's file name, and 16 numbers, camera to world, row by row, metres; files "
         "of KITTI and TUM RGB-D are read, too",
     )  # fmt: skip
-    parser.add_argument(
-        "--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP
-    )
+    parser.add_argument("--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP)
     parser.add_argument(
         "--from-colmap", type=Path, default=None, metavar="DIR",
         help="a COLMAP model of these images (cameras, images; text or binary): its poses and calibration are used",

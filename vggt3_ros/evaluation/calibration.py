@@ -111,7 +111,7 @@ def _refuse_shifted_pixels(entries: dict[str, Any], path: Path) -> None:
 
 def _intrinsics(entries: dict[str, Any], path: Path) -> Tensor:
     """Intrinsics (3, 3) out of one or several of the ways to say them, which have to agree."""
-    found = {}
+    found: dict[str, list[Any]] = {}
     if any(key in entries for key in _FOUR) or not entries.keys() & {"camera_matrix", "intrinsics"}:
         found["fx, fy, cx, cy"] = [entries.get(key) for key in _FOUR]
     if "camera_matrix" in entries:
@@ -147,7 +147,7 @@ def _four_of_matrix(value: Any, path: Path) -> list[Any]:
 
 def _size(entries: dict[str, Any], path: Path) -> tuple[int, int] | None:
     """(W, H) of the images that a calibration is for; None where it does not say."""
-    sizes = []
+    sizes: list[list[Any]] = []
     if "width" in entries or "height" in entries:
         sizes.append([entries.get("width"), entries.get("height")])
     if "resolution" in entries:

@@ -70,7 +70,7 @@ def _lens(entries: dict[str, Any], path: Path) -> str | None:
         if model is None:
             continue
         lens = lens_of_model(model) if isinstance(model, str) else None
-        if lens is None and _is_zero(entries):
+        if lens is None and "inverse" in str(model).lower() and _is_zero(entries):
             lens = "none"  # RealSense names "inverse Brown Conrady" where there is none
         if lens is None:
             raise InputError(

@@ -19,8 +19,8 @@ def numbers_of(value: Any, count: int | None, name: str, meaning: str, path: Pat
     if isinstance(value, dict):
         check_known(value, ("rows", "cols", "dt", "data"), f"{path}, {name}")
         raw = value.get("data")
-        shape = [value.get(side) for side in ("rows", "cols") if side in value]
-        if len(shape) == 2 and all(isinstance(side, int) for side in shape):
+        shape = [side for side in (value.get("rows"), value.get("cols")) if isinstance(side, int)]
+        if len(shape) == 2:
             expected = shape[0] * shape[1]
     numbers = [number(entry) for entry in _flattened(raw)] if isinstance(raw, list) else [None]
     finite = [entry for entry in numbers if entry is not None]

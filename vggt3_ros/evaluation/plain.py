@@ -111,7 +111,7 @@ def _read_stamps(path: Path, indices: list[int]) -> tuple[int, ...]:
     check_known((name for name in columns if not name.startswith("source")), _CSV_COLUMNS, str(path), "columns")
     if any(columns.count(name) != 1 for name in _CSV_COLUMNS):
         raise InputError(f"{path}: the first line must name the columns index and timestamp, got {header!r}")
-    stamps = {}
+    stamps: dict[int, int] = {}
     for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue

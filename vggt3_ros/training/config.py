@@ -214,10 +214,10 @@ class TrainConfig:
         if set(data) != known:
             check_known(data, known, "training config", "entries")
             raise InputError(f"training config: missing entries {sorted(known - set(data))}")
-        for part, settings in (("ttt", TttConfig), ("weights", LossWeights)):
-            if isinstance(data[part], dict):
-                check_known(data[part], [field.name for field in fields(settings)], f"training config, {part}", "entries")
         try:
+            for part, settings in (("ttt", TttConfig), ("weights", LossWeights)):
+                names = [field.name for field in fields(settings)]
+                check_known(data[part], names, f"training config, {part}", "entries")
             parts = {
                 "model": ModelConfig.from_dict(data["model"]),
                 "ttt": TttConfig(**data["ttt"]),
