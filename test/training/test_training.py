@@ -406,6 +406,13 @@ def test_unknown_settings_and_unreadable_files_are_refused(tmp_path) -> None:
         TrainConfig.read(path)
     with pytest.raises(InputError, match="cannot be read"):
         TrainConfig.read(tmp_path / "absent.yaml")
+    text = (CONFIGS / "train_tiny.yaml").read_text()
+    path.write_text(text.replace("camera:", "camra:"), encoding="utf-8-sig")
+    with pytest.raises(InputError, match="weights: unknown entries \\['camra'\\]; did you mean 'camera'"):
+        TrainConfig.read(path)
+    path.write_text(text + "\nseed: 7\n")
+    with pytest.raises(InputError, match="the key 'seed' occurs twice"):
+        TrainConfig.read(path)
 
 
 @pytest.mark.parametrize(
