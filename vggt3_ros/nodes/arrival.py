@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from rclpy.node import Node
 
@@ -41,7 +42,7 @@ class NodeTime:
     """
 
     def __init__(self, node: Node) -> None:
-        self._clock = node.get_clock()
+        self._clock: Any = node.get_clock()  # a ROSClock, though not declared as one
 
     def moment(self) -> Moment:
         """Now."""

@@ -28,7 +28,7 @@ class GuardedNode(Node):
         self._told: dict[tuple[object, ...], float] = {}  # by kind and place: when the log has told it last
         super().__init__(*args, **options)
 
-    def create_service(self, kind: Any, name: str, callback: Callable[..., Any], **options: Any) -> Any:
+    def create_service(self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any) -> Any:
         """As of any node, but who asks gets an answer also when the callback raises: that it has failed."""
 
         async def answer(request: Any, response: Any) -> Any:
@@ -37,9 +37,9 @@ class GuardedNode(Node):
                 return await answered if inspect.isawaitable(answered) else answered
             except Exception as error:
                 self.survive(error)
-                return _failure(kind, request, error)
+                return _failure(srv_type, request, error)
 
-        return super().create_service(kind, name, answer, **options)
+        return super().create_service(srv_type, srv_name, answer, **options)
 
     def survive(self, error: BaseException) -> None:
         """Log an error, with a traceback if it is a defect, but not every time when it comes again and again."""
@@ -70,18 +70,18 @@ class GuardedExecutor(SingleThreadedExecutor):
             task, _, node = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
         except (ShutdownException, TimeoutException):
             return
-        except ExternalShutdownException:
-            raise
         except Exception as error:
+            if isinstance(error, ExternalShutdownException) or not self.context.ok():
+                raise
             self._survive(None, error)
             time.sleep(_PAUSE)
             return
         task()
-        error = task.exception()
-        if isinstance(error, ExternalShutdownException):
-            raise error
-        if error is not None:
-            self._survive(node, error)
+        raised = task.exception()
+        if isinstance(raised, ExternalShutdownException):
+            raise raised
+        if raised is not None:
+            self._survive(node, raised)
 
     def _survive(self, node: Node | None, error: Exception) -> None:
         """Tell the node whose callback it was; of what is nobody's, tell any. Raises the error if it is not guarded."""
