@@ -34,10 +34,11 @@ Answer = LoadScene.Response
 
 
 def test_pause_and_resume(localizer: LocalizerClient, robot: Robot) -> None:
-    localizer.attempts(robot, QUERIES[:2])
+    before = localizer.attempts(robot, QUERIES[:2])[-1]
     assert localizer.trigger("pause").success
     robot.show(QUERIES[2])
-    wait_for(lambda: localizer.heard.localizer[-1].last_drop_reason == "paused", 10, "an image left out")
+    wait_for(lambda: localizer.heard.localizer[-1].frames_skipped == before.frames_skipped + 1, 10, "an image skipped")
+    assert localizer.heard.localizer[-1].frames_dropped == before.frames_dropped
     assert localizer.trigger("resume").success
     assert localizer.attempts(robot, QUERIES[2:5])[-1].pose_published
 

@@ -188,3 +188,27 @@ def test_a_library_that_cannot_be_is_refused_at_once(make: Callable[..., Mapper]
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "diary.txt").write_text("whatever a user keeps there")
     make("")
+
+
+def test_a_defect_of_what_announces_a_scene_is_told_and_the_mapper_goes_on(
+    make: Callable[..., Mapper], told: Told, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(scene: Scene, folder: Path) -> None:
+        raise ZeroDivisionError("nobody expected this")
+
+    mapper = make()
+    mapper._on_scene = broken
+    job = mapper.start()
+    mapped = job.outcome.result(MAP_S)
+    assert mapper.job is None and load_scene(mapped.folder)
+    assert told.said[-1][1] and "nobody expected this" in told.said[-1][0]
+    assert "in broken" in capfd.readouterr().err, "the traceback"
+
+
+def test_who_waits_for_an_outcome_gets_it_whatever_the_mapper_does_at_the_end(
+    make: Callable[..., Mapper], told: Told, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mapper = make()
+    mapper._on_end = lambda *_: 1 / 0  # type: ignore[method-assign]
+    assert mapper.start().outcome.result(MAP_S).reconstruction.frames
+    assert "ZeroDivisionError" in capfd.readouterr().err

@@ -75,6 +75,8 @@ def test_what_is_given_is_read(made: list[Node]) -> None:
         ({"base_frame": "/map"}, ["map_frame and base_frame are both 'map'"]),
         ({"odom_frame": "base_link"}, ["odom_frame and base_frame are both 'base_link'"]),
         ({"camera_frame": "odom"}, ["odom_frame and camera_frame are both 'odom'"]),
+        ({"bit_depth": 5}, ["bit_depth is 5; expected 8 to 16, or 0"]),
+        ({"bit_depth": 17}, ["bit_depth is 17; expected integer from 0 to 16"]),
         ({"min_frames": 9, "max_frames": 8}, ["min_frames is 9, more than max_frames 8; lower it"]),
         ({"min_frames": 9, "trigger_count": 8}, ["trigger_count is 8, less than min_frames 9"]),
         ({"max_frames": 9, "trigger_count": 10}, ["trigger_count is 10, more than max_frames 9"]),

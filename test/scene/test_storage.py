@@ -22,7 +22,7 @@ from vggt3_ros.scene.storage import check_target, load_scene, save_scene
 from ..landmarks.synthetic import synthetic_landmarks
 
 MakeScene = Callable[..., Scene]
-VERDICT = {"verified": True, "reason": "landmarks tie 3 of 3 keyframes", "image_size_wh": [640, 480]}
+VERDICT = {"verified": True, "reason": "landmarks tie 3 of 3 keyframes", "image_sizes_wh": [[640, 480]] * 3}
 
 
 def same(a: Scene, b: Scene) -> bool:

@@ -161,6 +161,9 @@ class Mapper:
                 self._say(_summary(outcome), False)
             else:
                 self._give_back(job.frames, outcome)
+        except Exception as error:  # of what publishes a scene, or deletes old ones: the scene is on the disk
+            traceback.print_exc()
+            self._say(f"the end of a reconstruction failed by a defect of this program: {error!r}", True)
         finally:
             with self._lock:
                 self.job = None

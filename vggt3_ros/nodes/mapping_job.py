@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -77,19 +78,20 @@ class MappingJob:
             self._thread.join()
 
     def _run(self, network: Vggt3, settings: ReconstructionSettings) -> None:
+        outcome: Mapped | BaseException
         try:
-            mapped = self._map(network, settings)
+            outcome = self._map(network, settings)
         except BaseException as error:
-            try:
-                self._on_end(self, error)
-            finally:
-                error.__traceback__ = None  # it would keep everything alive that the reconstruction had in its hands
-                self.outcome.set_exception(error)
+            outcome = error
+        try:
+            self._on_end(self, outcome)
+        except BaseException:  # nobody else sees what a thread raises, and whoever waits for the outcome must get it
+            traceback.print_exc()
+        if isinstance(outcome, Mapped):
+            self.outcome.set_result(outcome)
         else:
-            try:
-                self._on_end(self, mapped)
-            finally:
-                self.outcome.set_result(mapped)
+            outcome.__traceback__ = None  # it would keep everything alive that the reconstruction had in its hands
+            self.outcome.set_exception(outcome)
 
     def _map(self, network: Vggt3, settings: ReconstructionSettings) -> Mapped:
         begin = time.perf_counter()

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 Value = bool | int | float | str | tuple[float, ...]
-Form = Literal["", "frame", "frame or none", "pose"]
+Form = Literal["", "frame", "frame or none", "pose", "bits"]
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One parameter. Numbers lie within low and high, both included; strings are one of choices, if there are any.
 
-    form: what strings and numbers stand for: a TF frame, which may be empty or not, or the pose of one in another.
+    form: what strings and numbers stand for: a TF frame, which may be empty or not, the pose of one in another, or a
+    number of bits.
     """
 
     name: str
@@ -73,8 +74,15 @@ _CAMERA = (
         "every publisher", choices=("sensor_data", "reliable"),
     ),
     Parameter(
+        "bit_depth", 0, "bits of images that have more than 8, which say what white is: 8 to 16; 0: the highest bit seen "
+        "since the node was activated", 0, 16, form="bits",
+    ),
+    Parameter(
         "require_calibration", True, "leave out images until camera_info has come; otherwise the network guesses the "
         "intrinsics of those that have none",
+    ),
+    Parameter(
+        "rectified", False, "the images are rectified (image_proc): P of camera_info counts, K and D do not",
     ),
     Parameter(
         "camera_frame", "", "optical frame of the camera; empty: the frame_id of the images", form="frame or none"

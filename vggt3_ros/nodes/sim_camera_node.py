@@ -5,6 +5,11 @@ Leg 0 is a drive to make a map of; leg 1 goes back beside it, where nothing was 
 
 from __future__ import annotations
 
+from vggt3_ros.nodes.ending import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before what takes seconds to import
+
 import math
 import os
 import threading
@@ -18,7 +23,6 @@ import torch
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import String
@@ -28,6 +32,7 @@ from torch import Tensor
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import rotation_vector, se3, se3_inverse
 from vggt3_ros.nodes.conversions import header, pose_message
+from vggt3_ros.nodes.guard import GuardedNode
 from vggt3_ros.nodes.images import byte_array, image_message
 from vggt3_ros.nodes.lifecycle import run
 from vggt3_ros.nodes.parameter_values import change, declare, read
@@ -52,7 +57,7 @@ _MOST_THREADS = 4  # that render
 _NOISE_BANK = 1 << 16  # random numbers beyond those of one image: each image gets another stretch
 
 
-class SimCamera(Node):
+class SimCamera(GuardedNode):
     """Renders all legs, then plays them. Its truth is the room's own frame: metres, Z up, the floor at z = 0."""
 
     def __init__(self, **options: Any) -> None:
@@ -122,7 +127,7 @@ class SimCamera(Node):
         """Publish the frame that is due, then go on to the next one."""
         if not self._rendered.is_set():
             if self._painter is not None and not self._painter.is_alive():
-                raise RuntimeError("rendering has failed; the reason is above")
+                raise SystemExit("rendering has failed; the reason is above")  # no error that could be survived
             return
         self._tell(self._playback.label)
         stamp = self._now()

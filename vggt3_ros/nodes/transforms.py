@@ -21,7 +21,8 @@ from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.geometry.se3 import check_pose, quaternion_from_rotation, se3_inverse
 from vggt3_ros.nodes.conversions import rigid, stamp_ns, time_message, transform_from_pose
 from vggt3_ros.nodes.frames import frame_name
-from vggt3_ros.nodes.qos import TF, TF_STATIC_IN, TF_STATIC_OUT
+from vggt3_ros.nodes.qos import TF, TF_STATIC_HEARD, TF_STATIC_OUT
+from vggt3_ros.nodes.subscriptions import create_subscriptions
 from vggt3_ros.nodes.transform_history import Numbers, TransformHistory, in_seconds
 
 try:
@@ -171,7 +172,7 @@ class TransformListener:
         fixed = partial(self._take, static=True)
         self._subscriptions = [
             node.create_subscription(TFMessage, "/tf", self._take, TF, callback_group=callback_group),
-            node.create_subscription(TFMessage, "/tf_static", fixed, TF_STATIC_IN, callback_group=callback_group),
+            *create_subscriptions(node, TFMessage, "/tf_static", fixed, TF_STATIC_HEARD, callback_group),
         ]
 
     def leave_out(self, child: str) -> None:
