@@ -29,7 +29,7 @@ def declare(node: Node, parameters: Sequence[Parameter]) -> None:
     wrong = []
     for parameter in parameters:
         default = None if isinstance(parameter.default, tuple) else parameter.default
-        given = node.declare_parameter(parameter.name, default, ParameterDescriptor(dynamic_typing=True)).value
+        given: Any = node.declare_parameter(parameter.name, default, ParameterDescriptor(dynamic_typing=True)).value
         try:
             value = fitted(parameter, given)
         except InputError as error:
