@@ -24,6 +24,8 @@ from vggt3_ros.scene.storage import load_scene
     [
         (["--query-bag", "b"], "--query-bag is played after --bag"),
         (["--rate", "2"], "--rate is for bags"),
+        (["--topic", "odom=/odom"], "--topic is for bags"),
+        (["--bag", "b", "--topic", "odom"], "expected NAME=TOPIC"),
         (["--bag", "b", "--seed", "3"], "leave them out with --bag"),
         (["--bag", "b", "--length", "3"], "leave them out with --bag"),
     ],

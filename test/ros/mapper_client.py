@@ -117,7 +117,8 @@ class MapperClient(LifecycleClient):
         """The status once so many images came and each was kept or left out, while nothing is reconstructed."""
 
         def done(status: MapperStatus) -> bool:
-            return status.frames_received == images == status.frames_kept + status.frames_dropped
+            left_out = status.frames_skipped + status.frames_dropped
+            return status.frames_received == images == status.frames_kept + left_out
 
         return self.says(done, f"{images} images received and dealt with")
 

@@ -217,6 +217,61 @@ def test_wishes_come_first_and_topics_can_be_left_out() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    ["sensor_msgs/Image", "sensor_msgs/msg/Image", "sensor_msgs::msg::dds_::Image_", "sensor_msgs::msg::Image"],
+)
+def test_a_type_may_be_spelt_in_several_ways(spelling: str) -> None:
+    assert choose_topics([BagTopic("/cam/image", spelling, 3)]) == {"image": "/cam/image"}
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (("odom", "odometry/filtered", "wheel/odom"), "/odometry/filtered"),
+        (("odometry/filtered/global", "odometry/filtered/local", "wheel/odom"), "/odometry/filtered/local"),
+        (("odometry/filtered", "odometry/filtered_map", "odometry/gps"), "/odometry/filtered"),
+        (("wheel/odom",), "/wheel/odom"),
+    ],
+)
+def test_of_several_odometries_the_filtered_one_is_chosen(names: tuple[str, ...], chosen: str) -> None:
+    available = topics(cam__image="image", **{name.replace("/", "__"): "odom" for name in names})
+    assert choose_topics(available)["odom"] == chosen
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"odom": "odom", "wheel__odom": "odom"}, "several odometries: /odom, /wheel/odom; .*--topic.* odom=/odom or"),
+        ({"left__image": "image", "left__camera_info": "info", "right__image": "image", "right__camera_info": "info"},
+         "several cameras: /left/image, /right/image; .*image=/left/image"),
+        ({"a__image": "image", "b__image__compressed": "packed"}, "several cameras: /a/image, /b/image/compressed"),
+        ({"a__image": "image", "b__camera_info": "info", "c__camera_info": "info"},
+         "several calibrations, none of them beside /a/image: /b/camera_info, /c/camera_info"),
+        ({"a__image": "image", "r1__tf": "tf", "r2__tf": "tf"}, "several topics of transforms: /r1/tf, /r2/tf"),
+    ],
+)  # fmt: skip
+def test_where_several_topics_would_do_the_user_is_asked(given: dict[str, str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        choose_topics(topics(**{"cam__image": "image", **given} if "image" not in given.values() else given))
+
+
+def test_who_has_answered_is_not_asked() -> None:
+    available = topics(
+        cam__image="image", odom="odom", wheel__odom="odom", b__camera_info="info", c__camera_info="info"
+    )
+    answers = {"odom": "/wheel/odom", "camera_info": ""}
+    assert choose_topics(available, answers) == {"image": "/cam/image", "odom": "/wheel/odom"}
+
+
+def test_images_of_one_camera_are_no_several_cameras() -> None:
+    available = topics(
+        cam__camera_info="info", cam__image_rect="image", cam__image_raw="image", cam__image_raw__compressed="packed",
+        cam__infra1__image_rect_raw="image", cam__infra1__camera_info="info",
+    )  # fmt: skip
+    assert choose_topics(available)["image"] == "/cam/image_raw"
+
+
 def test_what_is_not_there_is_refused_with_what_is() -> None:
     with pytest.raises(InputError, match=r"no images.*The bag has: /chatter \(std_msgs/msg/String, 5 messages\)"):
         choose_topics(topics(chatter="text"))

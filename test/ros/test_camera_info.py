@@ -65,6 +65,36 @@ def test_binning_without_region_of_interest_is_of_the_full_sensor() -> None:
     assert float(intrinsics[0, 0]) == 250.0 and float(intrinsics[0, 2]) == 160.0
 
 
+P = [400.0, 0.0, 300.5, -40.0, 0.0, 410.0, 200.25, 0.0, 0.0, 0.0, 1.0, 0.0]  # of the right camera of a stereo pair
+
+
+@pytest.mark.parametrize("model", ["plumb_bob", "thin_prism_fisheye"])
+def test_of_rectified_images_p_counts_alone(model: str) -> None:
+    intrinsics, distortion = camera_from_info(info(model, (0.1, 0.2, 0.3, 0.4), p=P), SIZE_HW, rectified=True)
+    np.testing.assert_array_equal(intrinsics.numpy(), [[400.0, 0.0, 300.5], [0.0, 410.0, 200.25], [0.0, 0.0, 1.0]])
+    assert distortion is None
+
+
+def test_binning_and_region_of_interest_hold_for_rectified_images_too() -> None:
+    roi = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=300)
+    message = info(p=P, binning_x=2, binning_y=2, roi=roi)
+    intrinsics, _ = camera_from_info(message, (150, 200), rectified=True)
+    expected = [[200.0, 0.0, (300.5 - 100 + 0.5) / 2 - 0.5], [0.0, 205.0, (200.25 - 40 + 0.5) / 2 - 0.5]]
+    np.testing.assert_allclose(intrinsics.numpy()[:2], expected)
+
+
+def test_rectified_images_need_a_projection_matrix() -> None:
+    with pytest.raises(InputError, match=r"P is zero.*set rectified to false"):
+        camera_from_info(info(), SIZE_HW, rectified=True)
+    with pytest.raises(InputError, match=r"P = \[nan"):
+        camera_from_info(info(p=[float("nan"), *P[1:]]), SIZE_HW, rectified=True)
+
+
+def test_who_is_told_to_rectify_is_told_how_to_say_so() -> None:
+    with pytest.raises(InputError, match=r"image_proc.*set rectified to true"):
+        camera_from_info(info("double_sphere", (0.1, 0.2)), SIZE_HW)
+
+
 @pytest.mark.parametrize(
     ("message", "words"),
     [

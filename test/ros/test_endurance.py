@@ -16,6 +16,7 @@ from rclpy.node import Node
 
 from vggt3_ros.geometry.camera import intrinsics_matrix
 from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.msg import LocalizationStatus, MapperStatus
 from vggt3_ros.nodes.conversions import stamp_ns
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.reconstruct import reconstruct
@@ -92,13 +93,17 @@ def first_images(robot: Robot, heard: Heard) -> list[int]:
     return settled(heard)[0]
 
 
+def left_out(status: MapperStatus | LocalizationStatus) -> int:
+    return int(status.frames_skipped + status.frames_dropped)
+
+
 def settled(heard: Heard) -> tuple[list[int], list[int]]:
     """Images that mapper and localizer have received, and those that they have handled, once nothing changes."""
 
     def counts() -> tuple[list[int], list[int]]:
         mapper, localizer = heard.mapper[-1], heard.localizer[-1]
         tried = {stamp_ns(status.header.stamp) for status in tuple(heard.localizer) if status.header.frame_id}
-        handled = [mapper.frames_kept + mapper.frames_dropped, len(tried) + localizer.frames_dropped]
+        handled = [mapper.frames_kept + left_out(mapper), len(tried) + left_out(localizer)]
         return [mapper.frames_received, localizer.frames_received], handled
 
     last, since = counts(), time.monotonic()

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
@@ -116,7 +117,8 @@ def test_while_it_reconstructs_it_is_busy_and_collects_on_and_can_be_cancelled(
 
     again = mapper.reconstruct(save_path="named/place").result()
     assert (again.code, again.frames) == (Result.SUCCESS, 10)
-    assert load_scene(tmp_path / "named" / "place").scene_id == load_scene(again.path).scene_id == again.scene_id
+    assert again.path == str(tmp_path / "named" / "place") and load_scene(again.path).scene_id == again.scene_id
+    assert {load_scene(each).scene_id for each in tmp_path.iterdir() if each.name != "named"} == {again.scene_id}
 
     mapper.collect(4)
     refused = mapper.reconstruct(save_path="named/place").result()
@@ -153,7 +155,8 @@ def test_it_pauses_resumes_and_forgets(mapper: MapperClient, tmp_path: Path) -> 
     assert mapper.trigger("pause").success
     mapper.robot.drive((2, 3))
     paused = mapper.has_seen(4)
-    assert (paused.state, paused.frames_kept, paused.last_drop_reason) == (MapperStatus.PAUSED, 2, "paused")
+    assert (paused.state, paused.frames_kept) == (MapperStatus.PAUSED, 2)
+    assert (paused.frames_skipped, paused.frames_dropped, paused.last_drop_reason) == (2, 0, "")
     assert mapper.trigger("resume").success
     mapper.robot.show(4)
     assert mapper.keeps(3).state == MapperStatus.COLLECTING
@@ -254,6 +257,32 @@ def test_images_may_be_compressed(mapper: MapperClient, tmp_path: Path) -> None:
     assert (status.frames_kept, status.frames_without_prior) == (2, 0)
     assert "jpeg" in status.last_drop_reason and "cannot be decoded" in status.last_drop_reason
     mapper.node.destroy_publisher(publisher)
+
+
+def test_what_it_listens_to_and_that_nothing_comes_is_said(mapper: MapperClient, tmp_path: Path) -> None:
+    heard: list[DiagnosticStatus] = []
+    diagnostics = mapper.node.create_subscription(
+        DiagnosticArray, "/diagnostics", lambda message: heard.extend(message.status), 10
+    )
+
+    def diagnosed(level: bytes, words: str) -> DiagnosticStatus | None:
+        return next((each for each in heard[-1:] if each.level == level and words in each.message), None)
+
+    mapper.start(tmp_path)
+    assert "listens to" in mapper.process.log and "/vggt3/image (sensor_msgs/msg/Image, reliable)" in mapper.process.log
+    wait_for(lambda: diagnosed(DiagnosticStatus.WARN, "no image for"), ANSWER_S, "a warning that no image comes")
+    assert "/vggt3/tester publishes it, but nothing arrives" in mapper.process.log
+
+    begin = mapper.robot.now()
+    for number in (0, 1, 2, 3, 4, 5, 8, 9):
+        mapper.robot.show(0, stamp=begin + number * 100_000_000)
+    status = mapper.has_seen(8)
+    assert (status.frames_kept, status.frames_skipped, status.frames_dropped, status.frames_lost) == (1, 7, 0, 2)
+    said = wait_for(lambda: diagnosed(DiagnosticStatus.OK, "collecting"), ANSWER_S, "images to be diagnosed")
+    values = {pair.key: pair.value for pair in said.values}
+    assert [values[name] for name in ("received", "skipped", "dropped", "lost")] == ["8", "7", "0", "2"]
+    assert "image comes now on /vggt3/image" in mapper.process.log
+    mapper.node.destroy_subscription(diagnostics)
 
 
 def test_depth_images_give_the_scale(mapper: MapperClient, tmp_path: Path) -> None:

@@ -51,12 +51,12 @@ def robot(mapping: MapperClient) -> Iterator[Robot]:
 
 
 def left_out(mapper: MapperClient, show: Callable[[], object]) -> str:
-    """Why the image that `show` publishes was left out."""
+    """Why the image that `show` publishes was left out, as one that cannot be used."""
     before = mapper.statuses[-1]
     show()
     after = mapper.says(lambda status: status.frames_received == before.frames_received + 1, "the image")
     after = mapper.says(lambda status: status.frames_dropped == before.frames_dropped + 1, "the image to be left out")
-    assert after.frames_kept == before.frames_kept
+    assert (after.frames_kept, after.frames_skipped) == (before.frames_kept, before.frames_skipped)
     return after.last_drop_reason
 
 
@@ -116,10 +116,13 @@ def test_a_damaged_image_is_left_out_with_its_reason(
     assert words in left_out(mapping, lambda: robot.show(1, change=fault))
 
 
-def test_black_and_frozen_images_are_left_out(mapping: MapperClient, robot: Robot) -> None:
+def test_black_images_are_dropped_and_frozen_ones_skipped(mapping: MapperClient, robot: Robot) -> None:
     black = np.full((120, 160, 3), 5, np.uint8)
     assert "black" in left_out(mapping, lambda: robot.show(1, image=black))
-    assert "the same as a kept one" in left_out(mapping, lambda: robot.show(1, image=visit().images[0]))
+    before = mapping.statuses[-1]
+    robot.show(1, image=visit().images[0])
+    after = mapping.says(lambda status: status.frames_skipped == before.frames_skipped + 1, "the image to be skipped")
+    assert (after.frames_dropped, after.last_drop_reason) == (before.frames_dropped, before.last_drop_reason)
 
 
 def test_another_resolution_in_between_is_left_out(mapping: MapperClient, robot: Robot) -> None:

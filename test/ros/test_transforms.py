@@ -117,6 +117,16 @@ def test_nothing_is_extrapolated(buffer: TransformBuffer) -> None:
     assert early.value.final and not late.value.final
 
 
+@pytest.mark.parametrize("off", [1, 240, 999_999])
+def test_stamps_that_were_rounded_find_their_sample(buffer: TransformBuffer, off: int) -> None:
+    """As those that went through seconds as floating-point numbers, or through files that have milliseconds."""
+    for stamp, value in ((2, A), (3, B), (5, C)):
+        buffer.add("odom", "base", stamp * SECOND, value)
+    assert same(buffer.lookup("odom", "base", 2 * SECOND - off), A)
+    assert same(buffer.lookup("odom", "base", 5 * SECOND + off), C)
+    assert torch.allclose(buffer.lookup("odom", "base", 3 * SECOND + off), B, atol=0.01), "at the edge of a gap"
+
+
 def test_gap_without_data_is_not_interpolated(buffer: TransformBuffer) -> None:
     for stamp in (2.0, 3.0, 4.5, 5.0):
         buffer.add("odom", "base", round(stamp * SECOND), A)

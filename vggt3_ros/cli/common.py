@@ -14,7 +14,11 @@ from typing import Any
 
 from vggt3_ros.errors import InputError
 
-IMAGES_HELP = "image files, folders of images, videos, or room:SEED[:FRAMES] for a procedural room"
+IMAGES_HELP = "image files, folders with images in or below them, videos, or room:SEED[:FRAMES] for a procedural room"
+INTRINSICS_HELP = (
+    "calibration: JSON with fx, fy, cx, cy in pixels of the images and, where the lens distorts, k1, k2, p1, p2, ...; "
+    "or the YAML of ROS (camera_info), OpenCV or Kalibr"
+)
 
 
 # Networks and pictures are deterministic today; the option is there so that a script need not know that.

@@ -59,6 +59,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--rate", type=positive_float, default=None, metavar="X", help="play bags X times as fast (default: 1)"
     )
     parser.add_argument(
+        "--topic", action="append", type=_topic, default=None, metavar="NAME=TOPIC",
+        help="play this topic of the bags as image, camera_info, odom, /tf or /tf_static, where several would do; "
+        "may be given several times (NAME= leaves it out)",
+    )  # fmt: skip
+    parser.add_argument(
         "--view", action="store_true", help="show it live in a web browser, and afterwards until Ctrl-C"
     )
     add_model_option(parser)
@@ -156,6 +161,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise argparse.ArgumentTypeError("--query-bag is played after --bag; give that one too")
     if args.rate is not None and not bags:
         raise argparse.ArgumentTypeError("--rate is for bags; the simulated camera runs in real time")
+    if args.topic is not None and not bags:
+        raise argparse.ArgumentTypeError("--topic is for bags; the simulated camera has one of each")
     if bags and (args.seed is not None or args.length is not None):
         raise argparse.ArgumentTypeError("--seed and --length are for the simulated camera; leave them out with --bag")
 
@@ -186,4 +193,12 @@ def _camera(args: argparse.Namespace) -> DemoCamera:
 
     if args.bag is None:
         return SimulatedCamera(args.seed, args.length)
-    return RecordedCamera([args.bag, args.query_bag or args.bag], args.rate or 1.0)
+    return RecordedCamera([args.bag, args.query_bag or args.bag], args.rate or 1.0, dict(args.topic or ()))
+
+
+def _topic(text: str) -> tuple[str, str]:
+    """Our name of a topic, and the bag's."""
+    ours, separator, theirs = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is no choice of a topic; expected NAME=TOPIC, as odom=/wheel/odom")
+    return ours, theirs

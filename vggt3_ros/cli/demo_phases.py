@@ -123,7 +123,7 @@ class Demo:
                 "sent": sent,
                 "received": status.frames_received,
                 "lost": sent - status.frames_received,
-                "left_out": status.frames_dropped,
+                "left_out": status.frames_skipped + status.frames_dropped,
                 "last_reason": status.last_drop_reason,
             }
             for name, status in (("mapper", client.mapper), ("localizer", client.localizer))

@@ -32,6 +32,7 @@ from vggt3_ros.nodes.bag_topics import (
     ODOM,
     BagTopic,
     choose_topics,
+    type_name,
 )
 from vggt3_ros.nodes.conversions import pose_from_transform, stamp_ns
 from vggt3_ros.nodes.qos import STATUS, TF, image_qos
@@ -68,7 +69,7 @@ def bag_topics(path: str | os.PathLike[str]) -> list[BagTopic]:
     with _opened(path) as reader:
         topics: dict[tuple[str, str], int] = {}
         for each in reader.connections:
-            key = (each.topic, each.msgtype)
+            key = (each.topic, type_name(each.msgtype))
             topics[key] = topics.get(key, 0) + each.msgcount
         return [BagTopic(name, kind, count) for (name, kind), count in sorted(topics.items())]
 
@@ -83,7 +84,7 @@ def read_bag(path: str | os.PathLike[str], topics: Mapping[str, str]) -> Iterato
         connections = [each for each in reader.connections if each.topic in names]
         if connections:
             for connection, time_ns, raw in reader.messages(connections):
-                yield BagMessage(names[connection.topic], connection.msgtype, bytes(raw), time_ns)
+                yield BagMessage(names[connection.topic], type_name(connection.msgtype), bytes(raw), time_ns)
 
 
 class BagPlayer:

@@ -20,22 +20,41 @@ TYPES = {
 }
 
 
+_NO_COLOUR = ("depth", "disparity", "confidence", "infra", "/ir/", "mask", "label", "segment")  # in a topic's name
+
+
 @dataclass(frozen=True)
 class BagTopic:
-    """A topic of a bag: its name there, its type such as "sensor_msgs/msg/Image", and how many messages it has."""
+    """A topic of a bag: its name there, its type such as "sensor_msgs/msg/Image", and how many messages it has.
+
+    Other spellings of the type, such as "sensor_msgs/Image", are understood.
+    """
 
     name: str
     type: str
     count: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "type", type_name(self.type))
+
+
+def type_name(spelling: str) -> str:
+    """A message type as ROS 2 has it: "sensor_msgs/msg/Image", of "sensor_msgs/Image" or DDS's "sensor_msgs::...".
+
+    What is no such name is returned as it is.
+    """
+    parts = [part for part in spelling.replace("::", "/").split("/") if part not in ("msg", "dds_")]
+    return f"{parts[0]}/msg/{parts[1].removesuffix('_')}" if len(parts) == 2 else spelling
 
 
 def choose_topics(available: Sequence[BagTopic], wanted: Mapping[str, str] | None = None) -> dict[str, str]:
     """Which topic of a bag (value) to play under which of our names (key).
 
     Our names are image or image/compressed, camera_info, odom, depth, /tf and /tf_static. `wanted` decides for some of
-    them (a compressed image topic may be given as image; "" leaves a topic out). The others: the first colour image
-    with a camera_info beside it, that camera_info, the first odometry, transforms; depth only when it is wanted.
-    Raises InputError that lists the bag's topics when there is no image or when a wanted topic is not there.
+    them (a compressed image topic may be given as image; "" leaves a topic out). The others: the only colour camera,
+    calibrated rather than not, raw rather than compressed; the camera_info beside it, the only odometry or else the
+    filtered one, transforms; depth only when it is wanted. Raises InputError that lists the bag's topics when there is
+    no image, when several would do equally well, or when a wanted topic is not there.
     """
     wanted = dict(wanted or {})
     unknown = sorted(set(wanted) - set(TYPES))
@@ -50,33 +69,46 @@ def choose_topics(available: Sequence[BagTopic], wanted: Mapping[str, str] | Non
                 f"{name} is to be played from {topic}, which is {kinds.get(topic, 'not there')}; expected "
                 f"{' or '.join(types)}. {_listed(available)}"
             )
-    image = wanted.pop(COMPRESSED, "") or wanted.pop(IMAGE, "") or _first_image(kinds)
+    image = wanted.pop(COMPRESSED, "") or wanted.pop(IMAGE, "") or _camera(kinds)
     wanted.pop(IMAGE, None)
     if image is None:
         raise InputError(f"the bag has no images of type {TYPES[IMAGE]} or {TYPES[COMPRESSED]}. "
                          f"{_listed(available)}")  # fmt: skip
-    chosen = {
-        IMAGE if kinds[image] == TYPES[IMAGE] else COMPRESSED: image,
-        INFO: _info_of(image, kinds),
-        ODOM: next((name for name in sorted(kinds) if kinds[name] == TYPES[ODOM]), None),
-        MOVING: _transforms(kinds, "tf"),
-        FIXED: _transforms(kinds, "tf_static"),
-        **wanted,
-    }
-    return {name: topic for name, topic in chosen.items() if topic}
+    chosen: dict[str, str | None] = {IMAGE if kinds[image] == TYPES[IMAGE] else COMPRESSED: image}
+    for name, choose in (
+        (INFO, lambda: _info_of(image, kinds)),
+        (ODOM, lambda: _odometry(kinds)),
+        (MOVING, lambda: _transforms(kinds, MOVING)),
+        (FIXED, lambda: _transforms(kinds, FIXED)),
+    ):
+        if name not in wanted:  # nobody is asked what was answered
+            chosen[name] = choose()
+    return {name: topic for name, topic in {**chosen, **wanted}.items() if topic}
 
 
-def _first_image(kinds: Mapping[str, str]) -> str | None:
-    """A colour image: calibrated rather than not, then raw rather than compressed, then by name."""
+def _camera(kinds: Mapping[str, str]) -> str | None:
+    """The image topic of the only camera: calibrated ones before others, colour before infrared and the like."""
     pictures = (TYPES[IMAGE], TYPES[COMPRESSED])
     images = [name for name, kind in kinds.items() if kind in pictures and "depth" not in name.lower()]
-    return min(images, key=lambda name: (_beside(name, kinds) is None, kinds[name] != pictures[0], name), default=None)
+    images = [name for name in images if _beside(name, kinds)] or images
+    images = [name for name in images if not any(word in name.lower() for word in _NO_COLOUR)] or images
+    by_camera: dict[str, list[str]] = {}
+    for name in images:
+        by_camera.setdefault(_beside(name, kinds) or _base(name), []).append(name)
+    first = [min(names, key=lambda name: (kinds[name] != pictures[0], "rect" in name.rpartition("/")[2], name))
+             for names in by_camera.values()]  # fmt: skip
+    return _only(sorted(first), IMAGE, "cameras")
+
+
+def _base(image: str) -> str:
+    """An image topic's name without the transport."""
+    return image.removesuffix("/compressed")
 
 
 def _beside(image: str, kinds: Mapping[str, str]) -> str | None:
     """The camera_info that belongs to an image topic by its name."""
-    base = image.removesuffix("/compressed")
-    for name in (f"{base.rpartition('/')[0]}/camera_info", f"{base}/camera_info"):
+    base = _base(image)
+    for name in (f"{base}/camera_info", f"{base.rpartition('/')[0]}/camera_info"):
         if kinds.get(name) == TYPES[INFO]:
             return name
     return None
@@ -84,14 +116,32 @@ def _beside(image: str, kinds: Mapping[str, str]) -> str | None:
 
 def _info_of(image: str, kinds: Mapping[str, str]) -> str | None:
     """The camera_info beside the image, or the only one there is."""
-    infos = [name for name, kind in kinds.items() if kind == TYPES[INFO]]
-    return _beside(image, kinds) or (infos[0] if len(infos) == 1 else None)
+    infos = sorted(name for name, kind in kinds.items() if kind == TYPES[INFO])
+    return _beside(image, kinds) or _only(infos, INFO, f"calibrations, none of them beside {image}")
 
 
-def _transforms(kinds: Mapping[str, str], last: str) -> str | None:
-    """The topic of transforms whose name ends like this, the shortest one."""
-    found = [name for name, kind in kinds.items() if kind == TYPES[MOVING] and name.split("/")[-1] == last]
-    return min(found, key=len, default=None)
+def _odometry(kinds: Mapping[str, str]) -> str | None:
+    """The only odometry; of several the filtered one (robot_localization), rather in odom than in a global frame."""
+    names = sorted(name for name, kind in kinds.items() if kind == TYPES[ODOM])
+    if len(names) > 1:
+        names = [name for name in names if "filtered" in name.lower()] or names
+        names = [name for name in names if not any(word in name.lower() for word in ("global", "map", "gps"))] or names
+    return _only(names, ODOM, "odometries")
+
+
+def _transforms(kinds: Mapping[str, str], usual: str) -> str | None:
+    """The topic of transforms that has the usual name, or the only one that ends with it, in a namespace."""
+    names = sorted(name for name, kind in kinds.items() if kind == TYPES[usual] and name.endswith(usual))
+    return usual if usual in names else _only(names, usual, "topics of transforms")
+
+
+def _only(names: Sequence[str], ours: str, what: str) -> str | None:
+    """The only one of the bag's topics that may be `ours`; None when there is none. Raises InputError for several."""
+    if len(names) > 1:
+        choices = " or ".join(f"{ours}={name}" for name in names)
+        raise InputError(f"the bag has several {what}: {', '.join(names)}; choose one of them (vggt3 demo --topic): "
+                         f"{choices} ({ours}= leaves it out)")  # fmt: skip
+    return names[0] if names else None
 
 
 def _listed(available: Sequence[BagTopic]) -> str:

@@ -19,7 +19,7 @@ from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
 
 LENGTH = 2.0  # metres of the drives: rendering is slow, and the way to and fro does as well as a long one
 NODES = ("mapper", "localizer")
-_LEFT_OUT = "left out: "
+_LEFT_OUT = ("skipped", "dropped")
 _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # what a core does when it neither waits nor rests
 _FULL_QUEUE = 100  # diagnostics that may wait
 
@@ -73,11 +73,12 @@ class CountsOfNodes:
             if name in NODES and status.name == f"/{NAMESPACE}/{name}":
                 values = {pair.key: pair.value for pair in status.values}
                 reasons = {
-                    key.removeprefix(_LEFT_OUT): int(value)
+                    key.partition(": ")[2]: int(value)
                     for key, value in values.items()
-                    if key.startswith(_LEFT_OUT)
+                    if key.startswith(tuple(f"{kind}: " for kind in _LEFT_OUT))
                 }
-                self.counts = {**self.counts, name: Counts(int(values["received"]), int(values["left out"]), reasons)}
+                left_out = sum(int(values[kind]) for kind in _LEFT_OUT)
+                self.counts = {**self.counts, name: Counts(int(values["received"]), left_out, reasons)}
 
 
 class Meter:

@@ -23,6 +23,7 @@ from vggt3_ros.nodes.demo_session import DemoError, Session
 from vggt3_ros.nodes.parameters import Value
 from vggt3_ros.nodes.sim_camera_node import base_from_camera
 from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
+from vggt3_ros.nodes.topic_names import is_rectified
 from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.mapped import mapped_shares
 from vggt3_ros.worlds.room import make_room
@@ -140,13 +141,14 @@ class SimulatedCamera:
 class RecordedCamera:
     """A bag, or two: the first for the map, the last for the localizer. Played `rate` times as fast as recorded.
 
-    Raises InputError for bags that cannot be read or have no images.
+    wanted: topics that the user has chosen; see choose_topics. Raises InputError as it does, and for bags that cannot
+    be read.
     """
 
-    def __init__(self, bags: Sequence[Path], rate: float) -> None:
+    def __init__(self, bags: Sequence[Path], rate: float, wanted: Mapping[str, str]) -> None:
         self._bags, self._rate = bags, rate
         self._available = [bag_topics(bag) for bag in bags]
-        self._topics = [choose_topics(available) for available in self._available]
+        self._topics = [choose_topics(available, wanted) for available in self._available]
         self.node_parameters = _node_parameters(bags, self._topics)
         self.image_topic = IMAGE if IMAGE in self._topics[0] else COMPRESSED
         if self.image_topic not in self._topics[-1]:
@@ -210,8 +212,12 @@ def _rendered(line: str) -> tuple[str, float]:
 def _node_parameters(bags: Sequence[Path], chosen: Sequence[Mapping[str, str]]) -> dict[str, Value]:
     """What the nodes have to know about the recordings; they are taken for recordings of one robot."""
     topics = chosen[0]
-    transport = "raw" if IMAGE in topics else "compressed"
-    parameters: dict[str, Value] = {"image_transport": transport, "base_frame": ""}  # poses of the camera itself
+    transport = IMAGE if IMAGE in topics else COMPRESSED
+    parameters: dict[str, Value] = {
+        "image_transport": "raw" if transport == IMAGE else "compressed",
+        "base_frame": "",  # poses of the camera itself
+        "rectified": is_rectified(topics[transport]),
+    }
     if not all(INFO in each for each in chosen):
         parameters["require_calibration"] = False
     if all(ODOM in each for each in chosen):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from vggt3_ros.nodes.ending import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before what takes seconds to import
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +16,22 @@ from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import PointCloud2
 
 from vggt3_ros.msg import MapperStatus, SceneInfo
-from vggt3_ros.nodes.camera_input import CameraInput, Counts, ImageMessage, UnusableError
+from vggt3_ros.nodes.camera_input import CameraInput, UnusableError
+from vggt3_ros.nodes.camera_topics import ImageMessage
 from vggt3_ros.nodes.clouds import cloud_message
 from vggt3_ros.nodes.conversions import path_message, scene_info
+from vggt3_ros.nodes.counts import Counts
 from vggt3_ros.nodes.diagnostics import Diagnostics, Level
 from vggt3_ros.nodes.lifecycle import ManagedNode, run
+from vggt3_ros.nodes.listening import listens_to
 from vggt3_ros.nodes.mapper import Mapper
 from vggt3_ros.nodes.mapper_services import MapperServices
 from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
+from vggt3_ros.nodes.open_scene import library_of
 from vggt3_ros.nodes.parameters import MAPPER
 from vggt3_ros.nodes.qos import LATCHED, STATUS
 from vggt3_ros.nodes.worker import Worker
-from vggt3_ros.pipeline.collection import Reason
+from vggt3_ros.pipeline.collection import NOT_NEEDED, Reason
 from vggt3_ros.scene.scene import Scene
 
 _THROTTLE = 5.0  # seconds between messages of the same kind in the log
@@ -47,7 +56,9 @@ class MapperNode(ManagedNode):
     def configure(self) -> None:
         """Check everything that can be checked; publishers from now on."""
         check_network(self.settings)
-        self._mapper = Mapper(self.settings, self._publish_scene, self._say, self._publish_status)
+        library = library_of(self, self.settings.scene_dir)
+        made_by = f"{self.get_fully_qualified_name()} in ROS domain {self.context.get_domain_id()}"
+        self._mapper = Mapper(self.settings, library, made_by, self._publish_scene, self._say, self._publish_status)
         self._publishers = [
             self.create_publisher(PointCloud2, "points", LATCHED),
             self.create_publisher(PathMessage, "keyframes", LATCHED),
@@ -63,9 +74,13 @@ class MapperNode(ManagedNode):
         self._counts = Counts()
         mapper.begin(network)
         self._worker = Worker("frames", self._take_image, settings.queue_size, self._gave_way, self._defect)
-        self._camera = CameraInput(self, settings, self._on_image, mapper.collector.restart_clock, settings.use_depth)
+        self._camera = CameraInput(
+            self, settings, self._counts, self._on_image, mapper.collector.restart_clock, settings.use_depth
+        )
+        self.get_logger().info(listens_to(self))
         self._timer = self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers)
-        self._say(f"collecting frames; model {network.model_id} on {network.device}", False)
+        where = f"scenes are saved in {mapper.library}"
+        self._say(f"collecting frames; model {network.model_id} on {network.device}; {where}", False)
 
     def deactivate(self) -> None:
         """Stop listening, cancel a reconstruction, free the device; frames and scene stay."""
@@ -89,9 +104,8 @@ class MapperNode(ManagedNode):
         self._mapper = None  # type: ignore[assignment]
 
     def _on_image(self, message: ImageMessage) -> None:
-        self._counts.receive()
         if self._mapper.paused:
-            self._counts.drop("paused")
+            self._counts.skip("paused")
         else:
             self._worker.put(message)
 
@@ -103,23 +117,21 @@ class MapperNode(ManagedNode):
             self._counts.drop(str(error), error.kind)
             self.get_logger().warning(f"image left out: {error}", throttle_duration_sec=_THROTTLE)
             return
-        if seen.odom_from_cam is None and self.settings.odometry_source != "none":
-            problem = f"no odometry for an image: {seen.odometry_problem}"
-            self.get_logger().warning(problem, throttle_duration_sec=_THROTTLE)
         # The odometry of the drive is the prior of the map: its frame becomes the map frame.
         result = self._mapper.collector.add(replace(seen.frame, prior_world_from_cam=seen.odom_from_cam))
         if not result.kept:
-            self._counts.drop(result.reason.value)
+            leave_out = self._counts.skip if result.reason in NOT_NEEDED else self._counts.drop
+            leave_out(result.reason.value)
         if result.gone:
-            self._counts.drop(Reason.THINNED.value, count=result.gone)
+            self._counts.skip(Reason.THINNED.value, result.gone)
         self._mapper.start_if_due()
 
     def _gave_way(self, message: ImageMessage) -> None:
         self._counts.drop("the queue was full; raise queue_size or lower the camera's rate")
 
-    def _defect(self, error: Exception) -> None:
+    def _defect(self, error: BaseException) -> None:
         self._counts.drop(f"defect: {error!r}", "defect")
-        self.get_logger().error(f"image left out by a defect: {error!r}", throttle_duration_sec=_THROTTLE)
+        self.survive(error)
 
     def _publish_scene(self, scene: Scene, folder: Path) -> None:
         stamp, frame = self.get_clock().now().nanoseconds, self.settings.map_frame
@@ -128,18 +140,22 @@ class MapperNode(ManagedNode):
         self._scene_info.publish(scene_info(scene, folder, stamp))
 
     def _on_timer(self) -> None:
-        self._mapper.start_if_due()
+        if self._worker.is_idle:  # otherwise nobody has looked yet whether there is something new
+            self._mapper.start_if_due()
         self._publish_status()
-        reasons = {f"left out: {reason}": count for reason, count in self._counts.most_common(5)}
-        values = {"received": self._counts.received, "left out": self._counts.dropped, **reasons}
-        self._diagnostics.publish(Level.ERROR if self._failed else Level.OK, self._message, values)
+        problem = self._camera.problem
+        level = Level.ERROR if self._failed else Level.WARN if problem else Level.OK
+        values = {**self._counts.as_values(), "errors survived": self.defects}
+        self._diagnostics.publish(level, "; ".join(filter(None, (problem, self._message))), values)
 
     def _publish_status(self) -> None:
         mapper, job = self._mapper, self._mapper.job
         status = MapperStatus(
             frames_received=self._counts.received,
             frames_kept=len(mapper.collector),
+            frames_skipped=self._counts.skipped,
             frames_dropped=self._counts.dropped,
+            frames_lost=self._counts.lost,
             last_drop_reason=self._counts.last_reason,
             frames_without_prior=mapper.collector.without_prior,
             scene_id=mapper.scene.scene_id if mapper.scene else "",

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+_ROUNDING_NS = 1_000_000  # below this, two stamps may be of one moment: drivers and files round them, to ms at most
 Numbers = tuple[float, ...]  # x y z, quaternion x y z w: a matrix for each of thousands per second takes too long
 
 
@@ -35,32 +36,35 @@ class TransformHistory:
     def problem(self, stamp: int, max_gap_ns: int) -> tuple[str, bool] | None:
         """Why `at` cannot answer for a stamp, and whether further data cannot change that; None if it can answer.
 
-        Nothing is extrapolated, nor interpolated across more than max_gap_ns.
+        Nothing is extrapolated, nor interpolated across more than max_gap_ns. A stamp within a millisecond of a sample
+        is that sample's: a robot moves less meanwhile than odometry can tell (1 mm at 1 m/s).
         """
         if self.static:
             return None
         oldest, newest = self.stamps[0], self.stamps[-1]
         have = f"is known from {in_seconds(oldest)} to {in_seconds(newest)}"
-        if stamp > newest:
+        if stamp - newest >= _ROUNDING_NS:
             late = f"{(stamp - newest) / 1e9:.3f} s short"
             return f"{have}, {late}; it comes later or not at all: check its publisher and clock", False
-        if stamp < oldest:
+        if oldest - stamp >= _ROUNDING_NS:
             early = f"which begins {(oldest - stamp) / 1e9:.3f} s too late"
             return f"{have}, {early}; what is asked for is too old: check its clock", True
-        index = bisect_left(self.stamps, stamp)
-        if self.stamps[index] == stamp or self.stamps[index] - self.stamps[index - 1] <= max_gap_ns:
+        after = bisect_left(self.stamps, stamp)
+        around = self.stamps[max(after - 1, 0) : after + 1]
+        near = min(abs(stamp - each) for each in around) < _ROUNDING_NS
+        if near or around[-1] - around[0] <= max_gap_ns:
             return None
-        before, after = in_seconds(self.stamps[index - 1]), in_seconds(self.stamps[index])
         return (
-            f"{have}, but not between {before} and {after}, which is too long to interpolate (at most "
-            f"{max_gap_ns / 1e9:g} s); what is published less often than that is no odometry: raise its rate, or "
-            "publish it on /tf_static if it never moves", True,
+            f"{have}, but not between {in_seconds(around[0])} and {in_seconds(around[-1])}, which is too long to "
+            f"interpolate (at most {max_gap_ns / 1e9:g} s); what is published less often than that is no odometry: "
+            "raise its rate, or publish it on /tf_static if it never moves", True,
         )  # fmt: skip
 
     def at(self, stamp: int) -> Numbers:
-        """Interpolated; there must be no `problem`."""
+        """Interpolated, beyond both ends the sample there; there must be no `problem`."""
         if self.static:
             return self.values[0]
+        stamp = min(max(stamp, self.stamps[0]), self.stamps[-1])
         index = bisect_left(self.stamps, stamp)
         if self.stamps[index] == stamp:
             return self.values[index]

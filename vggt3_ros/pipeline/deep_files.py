@@ -12,21 +12,31 @@ import numpy.typing as npt
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.bit_depth import AUTOMATIC, BitDepth
+from vggt3_ros.pipeline.image_file import opened_image
 
 _SAMPLE = 16  # files
 
 
-def eight_bit_image(file: Any, path: str | os.PathLike[str], bit_depth: BitDepth) -> Any:
-    """The decoded Pillow image with 8 bits per channel, of one that was opened from `path` and not yet decoded.
+def loses_bits(file: Any) -> bool:
+    """Whether a Pillow image will lose bits of its colours; it no longer tells once it is decoded or asked for EXIF."""
+    if not file.mode.startswith(("RGB", "LA")) or not getattr(file, "tile", None):
+        return False
+    how = file.tile[0][3]  # what Pillow makes the mode of, such as RGB;16B; for some decoders the first of several
+    if file.format == "PPM":
+        return bool(how == ("RGB", 65535))  # any other white that its header tells is meant, and Pillow heeds it
+    return ";16" in str(how[0] if isinstance(how, tuple) else how)
 
-    The same image where it has no more; floats stay as they are. Raises InputError when the pixels do not fit the
-    depth, or cannot be read with all their bits.
+
+def eight_bit_image(file: Any, path: str | os.PathLike[str], is_deep: bool, bit_depth: BitDepth) -> Any:
+    """The decoded Pillow image with 8 bits per channel, of one that was opened from `path`.
+
+    is_deep: what `loses_bits` said. The same image where it has no more; floats stay as they are. Raises InputError
+    when the pixels do not fit the depth, or cannot be read with all their bits.
     """
     from PIL import Image as Pillow
 
-    is_deep_colour = _is_deep_colour(file)  # decoded, it no longer tells
     file.load()
-    if is_deep_colour:
+    if is_deep:
         return Pillow.fromarray(_eight_bit_colours(_colours(file, path), bit_depth))
     return Pillow.fromarray(bit_depth.eight_bits(_grey(file))) if file.mode.startswith("I") else file
 
@@ -44,16 +54,14 @@ def bit_depth_of(paths: Sequence[Path], bits: int = AUTOMATIC) -> BitDepth:
 
 
 def _look_at(path: Path, bit_depth: BitDepth) -> None:
-    from PIL import Image as Pillow
-
     try:
-        with Pillow.open(path) as file:
-            if _is_deep_colour(file):
+        with opened_image(path) as file:
+            if loses_bits(file):
                 file.load()
                 bit_depth.see(_colours(file, path)[..., :3])
             elif file.mode.startswith("I"):
                 bit_depth.see(_grey(file))
-    except Exception:  # reading the file later says what is wrong with it; Pillow raises whatever it likes
+    except InputError:  # reading the file later says what is wrong with it
         return
 
 
@@ -61,16 +69,6 @@ def _grey(file: Any) -> npt.NDArray[np.uint16]:
     """Pixels (H, W) of a grey image with 16 or 32 bits."""
     pixels: npt.NDArray[np.uint16] = np.clip(np.asarray(file), 0, 65535).astype(np.uint16)
     return pixels
-
-
-def _is_deep_colour(file: Any) -> bool:
-    """Whether a Pillow image that is not yet decoded will lose bits of colours."""
-    if not file.mode.startswith(("RGB", "LA")) or not getattr(file, "tile", None):
-        return False
-    how = file.tile[0][3]  # what Pillow makes the mode of, such as RGB;16B; for some decoders the first of several
-    if file.format == "PPM":
-        return bool(how == ("RGB", 65535))  # any other white that its header tells is meant, and Pillow heeds it
-    return ";16" in str(how[0] if isinstance(how, tuple) else how)
 
 
 def _colours(file: Any, path: str | os.PathLike[str]) -> npt.NDArray[np.uint16]:
@@ -86,7 +84,7 @@ def _colours(file: Any, path: str | os.PathLike[str]) -> npt.NDArray[np.uint16]:
         # Pillow and OpenCV do not agree on how TIFF files have to be turned.
         if file.format != "TIFF" or np.array_equal(colours[..., :3] >> 8, np.asarray(file.convert("RGB"))):
             return colours
-    raise InputError(f"{os.fspath(path)} cannot be read with all of its 16 bits per channel; convert it to a PNG")
+    raise InputError("not all of its 16 bits per channel can be read; convert it to an upright PNG")
 
 
 def _eight_bit_colours(colours: npt.NDArray[np.uint16], bit_depth: BitDepth) -> npt.NDArray[np.uint8]:

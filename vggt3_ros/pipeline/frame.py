@@ -15,7 +15,8 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import check_pose
 from vggt3_ros.pipeline.bit_depth import BitDepth
-from vggt3_ros.pipeline.deep_files import eight_bit_image
+from vggt3_ros.pipeline.deep_files import eight_bit_image, loses_bits
+from vggt3_ros.pipeline.image_file import check_whole, opened_image, turned, turning
 
 Image = npt.NDArray[np.uint8]
 _WHITE = 255
@@ -108,35 +109,36 @@ def read_image(path: str | os.PathLike[str], upright: bool = True, bit_depth: Bi
     """The pixels of an image file as (H, W, 3) uint8 RGB.
 
     bit_depth says, and remembers over a sequence, what white is in 16 bits; without it this image alone does. Raises
-    InputError naming the file.
+    InputError naming the file and the reason.
     """
-    from PIL import Image as Pillow
-    from PIL import ImageOps
-
-    try:
-        with Pillow.open(path) as file:
-            image = eight_bit_image(file, path, bit_depth or BitDepth())
-            return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no image file {os.fspath(path)}; check the path") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Pillow.DecompressionBombError) as error:
-        reason = f"{os.fspath(path)} cannot be read as an image: {error}"
-        raise InputError(f"{reason}; leave it out or copy it again") from error
+    with opened_image(path) as file:
+        is_deep = loses_bits(file)
+        turn = turning(file, upright)
+        image = eight_bit_image(file, path, is_deep, bit_depth or BitDepth())
+        check_whole(file, path)
+        return turned(_to_rgb(image), turn)
 
 
 def _to_rgb(image: Any) -> Image:
-    """Pillow image of 8 bits per channel, or floats, to RGB; transparent pixels over white."""
+    """Pillow image of 8 bits per channel, or floats, to RGB; transparent pixels over white.
+
+    Floats that are no numbers, or infinite, become black.
+    """
     from PIL import Image as Pillow
 
     if image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        peak = 1.0 if values.max(initial=0) <= 1 else 65535.0
-        grey = np.clip(np.nan_to_num(values) * (_WHITE / peak) + 0.5, 0, _WHITE).astype(np.uint8)
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+        grey = np.clip(values * (_WHITE / _white_of_floats(values)) + 0.5, 0, _WHITE).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, (_WHITE,) * 4), image)
     return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _white_of_floats(values: npt.NDArray[np.float64]) -> float:
+    """What white is in an image of floats: the least usual range that holds all of them."""
+    return next((white for white in (1.0, 255.0) if values.max(initial=0) <= white), 65535.0)
 
 
 def _matrix(value: Any, size: tuple[int, int], name: str) -> Tensor:

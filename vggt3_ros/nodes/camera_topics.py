@@ -1,0 +1,139 @@
+"""The topics of a camera and of what tells where it is: the newest messages of each, and what does not come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+from nav_msgs.msg import Odometry
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.nodes.awaited import Awaited
+from vggt3_ros.nodes.conversions import stamp_ns
+from vggt3_ros.nodes.counts import Counts
+from vggt3_ros.nodes.qos import ODOMETRY_HEARD, image_qos, info_heard
+from vggt3_ros.nodes.subscriptions import create_counted_subscription, create_subscriptions
+from vggt3_ros.nodes.topic_names import image_topic, info_topic, is_rectified
+from vggt3_ros.nodes.transforms import TransformBuffer, TransformListener, odometry_into
+
+ImageMessage: TypeAlias = Image | CompressedImage
+_DEPTHS = 30  # images kept until the image of their stamp comes
+_LOOK = 1.0  # seconds between looks at whether something comes
+_OTHER_TRANSPORT = {
+    "raw": {"sensor_msgs/msg/CompressedImage": "set image_transport to compressed"},
+    "compressed": {"sensor_msgs/msg/Image": "set image_transport to raw"},
+}
+_RAW_DEPTH = {
+    "sensor_msgs/msg/CompressedImage": "remap depth to the raw depth images (image_transport republish makes them of "
+    "compressedDepth)"
+}
+
+
+class CameraTopics:
+    """Subscribes to a camera, TF and odometry. Every image goes to `on_image` as it comes, in the executor's thread.
+
+    `counts` is told of the images that came and of those that were lost on their way. Transforms and odometry go to
+    `buffer`. info: the newest calibration, None before the first. depths: the newest depth images, none unless they are
+    asked for. What is needed and does not come is logged; see `problem`.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: SimpleNamespace,
+        counts: Counts,
+        on_image: Callable[[ImageMessage], None],
+        buffer: TransformBuffer,
+        use_depth: bool,
+    ) -> None:
+        self.info: CameraInfo | None = None
+        self.depths: deque[Image] = deque(maxlen=_DEPTHS)
+        self._node, self._counts, self._buffer = node, counts, buffer
+        self._pass_on = on_image
+        self._subscriptions: list[Any] = []
+        self._listen_to_images(settings)
+        self._listen_to_calibrations(settings)
+        self._awaited = [self._image]
+        if settings.require_calibration:
+            self._awaited.append(self._calibration)
+        if use_depth:
+            self._listen_to_depth(settings)
+            self._awaited.append(self._depth)
+        if settings.odometry_source == "topic":
+            self._listen_to_odometry()
+            self._awaited.append(self._odometry)
+        self._listener = TransformListener(node, buffer)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation is silent too
+        self._timer = node.create_timer(_LOOK, self._look, clock=steady)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_timer(self._timer)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._listener.destroy()
+
+    @property
+    def problem(self) -> str:
+        """What is needed and does not come, and why; empty while everything does."""
+        return next((each.problem for each in self._awaited if each.problem), "")
+
+    def _listen_to_images(self, settings: SimpleNamespace) -> None:
+        transport, profile = settings.image_transport, image_qos(settings.image_qos)
+        topic = image_topic(self._node, transport)
+        if is_rectified(topic) and not settings.rectified:
+            self._node.get_logger().warning(
+                f"the images of {topic} are rectified, as its name says, but the parameter rectified is false: they "
+                f"are taken for raw ones, with K and D of camera_info; set rectified to true"
+            )
+        kind = CompressedImage if transport == "compressed" else Image
+        subscription = create_counted_subscription(
+            self._node, kind, topic, self._on_image, profile, self._counts.report_lost
+        )
+        self._subscriptions.append(subscription)
+        self._image = Awaited(self._node, "image", topic, kind, [profile], _OTHER_TRANSPORT[transport])
+
+    def _listen_to_calibrations(self, settings: SimpleNamespace) -> None:
+        topic, heard = info_topic(self._node, settings.image_transport), info_heard(settings.image_qos)
+        self._calibration = Awaited(self._node, "camera_info", topic, CameraInfo, heard, {}, once=True)
+        self._subscriptions += create_subscriptions(self._node, CameraInfo, topic, self._on_info, heard)
+
+    def _listen_to_depth(self, settings: SimpleNamespace) -> None:
+        topic, heard = self._node.resolve_topic_name("depth"), [image_qos(settings.image_qos)]
+        self._depth = Awaited(self._node, "depth", topic, Image, heard, _RAW_DEPTH)
+        self._subscriptions += create_subscriptions(self._node, Image, topic, self._on_depth, heard)
+
+    def _listen_to_odometry(self) -> None:
+        topic = self._node.resolve_topic_name("odom")
+        self._odometry = Awaited(self._node, "odom", topic, Odometry, ODOMETRY_HEARD, {})
+        self._subscriptions += create_subscriptions(self._node, Odometry, topic, self._on_odometry, ODOMETRY_HEARD)
+
+    def _look(self) -> None:
+        for each in self._awaited:
+            each.look()
+
+    def _on_image(self, message: ImageMessage) -> None:
+        self._image.came()
+        self._counts.receive(stamp_ns(message.header.stamp))
+        self._pass_on(message)
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self._calibration.came()
+        self.info = message
+
+    def _on_depth(self, message: Image) -> None:
+        self._depth.came()
+        self.depths.append(message)
+
+    def _on_odometry(self, message: Odometry) -> None:
+        self._odometry.came()
+        self._listener.leave_out(message.child_frame_id)
+        try:
+            odometry_into(self._buffer, message)
+        except InputError as error:
+            self._node.get_logger().warning(f"odometry is ignored: {error}", throttle_duration_sec=5.0)
