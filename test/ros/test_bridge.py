@@ -19,6 +19,7 @@ from sensor_msgs.msg import Image
 from vggt3_ros.nodes import images
 from vggt3_ros.nodes.bridge import Bridge, find_bridge
 from vggt3_ros.nodes.camera_input import CameraInput
+from vggt3_ros.nodes.counts import Counts
 from vggt3_ros.nodes.images import depth_from_message, image_from_message
 from vggt3_ros.nodes.parameters import LOCALIZER
 from vggt3_ros.nodes.raw_pixels import LAYOUTS, pixels_by_numpy
@@ -120,7 +121,7 @@ def test_it_is_found_out_and_logged_before_the_first_image(
 ) -> None:
     install(UNIMPORTABLE)
     settings = SimpleNamespace(**{each.name: each.default for each in LOCALIZER})
-    CameraInput(node, settings, lambda message: None, lambda: None).destroy()
+    CameraInput(node, settings, Counts(), lambda message: None, lambda: None).destroy()
     assert "images are decoded without cv_bridge: it does not work with NumPy" in capfd.readouterr().err
 
 

@@ -11,6 +11,7 @@ import pytest
 from rclpy.node import Node
 
 from vggt3_ros.nodes.camera_input import CameraInput, UnusableError
+from vggt3_ros.nodes.counts import Counts
 from vggt3_ros.nodes.parameters import LOCALIZER
 
 from .image_messages import message_of
@@ -25,7 +26,8 @@ def camera(node: Node) -> Callable[..., Brightness]:
     def make(**changes: Any) -> Brightness:
         values = {each.name: each.default for each in LOCALIZER}
         values |= {"require_calibration": False, "odometry_source": "none", "camera_frame": "camera"}
-        made = CameraInput(node, SimpleNamespace(**{**values, **changes}), lambda message: None, lambda: None)
+        settings = SimpleNamespace(**{**values, **changes})
+        made = CameraInput(node, settings, Counts(), lambda message: None, lambda: None)
         stamps = iter(range(1, 100))
 
         def brightness(value: int) -> int:

@@ -79,15 +79,15 @@ class CameraInput:
         self._last_stamp_ns: int | None = None
         self._misses = self._depth_misses = 0  # images in a row without odometry, without depth
         self._bit_depth = BitDepth(settings.bit_depth)
+        bridge = find_bridge()  # takes a second, in which no image should come
+        log = node.get_logger()
+        (log.warning if bridge.is_broken else log.info)(str(bridge))
         self.buffer = TransformBuffer()
         if settings.base_from_camera:
             numbers = torch.tensor(settings.base_from_camera, dtype=torch.float64)
             base_from_camera = se3(rotation_from_quaternion(numbers[3:]), numbers[:3])
             self.buffer.add(settings.base_frame, _GIVEN_CAMERA, 0, base_from_camera, static=True)
         self._topics = CameraTopics(node, settings, counts, on_image, self.buffer, use_depth)
-        bridge = find_bridge()
-        log = node.get_logger()
-        (log.warning if bridge.is_broken else log.info)(str(bridge))
 
     def destroy(self) -> None:
         """Unsubscribe."""
