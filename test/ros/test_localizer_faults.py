@@ -107,6 +107,8 @@ def test_camera_that_stops_makes_it_lost_and_is_found_when_it_starts_again(
     localizer.attempts(robot, QUERIES[:3])
     lost = wait_for(lambda: [s for s in localizer.heard.localizer[-1:] if s.state == Status.LOST], 10, "LOST")[0]
     assert "no image has come" in lost.reason and not lost.pose_published
+    why = [line for line in localizer.process.log.splitlines() if "LOST: no pose has agreed for" in line][-1]
+    assert why.endswith("; no image has come")
     back = localizer.attempts(robot, QUERIES[3:6])
     assert back[-1].state == Status.LOCALIZED and back[-1].pose_published
     localizer.assert_right(robot, back, QUERIES[3:6])

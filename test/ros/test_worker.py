@@ -172,7 +172,7 @@ def test_nothing_ends_the_thread(desk: Callable[[int], Desk], capfd: pytest.Capt
     assert sorted(str(error) for error in told) == ["a", "b", "c"]
     wait_for(lambda: worker.is_idle, TIMEOUT_S, "the worker to be idle")
     worker.stop()
-    assert capfd.readouterr().err.count("cannot tell of it either") == 3
+    assert capfd.readouterr().err.count("RuntimeError: cannot tell of it either") == 3
 
 
 def test_it_is_idle_only_when_everything_is_looked_at(desk: Callable[[int], Desk]) -> None:

@@ -314,11 +314,11 @@ class LocalizerNode(ManagedNode):
         """Diagnostics; and a status when there was none for long, because nothing could be attempted."""
         tracker = self._localizing.tracker
         if self._worker.is_idle and time.monotonic() - self._last_status > 1 / self.settings.status_rate:
-            reason = "paused" if self._paused else "no image has come"
-            self._worker.post(lambda: self._wait(reason))
+            silence = "paused" if self._paused else "no image has come"
+            self._worker.post(lambda: self._wait(silence))
             status = LocalizationStatus()
             status.header.stamp = self.get_clock().now().to_msg()
-            self._publish_status(status, reason)
+            self._publish_status(status, silence)
         problem = self._camera.problem
         level = _LEVELS.get(tracker.state, Level.WARN)
         if problem and level is Level.OK:
