@@ -166,6 +166,7 @@ def test_a_change_that_does_not_fit_is_refused_with_all_that_come_with_it(
     answer = node.set_parameters_atomically(wish)
     assert not answer.successful and reason in answer.reason
     assert vars(settings) == before and node.get_parameter("confirmations").value == 2
+    assert node.describe_parameter("max_rate").type == RosParameter.Type.DOUBLE.value, "what tools are told"
 
 
 def test_the_same_value_is_no_change(running: tuple[Node, SimpleNamespace]) -> None:

@@ -60,6 +60,8 @@ def change(
     try:
         values = _accepted(node, {each.name: each for each in parameters}, changes, settings)
     except InputError as error:
+        for each in changes:  # rclpy has noted the refused types already, for whoever asks what a parameter is
+            node.describe_parameter(each.name).type = node.get_parameter(each.name).type_.value
         return SetParametersResult(successful=False, reason=str(error))
     if settings is not None:
         vars(settings).update(values)
