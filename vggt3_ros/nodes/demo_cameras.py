@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
@@ -216,7 +217,7 @@ def _node_parameters(bags: Sequence[Path], chosen: Sequence[Mapping[str, str]]) 
     parameters: dict[str, Value] = {
         "image_transport": "raw" if transport == IMAGE else "compressed",
         "base_frame": "",  # poses of the camera itself
-        "rectified": is_rectified(topics[transport]),
+        "rectified": is_rectified(topics[transport]) and _has_projection(bags[0], topics),
     }
     if not all(INFO in each for each in chosen):
         parameters["require_calibration"] = False
@@ -227,3 +228,11 @@ def _node_parameters(bags: Sequence[Path], chosen: Sequence[Mapping[str, str]]) 
     elif not all(MOVING in each for each in chosen):
         parameters["odometry_source"] = "none"
     return parameters
+
+
+def _has_projection(bag: Path, topics: Mapping[str, str]) -> bool:
+    """Whether the recorded calibration has P, which counts for rectified images."""
+    if INFO not in topics:
+        return False
+    message = next(read_bag(bag, {INFO: topics[INFO]}))
+    return bool(deserialize_message(message.raw, CameraInfo).p[0])
