@@ -6,19 +6,20 @@ begins with `ros2 service call /vggt3/sim_camera/next_leg std_srvs/srv/Trigger`.
 
 from launch import LaunchDescription
 
-from vggt3_ros.nodes.launching import arguments, managed_node, middleware_profile, plain_node, rviz, true_if_installed
+from vggt3_ros.nodes.launch_arguments import COMMON, FRAMES, arguments
+from vggt3_ros.nodes.launching import managed_node, middleware_profile, plain_node, rviz, true_if_installed
 
-BOTH = ("model", "device")
+BOTH = ("model", "device", *FRAMES)
 
 
 def generate_launch_description() -> LaunchDescription:
     """Called by ros2 launch."""
     return LaunchDescription(
         [
-            *arguments(*BOTH, "scene_dir", "namespace", "params_file", "rviz", rviz=true_if_installed("rviz2")),
+            *arguments("model", "device", "scene_dir", *COMMON, rviz=true_if_installed("rviz2")),
             middleware_profile(),
             rviz(),
-            plain_node("sim_camera"),
+            plain_node("sim_camera", *FRAMES),
             managed_node("mapper", *BOTH, "scene_dir"),
             managed_node("localizer", *BOTH),
         ]

@@ -5,18 +5,20 @@
 
 from launch import LaunchDescription
 
-from vggt3_ros.nodes.launching import arguments, managed_node, middleware_profile, rviz
+from vggt3_ros.nodes.launch_arguments import COMMON, FRAMES, arguments, require_scene
+from vggt3_ros.nodes.launching import managed_node, middleware_profile, rviz
 
-PASSED_ON = ("image_topic", "camera_info_topic", "odom_topic", "scene_dir", "model", "device", "base_frame")
+PASSED_ON = ("image_topic", "image_transport", "camera_info_topic", "odom_topic", "scene_dir", "model", "device")
 
 
 def generate_launch_description() -> LaunchDescription:
     """Called by ros2 launch."""
     return LaunchDescription(
         [
-            *arguments(*PASSED_ON, "namespace", "params_file", "use_sim_time", "rviz"),
+            *arguments(*PASSED_ON, *COMMON, "use_sim_time"),
+            require_scene(),
             middleware_profile(),
             rviz(),
-            managed_node("localizer", *PASSED_ON, follow_mapper=False),  # the scene must be there, and stays
+            managed_node("localizer", *PASSED_ON, *FRAMES, follow_mapper=False),  # the scene must be there, and stays
         ]
     )

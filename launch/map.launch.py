@@ -6,20 +6,21 @@ Drive around, then stand still: the mapper makes a scene of what it saw, and the
 
 from launch import LaunchDescription
 
-from vggt3_ros.nodes.launching import arguments, managed_node, middleware_profile, rviz
+from vggt3_ros.nodes.launch_arguments import COMMON, FRAMES, arguments
+from vggt3_ros.nodes.launching import managed_node, middleware_profile, rviz
 
-CAMERA = ("image_topic", "camera_info_topic", "odom_topic")
-BOTH = ("model", "device", "base_frame")
+CAMERA = ("image_topic", "image_transport", "camera_info_topic", "odom_topic")
+BOTH = (*CAMERA, *FRAMES, "model", "device")
 
 
 def generate_launch_description() -> LaunchDescription:
     """Called by ros2 launch."""
     return LaunchDescription(
         [
-            *arguments(*CAMERA, "depth_topic", *BOTH, "scene_dir", "namespace", "params_file", "use_sim_time", "rviz"),
+            *arguments(*CAMERA, "depth_topic", "model", "device", "scene_dir", *COMMON, "use_sim_time"),
             middleware_profile(),
             rviz(),
-            managed_node("mapper", *CAMERA, "depth_topic", *BOTH, "scene_dir"),
-            managed_node("localizer", *CAMERA, *BOTH),  # its scenes come from the mapper
+            managed_node("mapper", *BOTH, "depth_topic", "scene_dir"),
+            managed_node("localizer", *BOTH),  # its scenes come from the mapper
         ]
     )

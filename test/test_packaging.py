@@ -28,7 +28,11 @@ DEBIAN = {
     "psutil": "python3-psutil",
     "yaml": "python3-yaml",
 }
-WITHOUT_WHEEL = {"ament_index_python", "launch", "launch_ros", "rcl_interfaces", "builtin_interfaces", "tf2_msgs"}
+RENAMED = {"opencv-python-headless": "python3-opencv", "pillow": "python3-pil", "pyyaml": "python3-yaml"}
+WITHOUT_WHEEL = {
+    *("ament_index_python", "builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "tf2_msgs"),
+    *("cv_bridge", "sensor_msgs_py"),  # used where they are
+}
 
 
 def text_of(tag: str) -> set[str]:
@@ -55,6 +59,37 @@ def ros_wheels() -> set[str]:
     """Names of the extra's packages, as ROS calls them."""
     (extra,) = re.findall(r"^ros-wheels = \[(.*?)^\]", PYPROJECT, re.DOTALL | re.MULTILINE)
     return {name.replace("-", "_") for name in re.findall(r'"ros-([a-z0-9-]+)', extra)}
+
+
+def versions_of_pip() -> dict[str, str]:
+    """Oldest version of what pyproject.toml asks for, by its name in rosdep, but of what pip alone has."""
+    (dependencies,) = re.findall(r"^dependencies = \[(.*?)^\]", PYPROJECT, re.DOTALL | re.MULTILINE)
+    asked = dict(re.findall(r'"([a-z0-9-]+)>=([0-9.]+)"', dependencies))
+    return {RENAMED.get(name, f"python3-{name}"): asked[name] for name in asked.keys() - {"torch", "safetensors"}}
+
+
+def test_pip_and_rosdep_are_asked_for_the_same_versions() -> None:
+    of_rosdep = {
+        element.text: element.get("version_gte", "")
+        for element in MANIFEST.iter("exec_depend")
+        if (element.text or "").startswith("python3-")
+    }
+    assert versions_of_pip() == of_rosdep
+
+
+# Of Ubuntu 22.04, the oldest that a supported ROS runs on.
+JAMMY = {
+    "python3-matplotlib": "3.5.1", "python3-numpy": "1.21.5", "python3-opencv": "4.5.4", "python3-pil": "9.0.1",
+    "python3-psutil": "5.9.0", "python3-scipy": "1.8.0", "python3-tqdm": "4.57.0", "python3-yaml": "5.4.1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("package", sorted(JAMMY))
+def test_apt_has_what_is_asked_for(package: str) -> None:
+    def numbers(version: str) -> list[int]:
+        return [int(part) for part in version.split(".")]
+
+    assert numbers(versions_of_pip()[package]) <= numbers(JAMMY[package])
 
 
 def test_one_version() -> None:
@@ -93,8 +128,10 @@ def test_script_can_be_run_and_is_installed(script: str) -> None:
     path = ROOT / "scripts" / script
     assert path.stat().st_mode & 0o111 == 0o111
     assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3\n")
-    (installed,) = re.findall(r"install\(PROGRAMS (.*?) DESTINATION", CMAKE, re.DOTALL)
-    assert f"scripts/{script}" in installed.split()
+    installed = dict(re.findall(r"install\(PROGRAMS ([^)]*?) DESTINATION ([^)]*)\)", CMAKE))
+    (for_ros2_run,) = (files for files, folder in installed.items() if folder == "lib/${PROJECT_NAME}")
+    assert f"scripts/{script}" in for_ros2_run.split()
+    assert installed["scripts/vggt3"] == "bin"  # on PATH after `source install/setup.bash`
 
 
 @pytest.mark.parametrize("package", sorted(imported_by_ros_code() - FROM_PIP))

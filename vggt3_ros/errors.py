@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class Vggt3Error(Exception):
     """Base of every error that vggt3_ros raises on purpose; its text is complete and needs no traceback."""
@@ -17,3 +20,12 @@ class CheckpointError(Vggt3Error):
 
 class SceneError(Vggt3Error):
     """A stored scene that is damaged, foreign, of another version or made by another network."""
+
+
+def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The part of a message that names what was probably meant by a name that nobody knows.
+
+    Empty if nothing is as near as cutoff, from 0 (anything) to 1 (the same).
+    """
+    near = difflib.get_close_matches(given, list(known), n=1, cutoff=cutoff)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -50,7 +50,7 @@ def spoil_size(folder: Path) -> None:
         (spoil_truncated, "cannot be read as an image"),
         (spoil_text, "cannot be read as an image"),
         (spoil_black, "the image is black"),
-        (spoil_size, "the image is 128x60, most are 128x96"),
+        (spoil_size, "the image is 128x60, most are 128x96: "),
     ],
 )
 def test_unusable_image_is_skipped_counted_and_named(

@@ -37,6 +37,17 @@ def test_image_that_could_be_several_is_refused() -> None:
         ColmapCameras(model_of("left/a.png", "right/a.png")).frame(IMAGE, 0, "a.png")
 
 
+def test_images_of_other_folders_do_not_take_the_pose() -> None:
+    cameras = ColmapCameras(model_of("left/a.png", "b.png"))
+    assert cameras.frame(IMAGE, 0, "/data/right/a.png").prior_world_from_cam is None
+    cameras.frame(IMAGE, 1, "/data/left/b.png")
+    with pytest.raises(InputError, match=r"left/b\.png and /data/right/b\.png would get the same pose, b\.png"):
+        cameras.frame(IMAGE, 2, "/data/right/b.png")
+    with pytest.raises(InputError, match="would get the same pose"):  # however the image was left out
+        cameras.check(1)
+    assert cameras.left_over == {"poses": 1}
+
+
 def test_image_unknown_to_the_model_has_the_only_calibration_but_no_pose() -> None:
     frame = ColmapCameras(model_of("a.png", "b.png")).frame(IMAGE, 0, "c.png")
     assert frame.prior_world_from_cam is None and frame.intrinsics is not None

@@ -31,7 +31,7 @@ def verified(scene: Path, landmarks: Landmarks) -> Path:
     dense = torch.from_numpy(landmarks.positions[::10])
     colors = torch.arange(len(dense), dtype=torch.uint8)[:, None].expand(-1, 3) * 40
     cloud = PointCloud(scale.inverse().points(dense), colors, torch.ones(len(dense)))
-    verification = {"verified": True, "reason": "", "image_size_wh": [640, 480]}
+    verification = {"verified": True, "reason": "", "image_sizes_wh": [[640, 480]] * 5}
     changed = replace(
         load_scene(scene),
         landmarks=landmarks.tensors(), verification=verification, map_from_scene=scale, points=cloud, is_metric=True,

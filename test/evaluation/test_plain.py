@@ -71,6 +71,40 @@ def test_distortion_is_read(plain_folder: Path) -> None:
     assert distortion is not None and distortion.coefficients == (0.1, 0, 0, 0, 0)
 
 
+def test_what_belongs_to_no_frame_is_counted(plain_folder: Path, replace_line: ReplaceLine) -> None:
+    replace_line(plain_folder / "poses.txt", 7, "")
+    (plain_folder / "split.json").unlink()
+    (plain_folder / "depth" / "000005.png").write_bytes(b"")
+    first, second = load_sequence(str(plain_folder)).notes
+    assert first == "1 of 6 images have no pose and are left out"
+    assert second == "1 of 5 frames have depth; 1 files in depth/ are unused"
+
+
+def test_depth_of_no_frame_is_refused(plain_folder: Path) -> None:
+    (plain_folder / "depth" / "000000.png").rename(plain_folder / "depth" / "depth_0.png")
+    with pytest.raises(InputError, match=r"depth: none of its 1 files \(depth_0\.png, \.\.\.\) belongs to a frame"):
+        load_sequence(str(plain_folder))
+
+
+def test_two_images_of_one_number_are_refused(plain_folder: Path) -> None:
+    (plain_folder / "images" / "4.png").write_bytes((plain_folder / "images" / "000004.png").read_bytes())
+    with pytest.raises(InputError, match=r"000004\.png and .*4\.png are both frame 4"):
+        load_sequence(str(plain_folder))
+
+
+def test_images_of_another_size_than_the_calibration_are_refused(plain_folder: Path) -> None:
+    camera = json.loads((plain_folder / "intrinsics.json").read_text())
+    (plain_folder / "intrinsics.json").write_text(json.dumps(camera | {"width": 32, "height": 24}))
+    with pytest.raises(InputError, match=r"000000\.png has 16 x 12 pixels, the intrinsics are for 32 x 24"):
+        load_sequence(str(plain_folder)).frame(0)
+
+
+def test_columns_of_frames_csv_go_by_their_names(plain_folder: Path) -> None:
+    rows = ["timestamp,source_rgb,index"] + [f"{0.25 * i},x,{i}" for i in range(6)]
+    (plain_folder / "frames.csv").write_text("\n".join(rows), encoding="utf-8-sig")
+    assert load_sequence(str(plain_folder)).stamps_ns[2] == 500_000_000
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
@@ -108,6 +142,10 @@ def test_a_bad_pose_is_refused_with_file_and_line(
         ("split.json", "{}", "too few"),
         ("frames.csv", "index,timestamp\n0,zero\n", r"frames\.csv, line 2: expected index,seconds"),
         ("frames.csv", "index,timestamp\n0,0\n", "no line for frame 1"),
+        ("frames.csv", "index,timestmap\n0,0\n", r"unknown columns \['timestmap'\]; did you mean 'timestamp'"),
+        ("frames.csv", "0,0\n1,1\n", "unknown columns"),
+        ("frames.csv", "index,timestamp\n0,0\n0,1\n", "line 3: frame 0 has a second stamp"),
+        ("split.json", '{"a": {"map": [0, 1], "query": [2], "querry": []}}', r"unknown keys \['querry'\]"),
     ],
 )
 def test_a_bad_file_is_refused_by_name(plain_folder: Path, name: str, text: str, complaint: str) -> None:

@@ -55,6 +55,23 @@ def test_images_without_a_pose_are_left_out_and_counted(tum_folder: Path, replac
     assert "1 of 9 images have no true pose" in sequence.notes[0]
 
 
+def test_names_with_spaces_marks_and_commas_are_read(tum_folder: Path) -> None:
+    (tum_folder / "rgb").rename(tum_folder / "my rgb")
+    changes = (("rgb.txt", " rgb/", ",my rgb/"), ("groundtruth.txt", " ", ","), ("depth.txt", "/", "\\"))
+    for name, before, after in changes:
+        text = (tum_folder / name).read_text().replace(before, after)
+        (tum_folder / name).write_text(text, encoding="utf-16" if name == "rgb.txt" else "utf-8-sig")
+    sequence = load_sequence(str(tum_folder))
+    assert len(sequence) == 9 and sequence.read_image(2)[0, 0, 0] == 20 and sequence.read_depth(0) is not None
+
+
+def test_depth_of_another_time_is_refused(tum_folder: Path) -> None:
+    depth = (tum_folder / "depth.txt").read_text().replace("\n10", "\n20")
+    (tum_folder / "depth.txt").write_text(depth.replace("depth/20", "depth/10"))
+    with pytest.raises(InputError, match=r"depth\.txt: none of its stamps, 200\.012 to 204\.012 s"):
+        load_sequence(str(tum_folder))
+
+
 def test_without_depth_txt_there_is_no_depth(tum_folder: Path) -> None:
     (tum_folder / "depth.txt").unlink()
     assert load_sequence(str(tum_folder)).read_depth(0) is None

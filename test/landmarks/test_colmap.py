@@ -129,6 +129,25 @@ def test_text_model_may_have_spaces_in_names_and_images_without_pixels(tmp_path:
     assert model.intrinsics[0].tolist() == [[500, 0, 318.5], [0, 510, 241.25], [0, 0, 1]]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "second_lines",
+    [["", "", ""], [None, None, None], ["10 20 -1 30.5 40 7", None, ""], [None, "1 2 3", None], ["1, 2, -1", "", None]],
+)
+def test_no_pose_is_lost_with_the_lines_of_pixels(
+    second_lines: list[str | None], encoding: str, tmp_path: Path
+) -> None:
+    lines = ["# Image list with two lines of data per image:", "# Number of images: 3, mean observations per image: 0"]
+    for number, pixels in enumerate(second_lines):
+        lines += [f"{number} 1 0 0 0 {number} 0 0 1 cam {number}/{number}.png", *([] if pixels is None else [pixels])]
+    text_model(tmp_path)
+    (tmp_path / "images.txt").write_bytes("\r\n".join(lines).encode(encoding))
+    (tmp_path / "cameras.txt").write_bytes(TEXT_CAMERA.encode(encoding))
+    model = read_colmap(tmp_path)
+    assert model.names == ("cam 0/0.png", "cam 1/1.png", "cam 2/2.png")
+    assert model.world_from_cam[:, 0, 3].tolist() == [0, -1, -2]
+
+
 @pytest.mark.parametrize(
     ("cameras", "images", "complaint"),
     [
@@ -141,6 +160,13 @@ def test_text_model_may_have_spaces_in_names_and_images_without_pixels(tmp_path:
         (TEXT_CAMERA, "7 0 0 0 0 0 0 0 1 a.png\n", "pose of a.png"),
         (TEXT_CAMERA, "7 nan 0 0 0 0 0 0 1 a.png\n", "pose of a.png"),
         (TEXT_CAMERA, "7 1 0 0 0 0 0 1 a.png\n", "images.txt is not as COLMAP writes it"),
+        (TEXT_CAMERA, TEXT_IMAGE + "\n1 2 3\n4 5 -1\n", "images.txt is not as COLMAP writes it .line 5"),
+        (TEXT_CAMERA, "# Number of images: 2\n" + TEXT_IMAGE, "its header promises 2 images, it has 1"),
+        (TEXT_CAMERA, TEXT_IMAGE + "\n" + TEXT_IMAGE.replace("7", "8", 1), "two images are called 'my image.png'"),
+        ("# Number of cameras: 2\n" + TEXT_CAMERA, TEXT_IMAGE, "its header promises 2 cameras, it has 1"),
+        (TEXT_CAMERA + TEXT_CAMERA, TEXT_IMAGE, "camera 1 is there twice"),
+        (TEXT_CAMERA[:-1] + " 0.1 extra\n", TEXT_IMAGE, "cameras.txt is not as COLMAP writes it .line 2"),
+        (TEXT_CAMERA[:-1] + " 0.1 0.2\n", TEXT_IMAGE, "line 2: PINHOLE takes a size and 4 parameters"),
     ],
 )
 def test_bad_models_are_refused_with_the_reason(cameras: str, images: str, complaint: str, tmp_path: Path) -> None:

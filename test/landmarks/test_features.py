@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import cv2
 import numpy as np
 import pytest
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion
-from vggt3_ros.landmarks.features import Features, FeatureSettings, extract, unit_vectors
+from vggt3_ros.landmarks.features import Features, FeatureSettings, _detector, extract, unit_vectors
 from vggt3_ros.landmarks.matching import match
+
+from .older_opencv import older_opencv, upscales_precisely
 
 CAMERA = np.array([[300.0, 0, 200], [0, 300, 150], [0, 0, 1]])
 
@@ -28,12 +32,33 @@ def distance_to(features: Features, places: np.ndarray) -> np.ndarray:
 PLACES = np.array([[60.0, 50], [330.25, 60.5], [200.5, 150.25], [70.75, 240], [340, 245.5]])
 
 
+@pytest.mark.parametrize("opencv", [nullcontext, older_opencv], ids=["installed", "older"])
 @pytest.mark.parametrize("scale", [1.0, 0.5])
-def test_positions_are_those_of_the_whole_image_at_any_scale(scale: float) -> None:
+def test_positions_are_those_of_the_whole_image_at_any_scale(scale: float, opencv: type) -> None:
     settings = FeatureSettings(scale=scale, least_side=100)
-    features = extract(blobs(PLACES), settings=settings)
+    with opencv():
+        features = extract(blobs(PLACES), settings=settings)
     assert features.size_wh == (400, 300) and features.pixel_size == 1 / scale
     assert distance_to(features, PLACES).max() < 0.2
+
+
+@pytest.mark.skipif(not upscales_precisely(), reason="needs OpenCV 4.8, beside which to measure")
+def test_an_older_opencv_finds_the_same_places_in_every_octave(room_images: list[np.ndarray]) -> None:
+    off: dict[int, list[np.ndarray]] = {}
+    for image in room_images:
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        newer, descriptors = _detector(FeatureSettings())[0].detectAndCompute(grey, None)
+        with older_opencv():
+            detector, offset = _detector(FeatureSettings())
+            older, others = detector.detectAndCompute(grey, None)
+        for one, other in match(descriptors, others):
+            move = np.subtract(older[other].pt, newer[one].pt) - offset
+            if np.abs(move).max() < 1:
+                off.setdefault(newer[one].octave & 0xFF, []).append(move)  # 255 is the one before 0
+    assert {255, 0, 1} <= off.keys()
+    for octave, moves in off.items():
+        if len(moves) > 20:
+            assert np.abs(np.median(moves, axis=0)).max() < 0.03, octave
 
 
 def test_small_images_are_searched_as_they_are() -> None:

@@ -195,6 +195,17 @@ def test_time_alone_loses_the_robot_when_no_attempts_are_made() -> None:
     assert tracker.state is LOST and "no attempt" in tracker.reason
 
 
+def test_time_of_any_clock_loses_the_robot_whose_stamps_stand_still() -> None:
+    tracker = localized()
+    tracker.wait(2_000_000_000, "the image has no stamp")
+    assert tracker.state is LOCALIZED
+    tracker.wait(2_000_000_001, "the image has no stamp")
+    assert tracker.state is LOST and tracker.reason == "no pose has agreed for 2.0 s; the image has no stamp"
+    tracker.reset("another map")
+    tracker.wait(100_000_000_000, "the image has no stamp")
+    assert tracker.state is UNINITIALIZED and tracker.reason == "another map"
+
+
 @both
 def test_after_a_pause_one_pose_suffices_only_where_odometry_ties_it_to_those_before(odometry: bool) -> None:
     tracker = localized(odometry)

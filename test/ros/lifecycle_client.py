@@ -96,10 +96,13 @@ class LifecycleClient:
 
 
 @contextmanager
-def graph(namespace: str) -> Iterator[Node]:
-    """A node `tester` with a context and a spinning executor of its own, for fixtures that outlive a test."""
+def graph(namespace: str, *arguments: str) -> Iterator[Node]:
+    """A node `tester` with a context and a spinning executor of its own, for fixtures that outlive a test.
+
+    arguments: of ROS, such as "-r", "/tf:=/robot1/tf".
+    """
     context = Context()
-    context.init(args=[])
+    context.init(args=["--ros-args", *arguments] if arguments else [])
     node = Node("tester", namespace=namespace, context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)

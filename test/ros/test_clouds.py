@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2, PointField
 
+from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.nodes.clouds import cloud_message, points_and_colors
+from vggt3_ros.nodes import clouds
+from vggt3_ros.nodes.clouds import cloud_message, points_and_colors, sensor_msgs_py
+from vggt3_ros.nodes.images import byte_array
 
 CLOUD = PointCloud(
     torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]),
@@ -72,3 +80,68 @@ def test_a_cloud_without_colours_is_grey() -> None:
     plain.fields = plain.fields[:3]
     points, colors = points_and_colors(plain)
     assert points.shape == colors.shape == (2, 3) and (colors == colors[0, 0]).all()
+
+
+def test_both_ways_give_equal_bytes_and_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sensor_msgs_py")
+    assert sensor_msgs_py() is not None
+    draw = np.random.default_rng(0)
+    for count in (0, 1, 2, 1000):
+        colors = torch.from_numpy(draw.integers(0, 256, (count, 3)).astype(np.uint8))
+        cloud = PointCloud(torch.from_numpy(draw.normal(size=(count, 3))).float(), colors, torch.rand(count))
+        theirs = cloud_message(cloud, QUARTER_TURN, "map", 5)
+        with monkeypatch.context() as patch:
+            patch.setattr(clouds, "sensor_msgs_py", lambda: None)
+            ours = cloud_message(cloud, QUARTER_TURN, "map", 5)
+            read_by_us = points_and_colors(theirs)
+        assert serialize_message(ours) == serialize_message(theirs)
+        for mine, other in zip(read_by_us, points_and_colors(ours), strict=True):
+            assert mine.dtype == other.dtype and mine.tobytes() == other.tobytes()
+
+
+def test_what_sensor_msgs_py_would_read_wrong_is_read_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = cloud_message(CLOUD, Sim3.identity(), "map", 5)
+    expected = points_and_colors(plain)
+    swapped = cloud_message(CLOUD, Sim3.identity(), "map", 5)
+    swapped.is_bigendian = True
+    swapped.data = byte_array(np.frombuffer(plain.data, "<u4").astype(">u4"))
+    before = bytes(swapped.data)
+    padded = cloud_message(CLOUD, Sim3.identity(), "map", 5)
+    padded.height, padded.width, padded.row_step = 2, 1, plain.point_step + 8
+    padded.data = byte_array(np.pad(np.frombuffer(plain.data, np.uint8).reshape(2, -1), ((0, 0), (0, 8))))
+    for message in (swapped, padded):
+        for given, wanted in zip(points_and_colors(message), expected, strict=True):
+            np.testing.assert_array_equal(given, wanted)
+    assert bytes(swapped.data) == before
+
+
+def test_a_sensor_msgs_py_that_does_not_work_is_told_and_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sensor_msgs_py").mkdir()
+    (tmp_path / "sensor_msgs_py" / "__init__.py").touch()
+    (tmp_path / "sensor_msgs_py" / "point_cloud2.py").write_text("raise AttributeError('numpy.bool')")
+    for name in ("sensor_msgs_py", "sensor_msgs_py.point_cloud2"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert sensor_msgs_py.__wrapped__() is None
+    assert "packed without sensor_msgs_py, which does not work: AttributeError" in capfd.readouterr().err
+    sys.modules.pop("sensor_msgs_py", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda message: message.fields.pop(1), "has the fields x .*expected x y z, each one float32"),
+        (lambda message: setattr(message.fields[0], "datatype", PointField.FLOAT64), r"x \(datatype 8, count 1\)"),
+        (lambda message: setattr(message.fields[3], "count", 3), r"rgb \(datatype 7, count 3\)"),
+        (lambda message: setattr(message.fields[2], "offset", 18), "field z lies outside of its points of 20 bytes"),
+        (lambda message: setattr(message, "height", 2), "has 40 bytes in rows of 40; expected 2 rows of at least 40"),
+        (lambda message: setattr(message, "row_step", 20), "expected 1 rows of at least 40"),
+    ],
+)
+def test_a_cloud_that_does_not_fit_is_refused(change: Callable[[PointCloud2], object], words: str) -> None:
+    message = cloud_message(CLOUD, Sim3.identity(), "map", 5)
+    change(message)
+    with pytest.raises(InputError, match=words):
+        points_and_colors(message)

@@ -76,17 +76,22 @@ def test_it_says_why_a_frame_is_not_kept() -> None:
     assert collector.add(frame(2, stamp_ns=0)).kept
 
 
-def test_a_camera_that_goes_on_with_another_resolution_starts_it_over() -> None:
+def enlarged(small: Frame, rows: int, columns: int) -> Frame:
+    return replace(small, image=small.image.repeat(rows, 0).repeat(columns, 1))
+
+
+def test_a_camera_that_goes_on_with_another_resolution_goes_on() -> None:
     collector = make()
     fill(collector, 1, 2)
+    assert all(collector.add(enlarged(frame(number), 2, 2)).kept for number in (3, 4)) and len(collector) == 4
 
-    def larger(number: int) -> Frame:
-        small = frame(number)
-        return replace(small, image=small.image.repeat(2, 0).repeat(2, 1))
 
-    refused = [collector.add(larger(number)) for number in range(3, 12)]
+def test_a_camera_that_goes_on_with_another_shape_starts_it_over() -> None:
+    collector = make()
+    fill(collector, 1, 2)
+    refused = [collector.add(enlarged(frame(number), 2, 1)) for number in range(3, 12)]
     assert {result.reason for result in refused} == {Reason.SIZE_CHANGED} and len(collector) == 2
-    result = collector.add(larger(12))
+    result = collector.add(enlarged(frame(12), 2, 1))
     assert (result.kept, result.gone) == (True, 2) and names(collector.take()) == ["12"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import cv2
@@ -13,27 +12,15 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.images import (
-    byte_array,
-    depth_from_message,
-    image_from_compressed,
-    image_from_message,
-    image_message,
-)
+from vggt3_ros.nodes.images import depth_from_message, image_from_compressed, image_from_message, image_message
+from vggt3_ros.pipeline.bit_depth import BitDepth
+
+from .image_messages import compressed, message_of
 
 RGB = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
 GREY = RGB[..., :1]
 ALPHA = np.full((4, 6, 1), 7, np.uint8)
 BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
-
-
-def message_of(values: np.ndarray, encoding: str, padding: int = 0, bigendian: bool = False) -> Image:
-    """A message of (H, W[, C]) values, each row followed by `padding` bytes of rubbish."""
-    rows = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
-    padded = np.concatenate([rows, np.full((len(rows), padding), 171, np.uint8)], axis=1)
-    message = Image(height=values.shape[0], width=values.shape[1], encoding=encoding, step=padded.shape[1])
-    message.is_bigendian, message.data = int(bigendian), byte_array(padded)
-    return message
 
 
 def yuv422(rgb: tuple[int, int, int], luma_first: bool) -> np.ndarray:
@@ -79,6 +66,44 @@ def test_sixteen_bits_are_scaled_to_eight_in_either_byte_order(encoding: str, bi
     image = image_from_message(message_of(deep, encoding, padding=3, bigendian=bigendian))
     np.testing.assert_array_equal(image[0, :, 0], [0, 0, 1, 1, 255, 18])
     np.testing.assert_array_equal(image[..., 0], image[..., 2])
+
+
+@pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "16UC3", "rgba16", "bgra16", "16UC4"])
+def test_colours_of_sixteen_bits_are_scaled_to_eight_whatever_their_transparency_is(encoding: str) -> None:
+    values = RGB if encoding.startswith("rgb") else RGB[..., ::-1]
+    opaque = [np.full((4, 6, 1), 65535, np.uint16)] if encoding.endswith(("a16", "4")) else []
+    deep = np.concatenate([values.astype(np.uint16) * 16, *opaque], 2)
+    np.testing.assert_array_equal(image_from_message(message_of(deep, encoding, padding=1)), RGB)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("encoding", ["mono16", "16UC1", "bayer_rggb16", "bayer_bggr16", "bayer_gbrg16", "bayer_grbg16"])
+def test_few_bits_in_sixteen_are_as_bright_as_in_eight(encoding: str, bits: int) -> None:
+    if encoding.startswith("bayer"):
+        values, shown = mosaic(BAYER[encoding[6:10]], (200, 100, 250)), np.broadcast_to((200, 100, 250), (8, 10, 3))
+    else:
+        values, shown = GREY[..., 0], np.repeat(GREY, 3, 2)
+    deep = np.round(values * ((2**bits - 1) / 255)).astype(np.uint16)
+    assert np.abs(image_from_message(message_of(deep, encoding)).astype(int) - shown).max() <= 1
+    assert np.abs(image_from_message(message_of(deep, encoding), BitDepth(bits)).astype(int) - shown).max() <= 1
+
+
+def test_brightness_does_not_jump_back_in_a_sequence() -> None:
+    depth = BitDepth()
+    bright, dark = np.array([[0, 4095]], np.uint16), np.array([[0, 1000]], np.uint16)
+    shown = [image_from_message(message_of(each, "mono16"), depth)[0, 1, 0] for each in (bright, dark, bright, dark)]
+    assert shown == [255, 62, 255, 62]
+    _, png = cv2.imencode(".png", dark)
+    assert image_from_compressed(CompressedImage(format="png", data=png.tobytes()), depth)[0, 1, 0] == 62
+
+
+def test_pixels_above_the_given_bit_depth_are_refused_by_its_name() -> None:
+    bright = np.array([[0, 4096]], np.uint16)
+    with pytest.raises(InputError, match="pixels up to 4096, but bit_depth is 12"):
+        image_from_message(message_of(bright, "mono16"), BitDepth(12))
+    _, png = cv2.imencode(".png", bright)
+    with pytest.raises(InputError, match="pixels up to 4096, but bit_depth is 12"):
+        image_from_compressed(CompressedImage(format="png", data=png.tobytes()), BitDepth(12))
 
 
 @pytest.mark.parametrize(
@@ -150,13 +175,6 @@ def smooth() -> np.ndarray:
     return np.stack([rows * 3, columns * 2, 200 - rows], axis=-1).astype(np.uint8)
 
 
-def compressed(image: np.ndarray, kind: str, **options: Any) -> CompressedImage:
-    """As Pillow writes it."""
-    file = io.BytesIO()
-    Pillow.fromarray(image).save(file, kind, **options)
-    return CompressedImage(format=kind.lower(), data=byte_array(np.frombuffer(file.getvalue(), np.uint8)))
-
-
 def test_png_comes_back_exactly_and_jpeg_nearly() -> None:
     np.testing.assert_array_equal(image_from_compressed(compressed(RGB, "PNG")), RGB)
     near = image_from_compressed(compressed(smooth(), "JPEG", quality=95))
@@ -191,6 +209,24 @@ def test_jpeg_that_opencv_would_paint_grey_is_refused(monkeypatch: pytest.Monkey
     assert image_from_compressed(whole).shape == (64, 96, 3)
     with pytest.raises(InputError, match="cannot be decoded"):
         image_from_compressed(CompressedImage(format="jpeg", data=whole.data[:-10]))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_what_follows_a_whole_image_does_not_matter(kind: str) -> None:
+    whole = compressed(smooth(), kind)
+    expected = image_from_compressed(whole)
+    for garbage in (b"\xff\xda", bytes(1000), b"\r\n--boundary", whole.data[:-10]):
+        longer = CompressedImage(format="jpeg", data=bytes(whole.data) + bytes(garbage))
+        np.testing.assert_array_equal(image_from_compressed(longer), expected)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_an_image_that_is_cut_off_is_not_made_whole_by_the_next_one(kind: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    data = bytes(compressed(noise, kind).data)
+    with pytest.raises(InputError, match="cannot be decoded; expected a whole JPEG or PNG file"):
+        image_from_compressed(CompressedImage(format=kind, data=data[: int(share * len(data))] + data))
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(100), b"\xff\xd8\xff\xd9"])

@@ -70,6 +70,7 @@ class Started:
 
 
 Launch = Callable[..., dict[str, Started]]
+NEEDED: dict[str, dict[str, str]] = {"map": {}, "localize": {"scene_dir": "/data/office"}, "demo": {}}
 
 
 def ament_prefix(folder: Path) -> Path:
@@ -129,7 +130,7 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
     ],
 )
 def test_launch_file_starts_its_nodes_in_the_namespace(launch: Launch, name: str, nodes: set[str]) -> None:
-    started = launch(name, rviz="false")
+    started = launch(name, rviz="false", **NEEDED[name])
     assert {executable: node.full_name for executable, node in started.items()} == {
         node: f"/vggt3/{node}" for node in nodes
     }
@@ -137,11 +138,11 @@ def test_launch_file_starts_its_nodes_in_the_namespace(launch: Launch, name: str
 
 @pytest.mark.parametrize("name", ["map", "localize", "demo"])
 def test_without_arguments_the_defaults_hold_and_nodes_activate_themselves(launch: Launch, name: str) -> None:
-    for executable, node in launch(name, rviz="false").items():
+    for executable, node in launch(name, rviz="false", **NEEDED[name]).items():
         if executable != "sim_camera":
             document = yaml.safe_load((REPOSITORY / "config" / f"{executable}.yaml").read_text(encoding="utf-8"))
             defaults = document[f"/**/{executable}"]["ros__parameters"]
-            fixed = {"follow_mapper": False} if name == "localize" else {}
+            fixed = {"follow_mapper": False, **NEEDED[name]} if name == "localize" else {}
             assert node.parameters == {**defaults, "autostart": True, **fixed}
 
 
@@ -152,7 +153,7 @@ def test_camera_of_the_demo_is_understood_by_its_nodes(launch: Launch) -> None:
 
 @pytest.mark.parametrize("name", ["map", "localize"])
 def test_image_topic_brings_its_compressed_images_and_calibration(launch: Launch, name: str) -> None:
-    for node in launch(name, image_topic="/front/image_raw").values():
+    for node in launch(name, image_topic="/front/image_raw", **NEEDED[name]).values():
         assert node.remappings["image"] == "/front/image_raw"
         assert node.remappings["image/compressed"] == "/front/image_raw/compressed"
         assert node.remappings["camera_info"] == "/front/camera_info"
@@ -208,6 +209,90 @@ def test_missing_parameter_file_starts_nothing(launch: Launch) -> None:
     assert launch("map", expected_exit=1, params_file="/nowhere/own.yaml") == {}
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("mapper: {ros__parameters: {min_frames: 4}}", "sets nothing for /vggt3/mapper"),
+        ("/**/localizer: {ros__parameters: {max_rat: 2.0}}", "is called 'max_rat' (did you mean 'max_rate'?)"),
+        ("max_rate: 2.0", "has 'max_rate' outside of ros__parameters"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_parameter_file_that_gives_nothing_or_what_is_unknown_starts_nothing(
+    launch: Launch, tmp_path: Path, content: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(content, encoding="utf-8")
+    assert launch("map", expected_exit=1, params_file=str(own)) == {}
+    assert words in caplog.text
+
+
+@pytest.mark.parametrize("given", [{}, {"scene_dir": ""}])
+def test_localizer_alone_without_a_scene_starts_nothing(
+    launch: Launch, given: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert launch("localize", expected_exit=1, rviz="true", **given) == {}
+    assert "scene_dir is empty" in caplog.text
+
+
+def test_scene_may_be_named_by_the_parameter_file(launch: Launch, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("/**/localizer: {ros__parameters: {scene_dir: /data/office}}\n", encoding="utf-8")
+    assert launch("localize", params_file=str(own))["localizer"].parameters["scene_dir"] == "/data/office"
+
+
+@pytest.mark.parametrize("way", ["package", "path"])
+def test_unknown_argument_starts_nothing(
+    launch: Launch, way: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = REPOSITORY / "launch/map.launch.py"
+    asked = ["vggt3_ros", file.name] if way == "package" else [str(file)]
+    monkeypatch.setattr(sys, "argv", ["/opt/ros/bin/ros2", "launch", *asked, "image_topc:=/camera"])
+    assert launch("map", expected_exit=1, image_topc="/camera") == {}
+    assert "there is no launch argument 'image_topc' (did you mean 'image_topic'?)" in caplog.text
+
+
+def test_arguments_of_a_launch_file_that_includes_ours_are_its_own(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/opt/ros/bin/ros2", "launch", "my_robot", "map.launch.py", "slam:=true"])
+    assert set(launch("map", slam="true")) == {"mapper", "localizer"}
+
+
+def test_frames_and_the_transforms_of_one_robot_reach_every_node(launch: Launch) -> None:
+    frames = {"map_frame": "r1/map", "odom_frame": "r1/odom", "base_frame": "r1/base", "camera_frame": "r1/camera"}
+    started = launch("demo", namespace="r1/vggt3", tf_topic="/r1/tf", rviz="true", **frames)
+    assert started["rviz2"].options("-f") == ["r1/map"]
+    for name, node in started.items():
+        assert node.remappings["/tf"] == "/r1/tf" and node.remappings["/tf_static"] == "/r1/tf_static"
+        if name != "rviz2":
+            assert frames.items() <= node.parameters.items() and node.full_name == f"/r1/vggt3/{name}"
+
+
+def test_static_transforms_can_be_elsewhere(launch: Launch) -> None:
+    node = launch("map", tf_topic="/r1/tf", tf_static_topic="/tf_static")["localizer"]
+    assert node.remappings["/tf"] == "/r1/tf" and "/tf_static" not in node.remappings
+
+
+@pytest.mark.parametrize(("given", "expected"), [("''", ""), ('""', ""), ("", "base_link")])
+def test_robot_frame_that_is_given_empty_in_quotes_is_none(launch: Launch, given: str, expected: str) -> None:
+    assert launch("map", base_frame=given)["mapper"].parameters["base_frame"] == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"image_topic": "/front/image_raw", "image_transport": "compressed"},
+        {"image_topic": "/front/image_raw/compressed"},
+    ],
+)
+def test_compressed_images_are_asked_for_by_transport_or_by_name(launch: Launch, given: dict[str, str]) -> None:
+    for node in launch("map", **given).values():
+        assert node.parameters["image_transport"] == "compressed"
+        assert node.remappings["image/compressed"] == "/front/image_raw/compressed"
+        assert (node.remappings["image"], node.remappings["camera_info"]) == ("/front/image_raw", "/front/camera_info")
+
+
 def test_missing_rviz_starts_nothing_that_would_go_on_without_it(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "share/ament_index/resource_index/packages/rviz2").unlink()
     assert launch("map", expected_exit=1, rviz="true") == {}
@@ -221,7 +306,7 @@ def test_simulated_time_reaches_every_node(launch: Launch, argument: str, expect
 
 @pytest.mark.parametrize("name", ["map", "localize", "demo"])
 def test_rviz_comes_with_our_displays_when_asked_for(launch: Launch, name: str) -> None:
-    rviz = launch(name, rviz="true")["rviz2"]
+    rviz = launch(name, rviz="true", **NEEDED[name])["rviz2"]
     (file,) = rviz.options("-d")
     assert is_ours(file, "vggt3.rviz")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import Image
 
 from vggt3_ros.geometry.se3 import se3
 from vggt3_ros.msg import LocalizationStatus as Status
@@ -107,6 +110,48 @@ def test_camera_that_stops_makes_it_lost_and_is_found_when_it_starts_again(
     back = localizer.attempts(robot, QUERIES[3:6])
     assert back[-1].state == Status.LOCALIZED and back[-1].pose_published
     localizer.assert_right(robot, back, QUERIES[3:6])
+
+
+def _stamped_with_nothing(image: Image) -> None:
+    image.header.stamp = Time()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("frozen", "before that of the image before"), ("none", "has no stamp"), ("unusable", "rgb42")],
+)
+def test_images_whose_stamps_tell_no_time_lose_the_robot_too(
+    localizer: LocalizerClient, robot: Robot, fault: str, reason: str
+) -> None:
+    logged = len(localizer.process.log)
+    stamp = stamp_ns(localizer.attempts(robot, QUERIES[:3])[-1].header.stamp)
+    options: dict[str, Any] = {
+        "frozen": {"stamp": stamp, "odometry": False},
+        "none": {"change": _stamped_with_nothing},
+        "unusable": {"change": lambda image: setattr(image, "encoding", "rgb42")},
+    }[fault]
+    heard, begin = localizer.heard.localizer, len(localizer.heard.localizer)
+
+    def is_lost() -> bool:
+        robot.show(QUERIES[3], **options)
+        time.sleep(0.1)
+        return heard[-1].state == Status.LOST
+
+    wait_for(is_lost, 20, "LOST")
+    assert all(status.tf.startswith("map -> odom, frozen: ") for status in heard[begin:])
+    again = localizer.attempts(robot, QUERIES[3:6])
+    assert again[-1].state == Status.LOCALIZED and again[-1].tf == "map -> odom"
+    log = localizer.process.log[logged:]
+    assert [log.count("LOCALIZED: "), log.count("LOST: ")] == [2, 1]
+    assert reason in next(line for line in log.splitlines() if "LOST: no pose has agreed for" in line)
+
+
+def test_the_last_seconds_that_a_stamp_can_tell_are_survived(localizer: LocalizerClient, robot: Robot) -> None:
+    end = 2**31 * 10**9
+    statuses = [localizer.heard.status_of(robot.show(QUERIES[i], stamp=end - (4 - i) * 10**8)) for i in range(4)]
+    assert statuses[-1].pose_published and statuses[-1].tf.startswith("nothing: stamp of")
+    assert localizer.attempts(robot, QUERIES[:3])[-1].tf == "map -> odom", "afterwards, the right time again"
+    localizer.is_sound()
 
 
 def test_camera_that_changes_its_resolution_is_followed(localizer: LocalizerClient, robot: Robot) -> None:

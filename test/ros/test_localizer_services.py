@@ -21,6 +21,7 @@ from vggt3_ros.nodes.conversions import pose_message, scene_info
 from vggt3_ros.nodes.lifecycle import FAILURE, SUCCESS
 from vggt3_ros.nodes.localizer_node import LocalizerNode
 from vggt3_ros.nodes.qos import LATCHED
+from vggt3_ros.scene.library import default_library
 from vggt3_ros.scene.storage import save_scene
 from vggt3_ros.srv import LoadScene
 
@@ -76,6 +77,26 @@ def test_scene_of_the_mapper_is_followed_and_a_read_only_one_will_do(
     os.chmod(folder, 0o700)
 
 
+def test_a_relative_path_lies_in_the_folder_of_the_scenes(localizer: LocalizerClient, robot: Robot) -> None:
+    assert localizer.load("nowhere").code == Answer.NOT_FOUND
+    refused = localizer.load("nowhere").message
+    library = default_library("/vggt3")
+    assert f"{library / 'nowhere'} is no folder (relative paths lie in {library})" in refused
+    localizer.start(scene_dir=str(localizer.folder / scene().scene_id))
+    assert localizer.load(scene().scene_id).code == Answer.SUCCESS, "beside the scene that scene_dir names"
+    assert str(localizer.folder / "vggt3_ros") in localizer.load("vggt3_ros").message, "not in the working directory"
+
+
+def test_what_can_be_changed_while_it_runs_takes_effect(localizer: LocalizerClient, robot: Robot) -> None:
+    assert localizer.set({"confirmations": 4, "lost_after": 30}) == ""
+    statuses = localizer.attempts(robot, QUERIES[:5])
+    assert [status.pose_published for status in statuses][:3] == [False] * 3 and statuses[-1].pose_published
+    assert "of 4 poses that must agree" in statuses[0].reason
+    assert "refine cannot be changed while the node runs" in localizer.set({"max_rate": 1, "refine": "none"})
+    assert localizer.attempts(robot, QUERIES[5:6])[0].pose_published
+    localizer.start()
+
+
 def test_initial_pose_is_checked(localizer: LocalizerClient, robot: Robot) -> None:
     publisher = localizer.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)
     wait_for(lambda: publisher.get_subscription_count(), 20, "somebody who listens to initialpose")
@@ -84,7 +105,7 @@ def test_initial_pose_is_checked(localizer: LocalizerClient, robot: Robot) -> No
     message.pose.pose = pose_message(robot.true_pose(QUERIES[0]))
     publisher.publish(message)
     wait_for(lambda: "expected 'map'" in localizer.process.log, 10, "the refusal of a frame")
-    message.header.frame_id = "map"
+    message.header.frame_id = "/map"
     message.pose.pose.position.x = 1000.0
     publisher.publish(message)
     wait_for(lambda: "click inside the map" in localizer.process.log, 10, "the refusal of a place")

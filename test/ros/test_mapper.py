@@ -117,7 +117,8 @@ def test_while_it_reconstructs_it_is_busy_and_collects_on_and_can_be_cancelled(
 
     again = mapper.reconstruct(save_path="named/place").result()
     assert (again.code, again.frames) == (Result.SUCCESS, 10)
-    assert load_scene(tmp_path / "named" / "place").scene_id == load_scene(again.path).scene_id == again.scene_id
+    assert again.path == str(tmp_path / "named" / "place") and load_scene(again.path).scene_id == again.scene_id
+    assert {load_scene(each).scene_id for each in tmp_path.iterdir() if each.name != "named"} == {again.scene_id}
 
     mapper.collect(4)
     refused = mapper.reconstruct(save_path="named/place").result()

@@ -185,12 +185,17 @@ def test_requests_in_the_making_are_answered_across_a_clean_up(
     assert {answer.result().code for answer in answers} <= {Saved.SUCCESS, Saved.INACTIVE, Loaded.INACTIVE}
 
 
-def test_parameters_change_while_unconfigured_only(mapper: MapperClient, tmp_path: Path) -> None:
-    mapper.start(tmp_path, watch=False)
-    refused = mapper.set({"min_frames": 5})
-    assert "min_frames can be changed while the node is unconfigured" in refused
+def test_most_parameters_change_while_unconfigured_only(mapper: MapperClient, tmp_path: Path) -> None:
+    mapper.start(tmp_path, **QUICK)
+    assert "max_frames cannot be changed while the node runs" in mapper.set({"max_frames": 5})
+    assert mapper.set({"max_frames": 200, "scene_dir": str(tmp_path)}) == "", "what it is already"
+    mapper.collect(4)
+    assert mapper.set({"min_frames": 6}) == ""
+    assert mapper.reconstruct().result().code == Result.TOO_FEW_FRAMES, "it counts at once"
+    assert "min_frames is 300, more than max_frames 200" in mapper.set({"min_frames": 300})
+    assert "did you mean 'min_frames'?" in mapper.set({"min_frame": 4})
     mapper.forget()
-    assert mapper.set({"min_frames": 5}) == ""
+    assert mapper.set({"max_frames": 5}) == ""
     assert "min_frames" in mapper.set({"min_frames": 1}), "out of range"
 
 
@@ -198,12 +203,12 @@ def test_parameters_change_while_unconfigured_only(mapper: MapperClient, tmp_pat
     "wrong, words",
     [
         ({"min_frames": 8, "max_frames": 4}, "min_frames is 8, more than max_frames 4; lower it"),
-        ({"odometry_source": "gps"}, "odometry_source is 'gps'; expected one of 'tf', 'topic', 'none'"),
+        ({"map_frame": "/odom"}, "map_frame and odom_frame are both 'odom'"),
         ({"scene_dir": "/dev/null/maps"}, "/dev/null is a file; choose another path"),
         ({"scene_dir": "~nobody-of-that-name/maps"}, "give another path"),
         ({"model": "/no/weights.safetensors"}, "no weights at '/no/weights.safetensors'"),
         ({"device": "tpu"}, "device tpu"),
-        ({"base_from_camera": [0.0] * 7}, "base_from_camera is [0.0, 0.0"),
+        ({"base_from_camera": [*[0.0] * 6, 1.0], "base_frame": ""}, "base_frame is empty; name the robot's frame"),
     ],
 )
 def test_what_does_not_fit_is_refused_when_it_is_configured(

@@ -24,6 +24,8 @@ from vggt3_ros.scene.storage import load_scene, save_scene
 from .mapper_client import MAP_S, QUICK, visit
 from .processes import wait_for
 
+ME = "/vggt3/mapper in ROS domain 0"
+
 
 class Told:
     """What a mapper told about itself."""
@@ -46,13 +48,13 @@ def told() -> Told:
 def make(tmp_path: Path, told: Told) -> Callable[..., Mapper]:
     """An active mapper that has collected four frames."""
 
-    def make(**changes: Any) -> Mapper:
+    def make(library: str = "maps", **changes: Any) -> Mapper:
         defaults = {parameter.name: parameter.default for parameter in MAPPER}
-        settings = SimpleNamespace(
-            **{**defaults, **QUICK, "min_frames": 4, "scene_dir": str(tmp_path / "maps"), **changes}
-        )
+        settings = SimpleNamespace(**{**defaults, **QUICK, "min_frames": 4, **changes})
         mapper = Mapper(
             settings,
+            tmp_path / library,
+            ME,
             lambda scene, folder: told.scenes.append((scene.scene_id, folder)),
             lambda message, failed: told.said.append((message, failed)),
             told.change,
@@ -182,7 +184,31 @@ def test_only_time_in_which_images_could_come_triggers_it(
 def test_a_library_that_cannot_be_is_refused_at_once(make: Callable[..., Mapper], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SceneError, match="is a file"):
-        make(scene_dir=str(tmp_path / "file"))
+        make("file")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "diary.txt").write_text("whatever a user keeps there")
-    make(scene_dir=str(tmp_path))
+    make("")
+
+
+def test_a_defect_of_what_announces_a_scene_is_told_and_the_mapper_goes_on(
+    make: Callable[..., Mapper], told: Told, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(scene: Scene, folder: Path) -> None:
+        raise ZeroDivisionError("nobody expected this")
+
+    mapper = make()
+    mapper._on_scene = broken
+    job = mapper.start()
+    mapped = job.outcome.result(MAP_S)
+    assert mapper.job is None and load_scene(mapped.folder)
+    assert told.said[-1][1] and "nobody expected this" in told.said[-1][0]
+    assert "in broken" in capfd.readouterr().err, "the traceback"
+
+
+def test_who_waits_for_an_outcome_gets_it_whatever_the_mapper_does_at_the_end(
+    make: Callable[..., Mapper], told: Told, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mapper = make()
+    mapper._on_end = lambda *_: 1 / 0  # type: ignore[method-assign]
+    assert mapper.start().outcome.result(MAP_S).reconstruction.frames
+    assert "ZeroDivisionError" in capfd.readouterr().err

@@ -24,18 +24,20 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 def test_both_nodes_become_active_with_parameters_from_file_and_command_line(node: Any, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("/**/mapper:\n  ros__parameters:\n    min_frames: 11\n")
-    process = start("--params-file", str(file), "-p", f"mapper:scene_dir:={tmp_path / 'scenes'}", "-r", "image:=/front")
+    scenes = f"mapper:scene_dir:={tmp_path / 'scenes'}"
+    given = ("-p", scenes, "-p", "base_frame:=", "-p", "max_rate:=5", "-r", "image:=/front")
+    process = start("--params-file", str(file), *given)
     try:
         for name in ("mapper", "localizer"):
             wait_for(
                 lambda name=name: ask(node, GetState, f"/vggt3/{name}/get_state", GetState.Request()).current_state.id
                 == State.PRIMARY_STATE_ACTIVE, 30, f"an active {name}",
             )  # fmt: skip
-        names = ["min_frames", "scene_dir", "max_frames"]
+        names = ["min_frames", "scene_dir", "max_frames", "base_frame"]
         values = ask(node, GetParameters, "/vggt3/mapper/get_parameters", GetParameters.Request(names=names)).values
         assert values[0].integer_value == 11
         assert values[1].string_value == str(tmp_path / "scenes")
-        assert values[2].integer_value == 200
+        assert values[2].integer_value == 200 and values[3].string_value == ""
         wait_for(lambda: node.count_subscribers("/front") == 2, 20, "both nodes to listen to the remapped camera")
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
@@ -51,6 +53,11 @@ def test_both_nodes_become_active_with_parameters_from_file_and_command_line(nod
         (("--params-file", "/nowhere.yaml"), "/nowhere.yaml"),
         (("-p", "max_rate=3"), "max_rate=3"),
         (("-p", "camera:max_rate:=3.0"), "camera"),
+        (("-p", "max_rat:=3"), "none of mapper, localizer has 'max_rat' (did you mean 'max_rate'?)"),
+        (("-p", "mapper:max_rate:=3"), "none of mapper has 'max_rate'"),
+        (("-r", "imge:=/front"), "no topic or service here is called 'imge' (did you mean 'image'?)"),
+        (("-p", "max_rate:="), "max_rate is None; expected number"),
+        (("-p", "base_from_camera:=[0"), "is no YAML value"),
         (("--only", "mapper", "-p", "min_frames:=900", "-p", "autostart:=true"), "min_frames"),
         (("--only", "localizer", "-p", "model:=/no/weights"), "/no/weights"),
     ],

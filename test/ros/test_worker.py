@@ -148,3 +148,37 @@ def test_a_coroutine_of_a_node_can_await_what_another_thread_does(node: Node, ou
         done.set_result(outcome)
     assert answered.wait(TIMEOUT_S)
     assert (asked.result().success, asked.result().message) == (True, str(outcome))
+
+
+class Panic(BaseException):
+    """As libraries in Rust raise."""
+
+
+def test_nothing_ends_the_thread(desk: Callable[[int], Desk], capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[BaseException] = []
+
+    def handle(item: str) -> None:
+        raise Panic(item)
+
+    def failed(error: BaseException) -> None:
+        told.append(error)
+        raise RuntimeError("cannot tell of it either")
+
+    worker: Worker[str] = Worker("panic", handle, 10, lambda _: None, failed)
+    worker.put("a")
+    worker.post(lambda: handle("b"))
+    worker.put("c")
+    wait_for(lambda: len(told) == 3, TIMEOUT_S, "all to be told of")
+    assert sorted(str(error) for error in told) == ["a", "b", "c"]
+    wait_for(lambda: worker.is_idle, TIMEOUT_S, "the worker to be idle")
+    worker.stop()
+    assert capfd.readouterr().err.count("cannot tell of it either") == 3
+
+
+def test_it_is_idle_only_when_everything_is_looked_at(desk: Callable[[int], Desk]) -> None:
+    ours = desk(10)
+    assert ours.worker.is_idle
+    ours.put("block", "a")
+    assert not ours.worker.is_idle
+    ours.finish(2)
+    wait_for(lambda: ours.worker.is_idle, TIMEOUT_S, "the worker to be idle")

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from vggt3_ros.errors import SceneError
-from vggt3_ros.scene.library import clear_leftovers, find_scene, folder_name, meant_folder, prune
+from vggt3_ros.scene.library import clear_leftovers, default_library, find_scene, folder_name, meant_folder, prune
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
 
 MakeScene = Callable[..., Scene]
+ME = "/robot1/vggt3/mapper in ROS domain 0"
 NAMES = [f"2024010{day}-120000-0123abcd" for day in range(1, 6)]
 
 
-def save_at(scene: Scene, folder: Path, seconds: int) -> Path:
+def save_at(scene: Scene, folder: Path, seconds: int, made_by: str = ME) -> Path:
     """Save a scene as if at that time."""
-    save_scene(scene, folder)
+    save_scene(dataclasses.replace(scene, made_by=made_by), folder)
     os.utime(folder / "scene.json", (seconds, seconds))
     return folder
 
@@ -76,17 +77,46 @@ def test_the_oldest_go_but_only_those_that_were_made_here(make_scene: MakeScene,
     renamed = save_at(scene, tmp_path / (NAMES[0] + "-kitchen"), 20)
     no_scene = tmp_path / "20230101-120000-0123abcd"
     no_scene.mkdir()
-    assert prune(tmp_path, keep=2) == made[:3]
+    assert prune(tmp_path, 2, ME) == made[:3]
     assert sorted(tmp_path.iterdir()) == sorted([*made[3:], mine, renamed, no_scene])
     assert load_scene(made[4]).scene_id == scene.scene_id
-    assert prune(tmp_path, keep=2) == [] == prune(tmp_path, keep=100)
+    assert prune(tmp_path, 2, ME) == [] == prune(tmp_path, 100, ME)
+
+
+def test_scenes_of_other_robots_in_the_same_folder_stay(make_scene: MakeScene, tmp_path: Path) -> None:
+    scene = make_scene(1.0)
+    theirs = ("/robot2/vggt3/mapper in ROS domain 0", "/robot1/vggt3/mapper in ROS domain 1", "")
+    others = [save_at(scene, tmp_path / NAMES[i], 1000 + i, theirs[i]) for i in range(3)]
+    mine = [save_at(scene, tmp_path / name, 2000 + i) for i, name in enumerate(NAMES[3:])]
+    assert prune(tmp_path, 1, ME) == mine[:1]
+    assert [load_scene(folder).made_by for folder in others] == list(theirs)
+
+
+def test_each_namespace_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ROS_HOME", raising=False)
+    assert default_library("/vggt3") == tmp_path / ".ros/vggt3/scenes"
+    assert default_library("/robot1/vggt3") == tmp_path / ".ros/robot1/vggt3/scenes"
+    assert default_library("/") == tmp_path / ".ros/scenes"
+    monkeypatch.setenv("ROS_HOME", str(tmp_path / "data"))
+    assert default_library("/vggt3") == tmp_path / "data/vggt3/scenes"
+
+
+def test_a_relative_path_that_is_missed_says_where_was_looked(
+    tmp_path: Path, make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "maps"
+    save_at(make_scene(1.0), tmp_path / "elsewhere" / "office", 1000)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(SceneError, match=f"{library / 'office'} is no folder .*relative paths lie in {library}"):
+        find_scene("office", library)
 
 
 def test_a_scene_that_was_just_made_stays_whatever_the_clock_says(make_scene: MakeScene, tmp_path: Path) -> None:
     scene = make_scene(1.0)
     made = [save_at(scene, tmp_path / name, 1000 + i) for i, name in enumerate(NAMES[:3])]
     newest = save_at(scene, tmp_path / "19700101-000010-0123abcd", 10)
-    assert prune(tmp_path, keep=3, newest=newest) == made[:1] and newest.is_dir()
+    assert prune(tmp_path, 3, ME, newest) == made[:1] and newest.is_dir()
 
 
 def test_folders_with_more_than_files_stay(make_scene: MakeScene, tmp_path: Path) -> None:
@@ -97,12 +127,12 @@ def test_folders_with_more_than_files_stay(make_scene: MakeScene, tmp_path: Path
     elsewhere = save_at(scene, tmp_path / "elsewhere" / "map", 1000)
     link = tmp_path / "20230101-120000-0123abcd"
     link.symlink_to(elsewhere)
-    assert [folder.name for folder in prune(tmp_path, keep=1)] == NAMES[1:4]
+    assert [folder.name for folder in prune(tmp_path, 1, ME)] == NAMES[1:4]
     assert (tmp_path / NAMES[0] / "photos").is_dir() and link.is_symlink() and load_scene(elsewhere)
 
 
 def test_a_library_that_is_not_there_has_nothing_to_prune_or_clear(tmp_path: Path) -> None:
-    assert prune(tmp_path / "nowhere", keep=1) == []
+    assert prune(tmp_path / "nowhere", 1, ME) == []
     clear_leftovers(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 

@@ -22,7 +22,7 @@ from vggt3_ros.scene.storage import check_target, load_scene, save_scene
 from ..landmarks.synthetic import synthetic_landmarks
 
 MakeScene = Callable[..., Scene]
-VERDICT = {"verified": True, "reason": "landmarks tie 3 of 3 keyframes", "image_size_wh": [640, 480]}
+VERDICT = {"verified": True, "reason": "landmarks tie 3 of 3 keyframes", "image_sizes_wh": [[640, 480]] * 3}
 
 
 def same(a: Scene, b: Scene) -> bool:
@@ -37,7 +37,7 @@ def same(a: Scene, b: Scene) -> bool:
         *((a.memory[name], b.memory[name]) for name in a.memory | b.memory),
         *((a.landmarks[name], b.landmarks[name]) for name in a.landmarks | b.landmarks),
     ]
-    names = "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m map_frame"
+    names = "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m map_frame made_by"
     names += " scene_id created up_source verification"
     return (
         all(x.dtype == y.dtype and torch.equal(x, y) for x, y in tensors)

@@ -26,7 +26,7 @@ from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.run_state import RunState, load_state, save_state
 from vggt3_ros.training.scenes import SceneBatch
 from vggt3_ros.training.trainer import StepReport, Trainer
-from vggt3_ros.training.validate import validate, validation_rooms
+from vggt3_ros.training.validate import ValidationRoom, validate
 
 from .conftest import CONFIGS, CPU, MINIATURE, ignore, train
 
@@ -334,29 +334,36 @@ def test_an_untrained_network_starts_at_a_plain_camera() -> None:
     torch.testing.assert_close(encoding, torch.tensor([0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.3]))
 
 
-def test_about_a_minute_of_training_beats_an_estimate_of_no_motion_in_unseen_rooms(tmp_path) -> None:
+def test_some_training_learns_two_rooms_by_heart(tmp_path) -> None:
+    """Poses and depth of the very views that it sees again and again. What it makes of unseen rooms takes hours."""
     model = replace(MINIATURE.model, embed_dim=64, camera_num_heads=2, camera_trunk_depth=1)
-    world = {"tours": 0.0, "corridors": 0.0, "yards": 0.0, "shadows": 0.0, "wide_after": 0}
-    pool = {"scenes": 8, "query_views": 0, "pool_groups": 12, "group_rooms": 4, "renewals": 500}
-    rates = {"matrix_lr": 0.006, "other_lr": 0.004, "warmup": 0.01, "ema": 0.98, "softmax_steps": 2000}
-    config = replace(MINIATURE, model=model, **world, **pool, **rates)
-    trainer = Trainer(config, tmp_path, CPU, bf16=False)
-    places = validation_rooms(replace(config, validation_rooms=12), CPU)
-    windows = [place for place in places if place.prefix == ""]
-    reached, still = [], 0.0
+    world = {"tours": 0.0, "corridors": 0.0, "yards": 0.0, "shadows": 0.0, "wide_after": 0, "crop": 1.0}
+    pool = {"views": 4, "fewest_views": 4, "query_views": 0, "pool_groups": 1, "group_rooms": 2, "renewals": 1}
+    rates = {"matrix_lr": 0.006, "other_lr": 0.004, "warmup": 0.01, "ema": 0.9, "softmax_steps": 2000}
+    trainer = Trainer(replace(MINIATURE, model=model, **world, **pool, **rates), tmp_path, CPU, bf16=False)
+    reached: list[dict[str, float]] = []
 
-    def good_enough() -> bool:
-        """Learning sets in after 400 to 1,200 steps, as the machine's rounding will have it."""
-        nonlocal still
-        if trainer.step % 100 == 0 and trainer.step > 0:
-            figures = validate(trainer.averaged(), windows)
-            reached.append(figures["pair_rotation_deg"])
-            still = figures["still_pair_rotation_deg"]
-        return trainer.step >= 1500 or (len(reached) > 0 and reached[-1] < 0.95 * still)
+    def learnt() -> bool:
+        if trainer.step % 50 == 0 and trainer.step > 0:
+            reached.append(validate(trainer.averaged(), seen_rooms(trainer.pool)))
+        return trainer.step >= 500 or (len(reached) > 0 and knows_poses(reached[-1]))
 
-    trainer.run(ignore, stop=good_enough)
-    assert reached[0] > 0.97 * still  # it was not so from the start
-    assert reached[-1] < 0.95 * still, reached
+    trainer.run(ignore, stop=learnt)
+    assert not knows_poses(reached[0])  # it was not so from the start
+    assert knows_poses(reached[-1]), reached
+    assert reached[-1]["depth_abs_rel"] < 0.6 * reached[0]["depth_abs_rel"]
+
+
+def seen_rooms(pool: ScenePool) -> list[ValidationRoom]:
+    """The rooms of a pool; a view more, which validation wants for a query, is the first one again."""
+    parts = (pool.images.float() / 255, pool.depth.float(), pool.world_from_cam.double())
+    rooms = zip(*(torch.cat([part, part[:, :1]], 1) for part in parts), strict=True)
+    return [ValidationRoom(pool.config.views, "", *room) for room in rooms]
+
+
+def knows_poses(figures: dict[str, float]) -> bool:
+    turned = figures["pair_rotation_deg"] < 0.5 * figures["still_pair_rotation_deg"]
+    return turned and figures["pair_direction_deg"] < 45  # 90 by chance
 
 
 @pytest.mark.parametrize(
@@ -399,6 +406,13 @@ def test_unknown_settings_and_unreadable_files_are_refused(tmp_path) -> None:
         TrainConfig.read(path)
     with pytest.raises(InputError, match="cannot be read"):
         TrainConfig.read(tmp_path / "absent.yaml")
+    text = (CONFIGS / "train_tiny.yaml").read_text()
+    path.write_text(text.replace("camera:", "camra:"), encoding="utf-8-sig")
+    with pytest.raises(InputError, match="weights: unknown entries \\['camra'\\]; did you mean 'camera'"):
+        TrainConfig.read(path)
+    path.write_text(text + "\nseed: 7\n")
+    with pytest.raises(InputError, match="the key 'seed' occurs twice"):
+        TrainConfig.read(path)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
 
@@ -11,9 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.cli.matching import Matching, by_name
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.calibration import Calibration
 from vggt3_ros.landmarks.colmap import ColmapModel, read_colmap
 from vggt3_ros.pipeline.frame import Frame
+
+_RULE = (
+    "the model has none of these images unless they are called as in it, with the folders that it names; give the "
+    "images it was made of"
+)
 
 
 @dataclass(frozen=True)
@@ -21,16 +27,18 @@ class ColmapCameras:
     """Calibration and prior pose of each image that a COLMAP model names; the counterpart of KnownCameras.
 
     metric: whether the user says that the model's unit is the metre. Otherwise its scale, like its axes, is arbitrary,
-    and whoever uses the priors must not call the result metric.
+    and whoever uses the priors must not call the result metric. images: names of the images seen so far.
     """
 
     model: ColmapModel
     metric: bool = False
+    folder: Path = Path()
+    images: list[str] = field(default_factory=list)
 
     @staticmethod
     def from_folder(folder: Path, metric: bool = False) -> ColmapCameras:
         """Read a model, text or binary. Raises InputError naming the file."""
-        return ColmapCameras(read_colmap(folder), metric)
+        return ColmapCameras(read_colmap(folder), metric, folder)
 
     @property
     def intrinsics(self) -> Tensor:
@@ -40,12 +48,13 @@ class ColmapCameras:
     def frame(self, image: np.ndarray, position: int, name: str, stamp_ns: int = 0) -> Frame:
         """The frame of an image (H, W, 3) with what the model knows of it.
 
-        `name` may be a path. The image is the one of the model that has the same file name, and where several folders
-        of the model have it, the one whose folders agree. Images that the model lacks have no prior pose, but the
-        calibration if all images of the model share it. Raises InputError when the name fits several images, or the
-        calibration is for images of another size.
+        `name` may be a path. The image is the one of the model that its path ends with, folders and all. Images that
+        the model lacks have no prior pose, but the calibration if all images of the model share it. Raises InputError
+        when the name fits several images, another image has the same pose, or the calibration is for images of another
+        size.
         """
-        index = self._index(PurePath(name))
+        self.images.append(name)
+        index = self._matching.take(name, position)
         calibrated = 0 if index is None and self._one_camera else index
         size_wh = (image.shape[1], image.shape[0])
         if calibrated is not None and self.model.sizes_wh[calibrated] != size_wh:
@@ -69,20 +78,24 @@ class ColmapCameras:
         return same_size and bool((self.model.intrinsics == self.model.intrinsics[0]).all())
 
     @cached_property
-    def _by_file_name(self) -> dict[str, list[int]]:
-        named = defaultdict(list)
-        for index, name in enumerate(self.model.names):
-            named[PurePath(name).name].append(index)
-        return named
+    def _matching(self) -> Matching:
+        find = by_name(self.model.names, "images of the COLMAP model")
+        return Matching(self.model.names, find, "pose", f"--from-colmap {self.folder}", _RULE)
 
-    def _index(self, path: PurePath) -> int | None:
-        found = self._by_file_name.get(path.name, [])
-        if len(found) > 1:
-            names = {index: PurePath(self.model.names[index]).parts for index in found}
-            found = [index for index, parts in names.items() if path.parts[-len(parts) :] == parts]
-            if len(found) != 1:
-                raise InputError(
-                    f"{path} could be any of {len(names)} images of the COLMAP model that have this file name; "
-                    "give the image folders as the model names them"
-                )
-        return found[0] if found else None
+    @property
+    def calibration_text(self) -> str:
+        """What was understood of the calibration."""
+        if not self._one_camera:
+            return "of each image its own, by the COLMAP model"
+        return Calibration(self.intrinsics, self.model.distortions[0], self.model.sizes_wh[0]).text
+
+    @property
+    def left_over(self) -> dict[str, int]:
+        """How many poses of the model belong to none of the images so far."""
+        return {"poses": self._matching.left_over}
+
+    def check(self, images: int) -> None:
+        """After reading: raise InputError when an image was ambiguous, or the model has none of the `images` used."""
+        if images and not self.images:
+            raise InputError(f"--from-colmap {self.folder}: rooms bring their own, and there are no other images")
+        self._matching.check(images)

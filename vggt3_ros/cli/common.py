@@ -14,7 +14,11 @@ from typing import Any
 
 from vggt3_ros.errors import InputError
 
-IMAGES_HELP = "image files, folders of images, videos, or room:SEED[:FRAMES] for a procedural room"
+IMAGES_HELP = "image files, folders with images in or below them, videos, or room:SEED[:FRAMES] for a procedural room"
+INTRINSICS_HELP = (
+    "calibration: JSON with fx, fy, cx, cy in pixels of the images and, where the lens distorts, k1, k2, p1, p2, ...; "
+    "or the YAML of ROS (camera_info), OpenCV or Kalibr"
+)
 
 
 # Networks and pictures are deterministic today; the option is there so that a script need not know that.
@@ -41,6 +45,22 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="tiny (inside the package), a local file or folder, or a Hugging Face name such as nvidia/vgg-ttt",
     )
+
+
+def add_bit_depth_option(parser: argparse.ArgumentParser) -> None:
+    """Add --bit-depth N."""
+    parser.add_argument(
+        "--bit-depth", type=bit_depth_int, default=0, metavar="N",
+        help="how many bits images of more than 8 have, 8 to 16, which says what white is (default: as their brightest "
+        "pixels tell)",
+    )  # fmt: skip
+
+
+def bit_depth_int(text: str) -> int:
+    """Type of --bit-depth: a whole number from 8 to 16."""
+    if not (text.isascii() and text.isdecimal() and 8 <= int(text) <= 16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 8 to 16")
+    return int(text)
 
 
 def positive_int(text: str) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.cli.picture import draw_points
+from vggt3_ros.evaluation.draw_trajectory import save_with_legend
 from vggt3_ros.evaluation.top_view import plane_from_world
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ def draw_demo(scene: Scene, cloud: PointCloud, run: LiveRun, figures: dict[str, 
     axes.set_xticks([])
     axes.set_yticks([])
     figure.suptitle(_title(scene, figures), fontsize=11, x=0.02, ha="left")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=10, frameon=False)
-    figure.savefig(path, dpi=130)
+    save_with_legend(figure, path)
 
 
 def _title(scene: Scene, figures: dict[str, Any]) -> str:

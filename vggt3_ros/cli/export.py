@@ -79,8 +79,7 @@ def _export(scene: Scene, landmarks: Landmarks, target: Path) -> None:
     from vggt3_ros.landmarks.colmap import write_colmap
     from vggt3_ros.scene.replace import locked_parent, new_sibling, replace_folder, sync
 
-    width, height = scene.verification["image_size_wh"]
-    sizes_wh = [(int(width), int(height))] * len(scene.keyframes)
+    sizes_wh = [(int(width), int(height)) for width, height in scene.verification["image_sizes_wh"]]
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked_parent(target):
         sibling = new_sibling(target)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
     IMAGES_HELP,
+    INTRINSICS_HELP,
+    add_bit_depth_option,
     add_common_options,
     add_model_option,
     check_not_input,
@@ -32,9 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("localize", help="say where images were taken in a scene", description=__doc__)
     parser.add_argument("scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`")
     parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES_HELP)
-    parser.add_argument(
-        "--intrinsics", type=Path, default=None, metavar="FILE", help="JSON with fx, fy, cx, cy in pixels of the images"
-    )
+    parser.add_argument("--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP)
+    add_bit_depth_option(parser)
     parser.add_argument(
         "--refine", choices=("refine", "verify", "none"), default="refine",
         help="what landmarks do: find and refine poses, only check the network's, or nothing (default: refine)",
@@ -45,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Localize one image after the other. An image that cannot be localized is reported and is no failure."""
+    from vggt3_ros.cli.account import Account
     from vggt3_ros.cli.images import ImageReader, input_files
     from vggt3_ros.cli.known_cameras import KnownCameras
     from vggt3_ros.model.checkpoint import load_network
@@ -56,24 +58,33 @@ def run(args: argparse.Namespace) -> int:
         check_not_input(args.json, "--json", [*input_files(args.images), *scene_files(args.scene)])
     device = resolve_device(args.device)
     seed_everything(args.seed)
-    reader = ImageReader(args.images, "query", KnownCameras.from_files(None, args.intrinsics))
+    known = KnownCameras.from_files(None, args.intrinsics)
+    reader = ImageReader(args.images, "query", known, args.bit_depth)
     scene = load_scene(args.scene)
     if not scene.is_verified and args.refine != "none":
         print(f"vggt3: poses cannot be verified: {scene.verification['reason']}", file=sys.stderr)
     localizer = Localizer(scene, load_network(args.model, device), LocalizerSettings(refine=args.refine))
 
     rows = []
+    account = Account(with_poses=False, calibration=known.calibration_text)
     lines_are_seen = sys.stdout.isatty()  # then they show how far it has come, and a bar would garble them
     for frame in reader if lines_are_seen else track(reader, "localizing", len(reader)):
         started = time.perf_counter()
+        account.add(frame)
         rows.append(_row(frame.name, localizer.localize(frame), time.perf_counter() - started))
         print(_line(rows[-1]), flush=True)
     print_skipped(reader.skipped)
+    known.check(account.images)
+    account.left_out = len(reader.skipped)
+    localized = sum(row["position"] is not None for row in rows)
     unit = "m" if scene.is_metric else "scene units"
     skipped = [{"image": name, "reason": reason} for name, reason in reader.skipped]
-    write_json(args.json, {"scene_id": scene.scene_id, "unit": unit, "images": rows, "skipped": skipped})
+    data = {"scene_id": scene.scene_id, "unit": unit, "given": account.to_json(), "images": rows, "skipped": skipped}
+    write_json(args.json, data)
     if not rows:
         raise InputError(f"none of the {len(reader)} images can be used; the reasons are above")
+    for line in (*account.lines(), f"localized {localized} of {len(rows)} images"):
+        print(f"vggt3: {line.strip()}", file=sys.stderr)
     return 0
 
 

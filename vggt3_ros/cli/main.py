@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return int(done.code or OK)
         return _run(modules[args.command], args)
+    except KeyboardInterrupt:  # a command may be interrupted while it is still being imported
+        return _fail("interrupted; nothing was left half-written", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
@@ -65,8 +67,6 @@ def _run(module: ModuleType, args: argparse.Namespace) -> int:
         code: int = module.run(args)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left half-written", INTERRUPTED)
     except BrokenPipeError:
         raise
     except argparse.ArgumentTypeError as error:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
     IMAGES_HELP,
+    INTRINSICS_HELP,
+    add_bit_depth_option,
     add_common_options,
     add_model_option,
     atomic_path,
@@ -28,6 +30,7 @@ from vggt3_ros.cli.progress import Progress, track
 from vggt3_ros.errors import InputError
 
 if TYPE_CHECKING:
+    from vggt3_ros.cli.account import Account
     from vggt3_ros.cli.colmap_cameras import ColmapCameras
     from vggt3_ros.cli.images import ImageReader
     from vggt3_ros.cli.known_cameras import KnownCameras
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from vggt3_ros.pipeline.frame import Frame
     from vggt3_ros.pipeline.reconstruct import Reconstruction
 
+_MAX_FRAMES = 200
 _PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 
 
@@ -46,11 +50,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--poses", type=Path, default=None, metavar="FILE",
         help="known camera poses that make the scene metric: per line the frame number (that of the file name, or the "
-        "position in the list) and 16 numbers, camera to world, row by row, metres",
+        "position in the list), or the image's file name, and 16 numbers, camera to world, row by row, metres; files "
+        "of KITTI and TUM RGB-D are read, too",
     )  # fmt: skip
-    parser.add_argument(
-        "--intrinsics", type=Path, default=None, metavar="FILE", help="JSON with fx, fy, cx, cy in pixels of the images"
-    )
+    parser.add_argument("--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP)
+    add_bit_depth_option(parser)
     parser.add_argument(
         "--from-colmap", type=Path, default=None, metavar="DIR",
         help="a COLMAP model of these images (cameras, images; text or binary): its poses and calibration are used",
@@ -75,8 +79,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument(
-        "--max-frames", type=positive_int, default=200, metavar="N",
-        help="of videos, keep the N most useful frames (default: 200)",
+        "--max-frames", type=positive_int, default=None, metavar="N",
+        help=f"of videos, keep the N most useful frames (default: {_MAX_FRAMES})",
     )  # fmt: skip
     parser.add_argument(
         "--picture", type=Path, default=None, metavar="FILE",
@@ -101,12 +105,17 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     seed_everything(args.seed)
 
-    reader = ImageReader(args.images, "map", _cameras(args))
-    _require_memory(reader, args.max_frames)
+    cameras = _cameras(args)
+    reader = ImageReader(args.images, "map", cameras, args.bit_depth)
+    if args.max_frames is not None and not reader.has_video:
+        raise InputError("--max-frames chooses among frames of videos, and there is none; leave it out")
+    max_frames = args.max_frames or _MAX_FRAMES
+    _require_memory(reader, max_frames)
     network = load_network(args.model, device)
-    frames, left_out = _collect(reader, args.max_frames)
+    frames, left_out = _collect(reader, max_frames)
     print_skipped(reader.skipped)
-    settings = ReconstructionSettings(steps=args.steps, anchor=_anchor_settings(args, frames))
+    _check_given(args, cameras, frames)
+    settings = ReconstructionSettings(steps=args.steps, anchor=_anchor_settings(args))
     with Progress("mapping") as progress:
         reconstruction = reconstruct(frames, network, settings, progress)
     print_skipped(reconstruction.skipped)
@@ -114,15 +123,17 @@ def run(args: argparse.Namespace) -> int:
     with atomic_path(picture) as temporary:
         draw_scene(reconstruction.scene, temporary)
 
+    account = _account(frames, reconstruction, cameras, len(reader.skipped) + sum(left_out.values()))
     skipped = [{"image": name, "reason": reason} for name, reason in (*reader.skipped, *reconstruction.skipped)]
     data = _summary(args.out, reconstruction) | {
         "picture": str(picture),
+        "given": account.to_json(),
         "skipped": skipped,
         "left_out_of_videos": dict(left_out),
         "seconds": {**reconstruction.seconds, "total": time.perf_counter() - started},
     }
     write_json(args.json, data)
-    _print(data)
+    _print(data, account)
     return 0
 
 
@@ -143,15 +154,50 @@ def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
     return ColmapCameras.from_folder(args.from_colmap, args.colmap_metric)
 
 
-def _anchor_settings(args: argparse.Namespace, frames: Sequence[Frame]) -> AnchorSettings:
+def _check_given(args: argparse.Namespace, cameras: KnownCameras | ColmapCameras, frames: Sequence[Frame]) -> None:
+    """Raise `InputError` when something that was given has no effect on any of the frames."""
+    cameras.check(len(frames))
+    poses = args.poses or args.from_colmap
+    if poses is not None and frames and not any(_has_pose(frame) for frame in frames):
+        raise InputError(
+            f"{poses}: none of the {len(frames)} images used has a pose of it; those that it belongs to were left out, "
+            "or its poses are NaN"
+        )
+    if args.depth is not None and frames and all(frame.depth is None for frame in frames):
+        raise InputError(f"--depth {args.depth}: none of the {len(frames)} images used has depth; others were left out")
+
+
+def _has_pose(frame: Frame) -> bool:
+    return frame.prior_world_from_cam is not None and frame.prior_problem is None
+
+
+def _account(
+    frames: Sequence[Frame],
+    reconstruction: Reconstruction,
+    cameras: KnownCameras | ColmapCameras,
+    left_out: int,
+) -> Account:
+    """What was used, with what; left_out counts the images that did not come as far as the reconstruction."""
+    from vggt3_ros.cli.account import Account
+
+    skipped = Counter(name for name, _ in reconstruction.skipped)
+    account = Account(left_out=left_out, left_over=cameras.left_over, calibration=cameras.calibration_text)
+    for frame in frames:
+        if skipped[frame.label]:
+            skipped[frame.label] -= 1
+            account.left_out += 1
+        else:
+            account.add(frame)
+    return account
+
+
+def _anchor_settings(args: argparse.Namespace) -> AnchorSettings:
     """What ties the map to the world. Raises `InputError` for options that cannot be fulfilled."""
     from vggt3_ros.landmarks.build import LandmarkSettings
     from vggt3_ros.pipeline.anchor import AnchorSettings
 
     if args.sfm:
         import pycolmap  # noqa: F401  # missing, it should be missed now and not after the network has run
-    if args.from_colmap is not None and all(frame.prior_world_from_cam is None for frame in frames):
-        raise InputError(f"--from-colmap {args.from_colmap}: the model has none of these images; give its own")
     return AnchorSettings(
         landmarks=None if args.no_landmarks else LandmarkSettings(),
         sfm=args.sfm,
@@ -244,11 +290,12 @@ def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:
     }
 
 
-def _print(data: dict[str, Any]) -> None:
+def _print(data: dict[str, Any], account: Account) -> None:
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in data["seconds"].items() if name != "total")
     residual = "" if data["metric_residual_m"] is None else f", residual {data['metric_residual_m']:.3f} m"
     scale = f"metric{residual}" if data["metric"] else "not metric"
     print(f"scene     {data['scene']}: {data['keyframes']} keyframes, {data['points']} points in points.ply")
+    print("\n".join(account.lines()))
     print(f"scale     {scale} ({data['metric_source']})")
     verdict = data["verification"]
     meaning = "poses can be verified" if verdict["verified"] else "none, poses stay unverified"

@@ -14,6 +14,7 @@ from vggt3_ros.evaluation.top_view import plane_from_world
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _TRUE, _ESTIMATED, _QUERY, _VERIFIED, _REFUSED = "#1a1a1a", "#d1495b", "#00798c", "#2a9d2a", "#ffd166"
 _SIDE = 7.5  # inches of the longer side of the plot
@@ -56,8 +57,13 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     figure.suptitle(_title(evaluation, inside), fontsize=10, x=0.02, ha="left")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    figure.savefig(path, dpi=130)
+    save_with_legend(figure, path)
+
+
+def save_with_legend(figure: Figure, path: Path) -> None:
+    """Write a figure with its legend below it. matplotlib before 3.7 cannot place one outside the axes by itself."""
+    figure.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=3, fontsize=9, frameon=False)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
 
 
 def _title(evaluation: Evaluation, inside: float) -> str:

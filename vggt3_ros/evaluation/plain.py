@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.calibration import read_calibrated_image, read_calibration
+from vggt3_ros.evaluation.pose_files import read_pose_file
 from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
-from vggt3_ros.evaluation.text_files import pose_from_numbers, read_depth_png, read_json, read_rows, read_text
-from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
-from vggt3_ros.pipeline.frame import read_image
+from vggt3_ros.evaluation.text_files import read_depth_png
+from vggt3_ros.files import check_known, read_json, read_text
+from vggt3_ros.pipeline.deep_files import bit_depth_of
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _DEPTH_PER_METRE = 1000.0
+_CSV_COLUMNS = ("index", "timestamp")
 
 
 def load_plain(folder: Path) -> Sequence:
@@ -25,64 +27,37 @@ def load_plain(folder: Path) -> Sequence:
     poses.txt has an index and 16 row-major numbers of world_from_cam (metres, OpenCV axes) per line; the image of
     index 7 is images/000007.jpg (or .png), its depth, if any, depth/000007.png in uint16 millimetres. split.json maps
     a split's name to {"map": [indices], "query": [indices]}; without it every other frame is a query.
-    Raises InputError naming file and line for anything missing or malformed.
+    Images and depth images without a pose are counted in the notes. Raises InputError naming file and line for
+    anything missing, malformed or ambiguous, and for a depth folder of which no file belongs to a frame.
     """
     poses = _read_poses(folder / "poses.txt")
     indices = list(poses)
-    images = [_image_file(folder / "images", index) for index in indices]
-    depths = [folder / "depth" / f"{index:06d}.png" for index in indices]
-    intrinsics, distortion = read_intrinsics(folder / "intrinsics.json")
+    image_files = _numbered(folder / "images", _SUFFIXES)
+    depth_files = _numbered(folder / "depth", (".png",))
+    images = [_image_file(folder / "images", image_files, index) for index in indices]
+    calibration = read_calibration(folder / "intrinsics.json")
+    bit_depth = bit_depth_of(images)
 
     def read_depth(row: int) -> np.ndarray | None:
-        return read_depth_png(depths[row], _DEPTH_PER_METRE) if depths[row].exists() else None
+        path = depth_files.get(indices[row])
+        return None if path is None else read_depth_png(path, _DEPTH_PER_METRE)
 
     return Sequence(
         name=folder.name,
         names=tuple(path.stem for path in images),
         stamps_ns=_read_stamps(folder / "frames.csv", indices),
         world_from_cam=torch.stack(list(poses.values())),
-        intrinsics=intrinsics,
+        intrinsics=calibration.intrinsics,
         splits=_read_splits(folder / "split.json", indices),
-        read_image=lambda row: read_image(images[row], upright=False),
+        read_image=lambda row: read_calibrated_image(images[row], calibration, bit_depth),
         read_depth=read_depth,
-        distortion=distortion,
+        distortion=calibration.distortion,
+        notes=_notes(folder, indices, image_files, depth_files),
     )
 
 
-def read_intrinsics(path: Path) -> tuple[Tensor, Distortion | None]:
-    """Intrinsics (3, 3) and distortion from a JSON with fx, fy, cx, cy in pixels.
-
-    `distortion` is absent or a text that begins with "none", or {"model": NAME, "coefficients": [numbers]}.
-    """
-    data = read_json(path)
-    values = []
-    for key in ("fx", "fy", "cx", "cy"):
-        value = data.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e6:
-            raise InputError(f"{path}: {key} must be a positive number of pixels, got {value!r}")
-        values.append(float(value))
-    return intrinsics_matrix(*values), _distortion(data.get("distortion"), path)
-
-
-def _distortion(data: Any, path: Path) -> Distortion | None:
-    if data is None or (isinstance(data, str) and data.lower().startswith("none")):
-        return None
-    try:
-        return Distortion(data["model"], tuple(float(c) for c in data["coefficients"]))
-    except (TypeError, KeyError, ValueError) as error:
-        raise InputError(
-            f'{path}: distortion must be "none" or {{"model": NAME, "coefficients": [numbers]}}, got {data!r}'
-        ) from error
-
-
 def _read_poses(path: Path) -> dict[int, Tensor]:
-    poses: dict[int, Tensor] = {}
-    for where, fields in read_rows(path, 17, "index and 16 numbers of a 4x4 camera-to-world pose"):
-        index = _index(fields[0], where)
-        if index in poses:
-            raise InputError(f"{where}: frame {index} has a second pose; give one per frame")
-        poses[index] = pose_from_numbers(fields[1:], where)
-    return poses
+    return {_index(row.key, row.where): row.world_from_cam() for row in read_pose_file(path).rows}
 
 
 def _index(field: str, where: str) -> int:
@@ -91,26 +66,66 @@ def _index(field: str, where: str) -> int:
     return int(field)
 
 
-def _image_file(folder: Path, index: int) -> Path:
-    for suffix in _SUFFIXES:
-        path = folder / f"{index:06d}{suffix}"
-        if path.exists():
-            return path
-    raise InputError(f"{folder}: no image {index:06d}.jpg or .png, though poses.txt has a pose for frame {index}")
+def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
+    """The files of a folder by the number that is their name. Raises InputError for two of one number."""
+    files: dict[int, Path] = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() not in suffixes or not path.stem.isdecimal():
+            continue
+        other = files.setdefault(int(path.stem), path)
+        if other != path:
+            raise InputError(f"{other} and {path} are both frame {int(path.stem)}; keep one of them")
+    return files
+
+
+def _image_file(folder: Path, files: dict[int, Path], index: int) -> Path:
+    if index not in files:
+        raise InputError(f"{folder}: no image {index:06d}.jpg or .png, though poses.txt has a pose for frame {index}")
+    return files[index]
+
+
+def _notes(
+    folder: Path, indices: list[int], image_files: dict[int, Path], depth_files: dict[int, Path]
+) -> tuple[str, ...]:
+    """How much of what lies in the folder belongs to no frame. Raises InputError when that is all of the depth."""
+    frames = set(indices)
+    present = [path for path in (folder / "depth").glob("*") if path.is_file() and not path.name.startswith(".")]
+    without = [f"{len(image_files.keys() - frames)} of {len(image_files)} images have no pose and are left out"]
+    if not image_files.keys() - frames:
+        without = []
+    if present and not depth_files.keys() & frames:
+        raise InputError(
+            f"{folder / 'depth'}: none of its {len(present)} files ({present[0].name}, ...) belongs to a frame; they "
+            f"are 16-bit png in millimetres, named like {min(frames):06d}.png"
+        )
+    if present:
+        known = len(depth_files.keys() & frames)
+        without.append(f"{known} of {len(frames)} frames have depth; {len(present) - known} files in depth/ are unused")
+    return tuple(without)
 
 
 def _read_stamps(path: Path, indices: list[int]) -> tuple[int, ...]:
-    """Stamps from the first two columns of frames.csv (index, seconds); without that file the index is the second."""
+    """Stamps from the columns `index` and `timestamp` (seconds) of frames.csv; without that file index is second."""
     if not path.exists():
         return tuple(index * 1_000_000_000 for index in indices)
-    stamps = {}
-    for number, line in enumerate(read_text(path).splitlines()[1:], start=2):
-        fields = line.split(",")
+    header, *lines = read_text(path).splitlines() or [""]
+    columns = [name.strip().strip('"').lower() for name in header.split(",")]
+    check_known((name for name in columns if not name.startswith("source")), _CSV_COLUMNS, str(path), "columns")
+    if any(columns.count(name) != 1 for name in _CSV_COLUMNS):
+        raise InputError(f"{path}: the first line must name the columns index and timestamp, got {header!r}")
+    stamps: dict[int, int] = {}
+    for number, line in enumerate(lines, start=2):
+        if not line.strip():
+            continue
+        fields = [field.strip().strip('"') for field in line.split(",")]
         where = f"{path}, line {number}"
         try:
-            stamps[_index(fields[0], where)] = round(float(fields[1]) * 1e9)
+            index = _index(fields[columns.index("index")], where)
+            stamp_ns = round(float(fields[columns.index("timestamp")]) * 1e9)
         except (ValueError, IndexError, OverflowError) as error:
             raise InputError(f"{where}: expected index,seconds,... got {line!r}") from error
+        if stamps.setdefault(index, stamp_ns) != stamp_ns:
+            raise InputError(f"{where}: frame {index} has a second stamp; give one per frame")
     missing = [index for index in indices if index not in stamps]
     if missing:
         raise InputError(f"{path}: no line for frame {missing[0]}, though poses.txt has a pose for it")
@@ -123,6 +138,8 @@ def _read_splits(path: Path, indices: list[int]) -> dict[str, Split]:
     row_of_index = {index: row for row, index in enumerate(indices)}
     splits = {}
     for name, data in read_json(path).items():
+        if isinstance(data, dict):
+            check_known(data, ("map", "query", "query_info"), f"{path}, split {name!r}")
         parts = [data.get(key) if isinstance(data, dict) else None for key in ("map", "query")]
         rows = []
         for key, part in zip(("map", "query"), parts, strict=True):

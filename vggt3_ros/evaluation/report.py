@@ -60,6 +60,7 @@ def _block(figures: dict[str, Any]) -> list[str]:
         _row("mean pose", figures["baselines"]["mean_pose"]),
         _row("nearest image", figures["baselines"]["nearest_image"]),
         *_verification(figures["verified"]),
+        *[f"  note: {note}" for note in figures.get("notes", ())],
     ]
 
 

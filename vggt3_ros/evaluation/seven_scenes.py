@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.plain import read_intrinsics
+from vggt3_ros.evaluation.calibration import Calibration, read_calibrated_image, read_calibration
 from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
-from vggt3_ros.evaluation.text_files import pose_from_numbers, read_depth_png, read_rows, read_text
+from vggt3_ros.evaluation.text_files import pose_from_numbers, read_depth_png, read_rows
+from vggt3_ros.files import read_text
 from vggt3_ros.geometry.camera import intrinsics_matrix
-from vggt3_ros.pipeline.frame import read_image
 
 _RATE_HZ = 30
 _NO_DEPTH_VALUE = 65535
@@ -52,25 +52,29 @@ def load_seven_scenes(folder: Path) -> Sequence:
         if len(rows["map"]) > _RATE_HZ:
             splits["sparse"] = Split(rows["map"][::_RATE_HZ], rows["query"][::_RATE_HZ])
     own = folder / "intrinsics.json"
-    intrinsics, distortion = read_intrinsics(own) if own.exists() else (intrinsics_matrix(*_COLOR_CAMERA), None)
+    assumed = Calibration(intrinsics_matrix(*_COLOR_CAMERA), None, None)
+    calibration = read_calibration(own) if own.exists() else assumed
+    color_focal = float(calibration.intrinsics[0, 0])
 
     def read_depth(row: int) -> np.ndarray | None:
         path = _sibling(poses[row], "depth.png")
         if not path.exists():
             return None
-        return _in_color_camera(read_depth_png(path, 1000.0, invalid=_NO_DEPTH_VALUE), float(intrinsics[0, 0]))
+        return _in_color_camera(read_depth_png(path, 1000.0, invalid=_NO_DEPTH_VALUE), color_focal)
 
     return Sequence(
         name=folder.name,
         names=tuple(f"{path.parent.name}/{path.name.split('.')[0]}" for path in poses),
         stamps_ns=tuple(row * (1_000_000_000 // _RATE_HZ) for row in range(len(poses))),
-        world_from_cam=torch.stack([pose_from_numbers(read_text(path).split(), str(path)) for path in poses]),
-        intrinsics=intrinsics,
+        world_from_cam=torch.stack(
+            [pose_from_numbers(read_text(path).replace(",", " ").split(), str(path)) for path in poses]
+        ),
+        intrinsics=calibration.intrinsics,
         splits=splits,
-        read_image=lambda row: read_image(_sibling(poses[row], "color.png"), upright=False),
+        read_image=lambda row: read_calibrated_image(_sibling(poses[row], "color.png"), calibration),
         read_depth=read_depth,
-        distortion=distortion,
-        notes=(_NOTE,),
+        distortion=calibration.distortion,
+        notes=(_NOTE, *_notes(poses)),
     )
 
 
@@ -98,6 +102,19 @@ def _pose_files(folder: Path) -> list[Path]:
         if not color.exists():
             raise InputError(f"{color} is missing, though {path.name} gives its pose")
     return poses
+
+
+def _notes(poses: list[Path]) -> tuple[str, ...]:
+    """How many images have no pose, and how many no depth, where any has none."""
+    folders = {path.parent for path in poses}
+    images = sum(len(list(folder.glob("frame-*.color.png"))) for folder in folders)
+    deep = sum(_sibling(path, "depth.png").exists() for path in poses)
+    notes = []
+    if images > len(poses):
+        notes.append(f"{images - len(poses)} of {images} images have no pose and are left out")
+    if 0 < deep < len(poses):
+        notes.append(f"{deep} of {len(poses)} frames have depth")
+    return tuple(notes)
 
 
 def _sibling(pose_file: Path, suffix: str) -> Path:

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import read_text
 from vggt3_ros.geometry.se3 import check_pose, chordal_mean, se3
-
-
-def read_text(path: Path) -> str:
-    """The file's text; raises InputError when it is missing or not text."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not a text file'}"
-        ) from error
 
 
 def read_rows(path: Path, columns: int, meaning: str) -> list[tuple[str, list[str]]]:
     """Rows of `columns` fields, divided by white space or commas, as (place "FILE, line N", fields).
 
-    Empty lines and lines that begin with # are left out. Raises InputError for a row with another number of fields
-    and for a file without rows; `meaning` says in both cases what a row should hold.
+    The last field of several may hold spaces and commas, as file names do; quotes around it are taken off. Empty lines
+    and lines that begin with # are left out. Raises InputError for a row with another number of fields and for a file
+    without rows; `meaning` says in both cases what a row should hold.
     """
     rows = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        fields = line.replace(",", " ").split()
+        fields = re.split(r"[\s,]+", line.strip(" \t,"), maxsplit=columns - 1)
+        fields[-1] = fields[-1].strip("\"'")
         if len(fields) != columns:
             raise InputError(f"{path}, line {number}: got {len(fields)} columns, expected {columns} ({meaning})")
         rows.append((f"{path}, line {number}", fields))
@@ -70,17 +62,6 @@ def pose_from_numbers(fields: list[str], where: str) -> Tensor:
 def orthonormal(pose: Tensor) -> Tensor:
     """The pose (4, 4) with the rotation nearest to its upper left 3x3: printed digits leave it slightly off."""
     return se3(chordal_mean(pose[None, :3, :3]), pose[:3, 3])
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; raises InputError with the line of the first mistake."""
-    try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
 
 
 def read_depth_png(path: Path, units_per_metre: float, invalid: int | None = None) -> np.ndarray:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.plain import read_intrinsics
+from vggt3_ros.evaluation.calibration import Calibration, read_calibrated_image, read_calibration
+from vggt3_ros.evaluation.pose_files import read_pose_file
 from vggt3_ros.evaluation.sequence import Sequence, standard_splits
 from vggt3_ros.evaluation.text_files import numbers, read_depth_png, read_rows
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
-from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3
-from vggt3_ros.pipeline.frame import read_image
+from vggt3_ros.pipeline.deep_files import bit_depth_of
 
 _MAX_DIFFERENCE_S = 0.02  # the benchmark's own association rule
 _SPACING_S = 1.0  # the video has 30 frames per second, far more than a map needs
@@ -49,8 +49,10 @@ def load_tum(folder: Path) -> Sequence:
             f"to {image_stamps[-1]:.3f} s, groundtruth.txt from {pose_stamps[0]:.3f} to {pose_stamps[-1]:.3f} s"
         )
     stamps = [image_stamps[i] for i in kept]
-    depths = _depth_files(folder / "depth.txt", stamps)
-    intrinsics, distortion, notes = _camera(folder)
+    depths, notes = _depth_files(folder / "depth.txt", stamps)
+    calibration, camera_notes = _camera(folder)
+    notes += camera_notes
+    bit_depth = bit_depth_of(images)
     if len(kept) < len(images):
         notes += (f"{len(images) - len(kept)} of {len(images)} images have no true pose within 20 ms and are left out",)
 
@@ -62,11 +64,11 @@ def load_tum(folder: Path) -> Sequence:
         names=tuple(images[i].stem for i in kept),
         stamps_ns=tuple(round(stamp * 1e9) for stamp in stamps),
         world_from_cam=torch.stack([poses[p] for p in nearest_pose if p is not None]),
-        intrinsics=intrinsics,
+        intrinsics=calibration.intrinsics,
         splits=standard_splits(_spaced(stamps)),
-        read_image=lambda row: read_image(images[kept[row]], upright=False),
+        read_image=lambda row: read_calibrated_image(images[kept[row]], calibration, bit_depth),
         read_depth=read_depth,
-        distortion=distortion,
+        distortion=calibration.distortion,
         up=torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),
         notes=notes,
     )
@@ -76,7 +78,7 @@ def _read_list(path: Path) -> tuple[list[float], list[Path]]:
     stamps, files = [], []
     for where, (stamp, name) in read_rows(path, 2, "timestamp and file name"):
         stamps.append(float(numbers([stamp], where)))
-        files.append(path.parent / name)
+        files.append(path.parent / name.replace("\\", "/"))
         if not files[-1].is_file():
             raise InputError(f"{where}: the image {files[-1]} does not exist")
     _check_order(path, stamps)
@@ -85,13 +87,9 @@ def _read_list(path: Path) -> tuple[list[float], list[Path]]:
 
 def _read_trajectory(path: Path) -> tuple[list[float], list[Tensor]]:
     stamps, poses = [], []
-    for where, fields in read_rows(path, 8, "timestamp tx ty tz qx qy qz qw"):
-        values = numbers(fields, where)
-        length = float(values[4:].norm())
-        if abs(length - 1) > 0.01:
-            raise InputError(f"{where}: the quaternion has length {length:.4g}, expected 1")
-        stamps.append(float(values[0]))
-        poses.append(se3(rotation_from_quaternion(values[4:]), values[1:4]))
+    for row in read_pose_file(path, 7, "timestamp tx ty tz qx qy qz qw").rows:
+        stamps.append(float(numbers([row.key], row.where)))
+        poses.append(row.world_from_cam())
     _check_order(path, stamps)
     return stamps, poses
 
@@ -109,24 +107,33 @@ def _nearest(stamps: list[float], stamp: float) -> int | None:
     return best if abs(stamps[best] - stamp) <= _MAX_DIFFERENCE_S else None
 
 
-def _depth_files(path: Path, stamps: list[float]) -> list[Path]:
+def _depth_files(path: Path, stamps: list[float]) -> tuple[list[Path], tuple[str, ...]]:
+    """The depth image of each stamp, and how many have one. Raises InputError when the file is there and none has."""
     if not path.exists():
-        return [_NO_DEPTH] * len(stamps)
+        return [_NO_DEPTH] * len(stamps), ()
     depth_stamps, files = _read_list(path)
     nearest = [_nearest(depth_stamps, stamp) for stamp in stamps]
-    return [_NO_DEPTH if i is None else files[i] for i in nearest]
+    known = sum(index is not None for index in nearest)
+    if not known:
+        raise InputError(
+            f"{path}: none of its stamps, {depth_stamps[0]:.3f} to {depth_stamps[-1]:.3f} s, is within "
+            f"{_MAX_DIFFERENCE_S} s of an image, {stamps[0]:.3f} to {stamps[-1]:.3f} s; remove it or correct its clock"
+        )
+    note = f"{known} of {len(stamps)} images have a depth image within 20 ms"
+    return [_NO_DEPTH if i is None else files[i] for i in nearest], (note,) if known < len(stamps) else ()
 
 
-def _camera(folder: Path) -> tuple[Tensor, Distortion | None, tuple[str, ...]]:
+def _camera(folder: Path) -> tuple[Calibration, tuple[str, ...]]:
     if (folder / "intrinsics.json").exists():
-        return *read_intrinsics(folder / "intrinsics.json"), ()
+        return read_calibration(folder / "intrinsics.json"), ()
     for name, (values, coefficients) in _CAMERAS.items():
         if name in folder.resolve().name:
-            return intrinsics_matrix(*values), Distortion("plumb_bob", coefficients) if coefficients else None, ()
+            distortion = Distortion("plumb_bob", coefficients) if coefficients else None
+            return Calibration(intrinsics_matrix(*values), distortion, None), ()
     note = (
         "intrinsics assumed (525 525 319.5 239.5): no intrinsics.json, and the folder's name has no freiburg1, 2 or 3"
     )
-    return intrinsics_matrix(*_DEFAULT_CAMERA), None, (note,)
+    return Calibration(intrinsics_matrix(*_DEFAULT_CAMERA), None, None), (note,)
 
 
 def _spaced(stamps: list[float]) -> list[int]:

@@ -142,7 +142,8 @@ class _State:
         from scipy.spatial.transform import Rotation
 
         world_from_cam = self.world_from_cam.copy()
-        world_from_cam[:, :3, :3] @= Rotation.from_rotvec(poses[:, 3:]).as_matrix()
+        turn = Rotation.from_rotvec(poses[:, 3:]).as_matrix()
+        world_from_cam[:, :3, :3] = world_from_cam[:, :3, :3] @ turn  # NumPy before 1.25 has no @=
         world_from_cam[:, :3, 3] += poses[:, :3]
         return _State(world_from_cam, self.points + points, self.log_focal + log_focal)
 

@@ -5,6 +5,7 @@ COLMAP's pixel centres lie at halves, ours at whole numbers; its poses are cam_f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,8 @@ from numpy.typing import NDArray
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.geometry.se3 import quaternion_from_rotation, rotation_from_quaternion, se3, se3_inverse
-from vggt3_ros.landmarks.colmap_files import (
-    ColmapCamera,
-    ColmapImage,
-    ColmapPoint,
-    read_cameras_and_images,
-    write_cameras_and_images,
-    write_points,
-)
+from vggt3_ros.landmarks.colmap_files import read_cameras_and_images, write_cameras_and_images, write_points
+from vggt3_ros.landmarks.colmap_records import ColmapCamera, ColmapImage, ColmapPoint
 from vggt3_ros.landmarks.landmarks import Floats, Landmarks
 from vggt3_ros.landmarks.pnp import reprojection_errors
 
@@ -66,6 +61,9 @@ def read_colmap(folder: Path) -> ColmapModel:
     unknown = {image.camera for image in images} - set(cameras)
     if unknown:
         raise InputError(f"{folder}: an image names camera {min(unknown)}, which the model lacks; export it again")
+    names = Counter(image.name for image in images)
+    if len(names) < len(images):
+        raise InputError(f"{folder}: two images are called {names.most_common(1)[0][0]!r}; keep the pose of one")
     images = sorted(images, key=lambda image: image.name)
     used = [cameras[image.camera] for image in images]
     calibrations = [_calibration(camera, folder) for camera in used]

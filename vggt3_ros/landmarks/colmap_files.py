@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,58 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.landmarks.colmap_records import MODELS, ColmapCamera, ColmapImage, ColmapPoint
+from vggt3_ros.landmarks.colmap_text import read_text_cameras, read_text_images
 
-# In the order of their numbers in binary files, with the count of their parameters. There are more, of later versions.
-_MODELS = {
-    "SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "OPENCV_FISHEYE": 8,
-    "FULL_OPENCV": 12, "FOV": 5, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "THIN_PRISM_FISHEYE": 12,
-}  # fmt: skip
 _PIXEL = np.dtype([("xy", "<f8", 2), ("point", "<i8")])  # of an image's list
 FILES = tuple(f"{part}{suffix}" for suffix in (".bin", ".txt") for part in ("cameras", "images", "points3D"))
-
-
-@dataclass(frozen=True)
-class ColmapCamera:
-    """A calibration: name of the model, size (W, H), parameters in the model's order."""
-
-    model: str
-    size_wh: tuple[int, int]
-    parameters: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        expected = _MODELS.get(self.model, len(self.parameters))
-        if len(self.parameters) != expected or min(self.size_wh) < 1:
-            raise ValueError(f"{self.model} takes a size and {expected} parameters, got {self}")
-
-
-@dataclass(frozen=True)
-class ColmapImage:
-    """An image: its name, the number of its camera, cam_from_world as quaternion w x y z and translation."""
-
-    name: str
-    camera: int
-    quaternion: tuple[float, ...]
-    translation: tuple[float, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class ColmapPoint:
-    """A point: number, position, colour, mean reprojection error in pixels, track (M, 2) of image number and index of
-    the pixel within that image.
-    """
-
-    number: int
-    position: tuple[float, ...]
-    color: tuple[int, int, int]
-    error: float
-    track: NDArray[np.int64]
 
 
 def read_cameras_and_images(folder: Path) -> tuple[dict[int, ColmapCamera], list[ColmapImage]]:
     """Cameras by number, and images. Raises InputError naming the file that is missing or damaged."""
     for suffix, read_cameras, read_images in (
         (".bin", _binary_cameras, _binary_images),
-        (".txt", _text_cameras, _text_images),
+        (".txt", read_text_cameras, read_text_images),
     ):
         if not (folder / f"images{suffix}").is_file():
             continue
@@ -83,39 +42,15 @@ def read_cameras_and_images(folder: Path) -> tuple[dict[int, ColmapCamera], list
     raise InputError(f"{folder} holds no COLMAP model; give a folder with images.bin or images.txt, such as sparse/0")
 
 
-def _text_cameras(path: Path) -> dict[int, ColmapCamera]:
-    cameras = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            number, model, width, height, *parameters = line.split()
-            size = (int(width), int(height))
-            cameras[int(number)] = ColmapCamera(model, size, tuple(float(value) for value in parameters))
-    return cameras
-
-
-def _text_images(path: Path) -> list[ColmapImage]:
-    images = []
-    lines = iter(path.read_text(encoding="utf-8").splitlines())
-    for line in lines:
-        if line.strip() and not line.startswith("#"):
-            _, *numbers, camera, name = line.strip().split(maxsplit=9)
-            values = tuple(float(value) for value in numbers)
-            if len(values) != 7:
-                raise ValueError(f"{line!r} is not a number, seven of a pose, a camera and a name")
-            images.append(ColmapImage(name, int(camera), values[:4], values[4:]))
-            next(lines, None)  # the image's pixels, possibly none
-    return images
-
-
 def _binary_cameras(path: Path) -> dict[int, ColmapCamera]:
     cameras = {}
-    names = list(_MODELS)
+    names = list(MODELS)
     with path.open("rb") as file:
         for _ in range(_unpack(file, "Q")[0]):
             number, model, width, height = _unpack(file, "IiQQ")
             if not 0 <= model < len(names):
                 raise InputError(f"{path}: camera model number {model} is not supported; use OPENCV or OPENCV_FISHEYE")
-            parameters = _unpack(file, f"{_MODELS[names[model]]}d")
+            parameters = _unpack(file, f"{MODELS[names[model]]}d")
             cameras[number] = ColmapCamera(names[model], (width, height), parameters)
     return cameras
 
@@ -152,7 +87,7 @@ def write_cameras_and_images(
     observations: Sequence[tuple[NDArray[np.float64], NDArray[np.int32]]],
 ) -> None:
     """Write cameras.bin and images.bin. observations: of each image, pixels (n, 2) and numbers (n,) of the points."""
-    models = list(_MODELS)
+    models = list(MODELS)
     with (folder / "cameras.bin").open("wb") as file:
         file.write(struct.pack("<Q", len(cameras)))
         for number, camera in cameras.items():

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import check_known
 
 _WHOLE_NUMBERS = {
     "patch_size": 1, "embed_dim": 4, "num_heads": 1, "depth": 4, "camera_num_heads": 1, "camera_trunk_depth": 1,
@@ -121,9 +122,7 @@ class ModelConfig:
     def from_dict(data: dict[str, Any]) -> ModelConfig:
         """Build from plain data as in a checkpoint's JSON; unknown names are refused."""
         known = {field.name for field in fields(ModelConfig)}
-        unknown = sorted(set(data) - known)
-        if unknown:
-            raise InputError(f"model config has unknown entries {unknown}; known are {sorted(known)}")
+        check_known(data, known, "model config", "entries")
         try:
             ttt = TttConfig(**data["ttt"]) if data.get("ttt") is not None else None
             return ModelConfig(**{**data, "ttt": ttt})

@@ -18,12 +18,15 @@ from torch import Tensor
 from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3
+from vggt3_ros.nodes.bridge import find_bridge
 from vggt3_ros.nodes.camera_info import camera_from_info
 from vggt3_ros.nodes.camera_topics import CameraTopics, ImageMessage
 from vggt3_ros.nodes.conversions import stamp_ns
 from vggt3_ros.nodes.counts import Counts
+from vggt3_ros.nodes.frames import frame_name
 from vggt3_ros.nodes.images import depth_from_message, image_from_compressed, image_from_message
 from vggt3_ros.nodes.transforms import TransformBuffer, TransformError
+from vggt3_ros.pipeline.bit_depth import BitDepth
 from vggt3_ros.pipeline.frame import Frame
 
 _POLL = 0.01  # seconds
@@ -75,12 +78,16 @@ class CameraInput:
         self._use_depth = use_depth
         self._last_stamp_ns: int | None = None
         self._misses = self._depth_misses = 0  # images in a row without odometry, without depth
+        self._bit_depth = BitDepth(settings.bit_depth)
         self.buffer = TransformBuffer()
         if settings.base_from_camera:
             numbers = torch.tensor(settings.base_from_camera, dtype=torch.float64)
             base_from_camera = se3(rotation_from_quaternion(numbers[3:]), numbers[:3])
             self.buffer.add(settings.base_frame, _GIVEN_CAMERA, 0, base_from_camera, static=True)
         self._topics = CameraTopics(node, settings, counts, on_image, self.buffer, use_depth)
+        bridge = find_bridge()
+        log = node.get_logger()
+        (log.warning if bridge.is_broken else log.info)(str(bridge))
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -99,15 +106,12 @@ class CameraInput:
         """
         stamp = stamp_ns(message.header.stamp)
         self._check_stamp(stamp)
-        camera_frame = self._settings.camera_frame or message.header.frame_id
+        camera_frame = self._settings.camera_frame or frame_name(message.header.frame_id)
         if not camera_frame:
             why = "the image has no frame_id; set one in the camera driver, or camera_frame here"
             raise UnusableError("no frame_id", why)
         try:
-            if isinstance(message, CompressedImage):
-                image = image_from_compressed(message)
-            else:
-                image = image_from_message(message)
+            image = self._image(message)
             intrinsics, distortion = self._calibration((image.shape[0], image.shape[1]))
             odom_from_cam, problem = self._odometry(camera_frame, stamp)
             depth = self._depth(stamp, (image.shape[0], image.shape[1]))
@@ -115,6 +119,18 @@ class CameraInput:
         except InputError as error:
             raise UnusableError("unusable image", str(error)) from error
         return CameraFrame(frame, camera_frame, odom_from_cam, problem)
+
+    def _image(self, message: ImageMessage) -> NDArray[np.uint8]:
+        """Its pixels. Says so when the images turn out to have more bits than those before."""
+        before = self._bit_depth.bits
+        if isinstance(message, CompressedImage):
+            image = image_from_compressed(message, self._bit_depth)
+        else:
+            image = image_from_message(message, self._bit_depth)
+        bits = self._bit_depth.bits
+        if bits != before:
+            self._node.get_logger().info(f"images have {bits} bits, so far: set bit_depth if they can have more")
+        return image
 
     def base_from_cam(self, camera_frame: str, stamp: int) -> Tensor:
         """Where the camera is on the robot (4, 4); the identity where there is no robot. Raises TransformError."""

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from vggt3_ros.pipeline.collection import AddResult, CollectionSettings, FrameCollection, Reason
 from vggt3_ros.pipeline.frame import Frame
 
-_RESIZED = 10  # frames in a row of another size, after which the camera is taken to have changed for good
+_RESIZED = 10  # frames in a row of another shape, after which the camera is taken to have changed for good
 
 
 class Collector:
@@ -29,7 +29,7 @@ class Collector:
         )
         self._lock = threading.Lock()
         self._wanted_more = 0  # frames to come before a reconstruction is due again
-        self._resized = 0  # frames of another size in a row
+        self._resized = 0  # frames of another shape in a row
         self._start_over(())
 
     def __len__(self) -> int:
@@ -43,7 +43,7 @@ class Collector:
             return sum(frame.prior_world_from_cam is None for frame in self._collection.frames)
 
     def add(self, frame: Frame) -> AddResult:
-        """Keep the frame or say why not. A camera that goes on with another resolution starts the collection over."""
+        """Keep the frame or say why not. A camera that goes on with another shape of image starts it over."""
         with self._lock:
             result = self._collection.add(frame)
             self._resized = self._resized + 1 if result.reason is Reason.SIZE_CHANGED else 0

@@ -14,9 +14,8 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
 from rclpy.client import Client
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from std_msgs.msg import String
@@ -26,7 +25,9 @@ from torch import Tensor
 from vggt3_ros.action import Reconstruct
 from vggt3_ros.msg import LocalizationStatus, MapperStatus, SceneInfo
 from vggt3_ros.nodes.conversions import pose_from_message, stamp_ns
+from vggt3_ros.nodes.guard import GuardedExecutor
 from vggt3_ros.nodes.qos import LATCHED
+from vggt3_ros.nodes.ros_arguments import initialize
 
 NAMESPACE = "vggt3"
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -174,8 +175,8 @@ class ClientThread:
     def start(self) -> None:
         """Join the ROS graph. Best after other processes were started: it has threads, which do not survive a fork."""
         arguments = ["--ros-args", "--disable-external-lib-logs"]
-        rclpy.init(args=arguments, context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        initialize(arguments, self._context)
+        self._executor = GuardedExecutor(context=self._context)
         self.client = self.add(DemoClient)
         self._thread = threading.Thread(target=self._spin, name="demo client", daemon=True)
         self._thread.start()

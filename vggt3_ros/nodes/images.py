@@ -1,10 +1,13 @@
-"""Images to and from arrays, by numpy and OpenCV alone: cv_bridge breaks with NumPy 2 and has no wheel."""
+"""Messages to and from arrays of pixels: the only way from one to the other.
+
+What cv_bridge gives is taken from it where it works (see bridge.py), and by numpy and OpenCV elsewhere; the arrays are
+the same.
+"""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -14,35 +17,31 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.nodes.bridge import find_bridge
 from vggt3_ros.nodes.conversions import header
+from vggt3_ros.nodes.raw_pixels import LAYOUTS, check_size, pixels_by_numpy
+from vggt3_ros.pipeline.bit_depth import BitDepth
+from vggt3_ros.pipeline.jpeg import is_jpeg, jpeg_length
 
 Image = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class _Encoding:
-    """How pixels lie in a message, and how (H, W, channels) of them become (H, W, 3) uint8 RGB."""
-
-    kind: str  # of one channel, as numpy calls it, without the byte order
-    channels: int
-    to_rgb: Callable[[NDArray[Any]], Image]
-
-
-def image_from_message(message: ImageMessage) -> Image:
+def image_from_message(message: ImageMessage, bit_depth: BitDepth | None = None) -> Image:
     """The pixels of a sensor_msgs/Image as (H, W, 3) uint8 RGB, in memory of their own.
 
-    16-bit grey is scaled to 8 bits over its full range, transparency is dropped, Bayer patterns are demosaiced.
-    Raises InputError that names the encoding when it is not supported or the data does not fit it.
+    bit_depth says, and remembers over a sequence, what white is in 16 bits; without it this image alone does.
+    Transparency is dropped, Bayer patterns are demosaiced. Raises InputError that names the encoding when it is not
+    supported or the data does not fit it, and when pixels do not fit the bit depth.
     """
-    encoding = _ENCODINGS.get(message.encoding)
-    if encoding is None:
+    to_rgb = _TO_RGB.get(message.encoding)
+    if to_rgb is None:
         raise InputError(
-            f"image encoding {message.encoding!r} is not supported; expected one of {', '.join(_ENCODINGS)}: "
+            f"image encoding {message.encoding!r} is not supported; expected one of {', '.join(_TO_RGB)}: "
             f"change the driver's pixel format, or convert the images before"
         )
-    pixels = _pixels(message, encoding.kind, encoding.channels)
+    pixels = _eight_bits(_pixels(message), bit_depth)
     try:
-        return encoding.to_rgb(pixels)
+        return to_rgb(pixels)
     except cv2.error as error:
         size = f"{message.width}x{message.height}"
         raise InputError(
@@ -51,22 +50,22 @@ def image_from_message(message: ImageMessage) -> Image:
         ) from error
 
 
-def image_from_compressed(message: CompressedImage) -> Image:
+def image_from_compressed(message: CompressedImage, bit_depth: BitDepth | None = None) -> Image:
     """The pixels of a JPEG or PNG message as (H, W, 3) uint8 RGB, as stored: an EXIF orientation is not applied.
 
-    Raises InputError for anything else and for files that are cut off.
+    bit_depth as for `image_from_message`. Bytes behind a whole JPEG do not matter. Raises InputError for anything else,
+    for files that are cut off (one that another file follows, too: its stamp is not that of the pixels) and for pixels
+    that do not fit the bit depth.
     """
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if _is_whole(data) else None
-    except cv2.error:
-        image = None
-    if image is None:
+    is_cut = is_jpeg(message.data) and jpeg_length(message.data) is None
+    pixels = None if is_cut else _decompressed(message)
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise InputError(
-            f"compressed image of {len(data)} bytes, format {message.format!r}, cannot be decoded; expected a whole "
-            f"JPEG or PNG file: for other transports (compressedDepth, theora, ffmpeg) subscribe to the raw image"
+            f"compressed image of {len(message.data)} bytes, format {message.format!r}, cannot be decoded; expected a "
+            f"whole JPEG or PNG file{', but this JPEG is cut off' if is_cut else ''}: for other transports "
+            f"(compressedDepth, theora, ffmpeg) subscribe to the raw image"
         )
-    return _by_opencv(cv2.COLOR_BGR2RGB)(image)
+    return _TO_RGB["mono8" if pixels.ndim == 2 else "bgr8"](_eight_bits(np.atleast_3d(pixels), bit_depth))
 
 
 def depth_from_message(message: ImageMessage) -> NDArray[np.float32]:
@@ -74,15 +73,14 @@ def depth_from_message(message: ImageMessage) -> NDArray[np.float32]:
 
     Raises InputError that names the encoding when it is another one or the data does not fit it.
     """
-    if message.encoding in ("16UC1", "mono16"):
-        metres = _pixels(message, "u2", 1)[..., 0].astype(np.float32) * np.float32(0.001)
-    elif message.encoding == "32FC1":
-        metres = _pixels(message, "f4", 1)[..., 0].astype(np.float32)
-    else:
+    if message.encoding not in ("16UC1", "mono16", "32FC1"):
         raise InputError(
             f"depth encoding {message.encoding!r} is not supported; expected 16UC1 (millimetres) or 32FC1 (metres): "
             f"subscribe to the raw depth image that is registered to the colour image"
         )
+    metres = _pixels(message)[..., 0].astype(np.float32)
+    if message.encoding != "32FC1":
+        metres *= np.float32(0.001)
     metres[~(np.isfinite(metres) & (metres > 0))] = 0.0
     return metres
 
@@ -103,73 +101,61 @@ def byte_array(values: NDArray[Any]) -> array[int]:
     return data
 
 
-def _pixels(message: ImageMessage, kind: str, channels: int) -> NDArray[Any]:
-    """The pixels (H, W, channels) without padding of rows; a copy."""
-    height, width, step, size = message.height, message.width, message.step, len(message.data)
-    if height == 0 or width == 0:
-        raise InputError(f"{message.encoding} image of {width}x{height} pixels is empty; check the camera driver")
-    dtype = np.dtype(f"{'>' if message.is_bigendian else '<'}{kind}")
-    row = width * channels * dtype.itemsize
-    if step < row or size != step * height:
-        raise InputError(
-            f"{message.encoding} image of {width}x{height} pixels has {size} bytes in rows (step) of {step}; expected "
-            f"rows of at least {row} bytes and step x height bytes in all; check the camera driver"
-        )
-    rows = np.frombuffer(message.data, dtype=np.uint8).reshape(height, step)[:, :row]
-    return np.array(rows, order="C").view(dtype).reshape(height, width, channels)
+def _pixels(message: ImageMessage) -> NDArray[Any]:
+    """The pixels (H, W, channels) of a message as they are, without padding of rows, in native byte order; a copy."""
+    layout = LAYOUTS[message.encoding]
+    check_size(message, layout)
+    bridge = find_bridge()
+    return bridge.pixels(message, layout) if bridge.takes(message, layout) else pixels_by_numpy(message, layout)
 
 
-def _is_whole(data: Image) -> bool:
-    """Whether a JPEG has its end mark; OpenCV 4 paints the rest of one that is cut off grey. Others: not judged here.
+def _decompressed(message: CompressedImage) -> NDArray[Any] | None:
+    """Pixels (H, W[, 3 or 4]) as stored, colours as BGR; None when there is no image in the message."""
+    try:
+        return cv2.imdecode(np.frombuffer(message.data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
 
-    Within a scan the bytes FF D9 and FF DA do not occur, so the last scan's start comes before the end mark.
-    """
-    content = data.tobytes()
-    return not content.startswith(b"\xff\xd8") or content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
+
+def _eight_bits(pixels: NDArray[Any], bit_depth: BitDepth | None) -> Image:
+    """Pixels (H, W, channels) with at most three channels of 8 bits; transparency is not asked what white is."""
+    colours = np.ascontiguousarray(pixels[..., :3])
+    return colours if colours.dtype == np.uint8 else (bit_depth or BitDepth()).eight_bits(colours)
 
 
 def _words(error: cv2.error) -> str:
     return str(getattr(error, "err", "") or error).strip().splitlines()[0]
 
 
-def _by_opencv(code: int) -> Callable[[NDArray[Any]], Image]:
+def _by_opencv(code: int) -> Callable[[Image], Image]:
     return lambda pixels: np.asarray(cv2.cvtColor(pixels, code), dtype=np.uint8)
 
 
-def _as_it_is(pixels: NDArray[Any]) -> Image:
+def _as_it_is(pixels: Image) -> Image:
     return pixels
 
 
-def _reversed(pixels: NDArray[Any]) -> Image:
+def _reversed(pixels: Image) -> Image:
     return np.ascontiguousarray(pixels[..., ::-1])
 
 
-def _grey(pixels: NDArray[Any]) -> Image:
+def _grey(pixels: Image) -> Image:
     return np.repeat(pixels, 3, axis=2)
 
 
-def _deep_grey(pixels: NDArray[Any]) -> Image:
-    """16 bits to 8: 65535 becomes 255, rounded."""
-    return _grey(((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8))
-
-
-_ENCODINGS = {
-    "rgb8": _Encoding("u1", 3, _as_it_is),
-    "bgr8": _Encoding("u1", 3, _reversed),
-    "8UC3": _Encoding("u1", 3, _reversed),
-    "rgba8": _Encoding("u1", 4, lambda pixels: np.ascontiguousarray(pixels[..., :3])),
-    "bgra8": _Encoding("u1", 4, lambda pixels: np.ascontiguousarray(pixels[..., 2::-1])),
-    "mono8": _Encoding("u1", 1, _grey),
-    "8UC1": _Encoding("u1", 1, _grey),
-    "mono16": _Encoding("u2", 1, _deep_grey),
-    "16UC1": _Encoding("u2", 1, _deep_grey),
-    "yuv422": _Encoding("u1", 2, _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),
-    "uyvy": _Encoding("u1", 2, _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),
-    "yuv422_yuy2": _Encoding("u1", 2, _by_opencv(cv2.COLOR_YUV2RGB_YUYV)),
-    "yuyv": _Encoding("u1", 2, _by_opencv(cv2.COLOR_YUV2RGB_YUYV)),
-    # OpenCV names a pattern by its second row and column: what ROS calls RGGB is BG there.
-    "bayer_rggb8": _Encoding("u1", 1, _by_opencv(cv2.COLOR_BayerBG2RGB)),
-    "bayer_bggr8": _Encoding("u1", 1, _by_opencv(cv2.COLOR_BayerRG2RGB)),
-    "bayer_gbrg8": _Encoding("u1", 1, _by_opencv(cv2.COLOR_BayerGR2RGB)),
-    "bayer_grbg8": _Encoding("u1", 1, _by_opencv(cv2.COLOR_BayerGB2RGB)),
+# OpenCV names a pattern by its second row and column: what ROS calls RGGB is BG there.
+_BAYER = {
+    "rggb": _by_opencv(cv2.COLOR_BayerBG2RGB),
+    "bggr": _by_opencv(cv2.COLOR_BayerRG2RGB),
+    "gbrg": _by_opencv(cv2.COLOR_BayerGR2RGB),
+    "grbg": _by_opencv(cv2.COLOR_BayerGB2RGB),
+}
+# How pixels (H, W, channels), of 8 bits by then and without transparency, become RGB (H, W, 3).
+_TO_RGB: dict[str, Callable[[Image], Image]] = {
+    **dict.fromkeys(("rgb8", "rgba8", "rgb16", "rgba16"), _as_it_is),
+    **dict.fromkeys(("bgr8", "bgra8", "8UC3", "8UC4", "bgr16", "bgra16", "16UC3", "16UC4"), _reversed),
+    **dict.fromkeys(("mono8", "8UC1", "mono16", "16UC1"), _grey),
+    **dict.fromkeys(("yuv422", "uyvy"), _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),
+    **dict.fromkeys(("yuv422_yuy2", "yuyv"), _by_opencv(cv2.COLOR_YUV2RGB_YUYV)),
+    **{f"bayer_{pattern}{bits}": to_rgb for bits in (8, 16) for pattern, to_rgb in _BAYER.items()},
 }

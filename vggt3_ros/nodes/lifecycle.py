@@ -8,33 +8,40 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
 
 from vggt3_ros.errors import Vggt3Error
-from vggt3_ros.nodes.parameters import Parameter, declare, read
+from vggt3_ros.nodes.ending import SIGNALS
+from vggt3_ros.nodes.given import rcl_arguments, unused
+from vggt3_ros.nodes.guard import GuardedExecutor, GuardedNode
+from vggt3_ros.nodes.parameter_values import change, declare, read
+from vggt3_ros.nodes.parameters import Parameter
+from vggt3_ros.nodes.ros_arguments import initialize
 
 _WAKE_UP = 0.2  # seconds between looks at whether a signal came
 _SAME_WISH = 1.0  # seconds in which a second signal is no impatience: a terminal and ros2 launch may both send one
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(GuardedNode, LifecycleNode):
     """A lifecycle node whose subclass says what to do in `configure`, `activate`, `deactivate` and `cleanup`.
 
     `configure` checks what can be checked and makes publishers; `activate` loads to the device and subscribes;
     `deactivate` undoes that, also after an `activate` that failed half-way; `cleanup` undoes `configure`. What they
-    raise is logged, and the node stays in the state it was in. Parameters can be changed while it is unconfigured.
+    raise is logged, and the node stays in the state it was in. Parameters can be changed while it is unconfigured,
+    some of them at any time: then `settings_changed` is called.
     """
 
     def __init__(self, name: str, parameters: Sequence[Parameter], **options: Any) -> None:
-        super().__init__(name, **options)
+        # Undeclared ones come as far as our callback, which can say what was probably meant, and refuses them.
+        super().__init__(name, allow_undeclared_parameters=True, **options)
         self._parameters_declared = tuple(parameters)
         declare(self, parameters)
         self.settings = SimpleNamespace()
@@ -53,6 +60,9 @@ class ManagedNode(LifecycleNode):
 
     def cleanup(self) -> None:
         """Destroy publishers, forget everything."""
+
+    def settings_changed(self) -> None:
+        """Take over changed `settings` where they are not looked up at each use; called by the executor's thread."""
 
     def autostart(self) -> bool:
         """Configure and activate, if the parameter `autostart` asks for it; False when that failed."""
@@ -118,43 +128,32 @@ class ManagedNode(LifecycleNode):
         return True
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
-        ours = {parameter.name for parameter in self._parameters_declared}
-        late = [change.name for change in changes if change.name in ours]
-        if self._configured and late:
-            reason = f"{', '.join(late)} can be changed while the node is unconfigured: deactivate and clean up first"
-            return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
+        result = change(self, self._parameters_declared, changes, self.settings if self._configured else None)
+        if result.successful and self._configured:
+            self.settings_changed()
+        return result
 
 
 def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None) -> None:
     """Make the nodes, start those that start themselves, and spin until SIGINT or SIGTERM; ends the process.
 
-    Exit code 0 after a signal, 1 with a message when a node cannot be made or started.
+    Exit code 0 after a signal, 1 with a message when ROS cannot use the arguments or a node cannot be made or started.
     """
-    # Handlers of rclpy would shut the context down in the middle of things; ours let the nodes finish in order.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stopping = threading.Event()
-    first = 0.0
-
-    def stop(number: int, frame: Any) -> None:
-        nonlocal first
-        if not stopping.is_set():
-            first = time.monotonic()
-            stopping.set()
-        elif time.monotonic() - first > _SAME_WISH:
-            raise KeyboardInterrupt  # somebody is impatient
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    wish = _Wish()
+    arguments = rcl_arguments(sys.argv[1:] if args is None else args)
     nodes: list[Any] = []
     failed = False
     try:
-        executor = SingleThreadedExecutor()
+        initialize(arguments)
+        executor = GuardedExecutor()
         for make in node_classes:
             nodes.append(make())
             executor.add_node(nodes[-1])
+        for warning in unused(arguments, nodes):
+            nodes[0].get_logger().warning(warning)
         failed = not all(node.autostart() for node in nodes if isinstance(node, ManagedNode))
-        while not (failed or stopping.is_set()):
+        wish.may_wait = True
+        while not (failed or wish.is_uttered):
             executor.spin_once(timeout_sec=_WAKE_UP)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -162,9 +161,42 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
         print(f"error: {error}", file=sys.stderr)
         failed = True
     finally:
-        for node in nodes:
-            if isinstance(node, ManagedNode):
-                node.stop()
-            node.destroy_node()
+        wish.may_wait = True
+        with suppress(KeyboardInterrupt):  # of the impatient
+            for node in nodes:
+                if isinstance(node, ManagedNode):
+                    node.stop()
+                node.destroy_node()
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # the process is at its end already
         rclpy.try_shutdown()
     sys.exit(1 if failed else 0)
+
+
+class _Wish:
+    """That the process shall end: SIGINT or SIGTERM. rclpy's handlers would shut down in the middle of things.
+
+    Nodes that run finish in order, when they look at `is_uttered`; a second signal is for the impatient. Before they
+    run (`may_wait`), when networks are loaded, the first one raises KeyboardInterrupt at once.
+    """
+
+    def __init__(self) -> None:
+        self.may_wait = False
+        self._uttered = threading.Event()
+        self._first = 0.0
+        for number in SIGNALS:
+            signal.signal(number, self._hear)
+
+    @property
+    def is_uttered(self) -> bool:
+        """Whether a signal came."""
+        return self._uttered.is_set()
+
+    def _hear(self, number: int, frame: Any) -> None:
+        if not self.is_uttered:
+            self._first = time.monotonic()
+            self._uttered.set()
+            if not self.may_wait:
+                raise KeyboardInterrupt
+        elif time.monotonic() - self._first > _SAME_WISH:
+            raise KeyboardInterrupt

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from vggt3_ros.nodes.ending import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before what takes seconds to import
+
 import time
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -14,16 +19,18 @@ from std_srvs.srv import Trigger
 
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.msg import LocalizationStatus, SceneInfo
+from vggt3_ros.nodes.arrival import Arrival, NodeTime
 from vggt3_ros.nodes.camera_input import CameraInput, UnusableError
 from vggt3_ros.nodes.camera_topics import ImageMessage
 from vggt3_ros.nodes.conversions import pose_from_message, stamp_ns
 from vggt3_ros.nodes.counts import Counts
 from vggt3_ros.nodes.diagnostics import Diagnostics, Level
+from vggt3_ros.nodes.frames import frame_name
 from vggt3_ros.nodes.lifecycle import ManagedNode, run
 from vggt3_ros.nodes.listening import listens_to
 from vggt3_ros.nodes.localizing import NO_SCENE, Localizing
 from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
-from vggt3_ros.nodes.open_scene import SceneProblem
+from vggt3_ros.nodes.open_scene import SceneProblem, library_of
 from vggt3_ros.nodes.parameters import LOCALIZER
 from vggt3_ros.nodes.pose_output import PoseOutput
 from vggt3_ros.nodes.qos import HINTS, LATCHED, STATUS
@@ -31,7 +38,7 @@ from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
 from vggt3_ros.nodes.transforms import TransformError
 from vggt3_ros.nodes.worker import Worker, in_executor
 from vggt3_ros.pipeline.tracking import TrackingState
-from vggt3_ros.scene.library import find_scene, meant_folder
+from vggt3_ros.scene.library import find_scene, is_scene
 from vggt3_ros.srv import LoadScene
 
 _INACTIVE = "the localizer is not active; activate it"
@@ -55,7 +62,7 @@ class LocalizerNode(ManagedNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("localizer", LOCALIZER, **options)
         self._localizing: Localizing = None  # type: ignore[assignment]  # there is none unless configured
-        self._worker: Worker[ImageMessage] = None  # type: ignore[assignment]  # nor these unless active
+        self._worker: Worker[Arrival] = None  # type: ignore[assignment]  # nor these unless active
         self._camera: CameraInput = None  # type: ignore[assignment]
         self._paused = False
         # Services live as long as the node, so that an answer in the making survives every transition.
@@ -78,10 +85,11 @@ class LocalizerNode(ManagedNode):
         self._paused = False
         self._last_taken_ns = 0  # stamp of the last image that was not left out because of max_rate
         self._last_status = time.monotonic()
-        self._last_attempt = (0, 0.0)  # stamp of the last image (ns), and the moment it was seen
-        self._trying = False  # an attempt is under way
+        self._time = NodeTime(self)
+        self._agreed = self._time.moment()  # when the last pose was published
+        self._logged = TrackingState.UNINITIALIZED  # the last state that the log told
         self._status = self.create_publisher(LocalizationStatus, "localizer/status", STATUS)
-        self._output = PoseOutput(self, settings)
+        self._output = PoseOutput(self, settings, self._time)
         self._diagnostics = Diagnostics(self)
 
     def activate(self) -> None:
@@ -90,12 +98,15 @@ class LocalizerNode(ManagedNode):
         localizing.network = network_of(settings)
         if settings.scene_dir:
             try:
-                self._use(meant_folder(settings.scene_dir))
+                self._use(settings.scene_dir)
             except SceneError as error:
                 if not settings.follow_mapper:
                     raise
                 self._reason = f"{error}; waiting for the mapper's scene"
                 self.get_logger().error(self._reason)
+        elif not settings.follow_mapper:
+            self._reason = f"{NO_SCENE}: scene_dir is empty, and follow_mapper is false"
+            self.get_logger().warning(self._reason)
         self._counts = Counts()
         self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._defect)
         self._camera = CameraInput(self, settings, self._counts, self._on_image, self._on_clock_reset)
@@ -125,6 +136,7 @@ class LocalizerNode(ManagedNode):
             self._camera = None  # type: ignore[assignment]
         self._output.forget()
         self._localizing.stop()
+        self._log_state()
         free_unused_memory()
         self._reason = NO_SCENE
 
@@ -137,11 +149,21 @@ class LocalizerNode(ManagedNode):
         self._output.destroy()
         self.destroy_publisher(self._status)
 
+    def settings_changed(self) -> None:
+        """The tracker has settings of its own."""
+        self._localizing.take_over(self.settings)
+
     # -- scenes
 
-    def _use(self, path: Path) -> str:
-        self._say(self._localizing.use(path))
+    def _library(self) -> Path:
+        """Where relative paths lie: where scene_dir is a scene, among those beside it."""
+        folder = library_of(self, self.settings.scene_dir)
+        return folder.parent if is_scene(folder) else folder
+
+    def _use(self, path: str | Path, library: Path | None = None) -> str:
+        self._say(self._localizing.use(path, library))
         self._output.forget()
+        self._logged = TrackingState.UNINITIALIZED
         return self._reason
 
     def _on_scene(self, info: SceneInfo) -> None:
@@ -157,24 +179,20 @@ class LocalizerNode(ManagedNode):
                 self._reason = f"the mapper's scene {info.scene_id[:8]} cannot be used: {why}"
                 self.get_logger().error(self._reason)
 
-        self._worker.call(follow)
+        self._worker.post(follow)
 
     async def _on_load(self, request: LoadScene.Request, response: LoadScene.Response) -> LoadScene.Response:
         if not self.is_active:
             response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
             return response
         try:
-            path = meant_folder(request.path, meant_folder(self.settings.scene_dir))
-            loading = await in_executor(self, self._worker.call(lambda: self._use(path)))
+            loading = await in_executor(self, self._worker.call(lambda: self._use(request.path, self._library())))
             response.message = loading.result()
         except CancelledError:  # the localizer was deactivated meanwhile
             response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
         except SceneError as error:
             response.code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
             response.message = str(error)
-        except Exception as error:  # out of memory, for instance: the node must survive it
-            response.code, response.message = LoadScene.Response.FAILED, repr(error)
-            self.get_logger().error(f"load_scene failed by a defect: {error!r}")
         else:
             response.code, response.scene_id = LoadScene.Response.SUCCESS, self._localizing.scene_id
         return response
@@ -182,49 +200,50 @@ class LocalizerNode(ManagedNode):
     # -- images
 
     def _on_image(self, message: ImageMessage) -> None:
+        arrival = self._time.arrival(message)
         stamp, rate = stamp_ns(message.header.stamp), self.settings.max_rate
         if self._paused:
             self._counts.skip("paused")
-        elif rate and 0 <= stamp - self._last_taken_ns < 1e9 / rate:
+        elif rate and 0 < stamp - self._last_taken_ns < 1e9 / rate:
             self._counts.skip("more images than max_rate")
         else:
             self._last_taken_ns = stamp
-            self._worker.put(message)
+            self._worker.put(arrival)
 
-    def _gave_way(self, message: ImageMessage) -> None:
+    def _gave_way(self, arrival: Arrival) -> None:
         self._counts.skip("a newer image came before this one's turn")
 
-    def _defect(self, error: Exception) -> None:
+    def _defect(self, error: BaseException) -> None:
         self._counts.drop(f"defect: {error!r}", "defect")
-        self.get_logger().error(f"an attempt failed by a defect: {error!r}", throttle_duration_sec=_THROTTLE)
+        self.survive(error)
 
     def _on_clock_reset(self) -> None:
         self._localizing.tracker.reset("the clock was set back")
         self._output.forget()
+        self._log_state()
 
-    def _attempt(self, message: ImageMessage) -> None:
+    def _attempt(self, arrival: Arrival) -> None:
         """In the worker's thread: one image, from which a status follows in any case."""
-        begin, self._trying = time.perf_counter(), True
-        self._last_attempt = (stamp_ns(message.header.stamp), time.monotonic())
-        status = LocalizationStatus(header=message.header)
+        begin = time.perf_counter()
+        status = LocalizationStatus(header=arrival.message.header)
         try:
-            reason = self._localize(message, status)
+            reason = self._localize(arrival, status)
         except UnusableError as error:
             reason = f"image left out: {error}"
             self._counts.drop(str(error), error.kind)
             self.get_logger().warning(reason, throttle_duration_sec=_THROTTLE)
-            self._localizing.tracker.expire(stamp_ns(message.header.stamp))
         except Exception as error:
             reason = f"defect: {error!r}"
             self._defect(error)
+        self._wait(reason)
         status.processing_time = time.perf_counter() - begin
-        self._trying = False
+        status.latency = 1e-9 * (arrival.age_ns + self._time.since_ns(arrival.moment))
         self._publish_status(status, reason)
 
-    def _localize(self, message: ImageMessage, status: LocalizationStatus) -> str:
+    def _localize(self, arrival: Arrival, status: LocalizationStatus) -> str:
         """Publish what can be told of an image, fill in the status, and return its reason. Raises UnusableError."""
         localizing, output = self._localizing, self._output
-        seen = self._camera.frame(message)
+        seen = self._camera.frame(arrival.message)
         if localizing.scene is None:
             return self._reason
         metric = status.metric = localizing.scene.is_metric
@@ -236,20 +255,39 @@ class LocalizerNode(ManagedNode):
             cam_from_child, withheld = None, str(error)
         attempt = localizing.attempt(seen, cam_from_child)
         answer, tracked = attempt.answer, attempt.tracked
+        if tracked.publish:
+            self._agreed = self._time.moment()
         pose, covariance = (tracked.map_from_cam, tracked.covariance) if tracked.publish else (None, None)
         if pose is None and self.settings.publish_unverified and answer.located is None:
             pose = answer.map_from_cam  # the network's own, which nothing could be asked about
         if pose is not None and cam_from_child is not None:
             output.publish_pose(seen, pose, covariance, cam_from_child)
             status.pose_published = True
-        status.tf = output.publish_transform(self._camera, seen, tracked, metric)
+        status.tf = output.publish_transform(self._camera, arrival, seen, tracked, metric)
         status.confidence = float(answer.confidence)
         status.inliers = answer.located.inliers if answer.located else 0
         return withheld or tracked.reason
 
+    def _wait(self, reason: str) -> None:
+        """In the worker's thread: time has passed since the last pose; reason: why there is no newer one."""
+        self._localizing.tracker.wait(self._time.since_ns(self._agreed), reason)
+        self._log_state()
+
+    def _log_state(self) -> None:
+        """A line for every change between UNINITIALIZED, LOCALIZED and LOST; UNCERTAIN comes and goes with images."""
+        tracker = self._localizing.tracker
+        if tracker.state in (self._logged, TrackingState.UNCERTAIN):
+            return
+        self._logged = tracker.state
+        line = f"{tracker.state.name}: {tracker.reason}"
+        if tracker.state is TrackingState.LOST:
+            self.get_logger().warning(line)
+        else:
+            self.get_logger().info(line)
+
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         try:
-            if message.header.frame_id != self.settings.map_frame:
+            if frame_name(message.header.frame_id) != self.settings.map_frame:
                 frames = f"frame {message.header.frame_id!r}, expected {self.settings.map_frame!r}"
                 raise InputError(f"it is given in {frames}; set the fixed frame of RViz")
             self._localizing.expect(pose_from_message(message.pose.pose))
@@ -275,20 +313,20 @@ class LocalizerNode(ManagedNode):
     def _on_timer(self) -> None:
         """Diagnostics; and a status when there was none for long, because nothing could be attempted."""
         tracker = self._localizing.tracker
-        if not self._trying and time.monotonic() - self._last_status > 1 / self.settings.status_rate:
-            stamp, moment = self._last_attempt  # the clock of the images may be another than this node's
-            silence = time.monotonic() - moment
-            self._worker.call(lambda: tracker.expire(stamp + int(1e9 * silence)))
+        if self._worker.is_idle and time.monotonic() - self._last_status > 1 / self.settings.status_rate:
+            reason = "paused" if self._paused else "no image has come"
+            self._worker.post(lambda: self._wait(reason))
             status = LocalizationStatus()
             status.header.stamp = self.get_clock().now().to_msg()
-            self._publish_status(status, "paused" if self._paused else "no image has come")
+            self._publish_status(status, reason)
         problem = self._camera.problem
         level = _LEVELS.get(tracker.state, Level.WARN)
         if problem and level is Level.OK:
             level = Level.WARN
         reason = tracker.reason if self._localizing.scene else self._reason
         message = "; ".join(filter(None, (problem, f"{tracker.state.value}: {reason}")))
-        self._diagnostics.publish(level, message, {**self._counts.as_values(), "scene": self._localizing.scene_id})
+        values = {**self._counts.as_values(), "scene": self._localizing.scene_id, "errors survived": self.defects}
+        self._diagnostics.publish(level, message, values)
 
     def _publish_status(self, status: LocalizationStatus, reason: str) -> None:
         self._last_status = time.monotonic()
@@ -297,7 +335,7 @@ class LocalizerNode(ManagedNode):
         status.frames_received, status.frames_skipped = self._counts.received, self._counts.skipped
         status.frames_dropped, status.frames_lost = self._counts.dropped, self._counts.lost
         status.last_drop_reason = self._counts.last_reason
-        status.latency = max(0.0, 1e-9 * (self.get_clock().now().nanoseconds - stamp_ns(status.header.stamp)))
+        status.tf = status.tf or self._output.standing(reason)
         self._status.publish(status)
 
     def _say(self, message: str) -> None:

@@ -36,14 +36,7 @@ class Localizing:
     def __init__(self, settings: SimpleNamespace) -> None:
         self.network: Vggt3 | None = None
         self.scene: Scene | None = None
-        self.tracker = Tracker(
-            TrackingSettings(
-                confirmations=settings.confirmations,
-                lost_after_s=settings.lost_after,
-                clock_jump_s=settings.clock_jump,
-                drift_translation=settings.odom_drift,
-            )
-        )
+        self.tracker = Tracker(_tracking(settings))
         self._how = LocalizerSettings(refine=settings.refine)
         self._localizer: Localizer | None = None
         self._initial: Tensor | None = None  # map_from_child that a person gave
@@ -53,14 +46,20 @@ class Localizing:
         """Of the scene in use, empty while there is none."""
         return self.scene.scene_id if self.scene else ""
 
-    def use(self, path: Path) -> str:
+    def take_over(self, settings: SimpleNamespace) -> None:
+        """Track by these settings from the next attempt on."""
+        self.tracker.settings = _tracking(settings)
+
+    def use(self, path: str | Path, library: Path | None = None) -> str:
         """Use the scene that a path means from now on, and return what to say about it.
+
+        library: where relative paths lie (default: here).
 
         Raises SceneError; the scene before stays in use then.
         """
         if self.network is None:
             raise InputError("the localizer is not active; activate it")
-        scene, folder = open_scene(path, self.network)
+        scene, folder = open_scene(path, self.network, library)
         try:
             self._localizer = Localizer(scene, self.network, self._how)
         except SceneError as error:  # of a softmax network, for instance
@@ -101,3 +100,12 @@ class Localizing:
             hint, self._initial = self._initial @ se3_inverse(cam_from_child), None
         answer = self._localizer.localize(seen.frame, hint)
         return Attempt(answer, self.tracker.update(stamp, answer, seen.odom_from_cam))
+
+
+def _tracking(settings: SimpleNamespace) -> TrackingSettings:
+    return TrackingSettings(
+        confirmations=settings.confirmations,
+        lost_after_s=settings.lost_after,
+        clock_jump_s=settings.clock_jump,
+        drift_translation=settings.odom_drift,
+    )

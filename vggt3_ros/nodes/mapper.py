@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.collector import Collector
 from vggt3_ros.nodes.mapping_job import CanceledError, Mapped, MappingJob
@@ -17,7 +17,7 @@ from vggt3_ros.pipeline.anchor import AnchorSettings
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
-from vggt3_ros.scene.library import clear_leftovers, meant_folder, prune
+from vggt3_ros.scene.library import clear_leftovers, is_scene, meant_folder, prune
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import check_target, save_scene
 
@@ -37,6 +37,9 @@ class BusyError(Vggt3Error):
 class Mapper:
     """A collection that is being filled, a reconstruction while there is one, and the newest scene.
 
+    library: the folder that scenes are saved in, and which those of the same made_by are deleted from when they are too
+    many. settings may change at any time; a reconstruction goes by those at its beginning.
+
     on_scene(scene, folder): there is a new scene. say(message, failed): what happened, for people. on_change():
     the status is another one. They are called by the thread in which it happens. network is set while active.
     """
@@ -44,20 +47,24 @@ class Mapper:
     def __init__(
         self,
         settings: SimpleNamespace,
+        library: Path,
+        made_by: str,
         on_scene: Callable[[Scene, Path], None],
         say: Callable[[str, bool], None],
         on_change: Callable[[], None],
     ) -> None:
         self.collector = Collector(settings)
-        self.library = meant_folder(settings.scene_dir)
+        self.library = library
+        if is_scene(library):
+            raise SceneError(f"scene_dir {library} is a scene itself; name a folder that scenes can be put into")
         check_target(self.library / ".new")
         clear_leftovers(self.library)
         self.network: Vggt3 | None = None
         self.scene: Scene | None = None
         self.job: MappingJob | None = None
         self.paused = False
-        self._settings = settings
-        self._how = reconstruction_settings(settings)
+        self._settings, self._made_by = settings, made_by
+        reconstruction_settings(settings, made_by)  # in good time, should they not fit
         self._on_scene, self._say, self._on_change = on_scene, say, on_change
         self._lock = threading.RLock()
 
@@ -97,9 +104,10 @@ class Mapper:
                     f"the collection has {count} keyframes, a reconstruction needs {self._settings.min_frames} "
                     "(min_frames); move the camera on"
                 )
+            how = reconstruction_settings(self._settings, self._made_by)
             frames = self.collector.take()
             job = MappingJob(
-                frames, network, self._how, self.library, save_path, self._on_change, self._on_end
+                frames, network, how, self.library, save_path, self._on_change, self._on_end
             )  # fmt: skip
             self.job = job
         job.start()
@@ -149,10 +157,13 @@ class Mapper:
         try:
             if isinstance(outcome, Mapped):
                 self.use(outcome.reconstruction.scene, outcome.folder)
-                prune(self.library, self._settings.keep_scenes, outcome.folder)
+                prune(self.library, self._settings.keep_scenes, self._made_by, outcome.folder)
                 self._say(_summary(outcome), False)
             else:
                 self._give_back(job.frames, outcome)
+        except Exception as error:  # of what publishes a scene, or deletes old ones: the scene is on the disk
+            traceback.print_exc()
+            self._say(f"the end of a reconstruction failed by a defect of this program: {error!r}", True)
         finally:
             with self._lock:
                 self.job = None
@@ -173,7 +184,7 @@ def _check_may_write(path: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{path} exists; choose another path, or set overwrite")
 
 
-def reconstruction_settings(settings: SimpleNamespace) -> ReconstructionSettings:
+def reconstruction_settings(settings: SimpleNamespace, made_by: str) -> ReconstructionSettings:
     """What the node's parameters ask for. Raises InputError."""
     anchor = AnchorSettings(camera_height_m=settings.camera_height or None)
     if not settings.landmarks:
@@ -184,6 +195,7 @@ def reconstruction_settings(settings: SimpleNamespace) -> ReconstructionSettings
         points=PointSettings(max_points=settings.max_points),
         anchor=anchor,
         map_frame=settings.map_frame,
+        made_by=made_by,
     )
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from vggt3_ros.nodes.ending import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before what takes seconds to import
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +27,7 @@ from vggt3_ros.nodes.listening import listens_to
 from vggt3_ros.nodes.mapper import Mapper
 from vggt3_ros.nodes.mapper_services import MapperServices
 from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
+from vggt3_ros.nodes.open_scene import library_of
 from vggt3_ros.nodes.parameters import MAPPER
 from vggt3_ros.nodes.qos import LATCHED, STATUS
 from vggt3_ros.nodes.worker import Worker
@@ -50,7 +56,9 @@ class MapperNode(ManagedNode):
     def configure(self) -> None:
         """Check everything that can be checked; publishers from now on."""
         check_network(self.settings)
-        self._mapper = Mapper(self.settings, self._publish_scene, self._say, self._publish_status)
+        library = library_of(self, self.settings.scene_dir)
+        made_by = f"{self.get_fully_qualified_name()} in ROS domain {self.context.get_domain_id()}"
+        self._mapper = Mapper(self.settings, library, made_by, self._publish_scene, self._say, self._publish_status)
         self._publishers = [
             self.create_publisher(PointCloud2, "points", LATCHED),
             self.create_publisher(PathMessage, "keyframes", LATCHED),
@@ -71,7 +79,8 @@ class MapperNode(ManagedNode):
         )
         self.get_logger().info(listens_to(self))
         self._timer = self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers)
-        self._say(f"collecting frames; model {network.model_id} on {network.device}", False)
+        where = f"scenes are saved in {mapper.library}"
+        self._say(f"collecting frames; model {network.model_id} on {network.device}; {where}", False)
 
     def deactivate(self) -> None:
         """Stop listening, cancel a reconstruction, free the device; frames and scene stay."""
@@ -120,9 +129,9 @@ class MapperNode(ManagedNode):
     def _gave_way(self, message: ImageMessage) -> None:
         self._counts.drop("the queue was full; raise queue_size or lower the camera's rate")
 
-    def _defect(self, error: Exception) -> None:
+    def _defect(self, error: BaseException) -> None:
         self._counts.drop(f"defect: {error!r}", "defect")
-        self.get_logger().error(f"image left out by a defect: {error!r}", throttle_duration_sec=_THROTTLE)
+        self.survive(error)
 
     def _publish_scene(self, scene: Scene, folder: Path) -> None:
         stamp, frame = self.get_clock().now().nanoseconds, self.settings.map_frame
@@ -131,11 +140,13 @@ class MapperNode(ManagedNode):
         self._scene_info.publish(scene_info(scene, folder, stamp))
 
     def _on_timer(self) -> None:
-        self._mapper.start_if_due()
+        if self._worker.is_idle:  # otherwise nobody has looked yet whether there is something new
+            self._mapper.start_if_due()
         self._publish_status()
         problem = self._camera.problem
         level = Level.ERROR if self._failed else Level.WARN if problem else Level.OK
-        self._diagnostics.publish(level, "; ".join(filter(None, (problem, self._message))), self._counts.as_values())
+        values = {**self._counts.as_values(), "errors survived": self.defects}
+        self._diagnostics.publish(level, "; ".join(filter(None, (problem, self._message))), values)
 
     def _publish_status(self) -> None:
         mapper, job = self._mapper, self._mapper.job

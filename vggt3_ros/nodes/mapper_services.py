@@ -9,12 +9,12 @@ from typing import Any
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from vggt3_ros.action import Reconstruct
 from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.nodes.guard import GuardedNode, failure_text
 from vggt3_ros.nodes.mapper import BusyError, InactiveError, Mapper, TooFewFramesError
 from vggt3_ros.nodes.mapping_job import CanceledError, MappingJob
 from vggt3_ros.nodes.open_scene import SceneProblem, open_scene
@@ -37,7 +37,9 @@ class MapperServices:
     mapper(): None while the node is not configured. say(message, failed): what happened, for people.
     """
 
-    def __init__(self, node: Node, mapper: Callable[[], Mapper | None], say: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self, node: GuardedNode, mapper: Callable[[], Mapper | None], say: Callable[[str, bool], None]
+    ) -> None:
         self._node, self._mapper, self._say = node, mapper, say
         self._clock = Clock(clock_type=ClockType.STEADY_TIME)  # feedback also while a simulation's time stands still
         self._disk = ThreadPoolExecutor(1, "disk")
@@ -63,6 +65,15 @@ class MapperServices:
         return mapper, mapper.active_network
 
     async def _on_goal(self, goal: Any) -> Reconstruct.Result:
+        try:
+            return await self._reconstruct(goal)
+        except Exception as error:
+            self._node.survive(error)
+            if goal.is_active:
+                goal.abort()
+            return Reconstruct.Result(message=failure_text(error))
+
+    async def _reconstruct(self, goal: Any) -> Reconstruct.Result:
         path, overwrite = goal.request.save_path, goal.request.overwrite
         try:
             mapper, _ = self._active()
@@ -84,14 +95,18 @@ class MapperServices:
             )
 
         timer = self._node.create_timer(_FEEDBACK_PERIOD, tell, clock=self._clock)
-        outcome = await in_executor(self._node, job.outcome)
-        self._node.destroy_timer(timer)
+        try:
+            outcome = await in_executor(self._node, job.outcome)
+        finally:
+            self._node.destroy_timer(timer)
         result = Reconstruct.Result(frames=len(job.frames))
         error = outcome.exception()
         if error is None:
             mapped = outcome.result()
-            result.scene_id, result.path = mapped.reconstruction.scene.scene_id, str(mapped.folder)
+            result.scene_id, result.path = mapped.reconstruction.scene.scene_id, str(mapped.copy or mapped.folder)
             result.seconds, result.message = mapped.seconds, f"saved in {mapped.folder}"
+            if mapped.copy:
+                result.message += f" and at {mapped.copy}"
             if mapped.uncopied:
                 result.message += f", but not at save_path: {mapped.uncopied}"
                 goal.abort()
@@ -126,9 +141,6 @@ class MapperServices:
             response.code, response.message = SaveScene.Response.EXISTS, str(error)
         except SceneError as error:
             response.code, response.message = SaveScene.Response.FAILED, str(error)
-        except Exception as error:  # the node must survive it
-            response.code, response.message = SaveScene.Response.FAILED, repr(error)
-            self._say(f"save_scene failed by a defect: {error!r}", True)
         else:
             response.code, response.message = SaveScene.Response.SUCCESS, f"saved in {folder}"
             response.scene_id, response.path = scene.scene_id, str(folder)
@@ -139,7 +151,7 @@ class MapperServices:
             mapper, network = self._active()
             if mapper.job is not None:
                 raise BusyError("a reconstruction is running; wait for it or cancel it")
-            loading = self._disk.submit(open_scene, mapper.place(request.path), network)
+            loading = self._disk.submit(open_scene, request.path, network, mapper.library)
             scene, folder = (await in_executor(self._node, loading)).result()
             if self._active()[0] is not mapper:
                 raise InactiveError("the mapper was reconfigured meanwhile; try again")
@@ -151,9 +163,6 @@ class MapperServices:
         except SceneError as error:
             code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
             response.code, response.message = code, str(error)
-        except Exception as error:  # the node must survive it
-            response.code, response.message = LoadScene.Response.FAILED, repr(error)
-            self._say(f"load_scene failed by a defect: {error!r}", True)
         else:
             response.code, response.scene_id = LoadScene.Response.SUCCESS, scene.scene_id
             response.message = f"scene {scene.scene_id[:8]} from {folder} is the newest now"

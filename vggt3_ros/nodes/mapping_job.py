@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -25,11 +26,13 @@ class CanceledError(Vggt3Error):
 class Mapped:
     """A reconstruction that is safely on the disk, and how many seconds it took altogether.
 
+    folder: in the library. copy: at `save_path`, None if it is not there or was not asked for.
     uncopied: why it is not at `save_path` as well; empty if it is, or was not asked for.
     """
 
     reconstruction: Reconstruction
     folder: Path
+    copy: Path | None
     seconds: float
     uncopied: str
 
@@ -75,32 +78,33 @@ class MappingJob:
             self._thread.join()
 
     def _run(self, network: Vggt3, settings: ReconstructionSettings) -> None:
+        outcome: Mapped | BaseException
         try:
-            mapped = self._map(network, settings)
+            outcome = self._map(network, settings)
         except BaseException as error:
-            try:
-                self._on_end(self, error)
-            finally:
-                error.__traceback__ = None  # it would keep everything alive that the reconstruction had in its hands
-                self.outcome.set_exception(error)
+            outcome = error
+        try:
+            self._on_end(self, outcome)
+        except BaseException:  # nobody else sees what a thread raises, and whoever waits for the outcome must get it
+            traceback.print_exc()
+        if isinstance(outcome, Mapped):
+            self.outcome.set_result(outcome)
         else:
-            try:
-                self._on_end(self, mapped)
-            finally:
-                self.outcome.set_result(mapped)
+            outcome.__traceback__ = None  # it would keep everything alive that the reconstruction had in its hands
+            self.outcome.set_exception(outcome)
 
     def _map(self, network: Vggt3, settings: ReconstructionSettings) -> Mapped:
         begin = time.perf_counter()
         made = reconstruct(self.frames, network, settings, self._report)
         self._report("save", 1.0)
         folder = save_scene(made.scene, self._library / folder_name(made.scene))
-        uncopied = ""
+        copy, uncopied = None, ""
         if self._save_path is not None:
             try:
-                save_scene(made.scene, self._save_path)
+                copy = save_scene(made.scene, self._save_path)
             except SceneError as error:
                 uncopied = str(error)
-        return Mapped(made, folder, time.perf_counter() - begin, uncopied)
+        return Mapped(made, folder, copy, time.perf_counter() - begin, uncopied)
 
     def _report(self, stage: str, share: float) -> None:
         if self._canceled.is_set():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rclpy.node import Node
+
 from vggt3_ros.errors import SceneError
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.scene.library import find_scene
+from vggt3_ros.scene.library import default_library, find_scene, meant_folder
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene
 from vggt3_ros.srv import LoadScene
@@ -20,10 +22,21 @@ class SceneProblem(SceneError):  # a reason with a code, raised like its base
         self.code = code
 
 
-def open_scene(path: Path, network: Vggt3) -> tuple[Scene, Path]:
-    """The scene that a path means (itself, or the newest inside), and its folder. Raises SceneProblem."""
+def library_of(node: Node, scene_dir: str) -> Path:
+    """The folder that a node's scenes are in: scene_dir or, where that is empty, the one of the node's namespace.
+
+    Raises SceneError for a place that cannot be.
+    """
+    return meant_folder(scene_dir) if scene_dir else default_library(node.get_namespace())
+
+
+def open_scene(path: str | Path, network: Vggt3, library: Path | None = None) -> tuple[Scene, Path]:
+    """The scene that a path means (itself, or the newest inside), and its folder. Raises SceneProblem.
+
+    library: where relative paths lie (default: here).
+    """
     try:
-        folder = find_scene(path)
+        folder = find_scene(path, library)
     except SceneError as error:
         raise SceneProblem(LoadScene.Response.NOT_FOUND, str(error)) from error
     try:

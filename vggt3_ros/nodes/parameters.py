@@ -5,23 +5,21 @@ The nodes declare them from here, the tables of the documentation are made from 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-
-from vggt3_ros.errors import InputError
-
-if TYPE_CHECKING:
-    from rclpy.node import Node
+from typing import Literal
 
 Value = bool | int | float | str | tuple[float, ...]
+Form = Literal["", "frame", "frame or none", "pose", "bits"]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. Numbers lie within low and high, both included; strings are one of choices, if there are any."""
+    """One parameter. Numbers lie within low and high, both included; strings are one of choices, if there are any.
+
+    form: what strings and numbers stand for: a TF frame, which may be empty or not, the pose of one in another, or a
+    number of bits.
+    """
 
     name: str
     default: Value
@@ -29,6 +27,7 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    form: Form = ""
 
     @property
     def kind(self) -> str:
@@ -42,6 +41,25 @@ class Parameter:
             return ", ".join(repr(choice) for choice in self.choices)
         return f"{self.kind} from {self.low:g} to {self.high:g}" if self.low is not None else self.kind
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it can be changed while the node runs."""
+        return self.name in _LIVE
+
+    @property
+    def meaning(self) -> str:
+        """Its description, and whether it can be changed while the node runs."""
+        return f"{self.description} (live)" if self.is_live else self.description
+
+
+# What can be changed while a node runs; of the mapper, much of it counts from the next reconstruction on.
+_LIVE = frozenset(
+    ("require_calibration", "transform_timeout", "depth_slop")
+    + ("keep_scenes", "min_frames", "trigger_count", "trigger_idle")
+    + ("ttt_steps", "chunk", "landmarks", "camera_height", "max_points")
+    + ("max_rate", "confirmations", "lost_after", "publish_unverified", "transform_tolerance", "unmetric_tf")
+    + ("publish_images", "cover_lens")
+)
 
 _DEVICE = (
     Parameter("autostart", False, "configure and activate at start, without a lifecycle manager"),
@@ -56,19 +74,28 @@ _CAMERA = (
         "every publisher", choices=("sensor_data", "reliable"),
     ),
     Parameter(
+        "bit_depth", 0, "bits of images that have more than 8, which say what white is: 8 to 16; 0: the highest bit seen "
+        "since the node was activated", 0, 16, form="bits",
+    ),
+    Parameter(
         "require_calibration", True, "leave out images until camera_info has come; otherwise the network guesses the "
         "intrinsics of those that have none",
     ),
     Parameter(
         "rectified", False, "the images are rectified (image_proc): P of camera_info counts, K and D do not",
     ),
-    Parameter("camera_frame", "", "optical frame of the camera; empty: the frame_id of the images"),
-    Parameter("map_frame", "map", "frame of maps and poses (REP-105)"),
-    Parameter("odom_frame", "odom", "frame of the odometry (REP-105)"),
-    Parameter("base_frame", "base_link", "frame of the robot; empty: there is none but the camera's optical frame"),
+    Parameter(
+        "camera_frame", "", "optical frame of the camera; empty: the frame_id of the images", form="frame or none"
+    ),
+    Parameter("map_frame", "map", "frame of maps and poses (REP-105)", form="frame"),
+    Parameter("odom_frame", "odom", "frame of the odometry (REP-105)", form="frame"),
+    Parameter(
+        "base_frame", "base_link", "frame of the robot; empty: there is none but the camera's optical frame",
+        form="frame or none",
+    ),
     Parameter(
         "base_from_camera", (), "where the camera's optical frame is on the robot: x y z (m) and quaternion x y z w; "
-        "empty: TF tells",
+        "empty: TF tells", form="pose",
     ),
     Parameter(
         "odometry_source", "tf", "where poses of the camera in odom_frame come from: TF, the topic odom, or nowhere",
@@ -82,8 +109,10 @@ _CAMERA = (
 MAPPER = (
     *_DEVICE,
     *_CAMERA,
-    Parameter("scene_dir", "~/.ros/vggt3/scenes", "folder that scenes are saved in, each in a folder of its own"),
-    Parameter("keep_scenes", 20, "scenes kept in scene_dir; beyond it the oldest that the mapper made go", 1, 100000),
+    Parameter(
+        "scene_dir", "", "folder that scenes are saved in, each in a folder of its own; empty: ~/.ros/NAMESPACE/scenes"
+    ),
+    Parameter("keep_scenes", 20, "scenes of this mapper kept in scene_dir; beyond it its oldest go", 1, 100000),
     Parameter("queue_size", 10, "images that may wait to be looked at; beyond it the oldest is dropped", 1, 1000),
     Parameter("use_depth", False, "use depth images (topic depth, registered to the image) for the scale of the map"),
     Parameter("depth_slop", 0.02, "seconds between the stamps of an image and its depth image", 0.0, 1.0),
@@ -127,88 +156,11 @@ LOCALIZER = (
 )  # fmt: skip
 
 
-def declare(node: Node, parameters: Sequence[Parameter]) -> None:
-    """Declare all parameters on a node. Raises InputError that lists every value that does not fit."""
-    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-    from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-    from rclpy.parameter import Parameter as RosParameter
-
-    wrong = []
-    for parameter in parameters:
-        descriptor = ParameterDescriptor(description=parameter.description)
-        if parameter.choices:
-            descriptor.additional_constraints = f"one of {parameter.allowed}"
-        if parameter.low is not None and parameter.high is not None:
-            if isinstance(parameter.default, int):
-                limits = IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=0)
-                descriptor.integer_range = [limits]
-            else:
-                limits = FloatingPointRange(from_value=parameter.low, to_value=parameter.high, step=0.0)
-                descriptor.floating_point_range = [limits]
-        default: Any = parameter.default
-        if isinstance(default, tuple):
-            default = RosParameter.Type.DOUBLE_ARRAY  # not set: an empty list would have no type
-        try:
-            node.declare_parameter(parameter.name, default, descriptor)
-        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            hint = ", written with a decimal point" if isinstance(parameter.default, (float, tuple)) else ""
-            wrong.append(f"{parameter.name}: expected {parameter.allowed}{hint} ({_first_line(error)})")
-    _refuse(wrong)
-
-
-def read(node: Node, parameters: Sequence[Parameter]) -> SimpleNamespace:
-    """The values of declared parameters as attributes. Raises InputError that lists every value that does not fit."""
-    from rclpy.exceptions import ParameterUninitializedException
-
-    values: dict[str, Any] = {}
-    wrong = []
-    for parameter in parameters:
-        try:
-            value = node.get_parameter(parameter.name).value
-        except ParameterUninitializedException:
-            value = parameter.default
-        if parameter.choices and value not in parameter.choices:
-            wrong.append(f"{parameter.name} is {value!r}; expected one of {parameter.allowed}")
-        values[parameter.name] = list(value) if isinstance(parameter.default, tuple) else value
-    mount = values.get("base_from_camera")
-    if mount and not _is_pose(mount):
-        expected = "7 finite numbers: x y z, quaternion of length 1 x y z w (or leave it out)"
-        wrong.append(f"base_from_camera is {mount}; expected {expected}")
-    if mount and not values["base_frame"]:
-        wrong.append("base_from_camera is given, but base_frame is empty; name the robot's frame")
-    for name in ("map_frame", "odom_frame"):
-        if name in values and not values[name]:
-            wrong.append(f"{name} is empty; name a TF frame, such as '{name.removesuffix('_frame')}'")
-    if values.get("min_frames", 0) > values.get("max_frames", 1 << 30):
-        wrong.append(f"min_frames is {values['min_frames']}, more than max_frames {values['max_frames']}; lower it")
-    if 0 < values.get("trigger_count", 0) < values.get("min_frames", 0):
-        given, least = values["trigger_count"], values["min_frames"]
-        wrong.append(f"trigger_count is {given}, less than min_frames {least}; raise it, or turn it off with 0")
-    if values.get("trigger_count", 0) > values.get("max_frames", 1 << 30):
-        given, most = values["trigger_count"], values["max_frames"]
-        wrong.append(f"trigger_count is {given}, more than max_frames {most}, which a collection never has; lower it")
-    _refuse(wrong)
-    return SimpleNamespace(**values)
-
-
 def markdown_table(parameters: Sequence[Parameter]) -> str:
     """The parameters as a table for the documentation."""
     rows = ["| parameter | default | values | meaning |", "|---|---|---|---|"]
     for parameter in parameters:
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         shown = str(default).lower() if isinstance(default, bool) else repr(default)
-        rows.append(f"| `{parameter.name}` | `{shown}` | {parameter.allowed} | {parameter.description} |")
+        rows.append(f"| `{parameter.name}` | `{shown}` | {parameter.allowed} | {parameter.meaning} |")
     return "\n".join(rows) + "\n"
-
-
-def _is_pose(numbers: Sequence[float]) -> bool:
-    return len(numbers) == 7 and all(map(math.isfinite, numbers)) and abs(math.hypot(*numbers[3:]) - 1) < 0.1
-
-
-def _refuse(wrong: list[str]) -> None:
-    if wrong:
-        raise InputError("parameters do not fit: " + "; ".join(wrong) + ". Correct them in the parameter file")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -11,20 +11,23 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
 from torch import Tensor
 
+from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.nodes.arrival import Arrival, NodeTime
 from vggt3_ros.nodes.camera_input import CameraFrame, CameraInput
 from vggt3_ros.nodes.conversions import header, pose_covariance, pose_message
 from vggt3_ros.nodes.transforms import TransformBroadcaster, TransformError
 from vggt3_ros.pipeline.tracking import Tracked
 
+_UNWANTED = "nothing, because tf_mode is none"
+
 
 @dataclass(frozen=True, eq=False)
 class _Correction:
-    """map_from_odom (4, 4) as of an image's stamp, and the node's time at that moment, both in nanoseconds."""
+    """map_from_odom (4, 4), and the image that told it."""
 
     map_from_odom: Tensor
-    stamp_ns: int
-    told_ns: int
+    arrival: Arrival
 
 
 class PoseOutput:
@@ -36,8 +39,8 @@ class PoseOutput:
     Of a scene without a scale, the pose is that of the camera, whose place on a robot is known in metres only.
     """
 
-    def __init__(self, node: Node, settings: SimpleNamespace) -> None:
-        self._node, self._settings = node, settings
+    def __init__(self, node: Node, settings: SimpleNamespace, time: NodeTime) -> None:
+        self._node, self._settings, self._time = node, settings, time
         self._publisher = node.create_publisher(PoseWithCovarianceStamped, "pose", 10)
         self._broadcaster = TransformBroadcaster(node)
         self._lock = threading.Lock()  # attempts and repetitions are of two threads
@@ -79,39 +82,63 @@ class PoseOutput:
         message.pose.covariance = pose_covariance(covariance, map_from_cam, cam_from_child)
         self._publisher.publish(message)
 
-    def publish_transform(self, camera: CameraInput, seen: CameraFrame, tracked: Tracked, metric: bool) -> str:
+    def publish_transform(self, camera: CameraInput, arrival: Arrival, seen: CameraFrame, tracked: Tracked,
+                          metric: bool) -> str:  # fmt: skip
         """The transform that tf_mode asks for, as far as there is one. Returns what was published, or why nothing."""
-        settings, stamp = self._settings, seen.frame.stamp_ns
+        settings = self._settings
+        if settings.tf_mode == "map_to_odom":
+            return self._correct(arrival, seen, tracked, metric)
         if settings.tf_mode == "none":
-            return "nothing, because tf_mode is none"
-        if settings.tf_mode == "map_to_camera":
-            if tracked.map_from_cam is None:
-                return "nothing: there is no pose now"
-            if not metric and not settings.unmetric_tf:
-                return "nothing: the scene has no scale, and unmetric_tf is false"
-            parent = camera.buffer.parent_of(seen.camera_frame)
-            if parent not in (None, settings.map_frame):
-                return f"nothing: {seen.camera_frame!r} hangs from {parent!r} already; use tf_mode map_to_odom"
-            self._broadcaster.send(settings.map_frame, seen.camera_frame, stamp, tracked.map_from_cam)
-            return f"{settings.map_frame} -> {seen.camera_frame}"
-        if not metric:
-            return "nothing: the scene has no scale, and odometry is in metres"
-        if tracked.map_from_odom is None:
-            return f"nothing: {seen.odometry_problem or 'no pose was confirmed yet'}"
-        with self._lock:
-            now = self._node.get_clock().now().nanoseconds
-            self._correction = _Correction(tracked.map_from_odom, stamp, now)
-        self.repeat_transform()
-        return f"{settings.map_frame} -> {settings.odom_frame}" + ("" if tracked.publish else ", frozen")
+            return _UNWANTED
+        if tracked.map_from_cam is None:
+            return "nothing: there is no pose now"
+        if not metric and not settings.unmetric_tf:
+            return "nothing: the scene has no scale, and unmetric_tf is false"
+        parent = camera.buffer.parent_of(seen.camera_frame)
+        if parent not in (None, settings.map_frame):
+            return f"nothing: {seen.camera_frame!r} hangs from {parent!r} already; use tf_mode map_to_odom"
+        stamp = seen.frame.stamp_ns
+        self._broadcaster.send(settings.map_frame, seen.camera_frame, stamp, tracked.map_from_cam)
+        return f"{settings.map_frame} -> {seen.camera_frame}"
 
     def repeat_transform(self) -> None:
-        """Send the newest map -> odom, dated as if an image came now, and `transform_tolerance` ahead of it."""
+        """Send the newest map -> odom, dated as if an image came now, and `transform_tolerance` ahead of it.
+
+        Time is counted from when its image came: the attempt may have taken long. Raises InputError for a date that no
+        message can hold.
+        """
         settings = self._settings
         with self._lock:
             held = self._correction
             if held is None:
                 return
-            passed = max(0, self._node.get_clock().now().nanoseconds - held.told_ns)
-            ahead = held.stamp_ns + passed + int(1e9 * settings.transform_tolerance)
-            self._ahead_ns = max(self._ahead_ns, ahead)
+            now = held.arrival.time_ns + self._time.since_ns(held.arrival.moment)
+            self._ahead_ns = max(self._ahead_ns, now + int(1e9 * settings.transform_tolerance))
             self._broadcaster.send(settings.map_frame, settings.odom_frame, self._ahead_ns, held.map_from_odom)
+
+    def standing(self, reason: str) -> str:
+        """What goes on being published although there is no new pose, for the reason given; or that nothing is."""
+        if self._settings.tf_mode == "none":
+            return _UNWANTED
+        with self._lock:
+            if self._correction is None:
+                return f"nothing: {reason}"
+        return f"{self._settings.map_frame} -> {self._settings.odom_frame}, frozen: {reason}"
+
+    def _correct(self, arrival: Arrival, seen: CameraFrame, tracked: Tracked, metric: bool) -> str:
+        """Publish map -> odom, if there is a new one. Returns what is published, or why nothing is."""
+        if not metric:
+            return "nothing: the scene has no scale, and odometry is in metres"
+        if tracked.map_from_odom is None:
+            return self.standing(seen.odometry_problem or "no pose was confirmed yet")
+        with self._lock:
+            self._correction = _Correction(tracked.map_from_odom, arrival)
+            self._ahead_ns += 1  # of two transforms with the same date, listeners would keep the older one
+        try:
+            self.repeat_transform()
+        except InputError as error:
+            self.forget()
+            return f"nothing: {error}"
+        if not tracked.publish:
+            return self.standing(tracked.reason)
+        return f"{self._settings.map_frame} -> {self._settings.odom_frame}"

@@ -5,6 +5,11 @@ Leg 0 is a drive to make a map of; leg 1 goes back beside it, where nothing was 
 
 from __future__ import annotations
 
+from vggt3_ros.nodes.ending import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before what takes seconds to import
+
 import math
 import os
 import threading
@@ -18,7 +23,6 @@ import torch
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import String
@@ -28,11 +32,12 @@ from torch import Tensor
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import rotation_vector, se3, se3_inverse
 from vggt3_ros.nodes.conversions import header, pose_message
+from vggt3_ros.nodes.guard import GuardedNode
 from vggt3_ros.nodes.images import byte_array, image_message
 from vggt3_ros.nodes.lifecycle import run
-from vggt3_ros.nodes.parameters import declare, read
+from vggt3_ros.nodes.parameter_values import change, declare, read
 from vggt3_ros.nodes.qos import LATCHED, STATUS, image_qos
-from vggt3_ros.nodes.sim_parameters import CHANGEABLE, SIM_CAMERA
+from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
 from vggt3_ros.nodes.sim_playback import Playback
 from vggt3_ros.nodes.transforms import StaticTransformBroadcaster, TransformBroadcaster
 from vggt3_ros.worlds.film import Image, Lens, film
@@ -52,13 +57,13 @@ _MOST_THREADS = 4  # that render
 _NOISE_BANK = 1 << 16  # random numbers beyond those of one image: each image gets another stretch
 
 
-class SimCamera(Node):
+class SimCamera(GuardedNode):
     """Renders all legs, then plays them. Its truth is the room's own frame: metres, Z up, the floor at z = 0."""
 
     def __init__(self, **options: Any) -> None:
         self._rendered, self._stopping = threading.Event(), threading.Event()
         self._painter: threading.Thread | None = None  # destroy_node may be called for a node that is half made
-        super().__init__("sim_camera", **options)
+        super().__init__("sim_camera", allow_undeclared_parameters=True, **options)
         declare(self, SIM_CAMERA)
         self._settings = s = read(self, SIM_CAMERA)
         distortion = Distortion("plumb_bob", tuple(s.distortion)) if any(s.distortion) else None
@@ -122,14 +127,14 @@ class SimCamera(Node):
         """Publish the frame that is due, then go on to the next one."""
         if not self._rendered.is_set():
             if self._painter is not None and not self._painter.is_alive():
-                raise RuntimeError("rendering has failed; the reason is above")
+                raise SystemExit("rendering has failed; the reason is above")  # no error that could be survived
             return
         self._tell(self._playback.label)
         stamp = self._now()
         map_from_base = self._map_from_base()
         motion = self._odometry.move(map_from_base)
         self._publish_poses(stamp, map_from_base, motion)
-        if self.get_parameter("publish_images").value:
+        if self._settings.publish_images:
             self._publish_image(stamp)
         leg = self._playback.leg
         self._playback.advance()
@@ -150,7 +155,7 @@ class SimCamera(Node):
 
     def _publish_image(self, stamp: int) -> None:
         s, image = self._settings, self._images[self._playback.leg][self._playback.frame]
-        if self.get_parameter("cover_lens").value:
+        if s.cover_lens:
             image = np.zeros_like(image)
         if s.noise > 0:
             first = int(self._random.integers(_NOISE_BANK))
@@ -200,11 +205,7 @@ class SimCamera(Node):
         return response
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
-        late = [change.name for change in changes if change.name not in CHANGEABLE]
-        if late:
-            reason = f"{', '.join(late)} cannot be changed while the node runs, only {' and '.join(CHANGEABLE)} can"
-            return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
+        return change(self, SIM_CAMERA, changes, self._settings)
 
     def _enter_leg(self, map_from_base: Tensor) -> None:
         """A leg begins where the last one ended, unless the robot was teleported: then somebody carries it there."""

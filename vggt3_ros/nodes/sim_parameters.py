@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from vggt3_ros.nodes.parameters import Parameter
 
-CHANGEABLE = ("publish_images", "cover_lens")  # while the node runs
 SIM_CAMERA = (
     Parameter("seed", 1, "room to drive through; the same number is always the same room and path", 0, 2**53),
     Parameter("width", 320, "width of the images in pixels", 16, 4096),
@@ -24,10 +23,10 @@ SIM_CAMERA = (
     Parameter("publish_tf", True, "publish odom_frame -> base_frame on /tf; the topic odom has it in any case"),
     Parameter("odom_scale_error", 0.0, "metres that odometry measures too much per metre", -0.9, 10.0),
     Parameter("odom_turn_error", 0.0, "radians that odometry turns too far to the left per metre", -10.0, 10.0),
-    Parameter("map_frame", "map", "frame of the true poses; odom_frame is the same until odometry drifts"),
-    Parameter("odom_frame", "odom", "frame of the odometry"),
-    Parameter("base_frame", "base_link", "frame of the robot"),
-    Parameter("camera_frame", "camera_optical", "optical frame of the camera"),
-    Parameter("publish_images", True, "can be changed at any time: false stops the images, not the odometry"),
-    Parameter("cover_lens", False, "can be changed at any time: true makes the images black"),
+    Parameter("map_frame", "map", "frame of the true poses; odom_frame lies there until odometry drifts", form="frame"),
+    Parameter("odom_frame", "odom", "frame of the odometry", form="frame"),
+    Parameter("base_frame", "base_link", "frame of the robot", form="frame"),
+    Parameter("camera_frame", "camera_optical", "optical frame of the camera", form="frame"),
+    Parameter("publish_images", True, "false stops the images, not the odometry"),
+    Parameter("cover_lens", False, "true makes the images black"),
 )

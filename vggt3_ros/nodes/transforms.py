@@ -20,6 +20,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.geometry.se3 import check_pose, quaternion_from_rotation, se3_inverse
 from vggt3_ros.nodes.conversions import rigid, stamp_ns, time_message, transform_from_pose
+from vggt3_ros.nodes.frames import frame_name
 from vggt3_ros.nodes.qos import TF, TF_STATIC_IN, TF_STATIC_OUT
 from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
 from vggt3_ros.nodes.transform_history import Numbers, TransformHistory, in_seconds
@@ -77,7 +78,7 @@ class TransformBuffer:
         Waits for at most `timeout_s` until it is known; never wait in a callback that keeps messages from arriving.
         Raises TransformError that says which frame or which time is missing.
         """
-        target, source = _name(target), _name(source)
+        target, source = frame_name(target), frame_name(source)
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while True:
@@ -94,13 +95,13 @@ class TransformBuffer:
     def parent_of(self, frame: str) -> str | None:
         """The frame that `frame` is given in; None while nothing is known about it."""
         with self._changed:
-            edge = self._edges.get(_name(frame))
+            edge = self._edges.get(frame_name(frame))
             return None if edge is None else edge.parent
 
     def forget(self, frame: str) -> None:
         """Forget where one frame was."""
         with self._changed:
-            self._edges.pop(_name(frame), None)
+            self._edges.pop(frame_name(frame), None)
 
     def clear(self) -> None:
         """Forget all but the static transforms, for example when the clock was set back."""
@@ -108,7 +109,7 @@ class TransformBuffer:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
 
     def _insert(self, parent: str, child: str, stamp: int, value: Numbers, static: bool) -> None:
-        parent, child = _name(parent), _name(child)
+        parent, child = frame_name(parent), frame_name(child)
         if not parent or not child or parent == child:
             raise InputError(f"transform from {child!r} to {parent!r}; expected two different frames with names")
         with self._changed:
@@ -174,7 +175,7 @@ class TransformListener:
 
     def leave_out(self, child: str) -> None:
         """Take no more of a frame from /tf, and forget what it said: where the frame is comes from elsewhere."""
-        child = _name(child)
+        child = frame_name(child)
         if child not in self._left_out:
             self._left_out.add(child)
             self._buffer.forget(child)
@@ -188,7 +189,7 @@ class TransformListener:
         for entry in message.transforms:
             try:
                 stamp, parent, child = stamp_ns(entry.header.stamp), entry.header.frame_id, entry.child_frame_id
-                if not static and _name(child) in self._left_out:
+                if not static and frame_name(child) in self._left_out:
                     continue
                 self._buffer.add_message(parent, child, stamp, entry.transform, static)
             except InputError as error:
@@ -250,8 +251,3 @@ def _chained(values: list[Numbers]) -> Tensor:
     for value in values:
         product = rigid(value[:3], value[3:], "transform") @ product
     return product
-
-
-def _name(frame: str) -> str:
-    """Frames without the leading slash of ROS 1."""
-    return frame.lstrip("/")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from vggt3_ros.nodes.ending import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before what takes seconds to import
+
 import colorsys
 from collections import deque
 from typing import Any
@@ -11,7 +16,6 @@ import torch
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from nav_msgs.msg import Path
 from numpy.typing import NDArray
-from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from torch import Tensor
 
@@ -20,8 +24,10 @@ from vggt3_ros.geometry.se3 import quaternion_from_rotation, transform_points
 from vggt3_ros.msg import LocalizationStatus, MapperStatus
 from vggt3_ros.nodes.clouds import points_and_colors
 from vggt3_ros.nodes.conversions import pose_from_message
+from vggt3_ros.nodes.guard import GuardedNode
 from vggt3_ros.nodes.lifecycle import run
-from vggt3_ros.nodes.parameters import Parameter, declare, read
+from vggt3_ros.nodes.parameter_values import change, declare, read
+from vggt3_ros.nodes.parameters import Parameter
 from vggt3_ros.nodes.qos import LATCHED, STATUS
 
 VIEWER = (
@@ -128,13 +134,14 @@ class Viewer:
         client.camera.position, client.camera.look_at = tuple(self._eye), tuple(self._target)
 
 
-class ViewerNode(Node):
+class ViewerNode(GuardedNode):
     """Hears the mapper and the localizer, and the simulated camera's truth if there is one, and shows what they say."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("viewer", **options)
+        super().__init__("viewer", allow_undeclared_parameters=True, **options)
         declare(self, VIEWER)
         settings = read(self, VIEWER)
+        self.add_on_set_parameters_callback(lambda changes: change(self, VIEWER, changes, settings))
         self.viewer = Viewer(settings.port, settings.host)
         self.get_logger().info(f"open {self.viewer.url} in a browser")
         self._trails = {"pose": deque[_Array](maxlen=_TRAIL), "truth": deque[_Array](maxlen=_TRAIL)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,8 +19,8 @@ Result = TypeVar("Result")
 class Worker(Generic[Item]):
     """Handles items one after the other in a thread of its own; of those that wait, the oldest give way to new ones.
 
-    `handle(item)` must not raise: what it raises nevertheless goes to `failed(error)`, and the next item is handled.
-    `dropped(item)` is told of every item that gave way.
+    What `handle(item)` raises goes to `failed(error)`, and the next item is handled: nobody else would notice that the
+    thread has ended. `dropped(item)` is told of every item that gave way.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Worker(Generic[Item]):
         handle: Callable[[Item], None],
         capacity: int,
         dropped: Callable[[Item], None],
-        failed: Callable[[Exception], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._handle, self._dropped, self._failed = handle, dropped, failed
         self._capacity = capacity
@@ -36,6 +37,7 @@ class Worker(Generic[Item]):
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
+        self._handling = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -47,6 +49,23 @@ class Worker(Generic[Item]):
             self._changed.notify()
         if gone is not None:
             self._dropped(gone)
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Run a function in the thread, before the items that wait; what it raises goes to `failed`."""
+
+        def run() -> None:
+            try:
+                function()
+            except BaseException as error:  # see _run
+                self._tell(error)
+
+        self.call(run)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no item waits or is being handled."""
+        with self._changed:
+            return not (self._items or self._handling)
 
     def call(self, function: Callable[[], Result]) -> Future[Result]:
         """Run a function in the thread, before the items that wait; its result or error is in the future."""
@@ -78,13 +97,22 @@ class Worker(Generic[Item]):
                     return
                 call = self._calls.popleft() if self._calls else None
                 item = None if call else self._items.popleft()
+                self._handling = call is None
             if call is not None:
                 _fulfil(*call)
                 continue
             try:
                 self._handle(item)  # type: ignore[arg-type]  # an Item: there was no call
-            except Exception as error:
-                self._failed(error)
+            except BaseException as error:  # libraries in Rust panic with what is no Exception
+                self._tell(error)
+            with self._changed:
+                self._handling = False
+
+    def _tell(self, error: BaseException) -> None:
+        try:
+            self._failed(error)
+        except Exception:
+            traceback.print_exc()
 
 
 def in_executor(node: Node, future: Future[Any]) -> Any:
@@ -106,5 +134,5 @@ def _fulfil(function: Callable[[], Any], future: Future[Any]) -> None:
         return
     try:
         future.set_result(function())
-    except Exception as error:
+    except BaseException as error:  # see _run
         future.set_exception(error)

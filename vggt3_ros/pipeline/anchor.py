@@ -94,8 +94,8 @@ def anchor(
         return _without_landmarks(frames, prepared, prediction, scene_from_cam, settings, why)
     intrinsics = source_intrinsics(frames, prepared, prediction)
     made = _make_landmarks(frames, scene_from_cam, intrinsics, settings.landmarks, settings, progress)
-    height, width = frames[0].size_hw
-    verification = {**made.report, "image_size_wh": [width, height]}
+    sizes_wh = [[width, height] for height, width in (frame.size_hw for frame in frames)]
+    verification = {**made.report, "image_sizes_wh": sizes_wh}
     if made.landmarks is None:
         return _without_landmarks(frames, prepared, prediction, scene_from_cam, settings, verification)
     return _with_landmarks(frames, prepared, prediction, scene_from_cam, settings, made.landmarks, verification)

@@ -14,6 +14,7 @@ import torch
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_angle
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.resize import same_shape
 
 _Array = npt.NDArray[np.float64]
 _THUMBNAIL = (24, 32)  # rows, columns
@@ -28,7 +29,7 @@ class Reason(Enum):
     LITTLE_MOTION = "the camera moved too little since a kept frame"
     LITTLE_CHANGE = "the image changed too little since a kept frame"
     BLACK = "the image is black"
-    SIZE_CHANGED = "the image size differs from the first frame's"
+    SIZE_CHANGED = "the image has another shape than the first frame's, and not both are calibrated"
     BAD_POSE = "the prior pose has NaN or is no rigid transform"
     STAMP_BACKWARDS = "the stamp lies before the previous frame's"
     FULL = "the collection is full and the frame adds too little"
@@ -140,7 +141,7 @@ class FrameCollection:
             return Reason.BLACK
         if frame.prior_problem is not None:
             return Reason.BAD_POSE
-        if self._kept and frame.size_hw != self._kept[0].frame.size_hw:
+        if self._kept and not _go_together(frame, self._kept[0].frame):
             return Reason.SIZE_CHANGED
         return None
 
@@ -204,6 +205,12 @@ def thumbnail(image: npt.NDArray[np.uint8]) -> _Array:
     grey = torch.from_numpy(image).double().mean(dim=2)[None]
     small: _Array = (torch.nn.functional.adaptive_avg_pool2d(grey, _THUMBNAIL)[0] / 255).numpy()
     return small
+
+
+def _go_together(one: Frame, other: Frame) -> bool:
+    """Whether two frames can be reconstructed together: sizes of one shape are resized, other cameras need be known."""
+    both_calibrated = one.intrinsics is not None and other.intrinsics is not None
+    return both_calibrated or same_shape(one.size_hw, other.size_hw)
 
 
 def _seen(frame: Frame) -> _Seen:

@@ -14,6 +14,9 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import check_pose
+from vggt3_ros.pipeline.bit_depth import BitDepth
+from vggt3_ros.pipeline.deep_files import eight_bit_image, loses_bits
+from vggt3_ros.pipeline.image_file import check_whole, opened_image, turned, turning
 
 Image = npt.NDArray[np.uint8]
 _WHITE = 255
@@ -89,47 +92,53 @@ class Frame:
         prior_world_from_cam: Tensor | None = None,
         depth: npt.NDArray[np.float32] | None = None,
         name: str = "",
+        bit_depth: BitDepth | None = None,
     ) -> Frame:
         """Read an image file; grey, palette, 16-bit and transparent images become RGB.
 
         A turned photograph (EXIF) is set upright unless intrinsics are given: those belong to the pixels as
-        stored. Raises InputError naming the file when it is missing, truncated or no image.
+        stored. bit_depth as for `read_image`. Raises InputError naming the file when it is missing, truncated or no
+        image.
         """
-        image = read_image(path, upright=intrinsics is None)
+        image = read_image(path, intrinsics is None, bit_depth)
         name = name or os.path.basename(path)
         return Frame(image, stamp_ns, intrinsics, distortion, prior_world_from_cam, depth, name)
 
 
-def read_image(path: str | os.PathLike[str], upright: bool = True) -> Image:
-    """The pixels of an image file as (H, W, 3) uint8 RGB. Raises InputError naming the file."""
-    from PIL import Image as Pillow
-    from PIL import ImageOps
+def read_image(path: str | os.PathLike[str], upright: bool = True, bit_depth: BitDepth | None = None) -> Image:
+    """The pixels of an image file as (H, W, 3) uint8 RGB.
 
-    try:
-        with Pillow.open(path) as file:
-            file.load()
-            image = ImageOps.exif_transpose(file) if upright else file
-            return _to_rgb(image)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no image file {os.fspath(path)}; check the path") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Pillow.DecompressionBombError) as error:
-        reason = f"{os.fspath(path)} cannot be read as an image: {error}"
-        raise InputError(f"{reason}; leave it out or copy it again") from error
+    bit_depth says, and remembers over a sequence, what white is in 16 bits; without it this image alone does. Raises
+    InputError naming the file and the reason.
+    """
+    with opened_image(path) as file:
+        is_deep = loses_bits(file)
+        turn = turning(file, upright)
+        image = eight_bit_image(file, path, is_deep, bit_depth or BitDepth())
+        check_whole(file, path)
+        return turned(_to_rgb(image), turn)
 
 
 def _to_rgb(image: Any) -> Image:
-    """Pillow image of any mode to RGB; transparent pixels over white, 16-bit grey scaled down to 8 bits."""
+    """Pillow image of 8 bits per channel, or floats, to RGB; transparent pixels over white.
+
+    Floats that are no numbers, or infinite, become black.
+    """
     from PIL import Image as Pillow
 
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        peak = 1.0 if image.mode == "F" and values.max(initial=0) <= 1 else 65535.0
-        grey = np.clip(np.nan_to_num(values) * (_WHITE / peak) + 0.5, 0, _WHITE).astype(np.uint8)
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+        grey = np.clip(values * (_WHITE / _white_of_floats(values)) + 0.5, 0, _WHITE).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, (_WHITE,) * 4), image)
     return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _white_of_floats(values: npt.NDArray[np.float64]) -> float:
+    """What white is in an image of floats: the least usual range that holds all of them."""
+    return next((white for white in (1.0, 255.0) if values.max(initial=0) <= white), 65535.0)
 
 
 def _matrix(value: Any, size: tuple[int, int], name: str) -> Tensor:

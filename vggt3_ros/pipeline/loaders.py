@@ -93,11 +93,14 @@ class EvaluationCrop:
 
     @staticmethod
     def plan(
-        source: tuple[int, int], principal_point: tuple[float, float] | None, target: tuple[int, int]
+        source: tuple[int, int],
+        principal_point: tuple[float, float] | None,
+        target: tuple[int, int],
+        turn: bool = True,
     ) -> EvaluationCrop:
         """Plan for an image of size `source`; without a principal point its centre is taken.
 
-        The target is turned upright or sideways to agree with the first crop.
+        The target is turned upright or sideways to agree with the first crop, unless `turn` is false.
         """
         centre = principal_point or (source[0] / 2, source[1] / 2)
         half = [min(extent / 2, c, extent - c) for extent, c in zip(source, centre, strict=True)]
@@ -108,7 +111,8 @@ class EvaluationCrop:
             )
         x, y = (math.floor(c - h) for c, h in zip(centre, half, strict=True))
         width, height = (math.floor(2 * h) for h in half)
-        if (width > height) != (target[0] > target[1]) and width != height and target[0] != target[1]:
+        disagree = (width > height) != (target[0] > target[1]) and width != height and target[0] != target[1]
+        if turn and disagree:
             target = (target[1], target[0])
         scale = max(target[0] / width, target[1] / height)
         resized = (math.ceil(width * scale), math.ceil(height * scale))

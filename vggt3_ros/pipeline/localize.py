@@ -24,6 +24,7 @@ from vggt3_ros.pipeline.agreement import Bending
 from vggt3_ros.pipeline.cameras import predicted_cameras
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.preprocess import prepare
+from vggt3_ros.pipeline.resize import most_like, resized_intrinsics
 from vggt3_ros.scene.scene import Scene
 
 
@@ -194,11 +195,14 @@ class Localizer:
         )
 
     def _intrinsics(self, frame: Frame, landmarks: Landmarks) -> Tensor:
-        """Intrinsics (3, 3) in pixels of the frame: its own, corrected as the map's were, otherwise the map's."""
+        """Intrinsics (3, 3) in pixels of the frame: its own, corrected as the map's were, otherwise the map's.
+
+        Of several cameras in the map it is then taken for the one whose images have the shape most like its own.
+        """
         if frame.intrinsics is None:
-            width, height = self.scene.verification["image_size_wh"]
-            scale = torch.tensor([frame.size_hw[1] / width, frame.size_hw[0] / height, 1.0], dtype=torch.float64)
-            return scale[:, None] * torch.from_numpy(landmarks.intrinsics[0])
+            sizes_hw = [(height, width) for width, height in self.scene.verification["image_sizes_wh"]]
+            alike = most_like(frame.size_hw, sizes_hw)
+            return resized_intrinsics(torch.from_numpy(landmarks.intrinsics[alike]), sizes_hw[alike], frame.size_hw)
         corrected = frame.intrinsics.clone()
         corrected[[0, 1], [0, 1]] *= self.scene.verification["focal_factor"]
         return corrected

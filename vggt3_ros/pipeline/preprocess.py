@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,18 +40,10 @@ def prepare(frames: Sequence[Frame], image_size: int, patch_size: int) -> Prepar
     """Prepare frames for a network that works at a long side of `image_size` pixels.
 
     Lens distortion is undone where known; the image is cropped about the principal point (the centre when
-    not calibrated), because the network expects it there. Raises InputError when there is no frame or when
-    they do not come out in one size.
+    not calibrated), because the network expects it there. Frames of another shape than most are cropped to that one:
+    the network sees less of them. Raises InputError when there is no frame.
     """
-    if len(frames) == 0:
-        raise InputError("there are no frames; give at least one image")
-    crops = [_crop(frame, image_size, patch_size) for frame in frames]
-    for frame, crop in zip(frames, crops, strict=True):
-        if crop.target != crops[0].target:
-            raise InputError(
-                f"frames must come out in one size: {_size(frames[0], crops[0])}, but {_size(frame, crop)}; "
-                f"leave one kind out"
-            )
+    crops = _crops(frames, image_size, patch_size)
     images, depths, pixels, intrinsics = [], [], [], []
     for original, crop in zip(frames, crops, strict=True):
         frame = undistorted(original)
@@ -68,19 +61,32 @@ def prepare(frames: Sequence[Frame], image_size: int, patch_size: int) -> Prepar
     )
 
 
-def prepared_size(frame: Frame, image_size: int, patch_size: int) -> tuple[int, int]:
-    """Height and width in pixels that `prepare` gives the frame, without touching its pixels."""
-    width, height = _crop(frame, image_size, patch_size).target
+def prepared_size(frames: Sequence[Frame], image_size: int, patch_size: int) -> tuple[int, int]:
+    """Height and width in pixels that `prepare` gives the frames, without touching their pixels."""
+    width, height = _crops(frames, image_size, patch_size)[0].target
     return height, width
+
+
+def _crops(frames: Sequence[Frame], image_size: int, patch_size: int) -> list[EvaluationCrop]:
+    """What is done to each frame; the target of most is that of all."""
+    if len(frames) == 0:
+        raise InputError("there are no frames; give at least one image")
+    own = [_crop(frame, image_size, patch_size) for frame in frames]
+    target = Counter(crop.target for crop in own).most_common(1)[0][0]
+    return [crop if crop.target == target else _crop_to(frame, target) for frame, crop in zip(frames, own, strict=True)]
 
 
 def _crop(frame: Frame, image_size: int, patch_size: int) -> EvaluationCrop:
     height, width = frame.size_hw
+    target = target_size(width, height, image_size, patch_size)
+    return EvaluationCrop.plan((width, height), _principal_point(frame), target)
+
+
+def _crop_to(frame: Frame, target: tuple[int, int]) -> EvaluationCrop:
+    height, width = frame.size_hw
+    return EvaluationCrop.plan((width, height), _principal_point(frame), target, turn=False)
+
+
+def _principal_point(frame: Frame) -> tuple[float, float] | None:
     k = frame.intrinsics
-    centre = None if k is None else (float(k[0, 2]), float(k[1, 2]))
-    return EvaluationCrop.plan((width, height), centre, target_size(width, height, image_size, patch_size))
-
-
-def _size(frame: Frame, crop: EvaluationCrop) -> str:
-    (height, width), target = frame.size_hw, crop.target
-    return f"{frame.label} of {width}x{height} pixels gives {target[0]}x{target[1]}"
+    return None if k is None else (float(k[0, 2]), float(k[1, 2]))

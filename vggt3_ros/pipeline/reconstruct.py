@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +19,7 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.memory import require_memory
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
 from vggt3_ros.pipeline.preprocess import prepare, prepared_size
+from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
 from vggt3_ros.scene.scene import Keyframes, Scene
 
 _Corner = tuple[float, float, float]
@@ -37,6 +37,7 @@ class ReconstructionSettings:
     points: PointSettings = field(default_factory=PointSettings)
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     map_frame: str = "map"
+    made_by: str = ""
     memory_limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -49,9 +50,9 @@ class ReconstructionSettings:
 class Reconstruction:
     """A scene and what it came from.
 
-    frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU). skipped:
-    names and reasons of those not used. prior_outliers: names of used frames whose prior pose is contradicted.
-    seconds per stage.
+    frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU), and in the size that
+    they were used in. skipped: names and reasons of those not used. prior_outliers: names of used frames whose prior
+    pose is contradicted. seconds per stage.
     """
 
     scene: Scene
@@ -70,15 +71,16 @@ def reconstruct(
 ) -> Reconstruction:
     """Reconstruct a scene from frames. The first usable frame's camera is the origin of scene units.
 
-    Black frames, frames with a damaged prior pose and frames that differ in size from most are skipped and
-    reported. Raises InputError when fewer than 2 usable frames remain or memory does not suffice; what
-    `progress` raises passes through and nothing is left behind.
+    Frames of the shape that most have are brought to one size; those of another shape are used only where all frames
+    are calibrated. The others, black frames and frames with a damaged prior pose are skipped and reported. Raises
+    InputError when fewer than 2 usable frames remain or memory does not suffice; what `progress` raises passes through
+    and nothing is left behind.
     """
     settings = settings or ReconstructionSettings()
     clock = _Clock()
     used, skipped = usable_frames(frames)
     config = network.config
-    size_hw = prepared_size(used[0], config.image_size, config.patch_size)
+    size_hw = prepared_size(used, config.image_size, config.patch_size)
     require_memory(network, len(used), size_hw, settings.chunk, settings.memory_limit_bytes)
     _tell(progress, "prepare", 0.0)
     prepared = prepare(used, config.image_size, config.patch_size)
@@ -133,6 +135,7 @@ def reconstruct(
         landmarks={} if anchoring.landmarks is None else anchoring.landmarks.tensors(),
         verification=anchoring.verification,
         map_frame=settings.map_frame,
+        made_by=settings.made_by,
     )
     outliers = tuple(keyframes.names[i] for i in anchoring.prior_outliers)
     clock.lap("scene")
@@ -142,24 +145,26 @@ def reconstruct(
 def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]]:
     """Frames that can be reconstructed together, and (name, reason) of the others.
 
-    Raises InputError when fewer than 2 are usable.
+    What has the same shape but another size is taken as the same camera's and resized, so that one focal length and
+    one noise in pixels hold for all. Where every frame brings its calibration, other shapes are other cameras, and
+    are used as they are. Raises InputError when fewer than 2 are usable.
     """
     if len(frames) == 0:
         raise InputError("there are no frames; give at least 2 images of the place")
-    sizes = Counter(frame.size_hw for frame in frames if not frame.is_black)
-    usual = sizes.most_common(1)[0][0] if sizes else frames[0].size_hw
+    bright = [frame for frame in frames if not frame.is_black] or frames[:1]
+    usual = usual_size(frame.size_hw for frame in bright)
+    several_cameras = all(frame.intrinsics is not None for frame in bright)
     used, skipped = [], []
     for index, frame in enumerate(frames):
-        height, width = frame.size_hw
+        has_usual_shape = same_shape(frame.size_hw, usual)
         if frame.is_black:
             skipped.append((_name(index, frame), "the image is black"))
-        elif frame.size_hw != usual:
-            sizes_differ = f"the image is {width}x{height}, most are {usual[1]}x{usual[0]}"
-            skipped.append((_name(index, frame), sizes_differ))
+        elif not (has_usual_shape or several_cameras):
+            skipped.append((_name(index, frame), _other_shape(frame.size_hw, usual)))
         elif frame.prior_problem is not None:
             skipped.append((_name(index, frame), frame.prior_problem))
         else:
-            used.append(frame)
+            used.append(resized(frame, usual) if has_usual_shape else frame)
     if len(used) < 2:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5])
         more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
@@ -167,6 +172,13 @@ def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tup
         count = f"{len(used)} of {len(frames)}"
         raise InputError(f"a reconstruction needs at least 2 usable frames, but only {count} can be used{why}")
     return tuple(used), tuple(skipped)
+
+
+def _other_shape(size_hw: tuple[int, int], usual_hw: tuple[int, int]) -> str:
+    return (
+        f"the image is {size_hw[1]}x{size_hw[0]}, most are {usual_hw[1]}x{usual_hw[0]}: images of several shapes can "
+        "be used together only if all of them are calibrated"
+    )
 
 
 def _bounds(points: PointCloud, cam_from_world: Tensor) -> tuple[_Corner, _Corner]:

@@ -94,14 +94,21 @@ class Tracker:
         self.reason = tracked.reason
         return tracked
 
-    def expire(self, now_ns: int) -> None:
-        """Be LOST if the last agreeing pose is too old at that time, also without any attempt."""
+    def wait(self, passed_ns: int, reason: str) -> None:
+        """Be LOST if too much time has passed, by any clock, since the last pose agreed. reason: why none has since.
+
+        Stamps alone do not tell: there may be none, or they stand still.
+        """
+        self.expire(self._agreed_ns + passed_ns, reason)
+
+    def expire(self, now_ns: int, reason: str = "there was no attempt") -> None:
+        """Be LOST if the last agreeing pose is too old at that time, by the clock of the stamps."""
         if self.state in (TrackingState.LOCALIZED, TrackingState.UNCERTAIN) and self._is_old(now_ns):
             if self.state is TrackingState.LOCALIZED:  # nothing contradicts: what comes next may confirm it
                 self._candidate = self._truth
             self._truth = None
             self.state = TrackingState.LOST
-            self.reason = self._explained(now_ns, "there was no attempt")
+            self.reason = self._explained(now_ns, reason)
 
     def predicted_map_from_cam(self, stamp_ns: int, odom_from_cam: Tensor | None) -> Tensor | None:
         """Where the camera should be (4, 4), a hint for the next localization: by odometry, otherwise where it was if

@@ -53,6 +53,7 @@ def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
             "frames": len(scene.keyframes),
             "ttt_steps": scene.ttt_steps,
             "map_frame": scene.map_frame,
+            "made_by": scene.made_by,
             "map_from_scene": scene.map_from_scene.to_dict(),
             "metric": scene.is_metric,
             "metric_source": scene.metric_source,
@@ -130,6 +131,7 @@ def assemble(
             landmarks=landmarks,
             verification=dict(entries["verification"]),
             map_frame=str(entries["map_frame"]),
+            made_by=str(entries.get("made_by", "")),
             scene_id=str(entries["scene_id"]),
             created=str(entries["created"]),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from vggt3_ros.scene.description import DESCRIPTION
 from vggt3_ros.scene.replace import current
 from vggt3_ros.scene.scene import Scene
 
+_AT_HOME = "~/.ros"  # where ROS keeps its things, unless ROS_HOME says otherwise
 _NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 
 
@@ -29,20 +31,30 @@ def meant_folder(path: str | os.PathLike[str], library: Path | None = None) -> P
         raise SceneError(f"{os.fspath(path)!r} is no place ({error}); give another path") from error
 
 
+def default_library(namespace: str) -> Path:
+    """Where the nodes of a namespace keep scenes unless told otherwise: ~/.ros/NAMESPACE/scenes.
+
+    Robots on one machine are in different namespaces, so that none gets at another's scenes. Raises SceneError if
+    there is no home.
+    """
+    home = meant_folder(os.environ.get("ROS_HOME") or _AT_HOME)
+    return home / namespace.strip("/") / "scenes"
+
+
 def folder_name(scene: Scene) -> str:
     """Name for the folder of a scene among others: local time of its making, and the beginning of its id."""
     made = datetime.fromisoformat(scene.created).astimezone()
     return f"{made:%Y%m%d-%H%M%S}-{scene.scene_id[:8]}"
 
 
-def find_scene(path: str | os.PathLike[str]) -> Path:
+def find_scene(path: str | os.PathLike[str], library: Path | None = None) -> Path:
     """The scene folder that a path means: itself, or the newest (last written) scene in it.
 
-    Raises SceneError when there is none.
+    library: as of `meant_folder`. Raises SceneError, which says where was looked, when there is none.
     """
-    folder = meant_folder(path)
+    folder = meant_folder(path, library)
     try:
-        if _is_scene(folder):
+        if is_scene(folder):
             return folder
         scenes = _scenes_in(folder)
     except OSError as error:
@@ -50,17 +62,20 @@ def find_scene(path: str | os.PathLike[str]) -> Path:
     if scenes:
         return scenes[-1]
     what = "holds no scene" if folder.is_dir() else "is no folder"
+    if library is not None and not Path(path).expanduser().is_absolute():
+        what += f" (relative paths lie in {library})"
     advice = "give a folder that a reconstruction was saved to, or one that holds such folders"
     raise SceneError(f"{folder} {what}; {advice}")
 
 
-def prune(library: Path, keep: int, newest: Path | None = None) -> list[Path]:
-    """Delete the oldest scenes of `library` that have a name of `folder_name`, beyond `keep`; returns their folders.
+def prune(library: Path, keep: int, made_by: str, newest: Path | None = None) -> list[Path]:
+    """Delete the oldest scenes of `library` that `made_by` made, beyond `keep`; returns their folders.
 
-    Scenes that a person saved under a name of their own stay, and so do folders with anything that is no plain file.
-    newest: a scene that must stay, whatever its date; robots start with wrong clocks.
+    Others' scenes in the same folder stay, those that a person saved under a name of their own (not of `folder_name`),
+    and folders with anything that is no plain file. newest: a scene that must stay, whatever its date; robots start
+    with wrong clocks.
     """
-    ours = [folder for folder in _scenes_in(library) if _NAME.fullmatch(folder.name)]
+    ours = [folder for folder in _scenes_in(library) if _NAME.fullmatch(folder.name) and _maker(folder) == made_by]
     ours.sort(key=lambda folder: folder == newest)
     gone = [folder for folder in ours[: max(0, len(ours) - keep)] if _is_plain(folder)]
     for folder in gone:
@@ -74,8 +89,17 @@ def clear_leftovers(library: Path) -> None:
         replace.clear_leftovers(library)
 
 
-def _is_scene(folder: Path) -> bool:
+def is_scene(folder: Path) -> bool:
+    """Whether there is a scene in this very folder."""
     return (current(folder) / DESCRIPTION).is_file()
+
+
+def _maker(folder: Path) -> str | None:
+    """Who made a scene; None when that cannot be read."""
+    try:
+        return str(json.loads((folder / DESCRIPTION).read_bytes())["made_by"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _is_plain(folder: Path) -> bool:

@@ -61,6 +61,8 @@ class Scene:
     landmarks: named tensors of the landmarks, in the map frame; empty when poses cannot be verified. verification:
     plain data for JSON with the verdict: verified, reason, and figures.
     points and bounds (lowest and highest corner, each 3 numbers) are in scene units.
+    made_by: whose scene it is where several robots save in one folder: the mapper's full name and ROS domain; empty
+    for scenes of nobody in particular.
     Raises InputError when the parts contradict each other.
     """
 
@@ -82,6 +84,7 @@ class Scene:
         default_factory=lambda: {"verified": False, "reason": "there are no landmarks"}
     )
     map_frame: str = "map"
+    made_by: str = ""
     scene_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import check_known, read_yaml
 from vggt3_ros.model.config import ModelConfig, TttConfig
 
 _AT_LEAST_ONE = (
@@ -211,9 +212,12 @@ class TrainConfig:
         """Build from plain data; unknown and missing entries are refused by name."""
         known = {field.name for field in fields(TrainConfig)}
         if set(data) != known:
-            unknown, missing = sorted(set(data) - known), sorted(known - set(data))
-            raise InputError(f"training config: unknown entries {unknown}, missing entries {missing}")
+            check_known(data, known, "training config", "entries")
+            raise InputError(f"training config: missing entries {sorted(known - set(data))}")
         try:
+            for part, settings in (("ttt", TttConfig), ("weights", LossWeights)):
+                names = [field.name for field in fields(settings)]
+                check_known(data[part], names, f"training config, {part}", "entries")
             parts = {
                 "model": ModelConfig.from_dict(data["model"]),
                 "ttt": TttConfig(**data["ttt"]),
@@ -226,14 +230,10 @@ class TrainConfig:
     @staticmethod
     def read(path: Path) -> TrainConfig:
         """Read a YAML file."""
-        import yaml
-
         try:
-            data = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError) as error:
+            data = read_yaml(path)
+        except InputError as error:
             raise InputError(f"training config {path} cannot be read: {error}") from error
-        if not isinstance(data, dict):
-            raise InputError(f"training config {path} must be a mapping of settings, got {type(data).__name__}")
         return TrainConfig.from_dict(data)
 
 

@@ -1,0 +1,119 @@
+"""Text, JSON and YAML files as people's tools write them: byte order marks, keys given twice, keys nobody knows."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vggt3_ros.errors import InputError
+
+_MARKS = (  # the longer ones first: UTF-32's begins like UTF-16's
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SHOWN = 12  # known names that a complaint lists when none is near
+
+
+def read_text(path: Path) -> str:
+    """The file's text without a byte order mark: UTF-8, or UTF-16 and UTF-32 where a mark says so.
+
+    Raises InputError when the file is missing or not text.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text or (encoding in ("utf-16", "utf-32") and text and not any(map(_is_plain, text))):
+        raise InputError(f"cannot read {path}: it is not a text file, or in another encoding; save it as UTF-8")
+    return text
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises InputError with the line of the first mistake, or naming a key that occurs twice."""
+    text = read_text(path)
+    try:
+        data = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, also one with OpenCV's header and matrices.
+
+    Raises InputError with the place of the first mistake, or naming a key that occurs twice.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            _once(((key.value, None) for key, _ in node.value if isinstance(key.value, str)), path)
+            return super().construct_mapping(node, deep)
+
+    def matrix(loader: Loader, node: Any) -> dict[Any, Any]:
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", matrix)
+    text = "\n".join("" if line.startswith("%YAML") else line for line in read_text(path).splitlines())
+    try:
+        documents = [data for data in yaml.load_all(text, Loader) if data is not None]
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({error})") from error
+    if len(documents) > 1:
+        raise InputError(f"{path} holds {len(documents)} documents, divided by ---; keep one of them")
+    if not documents or not isinstance(documents[0], dict):
+        kind = type(documents[0]).__name__ if documents else "nothing"
+        raise InputError(f"{path}: expected a mapping of names to values, got {kind}")
+    return {str(key): value for key, value in documents[0].items()}
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` is most likely a misspelling of; None where none is near."""
+    by_lower_case = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)  # of two letters one may be wrong
+    return by_lower_case[found[0]] if found else None
+
+
+def check_known(given: Iterable[str], known: Iterable[str], where: str, kind: str = "keys") -> None:
+    """Raise InputError that names what is unknown among the given names, with the known ones nearest to them.
+
+    where: what the message begins with, such as the file; kind: what the names are, such as "keys" or "columns".
+    """
+    names = sorted(set(known))
+    unknown = [name for name in given if name not in names]
+    if not unknown:
+        return
+    nearest = [near for near in (nearest_name(name, names) for name in unknown) if near is not None]
+    if nearest:
+        hint = f"did you mean {', '.join(map(repr, nearest))}?"
+    else:
+        hint = f"known are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else '.'}"
+    raise InputError(f"{where}: unknown {kind} {unknown}; {hint} Correct or remove them")
+
+
+def _once(pairs: Iterable[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    """The pairs as a dictionary. Raises InputError for a key that occurs twice: one would be lost without a word."""
+    pairs = list(pairs)
+    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1 and key != "<<"]
+    if twice:
+        raise InputError(f"{path}: the key {twice[0]!r} occurs twice; keep one of them")
+    return dict(pairs)
+
+
+def _is_plain(letter: str) -> bool:
+    return letter.isascii() and (letter.isprintable() or letter.isspace())
