@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from vggt3_ros.nodes.counts import Counts
+from vggt3_ros.nodes.lost_messages import LostMessages
 from vggt3_ros.nodes.stamp_gaps import StampGaps
 
 MS = 1_000_000
@@ -71,8 +73,25 @@ def test_what_the_middleware_reports_counts_where_stamps_say_less() -> None:
     for number in (0, 1, 2, 3, 4, 5, 7):
         counts.receive(START + 33 * MS * number)
     assert (counts.received, counts.lost) == (7, 1)
-    counts.report_lost(12)
+    counts.lost_on_the_way.on_event(SimpleNamespace(total_count=12))
     assert counts.lost == 12
+
+
+def test_numbers_in_sequence_are_those_of_each_publisher() -> None:
+    lost = LostMessages()
+    for publisher, number in ((b"a", 7), (b"b", 90), (b"a", 8), (b"a", 12), (b"b", 91), (b"a", 11), (b"a", 13)):
+        lost.on_message({"publisher_gid": {"data": publisher}, "publication_sequence_number": number})
+    lost.on_message({"source_timestamp": 5})  # a middleware that does not tell
+    assert lost.total == 3
+
+
+def test_numbers_of_nameless_publishers_count_while_there_is_one() -> None:
+    lost = LostMessages()
+    for number in (7, 8, 12):
+        lost.on_message({"publication_sequence_number": number})
+    assert lost.total == 3
+    lost.on_message({"publication_sequence_number": 1})
+    assert lost.total == 0
 
 
 def test_skipped_and_dropped_are_two_things() -> None:

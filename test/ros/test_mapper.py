@@ -273,6 +273,7 @@ def test_what_it_listens_to_and_that_nothing_comes_is_said(mapper: MapperClient,
     wait_for(lambda: diagnosed(DiagnosticStatus.WARN, "no image for"), ANSWER_S, "a warning that no image comes")
     assert "/vggt3/tester publishes it, but nothing arrives" in mapper.process.log
 
+    mapper.robot.calibrate()
     begin = mapper.robot.now()
     for number in (0, 1, 2, 3, 4, 5, 8, 9):
         mapper.robot.show(0, stamp=begin + number * 100_000_000)

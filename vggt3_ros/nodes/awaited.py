@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -17,8 +17,8 @@ _REPEAT = 60.0  # seconds until the same is said again
 class Awaited:
     """A topic on which something should come; for the executor's thread.
 
-    name: ours for the topic, to be remapped; topic: its resolved name; kind: the class of its messages; profiles: of
-    the subscriptions. alternatives: see why_nothing_comes. once: a single message is enough.
+    name: ours for the topic, to be remapped; topic: its resolved name; kind: the class of its messages. profile,
+    alternatives: see why_nothing_comes. once: a single message is enough.
     """
 
     def __init__(
@@ -27,12 +27,12 @@ class Awaited:
         name: str,
         topic: str,
         kind: type,
-        profiles: Sequence[QoSProfile],
+        profile: QoSProfile | None,
         alternatives: Mapping[str, str],
         once: bool = False,
     ) -> None:
         self._node, self._name, self._topic = node, name, topic
-        self._kind, self._profiles, self._alternatives = type_of(kind), profiles, alternatives
+        self._kind, self._profile, self._alternatives = type_of(kind), profile, alternatives
         self._once = once
         self._satisfied = False
         self._last = self._asked = time.monotonic()
@@ -63,7 +63,7 @@ class Awaited:
             return
         self._asked = now
         self._why = why_nothing_comes(
-            self._node, self._topic, self._kind, self._profiles, self._alternatives, self._name
+            self._node, self._topic, self._kind, self._profile, self._alternatives, self._name
         )  # fmt: skip
         if self._why != self._said or now - self._said_at >= _REPEAT:
             self._said, self._said_at = self._why, now

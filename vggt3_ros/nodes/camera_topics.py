@@ -10,14 +10,16 @@ from typing import Any, TypeAlias
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.nodes.awaited import Awaited
 from vggt3_ros.nodes.conversions import stamp_ns
 from vggt3_ros.nodes.counts import Counts
-from vggt3_ros.nodes.qos import ODOMETRY_HEARD, image_qos, info_heard
-from vggt3_ros.nodes.subscriptions import create_counted_subscription, create_subscriptions
+from vggt3_ros.nodes.lost_messages import create_counted_subscription
+from vggt3_ros.nodes.qos import ODOMETRY, image_qos
+from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
 from vggt3_ros.nodes.topic_names import image_topic, info_topic, is_rectified
 from vggt3_ros.nodes.transforms import TransformBuffer, TransformListener, odometry_into
 
@@ -55,7 +57,7 @@ class CameraTopics:
         self.depths: deque[Image] = deque(maxlen=_DEPTHS)
         self._node, self._counts, self._buffer = node, counts, buffer
         self._pass_on = on_image
-        self._subscriptions: list[Any] = []
+        self._others: list[AdaptiveSubscription] = []
         self._listen_to_images(settings)
         self._listen_to_calibrations(settings)
         self._awaited = [self._image]
@@ -74,8 +76,9 @@ class CameraTopics:
     def destroy(self) -> None:
         """Unsubscribe."""
         self._node.destroy_timer(self._timer)
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        self._node.destroy_subscription(self._images)
+        for each in self._others:
+            each.destroy()
         self._listener.destroy()
 
     @property
@@ -92,26 +95,28 @@ class CameraTopics:
                 f"are taken for raw ones, with K and D of camera_info; set rectified to true"
             )
         kind = CompressedImage if transport == "compressed" else Image
-        subscription = create_counted_subscription(
-            self._node, kind, topic, self._on_image, profile, self._counts.report_lost
+        self._images = create_counted_subscription(
+            self._node, kind, topic, self._on_image, profile, self._counts.lost_on_the_way
         )
-        self._subscriptions.append(subscription)
-        self._image = Awaited(self._node, "image", topic, kind, [profile], _OTHER_TRANSPORT[transport])
+        self._image = Awaited(self._node, "image", topic, kind, profile, _OTHER_TRANSPORT[transport])
 
     def _listen_to_calibrations(self, settings: SimpleNamespace) -> None:
-        topic, heard = info_topic(self._node, settings.image_transport), info_heard(settings.image_qos)
-        self._calibration = Awaited(self._node, "camera_info", topic, CameraInfo, heard, {}, once=True)
-        self._subscriptions += create_subscriptions(self._node, CameraInfo, topic, self._on_info, heard)
+        topic = info_topic(self._node, settings.image_transport)
+        self._calibration = Awaited(self._node, "camera_info", topic, CameraInfo, None, {}, once=True)
+        self._hear(CameraInfo, topic, self._on_info, image_qos(settings.image_qos))
 
     def _listen_to_depth(self, settings: SimpleNamespace) -> None:
-        topic, heard = self._node.resolve_topic_name("depth"), [image_qos(settings.image_qos)]
-        self._depth = Awaited(self._node, "depth", topic, Image, heard, _RAW_DEPTH)
-        self._subscriptions += create_subscriptions(self._node, Image, topic, self._on_depth, heard)
+        topic = self._node.resolve_topic_name("depth")
+        self._depth = Awaited(self._node, "depth", topic, Image, None, _RAW_DEPTH)
+        self._hear(Image, topic, self._on_depth, image_qos(settings.image_qos))
 
     def _listen_to_odometry(self) -> None:
         topic = self._node.resolve_topic_name("odom")
-        self._odometry = Awaited(self._node, "odom", topic, Odometry, ODOMETRY_HEARD, {})
-        self._subscriptions += create_subscriptions(self._node, Odometry, topic, self._on_odometry, ODOMETRY_HEARD)
+        self._odometry = Awaited(self._node, "odom", topic, Odometry, None, {})
+        self._hear(Odometry, topic, self._on_odometry, ODOMETRY)
+
+    def _hear(self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
+        self._others.append(AdaptiveSubscription(self._node, kind, topic, callback, profile))
 
     def _look(self) -> None:
         for each in self._awaited:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+from vggt3_ros.nodes.lost_messages import LostMessages
 from vggt3_ros.nodes.stamp_gaps import StampGaps
 
 
@@ -18,7 +19,7 @@ class Counts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._gaps = StampGaps()
-        self._reported = 0
+        self.lost_on_the_way = LostMessages()
         self.received = 0
         self.skipped = 0
         self.dropped = 0
@@ -27,20 +28,15 @@ class Counts:
 
     @property
     def lost(self) -> int:
-        """The larger count: both know of images of which the other does not, and of some together."""
+        """By stamps or by the middleware, whichever says more: both know of some images of which the other does not."""
         with self._lock:
-            return max(self._gaps.lost, self._reported)
+            return max(self._gaps.lost, self.lost_on_the_way.total)
 
     def receive(self, stamp_ns: int) -> None:
         """One more came."""
         with self._lock:
             self.received += 1
             self._gaps.add(stamp_ns)
-
-    def report_lost(self, total: int) -> None:
-        """So many were lost on their way, as the middleware says."""
-        with self._lock:
-            self._reported = total
 
     def skip(self, reason: str, count: int = 1) -> None:
         """Some were not needed."""

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
@@ -152,8 +153,8 @@ class RecordedCamera:
         self.node_parameters = _node_parameters(bags, self._topics)
         self.image_topic = IMAGE if IMAGE in self._topics[0] else COMPRESSED
         if self.image_topic not in self._topics[-1]:
-            wanted, given = sorted(kind for topics in self._topics for kind in topics if kind in (IMAGE, COMPRESSED))
-            raise DemoError(f"one bag has the topic {wanted}, the other {given}; record both with the same driver")
+            first, second = sorted(kind for topics in self._topics for kind in topics if kind in (IMAGE, COMPRESSED))
+            raise DemoError(f"one bag has the topic {first}, the other {second}; record both with the same driver")
         self.title = " and ".join(dict.fromkeys(bag.name for bag in bags))
         self.images_sent = 0
         self.base_from_cam = torch.eye(4, dtype=torch.float64)
@@ -216,7 +217,7 @@ def _node_parameters(bags: Sequence[Path], chosen: Sequence[Mapping[str, str]]) 
     parameters: dict[str, Value] = {
         "image_transport": "raw" if transport == IMAGE else "compressed",
         "base_frame": "",  # poses of the camera itself
-        "rectified": is_rectified(topics[transport]),
+        "rectified": is_rectified(topics[transport]) and _has_projection(bags[0], topics),
     }
     if not all(INFO in each for each in chosen):
         parameters["require_calibration"] = False
@@ -227,3 +228,11 @@ def _node_parameters(bags: Sequence[Path], chosen: Sequence[Mapping[str, str]]) 
     elif not all(MOVING in each for each in chosen):
         parameters["odometry_source"] = "none"
     return parameters
+
+
+def _has_projection(bag: Path, topics: Mapping[str, str]) -> bool:
+    """Whether the recorded calibration has P, which counts for rectified images."""
+    if INFO not in topics:
+        return False
+    message = next(read_bag(bag, {INFO: topics[INFO]}))
+    return bool(deserialize_message(message.raw, CameraInfo).p[0])

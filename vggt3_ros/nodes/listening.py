@@ -27,11 +27,12 @@ def listens_to(node: Node) -> str:
 
 
 def why_nothing_comes(
-    node: Node, topic: str, kind: str, profiles: Sequence[QoSProfile], alternatives: Mapping[str, str], name: str
+    node: Node, topic: str, kind: str, profile: QoSProfile | None, alternatives: Mapping[str, str], name: str
 ) -> str:
-    """Why a subscription of a topic, with these profiles, gets nothing, as far as the graph tells, and what to do.
+    """Why a subscription of a topic gets nothing, as far as the graph tells, and what to do.
 
-    kind: the subscription's type. alternatives: of types that the topic may have instead, what to do then.
+    kind: the subscription's type; profile: its own, None where it adapts itself to publishers. alternatives: of types
+    that the topic may have instead, what to do then.
     name: ours for the topic, to be remapped.
     """
     publishers = node.get_publishers_info_by_topic(topic)
@@ -43,8 +44,8 @@ def why_nothing_comes(
         given = publishers[0].topic_type
         remedy = alternatives.get(given, f"remap {name} to a topic of type {kind}")
         return f"{who} publishes {given} there, expected {kind}: {remedy}"
-    if not any(_fits(each.qos_profile, profile) for each in ours for profile in profiles):
-        given, wanted = _quality(ours[0].qos_profile), " and ".join(map(_quality, profiles))
+    if profile is not None and not any(fits(each.qos_profile, profile) for each in ours):
+        given, wanted = _quality(ours[0].qos_profile), _quality(profile)
         return f"{who} publishes it {given}, which does not reach a subscription that is {wanted}: set image_qos " \
                "to sensor_data"  # fmt: skip
     return f"{who} publishes it, but nothing arrives: check that it runs, and the network (docs/ros.md, large messages)"
@@ -63,7 +64,7 @@ def _elsewhere(node: Node, topic: str, kinds: Sequence[str], name: str) -> str:
     return f"there are {', '.join(there[:_LISTED])}{more}: remap {name} (-r {name}:=TOPIC)"
 
 
-def _fits(offered: QoSProfile, wanted: QoSProfile) -> bool:
+def fits(offered: QoSProfile, wanted: QoSProfile) -> bool:
     """Whether what a publisher offers reaches a subscription."""
     best_effort, volatile = ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE
     reliable_enough = wanted.reliability == best_effort or offered.reliability != best_effort

@@ -33,8 +33,8 @@ from vggt3_ros.nodes.network import check_network, free_unused_memory, network_o
 from vggt3_ros.nodes.open_scene import SceneProblem, library_of
 from vggt3_ros.nodes.parameters import LOCALIZER
 from vggt3_ros.nodes.pose_output import PoseOutput
-from vggt3_ros.nodes.qos import HINTS_HEARD, SCENE_HEARD, STATUS
-from vggt3_ros.nodes.subscriptions import create_subscriptions
+from vggt3_ros.nodes.qos import HINTS, LATCHED, STATUS
+from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
 from vggt3_ros.nodes.transforms import TransformError
 from vggt3_ros.nodes.worker import Worker, in_executor
 from vggt3_ros.pipeline.tracking import TrackingState
@@ -110,11 +110,11 @@ class LocalizerNode(ManagedNode):
         self._counts = Counts()
         self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._defect)
         self._camera = CameraInput(self, settings, self._counts, self._on_image, self._on_clock_reset)
-        self._heard = create_subscriptions(
-            self, PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, HINTS_HEARD
-        )
+        self._heard = [
+            AdaptiveSubscription(self, PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, HINTS)
+        ]
         if settings.follow_mapper:
-            self._heard += create_subscriptions(self, SceneInfo, "scene", self._on_scene, SCENE_HEARD)
+            self._heard.append(AdaptiveSubscription(self, SceneInfo, "scene", self._on_scene, LATCHED))
         self._timers = [
             self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers),
             self.create_timer(_REPEAT, self._output.repeat_transform, clock=self._clock_of_timers),
@@ -131,7 +131,7 @@ class LocalizerNode(ManagedNode):
             for timer in self._timers:
                 self.destroy_timer(timer)
             for subscription in self._heard:
-                self.destroy_subscription(subscription)
+                subscription.destroy()
             self._camera.destroy()
             self._camera = None  # type: ignore[assignment]
         self._output.forget()

@@ -21,24 +21,11 @@ def _profile(depth: int, reliable: bool = True, latched: bool = False) -> QoSPro
 
 LATCHED = _profile(1, latched=True)  # whoever comes late gets the newest: scene, points, keyframes
 STATUS = _profile(10)
+HINTS = _profile(10)
+ODOMETRY = _profile(50, reliable=False)  # takes every publisher; the next one is as good
 TF = _profile(100)  # as tf2_ros has it
 TF_STATIC_OUT = _profile(1, latched=True)
 TF_STATIC_IN = _profile(100, latched=True)  # one latched message of each publisher
-
-
-# Several, because no single subscription hears both publishers that are latched and publishers that are not, and gets
-# what the latched ones said before: what comes twice means the same.
-TF_STATIC_HEARD = (TF_STATIC_IN, _profile(100, reliable=False))
-ODOMETRY_HEARD = (_profile(50, reliable=False), LATCHED)
-SCENE_HEARD = (LATCHED, _profile(1))
-HINTS_HEARD = (_profile(10), LATCHED)
-
-
-def info_heard(name: str) -> tuple[QoSProfile, ...]:
-    """How calibrations are heard beside images of that `image_qos`: every one, whoever publishes it how."""
-    profile = image_qos(name)
-    once = (LATCHED,) if name == "sensor_data" else (LATCHED, image_qos("sensor_data"))
-    return (profile, *once)
 
 
 def image_qos(name: str) -> QoSProfile:

@@ -21,8 +21,8 @@ from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.geometry.se3 import check_pose, quaternion_from_rotation, se3_inverse
 from vggt3_ros.nodes.conversions import rigid, stamp_ns, time_message, transform_from_pose
 from vggt3_ros.nodes.frames import frame_name
-from vggt3_ros.nodes.qos import TF, TF_STATIC_HEARD, TF_STATIC_OUT
-from vggt3_ros.nodes.subscriptions import create_subscriptions
+from vggt3_ros.nodes.qos import TF, TF_STATIC_IN, TF_STATIC_OUT
+from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
 from vggt3_ros.nodes.transform_history import Numbers, TransformHistory, in_seconds
 
 try:
@@ -170,10 +170,8 @@ class TransformListener:
         self._node, self._buffer = node, buffer
         self._left_out: set[str] = set()
         fixed = partial(self._take, static=True)
-        self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", self._take, TF, callback_group=callback_group),
-            *create_subscriptions(node, TFMessage, "/tf_static", fixed, TF_STATIC_HEARD, callback_group),
-        ]
+        self._moving = node.create_subscription(TFMessage, "/tf", self._take, TF, callback_group=callback_group)
+        self._fixed = AdaptiveSubscription(node, TFMessage, "/tf_static", fixed, TF_STATIC_IN, callback_group)
 
     def leave_out(self, child: str) -> None:
         """Take no more of a frame from /tf, and forget what it said: where the frame is comes from elsewhere."""
@@ -184,9 +182,8 @@ class TransformListener:
 
     def destroy(self) -> None:
         """Stop listening; the buffer keeps what it has."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions.clear()
+        self._node.destroy_subscription(self._moving)
+        self._fixed.destroy()
 
     def _take(self, message: TFMessage, static: bool = False) -> None:
         for entry in message.transforms:
