@@ -57,14 +57,13 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
 def test_hidden_files_of_other_systems_shift_no_position(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         photograph(tmp_path / name)
-    for name in ("._a.png", ".DS_Store", "Thumbs.db", "desktop.ini", "poses.txt", "camera.json"):
+    for name in ("._a.png", ".DS_Store", "Thumbs.db", "desktop.ini", "camera.json"):
         (tmp_path / name).write_bytes(b"no image")
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "__MACOSX" / "._a.png").write_bytes(b"no image")
-    poses = {number: torch.eye(4, dtype=torch.float64) for number in range(3)}
-    for number, pose in poses.items():
-        pose[0, 3] = number
-    reader = ImageReader([str(tmp_path)], "map", KnownCameras(priors=poses))
+    rows = [f"{number} 1 0 0 {number} 0 1 0 0 0 0 1 0 0 0 0 1" for number in range(3)]
+    (tmp_path / "poses.txt").write_text("\n".join(rows))
+    reader = ImageReader([str(tmp_path)], "map", KnownCameras.from_files(tmp_path / "poses.txt", None))
     assert [float(frame.prior_world_from_cam[0, 3]) for frame in reader] == [0.0, 1.0]  # type: ignore[index]
     assert reader.skipped == []
 

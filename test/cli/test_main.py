@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import pytest
 import torch
@@ -30,7 +31,9 @@ def code_of(error: BaseException | None) -> int:
         return 0
 
     command.run = run  # type: ignore[attr-defined]
-    return main_module._run(command, argparse.Namespace())
+    command.add_parser = lambda subparsers: subparsers.add_parser("map")  # type: ignore[attr-defined]
+    with mock.patch.object(main_module, "_command_modules", return_value={"map": command}):
+        return main_module.main(["map"])
 
 
 @pytest.mark.parametrize(
