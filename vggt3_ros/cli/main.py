@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return int(done.code or OK)
         return _run(modules[args.command], args)
-    except KeyboardInterrupt:  # a command may be interrupted while it is still being imported
-        return _fail("interrupted; nothing was left half-written", INTERRUPTED)
+    except KeyboardInterrupt:  # while the command was still being imported
+        return _interrupted()
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
@@ -67,6 +67,8 @@ def _run(module: ModuleType, args: argparse.Namespace) -> int:
         code: int = module.run(args)
         sys.stdout.flush()
         return code
+    except KeyboardInterrupt:
+        return _interrupted()
     except BrokenPipeError:
         raise
     except argparse.ArgumentTypeError as error:
@@ -91,6 +93,10 @@ def _run(module: ModuleType, args: argparse.Namespace) -> int:
             f"({str(error).splitlines()[0] if str(error) else 'no details'})",
             FAILURE,
         )
+
+
+def _interrupted() -> int:
+    return _fail("interrupted; nothing was left half-written", INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> int:
