@@ -62,6 +62,7 @@ class Heard:
 
     def end(self) -> None:
         self._executor.remove_node(self.node)
+        time.sleep(0.1)  # a timer may be under way in another thread
         self.topics.destroy()
         self.node.destroy_node()
 
@@ -258,7 +259,7 @@ def test_images_that_did_not_come_are_counted(node: Node, listen: Listen) -> Non
 
 def test_images_that_a_slow_node_did_not_fetch_are_counted(node: Node, ros_context: Context) -> None:
     """A full queue drives them out; the camera's period cannot tell when every third one comes."""
-    slow = Node("slow")  # nobody serves it meanwhile
+    slow = Node("slow", namespace="/vggt3")  # nobody serves it meanwhile
     counts, received = Counts(), list[Any]()
     subscription = create_counted_subscription(
         slow, Header, "flood", received.append, QoSProfile(depth=2, reliability=BEST_EFFORT), counts.lost_on_the_way
