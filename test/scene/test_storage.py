@@ -203,7 +203,8 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, make_scene: MakeScene, na
 @pytest.mark.parametrize(
     ("entry", "value", "why"),
     [
-        ("version", 2, "has format version 2, this program reads up to 1; update vggt3_ros"),
+        ("version", 3, "has format version 3, this program reads version 2; update vggt3_ros, or map"),
+        ("version", 1, "has format version 1, this program reads version 2; map the place again"),
         ("version", "one", "version 'one' is not a positive number"),
         ("format", "other", "is not vggt3_ros's"),
         ("frames", 4, "promises 4 frames, keyframes.json has 3"),

@@ -12,6 +12,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import read_text
 from vggt3_ros.geometry.se3 import check_pose, chordal_mean, se3
+from vggt3_ros.pipeline.image_file import opened_image
 
 
 def read_rows(path: Path, columns: int, meaning: str) -> list[tuple[str, list[str]]]:
@@ -69,13 +70,8 @@ def read_depth_png(path: Path, units_per_metre: float, invalid: int | None = Non
 
     Raises InputError when the file is missing, damaged or not a 16-bit image of one channel.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            raw = np.asarray(image)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise InputError(f"cannot read the depth image {path}: {error}") from error
+    with opened_image(path) as image:
+        raw = np.asarray(image)
     if raw.ndim != 2 or raw.dtype not in (np.uint16, np.int32):
         raise InputError(f"{path}: expected a 16-bit depth image of one channel, got {raw.dtype} of shape {raw.shape}")
     depth = (raw / units_per_metre).astype(np.float32)

@@ -18,7 +18,7 @@ from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.scene.scene import Keyframes, Scene
 
 FORMAT = "vggt3_scene"
-VERSION = 1
+VERSION = 2
 DESCRIPTION, KEYFRAMES, MEMORY, POINTS = "scene.json", "keyframes.json", "memory.safetensors", "points.ply"
 LANDMARKS = "landmarks.safetensors"  # only in scenes that have some
 
@@ -87,10 +87,11 @@ def parse_description(data: bytes) -> Description:
     version = entries.get("version")
     if not isinstance(version, int) or version < 1:
         raise SceneError(f"{DESCRIPTION} is damaged: version {version!r} is not a positive number")
-    if version > VERSION:
+    if version != VERSION:
+        remedy = "update vggt3_ros, or map" if version > VERSION else "map"
         raise SceneError(
-            f"the scene has format version {version}, this program reads up to {VERSION}; "
-            f"update vggt3_ros, or map the place again with this one"
+            f"the scene has format version {version}, this program reads version {VERSION}; {remedy} the place again "
+            "with this one"
         )
     try:
         files = {
