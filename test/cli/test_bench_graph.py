@@ -29,6 +29,7 @@ def sample(time_s: float, cpu_s: float, megabytes: float, busy_s: float = 0.0) -
 
 def test_process_is_told_by_its_share_of_a_core_and_its_memory() -> None:
     figures = processes([sample(1000.0, 5.0, 300.0), sample(1010.0, 8.0, 310.0), sample(1020.0, 10.0, 320.0)])
+    assert figures["mapper"].pop("rss_mb") == [300.0, 310.0, 320.0]
     expected = {"cores": 0.25, "rss_mb_begin": 300.0, "rss_mb_end": 320.0, "rss_mb_per_minute": 90.0}
     assert figures == {"mapper": pytest.approx(expected)}
 

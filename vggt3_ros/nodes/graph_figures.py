@@ -67,7 +67,7 @@ def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
 
 
 def processes(samples: Sequence[Sample]) -> dict[str, Any]:
-    """By process: share of a core, memory at the first and the last sample, and its growth after a warm-up.
+    """By process: share of a core, memory at the first and the last sample, its growth after a warm-up, and its curve.
 
     Two samples at least, evenly spaced. The growth is that of the largest size from the second third of the time to
     the last one: with what they are working at, processes grow and shrink all the time.
@@ -84,6 +84,7 @@ def processes(samples: Sequence[Sample]) -> dict[str, Any]:
             "rss_mb_begin": early.rss_bytes / _MB,
             "rss_mb_end": late.rss_bytes / _MB,
             "rss_mb_per_minute": (max(sizes[-third:]) - max(sizes[-2 * third : -third])) / _MB / minutes,
+            "rss_mb": [round(size / _MB, 1) for size in sizes],
         }
     return figures
 
