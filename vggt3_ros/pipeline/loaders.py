@@ -52,7 +52,7 @@ def _quick(image: Image, mode: str, target: int, patch: int, pad_value: float) -
     new_width = patch * round(width * scale / patch) if by_height else target
     new_height = target if by_height else patch * round(height * scale / patch)
     size = (max(new_width, patch), max(new_height, patch))
-    resized = _to_float(np.asarray(picture.convert("RGB").resize(size, Pillow.Resampling.BICUBIC)))
+    resized = _to_float(np.asarray(picture.convert("RGB").resize(size, _filter("BICUBIC"))))
     if mode == "pad":
         return _pad_centred(resized, target, target, pad_value)
     top = max(0, (resized.shape[1] - target) // 2)
@@ -124,7 +124,7 @@ class EvaluationCrop:
         from PIL import Image as Pillow
 
         shrinks = max(self.target[0] / self.size[0], self.target[1] / self.size[1]) < 1
-        method = Pillow.Resampling.LANCZOS if shrinks else Pillow.Resampling.BICUBIC
+        method = _filter("LANCZOS") if shrinks else _filter("BICUBIC")
         picture = Pillow.fromarray(_window(image, self.position, self.size)).resize(self.resized, method)
         return _to_float(_window(np.asarray(picture), self.start, self.target))
 
@@ -134,7 +134,7 @@ class EvaluationCrop:
 
         window = np.ascontiguousarray(_window(depth, self.position, self.size), dtype=np.float32)
         picture = Pillow.fromarray(window)
-        resized = np.asarray(picture.resize(self.resized, Pillow.Resampling.NEAREST))
+        resized = np.asarray(picture.resize(self.resized, _filter("NEAREST")))
         return torch.from_numpy(_window(resized, self.start, self.target).copy())
 
     def published_intrinsics(self, intrinsics: Tensor) -> Tensor:
@@ -161,3 +161,10 @@ class EvaluationCrop:
 
 def _window(image: Any, position: tuple[int, int], size: tuple[int, int]) -> Any:
     return image[position[1] : position[1] + size[1], position[0] : position[0] + size[0]]
+
+
+def _filter(name: str) -> Any:
+    """A filter of Pillow's, from where all versions have it: `Resampling` came with 9.1."""
+    from PIL import Image as Pillow
+
+    return getattr(Pillow, name)
