@@ -108,10 +108,14 @@ def graph(namespace: str, *arguments: str) -> Iterator[Node]:
     executor.add_node(node)
 
     def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            pass
+        while context.ok():
+            try:
+                executor.spin()
+            except ExternalShutdownException:
+                return
+            except AttributeError:  # of an action client that another thread is still making: rclpy adds it half made
+                continue
+            return
 
     thread = threading.Thread(target=spin, name="executor", daemon=True)
     thread.start()
