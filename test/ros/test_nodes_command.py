@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -47,22 +48,42 @@ def test_both_nodes_become_active_with_parameters_from_file_and_command_line(nod
         process.wait()
 
 
+# By what is named in the answer; all in one process, since nothing of ROS has begun yet when they are refused.
+REFUSED_AT_ONCE = {
+    "/nowhere.yaml": ("--params-file", "/nowhere.yaml"),
+    "max_rate=3": ("-p", "max_rate=3"),
+    "there is no node 'camera'": ("-p", "camera:max_rate:=3.0"),
+    "none of mapper, localizer has 'max_rat' (did you mean 'max_rate'?)": ("-p", "max_rat:=3"),
+    "none of mapper has 'max_rate'": ("-p", "mapper:max_rate:=3"),
+    "no topic or service here is called 'imge' (did you mean 'image'?)": ("-r", "imge:=/front"),
+    "max_rate is None; expected number": ("-p", "max_rate:="),
+    "is no YAML value": ("-p", "base_from_camera:=[0"),
+}
+RUN_EACH = """
+import json, sys
+from vggt3_ros.cli.main import main
+for arguments in json.loads(sys.argv[1]):
+    print(main(["nodes", *arguments]), file=sys.stderr)
+"""
+
+
+def test_what_cannot_be_used_is_named_and_the_exit_code_is_1() -> None:
+    command = [sys.executable, "-c", RUN_EACH, json.dumps(list(REFUSED_AT_ONCE.values()))]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    lines = done.stderr.splitlines()
+    assert lines[1::2] == ["1"] * len(REFUSED_AT_ONCE), done.stderr
+    for reason, line in zip(REFUSED_AT_ONCE, lines[::2], strict=True):
+        assert line.startswith("vggt3: error: ") and reason in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--params-file", "/nowhere.yaml"), "/nowhere.yaml"),
-        (("-p", "max_rate=3"), "max_rate=3"),
-        (("-p", "camera:max_rate:=3.0"), "camera"),
-        (("-p", "max_rat:=3"), "none of mapper, localizer has 'max_rat' (did you mean 'max_rate'?)"),
-        (("-p", "mapper:max_rate:=3"), "none of mapper has 'max_rate'"),
-        (("-r", "imge:=/front"), "no topic or service here is called 'imge' (did you mean 'image'?)"),
-        (("-p", "max_rate:="), "max_rate is None; expected number"),
-        (("-p", "base_from_camera:=[0"), "is no YAML value"),
         (("--only", "mapper", "-p", "min_frames:=900", "-p", "autostart:=true"), "min_frames"),
         (("--only", "localizer", "-p", "model:=/no/weights"), "/no/weights"),
     ],
 )
-def test_what_cannot_be_used_is_named_and_the_exit_code_is_1(arguments: tuple[str, ...], reason: str) -> None:
+def test_what_nodes_cannot_start_with_ends_them_with_exit_code_1(arguments: tuple[str, ...], reason: str) -> None:
     process = start(*arguments)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1 and reason in output
