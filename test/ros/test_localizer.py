@@ -19,6 +19,7 @@ def test_before_any_scene_it_says_so_and_goes_on(localizer: LocalizerClient) -> 
     localizer.start()
     robot = Robot(localizer.node, visit())
     robot.wait_until_connected()
+    robot.calibrate()
     status = localizer.heard.status_of(robot.show(0))
     robot.destroy()
     assert status.state == Status.UNINITIALIZED and not status.pose_published

@@ -24,6 +24,9 @@ from vggt3_ros.pipeline.bit_depth import BitDepth
 from vggt3_ros.pipeline.jpeg import is_jpeg, jpeg_length
 
 Image = NDArray[np.uint8]
+_UYVY = ("yuv422", "uyvy")
+_YUYV = ("yuv422_yuy2", "yuyv")
+_PAIRED = (*_UYVY, *_YUYV)
 
 
 def image_from_message(message: ImageMessage, bit_depth: BitDepth | None = None) -> Image:
@@ -40,14 +43,12 @@ def image_from_message(message: ImageMessage, bit_depth: BitDepth | None = None)
             f"change the driver's pixel format, or convert the images before"
         )
     pixels = _eight_bits(_pixels(message), bit_depth)
+    if message.encoding in _PAIRED and message.width % 2:  # OpenCV before 4.7 makes something of it
+        raise _not_converted(message, "two pixels share their colour")
     try:
         return to_rgb(pixels)
     except cv2.error as error:
-        size = f"{message.width}x{message.height}"
-        raise InputError(
-            f"{message.encoding} image of {size} pixels cannot be converted: {_words(error)}; expected an even width "
-            f"and height; change the driver's image size or pixel format"
-        ) from error
+        raise _not_converted(message, _words(error)) from error
 
 
 def image_from_compressed(message: CompressedImage, bit_depth: BitDepth | None = None) -> Image:
@@ -123,6 +124,13 @@ def _eight_bits(pixels: NDArray[Any], bit_depth: BitDepth | None) -> Image:
     return colours if colours.dtype == np.uint8 else (bit_depth or BitDepth()).eight_bits(colours)
 
 
+def _not_converted(message: ImageMessage, why: str) -> InputError:
+    return InputError(
+        f"{message.encoding} image of {message.width}x{message.height} pixels cannot be converted: {why}; expected an "
+        f"even width and height; change the driver's image size or pixel format"
+    )
+
+
 def _words(error: cv2.error) -> str:
     return str(getattr(error, "err", "") or error).strip().splitlines()[0]
 
@@ -155,7 +163,7 @@ _TO_RGB: dict[str, Callable[[Image], Image]] = {
     **dict.fromkeys(("rgb8", "rgba8", "rgb16", "rgba16"), _as_it_is),
     **dict.fromkeys(("bgr8", "bgra8", "8UC3", "8UC4", "bgr16", "bgra16", "16UC3", "16UC4"), _reversed),
     **dict.fromkeys(("mono8", "8UC1", "mono16", "16UC1"), _grey),
-    **dict.fromkeys(("yuv422", "uyvy"), _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),
-    **dict.fromkeys(("yuv422_yuy2", "yuyv"), _by_opencv(cv2.COLOR_YUV2RGB_YUYV)),
+    **dict.fromkeys(_UYVY, _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),
+    **dict.fromkeys(_YUYV, _by_opencv(cv2.COLOR_YUV2RGB_YUYV)),
     **{f"bayer_{pattern}{bits}": to_rgb for bits in (8, 16) for pattern, to_rgb in _BAYER.items()},
 }
