@@ -171,3 +171,22 @@ def test_a_room_takes_nothing_that_is_given(tmp_path: Path) -> None:
     known = KnownCameras.from_files(poses_file(tmp_path, 0), None)
     with pytest.raises(InputError, match=r"--poses .*: rooms bring their own"):
         known.check(16)
+
+
+def test_a_calibration_that_names_no_size_is_that_of_one_size(tmp_path: Path) -> None:
+    (tmp_path / "camera.json").write_text('{"fx": 8, "fy": 8, "cx": 4, "cy": 3}')
+    known = KnownCameras.from_files(None, tmp_path / "camera.json")
+    with pytest.raises(InputError, match=r"thumb\.png has 16 x 12 pixels, and the principal point 4 3 is far from its"):
+        known.frame(np.full((12, 16, 3), 99, np.uint8), 0, "thumb.png")
+    assert known.frame(IMAGE, 1, "a.png").intrinsics is not None
+    with pytest.raises(InputError, match=r"b\.png has 9 x 6 pixels, the intrinsics are for 8 x 6, as a\.png has"):
+        known.frame(np.full((6, 9, 3), 99, np.uint8), 2, "b.png")
+
+
+@pytest.mark.parametrize("size", ["", ', "width": 80, "height": 60'])
+@pytest.mark.parametrize("camera", ['"fx": 0.8, "fy": 1, "cx": 0.5, "cy": 0.5', '"fx": 3.6, "fy": 3.6, "cx": 40, "cy": 30'])
+def test_a_calibration_that_is_not_in_pixels_is_refused(camera: str, size: str, tmp_path: Path) -> None:
+    (tmp_path / "camera.json").write_text(f"{{{camera}{size}}}")
+    known = KnownCameras.from_files(None, tmp_path / "camera.json")
+    with pytest.raises(InputError, match="is 80 pixels wide, and fx is .*; give fx, fy, cx, cy in pixels"):
+        known.frame(np.full((60, 80, 3), 99, np.uint8), 0, "a.png")

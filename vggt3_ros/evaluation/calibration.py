@@ -23,15 +23,21 @@ from vggt3_ros.pipeline.bit_depth import BitDepth
 from vggt3_ros.pipeline.frame import Image, read_image
 
 _FOUR = ("fx", "fy", "cx", "cy")
+_LEAST_FOCAL_LENGTH = 0.05  # of the image's width; a fisheye that sees all round has 0.16
+_MIDDLE = (0.3, 0.7)  # of width and height; of an image half or twice as large it would be 1 or 0.25
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Calibration:
-    """Intrinsics (3, 3) float64 in pixels, distortion, None without, and the image size (W, H), None where unsaid."""
+    """Intrinsics (3, 3) float64 in pixels, distortion, None without, and the image size (W, H) that they are for.
+
+    size_wh: None where the file does not say it, until the first image that fits tells it; size_from: that image.
+    """
 
     intrinsics: Tensor
     distortion: Distortion | None
     size_wh: tuple[int, int] | None
+    size_from: str = ""
 
     @property
     def text(self) -> str:
@@ -43,12 +49,36 @@ class Calibration:
         return f"{camera}, {self.distortion.model} {' '.join(f'{c:g}' for c in self.distortion.coefficients)}"
 
     def check_size(self, size_wh: tuple[int, int], image: str) -> None:
-        """Raise InputError when an image of that size (W, H) cannot have this calibration."""
+        """Raise InputError when an image of that size (W, H) cannot have this calibration.
+
+        One calibration holds for one size: where the file says none, that of the first image that fits.
+        """
         if self.size_wh is not None and size_wh != self.size_wh:
+            size = f"{self.size_wh[0]} x {self.size_wh[1]}"
+            whose = f", as {self.size_from} has, for they name no width and height" if self.size_from else ""
             raise InputError(
-                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, the intrinsics are for "
-                f"{self.size_wh[0]} x {self.size_wh[1]}; give those of this image size"
+                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, the intrinsics are for {size}{whose}; "
+                "give those of this image size"
             )
+        if float(self.intrinsics[0, 0]) < _LEAST_FOCAL_LENGTH * size_wh[0]:
+            raise InputError(
+                f"{image} is {size_wh[0]} pixels wide, and fx is {float(self.intrinsics[0, 0]):g}; give fx, fy, cx, cy "
+                "in pixels, not in millimetres nor as shares of the image"
+            )
+        if self.size_wh is None:
+            self._take_size(size_wh, image)
+
+    def _take_size(self, size_wh: tuple[int, int], image: str) -> None:
+        """Take the size of an image whose middle is about where the principal point is; else raise InputError."""
+        cx, cy = float(self.intrinsics[0, 2]), float(self.intrinsics[1, 2])
+        low, high = _MIDDLE
+        if not all(low <= centre / extent <= high for centre, extent in zip((cx, cy), size_wh, strict=True)):
+            raise InputError(
+                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, and the principal point {cx:g} {cy:g} is far from "
+                "its middle: the intrinsics seem to be for another size; if not, add width and height to them"
+            )
+        self.size_wh = size_wh
+        self.size_from = image
 
 
 def read_calibration(path: Path) -> Calibration:
