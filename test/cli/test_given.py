@@ -186,7 +186,9 @@ def test_a_calibration_that_names_no_size_is_that_of_one_size(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("size", ["", ', "width": 80, "height": 60'])
-@pytest.mark.parametrize("camera", ['"fx": 0.8, "fy": 1, "cx": 0.5, "cy": 0.5', '"fx": 3.6, "fy": 3.6, "cx": 40, "cy": 30'])
+@pytest.mark.parametrize(
+    "camera", ['"fx": 0.8, "fy": 1, "cx": 0.5, "cy": 0.5', '"fx": 3.6, "fy": 3.6, "cx": 40, "cy": 30']
+)
 def test_a_calibration_that_is_not_in_pixels_is_refused(camera: str, size: str, tmp_path: Path) -> None:
     (tmp_path / "camera.json").write_text(f"{{{camera}{size}}}")
     known = KnownCameras.from_files(None, tmp_path / "camera.json")

@@ -128,9 +128,9 @@ def test_no_frame_is_lost_for_coming_after_a_video(vggt3: Run, images: Path, che
 def test_photographs_beside_a_video_are_all_used_and_no_video_frames(images: Path, tmp_path: Path) -> None:
     image = np.asarray(Image.open(images / "000000.png"))
     write_video(tmp_path / "v.avi", [image] * 3)
-    arguments = [str(images / "000000.png"), str(tmp_path / "v.avi"), str(images / "000000.png").replace("0.png", "1.png")]
     Image.fromarray(image).save(tmp_path / "same.png")
-    frames, left_out = _collect(ImageReader([*arguments, str(tmp_path / "same.png")], "map", KnownCameras()), 2)
+    files = [images / "000000.png", tmp_path / "v.avi", images / "000001.png", tmp_path / "same.png"]
+    frames, left_out = _collect(ImageReader([str(file) for file in files], "map", KnownCameras()), 2)
     assert [frame.name for frame in frames] == ["000000.png", "v_000000", "000001.png", "same.png"]
     assert sum(left_out.values()) == 2, "of the video alone"
 

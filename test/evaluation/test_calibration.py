@@ -211,5 +211,5 @@ def test_a_region_of_interest_may_be_the_whole_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cameras.txt", "ost.ini", "camera.XML", "k.npy"])
 def test_other_formats_are_told_what_is_read(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("1 PINHOLE 640 480 500 500 320 240")
-    with pytest.raises(InputError, match="a calibration is JSON, or YAML where"):
+    with pytest.raises(InputError, match="a calibration is JSON, or YAML if"):
         read_calibration(tmp_path / name)

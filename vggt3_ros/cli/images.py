@@ -60,7 +60,7 @@ class ImageReader:
         return sum(self._count(source) for source in self._sources)
 
     def decoded_bytes(self, most: int | None = None) -> int:
-        """Bytes of the pixels of all photographs, and of the `most` largest video frames (None: of all), by the headers.
+        """Bytes of the pixels of all photographs, and of the `most` largest video frames (None: of all), by headers.
 
         Rooms count nothing because they are in memory already, nor do files that cannot be read: they are skipped.
         """

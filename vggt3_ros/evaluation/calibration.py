@@ -101,7 +101,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except InputError as error:
         if path.suffix.lower() == ".json" or not path.is_file():
             raise
-        raise InputError(f"{error}; a calibration is JSON, or YAML where the name ends with .yaml: convert it") from error
+        raise InputError(f"{error}; a calibration is JSON, or YAML if its name ends with .yaml") from error
 
 
 def read_calibrated_image(path: Path, calibration: Calibration, bit_depth: BitDepth | None = None) -> Image:
