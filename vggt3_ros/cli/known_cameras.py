@@ -153,8 +153,9 @@ def _depth_files(folder: Path) -> list[Path]:
     others = [path for path in files if path.suffix.lower() in _OTHER_DEPTH and path.with_suffix("") not in stems]
     if not usable or others:
         unread = others or files
+        found = f"{len(usable)} png and" if usable else "no png but"
         what = f"{len(unread)} other files such as {unread[0].name}" if unread else "nothing"
-        raise InputError(f"--depth {folder} holds {len(usable)} png and {what}; {_DEPTH_RULE}")
+        raise InputError(f"--depth {folder} holds {found} {what}; {_DEPTH_RULE}")
     return usable
 
 

@@ -149,8 +149,9 @@ def _ungrouped(data: dict[str, Any], path: Path) -> dict[str, Any]:
     for key, value in data.items():
         is_group = isinstance(value, dict) and our_name(key) in _GROUPS and "data" not in value
         for name, part in value.items() if is_group else [(key, value)]:
-            if ungrouped.setdefault(str(name), part) != part:
+            if name in ungrouped and ungrouped[name] != part:
                 raise InputError(f"{path}: {name!r} is given twice, in {key!r} and elsewhere; keep one of them")
+            ungrouped[str(name)] = part
     return ungrouped
 
 
