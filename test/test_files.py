@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vggt3_ros.errors import InputError
-from vggt3_ros.files import check_known, nearest_name, read_json, read_text, read_yaml
+from vggt3_ros.errors import InputError, did_you_mean, nearest_name
+from vggt3_ros.files import check_known, read_json, read_text, read_yaml
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -49,3 +49,18 @@ def test_unknown_names_are_told_with_the_nearest_known_one() -> None:
     with pytest.raises(InputError, match=r"unknown columns \['speed'\]; known are x, y"):
         check_known(["speed"], ["x", "y"], "a.csv", "columns")
     assert nearest_name("FX", ["fx", "width"]) == "fx" and nearest_name("speed", ["fx"]) is None
+    assert did_you_mean("Max_Rat", ["max_rate"]) == " (did you mean 'max_rate'?)"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"fx": ' + "1" * 5000 + "}"])
+def test_json_beyond_measure_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("text", ["a: 2024-99-01", "a: " + "1" * 5000, "a: " + "[" * 2000])
+def test_yaml_beyond_measure_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(InputError, match="not valid YAML"):
+        read_yaml(tmp_path / "a.yaml")

@@ -22,10 +22,17 @@ class SceneError(Vggt3Error):
     """A stored scene that is damaged, foreign, of another version or made by another network."""
 
 
-def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The part of a message that names what was probably meant by a name that nobody knows.
+def nearest_name(given: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that was probably meant by a name that nobody knows; whether letters are large does not matter.
 
-    Empty if nothing is as near as cutoff, from 0 (anything) to 1 (the same).
+    None if nothing is as near as cutoff, from 0 (anything) to 1 (the same).
     """
-    near = difflib.get_close_matches(given, list(known), n=1, cutoff=cutoff)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    by_lower_case = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(given.lower(), by_lower_case, n=1, cutoff=cutoff)
+    return by_lower_case[near[0]] if near else None
+
+
+def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The part of a message that names what was probably meant, as `nearest_name` has it; empty if there is nothing."""
+    near = nearest_name(given, known, cutoff)
+    return f" (did you mean {near!r}?)" if near is not None else ""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vggt3_ros.errors import InputError
+from vggt3_ros.errors import InputError, nearest_name
 
 _MARKS = (  # the longer ones first: UTF-32's begins like UTF-16's
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -19,6 +18,7 @@ _MARKS = (  # the longer ones first: UTF-32's begins like UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_NEAR = 0.5  # of two letters, such as fx, one may be wrong
 _SHOWN = 12  # known names that a complaint lists when none is near
 
 
@@ -48,6 +48,8 @@ def read_json(path: Path) -> dict[str, Any]:
         data = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+        raise InputError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data
@@ -72,7 +74,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     text = "\n".join("" if line.startswith("%YAML") else line for line in read_text(path).splitlines())
     try:
         documents = [data for data in yaml.load_all(text, Loader) if data is not None]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: dates that there are not
         raise InputError(f"{path}: not valid YAML ({error})") from error
     if len(documents) > 1:
         raise InputError(f"{path} holds {len(documents)} documents, divided by ---; keep one of them")
@@ -80,13 +82,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
         kind = type(documents[0]).__name__ if documents else "nothing"
         raise InputError(f"{path}: expected a mapping of names to values, got {kind}")
     return {str(key): value for key, value in documents[0].items()}
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is most likely a misspelling of; None where none is near."""
-    by_lower_case = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)  # of two letters one may be wrong
-    return by_lower_case[found[0]] if found else None
 
 
 def check_known(given: Iterable[str], known: Iterable[str], where: str, kind: str = "keys") -> None:
@@ -98,9 +93,9 @@ def check_known(given: Iterable[str], known: Iterable[str], where: str, kind: st
     unknown = [name for name in given if name not in names]
     if not unknown:
         return
-    nearest = [near for near in (nearest_name(name, names) for name in unknown) if near is not None]
+    nearest = [near for near in (nearest_name(name, names, _NEAR) for name in unknown) if near is not None]
     if nearest:
-        hint = f"did you mean {', '.join(map(repr, nearest))}?"
+        hint = f"did you mean {', '.join(map(repr, dict.fromkeys(nearest)))}?"
     else:
         hint = f"known are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else '.'}"
     raise InputError(f"{where}: unknown {kind} {unknown}; {hint} Correct or remove them")

@@ -49,6 +49,8 @@ def depth_folder(tmp_path: Path, *names: str) -> Path:
         (["my image.png", "b.png"], ["/d/b.png", "/d/my image.png", "/d/c.png"], [1, 0, None]),
         (["7", "3"], ["/d/0003.png", "/d/07.png"], [1, 0]),
         (["0", "1"], ["/d/a.png", "/d/b.png"], [0, 1]),
+        (["../d/a.png", "./b.png"], ["/d/a.png", "/d/b.png"], [0, 1]),
+        (["\u00fc.png"], ["/d/u\u0308.png"], [0]),
         (["10.5", "11.5"], ["/d/11.51.png", "/d/10.499.png", "/d/12.5.png"], [1, 0, None]),
         (["1403636580.83", "1403636581.83"], ["/d/1403636581830000000.png", "/d/1403636580830.png"], [1, 0]),
     ],
@@ -171,3 +173,54 @@ def test_a_room_takes_nothing_that_is_given(tmp_path: Path) -> None:
     known = KnownCameras.from_files(poses_file(tmp_path, 0), None)
     with pytest.raises(InputError, match=r"--poses .*: rooms bring their own"):
         known.check(16)
+
+
+def test_a_calibration_that_names_no_size_is_that_of_one_size(tmp_path: Path) -> None:
+    (tmp_path / "camera.json").write_text('{"fx": 8, "fy": 8, "cx": 4, "cy": 3}')
+    known = KnownCameras.from_files(None, tmp_path / "camera.json")
+    with pytest.raises(InputError, match=r"thumb\.png has 16 x 12 pixels, and the principal point 4 3 is far from its"):
+        known.frame(np.full((12, 16, 3), 99, np.uint8), 0, "thumb.png")
+    assert known.frame(IMAGE, 1, "a.png").intrinsics is not None
+    with pytest.raises(InputError, match=r"b\.png has 9 x 6 pixels, the intrinsics are for 8 x 6, as a\.png has"):
+        known.frame(np.full((6, 9, 3), 99, np.uint8), 2, "b.png")
+
+
+@pytest.mark.parametrize("size", ["", ', "width": 80, "height": 60'])
+@pytest.mark.parametrize(
+    "camera", ['"fx": 0.8, "fy": 1, "cx": 0.5, "cy": 0.5', '"fx": 3.6, "fy": 3.6, "cx": 40, "cy": 30']
+)
+def test_a_calibration_that_is_not_in_pixels_is_refused(camera: str, size: str, tmp_path: Path) -> None:
+    (tmp_path / "camera.json").write_text(f"{{{camera}{size}}}")
+    known = KnownCameras.from_files(None, tmp_path / "camera.json")
+    with pytest.raises(InputError, match="is 80 pixels wide, and fx is .*; give fx, fy, cx, cy in pixels"):
+        known.frame(np.full((60, 80, 3), 99, np.uint8), 0, "a.png")
+
+
+def test_numbers_from_1_do_not_shift_the_poses(tmp_path: Path) -> None:
+    known = KnownCameras.from_files(poses_file(tmp_path, 1, 2, 3), None)
+    assert xs(known, "a.png", "b.png", "c.png") == [None, 0, 1]
+    with pytest.raises(InputError, match="counts from 1 to 3, the positions of the images in the list from 0 to 2"):
+        known.check(3)
+    known = KnownCameras.from_files(poses_file(tmp_path, 1, 2), None)  # some of them, from 0
+    xs(known, "a.png", "b.png", "c.png")
+    known.check(3)
+
+
+def test_a_number_beyond_measure_and_a_name_spelt_twice_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none of its 1 poses"):
+        known = KnownCameras.from_files(poses_file(tmp_path, "9" * 5000), None)
+        xs(known, "a.png")
+        known.check(1)
+    with pytest.raises(InputError, match="second pose"):
+        KnownCameras.from_files(poses_file(tmp_path, "a.png", "./a.png"), None)
+
+
+def test_depth_of_other_formats_beside_png_is_named(tmp_path: Path) -> None:
+    folder = depth_folder(tmp_path, "a.png")
+    (folder / "a.npy").write_bytes(b"the same")
+    Image.fromarray(np.full((6, 8), 65535, np.uint16)).save(folder / "a.png")
+    depth = KnownCameras.from_files(None, None, folder).frame(IMAGE, 0, "a.png").depth
+    assert depth is not None and not depth.any(), "65535 is no depth"
+    (folder / "b.tiff").write_bytes(b"metres")
+    with pytest.raises(InputError, match=r"holds 1 png and 1 other files such as b\.tiff"):
+        KnownCameras.from_files(None, None, folder)

@@ -94,3 +94,35 @@ def test_a_folder_of_nothing_usable_says_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "a.mov").write_bytes(b"film")
     with pytest.raises(InputError, match=r"left out: a\.mov \(a video among photographs is not read; name the video"):
         image_files([str(tmp_path)])
+
+
+def test_an_image_is_used_once_and_every_other_kind_of_image_is_named(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.png")
+    photograph(tmp_path / "b")  # JPEG or PNG without a suffix
+    for other in ("c.exr", "d.jxl", "e.bayer", "f.3gp"):
+        (tmp_path / other).write_bytes(b"other")
+    (tmp_path / "notes").write_text("text")
+    reader = ImageReader([str(tmp_path), str(tmp_path / "a.png")], "map", KnownCameras())
+    assert [frame.name for frame in reader] == ["a.png", "b"]
+    assert [name for name, _ in reader.skipped] == ["c.exr", "d.jxl", "e.bayer", "f.3gp", "a.png"]
+    assert reader.skipped[-1][1] == "it is given twice and used once"
+
+
+def test_of_a_folder_and_a_link_to_it_the_folder_is_named(tmp_path: Path) -> None:
+    photograph(tmp_path / "z" / "1.png")
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    assert names(tmp_path) == ["z/1.png"]
+
+
+def test_no_two_frames_have_the_same_name(tmp_path: Path) -> None:
+    import cv2
+
+    for folder in ("x", "y"):
+        photograph(tmp_path / folder / "1.png")
+    for name in ("v.avi", "v.mkv"):
+        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+        writer.write(np.full((48, 64, 3), 99, np.uint8))
+        writer.release()
+    arguments = [str(tmp_path / name) for name in ("v.avi", "v.mkv", "x", "y")]
+    named = [frame.name for frame in ImageReader(arguments, "map", KnownCameras())]
+    assert named == ["v_000000", "v_000000 (2)", "x/1.png", "y/1.png"]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from vggt3_ros.cli.images import ImageReader
 from vggt3_ros.cli.known_cameras import KnownCameras
+from vggt3_ros.cli.map import _collect
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import read_ply
 from vggt3_ros.geometry.se3 import se3_inverse
@@ -124,13 +125,23 @@ def test_no_frame_is_lost_for_coming_after_a_video(vggt3: Run, images: Path, che
     assert keyframes.stamps_ns[3] - keyframes.stamps_ns[2] == 100_000_000
 
 
+def test_photographs_beside_a_video_are_all_used_and_no_video_frames(images: Path, tmp_path: Path) -> None:
+    image = np.asarray(Image.open(images / "000000.png"))
+    write_video(tmp_path / "v.avi", [image] * 3)
+    Image.fromarray(image).save(tmp_path / "same.png")
+    files = [images / "000000.png", tmp_path / "v.avi", images / "000001.png", tmp_path / "same.png"]
+    frames, left_out = _collect(ImageReader([str(file) for file in files], "map", KnownCameras()), 2)
+    assert [frame.name for frame in frames] == ["000000.png", "v_000000", "000001.png", "same.png"]
+    assert sum(left_out.values()) == 2, "of the video alone"
+
+
 def test_decoded_size_is_known_from_the_headers(own_images: Path, tmp_path: Path) -> None:
     (own_images / "000001.png").write_text("no image")
     write_video(tmp_path / "video.avi", [np.zeros((48, 64, 3), np.uint8)] * 3)
     reader = ImageReader([str(own_images), str(tmp_path / "video.avi")], "map", KnownCameras())
     photograph, frame = 96 * 128 * 3, 48 * 64 * 3
     assert reader.decoded_bytes() == 4 * photograph + 3 * frame
-    assert [reader.decoded_bytes(most) for most in (3, 6)] == [3 * photograph, 4 * photograph + 2 * frame]
+    assert [reader.decoded_bytes(most) for most in (2, 6)] == [4 * photograph + 2 * frame, 4 * photograph + 3 * frame]
 
 
 def test_video_keeps_red_red(tmp_path: Path) -> None:

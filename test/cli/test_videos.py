@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -122,3 +123,20 @@ def test_videos_and_photographs_of_one_shape_make_one_map(
     others = sorted(images.iterdir())[2:]
     outcome = vggt3("map", tmp_path / "v.avi", *others, "--out", tmp_path / "scene", "--model", checkpoint)
     assert outcome.code == 0 and "5 keyframes" in outcome.out and "left out" not in outcome.out, outcome
+
+
+def test_no_library_speaks_of_a_broken_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import cv2
+
+    def noisy(path: str) -> Any:
+        os.write(2, b"moov atom not found")
+        return capture(path)
+
+    capture = cv2.VideoCapture
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    monkeypatch.setattr(cv2, "VideoCapture", noisy)
+    assert not list(ImageReader([str(tmp_path / "a.mp4")], "map", KnownCameras()))
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"

@@ -100,6 +100,7 @@ def calibration_of(tmp_path: Path, content: str | dict[str, Any]) -> tuple[list[
         {"distortion": D5},
         {"distortion": {"model": "plumb_bob", "coefficients": D5}},
         {"distortion": FLAT, "camera_model": "OPENCV"},
+        {"model_type": "PINHOLE", "distortion_parameters": FLAT},
         {"coeffs": D5, "model": "distortion.brown_conrady"},
         {"distortion_coefficients": {"rows": 1, "cols": 5, "data": D5}},
         {**FLAT, "distortion_coefficients": D5},
@@ -135,6 +136,8 @@ def test_a_fisheye_stays_one(lens: dict[str, Any], tmp_path: Path) -> None:
         {"intrinsic_matrix": [500, 0, 0, 0, 510, 0, 320, 240, 1]},
         {"intrinsics": [500, 510, 320, 240]},
         {"fl_x": 500, "fl_y": 510, "cx": 320, "cy": 240},
+        {"intrinsics": {"fx": 500, "fy": 510, "ppx": 320, "ppy": 240}},
+        {"model_type": "PINHOLE", "projection_parameters": FOUR, "distortion_parameters": {"k1": 0, "p1": 0.0}},
         {"fx": 500, "fy": 510, "ppx": 320, "ppy": 240, "model": "Inverse Brown Conrady", "coeffs": [0, 0, 0, 0, 0]},
         {"Camera.fx": 500, "Camera.fy": 510, "Camera.cx": 320, "Camera.cy": 240},
         {**FOUR, "camera_matrix": ROWS, "k1": 0, "distortion": "none (pinhole)", "source": "somewhere"},
@@ -175,6 +178,11 @@ def test_files_of_calibration_tools_are_read(text: str, lens: Any, tmp_path: Pat
         ({"distortion_model": "equidistant"}, "has the coefficients k1 k2 k3 k4"),
         ({"distortion_model": "equidistant", "D": D5}, "has the coefficients k1 k2 k3 k4"),
         ({"camera_matrix": [[1, 0, 3], [0, 2, 4], [0, 0, 1]]}, "contradict"),
+        ({"intrinsics": {"fx": 400}}, "'fx' is given twice, in 'intrinsics' and elsewhere"),
+        ({"distortion_coefficients": {"k1": 0.1, "k9": 0.2}}, r"unknown keys \['k9'\]"),
+        ({"model_type": "MEI", "mirror_parameters": {"xi": 1.9}}, r"unknown keys \['mirror_parameters'\]"),
+        ({"K": [0] * 9}, "the camera was not calibrated"),
+        ({"roi": {"width": 640, "height": 400}, "width": 640, "height": 480}, "regions of interest"),
         ({"camera_matrix": [1, 2, 3]}, "camera_matrix must be a 3x3 matrix"),
         ({"K": [500, 3, 320, 0, 510, 240, 0, 0, 1]}, "camera_matrix must be fx 0 cx"),
         ({"width": 640, "image_width": 320}, "say the same, but differ"),
@@ -193,3 +201,15 @@ def test_what_is_not_understood_is_refused_by_name(content: dict[str, Any], comp
 def test_of_several_cameras_none_is_chosen(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds cam0, cam1; give a file with the entries of one camera"):
         calibration_of(tmp_path, KALIBR + KALIBR.replace("cam0", "cam1"))
+
+
+def test_a_region_of_interest_may_be_the_whole_image(tmp_path: Path) -> None:
+    roi = {"x_offset": 0, "y_offset": 0, "width": 640, "height": 480, "do_rectify": True}
+    assert calibration_of(tmp_path, FOUR | {"width": 640, "height": 480, "roi": roi})[2] == (640, 480)
+
+
+@pytest.mark.parametrize("name", ["cameras.txt", "ost.ini", "camera.XML", "k.npy"])
+def test_other_formats_are_told_what_is_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("1 PINHOLE 640 480 500 500 320 240")
+    with pytest.raises(InputError, match="a calibration is JSON, or YAML if"):
+        read_calibration(tmp_path / name)

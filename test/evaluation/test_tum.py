@@ -57,6 +57,7 @@ def test_images_without_a_pose_are_left_out_and_counted(tum_folder: Path, replac
 
 def test_names_with_spaces_marks_and_commas_are_read(tum_folder: Path) -> None:
     (tum_folder / "rgb").rename(tum_folder / "my rgb")
+    (tum_folder / "intrinsics.json").write_text(json.dumps({"fx": 20, "fy": 20, "cx": 8, "cy": 6}))
     changes = (("rgb.txt", " rgb/", ",my rgb/"), ("groundtruth.txt", " ", ","), ("depth.txt", "/", "\\"))
     for name, before, after in changes:
         text = (tum_folder / name).read_text().replace(before, after)

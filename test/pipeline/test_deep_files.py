@@ -95,3 +95,10 @@ def test_deep_colours_that_opencv_cannot_give_are_refused(tmp_path: Path, monkey
     monkeypatch.setattr(cv2, "imread", lambda path, flags: turned)
     with pytest.raises(InputError, match="deep.tif .* not all of its 16 bits per channel can be read; convert it"):
         read_image(path)
+
+
+def test_white_of_a_pgm_is_what_its_header_says(tmp_path: Path) -> None:
+    grey = (np.arange(1024) * 2).astype(">u2")  # to 2046, where white is 4095
+    (tmp_path / "a.pgm").write_bytes(b"P5\n32 32\n4095\n" + grey.tobytes())
+    for depth in (BitDepth(12), BitDepth(16), BitDepth(14)):
+        assert abs(int(read_image(tmp_path / "a.pgm", bit_depth=depth).max()) - 127) <= 1

@@ -16,7 +16,10 @@ from vggt3_ros.pipeline.image_file import OTHER_SUFFIXES
 _IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"
 )  # fmt: skip
-_VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+_VIDEO_SUFFIXES = (
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv",
+    ".mjpg", ".mjpeg", ".h264", ".h265",
+)  # fmt: skip
 # Folders beside photographs that hold pictures of another kind, and those that programs keep for themselves.
 _NO_PHOTOGRAPHS = re.compile(r"(depth|dense|mask|label|segmentation|thumb)", re.IGNORECASE)
 _PRIVATE = re.compile(r"\.|__MACOSX$|@eaDir$|\$RECYCLE")
@@ -40,14 +43,26 @@ def image_files(arguments: Sequence[str]) -> list[ImageFile]:
     """The files that arguments stand for, as given; those of a folder and its sub-folders in natural order.
 
     A file of a folder is called by its path in it. Files of several arguments that would be called the same are called
-    by more of their paths. Raises InputError for an argument that does not exist or holds no image.
+    by more of their paths. A file that several arguments stand for is used once. Raises InputError for an argument that
+    does not exist or holds no image.
     """
-    files = [file for argument in arguments for file in _files(argument)]
+    files = _each_once([file for argument in arguments for file in _files(argument)])
     counts = Counter(file.name for file in files)
     if max(counts.values(), default=0) < 2:
         return files
     common = os.path.commonpath([file.path.absolute().parent for file in files])
     return [replace(file, name=file.path.absolute().relative_to(common).as_posix()) for file in files]
+
+
+def _each_once(files: Sequence[ImageFile]) -> list[ImageFile]:
+    """The files; those that were there before with that as their problem."""
+    seen: set[Path] = set()
+    once = []
+    for file in files:
+        path = file.path.absolute()
+        once.append(replace(file, problem="it is given twice and used once") if path in seen else file)
+        seen.add(path)
+    return once
 
 
 def _files(argument: str) -> list[ImageFile]:
@@ -70,8 +85,8 @@ def _walk(folder: Path, walked: set[str]) -> list[Path]:
     if real in walked:  # a link in a circle, or two to one folder
         return []
     walked.add(real)
-    try:
-        entries = list(folder.iterdir())
+    try:  # of a folder and a link to it, the folder gives the names
+        entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_symlink(), entry.name))
     except OSError:
         return [folder]
     found = []
@@ -80,9 +95,20 @@ def _walk(folder: Path, walked: set[str]) -> list[Path]:
             continue
         if entry.is_dir():
             found += [entry] if _NO_PHOTOGRAPHS.match(entry.name) else _walk(entry, walked)
-        elif entry.suffix.lower() in (*_IMAGE_SUFFIXES, *OTHER_SUFFIXES, *_VIDEO_SUFFIXES):
+        elif entry.suffix.lower() in (*_IMAGE_SUFFIXES, *OTHER_SUFFIXES, *_VIDEO_SUFFIXES) or _is_unnamed_image(entry):
             found.append(entry)
     return found
+
+
+def _is_unnamed_image(path: Path) -> bool:
+    """Whether a file without a suffix begins like a JPEG or PNG image."""
+    if path.suffix or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(8).startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
+    except OSError:
+        return False
 
 
 def _of_folder(path: Path, folder: Path) -> ImageFile:

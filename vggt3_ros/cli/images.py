@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,8 @@ _ROOM = "room:"
 class ImageReader:
     """Iterates over the frames that the arguments name, in their order; folders in natural order of the file names.
 
-    Stamps grow over all frames: those of each source go on after the last one of the source before.
+    Stamps grow over all frames: those of each source go on after the last one of the source before. No two frames have
+    the same name.
     What cannot be used is left out and noted in `skipped` as (name, reason). `part` says which frames of a room are
     meant; rooms bring their own calibration, and as map frames their own poses. `bit_depth` says how many bits images
     of more than 8 have; 0: as some of them tell. Making one raises `InputError` for arguments that do not exist or hold
@@ -59,26 +60,35 @@ class ImageReader:
         return sum(self._count(source) for source in self._sources)
 
     def decoded_bytes(self, most: int | None = None) -> int:
-        """Bytes of the pixels of all images, or of the `most` largest, judged by the files' headers.
+        """Bytes of the pixels of all photographs, and of the `most` largest video frames (None: of all), by headers.
 
         Rooms count nothing because they are in memory already, nor do files that cannot be read: they are skipped.
         """
         files = [source for source in self._sources if isinstance(source, ImageFile) and not source.problem]
         total, left = 0, len(self) if most is None else most
-        for size, count in sorted(((_bytes_of_one(file), self._count(file)) for file in files), reverse=True):
-            total += size * min(count, left)
-            left -= min(count, left)
+        for file in sorted(files, key=_bytes_of_one, reverse=True):
+            count = min(self._count(file), left) if file.is_video else 1
+            total += _bytes_of_one(file) * count
+            left -= count if file.is_video else 0
         return total
 
     def __iter__(self) -> Iterator[Frame]:
+        return (frame for frame, _ in self.with_origin())
+
+    def with_origin(self) -> Iterator[tuple[Frame, bool]]:
+        """The frames, each with whether it is of a video."""
         positions = itertools.count()
         next_stamp_ns = 0
+        names: set[str] = set()
         for source in self._sources:
             start_ns = next_stamp_ns
+            is_video = isinstance(source, ImageFile) and source.is_video
             for frame in self._frames(source, positions):
-                stamped = replace(frame, stamp_ns=start_ns + frame.stamp_ns)
+                name = _unlike(names, frame.name)
+                names.add(name)
+                stamped = replace(frame, stamp_ns=start_ns + frame.stamp_ns, name=name)
                 next_stamp_ns = stamped.stamp_ns + 1
-                yield stamped
+                yield stamped, is_video
 
     def _frames(self, source: ImageFile | RoomSequence, positions: Iterator[int]) -> Iterator[Frame]:
         """Frames of one source, with its own stamps; takes a position for every image that is not of a room."""
@@ -142,6 +152,12 @@ def _sources(arguments: Sequence[str]) -> list[ImageFile | RoomSequence]:
             print(f"vggt3: rendering {room}", file=sys.stderr)
             sources.append(load_sequence(room))
     return sources
+
+
+def _unlike(names: Collection[str], name: str) -> str:
+    """The name, with a number behind it if there is one like it: of two rooms, or v.mp4 and v.avi."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in names)
 
 
 def _bytes_of_one(file: ImageFile) -> int:

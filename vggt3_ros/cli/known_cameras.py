@@ -18,6 +18,8 @@ from vggt3_ros.evaluation.text_files import read_depth_png
 from vggt3_ros.pipeline.frame import Frame
 
 _DEPTH_PER_METRE = 1000.0
+_NO_DEPTH_VALUE = 65535  # what cameras write, beside 0, where they know nothing
+_OTHER_DEPTH = (".tif", ".tiff", ".exr", ".npy", ".npz", ".pfm", ".pgm", ".jpg", ".jpeg", ".raw", ".bin", ".dpt")
 _NAME_RULE = (
     "a pose belongs to the image whose name is its number (7 to 000007.png) or time in seconds, or whose position in "
     "the list is its number; where that is not so, write in the number's place the image's file name, with its folder "
@@ -112,7 +114,7 @@ class KnownCameras:
         index = None if self.depths is None else self.depths.take(name, position)
         if index is None:
             return None
-        depth = read_depth_png(self.depth_files[index], _DEPTH_PER_METRE)
+        depth = read_depth_png(self.depth_files[index], _DEPTH_PER_METRE, invalid=_NO_DEPTH_VALUE)
         if depth.shape != image.shape[:2]:
             raise InputError(
                 f"{self.depth_files[index]} has {depth.shape[1]} x {depth.shape[0]} pixels, its image {name} "
@@ -147,9 +149,13 @@ def _depth_files(folder: Path) -> list[Path]:
         raise InputError(f"--depth {folder}: there is no such folder; give one with a png for each image")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     usable = [path for path in files if path.suffix.lower() == ".png"]
-    if not usable:
-        what = f"{len(files)} other files such as {files[0].name}" if files else "nothing"
-        raise InputError(f"--depth {folder} holds no png but {what}; {_DEPTH_RULE}")
+    stems = {path.with_suffix("") for path in usable}
+    others = [path for path in files if path.suffix.lower() in _OTHER_DEPTH and path.with_suffix("") not in stems]
+    if not usable or others:
+        unread = others or files
+        found = f"{len(usable)} png and" if usable else "no png but"
+        what = f"{len(unread)} other files such as {unread[0].name}" if unread else "nothing"
+        raise InputError(f"--depth {folder} holds {found} {what}; {_DEPTH_RULE}")
     return usable
 
 

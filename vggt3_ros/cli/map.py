@@ -248,7 +248,7 @@ def _require_memory(reader: ImageReader, max_frames: int) -> None:
     kept = max_frames if reader.has_video else None
     needed, available = reader.decoded_bytes(kept), memory.available_bytes(torch.device("cpu"))
     if available is not None and needed > available:
-        what = f"up to {max_frames} frames" if reader.has_video else f"{len(reader)} images"
+        what = f"photographs and up to {max_frames} video frames" if reader.has_video else f"{len(reader)} images"
         raise InputError(
             f"{what} take {needed / 1e9:.2f} GB of memory when decoded, {available / 1e9:.2f} GB are available; "
             "give fewer or smaller images, or of videos a smaller --max-frames"
@@ -262,14 +262,15 @@ def _collect(reader: ImageReader, max_frames: int) -> tuple[Sequence[Frame], Cou
     """
     from vggt3_ros.pipeline.collection import CollectionSettings, FrameCollection, Reason
 
-    frames = track(reader, "reading", len(reader))
-    if not reader.has_video:
-        return list(frames), Counter()
+    photographs = []
     collection = FrameCollection(CollectionSettings(max_frames=max_frames))
-    for frame in frames:
-        collection.add(frame)
+    for frame, is_of_video in track(reader.with_origin(), "reading", len(reader)):
+        if is_of_video:
+            collection.add(frame)
+        else:
+            photographs.append(frame)
     left_out = {reason.value: count for reason, count in collection.counts.items() if reason is not Reason.KEPT}
-    return collection.frames, Counter(left_out)
+    return sorted([*photographs, *collection.frames], key=lambda frame: frame.stamp_ns), Counter(left_out)
 
 
 def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:

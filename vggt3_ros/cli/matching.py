@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePath
@@ -113,7 +114,14 @@ def check_positions(images: Sequence[tuple[str, int]], numbers: Collection[int],
     """Raise InputError where frame_000005.png may be 5 by its name as well as 0 by its position, of (name, position).
 
     Only where all photographs that would go by their position have such a number: otherwise the position is meant.
+    And where the numbers end one behind the last position: they count from 1.
     """
+    by_position = [position for name, position in images if not _is_number(name)]
+    if by_position and 0 not in numbers and max(by_position) + 1 == max(numbers):
+        raise InputError(
+            f"{given} counts from {min(numbers)} to {max(numbers)}, the positions of the images in the list from 0 to "
+            f"{max(by_position)}; count from 0, or write the images' file names in the place of the numbers"
+        )
     photographs = [(name, position) for name, position in images if Path(name).suffix and not _is_number(name)]
     named = [(name, position, _number_within(name)) for name, position in photographs]
     if not all(number in numbers for _, _, number in named):
@@ -161,7 +169,9 @@ def _time_of(stem: str) -> float | None:
 
 
 def _parts(path: str, ending: bool) -> tuple[str, ...]:
-    pure = PurePath(path)
+    """The folders and the name of a path, "." and ".." left out; letters as one character each, however composed."""
+    named = [part for part in PurePath(unicodedata.normalize("NFC", path)).parts if part != ".."]
+    pure = PurePath(*named)
     return pure.parts if ending else (*pure.parts[:-1], pure.stem)
 
 

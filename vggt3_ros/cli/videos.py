@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from vggt3_ros.cli.mp4 import quarters_clockwise
 
 _SHARE = 0.95  # of the promised frames; headers of some formats only estimate them
+_STDERR = 2  # the file that libraries in C write to
 _PERIOD_NS = round(1e9 / 30)  # between frames of a video that does not tell its rate
 
 
@@ -88,11 +90,26 @@ def _opened(path: Path) -> Iterator[Any]:
     import cv2
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a video is said by us, once
-    capture = cv2.VideoCapture(str(path))
+    with _silent():
+        capture = cv2.VideoCapture(str(path))
     try:
         yield capture
     finally:
         capture.release()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep off the terminal what FFmpeg writes there by itself while older OpenCV (4.5, 4.6) opens a video."""
+    sys.stderr.flush()
+    before, nothing = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, _STDERR)
+        yield
+    finally:
+        os.dup2(before, _STDERR)
+        os.close(before)
+        os.close(nothing)
 
 
 def _quarters_left(capture: Any, path: Path) -> int:

@@ -23,15 +23,22 @@ from vggt3_ros.pipeline.bit_depth import BitDepth
 from vggt3_ros.pipeline.frame import Image, read_image
 
 _FOUR = ("fx", "fy", "cx", "cy")
+_GROUPS = ("intrinsics", "projection_parameters", "camera", "camera_matrix", "distortion_coefficients")
+_LEAST_FOCAL_LENGTH = 0.05  # of the image's width; a fisheye that sees all round has 0.16
+_MIDDLE = (0.3, 0.7)  # of width and height; of an image half or twice as large it would be 1 or 0.25
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Calibration:
-    """Intrinsics (3, 3) float64 in pixels, distortion, None without, and the image size (W, H), None where unsaid."""
+    """Intrinsics (3, 3) float64 in pixels, distortion, None without, and the image size (W, H) that they are for.
+
+    size_wh: None where the file does not say it, until the first image that fits tells it; size_from: that image.
+    """
 
     intrinsics: Tensor
     distortion: Distortion | None
     size_wh: tuple[int, int] | None
+    size_from: str = ""
 
     @property
     def text(self) -> str:
@@ -43,12 +50,36 @@ class Calibration:
         return f"{camera}, {self.distortion.model} {' '.join(f'{c:g}' for c in self.distortion.coefficients)}"
 
     def check_size(self, size_wh: tuple[int, int], image: str) -> None:
-        """Raise InputError when an image of that size (W, H) cannot have this calibration."""
+        """Raise InputError when an image of that size (W, H) cannot have this calibration.
+
+        One calibration holds for one size: where the file says none, that of the first image that fits.
+        """
         if self.size_wh is not None and size_wh != self.size_wh:
+            size = f"{self.size_wh[0]} x {self.size_wh[1]}"
+            whose = f", as {self.size_from} has, for they name no width and height" if self.size_from else ""
             raise InputError(
-                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, the intrinsics are for "
-                f"{self.size_wh[0]} x {self.size_wh[1]}; give those of this image size"
+                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, the intrinsics are for {size}{whose}; "
+                "give those of this image size"
             )
+        if float(self.intrinsics[0, 0]) < _LEAST_FOCAL_LENGTH * size_wh[0]:
+            raise InputError(
+                f"{image} is {size_wh[0]} pixels wide, and fx is {float(self.intrinsics[0, 0]):g}; give fx, fy, cx, cy "
+                "in pixels, not in millimetres nor as shares of the image"
+            )
+        if self.size_wh is None:
+            self._take_size(size_wh, image)
+
+    def _take_size(self, size_wh: tuple[int, int], image: str) -> None:
+        """Take the size of an image whose middle is about where the principal point is; else raise InputError."""
+        cx, cy = float(self.intrinsics[0, 2]), float(self.intrinsics[1, 2])
+        low, high = _MIDDLE
+        if not all(low <= centre / extent <= high for centre, extent in zip((cx, cy), size_wh, strict=True)):
+            raise InputError(
+                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, and the principal point {cx:g} {cy:g} is far from "
+                "its middle: the intrinsics seem to be for another size; if not, add width and height to them"
+            )
+        self.size_wh = size_wh
+        self.size_from = image
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -58,10 +89,19 @@ def read_calibration(path: Path) -> Calibration:
     k1, k2, p1, p2, ..., or a list of coefficients in OpenCV's order; without a model it is OpenCV's (plumb_bob).
     Raises InputError naming the file and the entry that is unknown, missing, contradictory or not supported.
     """
-    data = read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else read_json(path)
+    data = read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else _read_json(path)
     entries = _entries(_one_camera(data, path), path)
     _refuse_shifted_pixels(entries, path)
     return Calibration(_intrinsics(entries, path), read_distortion(entries, path), _size(entries, path))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except InputError as error:
+        if path.suffix.lower() == ".json" or not path.is_file():
+            raise
+        raise InputError(f"{error}; a calibration is JSON, or YAML if its name ends with .yaml") from error
 
 
 def read_calibrated_image(path: Path, calibration: Calibration, bit_depth: BitDepth | None = None) -> Image:
@@ -90,6 +130,7 @@ def _entries(data: dict[str, Any], path: Path) -> dict[str, Any]:
     """The entries that count, by our names. Raises InputError for unknown ones and for two that contradict."""
     entries: dict[str, Any] = {}
     spelt: dict[str, str] = {}
+    data = _ungrouped(data, path)
     check_known((key for key in data if our_name(key) not in KNOWN), KNOWN, str(path))
     for key, value in data.items():
         name = our_name(key)
@@ -102,8 +143,22 @@ def _entries(data: dict[str, Any], path: Path) -> dict[str, Any]:
     return entries
 
 
+def _ungrouped(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The entries with those that stand in groups, such as VINS's projection_parameters, beside the others."""
+    ungrouped: dict[str, Any] = {}
+    for key, value in data.items():
+        is_group = isinstance(value, dict) and our_name(key) in _GROUPS and "data" not in value
+        for name, part in value.items() if is_group else [(key, value)]:
+            if name in ungrouped and ungrouped[name] != part:
+                raise InputError(f"{path}: {name!r} is given twice, in {key!r} and elsewhere; keep one of them")
+            ungrouped[str(name)] = part
+    return ungrouped
+
+
 def _refuse_shifted_pixels(entries: dict[str, Any], path: Path) -> None:
     roi = entries.get("roi") or {}
+    if isinstance(roi, dict) and _is_whole_image(roi, entries):
+        roi = {}
     parts = [value for value in roi.values() if not isinstance(value, bool)] if isinstance(roi, dict) else [roi]
     binned = any(entries.get(name, 0) not in (0, 1) for name in ("binning_x", "binning_y"))
     if binned or any(parts):
@@ -111,6 +166,12 @@ def _refuse_shifted_pixels(entries: dict[str, Any], path: Path) -> None:
     skew = entries.get("skew", 0)
     if skew != 0:
         raise InputError(f"{path}: skew is {skew!r}, only 0 is supported; calibrate without skew")
+
+
+def _is_whole_image(roi: dict[str, Any], entries: dict[str, Any]) -> bool:
+    """Whether a region of interest begins in the corner and is as large as the image."""
+    corner = not roi.get("x_offset") and not roi.get("y_offset")
+    return corner and all(roi.get(side) == entries.get(side) for side in ("width", "height"))
 
 
 def _intrinsics(entries: dict[str, Any], path: Path) -> Tensor:
@@ -142,6 +203,8 @@ def _pixels(found_as: str, values: list[Any], path: Path) -> list[float]:
 def _four_of_matrix(value: Any, path: Path) -> list[Any]:
     """fx, fy, cx, cy of a 3x3 matrix in one of its forms; Open3D writes it column by column."""
     k = np.array(numbers_of(value, 9, "camera_matrix", "a 3x3 matrix", path)).reshape(3, 3)
+    if not k.any():
+        raise InputError(f"{path}: camera_matrix holds zeros alone: the camera was not calibrated")
     if k[0, 2] == k[1, 2] == 0 and k[2, :2].all():
         k = k.T
     if any((k[0, 1], k[1, 0], k[2, 0], k[2, 1])) or k[2, 2] != 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from torch import Tensor
@@ -23,6 +23,7 @@ _LAYOUTS = (
     "index and 16 numbers of a 4x4 camera-to-world pose, or 12 of its upper rows (KITTI; the index may be left out), "
     "or timestamp tx ty tz qx qy qz qw (TUM); instead of index or timestamp, each may have an image's file name"
 )
+_MOST_DIGITS = 20  # of a frame number, or of nanoseconds since 1970
 _LAST_ROW = ["0", "0", "0", "1"]
 _SEPARATORS = " \t,;"
 _FIELD = re.compile(rf"[^{_SEPARATORS}]+")
@@ -126,14 +127,14 @@ def _divided(where: str, line: str, keyed: bool, count: int, meaning: str) -> tu
 
 
 def _kind(rows: Sequence[PoseRow]) -> Literal["number", "time", "name"]:
-    if all(row.key.isdecimal() for row in rows):
+    if all(row.key.isdecimal() and len(row.key) <= _MOST_DIGITS for row in rows):
         return "number"
     return "time" if all(_is_number(row.key) and float(row.key) >= 0 for row in rows) else "name"
 
 
 def _refuse_second_poses(rows: Sequence[PoseRow], kind: str) -> None:
     seen = set()
-    read: Callable[[str], object] = {"number": int, "time": float, "name": str}[kind]
+    read: Callable[[str], object] = {"number": int, "time": float, "name": PurePath}[kind]
     for row in rows:
         key = read(row.key)
         if key in seen:

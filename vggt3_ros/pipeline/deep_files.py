@@ -35,6 +35,8 @@ def eight_bit_image(file: Any, path: str | os.PathLike[str], is_deep: bool, bit_
     """
     from PIL import Image as Pillow
 
+    if _has_told_white(file):
+        bit_depth = BitDepth(16)
     file.load()
     if is_deep:
         return Pillow.fromarray(_eight_bit_colours(_colours(file, path), bit_depth))
@@ -59,10 +61,15 @@ def _look_at(path: Path, bit_depth: BitDepth) -> None:
             if loses_bits(file):
                 file.load()
                 bit_depth.see(_colours(file, path)[..., :3])
-            elif file.mode.startswith("I"):
+            elif file.mode.startswith("I") and not _has_told_white(file):
                 bit_depth.see(_grey(file))
     except InputError:  # reading the file later says what is wrong with it
         return
+
+
+def _has_told_white(file: Any) -> bool:
+    """Whether it is a PGM whose header says what white is: Pillow (newer than 9.0) then makes 65535 of it."""
+    return bool(file.format == "PPM" and file.mode == "I" and file.tile and file.tile[0][0] == "ppm")
 
 
 def _grey(file: Any) -> npt.NDArray[np.uint16]:

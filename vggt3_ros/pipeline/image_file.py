@@ -33,7 +33,9 @@ _NOT_READ = {
     ".gif": f"a GIF has 256 colours at most, too few to find a place by; {_CONVERT} from the original",
 }
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
-OTHER_SUFFIXES = (*_NOT_READ, *HEIC_SUFFIXES, ".avif", ".jp2", ".j2k")  # of images that are not read everywhere
+OTHER_SUFFIXES = (  # of images that are not read everywhere, or nowhere
+    *_NOT_READ, *HEIC_SUFFIXES, ".avif", ".jp2", ".j2k", ".jxl", ".tga", ".psd", ".exr", ".hdr", ".pfm", ".bayer",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
