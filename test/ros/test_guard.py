@@ -110,6 +110,20 @@ def test_timers_subscriptions_and_the_clock_of_ros_itself_are_survived(faulty: F
     wait_for(lambda: faulty.heard == ["good"], 20, "a subscription that goes on")
 
 
+def test_a_message_that_cannot_be_taken_leaves_no_node_deaf(faulty: Faulty, node: Node) -> None:
+    """Otherwise rclpy would wait neither for its topic nor for any other of the callback group again."""
+    faulty.is_well = True
+    words = node.create_publisher(String, "words", 10)
+    wait_for(words.get_subscription_count, 20, "the node")
+    (subscription,) = [each for each in faulty.subscriptions if each.topic_name == "/vggt3/words"]
+    subscription.msg_type = int  # which no message can be
+    words.publish(String(data="lost"))
+    counted(faulty, 1)
+    subscription.msg_type = String
+    words.publish(String(data="good"))
+    wait_for(lambda: faulty.heard[-1:] == ["good"], 20, "a subscription that goes on")
+
+
 def test_who_asks_is_told_that_it_failed(faulty: Faulty, node: Node) -> None:
     for name in ("plain", "coroutine"):
         answer = ask(node, Trigger, name, Trigger.Request())
