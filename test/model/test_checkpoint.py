@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vggt3_ros.errors import CheckpointError
-from vggt3_ros.model.checkpoint import load_network, load_weights, save_weights
+from vggt3_ros.model.checkpoint import load_network, load_weights, require_checkpoint, save_weights
 
 from ..conftest import GOLDEN, make_network
 
@@ -100,6 +100,16 @@ def test_truncated_and_absent_files_are_refused(tmp_path) -> None:
     for path, words in refusals.items():
         with pytest.raises(CheckpointError, match=words):
             load_network(tmp_path / path)
+
+
+def test_a_path_is_no_name_of_the_hub(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "half.safetensors").write_bytes(b"")
+    for path in ("~/half.safetensors", "$HOME/half.safetensors"):
+        require_checkpoint(path)
+    for path in ("~/none", "$HOME/none", "./none", "/none"):
+        with pytest.raises(CheckpointError, match="no weights at"):
+            require_checkpoint(path)
 
 
 def test_without_the_hub_client_a_hub_name_says_what_to_install(monkeypatch) -> None:

@@ -245,6 +245,15 @@ def test_a_rectified_topic_without_the_parameter_is_warned_of(listen: Listen) ->
     assert not any("rectified" in line for line in listen("image:=/cam/image_rect", rectified=True).log)
 
 
+def test_a_second_camera_on_the_topic_is_warned_of_once(node: Node, driver: Node, listen: Listen) -> None:
+    for each in (node, driver):
+        each.create_publisher(Image, "image", 1)
+    heard = listen()
+    heard.says("/vggt3/image is published by 2 nodes, /vggt3/driver and /vggt3/tester: images of several cameras")
+    time.sleep(0.3)  # in which it looks again
+    assert sum("is published by 2 nodes" in line for line in heard.log) == 1
+
+
 def test_images_that_did_not_come_are_counted(node: Node, listen: Listen) -> None:
     heard = listen()
     publisher = node.create_publisher(Image, "image", image_qos("reliable"))

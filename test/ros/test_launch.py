@@ -214,8 +214,8 @@ def test_missing_parameter_file_starts_nothing(launch: Launch) -> None:
     [
         ("mapper: {ros__parameters: {min_frames: 4}}", "sets nothing for /vggt3/mapper"),
         ("/**/localizer: {ros__parameters: {max_rat: 2.0}}", "is called 'max_rat' (did you mean 'max_rate'?)"),
-        ("max_rate: 2.0", "has 'max_rate' outside of ros__parameters"),
-        ("{", "cannot be read"),
+        ("max_rate: 2.0", "'max_rate' has a value without 'ros__parameters' above it"),
+        ("{", "it is no YAML"),
     ],
 )
 def test_parameter_file_that_gives_nothing_or_what_is_unknown_starts_nothing(
@@ -239,6 +239,8 @@ def test_scene_may_be_named_by_the_parameter_file(launch: Launch, tmp_path: Path
     own = tmp_path / "own.yaml"
     own.write_text("/**/localizer: {ros__parameters: {scene_dir: /data/office}}\n", encoding="utf-8")
     assert launch("localize", params_file=str(own))["localizer"].parameters["scene_dir"] == "/data/office"
+    own.write_text("/**/mapper: {ros__parameters: {scene_dir: /data/office}}\n", encoding="utf-8")
+    assert launch("localize", expected_exit=1, params_file=str(own)) == {}, "that is where the mapper saves"
 
 
 @pytest.mark.parametrize("way", ["package", "path"])

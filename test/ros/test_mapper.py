@@ -272,8 +272,10 @@ def test_what_it_listens_to_and_that_nothing_comes_is_said(mapper: MapperClient,
     assert "listens to" in mapper.process.log and "/vggt3/image (sensor_msgs/msg/Image, reliable)" in mapper.process.log
     wait_for(lambda: diagnosed(DiagnosticStatus.WARN, "no image for"), ANSWER_S, "a warning that no image comes")
     assert "/vggt3/tester publishes it, but nothing arrives" in mapper.process.log
+    wait_for(lambda: "no camera_info for" in mapper.process.log, ANSWER_S, "a warning that no calibration comes")
 
     mapper.robot.calibrate()
+    wait_for(lambda: "camera_info comes now on" in mapper.process.log, ANSWER_S, "the calibration to arrive")
     begin = mapper.robot.now()
     for number in (0, 1, 2, 3, 4, 5, 8, 9):
         mapper.robot.show(0, stamp=begin + number * 100_000_000)

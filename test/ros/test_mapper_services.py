@@ -61,6 +61,9 @@ def test_what_was_loaded_is_saved_where_one_wants_it(mapper: MapperClient, kept_
     assert load_scene(library / "rooms" / "kitchen").scene_id == scene.scene_id
     assert mapper.save(tmp_path / "absolute").path == str(tmp_path / "absolute")
     assert mapper.save("attic").code == Saved.SUCCESS
+    for path in (".", str(library)):
+        refused = mapper.save(path, overwrite=True)
+        assert refused.code == Saved.FAILED and "is the folder of all scenes" in refused.message
     for path in ("rooms/kitchen", "rooms", "", library / "attic"):
         assert mapper.load(path).code == Loaded.SUCCESS
 

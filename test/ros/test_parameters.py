@@ -63,6 +63,7 @@ def test_what_is_given_is_read(made: list[Node]) -> None:
         ({"odometry_source": "topik"}, ["odometry_source is 'topik'", "did you mean 'topic'?"]),
         ({"odometry_source": False}, ["odometry_source is False; expected one of 'tf', 'topic', 'none'"]),
         ({"base_from_camera": ["x", "y"]}, ["base_from_camera is ['x', 'y']; expected numbers"]),
+        ({"base_from_camera": "[0.1, 0, 1]"}, ["expected numbers, all of them with decimal points"]),
         ({"base_from_camera": [1, 2, 3]}, ["base_from_camera is ", "expected 7 finite numbers"]),
         ({"base_from_camera": [1.0, 2.0, 3.0]}, ["base_from_camera is ", "expected 7 finite numbers"]),
         ({"base_from_camera": [0.0] * 7}, ["base_from_camera is ", "[0.0, ", "quaternion of length 1"]),
@@ -99,6 +100,12 @@ def test_everything_that_does_not_fit_is_told_at_once(made: list[Node]) -> None:
     with pytest.raises(InputError) as refusal:
         values(made, LOCALIZER, refine="never", tf_mode="always")
     assert "refine is 'never'" in str(refusal.value) and "tf_mode is 'always'" in str(refusal.value)
+
+
+def test_a_robot_is_not_lost_between_two_attempts(made: list[Node]) -> None:
+    with pytest.raises(InputError, match="max_rate is 0.5, one attempt in 2 s, and lost_after 2 s.*raise one of them"):
+        values(made, LOCALIZER, max_rate=0.5)
+    assert values(made, LOCALIZER, max_rate=0.5, lost_after=5).max_rate == 0.5
 
 
 def test_integers_are_numbers_and_frames_lose_their_slash(made: list[Node]) -> None:

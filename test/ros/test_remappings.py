@@ -9,7 +9,16 @@ from vggt3_ros.nodes.remappings import remappings_in_vain
 from .test_documentation import DOCUMENT, section
 
 NODES = ("/robot1/vggt3/mapper", "/robot1/vggt3/localizer")
-HERE = ("image", "image/compressed", "/robot1/vggt3/image", "mapper:camera_info", "/tf", "mapper/status", "localizer")
+HERE = (
+    "image",
+    "image/compressed",
+    "/robot1/vggt3/image",
+    "mapper:camera_info",
+    "/tf",
+    "mapper/status",
+    "localizer",
+    "rostopic://image",
+)
 
 
 @pytest.mark.parametrize("name", [*HERE, "__ns", "mapper:__node", "~/whatever"])
@@ -24,6 +33,11 @@ def test_names_of_ours_are_remapped(name: str) -> None:
 def test_other_names_are_complained_of(name: str, meant: str) -> None:
     (complaint,) = remappings_in_vain([f"{name}:=/other"], NODES)
     assert f"-r {name}:=/other remaps nothing" in complaint and f"did you mean {meant}?" in complaint
+
+
+def test_a_rule_for_a_node_that_is_not_here_is_complained_of() -> None:
+    (complaint,) = remappings_in_vain(["maper:image:=/other"], NODES)
+    assert "there is no node 'maper' here, but localizer and mapper" in complaint
 
 
 @pytest.mark.parametrize("node", ["mapper", "localizer", "sim_camera"])

@@ -10,7 +10,8 @@ import pytest
 import rclpy
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.ros_arguments import check_parameter_file, initialize
+from vggt3_ros.nodes.parameter_file import read_parameter_file
+from vggt3_ros.nodes.ros_arguments import initialize
 from vggt3_ros.nodes.share import config_file
 
 from .processes import REPOSITORY
@@ -26,6 +27,9 @@ FILES = {
     "mapper:\n  ros__parameters: 5\n": "line 2: 'ros__parameters' has a value for itself",
     "mapper:\n  ros__parameters:\n": "line 2: 'ros__parameters' has a value for itself",
     "ros__parameters:\n  min_frames: 3\n": "line 1: there is no node's name above 'ros__parameters'",
+    "mapper:\n  ros__parameters:\n    pose: [0.1, 0, 1e3]\n": "line 3: pose mixes whole numbers and others; ROS takes "
+    "lists of one type: write decimal points, 0.0 for 0",
+    "amcl:\n  ros__parameters:\n    a: {b: ['1', 2]}\n": "line 3: a.b is a list of several types (string, wh",
 }  # fmt: skip
 
 
@@ -34,27 +38,32 @@ def test_a_bad_parameter_file_is_named_with_what_is_wrong(tmp_path: Path, text: 
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(InputError) as raised:
-        check_parameter_file(file)
+        read_parameter_file(file)
     assert str(raised.value).startswith(f"parameter file {file}: {FILES[text]}")
 
 
 def test_a_parameter_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file"):
-        check_parameter_file(tmp_path / "nowhere.yaml")
+        read_parameter_file(tmp_path / "nowhere.yaml")
     with pytest.raises(InputError, match="Is a directory"):
-        check_parameter_file(tmp_path)
+        read_parameter_file(tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\x80\x81")
     with pytest.raises(InputError, match="it is no YAML"):
-        check_parameter_file(tmp_path / "binary.yaml")
+        read_parameter_file(tmp_path / "binary.yaml")
 
 
 @pytest.mark.parametrize(
-    "text", ["/**:\n  ros__parameters: {}\n", "robot:\n  vggt3:\n    mapper:\n      ros__parameters:\n        a: 1\n"]
+    "text",
+    [
+        "/**:\n  ros__parameters: {}\n",
+        "a:\n  ros__parameters: {x: [0.1, 1e3, .inf, -2.], y: [1, -2, 0x1f], z: [a, '1', on the left], w: []}\n",
+        "robot:\n  vggt3:\n    mapper:\n      ros__parameters:\n        a: 1\n",
+    ],
 )
 def test_good_parameter_files_pass(tmp_path: Path, text: str) -> None:
-    check_parameter_file(config_file("mapper.yaml"))
+    read_parameter_file(config_file("mapper.yaml"))
     (tmp_path / "mine.yaml").write_text(text)
-    check_parameter_file(tmp_path / "mine.yaml")
+    read_parameter_file(tmp_path / "mine.yaml")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +77,7 @@ def test_good_parameter_files_pass(tmp_path: Path, text: str) -> None:
         (("--log-level", "loud"), "--log-level loud"),
         (("--", "max_rate:=5.0"), "unknown arguments max_rate:=5.0"),
         (("--params-file", "{folder}/aliases.yaml"), "aliases.yaml"),
+        (("-p", "base_from_camera:=[0.1, 0, 1]"), "mixes whole numbers and others"),
     ],
 )
 def test_arguments_that_ros_cannot_use_are_said_in_one_line(

@@ -51,11 +51,17 @@ def test_what_a_killed_program_left_is_no_scene(make_scene: MakeScene, tmp_path:
 
 @pytest.mark.parametrize(
     "path, words",
-    [("nowhere", "is no folder"), ("x" * 300, "too long"), ("~nobody-of-that-name/maps", "give another path")],
+    [
+        ("nowhere", "is no folder"),
+        ("x" * 300, "too long"),
+        ("~nobody-of-that-name/maps", "give another path"),
+        ("$NOBODY_SET_THIS/maps", "write the path out"),
+        ("$(env HOME)/maps", "write the path out"),
+    ],
 )
 def test_where_no_scene_can_be_it_says_so(tmp_path: Path, path: str, words: str) -> None:
     with pytest.raises(SceneError, match=words):
-        find_scene(path if path.startswith("~") else tmp_path / path)
+        find_scene(path if path[0] in "~$" else tmp_path / path)
 
 
 def test_users_mean_places_in_the_library_at_home_or_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +71,7 @@ def test_users_mean_places_in_the_library_at_home_or_anywhere(tmp_path: Path, mo
     assert meant_folder("a/b", library) == library / "a" / "b"
     assert meant_folder("../a", library) == tmp_path / "a"
     assert meant_folder("~/a", library) == tmp_path / "home" / "a"
+    assert meant_folder("$HOME/a", library) == tmp_path / "home" / "a"
     assert meant_folder("/a", library) == Path("/a")
     assert meant_folder("", library) == library
     assert meant_folder("a") == tmp_path / "a"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Literal
@@ -89,12 +90,13 @@ def _locate(name_or_path: str | Path) -> tuple[Path, str]:
 
 def _local(name_or_path: str | Path) -> Path | None:
     """Where the weights lie on this machine, None for a name of the hub. Raises CheckpointError for anything else."""
-    name, path = str(name_or_path), Path(name_or_path)
+    name = str(name_or_path)
+    path = Path(os.path.expandvars(os.path.expanduser(name)))
     if name == "tiny":
         return _TINY
     if path.exists():
         return path
-    if name.count("/") != 1 or path.suffix in (".safetensors", ".pt"):
+    if name.count("/") != 1 or name.startswith(("~", "$", ".", "/")) or path.suffix in (".safetensors", ".pt"):
         raise CheckpointError(
             f"no weights at {name!r}: give 'tiny', an existing file or folder, or a hub name owner/model"
         )

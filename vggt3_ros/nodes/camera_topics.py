@@ -17,6 +17,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.nodes.awaited import Awaited
 from vggt3_ros.nodes.conversions import stamp_ns
 from vggt3_ros.nodes.counts import Counts
+from vggt3_ros.nodes.listening import publishers_of
 from vggt3_ros.nodes.lost_messages import create_counted_subscription
 from vggt3_ros.nodes.qos import ODOMETRY, image_qos
 from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
@@ -58,6 +59,7 @@ class CameraTopics:
         self._node, self._counts, self._buffer = node, counts, buffer
         self._pass_on = on_image
         self._others: list[AdaptiveSubscription] = []
+        self._cameras: set[str] = set()  # nodes that were seen to publish images
         self._listen_to_images(settings)
         self._listen_to_calibrations(settings)
         self._awaited = [self._image]
@@ -121,6 +123,18 @@ class CameraTopics:
     def _look(self) -> None:
         for each in self._awaited:
             each.look()
+        self._look_for_a_second_camera()
+
+    def _look_for_a_second_camera(self) -> None:
+        """Its images would be mixed up with those of the first, and have the wrong calibration."""
+        topic = self._images.topic_name
+        cameras = set(publishers_of(self._node, topic))
+        if len(cameras) > 1 and cameras != self._cameras:
+            self._node.get_logger().warning(
+                f"{topic} is published by {len(cameras)} nodes, {' and '.join(sorted(cameras))}: images of several "
+                f"cameras are taken for those of one; give each camera a topic, and each a node, of its own"
+            )
+        self._cameras = cameras
 
     def _on_image(self, message: ImageMessage) -> None:
         self._image.came()

@@ -10,11 +10,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from vggt3_ros.errors import InputError, did_you_mean
+from vggt3_ros.nodes.parameter_file import read_parameter_file
 from vggt3_ros.nodes.remappings import remappings_in_vain
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Given:
 
 def rcl_arguments(arguments: Sequence[str]) -> list[str]:
     """Arguments as rcl can read them: shells make `-p base_frame:=` of `-p base_frame:=''`, which it cannot."""
-    rules = {rule for flag, rule in _options(arguments) if flag == "-p"}
+    rules = {rule for flag, rule in options(arguments) if flag == "-p"}
     return [f"{word}''" if word in rules and word.endswith(":=") else word for word in arguments]
 
 
@@ -61,7 +60,7 @@ def unused(arguments: Sequence[str], nodes: Sequence[Node]) -> list[str]:
     """
     given: list[Given] = []
     remappings: list[str] = []
-    for flag, value in _options(arguments):
+    for flag, value in options(arguments):
         if flag == "-r":
             remappings.append(value)
         else:
@@ -87,20 +86,11 @@ def check(given: Sequence[Given], declared: Mapping[str, Collection[str]]) -> li
 
 def read_file(file: Path) -> list[Given]:
     """What a parameter file gives. Raises InputError when it cannot be read, or is no parameter file."""
-    expected = "expected NODE: {ros__parameters: {NAME: VALUE}}, such as config/mapper.yaml"
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())  # YAML draws pictures
-        raise InputError(f"parameter file {file} cannot be read ({why}); {expected}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"parameter file {file} holds {content!r}; {expected}")
     source = f"parameter file {file}"
-    given = [
-        Given(source, pattern, tuple(_flat(values)), pattern.rpartition("/")[2].startswith("*"))
-        for pattern, values in _sections(content, "", f"{source} has %r outside of ros__parameters; {expected}")
-    ]
-    return given or [Given(source, "", ())]
+    return [
+        Given(source, pattern, tuple(names), pattern.rpartition("/")[2].startswith("*"))
+        for pattern, names in read_parameter_file(file)
+    ] or [Given(source, "", ())]
 
 
 def _unknown(given: Given, declared: Mapping[str, Collection[str]]) -> list[str]:
@@ -150,7 +140,7 @@ def _missed(source: str, parts: Sequence[Given], declared: Mapping[str, Collecti
     return messages
 
 
-def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+def options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The rules ("-p", "-r") and files ("--params-file") that ROS takes from a command line."""
     for_ros = False
     words = iter(arguments)
@@ -165,23 +155,3 @@ def _rule(rule: str) -> list[Given]:
     """What `-p [NODE:]NAME:=VALUE` gives."""
     node, _, name = rule.partition(":=")[0].rpartition(":")
     return [Given(f"-p {rule}", f"/{node.lstrip('/')}" if node else "/**", (name,))]
-
-
-def _sections(tree: Mapping[Any, Any], prefix: str, complaint: str) -> Iterator[tuple[str, Any]]:
-    """The pattern of each node, and its ros__parameters; raises InputError with the complaint about other content."""
-    for key, value in tree.items():
-        if key == "ros__parameters":
-            yield prefix, value
-        elif isinstance(value, dict):
-            yield from _sections(value, f"{prefix}/{str(key).strip('/')}", complaint)
-        else:
-            raise InputError(complaint % key)
-
-
-def _flat(values: Any, prefix: str = "") -> Iterator[str]:
-    """Names of parameters; those in groups are joined by dots."""
-    for name, value in values.items() if isinstance(values, dict) else ():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor, TimeoutException
 from rclpy.node import Node
 
@@ -67,7 +68,7 @@ class GuardedExecutor(SingleThreadedExecutor):
     def spin_once(self, timeout_sec: float | None = None) -> None:
         """Wait for a callback and run it, or go on with a coroutine."""
         try:
-            task, _, node = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+            task, entity, node = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
         except (ShutdownException, TimeoutException):
             return
         except Exception as error:
@@ -80,8 +81,9 @@ class GuardedExecutor(SingleThreadedExecutor):
         raised = task.exception()
         if isinstance(raised, ExternalShutdownException):
             raise raised
-        if raised is not None:
-            self._survive(node, raised)
+        if raised is None or (_was_taken_in_vain(entity) and isinstance(raised, InvalidHandle)):
+            return  # of the latter: it was destroyed before its turn came, and nobody misses it
+        self._survive(node, raised)
 
     def _survive(self, node: Node | None, error: Exception) -> None:
         """Tell the node whose callback it was; of what is nobody's, tell any. Raises the error if it is not guarded."""
@@ -90,6 +92,19 @@ class GuardedExecutor(SingleThreadedExecutor):
                 each.survive(error)
                 return
         raise error
+
+
+def _was_taken_in_vain(entity: Any) -> bool:
+    """Whether a task has failed before its callback, when a message was taken, for instance one that is damaged.
+
+    Then the executor shall wait for the entity, and others of its callback group, again. rclpy does not see to that,
+    and the node would hear nothing any more.
+    """
+    if not getattr(entity, "_executor_event", False):
+        return False
+    entity._executor_event = False
+    entity.callback_group.ending_execution(entity)
+    return True
 
 
 def failure_text(error: BaseException) -> str:

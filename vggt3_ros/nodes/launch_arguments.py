@@ -130,7 +130,8 @@ def _check_parameter_file(context: LaunchContext) -> list[Action]:
 
 def _require_scene(context: LaunchContext) -> list[Action]:
     file = own_parameter_file(context)
-    in_file = file is not None and any("scene_dir" in part.names for part in read_file(file))
+    node = absolute(value(context, "namespace") or "", "localizer")
+    in_file = file is not None and any("scene_dir" in part.names and part.fits(node) for part in read_file(file))
     if not (value(context, "scene_dir") or in_file):
         raise InputError("scene_dir is empty; name a scene, or a folder of scenes, to localize in: scene_dir:=FOLDER")
     return []

@@ -26,6 +26,12 @@ def listens_to(node: Node) -> str:
     return f"listens to {', '.join(lines)}"
 
 
+def publishers_of(node: Node, topic: str) -> list[str]:
+    """Full names of the nodes that publish a topic (resolved); there may be several of one name."""
+    publishers = node.get_publishers_info_by_topic(topic)
+    return sorted(f"{each.node_namespace.rstrip('/')}/{each.node_name}" for each in publishers)
+
+
 def why_nothing_comes(
     node: Node, topic: str, kind: str, profile: QoSProfile | None, alternatives: Mapping[str, str], name: str
 ) -> str:
@@ -38,7 +44,7 @@ def why_nothing_comes(
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
         return f"nobody publishes it; {_elsewhere(node, topic, (kind, *alternatives), name)}"
-    who = ", ".join(sorted({f"{each.node_namespace.rstrip('/')}/{each.node_name}" for each in publishers}))
+    who = ", ".join(sorted(set(publishers_of(node, topic))))
     ours = [each for each in publishers if each.topic_type == kind]
     if not ours:
         given = publishers[0].topic_type

@@ -8,14 +8,12 @@ if __name__ == "__main__":
     end_at_once()  # before what takes seconds to import
 
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from std_srvs.srv import Trigger
 
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.msg import LocalizationStatus, SceneInfo
@@ -28,20 +26,18 @@ from vggt3_ros.nodes.diagnostics import Diagnostics, Level
 from vggt3_ros.nodes.frames import frame_name
 from vggt3_ros.nodes.lifecycle import ManagedNode, run
 from vggt3_ros.nodes.listening import listens_to
+from vggt3_ros.nodes.localizer_services import LocalizerServices
 from vggt3_ros.nodes.localizing import NO_SCENE, Localizing
 from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
-from vggt3_ros.nodes.open_scene import SceneProblem, library_of
 from vggt3_ros.nodes.parameters import LOCALIZER
 from vggt3_ros.nodes.pose_output import PoseOutput
 from vggt3_ros.nodes.qos import HINTS, LATCHED, STATUS
 from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
 from vggt3_ros.nodes.transforms import TransformError
-from vggt3_ros.nodes.worker import Worker, in_executor
+from vggt3_ros.nodes.worker import Worker
 from vggt3_ros.pipeline.tracking import TrackingState
-from vggt3_ros.scene.library import find_scene, is_scene
-from vggt3_ros.srv import LoadScene
+from vggt3_ros.scene.library import find_scene
 
-_INACTIVE = "the localizer is not active; activate it"
 _REPEAT = 0.05  # seconds between repetitions of map -> odom
 _THROTTLE = 5.0  # seconds between messages of the same kind in the log
 _STATES = {
@@ -64,12 +60,7 @@ class LocalizerNode(ManagedNode):
         self._localizing: Localizing = None  # type: ignore[assignment]  # there is none unless configured
         self._worker: Worker[Arrival] = None  # type: ignore[assignment]  # nor these unless active
         self._camera: CameraInput = None  # type: ignore[assignment]
-        self._paused = False
-        # Services live as long as the node, so that an answer in the making survives every transition.
-        group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
-        self.create_service(LoadScene, "localizer/load_scene", self._on_load, callback_group=group)
-        self.create_service(Trigger, "localizer/pause", self._on_pause, callback_group=group)
-        self.create_service(Trigger, "localizer/resume", self._on_resume, callback_group=group)
+        self._services_of_localizer = LocalizerServices(self, self._load)
         self._clock_of_timers = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation needs its status too
 
     # -- lifecycle
@@ -82,7 +73,7 @@ class LocalizerNode(ManagedNode):
             find_scene(settings.scene_dir)
         self._localizing = Localizing(settings)
         self._reason = NO_SCENE
-        self._paused = False
+        self._services_of_localizer.paused = False
         self._last_taken_ns = 0  # stamp of the last image that was not left out because of max_rate
         self._last_status = time.monotonic()
         self._time = NodeTime(self)
@@ -110,6 +101,7 @@ class LocalizerNode(ManagedNode):
         self._counts = Counts()
         self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._defect)
         self._camera = CameraInput(self, settings, self._counts, self._on_image, self._on_clock_reset)
+        self._output.watch(self._camera.buffer)
         self._heard = [
             AdaptiveSubscription(self, PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, HINTS)
         ]
@@ -155,16 +147,20 @@ class LocalizerNode(ManagedNode):
 
     # -- scenes
 
-    def _library(self) -> Path:
-        """Where relative paths lie: where scene_dir is a scene, among those beside it."""
-        folder = library_of(self, self.settings.scene_dir)
-        return folder.parent if is_scene(folder) else folder
-
     def _use(self, path: str | Path, library: Path | None = None) -> str:
         self._say(self._localizing.use(path, library))
         self._output.forget()
         self._logged = TrackingState.UNINITIALIZED
         return self._reason
+
+    def _load(self, path: str, library: Path) -> Future[tuple[str, str]]:
+        """Begin to use a scene; the future holds its id, and what to say about it."""
+
+        def use() -> tuple[str, str]:
+            said = self._use(path, library)
+            return self._localizing.scene_id, said
+
+        return self._worker.call(use)
 
     def _on_scene(self, info: SceneInfo) -> None:
         """The mapper has a new scene."""
@@ -181,28 +177,12 @@ class LocalizerNode(ManagedNode):
 
         self._worker.post(follow)
 
-    async def _on_load(self, request: LoadScene.Request, response: LoadScene.Response) -> LoadScene.Response:
-        if not self.is_active:
-            response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
-            return response
-        try:
-            loading = await in_executor(self, self._worker.call(lambda: self._use(request.path, self._library())))
-            response.message = loading.result()
-        except CancelledError:  # the localizer was deactivated meanwhile
-            response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
-        except SceneError as error:
-            response.code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
-            response.message = str(error)
-        else:
-            response.code, response.scene_id = LoadScene.Response.SUCCESS, self._localizing.scene_id
-        return response
-
     # -- images
 
     def _on_image(self, message: ImageMessage) -> None:
         arrival = self._time.arrival(message)
         stamp, rate = stamp_ns(message.header.stamp), self.settings.max_rate
-        if self._paused:
+        if self._services_of_localizer.paused:
             self._counts.skip("paused")
         elif rate and 0 < stamp - self._last_taken_ns < 1e9 / rate:
             self._counts.skip("more images than max_rate")
@@ -296,25 +276,13 @@ class LocalizerNode(ManagedNode):
             return
         self.get_logger().info("initialpose: looked at first with the next image")
 
-    # -- services and status
-
-    def _on_pause(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._switch(True, "paused; images are left out", response)
-
-    def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._switch(False, "localizing again", response)
-
-    def _switch(self, paused: bool, message: str, response: Trigger.Response) -> Trigger.Response:
-        if self.is_active:
-            self._paused = paused
-        response.success, response.message = self.is_active, message if self.is_active else _INACTIVE
-        return response
+    # -- status
 
     def _on_timer(self) -> None:
         """Diagnostics; and a status when there was none for long, because nothing could be attempted."""
         tracker = self._localizing.tracker
         if self._worker.is_idle and time.monotonic() - self._last_status > 1 / self.settings.status_rate:
-            silence = "paused" if self._paused else "no image has come"
+            silence = "paused" if self._services_of_localizer.paused else "no image has come"
             self._worker.post(lambda: self._wait(silence))
             status = LocalizationStatus()
             status.header.stamp = self.get_clock().now().to_msg()

@@ -69,8 +69,11 @@ class Mapper:
         self._lock = threading.RLock()
 
     def place(self, path: str) -> Path:
-        """The folder that a user means; relative paths lie in the library. Raises SceneError."""
-        return meant_folder(path, self.library)
+        """Where a user means a scene to be saved; relative paths lie in the library. Raises SceneError."""
+        folder = meant_folder(path, self.library)
+        if folder == self.library:
+            raise SceneError(f"{path!r} is the folder of all scenes, {folder}; name one for this scene in it")
+        return folder
 
     @property
     def active_network(self) -> Vggt3:

@@ -104,7 +104,8 @@ def _problem(parameter: Parameter, value: Any) -> str:
     if kind is tuple:
         numbers = isinstance(value, Sequence) and not isinstance(value, (str, bytes)) or hasattr(value, "typecode")
         if not (numbers and all(_is_number(each) for each in value)):
-            return parameter.allowed
+            mixed = isinstance(value, str) and value.startswith("[")  # so rcl and ros2 param read lists of two types
+            return parameter.allowed + (", all of them with decimal points: [0.1, 0.0]" if mixed else "")
         if parameter.form == "pose" and len(value) and not _is_pose(value):
             return "7 finite numbers: x y z, quaternion of length 1 x y z w (or leave it out)"
         return ""
@@ -131,6 +132,12 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     wrong = frames_in_conflict(values)
     if values.get("base_from_camera") and not values["base_frame"]:
         wrong.append("base_from_camera is given, but base_frame is empty; name the robot's frame")
+    rate, patience = values.get("max_rate", 0.0), values.get("lost_after", 0.0)
+    if rate and rate * patience <= 1:
+        wrong.append(
+            f"max_rate is {rate:g}, one attempt in {1 / rate:g} s, and lost_after {patience:g} s, so that the robot "
+            "would be lost between any two; raise one of them"
+        )
     least, most, count = (values.get(name, 0) for name in ("min_frames", "max_frames", "trigger_count"))
     if least > most:
         wrong.append(f"min_frames is {least}, more than max_frames {most}; lower it")

@@ -16,7 +16,8 @@ from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.nodes.arrival import Arrival, NodeTime
 from vggt3_ros.nodes.camera_input import CameraFrame, CameraInput
 from vggt3_ros.nodes.conversions import header, pose_covariance, pose_message
-from vggt3_ros.nodes.transforms import TransformBroadcaster, TransformError
+from vggt3_ros.nodes.rival import Rival
+from vggt3_ros.nodes.transforms import TransformBroadcaster, TransformBuffer, TransformError
 from vggt3_ros.pipeline.tracking import Tracked
 
 _UNWANTED = "nothing, because tf_mode is none"
@@ -43,8 +44,14 @@ class PoseOutput:
         self._node, self._settings, self._time = node, settings, time
         self._publisher = node.create_publisher(PoseWithCovarianceStamped, "pose", 10)
         self._broadcaster = TransformBroadcaster(node)
+        self._rival = Rival(node, settings.odom_frame)
         self._lock = threading.Lock()  # attempts and repetitions are of two threads
         self.forget()
+
+    def watch(self, buffer: TransformBuffer) -> None:
+        """Warn when the buffer is told of another's transform in the place of ours."""
+        if self._settings.tf_mode == "map_to_odom":
+            buffer.watcher = self._rival.hears
 
     def forget(self) -> None:
         """Repeat no transform any more: it is of another scene, or of a clock that was set back."""
@@ -114,6 +121,7 @@ class PoseOutput:
                 return
             now = held.arrival.time_ns + self._time.since_ns(held.arrival.moment)
             self._ahead_ns = max(self._ahead_ns, now + int(1e9 * settings.transform_tolerance))
+            self._rival.sends(self._ahead_ns)
             self._broadcaster.send(settings.map_frame, settings.odom_frame, self._ahead_ns, held.map_from_odom)
 
     def standing(self, reason: str) -> str:

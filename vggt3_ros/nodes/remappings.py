@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from vggt3_ros.errors import did_you_mean
@@ -9,6 +10,7 @@ from vggt3_ros.errors import did_you_mean
 _CAMERA = ("image", "camera_info", "depth", "odom")
 _RESULTS = ("scene", "points", "keyframes", "pose", "initialpose")
 _OF_NODES = ("mapper", "localizer", "sim_camera")  # what is below them
+_SCHEME = re.compile("^(rostopic|rosservice)://")
 _GLOBAL = ("/tf", "/tf_static", "/clock", "/diagnostics", "/rosout", "/parameter_events")
 
 
@@ -17,9 +19,15 @@ def remappings_in_vain(rules: Iterable[str], nodes: Sequence[str]) -> list[str]:
     namespaces = {node.rpartition("/")[0] for node in nodes}
     short = (*_CAMERA, *_RESULTS, *_OF_NODES, *(node.rpartition("/")[2] for node in nodes))
     known = [*_GLOBAL, *(f"{namespace}/{name}" for namespace in namespaces for name in short)]
+    names = sorted({node.rpartition("/")[2] for node in nodes})
     complaints = []
     for rule in rules:
-        name = rule.partition(":=")[0].rpartition(":")[2]
+        given = _SCHEME.sub("", rule.partition(":=")[0])
+        rule_of, _, name = given.rpartition(":")
+        if rule_of and rule_of not in names:
+            here = f"there is no node {rule_of!r} here, but {' and '.join(names)}"
+            complaints.append(f"-r {rule} remaps nothing: {here}")
+            continue
         if name.startswith(("__", "~")):
             continue
         full = [name] if name.startswith("/") else [f"{namespace}/{name}" for namespace in namespaces]

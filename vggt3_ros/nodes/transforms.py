@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -46,12 +47,14 @@ class TransformBuffer:
     """The tree of frames over the last `seconds`; every method may be called from any thread.
 
     Nothing is interpolated across more than `max_gap_s` without data: where a robot was meanwhile, nobody knows.
+    watcher(parent, child, stamp_ns, static) is told of every transform that is added.
     """
 
     def __init__(self, seconds: float = 30.0, max_gap_s: float = 1.0) -> None:
         self._kept_ns, self._max_gap_ns = round(seconds * 1e9), round(max_gap_s * 1e9)
         self._edges: dict[str, TransformHistory] = {}  # by child
         self._changed = threading.Condition()
+        self.watcher: Callable[[str, str, int, bool], None] | None = None
 
     def add(self, parent: str, child: str, stamp_ns: int, parent_from_child: Tensor, static: bool = False) -> None:
         """Add parent_from_child (4, 4) at a stamp. Raises InputError when it is no rigid transform or has no frames."""
@@ -118,6 +121,8 @@ class TransformBuffer:
                 edge = self._edges[child] = TransformHistory(parent, static)
             edge.add(stamp, value, self._kept_ns)
             self._changed.notify_all()
+        if self.watcher is not None:
+            self.watcher(parent, child, stamp, static)
 
     def _paths(self, target: str, source: str, stamp: int) -> tuple[list[Numbers], list[Numbers]]:
         """The transforms from target and from source up to the first frame that both hang from."""

@@ -23,10 +23,14 @@ _NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 def meant_folder(path: str | os.PathLike[str], library: Path | None = None) -> Path:
     """The absolute path of the folder that a user means; relative ones lie in `library` (default: here).
 
-    Raises SceneError for the home (~name) of somebody unknown and for links that go in circles.
+    Variables of the environment are replaced, as by a shell. Raises SceneError for unknown ones ($(...) of launch files
+    as well), for the home (~name) of somebody unknown and for links that go in circles.
     """
+    expanded = os.path.expandvars(path)
+    if "$" in expanded:
+        raise SceneError(f"{os.fspath(path)!r} has a '$' that nothing stands for; write the path out")
     try:
-        return ((library or Path()) / Path(path).expanduser()).resolve()
+        return ((library or Path()) / Path(expanded).expanduser()).resolve()
     except (RuntimeError, OSError) as error:
         raise SceneError(f"{os.fspath(path)!r} is no place ({error}); give another path") from error
 
