@@ -100,7 +100,7 @@ def test_interrupts_of_the_terminal_and_of_launch_are_one_wish(tmp_path: Path) -
 @pytest.mark.parametrize(
     "parameters, words",
     [
-        ({"min_frames": "many", "trigger_idle": -1.0}, ("min_frames is 'many'; expected integer", "trigger_idle is -1.0; expected")),
+        ({"min_frames": "many", "trigger_idle": -1.0}, ("min_frames is 'many'; expected", "trigger_idle is -1.0; exp")),
         ({"min_frames": 10, "max_frames": 5}, ("min_frames is 10", "max_frames 5; lower it")),
     ],
 )
