@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,12 +71,16 @@ def test_killed_map_leaves_the_old_scene_or_the_new_one(
 
 
 def test_interrupt_is_exit_code_130_and_leaves_nothing(images: Path, checkpoint: Path, tmp_path: Path) -> None:
-    files = sorted(images.iterdir()) * 200
-    process = start_map(files, tmp_path / "scene", checkpoint)
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for number in range(200):
+        for image in images.iterdir():
+            shutil.copy(image, photographs / f"{number}_{image.name}")
+    process = start_map([photographs], tmp_path / "scene", checkpoint)
     assert process.stderr is not None
     assert process.stderr.readline().startswith(("mapping", "reading"))
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in error, error
     assert error.strip().endswith("vggt3: error: interrupted; nothing was left half-written")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [photographs]
