@@ -65,12 +65,15 @@ class LocalizerClient(LifecycleClient):
     @contextmanager
     def meet(self, made: Scene | None = None) -> Iterator[Robot]:
         """A robot whose camera the localizer sees, after it has loaded a scene (that of the visit)."""
-        if self.state() != "active":
+        is_new = self.state() != "active"
+        if is_new:
             self.start()
         made = made or scene()
         robot = Robot(self.node, visit())
         try:
             robot.wait_until_connected()
+            if is_new:
+                robot.calibrate()
             folder = self.folder / made.scene_id
             answer = self.load(folder if folder.exists() else save_scene(made, folder))
             assert answer.code == LoadScene.Response.SUCCESS, answer.message
