@@ -101,6 +101,15 @@ def check_known(given: Iterable[str], known: Iterable[str], where: str, kind: st
     raise InputError(f"{where}: unknown {kind} {unknown}; {hint} Correct or remove them")
 
 
+def is_number(text: str) -> bool:
+    """Whether a word is a number, written as Python would read it; inf and nan are."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _once(pairs: Iterable[tuple[str, Any]], path: Path) -> dict[str, Any]:
     """The pairs as a dictionary. Raises InputError for a key that occurs twice: one would be lost without a word."""
     pairs = list(pairs)

@@ -13,7 +13,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.pose_columns import order_of_columns
 from vggt3_ros.evaluation.text_files import numbers, pose_from_numbers
-from vggt3_ros.files import read_text
+from vggt3_ros.files import is_number, read_text
 from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3
 
 _TUM = 7
@@ -103,7 +103,7 @@ def _layout(where: str, line: str, only: int | None, meaning: str) -> tuple[bool
     """Whether rows have a key, and how many numbers of a pose, told from the first one."""
     fields = _FIELD.findall(line)
     numeric = 0
-    while numeric < len(fields) and _is_number(fields[-1 - numeric]):
+    while numeric < len(fields) and is_number(fields[-1 - numeric]):
         numeric += 1
     if only is not None:
         return True, only
@@ -119,7 +119,7 @@ def _divided(where: str, line: str, keyed: bool, count: int, meaning: str) -> tu
     """A row's key, with the spaces within it, and its last `count` fields."""
     fields = list(_FIELD.finditer(line))
     expected = count + keyed
-    named = keyed and not all(_is_number(field.group()) for field in fields[:-count])  # then it may hold spaces
+    named = keyed and not all(is_number(field.group()) for field in fields[:-count])  # then it may hold spaces
     if len(fields) < expected or (len(fields) > expected and not named):
         raise InputError(f"{where}: got {len(fields)} columns, expected {expected} ({meaning})")
     key = line[: fields[-count].start()].strip(_SEPARATORS + "\"'")
@@ -129,7 +129,7 @@ def _divided(where: str, line: str, keyed: bool, count: int, meaning: str) -> tu
 def _kind(rows: Sequence[PoseRow]) -> Literal["number", "time", "name"]:
     if all(row.key.isdecimal() and len(row.key) <= _MOST_DIGITS for row in rows):
         return "number"
-    return "time" if all(_is_number(row.key) and float(row.key) >= 0 for row in rows) else "name"
+    return "time" if all(is_number(row.key) and float(row.key) >= 0 for row in rows) else "name"
 
 
 def _refuse_second_poses(rows: Sequence[PoseRow], kind: str) -> None:
@@ -140,11 +140,3 @@ def _refuse_second_poses(rows: Sequence[PoseRow], kind: str) -> None:
         if key in seen:
             raise InputError(f"{row.where}: frame {row.key} has a second pose; give one per frame")
         seen.add(key)
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vggt3_ros.files import read_text
+from vggt3_ros.files import is_number, read_text
 from vggt3_ros.landmarks.colmap_records import ColmapCamera, ColmapImage
 
 
@@ -63,15 +63,7 @@ def _image(where: str, line: str) -> ColmapImage:
 def _is_list_of_pixels(line: str) -> bool:
     """Whether a line is x y number x y number ...: an image's name is no number, and its columns are not so many."""
     fields = line.replace(",", " ").split()
-    return len(fields) % 3 == 0 and all(_is_number(field) for field in fields) and all(map(_is_integer, fields[2::3]))
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
+    return len(fields) % 3 == 0 and all(is_number(field) for field in fields) and all(map(_is_integer, fields[2::3]))
 
 
 def _is_integer(field: str) -> bool:

@@ -17,7 +17,7 @@ _BITS = 256  # of an ORB descriptor
 # OpenCV before 4.8 enlarges the image such that every position lies this far, in pixels of the searched image, to the
 # right and below; measured in all octaves of photographs with 4.5.5, 4.6.0 and 4.7.0 against 4.8.1.
 _ENLARGED_OFF = 0.25
-_MOST_SEARCHED = 8_000_000  # pixels; SIFT takes about 200 bytes for each
+_MOST_SEARCHED = 8_000_000  # pixels: SIFT keeps many images of floats, the first of them doubled
 _FAR_OUT = 2.0  # image sizes beyond the border; undistorted points further out are numerical nonsense
 
 

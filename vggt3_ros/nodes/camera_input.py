@@ -58,10 +58,9 @@ class CameraFrame:
 
 
 class CameraInput:
-    """Subscribes to a camera, TF and odometry. Every image goes to `on_image` as it comes, in the executor's thread.
+    """Makes frames of the images that CameraTopics passes on, with all that belongs to them.
 
-    `counts` is told of every image that came or was lost. `on_clock_reset()` is called from `frame` when stamps jump
-    back.
+    counts, on_image: see CameraTopics. `on_clock_reset()` is called from `frame` when stamps jump back.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ def image_from_message(message: ImageMessage, bit_depth: BitDepth | None = None)
             f"change the driver's pixel format, or convert the images before"
         )
     pixels = _eight_bits(_pixels(message), bit_depth)
-    if message.encoding in _PAIRED and message.width % 2:  # OpenCV before 4.7 makes something of it
+    if message.encoding in _PAIRED and message.width % 2:  # OpenCV 4.6 makes something of it
         raise _not_converted(message, "two pixels share their colour")
     try:
         return to_rgb(pixels)
