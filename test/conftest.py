@@ -17,6 +17,14 @@ from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 GOLDEN = Path(__file__).parent / "data" / "network"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What `-n 2 --dist loadgroup` runs in one process: the nodes' tests, which would disturb each other, else a file."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            folder, file = item.path.parent.name, str(item.path)
+            item.add_marker(pytest.mark.xdist_group("ros" if folder == "ros" else file))
+
+
 def small_config(attn: str = "ttt") -> ModelConfig:
     """A network of a few thousand weights for 56 x 70 pixels, patch 14."""
     return ModelConfig(
