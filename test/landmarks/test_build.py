@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -165,3 +166,11 @@ def test_settings_are_checked() -> None:
         LandmarkSettings(position_sigma=0.0)
     with pytest.raises(InputError, match="out of range"):
         replace(LandmarkSettings(), budget=0)
+
+
+def test_the_same_input_gives_the_same_map_whatever_was_searched_before(visit, exact):
+    cv2.setRNGSeed(7)  # OpenCV's dice, as an earlier search may have left them
+    again = build_landmarks(visit.features, visit.matches, visit.world_from_cam, visit.intrinsics, ALL)
+    assert exact.landmarks is not None and again.landmarks is not None
+    tensors = again.landmarks.tensors()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in exact.landmarks.tensors().items())

@@ -13,7 +13,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.landmarks.bundle_adjustment import Adjusted, PosePriors, adjust
 from vggt3_ros.landmarks.features import Features, FeatureSettings, unit_vectors
 from vggt3_ros.landmarks.incremental import placed_by_images
-from vggt3_ros.landmarks.landmarks import Landmarks, lower_roots
+from vggt3_ros.landmarks.landmarks import Landmarks, are_determined, lower_roots
 from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.pairs import candidate_pairs, verified_matches
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
@@ -288,8 +288,9 @@ class _Builder:
         points = self._triangulate(tracks)[0]
         observations = self._observations(tracks)
         points, covariance = refine_points(observations, self.world_from_cam, points, self.noise)
+        determined = are_determined(points, covariance)
         error = np.linalg.norm(self._residuals(tracks, points), axis=1)
-        agrees = error <= max(4 * self.noise, 1.5 * self.pixel_size)
+        agrees = (error <= max(4 * self.noise, 1.5 * self.pixel_size)) & determined[tracks.point]
         kept = np.flatnonzero(np.bincount(tracks.point[agrees], minlength=len(points)) >= 2)
         tracks, points, covariance = tracks.select(agrees), points[kept], covariance[kept]
         parts = parts_of(tracks.keyframe, tracks.point, len(self.start))

@@ -283,6 +283,8 @@ class _NormalEquations:
     def covariances(self, free: Floats | None) -> tuple[Floats, Floats]:
         """Of poses (K, 6, 6), without motions (6 K, n) that are free, and of points (N, 3, 3) with the poses held."""
         reduced, _, inverse, _ = self._reduce(0.0)
+        if not np.isfinite(reduced).all():  # the points say nothing that could be added to what the priors know
+            reduced = self.least_information * np.eye(len(reduced))
         # Rounding may make directions that points hardly determine look negative; the priors know at least as much.
         values, vectors = np.linalg.eigh(reduced)
         full = (vectors / np.maximum(values, self.least_information)) @ vectors.T

@@ -74,6 +74,7 @@ class _Placer:
         best, score = None, 0.0
         for i, j, a, b in self._likely_pairs():
             tolerance = self.tolerance / self.intrinsics[i, 0, 0]
+            cv2.setRNGSeed(0)  # the same tracks begin with the same pair
             essential, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_ACCURATE, 0.999, tolerance)
             if essential is None or essential.shape != (3, 3):
                 continue

@@ -15,6 +15,8 @@ from vggt3_ros.geometry.sim3 import Sim3
 
 Floats = NDArray[np.float64]
 
+_LARGEST_HALF = 6e4
+
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
@@ -116,7 +118,18 @@ class Landmarks:
         return Landmarks(**{**arrays, "noise_px": float(arrays["noise_px"])})
 
 
+def are_determined(points: Floats, covariances: Floats) -> NDArray[np.bool_]:
+    """Which of points (N, 3) with covariances (N, 3, 3) are finite and have deviations that a half can hold."""
+    variance = np.trace(covariances, axis1=1, axis2=2)
+    finite = np.isfinite(points).all(1) & np.isfinite(covariances).all((1, 2))
+    determined: NDArray[np.bool_] = finite & (variance > 0) & (variance < _LARGEST_HALF**2)
+    return determined
+
+
 def lower_roots(covariances: Floats) -> NDArray[np.float16]:
-    """Cholesky roots (N, 3, 3) float16 of covariances (N, 3, 3): halves keep 1e-4 to 6e4 well, not their squares."""
-    floor = 1e-12 * np.eye(3)
-    return np.linalg.cholesky(covariances + floor).astype(np.float16)
+    """Cholesky roots (N, 3, 3) float16 of covariances (N, 3, 3): halves keep 1e-4 to 6e4 well, not their squares.
+
+    What rounding lets look negative is raised above zero, by less than a half tells apart.
+    """
+    floor = 1e-12 + 1e-7 * np.trace(covariances, axis1=1, axis2=2)
+    return np.linalg.cholesky(covariances + floor[:, None, None] * np.eye(3)).astype(np.float16)

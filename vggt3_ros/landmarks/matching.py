@@ -39,6 +39,7 @@ def epipolar_inliers(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: 
     none = np.zeros(len(a), dtype=bool)
     if len(a) < _LEAST:
         return none
+    cv2.setRNGSeed(0)  # the same matches give the same answer, whatever was searched before
     _, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_ACCURATE, _CONFIDENCE, tolerance)
     if mask is None:
         return none

@@ -10,6 +10,7 @@ from vggt3_ros.landmarks.observations import NEAREST, Observations, pixel_deriva
 Floats = NDArray[np.float64]
 
 _OUTLIER = 3.0  # deviations beyond which an observation loses weight
+_LOOSE = 1e-3  # information that every point is given
 
 
 def rays_of(pixels: Floats, intrinsics: Floats) -> Floats:
@@ -44,7 +45,11 @@ def triangulate(world_from_cam: Floats, rays: Floats, point: NDArray[np.int64]) 
 def refine_points(
     observations: Observations, world_from_cam: Floats, points: Floats, noise_px: float, rounds: int = 3
 ) -> tuple[Floats, Floats]:
-    """Points (N, 3) that project best, by Gauss-Newton with the poses held, and their covariances (N, 3, 3)."""
+    """Points (N, 3) that project best, by Gauss-Newton with the poses held, and their covariances (N, 3, 3).
+
+    What rays do not determine, as of a point seen along one line or right at a camera, has a large variance or is not
+    finite.
+    """
     start = np.searchsorted(observations.point, np.arange(len(points)))
     rotation = world_from_cam[observations.keyframe, :3, :3]
     for _ in range(rounds):
@@ -54,7 +59,10 @@ def refine_points(
         weight = 1 / (1 + (residual**2).sum(1) / _OUTLIER**2)
         weight[cam[:, 2] <= NEAREST] = 0
         weighted = weight[:, None, None] * by_point
-        hessian = np.add.reduceat(weighted.swapaxes(1, 2) @ by_point, start, axis=0) + 1e-3 * np.eye(3)
+        hessian = np.add.reduceat(weighted.swapaxes(1, 2) @ by_point, start, axis=0)
+        # Beside large entries a small one is lost to rounding, and what one line of sight leaves open is singular.
+        loose = _LOOSE + 1e-12 * np.trace(hessian, axis1=1, axis2=2)
+        hessian += loose[:, None, None] * np.eye(3)
         gradient = np.add.reduceat(np.einsum("oij,oi->oj", weighted, residual), start, axis=0)
         points = points - np.linalg.solve(hessian, gradient[..., None])[..., 0]
     return points, np.asarray(np.linalg.inv(hessian), dtype=np.float64)
