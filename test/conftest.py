@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "data" / "network"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What `-n 2 --dist loadgroup` runs in one process: the nodes' tests, which would disturb each other, else a file."""
+    """What `-n 2 --dist loadgroup` keeps in one process: all tests of the nodes, as they disturb each other; a file."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             folder, file = item.path.parent.name, str(item.path)
