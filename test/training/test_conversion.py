@@ -52,6 +52,14 @@ def parent(tmp_path: Path) -> Vggt3:
     return network
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    """A conversion that nothing cut."""
+    folder = tmp_path_factory.mktemp("whole")
+    save_weights(make_network("softmax"), folder / "parent.safetensors")
+    return converted(folder, MINIATURE)
+
+
 def converted(tmp_path: Path, config: TrainConfig) -> Trainer:
     trainer = Trainer(config, tmp_path / "run", CPU, start=str(tmp_path / "parent.safetensors"), bf16=False)
     trainer.run(ignore)
@@ -69,22 +77,20 @@ def test_the_configuration_is_that_of_the_published_models_and_trains_what_they_
     assert sum(sizes.values()) == 24 * (3_148_800 + 1_049_600 + 49_200 + 9_216)
 
 
-def test_exactly_the_intended_weights_change(tmp_path, parent) -> None:
+def test_exactly_the_intended_weights_change(parent, whole) -> None:
     torch.manual_seed(PUBLISHED.seed + 1)  # as the trainer seeds the new weights
     start = stored_state(convert(parent, MINIATURE.ttt_model))
-    trainer = converted(tmp_path, MINIATURE)
-    assert (trainer.phase, trainer.step) == ("ttt", 4)
-    for state in (stored_state(trainer.network), stored_state(trainer.averaged())):
+    assert (whole.phase, whole.step) == ("ttt", 4)
+    for state in (stored_state(whole.network), stored_state(whole.averaged())):
         changed = {name for name, tensor in state.items() if not torch.equal(tensor, start[name])}
         assert changed == {name for name in state if TRAINED.fullmatch(name)}
     inherited = {name for name in parent.state_dict() if name in start and not TRAINED.fullmatch(name)}
-    assert all(torch.equal(trainer.network.state_dict()[name], parent.state_dict()[name]) for name in inherited)
-    written = load_network(tmp_path / "run" / "network.safetensors")
+    assert all(torch.equal(whole.network.state_dict()[name], parent.state_dict()[name]) for name in inherited)
+    written = load_network(whole.folder / "network.safetensors")
     assert written.config == MINIATURE.ttt_model
 
 
-def test_a_conversion_that_was_cut_ends_with_the_same_weights(tmp_path, parent) -> None:
-    whole = converted(tmp_path, MINIATURE)
+def test_a_conversion_that_was_cut_ends_with_the_same_weights(tmp_path, parent, whole) -> None:
     start = str(tmp_path / "parent.safetensors")
     cut = Trainer(MINIATURE, tmp_path / "cut", CPU, start=start, bf16=False)
     cut.run(ignore, stop=lambda: cut.step == 2)
