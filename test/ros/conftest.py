@@ -86,18 +86,23 @@ def ros_context() -> Iterator[Context]:
 @pytest.fixture
 def executor(ros_context: Context) -> Iterator[MultiThreadedExecutor]:
     """An executor that spins in the background; what a callback raises fails the test."""
+    from rclpy.exceptions import InvalidHandle
     from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 
     executor = MultiThreadedExecutor(num_threads=4, context=ros_context)
     raised: list[BaseException] = []
 
     def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            pass
-        except BaseException as error:
-            raised.append(error)
+        while True:
+            try:
+                executor.spin()
+            except ExternalShutdownException:
+                pass
+            except InvalidHandle:  # of what another thread destroys while rclpy waits for it
+                continue
+            except BaseException as error:
+                raised.append(error)
+            return
 
     thread = threading.Thread(target=spin, name="executor", daemon=True)
     thread.start()

@@ -11,6 +11,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -113,7 +114,9 @@ def graph(namespace: str, *arguments: str) -> Iterator[Node]:
                 executor.spin()
             except ExternalShutdownException:
                 return
-            except AttributeError:  # of an action client that another thread is still making: rclpy adds it half made
+            # Of an action client that another thread is still making, and of what another thread destroys, while rclpy
+            # waits for both.
+            except (AttributeError, InvalidHandle):
                 continue
             return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -252,6 +253,21 @@ def test_a_second_camera_on_the_topic_is_warned_of_once(node: Node, driver: Node
     heard.says("/vggt3/image is published by 2 nodes, /vggt3/driver and /vggt3/tester: images of several cameras")
     time.sleep(0.3)  # in which it looks again
     assert sum("is published by 2 nodes" in line for line in heard.log) == 1
+
+
+def test_a_camera_that_is_not_introduced_yet_is_not_warned_of_under_another_name(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = "_NODE_NAMESPACE_UNKNOWN_/_NODE_NAME_UNKNOWN_"
+    known = threading.Event()
+    monkeypatch.setattr(
+        camera_topics, "publishers_of", lambda node, topic: ["/left", "/right" if known.is_set() else unknown]
+    )
+    heard = listen()
+    time.sleep(0.4)  # in which it looks several times
+    assert not any("is published by" in line for line in heard.log)
+    known.set()
+    heard.says("/vggt3/image is published by 2 nodes, /left and /right: images of several cameras")
 
 
 def test_images_that_did_not_come_are_counted(node: Node, listen: Listen) -> None:

@@ -17,7 +17,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.nodes.awaited import Awaited
 from vggt3_ros.nodes.conversions import stamp_ns
 from vggt3_ros.nodes.counts import Counts
-from vggt3_ros.nodes.listening import publishers_of
+from vggt3_ros.nodes.listening import UNKNOWN_NODE, publishers_of
 from vggt3_ros.nodes.lost_messages import create_counted_subscription
 from vggt3_ros.nodes.qos import ODOMETRY, image_qos
 from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
@@ -129,6 +129,8 @@ class CameraTopics:
         """Its images would be mixed up with those of the first, and have the wrong calibration."""
         topic = self._images.topic_name
         cameras = set(publishers_of(self._node, topic))
+        if any(UNKNOWN_NODE in name for name in cameras):
+            return  # found, but not introduced yet: it would be warned of under two names
         if len(cameras) > 1 and cameras != self._cameras:
             self._node.get_logger().warning(
                 f"{topic} is published by {len(cameras)} nodes, {' and '.join(sorted(cameras))}: images of several "

@@ -9,6 +9,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 _OF_ROS = ("/parameter_events", "/clock")  # every node has these
 _LISTED = 12  # topics at most
+UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"  # of a publisher that was discovered before its node
 
 
 def type_of(message: type) -> str:
