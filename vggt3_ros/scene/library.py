@@ -115,8 +115,12 @@ def _is_plain(folder: Path) -> bool:
 
 def _scenes_in(folder: Path) -> list[Path]:
     """Scenes in a folder, in the order in which they were written; what a killed program left is not among them."""
+    try:
+        entries = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     written = []
-    for entry in folder.iterdir() if folder.is_dir() else ():
+    for entry in entries:
         if not entry.name.startswith("."):
             with suppress(OSError):  # no scene, not ours to read, or just being deleted
                 written.append(((entry / DESCRIPTION).stat().st_mtime_ns, entry.name))
