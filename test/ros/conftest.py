@@ -10,6 +10,7 @@ import importlib
 import os
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,9 +99,9 @@ def executor(ros_context: Context) -> Iterator[MultiThreadedExecutor]:
                 executor.spin()
             except ExternalShutdownException:
                 pass
-            except InvalidHandle:  # of what another thread destroys while rclpy waits for it
-                continue
             except BaseException as error:
+                if isinstance(error, InvalidHandle) and _came_of_waiting(error):
+                    continue  # of what another thread destroyed meanwhile
                 raised.append(error)
             return
 
@@ -111,6 +112,11 @@ def executor(ros_context: Context) -> Iterator[MultiThreadedExecutor]:
     thread.join()
     if raised:
         raise raised[0]
+
+
+def _came_of_waiting(error: BaseException) -> bool:
+    """Whether rclpy raised an error while it waited for callbacks, and not one of them."""
+    return any(frame.name == "wait_for_ready_callbacks" for frame in traceback.extract_tb(error.__traceback__))
 
 
 @pytest.fixture
