@@ -10,7 +10,6 @@ import importlib
 import os
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,6 +89,8 @@ def executor(ros_context: Context) -> Iterator[MultiThreadedExecutor]:
     from rclpy.exceptions import InvalidHandle
     from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 
+    from .lifecycle_client import came_of_waiting
+
     executor = MultiThreadedExecutor(num_threads=4, context=ros_context)
     raised: list[BaseException] = []
 
@@ -100,7 +101,7 @@ def executor(ros_context: Context) -> Iterator[MultiThreadedExecutor]:
             except ExternalShutdownException:
                 pass
             except BaseException as error:
-                if isinstance(error, InvalidHandle) and _came_of_waiting(error):
+                if isinstance(error, InvalidHandle) and came_of_waiting(error):
                     continue  # of what another thread destroyed meanwhile
                 raised.append(error)
             return
@@ -112,11 +113,6 @@ def executor(ros_context: Context) -> Iterator[MultiThreadedExecutor]:
     thread.join()
     if raised:
         raise raised[0]
-
-
-def _came_of_waiting(error: BaseException) -> bool:
-    """Whether rclpy raised an error while it waited for callbacks, and not one of them."""
-    return any(frame.name == "wait_for_ready_callbacks" for frame in traceback.extract_tb(error.__traceback__))
 
 
 @pytest.fixture

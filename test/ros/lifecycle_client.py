@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -96,6 +97,11 @@ class LifecycleClient:
         assert self.process.is_running and "Traceback" not in self.process.log and "defect" not in self.process.log
 
 
+def came_of_waiting(error: BaseException) -> bool:
+    """Whether rclpy raised an error while it waited for callbacks, and not one of them."""
+    return any(frame.name == "wait_for_ready_callbacks" for frame in traceback.extract_tb(error.__traceback__))
+
+
 @contextmanager
 def graph(namespace: str, *arguments: str) -> Iterator[Node]:
     """A node `tester` with a context and a spinning executor of its own, for fixtures that outlive a test.
@@ -116,7 +122,9 @@ def graph(namespace: str, *arguments: str) -> Iterator[Node]:
                 return
             # Of an action client that another thread is still making, and of what another thread destroys, while rclpy
             # waits for both.
-            except (AttributeError, InvalidHandle):
+            except (AttributeError, InvalidHandle) as error:
+                if not came_of_waiting(error):
+                    raise
                 continue
             return
 
