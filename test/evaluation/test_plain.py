@@ -63,6 +63,28 @@ def test_stamps_come_from_frames_csv(plain_folder: Path) -> None:
     assert load_sequence(str(plain_folder)).stamps_ns[2] == 500_000_000
 
 
+@pytest.mark.parametrize("blank", ["", " ", '""', '" "'])
+def test_without_a_single_stamp_index_is_second_as_without_the_file(plain_folder: Path, blank: str) -> None:
+    (plain_folder / "frames.csv").write_text("index,timestamp\n" + "".join(f"{i},{blank}\n" for i in range(6)))
+    sequence = load_sequence(str(plain_folder))
+    assert sequence.stamps_ns == tuple(i * 1_000_000_000 for i in range(6))
+    assert not any("stamp" in note for note in sequence.notes)
+
+
+def test_where_some_frames_have_no_stamp_none_is_used_and_a_note_says_so(plain_folder: Path) -> None:
+    rows = ["index,timestamp,source"] + [f"{i},{'' if i in (2, 5) else 100.5 + i},x" for i in range(6)]
+    (plain_folder / "frames.csv").write_text("\n".join(rows))
+    sequence = load_sequence(str(plain_folder))
+    assert sequence.stamps_ns == tuple(i * 1_000_000_000 for i in range(6))
+    assert "no stamp for 2 of 6 frames (the first is 2); none of its stamps is used" in sequence.notes[-1]
+
+
+def test_stamps_of_frames_without_a_pose_do_not_matter(plain_folder: Path) -> None:
+    rows = ["index,timestamp"] + [f"{i},{0.25 * i}" for i in range(6)] + ["6,"]
+    (plain_folder / "frames.csv").write_text("\n".join(rows))
+    assert load_sequence(str(plain_folder)).stamps_ns[2] == 500_000_000
+
+
 def test_distortion_is_read(plain_folder: Path) -> None:
     camera = json.loads((plain_folder / "intrinsics.json").read_text())
     camera["distortion"] = {"model": "plumb_bob", "coefficients": [0.1, 0, 0, 0, 0]}
@@ -142,6 +164,11 @@ def test_a_bad_pose_is_refused_with_file_and_line(
         ("split.json", "{}", "too few"),
         ("frames.csv", "index,timestamp\n0,zero\n", r"frames\.csv, line 2: expected index,seconds"),
         ("frames.csv", "index,timestamp\n0,0\n", "no line for frame 1"),
+        ("frames.csv", "index,timestamp\n0,\n", "no line for frame 1"),
+        ("frames.csv", "index,timestamp\n0\n", "line 2: expected index,seconds"),
+        ("frames.csv", "index,timestamp\n0,nan\n", "line 2: expected index,seconds"),
+        ("frames.csv", "index,timestamp\n,0.5\n", "line 2: '' is not a frame index"),
+        ("frames.csv", "index,timestamp\n0,\n0,1\n", "line 3: frame 0 has a second stamp"),
         ("frames.csv", "index,timestmap\n0,0\n", r"unknown columns \['timestmap'\]; did you mean 'timestamp'"),
         ("frames.csv", "0,0\n1,1\n", "unknown columns"),
         ("frames.csv", "index,timestamp\n0,0\n0,1\n", "line 3: frame 0 has a second stamp"),

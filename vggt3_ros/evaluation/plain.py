@@ -26,7 +26,8 @@ def load_plain(folder: Path) -> Sequence:
 
     poses.txt has an index and 16 row-major numbers of world_from_cam (metres, OpenCV axes) per line; the image of
     index 7 is images/000007.jpg (or .png), its depth, if any, depth/000007.png in uint16 millimetres. split.json maps
-    a split's name to {"map": [indices], "query": [indices]}; without it every other frame is a query.
+    a split's name to {"map": [indices], "query": [indices]}; without it every other frame is a query. frames.csv has
+    the columns index and timestamp (seconds; may be empty).
     Images and depth images without a pose are counted in the notes. Raises InputError naming file and line for
     anything missing, malformed or ambiguous, and for a depth folder of which no file belongs to a frame.
     """
@@ -36,6 +37,7 @@ def load_plain(folder: Path) -> Sequence:
     depth_files = _numbered(folder / "depth", (".png",))
     images = [_image_file(folder / "images", image_files, index) for index in indices]
     calibration = read_calibration(folder / "intrinsics.json")
+    stamps_ns, stamp_notes = _read_stamps(folder / "frames.csv", indices)
     bit_depth = bit_depth_of(images)
 
     def read_depth(row: int) -> np.ndarray | None:
@@ -45,14 +47,14 @@ def load_plain(folder: Path) -> Sequence:
     return Sequence(
         name=folder.name,
         names=tuple(path.stem for path in images),
-        stamps_ns=_read_stamps(folder / "frames.csv", indices),
+        stamps_ns=stamps_ns,
         world_from_cam=torch.stack(list(poses.values())),
         intrinsics=calibration.intrinsics,
         splits=_read_splits(folder / "split.json", indices),
         read_image=lambda row: read_calibrated_image(images[row], calibration, bit_depth),
         read_depth=read_depth,
         distortion=calibration.distortion,
-        notes=_notes(folder, indices, image_files, depth_files),
+        notes=(*_notes(folder, indices, image_files, depth_files), *stamp_notes),
     )
 
 
@@ -104,32 +106,51 @@ def _notes(
     return tuple(without)
 
 
-def _read_stamps(path: Path, indices: list[int]) -> tuple[int, ...]:
-    """Stamps from the columns `index` and `timestamp` (seconds) of frames.csv; without that file index is second."""
+def _read_stamps(path: Path, indices: list[int]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Stamps from the columns `index` and `timestamp` (seconds) of frames.csv, and what there is to note of them.
+
+    Without that file, and without a single stamp in it, index is second. So it is, with a note, where some frames have
+    no stamp: two clocks in one sequence, or stamps made up between others, would tell what nobody measured.
+    """
+    counted = tuple(index * 1_000_000_000 for index in indices)
     if not path.exists():
-        return tuple(index * 1_000_000_000 for index in indices)
+        return counted, ()
+    stamps = _stamps_of_frames(path)
+    missing = [index for index in indices if index not in stamps]
+    if missing:
+        raise InputError(f"{path}: no line for frame {missing[0]}, though poses.txt has a pose for it")
+    known = tuple(stamp for index in indices if (stamp := stamps[index]) is not None)
+    if len(known) == len(indices):
+        return known, ()
+    if not known:
+        return counted, ()
+    without = [index for index in indices if stamps[index] is None]
+    which = f"{len(without)} of {len(indices)} frames (the first is {without[0]})"
+    return counted, (f"frames.csv has no stamp for {which}; none of its stamps is used, index is second",)
+
+
+def _stamps_of_frames(path: Path) -> dict[int, int | None]:
+    """Stamps in nanoseconds by frame, None where the field is empty."""
     header, *lines = read_text(path).splitlines() or [""]
     columns = [name.strip().strip('"').lower() for name in header.split(",")]
     check_known((name for name in columns if not name.startswith("source")), _CSV_COLUMNS, str(path), "columns")
     if any(columns.count(name) != 1 for name in _CSV_COLUMNS):
         raise InputError(f"{path}: the first line must name the columns index and timestamp, got {header!r}")
-    stamps: dict[int, int] = {}
+    stamps: dict[int, int | None] = {}
     for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue
-        fields = [field.strip().strip('"') for field in line.split(",")]
+        fields = [field.strip().strip('"').strip() for field in line.split(",")]
         where = f"{path}, line {number}"
         try:
             index = _index(fields[columns.index("index")], where)
-            stamp_ns = round(float(fields[columns.index("timestamp")]) * 1e9)
+            seconds = fields[columns.index("timestamp")]
+            stamp_ns = round(float(seconds) * 1e9) if seconds else None
         except (ValueError, IndexError, OverflowError) as error:
             raise InputError(f"{where}: expected index,seconds,... got {line!r}") from error
         if stamps.setdefault(index, stamp_ns) != stamp_ns:
             raise InputError(f"{where}: frame {index} has a second stamp; give one per frame")
-    missing = [index for index in indices if index not in stamps]
-    if missing:
-        raise InputError(f"{path}: no line for frame {missing[0]}, though poses.txt has a pose for it")
-    return tuple(stamps[index] for index in indices)
+    return stamps
 
 
 def _read_splits(path: Path, indices: list[int]) -> dict[str, Split]:

@@ -80,6 +80,7 @@ def read_pose_file(path: Path, numbers_of_a_pose: int | None = None, meaning: st
     data = [(where, line) for where, line in lines if not line.startswith("#")][columns.skipped :]
     if not data:
         raise InputError(f"{path}: no data, expected rows of {meaning}")
+    _refuse_blank_keys(data)
     keyed, count = _layout(*data[0], numbers_of_a_pose, meaning)
     rows = []
     for position, (where, line) in enumerate(data):
@@ -97,6 +98,15 @@ def _refuse_foreign(path: Path, lines: Sequence[tuple[str, str]]) -> None:
         raise InputError(f"{path} is the images.txt of a COLMAP model; give its folder with --from-colmap")
     if text.startswith(("{", "[")):
         raise InputError(f"{path} is JSON; poses are rows of {_LAYOUTS}")
+
+
+def _refuse_blank_keys(data: Sequence[tuple[str, str]]) -> None:
+    """Raise InputError where some rows begin with an empty field: what stands there in others cannot be guessed."""
+    blank = [where for where, line in data if line[0] in ",;"]
+    if 0 < len(blank) < len(data):
+        raise InputError(
+            f"{blank[0]}: the first field is empty; give every row its frame, time or image, or remove the row"
+        )
 
 
 def _layout(where: str, line: str, only: int | None, meaning: str) -> tuple[bool, int]:
