@@ -65,7 +65,8 @@ class Localization:
     keyframes were searched; None where they were not asked. network_map_from_cam: the network's own proposal.
 
     intrinsics (3, 3) in pixels of the prepared image: the frame's own calibration, otherwise the network's
-    estimate. depth (h, w) along z of the prepared image, in the unit of the pose. seconds per stage.
+    estimate. depth (h, w) along z of the prepared image, in the unit of the pose. seconds per stage; cpu_seconds of
+    the processor, all threads of the process: "network" with the preparation of its input, and "total".
     """
 
     status: LocalizationStatus
@@ -79,6 +80,7 @@ class Localization:
     covariance: Tensor | None = None
     located: Located | None = None
     network_map_from_cam: Tensor | None = None
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Localizer:
@@ -111,24 +113,31 @@ class Localizer:
 
         last_map_from_cam (4, 4): where the camera was a moment ago, if known; it is a hint about where to look first.
         """
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         if frame.is_black:
-            return self._lost("the image is black", {"total": time.perf_counter() - begin})
-        proposal = self._propose(frame)
-        if self._landmarks is not None:
-            proposal = self._disposed(self._landmarks, frame, proposal, last_map_from_cam)
-        return replace(proposal, seconds={**proposal.seconds, "total": time.perf_counter() - begin})
+            answer = self._lost("the image is black", {})
+        else:
+            answer = self._propose(frame)
+            if self._landmarks is not None:
+                answer = self._disposed(self._landmarks, frame, answer, last_map_from_cam)
+        return replace(
+            answer,
+            seconds={**answer.seconds, "total": time.perf_counter() - begin},
+            cpu_seconds={**answer.cpu_seconds, "total": time.process_time() - cpu_begin},
+        )
 
     def _propose(self, frame: Frame) -> Localization:
         """The network's own answer."""
-        begin = time.perf_counter()
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         config = self.network.config
         prepared = prepare([frame], config.image_size, config.patch_size)
         ready = time.perf_counter()
         prediction = self.network.query(prepared.images, self._memory).to("cpu")
         seconds = {"prepare": ready - begin, "network": time.perf_counter() - ready}
+        cpu_seconds = {"network": time.process_time() - cpu_begin}
         if not bool(prediction.pose_encoding.isfinite().all()):
-            return self._lost("the network returned a pose that is not finite", seconds)
+            lost = self._lost("the network returned a pose that is not finite", seconds)
+            return replace(lost, cpu_seconds=cpu_seconds)
         cam_from_world, intrinsics = predicted_cameras(prediction)
         scene_from_cam = se3_inverse(cam_from_world)[0]
         if self._bending is None:
@@ -146,6 +155,7 @@ class Localizer:
             depth=self._depth_scale * prediction.depth[0],
             seconds=seconds,
             network_map_from_cam=map_from_cam,
+            cpu_seconds=cpu_seconds,
         )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -52,7 +53,8 @@ class Reconstruction:
 
     frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU), and in the size that
     they were used in. skipped: names and reasons of those not used. prior_outliers: names of used frames whose prior
-    pose is contradicted. seconds per stage.
+    pose is contradicted. anchored_depth (S, h, w): predicted depth as scaled to the landmarks, still in scene units;
+    None without landmarks. seconds per stage; cpu_seconds of the processor, all threads of the process.
     """
 
     scene: Scene
@@ -60,7 +62,9 @@ class Reconstruction:
     frames: tuple[Frame, ...]
     skipped: tuple[tuple[str, str], ...]
     prior_outliers: tuple[str, ...]
+    anchored_depth: Tensor | None
     seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
 
 
 def reconstruct(
@@ -139,7 +143,16 @@ def reconstruct(
     )
     outliers = tuple(keyframes.names[i] for i in anchoring.prior_outliers)
     clock.lap("scene")
-    return Reconstruction(scene, prediction, used, skipped, outliers, clock.seconds())
+    return Reconstruction(
+        scene=scene,
+        prediction=prediction,
+        frames=used,
+        skipped=skipped,
+        prior_outliers=outliers,
+        anchored_depth=None if anchoring.landmarks is None else anchoring.prediction.depth,
+        seconds=clock.seconds("wall"),
+        cpu_seconds=clock.seconds("cpu"),
+    )
 
 
 def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]]:
@@ -198,15 +211,19 @@ def _tell(progress: Progress | None, stage: str, share: float) -> None:
 
 
 class _Clock:
-    """Seconds per stage, and in total."""
+    """Seconds per stage, and in total, of two kinds: by the wall, and of the processor in all threads."""
 
     def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
+        self._ends = {"": self._now()}
 
     def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self._laps[stage], self._last = now - self._last, now
+        self._ends[stage] = self._now()
 
-    def seconds(self) -> dict[str, float]:
-        return {**self._laps, "total": self._last - self._start}
+    def seconds(self, kind: str) -> dict[str, float]:
+        stages, ends = [*self._ends], [now[kind] for now in self._ends.values()]
+        laps = {stage: end - begin for stage, (begin, end) in zip(stages[1:], pairwise(ends), strict=True)}
+        return {**laps, "total": ends[-1] - ends[0]}
+
+    @staticmethod
+    def _now() -> dict[str, float]:
+        return {"wall": time.perf_counter(), "cpu": time.process_time()}
