@@ -15,11 +15,13 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
 from vggt3_ros.evaluation.metrics import LOCALIZATION_KEYS
 from vggt3_ros.evaluation.priors import Priors
+from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import aggregate, without_infinities
 from vggt3_ros.evaluation.sequence import Split
 from vggt3_ros.evaluation.sequences import load_sequence
 
 from .oracle import METRES_PER_UNIT, SPLIT, Oracle, arc_sequence
+from .test_report import colors_in
 
 
 def test_a_network_that_knows_the_truth_has_no_errors(small_network: Any) -> None:
@@ -143,6 +145,34 @@ def test_progress_is_told_and_may_cancel(small_network: Any) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(arc_sequence(), small_network, progress=cancel)
+
+
+class Contrary(Oracle):
+    """A network whose cameras look where they should, and move the other way."""
+
+    def _with_truth(self, prediction: Any, world_from_cam: torch.Tensor) -> Any:
+        opposite = world_from_cam.clone()
+        opposite[:, :3, 3] *= -1
+        return super()._with_truth(prediction, opposite)
+
+
+def test_what_contradicts_the_truth_counts_no_success_where_the_mean_pose_has_them(
+    small_network: Any, tmp_path: Path
+) -> None:
+    sequence = arc_sequence()
+    sequence.world_from_cam[:, :3, 3] *= 0.02  # within 5 cm of the mean
+    evaluation = evaluate(sequence, Contrary(small_network, sequence, SPLIT))
+    figures, total = evaluation.to_json(), without_infinities(aggregate([evaluation, evaluation]))
+    assert figures["baselines"]["mean_pose"]["success_20cm_20deg"] > 0
+    for each in (figures, total):
+        assert each["localization"]["success_20cm_20deg"] == each["verified"]["success_20cm_20deg"] == 0
+        assert each["localization"]["median_position_m"] is None
+        assert each["alignment"]["collapsed"] and each["alignment"]["reason"]
+    assert figures["queries"]["lost"] == 0 and figures["queries"]["each"][0]["position_m"] is None
+    assert total["alignment"]["reason"] == "2 of 2 sequences: arc, arc"
+    assert "no pose counts as right" in table([evaluation.figures, aggregate([evaluation])])
+    colors = colors_in(write_pictures(evaluation, tmp_path)[0])
+    assert (0xD1, 0x49, 0x5B) not in colors and (0x00, 0x79, 0x8C) not in colors, "estimates are not shown"
 
 
 def test_aggregate_takes_medians_over_sequences(small_network: Any) -> None:

@@ -64,7 +64,39 @@ def test_a_useless_map_collapses_to_the_mean_true_position(factor: float) -> Non
     aligned = alignment.true_from_estimated.poses(useless)
     assert torch.allclose(aligned[:, :3, 3], torch.tensor([1.0, 0, 0], dtype=torch.float64), atol=1e-6)
     assert torch.allclose(aligned[:, :3, :3], line[:, :3, :3])
-    assert metrics.absolute_trajectory_error(useless, line) == pytest.approx(math.sqrt(2 / 3), rel=1e-6)
+    assert alignment.problem and "contradict" in alignment.problem
+    assert math.isinf(metrics.absolute_trajectory_error(useless, line)), "sqrt(2/3) is the error of the mean pose"
+
+
+@pytest.mark.parametrize("count", [3, 8, 90])
+def test_a_scale_that_draws_all_positions_together_is_a_collapse(count: int) -> None:
+    true = poses([(i / count, 0, 0) for i in range(count)])
+    unrelated = true.clone()
+    unrelated[:, 1, 3] = 3.0 * torch.tensor([(-1.0) ** i for i in range(count)])  # ten times its motion
+    alignment = metrics.align_map(unrelated, true)
+    assert alignment.problem and "% of what the true ones do" in alignment.problem
+
+
+def test_one_position_far_away_draws_the_others_together() -> None:
+    true = poses([(0.1 * (i % 5), 0.1 * (i // 5), 0) for i in range(20)])
+    thrown = true.clone()
+    thrown[7, :3, 3] = torch.tensor([30.0, 40.0, 0.0])
+    assert metrics.align_map(thrown, true).collapsed
+    assert math.isinf(metrics.absolute_trajectory_error(thrown, true))
+
+
+def test_what_follows_the_truth_roughly_is_no_collapse() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rough = SQUARE.clone()
+    rough[:, :3, 3] += torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    assert not metrics.align_map(rough, SQUARE).collapsed
+
+
+def test_true_positions_that_coincide_tell_no_scale() -> None:
+    turning = poses([(1, 2, 3)] * 5, [0, 10, 20, 30, 40])
+    jittered = turning.clone()
+    jittered[:, 0, 3] += torch.linspace(0, 1, 5, dtype=torch.float64)
+    assert metrics.align_map(jittered, turning).collapsed
 
 
 def test_alignment_brings_a_perfect_map_onto_the_truth() -> None:
@@ -158,6 +190,11 @@ def test_depth_has_one_scale_for_the_whole_sequence_and_skips_unknown_pixels() -
     abs_rel, scale = metrics.depth_abs_rel(predicted, true)
     assert scale == pytest.approx(2.0)
     assert abs_rel == pytest.approx(1 / 6)  # one pixel of six is twice too far
+
+
+def test_a_given_scale_of_depth_is_kept() -> None:
+    true, predicted = [np.array([[2.0, 4.0]])], [np.array([[1.0, 2.0]])]
+    assert metrics.depth_abs_rel(predicted, true, 2.2) == pytest.approx((0.1, 2.2))
 
 
 def test_depth_without_truth_is_not_a_number() -> None:

@@ -91,6 +91,13 @@ def test_medians_are_of_the_accepted_and_successes_of_all() -> None:
     assert block["stages_ms"]["features"] == pytest.approx(20)
 
 
+def test_processor_time_beside_the_network_is_told_beside_that_of_the_wall() -> None:
+    spent = {"network": 3.0, "total": 3.1}
+    block = verified_summary([attempt(True, 0.0, cpu_seconds=spent), attempt(False, cpu_seconds={"total": 0.0})])
+    assert block["cpu_ms_per_frame"] == pytest.approx(50)
+    assert math.isnan(verified_summary([attempt(False)])["cpu_ms_per_frame"]), "nobody measured it"
+
+
 def test_without_accepted_poses_there_are_no_medians() -> None:
     block = verified_summary([attempt(False)])
     assert math.isnan(block["median_position_m"]) and math.isnan(block["chi_square_median"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
@@ -19,9 +21,14 @@ _EXAMPLES = 4
 
 @dataclass(frozen=True, eq=False)
 class DepthComparison:
-    """abs_rel and its scale (metres per scene unit), NaN without true depth, and a few frames for a picture."""
+    """abs_rel and its scale (metres per scene unit), NaN without true depth, and a few frames for a picture.
+
+    anchored_abs_rel: of the depths as the landmarks scaled them, in the map's own metres or those of its alignment; NaN
+    without landmarks or true depth, infinite where there is no alignment.
+    """
 
     abs_rel: float
+    anchored_abs_rel: float
     scale: float
     frames: int
     examples: tuple[DepthExample, ...]
@@ -31,14 +38,16 @@ def compare_depth(
     sequence: Sequence,
     indices: Items[int],
     predicted: Tensor,
+    anchored: Tensor | None,
     image_size: int,
     patch_size: int,
     metres_per_unit: float | None,
 ) -> DepthComparison:
     """Compare predicted z-depth (S, h, w), scene units, with the true depth of the frames `indices` (S).
 
-    image_size and patch_size are the network's: true depth goes through the same preprocessing as the image.
-    metres_per_unit, where known, scales the examples of a sequence without true depth.
+    anchored: the same depth as scaled to the landmarks, None without. image_size and patch_size are the network's: true
+    depth goes through the same preprocessing as the image. metres_per_unit, where known, scales the anchored depth, and
+    the examples of a sequence without true depth.
     """
     predictions = list(predicted.double().cpu().numpy())
     shown = set(np.linspace(0, len(indices) - 1, min(_EXAMPLES, len(indices))).round().astype(int).tolist())
@@ -54,6 +63,7 @@ def compare_depth(
         if row in shown:
             images[row] = (prepared.images[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     abs_rel, scale = depth_abs_rel([predictions[row] for row in truths], list(truths.values()))
+    anchored_abs_rel = _anchored_abs_rel(anchored, truths, metres_per_unit)
     factor = scale if np.isfinite(scale) else metres_per_unit
     unit = "scene units" if factor is None else "m"
     examples = tuple(
@@ -62,4 +72,15 @@ def compare_depth(
         )
         for row in sorted(shown)
     )
-    return DepthComparison(abs_rel, scale, len(truths), examples)
+    return DepthComparison(abs_rel, anchored_abs_rel, scale, len(truths), examples)
+
+
+def _anchored_abs_rel(
+    anchored: Tensor | None, truths: Mapping[int, np.ndarray], metres_per_unit: float | None
+) -> float:
+    if anchored is None or not truths:
+        return math.nan
+    if metres_per_unit is None:
+        return math.inf
+    depths = [anchored[row].double().cpu().numpy() for row in truths]
+    return depth_abs_rel(depths, list(truths.values()), metres_per_unit)[0]

@@ -40,13 +40,15 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
     figure = Figure(figsize=(max(width, 6.5) + 0.8, max(height, 2.5) + 1.7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    inside = _draw_points(axes, evaluation, view_from_world, limits)
+    useless = evaluation.figures["alignment"]["collapsed"]  # estimates would lie at the mean of the true positions
+    inside = 1.0 if useless else _draw_points(axes, evaluation, view_from_world, limits)
     arrow = 0.05 * float(spans.max())
     _draw_path(axes, view_from_world, true_map, _TRUE, "o", "map, true")
-    _draw_path(axes, view_from_world, evaluation.map_poses, _ESTIMATED, "s", "map, estimated")
-    _draw_queries(axes, view_from_world, true_query, evaluation)
     _draw_headings(axes, view_from_world, true_map, _TRUE, "viewing direction", arrow)
-    _draw_headings(axes, view_from_world, evaluation.map_poses, _ESTIMATED, None, arrow)
+    if not useless:
+        _draw_path(axes, view_from_world, evaluation.map_poses, _ESTIMATED, "s", "map, estimated")
+        _draw_headings(axes, view_from_world, evaluation.map_poses, _ESTIMATED, None, arrow)
+    _draw_queries(axes, view_from_world, true_query, evaluation)
 
     axes.set_xlim(*limits[0])
     axes.set_ylim(*limits[1])
@@ -70,15 +72,23 @@ def _title(evaluation: Evaluation, inside: float) -> str:
     """`inside` is the share of the points that lie in the picture."""
     figures = evaluation.figures
     summary, localization, verified = figures["map"], figures["localization"], figures["verified"]
-    useless = "; the estimated map does not follow the truth" if figures["alignment"]["collapsed"] else ""
+    collapsed = figures["alignment"]["collapsed"]
+    useless = "; the estimated map does not follow the truth and is not shown" if collapsed else ""
     points = "" if inside >= 0.5 else f"; {100 * (1 - inside):.0f} % of the points lie outside this picture"
     return (
         f"{figures['sequence']}, split {figures['split']}, model {figures['model']}, seen from above\n"
-        f"map: {summary['frames']} frames, ATE {100 * summary['ate_m']:.1f} cm "
-        f"({summary['ate_percent']:.1f} % of the extent of {figures['trajectory_extent_m']:.2f} m){useless}\n"
+        f"map: {summary['frames']} frames, ATE{_ate(figures)}{useless}\n"
         f"{verified['queries']} queries, median errors: network{_errors(localization)}; "
         f"{verified['accepted']} verified{_errors(verified)}, {verified['wrong_accepted']} of them wrong{points}"
     )
+
+
+def _ate(figures: dict[str, Any]) -> str:
+    summary = figures["map"]
+    if not np.isfinite(summary["ate_m"]):
+        return " -"
+    share = f"{summary['ate_percent']:.1f} % of the extent of {figures['trajectory_extent_m']:.2f} m"
+    return f" {100 * summary['ate_m']:.1f} cm ({share})"
 
 
 def _errors(block: dict[str, Any]) -> str:
@@ -139,7 +149,7 @@ def _draw_headings(
 def _draw_queries(axes: Axes, view_from_world: Tensor, true: Tensor, evaluation: Evaluation) -> None:
     """True queries as rings, full where refused; the network's answers as crosses, verified ones as crosses too.
 
-    Thin lines join estimates to the truth.
+    Thin lines join estimates to the truth. Those of a map that does not follow the truth are left out.
     """
     truth = _flat(view_from_world, true)[:, :2]
     refused = np.array([pose is None for pose in evaluation.verified_poses])
@@ -147,10 +157,13 @@ def _draw_queries(axes: Axes, view_from_world: Tensor, true: Tensor, evaluation:
     for chosen, filling, label in ((~refused, "none", "query, true"), (refused, _REFUSED, "query, true, not verified")):
         if chosen.any():
             axes.plot(*truth[chosen].T, markerfacecolor=filling, markeredgewidth=1.0, label=label, **ring)
-    for poses, color, marker, label in (
-        (evaluation.query_poses, _QUERY, "x", "query, network"),
-        (evaluation.verified_poses, _VERIFIED, "+", "query, verified"),
+    alignment = evaluation.figures["alignment"]
+    for poses, color, marker, label, useless in (
+        (evaluation.query_poses, _QUERY, "x", "query, network", alignment["network_reason"]),
+        (evaluation.verified_poses, _VERIFIED, "+", "query, verified", alignment["reason"]),
     ):
+        if useless:
+            continue
         rows = [row for row, pose in enumerate(poses) if pose is not None]
         if not rows:
             continue

@@ -56,8 +56,8 @@ def evaluate(
     """Measure a network (a Vggt3), alone and verified by landmarks, on a split of a sequence, by default its first one.
 
     Every query is localized once. With true pose priors the scene's own metres and axes are measured, otherwise
-    estimates are compared after the Sim(3) of the map poses. progress(stage, 0..1) is called now and then; what it
-    raises cancels. Raises InputError for an unknown split, unreadable images, or fewer than two usable map frames.
+    estimates are compared after the Sim(3) of the map poses. progress(stage, 0..1) is called now and then; what it raises cancels. Raises InputError for an
+    unknown split, unreadable images, or fewer than two usable map frames.
     """
     settings = settings or EvaluationSettings()
     chosen = sequence.split(split).limited(settings.max_map_frames, settings.max_query_frames)
@@ -75,7 +75,7 @@ def evaluate(
     localizations = _localize(sequence, chosen, localizer, scene, _scaled(progress, mapping, localizing))
     shares = query_coverage(sequence, mapped.indices, chosen.query)
     answerable = [share is None or share >= ANSWERABLE_SHARE for share in shares]
-    judge = Judge(mapped.true_from_map, settings.localizer.locate)
+    judge = Judge(None if mapped.collapsed else mapped.true_from_map, settings.localizer.locate)
     attempts = tuple(
         judge.attempt(sequence.names[index], localization, sequence.world_from_cam[index], can)
         for localization, index, can in zip(localizations, chosen.query, answerable, strict=True)
@@ -102,10 +102,13 @@ def evaluate(
         "map": {
             **map_figures(sequence, mapped, extent),
             "depth_abs_rel": depth.abs_rel,
+            "depth_abs_rel_anchored": depth.anchored_abs_rel,
             "depth_scale": depth.scale,
             "depth_frames": depth.frames,
             "seconds": seconds,
+            "cpu_seconds": reconstruction.cpu_seconds["total"],
             "stages": dict(reconstruction.seconds),
+            "cpu_stages": dict(reconstruction.cpu_seconds),
             **peaks,
             "skipped": [{"frame": name, "reason": reason} for name, reason in reconstruction.skipped],
         },
@@ -114,6 +117,8 @@ def evaluate(
         "alignment": {
             "source": mapped.source,
             "collapsed": mapped.collapsed,
+            "reason": mapped.problem,
+            "network_reason": mapped.network_problem,
             "true_from_estimated": mapped.true_from_scene.to_dict(),
             "true_from_map": mapped.true_from_map.to_dict(),
         },
@@ -157,8 +162,15 @@ def _compare_depth(
 ) -> DepthComparison:
     scale = None if mapped.collapsed else mapped.true_from_scene.scale
     config = network.config
-    predicted = reconstruction.prediction.depth
-    return compare_depth(sequence, mapped.indices, predicted, config.image_size, config.patch_size, scale)
+    return compare_depth(
+        sequence,
+        mapped.indices,
+        reconstruction.prediction.depth,
+        reconstruction.anchored_depth,
+        config.image_size,
+        config.patch_size,
+        scale,
+    )
 
 
 def _localize(

@@ -28,12 +28,13 @@ _MIN_BASELINE = 0.01  # of the extent; directions of shorter baselines are mostl
 
 
 def map_figures(sequence: Sequence, mapped: MappedFrames, extent: float) -> dict[str, Any]:
-    """Errors of the network's poses of the map frames, each after the alignment that makes it least."""
+    """Errors of the network's poses of all map frames, each after the alignment that makes it least."""
     true = sequence.world_from_cam[list(mapped.indices)]
     ate = absolute_trajectory_error(mapped.scene_poses, true)
     rotation, direction = pair_errors(mapped.scene_poses, true, _MIN_BASELINE * extent)
     return {
         "frames": len(mapped.indices),
+        "keyframes_with_landmarks": len(mapped.with_landmarks),
         "ate_m": ate,
         "ate_percent": 100 * ate / extent if extent > 0 else np.nan,
         "pair_rotation_deg": rotation,
@@ -52,7 +53,8 @@ def localization_figures(
 ) -> dict[str, Any]:
     """Errors of the network alone, of the baselines, and what became of every query.
 
-    query_poses: the network's (4, 4) in the true world, None where it gave none.
+    query_poses: the network's (4, 4) in the true world, None where it gave none. Errors of all are infinite where its
+    map does not follow the truth.
     """
     true = sequence.world_from_cam[list(split.query)]
     map_poses = sequence.world_from_cam[list(mapped.indices)]
@@ -62,7 +64,8 @@ def localization_figures(
         "mean_pose": mean_pose_baseline(map_poses, len(true)),
         "nearest_image": nearest_image_baseline(map_poses, map_thumbnails, query_thumbnails),
     }
-    position, rotation = pose_errors(query_poses, true)
+    comparable: Items[Tensor | None] = query_poses if mapped.network_problem is None else [None] * len(query_poses)
+    position, rotation = pose_errors(comparable, true)
     reasons = Counter(each.reason for each, pose in zip(localizations, query_poses, strict=True) if pose is None)
     return {
         "localization": localization_summary(position, rotation, extent),
@@ -97,18 +100,34 @@ def verified_figures(
     attempts: Items[Attempt],
     challenges: Mapping[str, Items[Attempt]] | None,
 ) -> dict[str, Any]:
-    """The block `verified`: queries, the landmarks that they were verified with, and challenges if any were posed."""
-    true = sequence.world_from_cam[list(mapped.indices)]
-    position, rotation = pose_errors(list(mapped.true_from_map.poses(mapped.map_poses)), true)
+    """The block `verified`: queries, the landmarks that they were verified with, and challenges if any were posed.
+
+    Errors of keyframes are of those that carry landmarks, and infinite where the map does not follow the truth.
+    """
+    rows = list(mapped.with_landmarks)
+    true = sequence.world_from_cam[[mapped.indices[row] for row in rows]]
+    estimated: list[Tensor | None] = [None] * len(rows)
+    if not mapped.collapsed:
+        estimated = list(mapped.true_from_map.poses(mapped.map_poses[rows]))
+    position, rotation = pose_errors(estimated, true)
     tensors = scene.landmarks
     return {
         **verified_summary(attempts),
+        "chi_square_reason": _no_chi_square(mapped, scene),
         "map": {
             **scene.verification,
             "landmarks": len(tensors["positions"]) if tensors else 0,
             "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
-            "position_rms_m": float(np.sqrt(np.mean(position**2))),
-            "rotation_median_deg": float(np.median(rotation)),
+            "position_rms_m": float(np.sqrt(np.mean(position**2))) if rows else np.nan,
+            "position_max_m": float(position.max()) if rows else np.nan,
+            "rotation_median_deg": float(np.median(rotation)) if rows else np.nan,
         },
         **(challenge_figures(attempts, challenges) if challenges is not None else {}),
     }
+
+
+def _no_chi_square(mapped: MappedFrames, scene: Scene) -> str | None:
+    """Why errors cannot be compared with the covariances, None if they can."""
+    if mapped.problem is not None:
+        return mapped.problem
+    return None if scene.is_metric else f"the map has no metres: {scene.metric_source.removeprefix('none: ')}"

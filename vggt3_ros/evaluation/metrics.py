@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.collapse import collapse, least_fitted_ratio
 from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle, se3, se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses, umeyama
 
@@ -28,10 +29,15 @@ _COLLAPSED_SCALE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """World from estimate. `collapsed`: the positions contradict the truth, and the best scale would be zero."""
+    """World from estimate. problem: why it means nothing (the positions do not follow the true ones), or None."""
 
     true_from_estimated: Sim3
-    collapsed: bool
+    problem: str | None
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether it draws all positions together instead of aligning them."""
+        return self.problem is not None
 
 
 def trajectory_extent(world_from_cam: Tensor) -> float:
@@ -44,27 +50,33 @@ def align_map(estimated: Tensor, true: Tensor) -> Alignment:
     """Similarity from estimated to true map poses, both (N, 4, 4) world_from_cam: fit_poses, whatever the scale.
 
     Where the estimated positions do not move with the true ones, the least-squares scale that is not negative is
-    zero: every camera then lies at the mean true position, so that a useless map scores like one.
+    zero, and every camera lies at the mean true position. That, and a scale that draws all positions together, is a
+    collapse: errors of such poses are those of the mean pose and must not be counted.
     """
     try:
-        return Alignment(fit_poses(estimated, true), collapsed=False)
+        fit = fit_poses(estimated, true)
     except InputError:
         relative = chordal_mean(true[:, :3, :3] @ estimated[:, :3, :3].transpose(-1, -2))
         translation = true[:, :3, 3].mean(0) - _COLLAPSED_SCALE * relative @ estimated[:, :3, 3].mean(0)
-        return Alignment(Sim3(_COLLAPSED_SCALE, relative, translation), collapsed=True)
+        problem = "the estimated positions contradict the true ones, so that the best scale would be zero"
+        return Alignment(Sim3(_COLLAPSED_SCALE, relative, translation), problem)
+    return Alignment(fit, collapse(fit.poses(estimated.double()), true, least_fitted_ratio(len(true))))
 
 
 def absolute_trajectory_error(estimated: Tensor, true: Tensor) -> float:
     """Rms distance in metres of positions of (N, 4, 4) poses after the Sim(3) that makes it least (Umeyama 1991).
 
     Where positions alone do not determine it (two frames, motion along one line) the orientations help: align_map.
+    Infinite where that similarity draws all positions together, since the rest is the error of their mean.
     """
     try:
         true_from_estimated = umeyama(estimated[:, :3, 3], true[:, :3, 3])
     except InputError:
         true_from_estimated = align_map(estimated, true).true_from_estimated
-    offsets = true_from_estimated.points(estimated[:, :3, 3]) - true[:, :3, 3]
-    return float(offsets.square().sum(-1).mean().sqrt())
+    aligned = true_from_estimated.poses(estimated.double())
+    if collapse(aligned, true, least_fitted_ratio(len(true))) is not None:
+        return math.inf
+    return float((aligned - true)[:, :3, 3].square().sum(-1).mean().sqrt())
 
 
 def pair_errors(estimated: Tensor, true: Tensor, min_baseline_m: float) -> tuple[float, float]:
@@ -121,18 +133,22 @@ def localization_summary(position_m: np.ndarray, rotation_deg: np.ndarray, exten
     }
 
 
-def depth_abs_rel(predicted: Items[np.ndarray], true: Items[np.ndarray]) -> tuple[float, float]:
+def depth_abs_rel(
+    predicted: Items[np.ndarray], true: Items[np.ndarray], scale: float | None = None
+) -> tuple[float, float]:
     """AbsRel of predicted depth images in scene units against true ones in metres (0 = unknown), and the scale used.
 
-    One scale for the whole sequence: the median of true / predicted over all pixels of all frames that have a true
-    depth. AbsRel is the mean over the same pixels of |scale * predicted - true| / true. NaN without such pixels.
+    One scale for the whole sequence: the one given, otherwise the median of true / predicted over all pixels of all
+    frames that have a true depth. AbsRel is the mean over the same pixels of |scale * predicted - true| / true. NaN
+    without such pixels.
     """
     known = [(t > 0) & np.isfinite(t) & (p > 0) for p, t in zip(predicted, true, strict=True)]
     p = np.concatenate([image[mask] for image, mask in zip(predicted, known, strict=True)] or [np.empty(0)])
     t = np.concatenate([image[mask] for image, mask in zip(true, known, strict=True)] or [np.empty(0)])
     if len(t) == 0:
         return math.nan, math.nan
-    scale = float(np.median(t / p))
+    if scale is None:
+        scale = float(np.median(t / p))
     return float(np.mean(np.abs(scale * p - t) / t)), scale
 
 

@@ -53,29 +53,45 @@ def _block(figures: dict[str, Any]) -> list[str]:
         f"  map: ATE {_number(100 * summary['ate_m'], 1)} cm = {_number(summary['ate_percent'], 1)} %, "
         f"pair rotation {_number(summary['pair_rotation_deg'], 1)} deg, "
         f"direction {_number(summary['pair_direction_deg'], 1)} deg, "
-        f"depth AbsRel {_number(summary['depth_abs_rel'], 3)}, {summary['seconds']:.1f} s",
+        f"depth AbsRel {_number(summary['depth_abs_rel'], 3)}"
+        f" (anchored {_number(summary['depth_abs_rel_anchored'], 3)}), "
+        f"{summary['seconds']:.1f} s ({summary['cpu_seconds']:.1f} s of CPU)",
+        *_alignment(figures["alignment"]),
         _HEADER,
         _row("verified", figures["verified"]) + "   errors of the accepted",
         _row("network alone", figures["localization"]) + (f"   {queries['lost']} LOST" if queries["lost"] else ""),
         _row("mean pose", figures["baselines"]["mean_pose"]),
         _row("nearest image", figures["baselines"]["nearest_image"]),
-        *_verification(figures["verified"]),
+        *_verification(figures["verified"], summary),
         *[f"  note: {note}" for note in figures.get("notes", ())],
     ]
 
 
-def _verification(block: dict[str, Any]) -> list[str]:
+def _alignment(block: dict[str, Any]) -> list[str]:
+    """Where no errors can be told, and why."""
+    if block["reason"]:
+        return [f"  no error can be told and no pose counts as right: {block['reason']}"]
+    if block["network_reason"]:
+        return [f"  no pose of the network alone counts as right: {block['network_reason']}"]
+    return []
+
+
+def _verification(block: dict[str, Any], mapped: dict[str, Any]) -> list[str]:
     """What there is to tell of verified poses beside their errors."""
     summary = block["map"]
+    off = f"{_number(100 * summary['position_rms_m'], 1)} cm rms, {_number(100 * summary['position_max_m'], 1)} at most"
     lines = [
-        f"  landmarks: {summary['landmarks']:g} in {summary['bytes'] / 1e6:.1f} MB"
+        f"  landmarks: {summary['landmarks']:g} in {summary['bytes'] / 1e6:.1f} MB, carried by "
+        f"{mapped['keyframes_with_landmarks']:g} of {mapped['frames']:g} keyframes (errors {off})"
         + (f"; {summary['reason']}" if summary.get("reason") else ""),
         f"  accepted: {block['accepted']} of {block['queries']} queries, "
         f"{_number(100 * block['answerable_accepted'], 0)} % of {block['answerable']} answerable, "
         f"{block['wrong_accepted']} wrong",
         f"  covariance: chi-square median {_number(block['chi_square_median'], 1)} (expected {CHI_SQUARE_MEDIAN:.1f}), "
-        f"{_number(100 * block['inside_95'], 0)} % inside the 95 % bound",
-        f"  time per query: {_number(block['ms_per_frame'], 0)} ms beside the network ("
+        f"{_number(100 * block['inside_95'], 0)} % inside the 95 % bound"
+        + (f"; none: {block['chi_square_reason']}" if block["chi_square_reason"] else ""),
+        f"  time per query: {_number(block['ms_per_frame'], 0)} ms beside the network, "
+        f"{_number(block['cpu_ms_per_frame'], 0)} ms of CPU ("
         + ", ".join(f"{stage} {_number(ms, 0)}" for stage, ms in block["stages_ms"].items() if stage != "total")
         + ")",
     ]

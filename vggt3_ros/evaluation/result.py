@@ -19,13 +19,22 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 
 DEFINITIONS = {
     "trajectory_extent_m": "diagonal of the axis-parallel bounding box of the true positions of map and query frames",
-    "ate": "rms position error of the map frames after the best Sim(3) of positions; percent of trajectory_extent_m",
+    "ate": "rms position error of the network's map frames after the best Sim(3) of positions; percent of "
+    "trajectory_extent_m; null where that Sim(3) draws the positions together",
     "pair_rotation_deg": "median over all pairs of map frames",
     "pair_direction_deg": "median over the pairs of map frames at least 1 % of trajectory_extent_m apart",
     "depth_abs_rel": "mean of |scale * predicted - true| / true over all map frames, one scale (median) per sequence",
+    "depth_abs_rel_anchored": "the same of the depths as scaled to the landmarks of each keyframe, in the map's own "
+    "metres or those of its alignment; null without landmarks",
+    "keyframes_with_landmarks": "map frames that landmarks tie to each other; position_rms_m, position_max_m and "
+    "rotation_median_deg below verified.map are of these alone",
     "priors": "none; given: the true poses of the map frames, errors are absolute, in the map's own metres and axes; "
     "noisy: true poses with isotropic Gaussian noise, a displacement and a turn about the camera of these rms lengths; "
-    "with noisy priors or none, errors are measured after the Sim(3) from the (adjusted) map poses to the true ones",
+    "with noisy priors or none, errors are measured after the Sim(3) from the (adjusted) poses of the keyframes with "
+    "landmarks to the true ones (of all keyframes where fewer than three carry some; alignment.source tells)",
+    "collapsed": "the estimated positions do not follow the truth, so that the Sim(3) draws them together and errors "
+    "would be those of the mean pose: every error is infinite (null), no pose is a success, accepted ones are wrong; "
+    "alignment.reason tells why, alignment.network_reason where that holds for the network alone",
     "localization": "the network alone; success and medians count every query, a LOST one as a failure of infinite "
     "error; means are of answered queries; null = infinite or not defined",
     "verified": "poses refined and accepted by the landmarks; medians and means are of accepted poses, success_* are "
@@ -33,11 +42,13 @@ DEFINITIONS = {
     "answerable": "queries of whose view (grid of pixels of known true depth) at least 30 % is a surface that two map "
     "frames or more see within 45 degrees of the query's direction; without true depth every query",
     "chi_square": "squared error of position (3) and rotation (3) over its covariance, six degrees of freedom: median "
-    "5.348 expected (chi_square_ratio 1); inside_95: share below 12.592, expected 0.95",
+    "5.348 expected (chi_square_ratio 1); inside_95: share below 12.592, expected 0.95; null where the map "
+    "has no metres, chi_square_reason tells",
     "ms_per_frame": "mean over queries of all time but the network's and that of preparing its input; stages_ms are "
-    "means over the queries that went through the stage",
-    "challenges": "queries of other rooms, of rooms of other layout painted like this one (every accepted pose is "
-    "wrong), of parts that no map frame shows, and answerable queries made black, dark, blurred or half covered; "
+    "means over the queries that went through the stage; cpu_*: time of the processor, all threads of the process",
+    "challenges": "frames of the other folders evaluated together with this one, of other rooms, of rooms of other "
+    "layout painted like this one, and mirrored answerable queries (every accepted pose is wrong); views of parts that "
+    "no map frame shows, and answerable queries made black, dark, blurred or half covered; "
     "in_all: with the plain queries; trade_off, trade_off_support: counts over the inliers or the support that "
     "is asked for; failures: every wrong pose that was accepted",
     "mean_pose": "every query is given the mean true pose of the map frames",
@@ -107,6 +118,11 @@ def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
         "baselines": _medians([each["baselines"] for each in figures]),
         "queries": {key: sum(each["queries"][key] for each in figures) for key in ("total", "answered", "lost")},
         "verified": _verified(evaluations),
+        "alignment": {
+            "collapsed": sum(each["alignment"]["collapsed"] for each in figures),
+            "reason": _where([(each["sequence"], each["alignment"]["reason"]) for each in figures]),
+            "network_reason": _where([(each["sequence"], each["alignment"]["network_reason"]) for each in figures]),
+        },
     }
 
 
@@ -114,13 +130,24 @@ def _verified(evaluations: Items[Evaluation]) -> dict[str, Any]:
     attempts = [attempt for evaluation in evaluations for attempt in evaluation.attempts]
     maps = [evaluation.figures["verified"]["map"] for evaluation in evaluations]
     verified_maps = sum(each["verified"] for each in maps)
-    block = {**verified_summary(attempts), "map": {**_medians(maps), "verified": verified_maps}}
+    reasons = [(each.figures["sequence"], each.figures["verified"]["chi_square_reason"]) for each in evaluations]
+    block = {
+        **verified_summary(attempts),
+        "chi_square_reason": _where(reasons),
+        "map": {**_medians(maps), "verified": verified_maps},
+    }
     posed = [evaluation.challenges for evaluation in evaluations if evaluation.challenges is not None]
     if posed:
         kinds = dict.fromkeys(kind for each in posed for kind in each)
         pooled = {kind: [attempt for each in posed for attempt in each.get(kind, ())] for kind in kinds}
         block |= challenge_figures(attempts, pooled)
     return block
+
+
+def _where(reasons: Items[tuple[str, str | None]]) -> str | None:
+    """In which of the sequences something is the matter, None if in none."""
+    names = [name for name, reason in reasons if reason is not None]
+    return f"{len(names)} of {len(reasons)} sequences: {', '.join(names)}" if names else None
 
 
 def without_infinities(value: Any) -> Any:
