@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+import vggt3_ros.evaluation.challenges
 from vggt3_ros.evaluation.metrics import LOCALIZATION_KEYS
+from vggt3_ros.evaluation.sequences import show_the_same_place
 from vggt3_ros.evaluation.verified import VERIFIED_KEYS
 
 Run = Callable[..., Any]
@@ -63,6 +65,30 @@ def test_folders_of_the_same_name_get_pictures_of_their_own(
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == pictures
     each = json.loads((tmp_path / "figures.json").read_text())["each"]
     assert [entry["sequence"] for entry in each] == ["walk", "walk_2"]
+
+
+def test_sequences_are_challenged_with_frames_of_the_others(
+    vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vggt3_ros.evaluation.challenges, "_MOST", 2)
+    other = Path(shutil.copytree(sequence, tmp_path / "elsewhere"))
+    options = ["--adversarial", "--split", "mine", "--model", checkpoint, "--json", tmp_path / "figures.json"]
+    outcome = vggt3("evaluate", sequence, other, *options)
+    assert outcome.code == 0, outcome
+    data = json.loads((tmp_path / "figures.json").read_text())
+    kinds = ["other sequence", "other room", "black", "dark", "blurred", "half covered", "mirrored"]
+    assert list(data["verified"]["challenges"]) == kinds
+    assert data["verified"]["challenges"]["other sequence"]["queries"] == 4
+    assert outcome.out.count("other sequence ") == 3 and outcome.out.count("mirrored ") == 3
+
+
+def test_a_folder_is_not_challenged_with_its_own_place(tmp_path: Path) -> None:
+    for part in ("chess/seq-01", "chess/seq-02", "office"):
+        (tmp_path / part).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "office")
+    for same in (("office", "link"), ("chess", "chess/seq-01"), ("chess/seq-01", "chess/seq-02")):
+        assert show_the_same_place(*(str(tmp_path / each) for each in same)), same
+    assert not show_the_same_place(str(tmp_path / "office"), str(tmp_path / "chess" / "seq-01"))
 
 
 def test_priors_are_given_with_the_noise_that_was_asked_for(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vggt3_ros.evaluation.challenges
 import vggt3_ros.worlds.sequence
-from vggt3_ros.evaluation.challenges import KINDS
+from vggt3_ros.evaluation.challenges import DEGRADATIONS, KINDS, challenges
 from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.report import table, write_pictures
@@ -21,6 +23,7 @@ from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.evaluation.sequences import load_sequence
 from vggt3_ros.evaluation.verified import VERIFIED_KEYS
 
+from .oracle import arc_sequence
 from .test_report import colors_in
 
 
@@ -52,7 +55,13 @@ def test_verified_poses_are_right_though_the_network_is_random(challenged: Evalu
     assert math.isfinite(block["chi_square_median"]) and block["ms_per_frame"] > 0
     assert {"network", "features", "matching", "pnp"} <= set(block["stages_ms"])
     assert block["map"]["verified"] and block["map"]["landmarks"] > 100 and block["map"]["bytes"] > 10_000
-    assert block["map"]["position_rms_m"] < 0.02
+    assert block["map"]["position_rms_m"] <= block["map"]["position_max_m"] < 0.04
+    mapped = challenged.figures["map"]
+    assert mapped["keyframes_with_landmarks"] == mapped["frames"] == 8
+    assert mapped["depth_abs_rel_anchored"] > 0
+    assert block["cpu_ms_per_frame"] > 0 and mapped["cpu_seconds"] == mapped["cpu_stages"]["total"] > 0
+    assert mapped["cpu_stages"].keys() == mapped["stages"].keys()
+    assert block["chi_square_reason"] is None
     assert challenged.figures["alignment"]["source"] == "pose priors"
     json.dumps(challenged.to_json(), allow_nan=False)
 
@@ -70,7 +79,7 @@ def test_every_kind_of_challenge_is_posed_and_what_cannot_be_right_is_refused(ch
             "unmapped part": 3,
         }
     )
-    assert counts["other room"]["accepted"] == counts["black"]["accepted"] == 0
+    assert counts["other room"]["accepted"] == counts["black"]["accepted"] == counts["mirrored"]["accepted"] == 0
     assert block["in_all"]["queries"] == 4 + sum(each["queries"] for each in counts.values())
     assert len(block["failures"]) == block["in_all"]["wrong_accepted"]
     accepted = block["trade_off"]["answerable_accepted"]
@@ -94,8 +103,17 @@ def test_several_sequences_are_summed_and_pooled(challenged: Evaluation, room: S
     assert total["queries"] == 5 and total["accepted"] == one["accepted"]
     assert total["median_position_m"] == one["median_position_m"], "medians are of the accepted of both together"
     assert total["success_10cm_10deg"] == pytest.approx(one["accepted"] / 5)
+    assert "1 of 2 sequences: room:3" == total["chi_square_reason"], "made without priors, it has no metres"
     assert total["map"]["verified"] == 2, "this room can be mapped without priors and without a trained network"
     assert total["challenges"] == one["challenges"]
+
+
+def test_frames_of_other_sequences_and_mirrored_ones_are_always_wrong(room: Sequence) -> None:
+    posed = list(itertools.islice(challenges(room, room.split(), (), 0, [arc_sequence(), arc_sequence()]), 15))
+    assert [each.kind for each in posed] == ["other sequence"] * 14 + ["other room"]
+    assert posed[6].frame.name == "arc 000006" and all(each.true_world_from_cam is None for each in posed)
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert DEGRADATIONS["mirrored"](image, np.random.default_rng(0))[0, 0].tolist() == [9, 10, 11]
 
 
 def test_noisy_priors_are_drawn_from_the_seed_and_measured_after_a_similarity(

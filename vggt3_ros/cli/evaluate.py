@@ -46,8 +46,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--adversarial",
         action="store_true",
-        help="also pose queries that should be refused: other rooms, rooms that look alike, unmapped parts, degraded "
-        "images (takes several times as long)",
+        help="also pose queries that should be refused: frames of the other folders on the command line (which must "
+        "show other places), other rooms, rooms that look alike, unmapped parts, degraded and mirrored images (takes "
+        "several times as long)",
     )
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write pictures into this folder")
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
     from vggt3_ros.evaluation.report import table, write_pictures
     from vggt3_ros.evaluation.result import aggregate, without_infinities
-    from vggt3_ros.evaluation.sequences import load_sequence
+    from vggt3_ros.evaluation.sequences import is_room, load_sequence, show_the_same_place
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
 
         _check_folder(args.out)
+    folders = {spec: load_sequence(spec) for spec in args.sequences if not is_room(spec)}  # their images are read later
     device = resolve_device(args.device)
     seed_everything(args.seed)
     network = load_network(args.model, device)
@@ -87,10 +89,11 @@ def run(args: argparse.Namespace) -> int:
     evaluations, pictures = [], []
     names: set[str] = set()
     for spec in args.sequences:
-        sequence = load_sequence(spec)
+        sequence = load_sequence(spec) if is_room(spec) else folders[spec]
         sequence = replace(sequence, name=_new_name(sequence.name, names))
+        elsewhere = [folders[other] for other in folders if is_room(spec) or not show_the_same_place(spec, other)]
         with Progress(spec) as progress:
-            evaluation = evaluate(sequence, network, args.split, settings, progress)
+            evaluation = evaluate(sequence, network, args.split, settings, progress, elsewhere)
         evaluations.append(evaluation)
         if args.out is not None:
             pictures += write_pictures(evaluation, args.out)

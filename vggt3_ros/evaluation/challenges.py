@@ -17,7 +17,8 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.worlds.room import LARGEST_SEED
 from vggt3_ros.worlds.sequence import room_sequence, unmapped_views
 
-OTHER_ROOM, LOOKALIKE_ROOM, UNMAPPED = "other room", "look-alike room", "unmapped part"
+OTHER_SEQUENCE, OTHER_ROOM, LOOKALIKE_ROOM = "other sequence", "other room", "look-alike room"
+UNMAPPED, MIRRORED = "unmapped part", "mirrored"
 _INLIERS = tuple(range(6, 41))  # thresholds of the trade-offs
 _SUPPORTS = tuple(number / 20 for number in range(4, 17))
 _MOST = 16  # queries of a kind
@@ -28,21 +29,24 @@ Image = np.ndarray  # (H, W, 3) uint8 RGB
 
 @dataclass(frozen=True, eq=False)
 class Challenge:
-    """A query of some kind; its true pose (4, 4), or None when it shows another place and every pose is wrong."""
+    """A query of some kind; its true pose (4, 4), or None when it shows no place of the map and every pose is wrong."""
 
     kind: str
     frame: Frame
     true_world_from_cam: Tensor | None
 
 
-def challenges(sequence: Sequence, split: Split, answerable: Items[int], seed: int) -> Iterator[Challenge]:
+def challenges(
+    sequence: Sequence, split: Split, answerable: Items[int], seed: int, elsewhere: Items[Sequence] = ()
+) -> Iterator[Challenge]:
     """Challenges for a map of split.map, made one after the other: up to 16 of every kind.
 
-    Those of other rooms come from the rooms of the next seeds (of the first seeds for sequences that are no rooms).
-    In rooms there are also the same rooms painted like the mapped one, and views of parts of the room that no map
-    frame shows. `answerable` are queries of the split, of which darkened, blurred and half-covered copies are made, and
-    black ones. `seed` draws the noise.
+    The first are frames of the sequences `elsewhere`, which show other places. Those of other rooms come from the rooms
+    of the next seeds (of the first seeds for sequences that are no rooms). In rooms there are also the same rooms
+    painted like the mapped one, and views of parts of the room that no map frame shows. `answerable` are queries of the
+    split, of which dark, blurred, half-covered and mirrored copies are made, and black ones. `seed` draws the noise.
     """
+    yield from _elsewhere(elsewhere)
     yield from _rooms(sequence, OTHER_ROOM, painted_like=None)
     if sequence.room_seed is not None:
         yield from _rooms(sequence, LOOKALIKE_ROOM, painted_like=sequence.room_seed)
@@ -51,7 +55,17 @@ def challenges(sequence: Sequence, split: Split, answerable: Items[int], seed: i
     for kind, degrade in DEGRADATIONS.items():
         for index in evenly(tuple(answerable), _MOST):
             frame = sequence.frame(index)
-            yield Challenge(kind, replace(frame, image=degrade(frame.image, rng)), sequence.world_from_cam[index])
+            true = None if kind == MIRRORED else sequence.world_from_cam[index]
+            yield Challenge(kind, replace(frame, image=degrade(frame.image, rng)), true)
+
+
+def _elsewhere(sequences: Items[Sequence]) -> Iterator[Challenge]:
+    """Frames of other sequences, as many of each and evenly spaced."""
+    chosen = [sequences[i] for i in evenly(tuple(range(len(sequences))), _MOST)]
+    for sequence in chosen:
+        for index in evenly(tuple(range(len(sequence))), max(1, _MOST // len(chosen))):
+            frame = sequence.frame(index)
+            yield Challenge(OTHER_SEQUENCE, replace(frame, name=f"{sequence.name} {frame.name}"), None)
 
 
 def _rooms(sequence: Sequence, kind: str, painted_like: int | None) -> Iterator[Challenge]:
@@ -98,6 +112,11 @@ def _half_covered(image: Image, rng: np.random.Generator) -> Image:
     return covered
 
 
+def _mirrored(image: Image, rng: np.random.Generator) -> Image:
+    """Left and right exchanged, as a driver or a mirror does: no camera sees the place like that."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
 def _noisy(image: np.ndarray, rng: np.random.Generator) -> Image:
     return np.clip(image + rng.normal(0, 2.5, image.shape), 0, 255).round().astype(np.uint8)
 
@@ -107,8 +126,9 @@ DEGRADATIONS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
     "dark": _dark,
     "blurred": _blurred,
     "half covered": _half_covered,
+    MIRRORED: _mirrored,
 }
-KINDS = (OTHER_ROOM, LOOKALIKE_ROOM, UNMAPPED, *DEGRADATIONS)
+KINDS = (OTHER_ROOM, LOOKALIKE_ROOM, UNMAPPED, *DEGRADATIONS)  # of a room; those of other sequences come before
 
 
 def challenge_figures(queries: Items[Attempt], attempts: Mapping[str, Items[Attempt]]) -> dict[str, Any]:

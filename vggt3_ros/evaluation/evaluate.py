@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,11 +53,13 @@ def evaluate(
     split: str | None = None,
     settings: EvaluationSettings | None = None,
     progress: Progress | None = None,
+    elsewhere: Items[Sequence] = (),
 ) -> Evaluation:
     """Measure a network (a Vggt3), alone and verified by landmarks, on a split of a sequence, by default its first one.
 
     Every query is localized once. With true pose priors the scene's own metres and axes are measured, otherwise
-    estimates are compared after the Sim(3) of the map poses. progress(stage, 0..1) is called now and then; what it raises cancels. Raises InputError for an
+    estimates are compared after the Sim(3) of the map poses. elsewhere: sequences of other places, whose frames are
+    among the challenges. progress(stage, 0..1) is called now and then; what it raises cancels. Raises InputError for an
     unknown split, unreadable images, or fewer than two usable map frames.
     """
     settings = settings or EvaluationSettings()
@@ -84,7 +87,7 @@ def evaluate(
     posed = None
     if settings.adversarial and localizer is not None:
         visible = [index for index, can in zip(chosen.query, answerable, strict=True) if can]
-        cases = challenges(sequence, chosen, visible, settings.seed)
+        cases = challenges(sequence, chosen, visible, settings.seed, elsewhere)
         posed = _pose(cases, localizer, judge, _scaled(progress, localizing, 1.0))
     depth = _compare_depth(sequence, mapped, reconstruction, network)
     query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ def load_sequence(spec: str) -> Sequence:
 
     Raises InputError when the folder is missing or of no known layout, and for bad data, naming file and line.
     """
-    if spec.startswith(_ROOM):
+    if is_room(spec):
         return _room(spec)
     folder = Path(os.path.abspath(spec))  # so that "." has a name
     if not folder.is_dir():
@@ -40,6 +41,21 @@ def load_sequence(spec: str) -> Sequence:
     if (folder / "TrainSplit.txt").exists() or next(folder.glob("frame-*.pose.txt"), None) is not None:
         return load_seven_scenes(folder)
     raise InputError(f"{spec}: not a sequence with true poses; expected {_LAYOUTS}")
+
+
+def is_room(spec: str) -> bool:
+    """Whether the sequence is made on the spot and lies in no folder."""
+    return spec.startswith(_ROOM)
+
+
+def show_the_same_place(spec: str, other: str) -> bool:
+    """Whether two folders are known to show one place: one lies in the other, or both are parts of a 7-Scenes scene."""
+    first, second = (_place(Path(os.path.realpath(each))) for each in (spec, other))
+    return first == second or first in second.parents or second in first.parents
+
+
+def _place(folder: Path) -> Path:
+    return folder.parent if re.fullmatch(r"seq-\d+", folder.name) else folder
 
 
 def _room(spec: str) -> Sequence:
