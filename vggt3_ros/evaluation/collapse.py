@@ -41,5 +41,5 @@ def collapse(aligned: Tensor, true: Tensor, least_ratio: float) -> str | None:
         return None
     return (
         f"aligned to the truth, the estimated positions spread over {100 * ratio:.2g} % of what the true ones do; "
-        f"{100 * least_ratio:.0f} % or more of {len(true)} positions that follow it"
+        f"{len(true)} that follow it reach {100 * least_ratio:.0f} % or more"
     )

@@ -129,5 +129,5 @@ def verified_figures(
 def _no_chi_square(mapped: MappedFrames, scene: Scene) -> str | None:
     """Why errors cannot be compared with the covariances, None if they can."""
     if mapped.problem is not None:
-        return mapped.problem
+        return "the map does not follow the truth"
     return None if scene.is_metric else f"the map has no metres: {scene.metric_source.removeprefix('none: ')}"
