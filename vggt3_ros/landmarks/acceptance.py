@@ -16,7 +16,7 @@ Pixels = NDArray[np.float32]
 
 _COMPARED = 6.0  # cells of the image in which the map must know something for an agreement that outweighs support
 _OFF_PLANE, _OFF_PLANE_CELLS = 8, 4  # inliers beside the best plane, and cells they lie in, that mean depth
-_WITH_DEPTH, _FLAT = 0.75, 1.0  # support and agreement, added, that are enough
+_WITH_DEPTH, _FLAT = 0.75, 1.05  # support and agreement, added, that are enough
 WIDTH = 640.0  # in images whose longer side has another number of pixels, limits in pixels scale with it
 
 
@@ -25,7 +25,7 @@ class LocateSettings:
     """How a pose is searched, and what it must show to be accepted. Pixels are those of an image 640 pixels wide.
 
     A pose needs min_inliers within inlier_px in min_cells cells of 80 x 80 pixels, min_agreement and min_support (see
-    Evidence); the more agreement, the less support, down to little_support. The standard deviation of its position in
+    Evidence). The more agreement, the less support is needed, down to little_support; flat views need more of both. The standard deviation of its position in
     the map must stay below max_sigma of the distance to what it sees, and its distance to the nearest keyframe below
     max_distance times the map's usual distance to landmarks.
 
@@ -142,11 +142,14 @@ def objection(evidence: Evidence, settings: LocateSettings) -> str | None:
 
 
 def _needed_support(evidence: Evidence, settings: LocateSettings) -> float:
-    """How much support a pose needs: less, the more the image agrees, and still less where it sees depth."""
+    """How much support a pose needs: less, the more the image agrees, and still less where it sees depth. Flat things
+    look alike in many places: there even min_support is not enough where the image hardly agrees.
+    """
     if evidence.compared < _COMPARED:
         return settings.min_support
-    rest = (_WITH_DEPTH if evidence.has_depth else _FLAT) - evidence.agreement
-    return min(max(rest, settings.little_support), settings.min_support)
+    if evidence.has_depth:
+        return min(max(_WITH_DEPTH - evidence.agreement, settings.little_support), settings.min_support)
+    return max(_FLAT - evidence.agreement, settings.little_support)
 
 
 def implausible(
