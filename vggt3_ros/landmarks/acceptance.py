@@ -25,9 +25,9 @@ class LocateSettings:
     """How a pose is searched, and what it must show to be accepted. Pixels are those of an image 640 pixels wide.
 
     A pose needs min_inliers within inlier_px in min_cells cells of 80 x 80 pixels, min_agreement and min_support (see
-    Evidence). The more agreement, the less support is needed, down to little_support; flat views need more of both. The standard deviation of its position in
-    the map must stay below max_sigma of the distance to what it sees, and its distance to the nearest keyframe below
-    max_distance times the map's usual distance to landmarks.
+    Evidence). The more agreement, the less support is needed, down to little_support; flat views need more of both.
+    The standard deviation of its position in the map must stay below max_sigma of the distance to what it sees, and
+    its distance to the nearest keyframe below max_distance times the map's usual distance to landmarks.
 
     keyframes: searched per source; ratio: of Lowe's test; iterations: most hypotheses of RANSAC; guided_px: window
     around projections in which an accepted pose finds further matches, and a given pose is verified; least_alike:
