@@ -21,13 +21,24 @@ from vggt3_ros.evaluation.verified import (
 )
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, rotation_vector, se3
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.landmarks.acceptance import Evidence
 
 TURN = rotation_from_axis_angle(torch.tensor([0.3, -0.5, 1.1], dtype=torch.float64))
 POSE = se3(TURN, torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64))
 
 
 def attempt(accepted: bool, position_m: float = math.inf, **other: object) -> Attempt:
-    fields = {"name": "a", "answerable": True, "rotation_deg": 1.0, "inliers": 20, "cells": 9, **other}
+    shown = {
+        "inliers": 20,
+        "cells": 9,
+        "support": 0.9,
+        "agreement": 0.9,
+        "compared": 9.0,
+        "off_plane": 20,
+        "off_plane_cells": 8,
+    }
+    shown |= {name: other.pop(name) for name in shown if name in other}  # type: ignore[misc]
+    fields = {"name": "a", "answerable": True, "rotation_deg": 1.0, "evidence": Evidence(**shown), **other}
     return Attempt(accepted=accepted, position_m=position_m, **fields)  # type: ignore[arg-type]
 
 
@@ -105,11 +116,11 @@ def test_without_accepted_poses_there_are_no_medians() -> None:
 
 
 def test_the_trade_off_counts_what_more_or_fewer_inliers_would_let_through() -> None:
-    queries = [attempt(True, 0.01, inliers=30), attempt(False, 0.01, inliers=9, nearly_accepted=True), attempt(False)]
+    queries = [attempt(True, 0.01, inliers=30), attempt(False, 0.01, inliers=9), attempt(False)]
     posed = {
         "other room": [
             attempt(True, inliers=14, answerable=False),
-            attempt(False, inliers=8, answerable=False, nearly_accepted=True),
+            attempt(False, inliers=8, answerable=False),
             attempt(False, inliers=25, answerable=False),
         ]
     }
@@ -125,13 +136,21 @@ def test_the_trade_off_counts_what_more_or_fewer_inliers_would_let_through() -> 
         assert counts == (answerable, accepted, wrong), least
 
 
-def test_the_trade_off_over_support_counts_accepted_poses_alone() -> None:
-    queries = [attempt(True, 0.01, support=0.9), attempt(False, 0.01, inliers=9, support=0.9, nearly_accepted=True)]
-    posed = {"look-alike room": [attempt(True, support=0.4, answerable=False)]}
-    curve = challenge_figures(queries, posed)["trade_off_support"]
-    rows = zip(*curve.values(), strict=True)
-    assert {least: counts for least, *counts in rows if least in (0.2, 0.4, 0.5)} == {
-        0.2: [1, 2, 1],
-        0.4: [1, 2, 1],
-        0.5: [1, 1, 0],
-    }
+def test_the_trade_offs_over_support_and_agreement_follow_the_rule_by_which_poses_are_accepted() -> None:
+    queries = [
+        attempt(True, 0.01, agreement=0.7),
+        attempt(True, 0.01, support=0.15, agreement=0.9),  # accepted for its agreement, whatever support is asked for
+        attempt(False, 0.01, support=0.3, agreement=0.42),
+        attempt(False, 0.01, agreement=0.9),  # refused for what no limit here concerns
+    ]
+    posed = {"look-alike room": [attempt(False, support=0.35, agreement=0.3, answerable=False)]}
+    figures = challenge_figures(queries, posed)
+
+    def counts(curve: dict[str, list[float]]) -> dict[float, list[float]]:
+        """Answerable queries and poses in all that are accepted, and wrong ones, at chosen limits."""
+        return {least: found for least, *found in zip(*curve.values(), strict=True) if least in (0.3, 0.4, 0.8)}
+
+    assert counts(figures["trade_off_support"]) == {0.3: [3, 3, 0], 0.4: [2, 2, 0], 0.8: [2, 2, 0]}
+    assert counts(figures["trade_off_agreement"]) == {0.3: [2, 2, 0], 0.4: [2, 2, 0], 0.8: [1, 1, 0]}
+    both = [each.passes(min_support=0.3, min_agreement=0.3) for each in posed["look-alike room"]]
+    assert both == [True]

@@ -9,8 +9,10 @@ import torch
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_angle
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.landmarks.features import Features, extract
+from vggt3_ros.landmarks.acceptance import Evidence, objection
+from vggt3_ros.landmarks.features import Features, extract, unit_vectors
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located, LocateSettings
+from vggt3_ros.landmarks.matching import match
 
 from .map_of_room import map_of_room, room_features
 from .older_opencv import older_opencv
@@ -22,8 +24,9 @@ def errors(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return float(np.linalg.norm(estimate[:3, 3] - truth[:3, 3])), float(np.degrees(turn))
 
 
-# Twelve frames over six metres: sparser than a map whose every query has the support that the default asks for.
-LENIENT = LocateSettings(min_support=0.2)
+# Twelve frames over six metres: sparser than a map whose every query shows what the default asks for. Things that the
+# map saw from another side alone hide half of what it expects in some.
+LENIENT = LocateSettings(min_support=0.2, min_agreement=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,85 @@ def test_half_of_an_image_is_enough_where_it_shows_enough(mapped_room, localizer
         if located.accepted:
             assert errors(located.world_from_cam, mapped_room.poses[query])[0] < 0.1
     assert accepted >= 0.5 * len(mapped_room.room.query_indices)
+
+
+def test_little_support_is_enough_where_all_of_the_image_agrees(mapped_room):
+    query = mapped_room.room.query_indices[0]
+    default = LandmarkLocalizer(mapped_room.landmarks)
+    located = default.locate(mapped_room.features[query], mapped_room.intrinsics)
+    assert located.support < 0.4 and located.evidence.agreement > 0.8 and located.accepted
+    assert errors(located.world_from_cam, mapped_room.poses[query])[0] < 0.05
+    assert default.verify(mapped_room.features[query], mapped_room.intrinsics, mapped_room.poses[query]).accepted
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_what_half_of_the_image_contradicts_is_refused_though_the_other_half_has_depth(mapped_room, other_room, left):
+    """As where another place holds an exact copy of a corner of this one, things before it and all."""
+    default = LandmarkLocalizer(mapped_room.landmarks)
+    fooled = 0
+    for number, query in enumerate(mapped_room.room.query_indices):
+        mine, other = mapped_room.features[query], other_room.features[number]
+        copied, rest = (mine.pixels[:, 0] < 160) == left, (other.pixels[:, 0] < 160) != left
+        mixed = Features(
+            np.concatenate([mine.pixels[copied], other.pixels[rest]]),
+            np.concatenate([mine.descriptors[copied], other.descriptors[rest]]),
+            mine.size_wh,
+        )
+        located = default.locate(mixed, mapped_room.intrinsics)
+        assert not located.accepted
+        assert not default.verify(mixed, mapped_room.intrinsics, mapped_room.poses[query]).accepted
+        evidence = located.evidence
+        if evidence.inliers >= 12 and evidence.cells >= 6 and (evidence.has_depth or evidence.support >= 0.4):
+            assert "of what the map expects there and 0.40 is needed" in located.reason
+            fooled += 1
+    assert fooled >= 2, "inliers, support and depth alone would have accepted some"
+
+
+GOOD = Evidence(inliers=40, cells=12, support=0.6, agreement=0.9, compared=20, off_plane=20, off_plane_cells=8)
+FLAT = {"off_plane": 2, "off_plane_cells": 2}
+
+
+@pytest.mark.parametrize(
+    ("shown", "against"),
+    [
+        ({}, None),
+        ({"inliers": 11}, "only 11 landmarks"),
+        ({"cells": 5}, "lie in 5 cells"),
+        ({"agreement": 0.39}, "shows only 0.39 of what the map expects there and 0.40 is needed"),
+        ({"support": 0.4, "agreement": 0.4}, None),
+        ({"support": 0.45, "agreement": 0.55, **FLAT}, "support is 0.45 and 0.50 is needed"),
+        ({"support": 0.2, "agreement": 0.6}, None),
+        ({"support": 0.2, "agreement": 0.5}, "support is 0.20 and 0.25 is needed"),
+        ({"support": 0.2, "agreement": 0.7, **FLAT}, "support is 0.20 and 0.35 is needed"),
+        ({"support": 0.2, "agreement": 0.9, **FLAT}, None),
+        ({"support": 0.09, "agreement": 1.0}, "support is 0.09 and 0.10 is needed"),
+        ({"support": 0.39, "agreement": 1.0, "compared": 5}, "support is 0.39 and 0.40 is needed"),
+    ],
+)
+def test_evidence_suffices_or_the_objection_tells_what_is_missing(shown, against):
+    reason = objection(replace(GOOD, **shown), LocateSettings())
+    assert reason is None if against is None else against in reason
+
+
+def test_every_limit_of_the_evidence_has_an_effect():
+    doubtful = replace(GOOD, support=0.3, agreement=0.5)
+    assert objection(doubtful, LocateSettings()) is None
+    assert objection(doubtful, LocateSettings(min_agreement=0.6)) is not None
+    assert objection(doubtful, LocateSettings(little_support=0.35)) is not None
+    assert objection(replace(doubtful, compared=0), LocateSettings()) is not None
+    assert objection(replace(doubtful, compared=0), LocateSettings(min_support=0.3)) is None
+
+
+def test_matching_finds_each_others_nearest_whose_second_is_clearly_farther(mapped_room):
+    query = mapped_room.features[mapped_room.room.query_indices[1]].descriptors
+    target = mapped_room.landmarks.descriptors
+    alike = unit_vectors(query) @ unit_vectors(target).T
+    second, first = np.sort(alike, axis=1)[:, -2:].T
+    nearest = alike.argmax(1)
+    rows = np.arange(len(query))
+    chosen = ((1 - first) < 0.8**2 * (1 - second)) & (alike.argmax(0)[nearest] == rows)
+    assert chosen.sum() > 50
+    np.testing.assert_array_equal(match(query, target), np.stack([rows[chosen], nearest[chosen]], axis=1))
 
 
 def test_the_last_pose_is_searched_first_and_nonsense_falls_back(mapped_room, localizer):
@@ -185,6 +267,13 @@ def test_scale_and_frame_of_the_map_do_not_matter(mapped_room, localizer):
 
 
 def test_settings_out_of_range_are_refused():
-    for wrong in ({"min_inliers": 0}, {"min_support": 1.5}, {"inlier_px": 0.0}, {"keyframes": 0}):
+    for wrong in (
+        {"min_inliers": 0},
+        {"min_support": 1.5},
+        {"little_support": -0.1},
+        {"min_agreement": 2.0},
+        {"inlier_px": 0.0},
+        {"keyframes": 0},
+    ):
         with pytest.raises(InputError, match="out of range"):
             LocateSettings(**wrong)

@@ -46,8 +46,6 @@ class Judge:
             if localization.covariance is not None and localization.metric:  # otherwise of the map's shape alone
                 covariance = transformed_covariance(localization.covariance, self.true_from_map)
                 square = chi_square(estimated, covariance, true)
-        few = located.inliers < self.gate.min_inliers
-        spread = located.cells >= self.gate.min_cells and located.support >= self.gate.min_support
         return Attempt(
             name=name,
             accepted=accepted,
@@ -55,10 +53,8 @@ class Judge:
             position_m=position,
             rotation_deg=rotation,
             chi_square=square,
-            inliers=located.inliers,
-            cells=located.cells,
-            support=located.support,
-            nearly_accepted=not accepted and few and spread,
+            evidence=located.evidence,
+            gate=self.gate,
             source=located.source,
             reason=localization.reason,
             seconds=localization.seconds,

@@ -18,9 +18,10 @@ from vggt3_ros.worlds.room import LARGEST_SEED
 from vggt3_ros.worlds.sequence import room_sequence, unmapped_views
 
 OTHER_SEQUENCE, OTHER_ROOM, LOOKALIKE_ROOM = "other sequence", "other room", "look-alike room"
-UNMAPPED, MIRRORED = "unmapped part", "mirrored"
-_INLIERS = tuple(range(6, 41))  # thresholds of the trade-offs
-_SUPPORTS = tuple(number / 20 for number in range(4, 17))
+UNMAPPED, HALF_COPY, MIRRORED = "unmapped part", "half a copy", "mirrored"
+# Limits that the trade-offs try.
+_INLIERS = tuple(range(6, 41))
+_SHARES = tuple(number / 20 for number in range(17))
 _MOST = 16  # queries of a kind
 _ROOMS = 2  # that the foreign queries come from
 
@@ -44,13 +45,19 @@ def challenges(
     The first are frames of the sequences `elsewhere`, which show other places. Those of other rooms come from the rooms
     of the next seeds (of the first seeds for sequences that are no rooms). In rooms there are also the same rooms
     painted like the mapped one, and views of parts of the room that no map frame shows. `answerable` are queries of the
-    split, of which dark, blurred, half-covered and mirrored copies are made, and black ones. `seed` draws the noise.
+    split. Places that hold an exact copy of what one half of such a query shows, with its depth, are had by taking the
+    other half from a view of another room. Dark, blurred, half-covered and mirrored copies of them are made, and black
+    ones. `seed` draws the noise.
     """
     yield from _elsewhere(elsewhere)
-    yield from _rooms(sequence, OTHER_ROOM, painted_like=None)
+    others = list(_rooms(sequence, OTHER_ROOM, painted_like=None))
+    yield from others
     if sequence.room_seed is not None:
         yield from _rooms(sequence, LOOKALIKE_ROOM, painted_like=sequence.room_seed)
         yield from _unmapped(sequence, sequence.room_seed, split)
+    for number, index in enumerate(evenly(tuple(answerable), _MOST)):
+        frame, other = sequence.frame(index), others[number % len(others)].frame
+        yield Challenge(HALF_COPY, replace(frame, image=_half_other(frame.image, other.image, number % 2 == 0)), None)
     rng = np.random.default_rng(seed)
     for kind, degrade in DEGRADATIONS.items():
         for index in evenly(tuple(answerable), _MOST):
@@ -84,6 +91,17 @@ def _unmapped(sequence: Sequence, room_seed: int, split: Split) -> Iterator[Chal
     images, poses = unmapped_views(room_seed, mapped, depth, sequence.intrinsics, _MOST)
     for number, (image, pose) in enumerate(zip(images, poses, strict=True)):
         yield Challenge(UNMAPPED, Frame(image, intrinsics=sequence.intrinsics, name=f"unmapped {number}"), pose)
+
+
+def _half_other(image: Image, other: Image, left: bool) -> Image:
+    """The left or the right half of an image (H, W, 3) beside the other half of another one of any size."""
+    from PIL import Image as Pillow
+
+    height, width = image.shape[:2]
+    mixed = np.asarray(Pillow.fromarray(other).resize((width, height))).copy()
+    half = slice(width // 2) if left else slice(width // 2, None)
+    mixed[:, half] = image[:, half]
+    return mixed
 
 
 def _black(image: Image, rng: np.random.Generator) -> Image:
@@ -128,15 +146,16 @@ DEGRADATIONS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
     "half covered": _half_covered,
     MIRRORED: _mirrored,
 }
-KINDS = (OTHER_ROOM, LOOKALIKE_ROOM, UNMAPPED, *DEGRADATIONS)  # of a room; those of other sequences come before
+# Of a room; frames of other sequences come before.
+KINDS = (OTHER_ROOM, LOOKALIKE_ROOM, UNMAPPED, HALF_COPY, *DEGRADATIONS)
 
 
 def challenge_figures(queries: Items[Attempt], attempts: Mapping[str, Items[Attempt]]) -> dict[str, Any]:
     """Accepted and wrongly accepted challenges per kind and, with the plain queries, in all; failures; trade-offs.
 
-    A trade-off tells, for every number of inliers (or share of support) that might be asked for, how many of the
-    answerable queries would be accepted and how many poses, of queries and challenges, would be wrong. For fewer
-    inliers than were asked for, it includes attempts against which nothing but their number is known.
+    A trade-off tells, for every number of inliers (or support, or agreement) that might be asked for, how many of the
+    answerable queries would be accepted and how many poses, of queries and challenges, would be wrong. Where less is
+    asked for than was, it includes attempts against which nothing else is known.
     """
     everything = [*queries, *(each for kind in attempts.values() for each in kind)]
     return {
@@ -149,7 +168,8 @@ def challenge_figures(queries: Items[Attempt], attempts: Mapping[str, Items[Atte
             if each.accepted and not each.is_right
         ],
         "trade_off": _trade_off("min_inliers", _INLIERS, everything),
-        "trade_off_support": _trade_off("min_support", _SUPPORTS, everything),
+        "trade_off_support": _trade_off("min_support", _SHARES, everything),
+        "trade_off_agreement": _trade_off("min_agreement", _SHARES, everything),
     }
 
 

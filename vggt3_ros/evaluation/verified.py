@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.geometry.uncertainty import pose_error_vector, squared_error
+from vggt3_ros.landmarks.acceptance import Evidence, LocateSettings, objection
 
 VERIFIED_KEYS = (
     "queries",
@@ -38,10 +39,10 @@ _OF_THE_NETWORK = ("prepare", "network")  # stages of a localization
 class Attempt:
     """One query (name is that of its frame), whether a verified pose was given, and how far that is from the truth.
 
-    Errors, inliers, cells and support (share of the landmarks to be expected) are those of the best pose found,
-    accepted or not; errors are infinite when none was found, and when the query shows another place. nearly_accepted:
-    too few inliers are all that is known against it. chi_square is the normalised squared error, NaN without a
-    covariance in metres. seconds per stage; cpu_seconds of the processor, in total and those of the network.
+    Errors and evidence are those of the best pose found, accepted or not; errors are infinite when none was found, and
+    when the query shows another place. gate: what poses were asked to show. chi_square is the normalised squared
+    error, NaN without a covariance in metres. seconds per stage; cpu_seconds of the processor, in total and those of
+    the network.
     """
 
     name: str
@@ -50,10 +51,8 @@ class Attempt:
     position_m: float = math.inf
     rotation_deg: float = math.inf
     chi_square: float = math.nan
-    inliers: int = 0
-    cells: int = 0
-    support: float = 0.0
-    nearly_accepted: bool = False
+    evidence: Evidence = Evidence()
+    gate: LocateSettings = LocateSettings()
     source: str = ""
     reason: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -66,13 +65,19 @@ class Attempt:
 
     def to_json(self) -> dict[str, Any]:
         """Its plain figures."""
-        left_out = ("nearly_accepted", "seconds", "cpu_seconds")
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
+        left_out = ("evidence", "gate", "seconds", "cpu_seconds")
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
+        return {**plain, **asdict(self.evidence)}
 
-    def passes(self, min_inliers: float = 0, min_support: float = 0.0) -> bool:
-        """Whether it would be accepted if so many inliers, and so much support, were asked for."""
-        enough = self.inliers >= min_inliers and self.support >= min_support
-        return enough and (self.accepted or (min_inliers > 0 and self.nearly_accepted))
+    def passes(self, **asked: float) -> bool:
+        """Whether it would be accepted if other limits of LocateSettings were asked for than those of its gate.
+
+        Of what its gate refused nothing is known but its evidence; where that suffices, it counts as accepted.
+        """
+        gate: Any = replace(self.gate, **asked)  # type: ignore[arg-type]
+        if objection(self.evidence, gate) is not None:
+            return False
+        return self.accepted or objection(self.evidence, self.gate) is not None
 
     @property
     def landmark_seconds(self) -> float:

@@ -8,23 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.landmarks.agreement import TELLING, Agreement, occupied
 from vggt3_ros.landmarks.landmarks import Landmarks
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.float32]
 
+_COMPARED = 6.0  # cells of the image in which the map must know something for an agreement that outweighs support
+_OFF_PLANE, _OFF_PLANE_CELLS = 8, 4  # inliers beside the best plane, and cells they lie in, that mean depth
+_WITH_DEPTH, _FLAT = 0.75, 1.05  # support and agreement, added, that are enough
 WIDTH = 640.0  # in images whose longer side has another number of pixels, limits in pixels scale with it
-_CELLS = 8  # cells along the longer side of an image
-_TELLING = 5  # features that a cell shows if it could have held inliers
 
 
 @dataclass(frozen=True)
 class LocateSettings:
     """How a pose is searched, and what it must show to be accepted. Pixels are those of an image 640 pixels wide.
 
-    A pose needs min_inliers within inlier_px in min_cells cells of 80 x 80 pixels, and min_support (see Evidence). The
-    standard deviation of its position in the map must stay below max_sigma of the distance to what it sees, and its
-    distance to the nearest keyframe below max_distance times the map's usual distance to landmarks.
+    A pose needs min_inliers within inlier_px in min_cells cells of 80 x 80 pixels, min_agreement and min_support (see
+    Evidence). The more agreement, the less support is needed, down to little_support; flat views need more of both.
+    The standard deviation of its position in the map must stay below max_sigma of the distance to what it sees, and
+    its distance to the nearest keyframe below max_distance times the map's usual distance to landmarks.
 
     keyframes: searched per source; ratio: of Lowe's test; iterations: most hypotheses of RANSAC; guided_px: window
     around projections in which an accepted pose finds further matches, and a given pose is verified; least_alike:
@@ -33,7 +36,9 @@ class LocateSettings:
 
     min_inliers: int = 12
     min_cells: int = 6
+    min_agreement: float = 0.4
     min_support: float = 0.4
+    little_support: float = 0.1
     max_sigma: float = 0.05
     max_distance: float = 3.0
     inlier_px: float = 4.0
@@ -46,36 +51,70 @@ class LocateSettings:
     def __post_init__(self) -> None:
         counts = (self.min_inliers, self.min_cells, self.keyframes, self.iterations)
         limits = (self.max_sigma, self.max_distance, self.inlier_px, self.guided_px)
-        shares = (self.min_support, self.ratio, self.least_alike)
+        shares = (self.min_agreement, self.min_support, self.little_support, self.ratio, self.least_alike)
         if min(counts) < 1 or min(limits) <= 0 or not all(0 <= share <= 1 for share in shares):
             raise InputError(
                 f"localization settings are out of range: {self}; expected counts of at least 1, limits above 0, "
-                f"min_support, ratio and least_alike from 0 to 1"
+                f"agreements, supports, ratio and least_alike from 0 to 1"
             )
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a pose: inliers, the cells of the image they lie in, and support, the product of three shares:
-    of the cells with features, those that hold inliers; of the matches, the inliers; of the inliers, those that a
-    keyframe saw from about the same side and distance, the same way up. Where another place wears the textures of the
-    map, single surfaces agree with some pose, but what is left and right of them does not, and the pose is odd.
+    """What speaks for a pose: inliers, the cells of the image they lie in, support, agreement and depth.
+
+    support is the product of three shares: of the cells with features, those that hold inliers; of the matches, the
+    inliers; of the inliers, those that a keyframe saw from about the same side and distance, the same way up. Where
+    another place wears the textures of the map, single surfaces agree with some pose, but what is left and right of
+    them does not, and the pose is odd. Support is low, too, where much of a right view is not in the map.
+
+    agreement: of what the map expects in the image, the share that the image shows, in the part of the image where it
+    is least, and compared, in how many cells that was asked (see agreement.Agreement). Where another place holds a copy
+    of something, even of something with depth, what is around it contradicts.
+
+    off_plane, off_plane_cells: inliers that lie beside the plane that most of them lie in, and their cells. Flat things
+    look alike in many places, what has depth seldom does.
     """
 
-    inliers: int
-    cells: int
-    support: float
+    inliers: int = 0
+    cells: int = 0
+    support: float = 0.0
+    agreement: float = 0.0
+    compared: float = 0.0
+    off_plane: int = 0
+    off_plane_cells: int = 0
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether the inliers are more than one plane."""
+        return self.off_plane >= _OFF_PLANE and self.off_plane_cells >= _OFF_PLANE_CELLS
 
 
-def weigh(inlying: Pixels, features: Pixels, matches: int, expected: int, size_wh: tuple[int, int]) -> Evidence:
-    """Evidence from the pixels of inliers (n, 2) and of all features (m, 2) of an image, its number of matches, and
-    how many inliers were to be expected from what the keyframes saw.
+def weigh(
+    inlying: Pixels,
+    features: Pixels,
+    matches: int,
+    foreseen: int,
+    size_wh: tuple[int, int],
+    agreed: Agreement,
+    off_plane: NDArray[np.bool_],
+) -> Evidence:
+    """Evidence from the pixels of inliers (n, 2) and of all features (m, 2) of an image, its number of matches, how
+    many inliers were foreseen by what the keyframes saw, how the image agrees with what they saw, and which inliers
+    (n,) lie off the best plane.
     """
-    cell = max(size_wh) / _CELLS
-    _, counts = np.unique(np.floor(features / cell), axis=0, return_counts=True)
-    cells, inliers = len(np.unique(np.floor(inlying / cell), axis=0)), len(inlying)
-    covered = min(1.0, cells / max(int((counts >= _TELLING).sum()), 1))
-    return Evidence(inliers, cells, covered * (inliers / max(matches, 1)) * (expected / max(inliers, 1)))
+    _, counts = occupied(features, size_wh)
+    cells, inliers = len(occupied(inlying, size_wh)[0]), len(inlying)
+    covered = min(1.0, cells / max(int((counts >= TELLING).sum()), 1))
+    return Evidence(
+        inliers=inliers,
+        cells=cells,
+        support=covered * (inliers / max(matches, 1)) * (foreseen / max(inliers, 1)),
+        agreement=agreed.share,
+        compared=agreed.compared,
+        off_plane=int(off_plane.sum()),
+        off_plane_cells=len(occupied(inlying[off_plane], size_wh)[0]),
+    )
 
 
 def objection(evidence: Evidence, settings: LocateSettings) -> str | None:
@@ -87,13 +126,30 @@ def objection(evidence: Evidence, settings: LocateSettings) -> str | None:
             f"the {evidence.inliers} landmarks that agree with the best pose lie in {evidence.cells} cells of the "
             f"image, {settings.min_cells} are needed"
         )
-    if evidence.support < settings.min_support:
+    if evidence.agreement < settings.min_agreement:
+        return (
+            f"{evidence.inliers} landmarks agree with the best pose, but a part of the image shows only "
+            f"{evidence.agreement:.2f} of what the map expects there and {settings.min_agreement:.2f} is needed: it "
+            f"contradicts, as in another place that holds the same things"
+        )
+    needed = _needed_support(evidence, settings)
+    if evidence.support < needed:
         return (
             f"{evidence.inliers} landmarks agree with the best pose, but support is {evidence.support:.2f} and "
-            f"{settings.min_support:.2f} is needed: most of the image contradicts it, as in another place that looks "
-            f"alike"
+            f"{needed:.2f} is needed: most of the image contradicts it, as in another place that looks alike"
         )
     return None
+
+
+def _needed_support(evidence: Evidence, settings: LocateSettings) -> float:
+    """How much support a pose needs: less, the more the image agrees, and still less where it sees depth. Flat things
+    look alike in many places: there even min_support is not enough where the image hardly agrees.
+    """
+    if evidence.compared < _COMPARED:
+        return settings.min_support
+    if evidence.has_depth:
+        return min(max(_WITH_DEPTH - evidence.agreement, settings.little_support), settings.min_support)
+    return max(_FLAT - evidence.agreement, settings.little_support)
 
 
 def implausible(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +54,11 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """Descriptors as unit vectors (n, D), made when first asked for."""
+        return unit_vectors(self.descriptors)
 
 
 def extract(

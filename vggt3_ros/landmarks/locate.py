@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks import retrieval
 from vggt3_ros.landmarks.acceptance import WIDTH, Evidence, LocateSettings, implausible, objection, weigh
-from vggt3_ros.landmarks.features import Features
+from vggt3_ros.landmarks.agreement import agreement
+from vggt3_ros.landmarks.features import Features, unit_vectors
 from vggt3_ros.landmarks.landmarks import Landmarks
-from vggt3_ros.landmarks.matching import match
-from vggt3_ros.landmarks.pnp import PnpSettings, refine_pnp, reprojection_errors, solve_pnp
+from vggt3_ros.landmarks.matching import match_vectors
+from vggt3_ros.landmarks.planes import off_best_plane
+from vggt3_ros.landmarks.pnp import PnpSettings, projections, refine_pnp, reprojection_errors, solve_pnp
 from vggt3_ros.landmarks.visibility import Visibility, guided_matches
 
 Floats = NDArray[np.float64]
@@ -34,8 +36,9 @@ class Located:
     """The outcome for one image. world_from_cam (4, 4) and covariance (6, 6) of (position in the world, rotation in the
     camera frame in rad), None where there is none; they may be given for refused poses too: `accepted` decides.
 
-    inliers, cells and support: see acceptance.Evidence; features and landmarks (n,): indices of what matched and led to
-    the pose; source: whose keyframes were searched; reason: a sentence; seconds per stage.
+    evidence: what speaks for the pose, before an accepted one was refined by further matches; features and landmarks
+    (n,): indices of what matched and led to the pose; source: whose keyframes were searched; reason: a sentence;
+    seconds per stage.
     """
 
     accepted: bool
@@ -43,12 +46,25 @@ class Located:
     source: Source
     world_from_cam: Floats | None = None
     covariance: Floats | None = None
-    inliers: int = 0
-    cells: int = 0
-    support: float = 0.0
+    evidence: Evidence = Evidence()
     features: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
     landmarks: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def inliers(self) -> int:
+        """Landmarks that agree with the pose."""
+        return self.evidence.inliers
+
+    @property
+    def cells(self) -> int:
+        """Cells of the image that they lie in."""
+        return self.evidence.cells
+
+    @property
+    def support(self) -> float:
+        """See acceptance.Evidence."""
+        return self.evidence.support
 
 
 class LandmarkLocalizer:
@@ -59,6 +75,7 @@ class LandmarkLocalizer:
         self.settings = settings or LocateSettings()
         self.visibility = Visibility(landmarks)
         self._looks = retrieval.directions(landmarks.keyframe_descriptors)
+        self._vectors = unit_vectors(landmarks.descriptors)
         self._usual_distance = float(np.median(self.visibility.distances)) if len(landmarks) else 0.0
 
     def locate(self, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats] | None = None) -> Located:
@@ -97,8 +114,7 @@ class LandmarkLocalizer:
         points, pixels, _ = self._observed(features, pairs)
         off = reprojection_errors(world_from_cam, points, pixels, intrinsics)
         chosen = pairs[off < self.settings.guided_px * _unit(features)]
-        expected = self.visibility.landmarks(world_from_cam, intrinsics, features.size_wh)
-        evidence = _weighed(features, pairs, chosen, expected)
+        evidence, _ = self._weighed(features, intrinsics, world_from_cam, pairs, chosen)
         refusal = objection(evidence, self.settings)
         settings = self._pnp_settings(features)
         best = refine_pnp(world_from_cam, *self._observed(features, chosen), intrinsics, settings)
@@ -142,15 +158,14 @@ class LandmarkLocalizer:
             reason = f"no pose explains the {len(pairs)} matches with {among} landmarks"
             return Located(False, f"{reason} of {len(keyframes)} keyframes", source)
         chosen = pairs[solution.inliers]
-        expected = self.visibility.landmarks(solution.world_from_cam, intrinsics, features.size_wh)
-        evidence = _weighed(features, pairs, chosen, expected)
+        evidence, more = self._weighed(features, intrinsics, solution.world_from_cam, pairs, chosen)
+        clock.lap("guided")
         refusal = objection(evidence, self.settings)
         if refusal is None:
-            more = self._guided(features, intrinsics, solution.world_from_cam, expected)
             refined = refine_pnp(solution.world_from_cam, *self._observed(features, more), intrinsics, settings)
             if refined is not None and refined.inliers.sum() >= solution.inliers.sum():
                 solution, chosen = refined, more[refined.inliers]
-            clock.lap("guided")
+            clock.lap("pnp")
         pose = solution.world_from_cam
         covariance = solution.covariance + self._floor(pose, chosen[:, 1])
         if refusal is None:
@@ -162,14 +177,28 @@ class LandmarkLocalizer:
         """Pairs (M, 2) of feature and landmark that look alike, and among how many landmarks of the keyframes."""
         landmarks = self.landmarks
         candidates = np.unique(np.concatenate([landmarks.seen_from(int(k)) for k in keyframes]))
-        pairs = match(features.descriptors, landmarks.descriptors[candidates], self.settings.ratio).astype(np.int64)
+        pairs = match_vectors(features.vectors, self._vectors[candidates], self.settings.ratio).astype(np.int64)
         pairs[:, 1] = candidates[pairs[:, 1]]
         return pairs, len(candidates)
 
-    def _guided(self, features: Features, intrinsics: Floats, world_from_cam: Floats, expected: Indices) -> Indices:
-        """Matches (M, 2) within guided_px of the projections of expected landmarks at a pose."""
+    def _weighed(
+        self, features: Features, intrinsics: Floats, world_from_cam: Floats, pairs: Indices, chosen: Indices
+    ) -> tuple[Evidence, Indices]:
+        """Evidence for a pose that agrees with the chosen ones of matched pairs (M, 2); and all pairs (N, 2) that agree
+        with it: features within guided_px of the projections of landmarks that should be seen, and like them.
+        """
+        expected = self.visibility.landmarks(world_from_cam, intrinsics, features.size_wh)
+        positions = self.landmarks.positions[expected].astype(np.float64)
+        projected, _ = projections(world_from_cam, positions, intrinsics)
         radius, least = self.settings.guided_px * _unit(features), self.settings.least_alike
-        return guided_matches(features, self.landmarks, expected, world_from_cam, intrinsics, radius, least)
+        more = guided_matches(features, expected, self._vectors[expected], projected, radius, least)
+        found = np.isin(expected, more[:, 1]) | np.isin(expected, chosen[:, 1])
+        inlying = features.pixels[chosen[:, 0]]
+        agreed = agreement(features.pixels, inlying, projected, found, features.size_wh)
+        foreseen = int(np.isin(chosen[:, 1], expected).sum())
+        off_plane = off_best_plane(self.landmarks.positions[chosen[:, 1]].astype(np.float64), world_from_cam[:3, 3])
+        evidence = weigh(inlying, features.pixels, len(pairs), foreseen, features.size_wh, agreed, off_plane)
+        return evidence, more
 
     def _floor(self, world_from_cam: Floats, landmarks: Indices) -> Floats:
         """Covariance (6, 6) of the map itself where these landmarks are: the mean of the keyframes' that saw them.
@@ -202,12 +231,6 @@ class LandmarkLocalizer:
         return PnpSettings(self.settings.inlier_px * _unit(features), noise, self.settings.iterations)
 
 
-def _weighed(features: Features, pairs: Indices, chosen: Indices, expected: Indices) -> Evidence:
-    """Evidence of the chosen ones of matched pairs (M, 2), with the landmarks expected in the image."""
-    foreseen = int(np.isin(chosen[:, 1], expected).sum())
-    return weigh(features.pixels[chosen[:, 0]], features.pixels, len(pairs), foreseen, features.size_wh)
-
-
 def _located(
     source: Source,
     refusal: str | None,
@@ -222,9 +245,7 @@ def _located(
         source=source,
         world_from_cam=world_from_cam,
         covariance=covariance,
-        inliers=evidence.inliers,
-        cells=evidence.cells,
-        support=evidence.support,
+        evidence=evidence,
         features=pairs[:, 0],
         landmarks=pairs[:, 1],
     )

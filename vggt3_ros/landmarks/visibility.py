@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vggt3_ros.landmarks.features import Features, unit_vectors
+from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pnp import projections
 
@@ -58,26 +58,24 @@ class Visibility:
 
 def guided_matches(
     features: Features,
-    landmarks: Landmarks,
     candidates: Indices,
-    world_from_cam: Floats,
-    intrinsics: Floats,
+    looks: NDArray[np.float32],
+    projected: Floats,
     radius_px: float,
     least_alike: float,
 ) -> Indices:
-    """Pairs (M, 2) of feature and landmark: for each of the `candidates` the feature most like it within radius_px of
-    its projection, if the cosine of descriptors is least_alike or more and no other candidate suits that feature more.
+    """Pairs (M, 2) of feature and landmark: for each of the `candidates` (n,) the feature most like it within radius_px
+    of its projection, if the cosine of descriptors is least_alike or more and no other candidate suits that feature
+    more. looks (n, D) are unit vectors of the candidates' descriptors, projected (n, 2) their pixels at some pose.
     """
     from scipy.spatial import cKDTree
 
     if len(features) == 0 or len(candidates) == 0:
         return np.zeros((0, 2), np.int64)
-    pixels, _ = projections(world_from_cam, landmarks.positions[candidates].astype(np.float64), intrinsics)
-    _, near = cKDTree(features.pixels).query(pixels, k=_RIVALS, distance_upper_bound=radius_px)
+    _, near = cKDTree(features.pixels).query(projected, k=_RIVALS, distance_upper_bound=radius_px)
     row, rank = np.nonzero(near < len(features))
     feature = near[row, rank]
-    looks, wanted = unit_vectors(features.descriptors), unit_vectors(landmarks.descriptors[candidates])
-    alike = np.einsum("nd,nd->n", looks[feature], wanted[row])
+    alike = np.einsum("nd,nd->n", features.vectors[feature], looks[row])
     order = np.argsort(-alike, kind="stable")
     order = order[alike[order] >= least_alike]
     pairs = np.stack([feature[order], candidates[row[order]]], axis=1)
