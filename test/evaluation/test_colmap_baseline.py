@@ -65,10 +65,10 @@ def test_matches_are_those_of_colmaps_own_matcher(drive: RoomSequence) -> None:
     extractor = pycolmap.FeatureExtractor.create(extraction, pycolmap.Device.cpu)
     matching = pycolmap.FeatureMatchingOptions(num_threads=1, use_gpu=False)
     matcher = pycolmap.FeatureMatcher.create(matching, pycolmap.Device.cpu)
-    one, two = (extractor.extract_from_uint8_array(image[::2, ::2].copy()) for image in drive.images[:2])
+    one, two = (extractor.extract_from_uint8_array(image[::2, ::2, 1].copy()) for image in drive.images[:2])
     theirs = {tuple(pair) for pair in matcher.match(one[0], one[1], two[0], two[1]).tolist()}
     ours = mutual_matches(*(np.asarray(each[1].data, np.float32) / 512 for each in (one, two)))
-    assert len(theirs) > 20
+    assert len(theirs) > 10
     assert {tuple(pair) for pair in ours.tolist()} == theirs
 
 

@@ -78,7 +78,8 @@ def read_places(path: Path) -> dict[int, Outcome]:
     for number, text in enumerate(read_text(path).split("\n")[:-1], start=1):
         try:
             row = json.loads(text)
-            places[int(row.pop("place"))] = Outcome(**{**row, "failures": tuple(row["failures"])})
+            place = int(row.pop("place"))
+            places[place] = Outcome(**{**row, "failures": tuple(row["failures"])})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}, line {number}: not a place of a soak; give another file") from error
     return places

@@ -191,12 +191,11 @@ def _chosen(alike: NDArray[np.float32]) -> NDArray[np.int64]:
     """Per row of cosines (n, m) the column of the largest, -1 where it is too far or hardly better than the next."""
     rows = np.arange(len(alike))
     best = alike.argmax(1)
-    if alike.shape[1] < 2:
-        second = np.full(len(alike), -1.0, np.float32)
-    else:
-        second = np.partition(alike, -2, axis=1)[:, -2]
-    angle = np.arccos(np.minimum(alike[rows, best], 1.0))
-    good = (angle <= _FARTHEST) & (angle < _RATIO * np.arccos(np.minimum(second, 1.0)))
+    largest = alike[rows, best]
+    others = alike.copy()
+    others[rows, best] = -1.0
+    angle = np.arccos(np.minimum(largest, 1.0))
+    good = (angle <= _FARTHEST) & (angle < _RATIO * np.arccos(np.minimum(others.max(1), 1.0)))
     return np.where(good, best, -1)
 
 

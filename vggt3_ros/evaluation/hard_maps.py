@@ -137,10 +137,7 @@ class HardMaps:
 
     def _turning(self, wobble: float, told: Priors) -> _Told:
         """Every other frame of a full turn; asked: the frames between."""
-        if wobble not in self._turns:
-            room = make_room(self.seed)
-            self._turns[wobble] = Album(room, turn_on_the_spot(room, _TURN, self._generator(), wobble), self.kept_in)
-        album, split = self._turns[wobble], Split(tuple(range(0, _TURN, 2)), tuple(range(1, _TURN, 2)))
+        album, split = self._turn_of(wobble), Split(tuple(range(0, _TURN, 2)), tuple(range(1, _TURN, 2)))
         return _Told(album, split, self._priors(album, split.map, told), told)
 
     def _through_door(self, step: int, told: Priors) -> _Told:
@@ -152,6 +149,13 @@ class HardMaps:
 
     def _priors(self, album: Album, indices: tuple[int, ...], told: Priors) -> list[Tensor | None]:
         return told.poses(album.poses[list(indices)], self.seed + indices[0])
+
+    def _turn_of(self, wobble: float) -> Album:
+        """A full turn on the spot."""
+        if wobble not in self._turns:
+            room = make_room(self.seed)
+            self._turns[wobble] = Album(room, turn_on_the_spot(room, _TURN, self._generator(), wobble), self.kept_in)
+        return self._turns[wobble]
 
     @cached_property
     def _drive(self) -> Album:

@@ -108,33 +108,49 @@ def make_trial(place: Place) -> Trial:
     images = photographs(room, poses, lens, supersample=1)
     strangers = _strangers(place, lens)
     told = place.priors.poses(path, place.seed)
-    chosen = evenly(tuple(range(place.frames)), max(1, round(_DAMAGED * place.frames)))
-    mapped = sorted([*range(place.frames), *(chosen if place.damage == "doubled" else ())])
-    instead: dict[int, Image] = {}
-    if place.damage in ("black", "foreign"):
-        black = np.full_like(strangers[0], _BLACK)
-        instead = {index: black if place.damage == "black" else strangers[k] for k, index in enumerate(chosen)}
-    # Rows of the sequence: the map frames, some of them twice, then the queries.
-    rows = [*mapped, *range(place.frames, len(poses))]
+    mapped = damaged(place.damage, images[: place.frames], strangers)
+    shown = [image for _, image in mapped] + list(images[place.frames :])
+    frames = [index for index, _ in mapped] + list(range(place.frames, len(poses)))
+    split = Split(tuple(range(len(mapped))), tuple(range(len(mapped), len(shown))))
     sequence = Sequence(
         name=place.name,
-        names=tuple(f"{row:03d}, frame {index}" for row, index in enumerate(rows)),
-        stamps_ns=tuple(row * 1_000_000_000 for row in range(len(rows))),
-        world_from_cam=poses[rows],
+        names=tuple(f"{row:03d}, frame {index}" for row, index in enumerate(frames)),
+        stamps_ns=tuple(row * 1_000_000_000 for row in range(len(shown))),
+        world_from_cam=poses[frames],
         intrinsics=lens.intrinsics,
-        splits={"standard": (split := Split(tuple(range(len(mapped))), tuple(range(len(mapped), len(rows)))))},
-        read_image=lambda row: instead.get(rows[row], images[rows[row]]),
+        splits={"standard": split},
+        read_image=lambda row: shown[row],
         read_depth=lambda row: None,
     )
     foreign = tuple(
         Frame(image, intrinsics=lens.intrinsics, name=f"stranger {number}")
         for number, image in enumerate(strangers[-_STRANGERS:])
     )
-    return Trial(place.name, sequence, split, tuple(told[index] for index in mapped), place.priors, foreign)
+    return Trial(place.name, sequence, split, tuple(told[index] for index, _ in mapped), place.priors, foreign)
+
+
+def damaged(damage: str, images: Images, strangers: Images) -> list[tuple[int, Image]]:
+    """The map frames, each its number and what it shows, of images (N, H, W, 3): some are black, twice there, or show
+    one of the strangers (n, H, W, 3) instead.
+    """
+    chosen = evenly(tuple(range(len(images))), _damaged_of(len(images)))
+    frames = []
+    for index, image in enumerate(images):
+        shown = image
+        if index in chosen and damage == "black":
+            shown = np.full_like(image, _BLACK)
+        elif index in chosen and damage == "foreign":
+            shown = strangers[chosen.index(index)]
+        frames += [(index, shown)] * (2 if index in chosen and damage == "doubled" else 1)
+    return frames
+
+
+def _damaged_of(frames: int) -> int:
+    return max(1, round(_DAMAGED * frames))
 
 
 def _strangers(place: Place, lens: Lens) -> Images:
     """Images (n, H, W, 3) of another room: what may replace map frames, and two to ask for."""
-    count = max(1, round(_DAMAGED * place.frames)) + _STRANGERS
+    count = _damaged_of(place.frames) + _STRANGERS
     room = make_room(place.seed + _ELSEWHERE)
     return photographs(room, drive(room, count, torch.Generator().manual_seed(place.seed)), lens, supersample=1)
