@@ -97,12 +97,13 @@ def _examined(trial: Trial, refused: Outcome, network: Any, progress: Progress |
     if not scene.is_verified:
         return replace(refused, keyframes=len(scene.keyframes.names), reason=reason)
     settings = LocalizerSettings()
-    judge = Judge(align_scene(sequence, trial.split, scene, trial.judged).true_from_map, settings.locate)
+    mapped = align_scene(sequence, trial.split, scene, trial.judged)
+    judge = Judge(mapped.true_from_map, settings.locate)
     localizer = Localizer(scene, network, settings)
     attempts = []
     for index in trial.split.query:
-        answer = localizer.localize(sequence.frame(index))
-        attempts.append(judge.attempt(sequence.names[index], answer, sequence.world_from_cam[index]))
+        true = None if mapped.collapsed else sequence.world_from_cam[index]  # in a map without a shape none is right
+        attempts.append(judge.attempt(sequence.names[index], localizer.localize(sequence.frame(index)), true))
     attempts += [judge.attempt(frame.name, localizer.localize(frame), None) for frame in trial.foreign]
     counted = replace(refused, keyframes=len(scene.keyframes.names), verified=True, reason=reason)
     return _counted(counted, attempts)
