@@ -1,8 +1,8 @@
 """What localization is measured beside: plain COLMAP with the true poses of the map frames held as they are.
 
-SIFT at full size, every pair of map images matched and verified, points triangulated, nothing adjusted. A query is
-matched against all map images, and its pose accepted with 12 inliers or more within 8 px. COLMAP knows neither noisy
-poses nor queries that it should refuse. One thread throughout.
+SIFT at full size, every pair of map images matched and verified, points triangulated (also those that two images alone
+see), nothing adjusted. A query is matched against all map images, and its pose accepted with 12 inliers or more within
+8 px. COLMAP knows neither noisy poses nor queries that it should refuse.
 """
 
 from __future__ import annotations
@@ -147,6 +147,7 @@ class ColmapMap:
             geometry.ransac.random_seed = 0
             pycolmap.verify_matches(path, pairs, geometry)
             options = pycolmap.IncrementalPipelineOptions(num_threads=1, extract_colors=False, random_seed=0)
+            options.triangulation.ignore_two_view_tracks = False  # most of the points where images are sparse
             posed = self._posed(numbers, world_from_cam)
             return pycolmap.triangulate_points(posed, path, folder, folder, options=options), numbers
 
