@@ -1,4 +1,5 @@
-"""`vggt3 bench`: what the network costs (mapping, localize), what the running nodes do (graph), what a GPU can (gpu).
+"""`vggt3 bench`: what the network costs (mapping, localize), what the running nodes do (graph), what a GPU can (gpu),
+and how far poses can be trusted: beside COLMAP (colmap), in maps that are hard to make (maps), in many places (soak).
 
 The network's seconds and peak memory are measured over the number of frames, with random weights.
 """
@@ -14,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
-from vggt3_ros.cli import bench_gpu, bench_graph
+from vggt3_ros.cli import bench_colmap, bench_gpu, bench_graph, bench_maps, bench_soak
 from vggt3_ros.cli.common import add_common_options, check_writable, positive_int, resolve_device, write_json
 from vggt3_ros.cli.progress import track
 
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    parser = subparsers.add_parser("bench", help="measure speed and memory", description=__doc__)
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="{mapping,localize,graph,gpu}")
+    parser = subparsers.add_parser("bench", help="measure speed, memory and trust", description=__doc__)
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="{mapping,localize,graph,gpu,colmap,maps,soak}")
     alone = {"mapping": "the network maps all frames", "localize": "it localizes one in their scene"}
     for task, help_text in alone.items():
         _add_options(tasks.add_parser(task, help=help_text, description=f"Measure the network alone: {help_text}."))
     bench_graph.add_parser(tasks)
     bench_gpu.add_parser(tasks)
+    for further in (bench_colmap, bench_maps, bench_soak):
+        further.add_parser(tasks)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +61,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure one task; the exit code is 1 when it failed."""
-    others = {"graph": bench_graph.run, "gpu": bench_gpu.run}
+    others = {
+        "graph": bench_graph.run,
+        "gpu": bench_gpu.run,
+        "colmap": bench_colmap.run,
+        "maps": bench_maps.run,
+        "soak": bench_soak.run,
+    }
     return others.get(args.task, _run_network)(args)
 
 

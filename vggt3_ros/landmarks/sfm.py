@@ -103,7 +103,7 @@ def incremental_poses(
     if len(features) != len(intrinsics):
         raise InputError(f"{len(features)} images need as many intrinsics, got {len(intrinsics)}")
     manager = pycolmap.ReconstructionManager()
-    with _quiet(), pycolmap.Database.open(":memory:") as database:
+    with quiet_colmap(), pycolmap.Database.open(":memory:") as database:
         numbers = _fill(database, features, matches, intrinsics)
         pipeline = pycolmap.IncrementalPipeline(_options(settings), database, manager)
         if progress is not None:
@@ -168,7 +168,7 @@ def _options(settings: SfmSettings) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_colmap() -> Iterator[None]:
     """Keep COLMAP's log, which tells of every image, off the terminal."""
     import pycolmap
 

@@ -1,0 +1,168 @@
+"""Plain COLMAP and this package on the same sequences: what is found, how right it is, and what it takes.
+
+Both are told the true poses of the map frames. Seconds are of the processor, of all threads together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Items
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vggt3_ros.evaluation.colmap_baseline import ColmapMap
+from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
+from vggt3_ros.evaluation.metrics import pose_errors
+from vggt3_ros.evaluation.priors import Priors
+from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
+from vggt3_ros.evaluation.verified import WRONG_POSITION_M, WRONG_ROTATION_DEG
+
+SPLIT = "interleaved"
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one sequence.
+
+    accepted of `queries`, `wrong` among them (beyond 0.5 m or 15 degrees); success: share of all queries within 10 cm
+    and 10 degrees; medians are of the accepted, NaN without any. mapping_s, query_s: seconds of the processor for the
+    map, and for a query on average.
+    """
+
+    sequence: str
+    method: str
+    map_frames: int
+    queries: int
+    accepted: int
+    wrong: int
+    success: float
+    position_cm: float
+    rotation_deg: float
+    mapping_s: float
+    query_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Its figures."""
+        return asdict(self)
+
+
+def compare(
+    sequence: Sequence, network: Any, progress: Progress | None = None, settings: EvaluationSettings | None = None
+) -> tuple[Row, Row]:
+    """Rows of COLMAP and of a network (a Vggt3) with its landmarks, on the interleaved split of a sequence.
+
+    Sequences without a split of that name get one of all their frames. What `settings` say of priors does not count.
+    Raises ImportError without pycolmap, InputError for fewer than four frames.
+    """
+    settings = settings or EvaluationSettings()
+    sequence = replace(sequence, splits={**standard_splits(range(len(sequence))), **sequence.splits})
+    split = sequence.split(SPLIT).limited(settings.max_map_frames, settings.max_query_frames)
+    colmap = run_colmap(sequence, split, progress)
+    return colmap, run_ours(sequence, split, network, settings, progress)
+
+
+def run_colmap(sequence: Sequence, split: Split, progress: Progress | None = None) -> Row:
+    """The row of plain COLMAP."""
+    tell = progress or (lambda stage, share: None)
+    tell("COLMAP maps", 0.0)
+    begin = time.process_time()
+    images = [sequence.read_image(index) for index in split.map]
+    poses = sequence.world_from_cam[list(split.map)]
+    colmap = ColmapMap(images, poses, sequence.intrinsics, sequence.distortion)
+    mapped = time.process_time()
+    found = []
+    for done, index in enumerate(split.query):
+        tell("COLMAP localizes", 0.25 + 0.25 * done / len(split.query))
+        found.append(colmap.localize(sequence.read_image(index)))
+    ended = time.process_time()
+    position, rotation = pose_errors(found, sequence.world_from_cam[list(split.query)])
+    return _row(sequence, split, "COLMAP", position, rotation, (mapped - begin, ended - mapped))
+
+
+def run_ours(
+    sequence: Sequence, split: Split, network: Any, settings: EvaluationSettings, progress: Progress | None = None
+) -> Row:
+    """The row of this package: what `vggt3 evaluate --priors given` does."""
+    stopwatch = _Stopwatch(progress)
+    settings = replace(settings, priors=Priors("given"))
+    attempts = evaluate(sequence, network, SPLIT, settings, stopwatch).attempts
+    position = np.array([each.position_m if each.accepted else np.inf for each in attempts])
+    rotation = np.array([each.rotation_deg if each.accepted else np.inf for each in attempts])
+    return _row(sequence, split, "ours", position, rotation, (stopwatch.mapping, stopwatch.localizing))
+
+
+class _Stopwatch:
+    """Seconds of the processor, told apart by the stages that an evaluation reports."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._tell = progress
+        self._begin = time.process_time()
+        self._first: float | None = None
+        self._last: float | None = None
+
+    def __call__(self, stage: str, share: float) -> None:
+        if stage == "localize":
+            self._last = time.process_time()
+            self._first = self._last if self._first is None else self._first
+        if self._tell is not None:
+            self._tell(stage, 0.5 + 0.5 * share)
+
+    @property
+    def mapping(self) -> float:
+        return (self._first or time.process_time()) - self._begin
+
+    @property
+    def localizing(self) -> float:
+        return (self._last or 0.0) - (self._first or 0.0)
+
+
+def _row(
+    sequence: Sequence,
+    split: Split,
+    method: str,
+    position: np.ndarray,
+    rotation: np.ndarray,
+    seconds: tuple[float, float],
+) -> Row:
+    """Figures from errors (Q,) in metres and degrees, infinite where no pose was accepted."""
+    accepted = np.isfinite(position)
+    wrong = accepted & ((position > WRONG_POSITION_M) | (rotation > WRONG_ROTATION_DEG))
+    some = bool(accepted.any())
+    return Row(
+        sequence=sequence.name,
+        method=method,
+        map_frames=len(split.map),
+        queries=len(position),
+        accepted=int(accepted.sum()),
+        wrong=int(wrong.sum()),
+        success=float(np.mean((position <= 0.1) & (rotation <= 10))),
+        position_cm=100 * float(np.median(position[accepted])) if some else float("nan"),
+        rotation_deg=float(np.median(rotation[accepted])) if some else float("nan"),
+        mapping_s=seconds[0],
+        query_s=seconds[1] / max(len(position), 1),
+    )
+
+
+def markdown(rows: Items[Row]) -> str:
+    """A table of the rows."""
+    lines = [
+        "| sequence | | map frames | accepted | wrong | success 10 cm 10 deg | position median cm "
+        "| rotation median deg | mapping s | a query s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.sequence} | {row.method} | {row.map_frames} | {row.accepted} of {row.queries} | {row.wrong} "
+            f"| {row.success:.2f} | {_or_dash(row.position_cm)} | {_or_dash(row.rotation_deg)} | {row.mapping_s:.1f} "
+            f"| {row.query_s:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _or_dash(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "-"

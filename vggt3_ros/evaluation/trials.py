@@ -1,0 +1,163 @@
+"""One map and the queries that are asked of it: what it takes to count right, wrong and refused poses."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Items
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.evaluation.alignment import align_scene
+from vggt3_ros.evaluation.attempts import Judge
+from vggt3_ros.evaluation.priors import Priors
+from vggt3_ros.evaluation.sequence import Sequence, Split
+from vggt3_ros.evaluation.verified import Attempt
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.localize import Localizer, LocalizerSettings
+from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A map to be made of split.map, and queries: split.query, and `foreign` ones that show another place.
+
+    priors: what is told of each map frame, a pose (4, 4) or None. judged: how the map's poses are compared with the
+    truth, as `given` (by its own metres and axes) or after a similarity.
+    """
+
+    name: str
+    sequence: Sequence
+    split: Split
+    priors: tuple[Tensor | None, ...]
+    judged: Priors
+    foreign: tuple[Frame, ...] = ()
+
+    @property
+    def queries(self) -> int:
+        """How many are asked."""
+        return len(self.split.query) + len(self.foreign)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial.
+
+    verified: whether the map can verify poses, reason: why or why not; a map that is none refuses all that is asked.
+    right and wrong divide the accepted poses; wrong: beyond 0.5 m or 15 degrees, or of another place. failures name
+    the wrong ones. chi_square_median of the accepted ones, None without any. traceback: of an error that nobody
+    foresaw, None as it should be.
+    """
+
+    name: str
+    keyframes: int
+    verified: bool
+    reason: str
+    asked: int
+    accepted: int = 0
+    right: int = 0
+    wrong: int = 0
+    chi_square_median: float | None = None
+    seconds: float = 0.0
+    failures: tuple[str, ...] = ()
+    traceback: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Its figures."""
+        return asdict(self)
+
+
+def examine(trial: Trial, network: Any, progress: Progress | None = None) -> Outcome:
+    """Make the map with a network (a Vggt3), ask, and compare; never raises but for what ends the program."""
+    begin = time.perf_counter()
+    refused = Outcome(trial.name, len(trial.split.map), False, "", trial.queries)
+    try:
+        outcome = _examined(trial, refused, network, progress)
+    except Vggt3Error as error:
+        outcome = replace(refused, reason=str(error))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        outcome = replace(refused, reason=reason, traceback=traceback.format_exc())
+    return replace(outcome, seconds=time.perf_counter() - begin)
+
+
+def _examined(trial: Trial, refused: Outcome, network: Any, progress: Progress | None) -> Outcome:
+    sequence = trial.sequence
+    told = zip(trial.split.map, trial.priors, strict=True)
+    frames = [replace(sequence.frame(index), prior_world_from_cam=prior) for index, prior in told]
+    scene = reconstruct(frames, network, ReconstructionSettings(), progress).scene
+    reason = str(scene.verification.get("reason", ""))
+    if not scene.is_verified:
+        return replace(refused, keyframes=len(scene.keyframes.names), reason=reason)
+    settings = LocalizerSettings()
+    mapped = align_scene(sequence, trial.split, scene, trial.judged)
+    judge = Judge(mapped.true_from_map, settings.locate)
+    localizer = Localizer(scene, network, settings)
+    attempts = []
+    for index in trial.split.query:
+        true = None if mapped.collapsed else sequence.world_from_cam[index]  # in a map without a shape none is right
+        attempts.append(judge.attempt(sequence.names[index], localizer.localize(sequence.frame(index)), true))
+    attempts += [judge.attempt(frame.name, localizer.localize(frame), None) for frame in trial.foreign]
+    counted = replace(refused, keyframes=len(scene.keyframes.names), verified=True, reason=reason)
+    return _counted(counted, attempts)
+
+
+def _counted(outcome: Outcome, attempts: Items[Attempt]) -> Outcome:
+    accepted = [each for each in attempts if each.accepted]
+    wrong = [each for each in accepted if not each.is_right]
+    squares = [each.chi_square for each in accepted if np.isfinite(each.chi_square)]
+    return replace(
+        outcome,
+        accepted=len(accepted),
+        right=len(accepted) - len(wrong),
+        wrong=len(wrong),
+        chi_square_median=float(np.median(squares)) if squares else None,
+        failures=tuple(f"{each.name}: {each.position_m:.2f} m, {each.rotation_deg:.1f} deg" for each in wrong),
+    )
+
+
+def line(outcome: Outcome) -> str:
+    """One line of a table; `heading` is its first."""
+    square = "-" if outcome.chi_square_median is None else f"{outcome.chi_square_median:.1f}"
+    verdict = "verified" if outcome.verified else f"CRASHED: {outcome.reason}" if outcome.traceback else outcome.reason
+    return (
+        f"{outcome.name:<44}{outcome.keyframes:>4}{outcome.asked:>6}{outcome.accepted:>9}{outcome.right:>6}"
+        f"{outcome.wrong:>6}{square:>8}{outcome.seconds:>7.1f}  {verdict}"
+    )
+
+
+def heading() -> str:
+    """Names of the columns of `line`."""
+    return f"{'case':<44}{'kf':>4}{'asked':>6}{'accepted':>9}{'right':>6}{'wrong':>6}{'chi2':>8}{'s':>7}  verdict"
+
+
+def totals(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    """Sums over trials: maps, verified maps, queries asked (also of verified maps alone), accepted, right, wrong."""
+    every = list(outcomes)
+    return {
+        "maps": len(every),
+        "verified": sum(each.verified for each in every),
+        "asked": sum(each.asked for each in every),
+        "asked_of_verified": sum(each.asked for each in every if each.verified),
+        "accepted": sum(each.accepted for each in every),
+        "right": sum(each.right for each in every),
+        "wrong": sum(each.wrong for each in every),
+        "crashed": sum(each.traceback is not None for each in every),
+    }
+
+
+def summary(outcomes: Items[Outcome]) -> str:
+    """The totals in a sentence."""
+    sums = totals(outcomes)
+    return (
+        f"wrong accepted: {sums['wrong']} of {sums['asked']} asked; {sums['accepted']} accepted, {sums['right']} right"
+        f"; {sums['verified']} of {sums['maps']} maps verified ({sums['asked_of_verified']} asked of these), "
+        f"{sums['crashed']} ended in an error that nobody foresaw"
+    )
