@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses
-from vggt3_ros.landmarks.build import LandmarkMap, LandmarkSettings, build_landmarks
+from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks
+from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pairs import candidate_pairs
 

@@ -16,7 +16,7 @@ from vggt3_ros.geometry.camera import encode_camera, unproject
 from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse, transform_points
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses
 from vggt3_ros.landmarks.acceptance import LocateSettings
-from vggt3_ros.landmarks.build import LandmarkSettings
+from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction

@@ -71,8 +71,8 @@ def adjust(
 
     noise_px: expected deviation of an observation; `outlier` and `prior_outlier`: deviations beyond which an
     observation, or a prior, loses weight. One factor of all focal lengths is found on request (known to 10 %).
-    frame_is_free: the priors only hold the whole in place; position, turn and scale of the world are a matter of
-    choice, and the covariance of poses is what remains when they are chosen best.
+    frame_is_free: the covariance of poses leaves out how the world as a whole may be shifted, turned and scaled: it is
+    what remains when those are chosen best for the keyframes that observe anything.
     """
     state = _State(world_from_cam.copy(), points.copy(), 0.0)
     damping, settled = 1e-4, False
@@ -131,6 +131,12 @@ def robust_deviation(errors: Floats) -> float:
     return 1.4826 * float(np.median(np.abs(errors))) if errors.size else 0.0
 
 
+def cauchy(squared: Floats, scale: float) -> tuple[Floats, Floats]:
+    """Half the robust cost, and the weight, of squared deviations."""
+    ratio = squared / scale**2
+    return 0.5 * scale**2 * np.log1p(ratio), 1 / (1 + ratio)
+
+
 @dataclass(frozen=True, eq=False)
 class _State:
     world_from_cam: Floats
@@ -169,14 +175,14 @@ class _Problem:
     def cost(self, state: _State) -> float:
         squared = (self.residuals(state) ** 2).sum(1) / self.noise_px**2
         prior = self._prior_residuals(state)
-        halves = [_cauchy(squared, self.outlier)[0].sum()]
-        halves += [_cauchy((part**2).sum(1), self.prior_outlier)[0].sum() for part in (prior[:, :3], prior[:, 3:])]
+        halves = [cauchy(squared, self.outlier)[0].sum()]
+        halves += [cauchy((part**2).sum(1), self.prior_outlier)[0].sum() for part in (prior[:, :3], prior[:, 3:])]
         return float(sum(halves))
 
     def linearize(self, state: _State) -> _NormalEquations:
         seen, count = self.seen, len(state.world_from_cam)
         residual, cam, f = self._project(state)
-        weight = _cauchy((residual**2).sum(1) / self.noise_px**2, self.outlier)[1] / self.noise_px**2
+        weight = cauchy((residual**2).sum(1) / self.noise_px**2, self.outlier)[1] / self.noise_px**2
         weight[cam[:, 2] <= NEAREST] = 0
         by_cam = pixel_derivative(cam, f)
         rotation = state.world_from_cam[seen.keyframe, :3, :3]
@@ -192,7 +198,7 @@ class _Problem:
         """Weighted Hessian diagonal (K, 6) and gradient (K, 6) of the priors."""
         residual = self._prior_residuals(state)
         weights = np.stack(
-            [_cauchy((part**2).sum(1), self.prior_outlier)[1] for part in (residual[:, :3], residual[:, 3:])], axis=1
+            [cauchy((part**2).sum(1), self.prior_outlier)[1] for part in (residual[:, :3], residual[:, 3:])], axis=1
         )
         information = self._inverse_sigma() * np.repeat(weights, 3, axis=1)
         return information * self._inverse_sigma(), information * residual
@@ -290,7 +296,8 @@ class _NormalEquations:
         full = (vectors / np.maximum(values, self.least_information)) @ vectors.T
         full = full[: 6 * self.count, : 6 * self.count]
         if free is not None:
-            fixed = np.eye(len(free)) - free @ np.linalg.pinv(free)
+            observing = np.bincount(self.seen.keyframe, minlength=self.count) > 0
+            fixed = np.eye(len(free)) - free @ np.linalg.pinv(free * np.repeat(observing, 6)[:, None])
             full = fixed @ full @ fixed.T
         blocks = full.reshape(self.count, 6, self.count, 6)
         return blocks[range(self.count), :, range(self.count)], inverse
@@ -319,12 +326,6 @@ class _NormalEquations:
         reduced = np.block([[reduced, column_of_focal[:, None]], [column_of_focal[None], np.array([[corner]])]])
         right = np.append(right, gradient - float((through * self.point_gradient).sum()))
         return reduced, right, inverse, with_point
-
-
-def _cauchy(squared: Floats, scale: float) -> tuple[Floats, Floats]:
-    """Half the robust cost, and the weight, of squared deviations."""
-    ratio = squared / scale**2
-    return 0.5 * scale**2 * np.log1p(ratio), 1 / (1 + ratio)
 
 
 def _damped(hessians: Floats, damping: float) -> Floats:

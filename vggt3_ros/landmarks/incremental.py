@@ -29,10 +29,11 @@ _LOOSE = 10.0  # deviation of poses, in baselines of the first two, that keeps a
 
 def placed_by_images(
     every: Tracks, features: Sequence[Features], intrinsics: Floats, given: Floats, least_angle: float
-) -> Floats | None:
-    """Poses (K, 4, 4) of keyframes placed by their tracks alone, then turned, moved and scaled to the given poses.
+) -> tuple[Floats, NDArray[np.bool_]] | None:
+    """Poses (K, 4, 4) of keyframes placed by their tracks alone, then turned, moved and scaled to the given poses; and
+    which keyframes (K,) were placed. The others see too little of them and keep their given pose. None where no two
+    keyframes can begin.
 
-    Keyframes that see too little of the others keep their given pose. None where no two keyframes can begin.
     intrinsics (K, 3, 3); points whose rays spread less than least_angle (rad) place nothing.
     """
     placer = _Placer(every, features, intrinsics, least_angle)
@@ -50,7 +51,7 @@ def placed_by_images(
             given_from_placed = fit_roughly(poses, placed)
     result = given.copy()
     result[placer.placed] = given_from_placed.poses(poses).numpy()
-    return result
+    return result, placer.placed
 
 
 class _Placer:

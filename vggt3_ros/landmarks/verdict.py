@@ -12,14 +12,18 @@ _LEAST_SHARED = 10  # landmarks that two keyframes see both, to count as tied to
 _LEAST_TIED = 0.5  # share of keyframes
 _LARGEST_RESIDUAL = 1.0  # median, in pixels of the searched image
 _MOST_OUTLIERS = 1 / 3  # share of prior poses that may be wrong
-_LARGEST_DEVIATION = 0.75  # rms deviation from prior positions, of their rms spread; of random ones it is nearly 1
+_LARGEST_DEVIATION = 0.75  # rms deviation from priors, of their rms spread; of random ones it is nearly 1
+_FAR = 0.2  # of the distance to the landmarks: positions off by more are wrong, however little the camera moved
+_UNDETERMINED = 0.04  # deviation of positions without priors, of their spread; of good maps 0.02 at most
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an adjustment showed. anchored: prior poses fixed the frame; parts: keyframes tied by landmarks, the largest
-    first; residual_px: median; pixel_size: see Features; deviations from the priors are rms; prior_outliers: keyframes;
-    spread: rms distance of the keyframes from their middle.
+    """What a fit showed. anchored: prior poses fixed the frame; held: they stayed as given; parts: keyframes tied by
+    landmarks, the largest first; residual_px: median; pixel_size: see Features; depth: median distance to landmarks;
+    deviation from the priors, and spread of the keyframes about their mean, both rms in position and rotation (rad);
+    undetermined: standard deviation of positions that nothing but images fixes, as a share of their spread;
+    prior_outliers: keyframes whose prior the images contradict.
     """
 
     anchored: bool
@@ -28,12 +32,14 @@ class Evidence:
     landmarks: int
     observations: int
     converged: bool
+    held: bool
     residual_px: float
     pixel_size: float
-    prior_residual_m: float
-    prior_residual_rad: float
+    depth: float
+    deviation: tuple[float, float]
+    spread: tuple[float, float]
+    undetermined: float
     prior_outliers: list[int]
-    spread: float
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def judge(evidence: Evidence) -> Verdict:
             f" (parts of {', '.join(map(str, sizes)) or 'none'}); take frames closer together",
         ),
         (
-            evidence.residual_px > _LARGEST_RESIDUAL * evidence.pixel_size,
+            not evidence.held and evidence.residual_px > _LARGEST_RESIDUAL * evidence.pixel_size,
             f"the landmarks miss their observations by {evidence.residual_px:.1f} px in the median; check intrinsics "
             "and lens distortion",
         ),
@@ -70,16 +76,36 @@ def judge(evidence: Evidence) -> Verdict:
             f"the images contradict {len(evidence.prior_outliers)} of {evidence.keyframes} prior poses",
         ),
         (
-            evidence.anchored and evidence.prior_residual_m > _LARGEST_DEVIATION * evidence.spread,
-            f"the images contradict the prior poses: {evidence.prior_residual_m:.3g} m rms at a spread of "
-            f"{evidence.spread:.3g} m",
+            evidence.anchored and _like_random(evidence),
+            f"the images contradict the prior poses: {evidence.deviation[0]:.3g} m and "
+            f"{np.degrees(evidence.deviation[1]):.3g} degrees rms at a spread of {evidence.spread[0]:.3g} m and "
+            f"{np.degrees(evidence.spread[1]):.3g} degrees",
+        ),
+        (
+            evidence.undetermined > _UNDETERMINED,
+            "the camera turned on the spot, or nearly: without prior poses its positions are undetermined "
+            f"(to {evidence.undetermined:.0%} of their spread)",
         ),
     ]
     for applies, reason in doubts:
         if applies:
             return Verdict(False, reason)
     tied_of = f"{tied} of {evidence.keyframes} keyframes"
-    return Verdict(True, f"{evidence.landmarks} landmarks tie {tied_of}, residual {evidence.residual_px:.2f} px")
+    frame = "no prior poses"
+    if evidence.anchored:
+        frame = "poses held as given" if evidence.held else "poses adjusted"
+    residual = f"residual {evidence.residual_px:.2f} px"
+    return Verdict(True, f"{evidence.landmarks} landmarks tie {tied_of}, {residual}, {frame}")
+
+
+def _like_random(evidence: Evidence) -> bool:
+    """Whether poses are off like random ones: a camera that turns on the spot has no spread that positions could be
+    compared with, but then it has one of rotations.
+    """
+    position, rotation = (
+        off > _LARGEST_DEVIATION * spread for off, spread in zip(evidence.deviation, evidence.spread, strict=True)
+    )
+    return position and (rotation or evidence.deviation[0] > _FAR * evidence.depth)
 
 
 def parts_of(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int) -> list[list[int]]:

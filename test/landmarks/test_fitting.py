@@ -1,0 +1,91 @@
+"""Given poses are held where they are exact, adjusted where they are not, and contradicted keyframe by keyframe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks
+from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
+
+from .conftest import Visit
+from .test_build import ALL, position_errors, shaken
+
+
+def built(visit: Visit, start: np.ndarray, measured: np.ndarray = ALL, **settings: object) -> LandmarkMap:
+    return build_landmarks(
+        visit.features,
+        visit.matches,
+        start,
+        visit.intrinsics,
+        measured,
+        LandmarkSettings(**settings),  # type: ignore[arg-type]
+    )
+
+
+def test_exact_poses_stay_to_the_bit(visit: Visit) -> None:
+    found = built(visit, visit.world_from_cam)
+    assert found.verified and found.report["poses"] == "held as given" and "held as given" in found.reason
+    np.testing.assert_array_equal(found.world_from_cam, visit.world_from_cam)
+
+
+def test_noisy_poses_are_adjusted_and_it_is_said(visit: Visit) -> None:
+    found = built(visit, shaken(visit.world_from_cam, 0.1, 3))
+    assert found.verified and found.report["poses"] == "adjusted to the images" and "adjusted" in found.reason
+
+
+def test_whoever_holds_poses_gets_them_held(visit: Visit) -> None:
+    start = shaken(visit.world_from_cam, 0.01, 0.2)
+    found = built(visit, start, hold_priors=True)
+    np.testing.assert_array_equal(found.world_from_cam, start)
+    assert found.verified
+    moved = built(visit, visit.world_from_cam, hold_priors=False)
+    assert moved.verified and moved.report["poses"] == "adjusted to the images"
+    assert (moved.world_from_cam != visit.world_from_cam).any()
+
+
+def test_a_wrong_focal_length_is_no_reason_to_leave_exact_poses(visit: Visit) -> None:
+    wrong = visit.intrinsics.copy()
+    wrong[:, [0, 1], [0, 1]] *= 1.03
+    found = build_landmarks(visit.features, visit.matches, visit.world_from_cam, wrong, ALL)
+    assert found.verified and found.report["poses"] == "held as given"
+    assert found.report["prior_sigma_deg"] > 0.02
+
+
+def test_poses_said_to_be_exact_are_contradicted_one_by_one(visit: Visit) -> None:
+    start = visit.world_from_cam.copy()
+    start[2, :3, 3] += (0.5, 0.4, 0.0)
+    for settings in ({"hold_priors": True}, {"position_sigma": 0.003, "rotation_sigma": 0.001}):
+        found = built(visit, start, **settings)
+        assert found.verified, found.reason
+        assert found.report["prior_outliers"] == [2]
+        assert position_errors(found.world_from_cam, visit.world_from_cam).max() < 0.05
+
+
+def test_priors_of_half_of_the_frames_hold_the_others(visit: Visit) -> None:
+    measured = np.arange(8) % 2 == 0
+    start = shaken(visit.world_from_cam, 0.2, 5)
+    start[measured] = visit.world_from_cam[measured]
+    found = built(visit, start, measured)
+    assert found.verified and position_errors(found.world_from_cam, visit.world_from_cam).max() < 0.02
+
+
+def test_a_keyframe_that_two_views_alone_tie_carries_no_landmarks(visit: Visit) -> None:
+    """Its scale and turn are anybody's guess, and its residuals are perfect."""
+    matches = {pair: found for pair, found in visit.matches.items() if 7 not in pair or pair == (6, 7)}
+    none = np.zeros(8, dtype=bool)
+    found = build_landmarks(visit.features, matches, shaken(visit.world_from_cam, 0.1, 3), visit.intrinsics, none)
+    shared = {pair: np.zeros((0, 2), np.int32) for pair in matches if 7 in pair}
+    alone = build_landmarks(
+        visit.features, {**matches, **shared}, shaken(visit.world_from_cam, 0.1, 3), visit.intrinsics, none
+    )
+    assert found.verified and found.landmarks is not None and alone.landmarks is not None
+    tied = {int(k) for k in np.unique(alone.landmarks.observed_from)}
+    carrying = {int(k) for k in np.unique(found.landmarks.observed_from)}
+    assert 7 not in tied and carrying - {7} == tied
+
+
+def test_held_poses_have_no_sigmas() -> None:
+    with pytest.raises(InputError, match="held"):
+        LandmarkSettings(hold_priors=True, position_sigma=0.1)

@@ -1,0 +1,213 @@
+"""Rounds of bundle adjustment that narrow: from poses as they are given to poses that the images agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
+from vggt3_ros.landmarks.fit import WIDEST, Fit, Floats, Given, Mask
+from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
+from vggt3_ros.landmarks.tracks import Tracks
+
+Progress = Callable[[float], None]
+
+_ROUNDS = 5
+_SETTLED = 0.1  # relative change of the noise between rounds below which nothing is left to find,
+_CALM = 10.0  # where residuals at the start of the round lay within so many deviations
+_FIRST_ITERATIONS, _ITERATIONS = 30, 100  # of rounds before and after that; most maps need 5 to 15
+_NARROW = 3.0  # outlier threshold, in deviations, of the last rounds
+LEAST_NOISE = 0.1  # of a pixel of the searched image: finer than features are, whatever residuals say
+_MEDIAN_NORM = 1.538  # median length of a vector of three standard normals
+_SIGMAS = (0.002, np.radians(0.05)), (0.5, np.radians(10))  # least and largest of priors: metres and rad per axis
+_FIRST_SIGMAS = 0.15, np.radians(5.0)  # generous: a prior believed too much keeps what it bends from straightening
+_FIRST_SHARE = 0.25  # of the spread of the positions: more would be no prior to a camera that turns on the spot
+USUAL = 3.0  # deviations beyond which a prior loses its say
+_HELD = 1e-6, 1e-7  # deviations of poses that are held, which none of the images can move
+_HELD_OUTLIER = 1e9  # deviations
+_ASTRAY = 0.95  # of the usual share of agreeing observations; keyframes with less are placed anew
+_CONTRADICTED = 0.7  # of the usual share; keyframes with less, where they are held, are contradicted
+_LEAST_SEEN = 20  # points that place a keyframe
+_GUESS = 1e3  # a pose that is no measurement: deviations are this many times larger
+_BEYOND = 5.0  # deviations at which a prior is contradicted
+
+
+def adjusted(
+    given: Given,
+    world_from_cam: Floats,
+    progress: Progress,
+    sigmas: tuple[float, float] | None = None,
+    prior_outlier: float = USUAL,
+) -> tuple[Fit, bool]:
+    """Adjust poses (K, 4, 4), and whether they fitted the images badly at first.
+
+    sigmas: of the priors, if already known; prior_outlier: deviations beyond which a prior loses its say.
+    """
+    fit, rough = Fit(given, world_from_cam), False
+    for number in range(_ROUNDS):
+        noise = fit.noise
+        priors = _priors(fit, first=number == 0, known=sigmas)
+        if not _adjust(fit, priors, prior_outlier, _part_of(progress, number)):
+            break
+        rough = rough or fit.outlier >= _CALM
+        _keep_agreeing(fit)
+        if _is_settled(fit, noise):
+            break
+    # Also where they are said to be more exact than most of them turn out to be, only the odd ones are contradicted.
+    usual = np.maximum(fit.sigmas, _usual_deviation(fit)) if given.anchored else np.inf
+    fit.contradicted = given.measured & (fit.prior_deviation > _BEYOND * usual).any(axis=1)
+    return fit, rough
+
+
+def readjusted(fit: Fit, members: Mask) -> None:
+    """Adjust the members (K,) among the keyframes once more, without what the others observe."""
+    fit.choose(fit.among_tracks() & members[fit.given.every.keyframe])
+    _adjust(fit, _weighed(fit), USUAL, lambda share: None)
+
+
+def held(given: Given, progress: Progress) -> Fit:
+    """Measured poses stay as they are given, the others are adjusted to them.
+
+    Keyframes that the others contradict, where they are said to be, are taken for not measured from then on.
+    """
+    fit = Fit(given, given.world_from_cam)
+    fit.held, fit.sigmas = True, _HELD
+    for number in range(_ROUNDS):
+        noise, contradicted = fit.noise, fit.contradicted
+        trusted = given.measured & ~contradicted
+        factor = np.where(trusted, 1.0, 10.0 / _HELD[1])
+        priors = PosePriors(given.world_from_cam, _HELD[0] * factor, _HELD[1] * factor)
+        if not _adjust(fit, priors, _HELD_OUTLIER, _part_of(progress, number)):
+            break
+        fit.world_from_cam[trusted] = given.world_from_cam[trusted]
+        fit.contradicted = contradicted | _contradicted(fit, trusted)
+        if fit.contradicted.sum() == contradicted.sum() and _is_settled(fit, noise):
+            break
+    return fit
+
+
+def _contradicted(fit: Fit, trusted: Mask) -> Mask:
+    """Keyframes (K,) that see clearly more of their points elsewhere than others do, where they are held: the worst
+    first, since its points let its neighbours look wrong too. Chooses the observations that agree with the rest.
+    """
+    every, trusted = fit.given.every, trusted.copy()
+    suspects = trusted.copy()
+    while True:
+        agrees = fit.agreeing(*fit.chosen(fit.among_tracks() & ~(suspects & ~trusted)[every.keyframe]))
+        share, seen = fit.agreeing_share(agrees)
+        share[~(seen & trusted)] = np.inf
+        worst = int(share.argmin())
+        if not share[worst] < _CONTRADICTED * np.median(share[np.isfinite(share)]):
+            fit.choose(agrees)
+            return suspects & ~trusted
+        trusted[worst] = False
+
+
+def _part_of(progress: Progress, number: int) -> Progress:
+    """What to tell during one of the rounds."""
+    return lambda share: progress((number + share) / _ROUNDS)
+
+
+def _is_settled(fit: Fit, noise_before: float) -> bool:
+    return fit.outlier < _CALM and abs(fit.noise / noise_before - 1) < _SETTLED
+
+
+def _priors(fit: Fit, first: bool, known: tuple[float, float] | None) -> PosePriors:
+    """The given poses and their deviations: set, else guessed at first and then estimated from what was found."""
+    given, settings = fit.given, fit.given.settings
+    spread = float(np.sqrt(given.world_from_cam[:, :3, 3].var(0).sum()))
+    if not given.anchored:  # they only keep the frame from drifting
+        position, rotation = max(0.3 * spread, 1e-6), float(np.radians(20.0))
+    elif known is not None and first:
+        position, rotation = known
+    elif first:
+        position, rotation = max(min(_FIRST_SIGMAS[0], _FIRST_SHARE * spread), _SIGMAS[0][0]), _FIRST_SIGMAS[1]
+    else:
+        position, rotation = _usual_deviation(fit).tolist()
+    fit.sigmas = settings.position_sigma or position, settings.rotation_sigma or rotation
+    return _weighed(fit)
+
+
+def _usual_deviation(fit: Fit) -> Floats:
+    """Standard deviations (2,) per axis of measured poses, metres and rad, as the adjusted ones show them."""
+    off = np.median(fit.prior_deviation[fit.given.measured], axis=0)
+    deviation: Floats = np.clip(off / _MEDIAN_NORM, *_SIGMAS)
+    return deviation
+
+
+def _weighed(fit: Fit) -> PosePriors:
+    """The given poses with the deviations of priors as they are estimated, those of guesses far larger."""
+    given = fit.given
+    factor = np.where(given.measured | (not given.anchored), 1.0, _GUESS)
+    return PosePriors(given.world_from_cam, fit.sigmas[0] * factor, np.minimum(fit.sigmas[1] * factor, 10.0))
+
+
+def _adjust(fit: Fit, priors: PosePriors, prior_outlier: float, progress: Progress) -> bool:
+    """One bundle adjustment of the best seen points; False where there are none."""
+    given = fit.given
+    tracks = fit.well_seen(given.settings.adjusted)
+    if tracks.points == 0:
+        return False
+    points = fit.triangulated(tracks)[0]
+    error = np.linalg.norm(fit.residuals(tracks, points), axis=1)
+    fit.outlier = float(np.clip(2 * np.quantile(error, 0.8) / fit.noise, _NARROW, WIDEST))
+    found = adjust(
+        fit.observations(tracks),
+        fit.world_from_cam,
+        points,
+        priors,
+        noise_px=fit.noise,
+        outlier=fit.outlier,
+        prior_outlier=prior_outlier,
+        refine_focal=given.settings.refine_focal,
+        frame_is_free=not fit.held,
+        iterations=_ITERATIONS if fit.outlier < _CALM else _FIRST_ITERATIONS,
+        progress=progress,
+    )
+    fit.world_from_cam, fit.pose_covariance = found.world_from_cam, found.pose_covariance
+    fit.prior_deviation, fit.converged = found.prior_deviation, found.converged
+    fit.noise = max(found.noise_px, LEAST_NOISE * given.pixel_size)
+    fit.intrinsics[:, [0, 1], [0, 1]] *= found.focal
+    fit.focal *= found.focal
+    return True
+
+
+def _keep_agreeing(fit: Fit) -> None:
+    """Choose the observations, among all, that agree with the adjusted poses and the points they have now.
+
+    Keyframes that see clearly more of their points elsewhere than others do were led astray, often several at once:
+    they are placed anew, one after the other, by the points of those that were not.
+    """
+    every = fit.given.every
+    agrees = fit.agreeing(fit.tracks, fit.numbers)
+    share, seen = fit.agreeing_share(agrees)
+    trusted = share >= _ASTRAY * np.median(share[seen])
+    if not trusted[seen].all():
+        tracks, numbers = fit.chosen(agrees & trusted[every.keyframe])
+        while not trusted.all():
+            known = np.isin(every.point, numbers) & ~trusted[every.keyframe]
+            shared = np.bincount(every.keyframe[known], minlength=len(fit.given))
+            keyframe = int(shared.argmax())
+            if shared[keyframe] < _LEAST_SEEN or not _place(fit, keyframe, tracks, numbers):
+                break
+            trusted[keyframe] = True
+            agrees = fit.agreeing(tracks, numbers)
+            tracks, numbers = fit.chosen(agrees & trusted[every.keyframe])
+        agrees = fit.agreeing(tracks, numbers)
+    fit.choose(agrees)
+
+
+def _place(fit: Fit, keyframe: int, tracks: Tracks, numbers: NDArray[np.int64]) -> bool:
+    """Place a keyframe by the points of tracks; False where too few of them agree on a place."""
+    every = fit.given.every
+    seen = np.flatnonzero((every.keyframe == keyframe) & np.isin(every.point, numbers))
+    points = fit.triangulated(tracks)[0][np.searchsorted(numbers, every.point[seen])]
+    pixels = fit.pixels(every)[seen]
+    settings = PnpSettings(inlier_px=3 * fit.given.pixel_size, noise_px=fit.noise)
+    placed = solve_pnp(points, pixels, None, fit.intrinsics[keyframe], settings)
+    if placed is None or placed.inliers.sum() < max(_LEAST_SEEN, len(seen) / 2):
+        return False
+    fit.world_from_cam[keyframe] = placed.world_from_cam
+    return True

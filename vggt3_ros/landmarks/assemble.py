@@ -1,0 +1,172 @@
+"""From keyframes with poses to landmarks, and to what speaks for and against them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle
+from vggt3_ros.landmarks.adjusting import LEAST_NOISE, readjusted
+from vggt3_ros.landmarks.bundle_adjustment import robust_deviation
+from vggt3_ros.landmarks.features import unit_vectors
+from vggt3_ros.landmarks.fit import Fit, Floats, Mask
+from vggt3_ros.landmarks.landmarks import Landmarks, are_determined, lower_roots
+from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
+from vggt3_ros.landmarks.rigid import rigid_sets, tied_to
+from vggt3_ros.landmarks.tracks import Tracks
+from vggt3_ros.landmarks.triangulation import refine_points
+from vggt3_ros.landmarks.verdict import Evidence, parts_of
+
+_REFINEMENTS = 2  # the second without the observations that the first found to be wrong
+
+
+def assembled(fit: Fit) -> tuple[Landmarks | None, Evidence]:
+    """Landmarks of the keyframes that are rigidly held together, by priors or by landmarks, and what they show."""
+    found = _points(fit)
+    if found is None:
+        return None, evidence_of(fit)
+    members, parts = _tied(fit, found.tracks)
+    if not fit.given.anchored and members.any() and not members.all():
+        readjusted(fit, members)  # the others would bend them, and let their covariance look wide
+        found = _points(fit) or found
+    tracks, kept = _kept(found.tracks, members[found.tracks.keyframe])
+    if fit.given.anchored:
+        parts = parts_of(tracks.keyframe, tracks.point, len(fit.given))
+    if len(kept) == 0:
+        return None, evidence_of(fit, parts)
+    landmarks = _landmarks(fit, tracks, found.points[kept], found.covariance[kept], found.noise)
+    return landmarks, evidence_of(fit, parts, landmarks, found.residual_px)
+
+
+class _Points(NamedTuple):
+    """Points (N, 3) of tracks with their covariances (N, 3, 3), for a noise in pixels; and their median residual."""
+
+    tracks: Tracks
+    points: Floats
+    covariance: Floats
+    noise: float
+    residual_px: float
+
+
+def _points(fit: Fit) -> _Points | None:
+    """The best seen points of a fit and the observations that agree with them; None without any."""
+    tracks, noise = fit.well_seen(fit.given.settings.budget), fit.noise
+    limit = max(4 * noise, 1.5 * fit.given.pixel_size)
+    residual = 0.0
+    for _ in range(_REFINEMENTS):
+        if tracks.points == 0:
+            return None
+        start = fit.triangulated(tracks)[0]
+        points, covariance = refine_points(fit.observations(tracks), fit.world_from_cam, start, noise)
+        residuals = fit.residuals(tracks, points)
+        error = np.linalg.norm(residuals, axis=1)
+        agrees = (error <= limit) & are_determined(points, covariance)[tracks.point]
+        residual = float(np.median(error[agrees])) if agrees.any() else 0.0
+        noise = float(np.clip(robust_deviation(residuals[agrees]), LEAST_NOISE * fit.given.pixel_size, fit.noise))
+        tracks, kept = _kept(tracks, agrees)
+        points, covariance = points[kept], covariance[kept]
+    return _Points(tracks, points, covariance, noise, residual)
+
+
+def _tied(fit: Fit, tracks: Tracks) -> tuple[Mask, list[list[int]]]:
+    """Keyframes (K,) that carry landmarks: tied to those with priors, else the largest set; and all such sets."""
+    given = fit.given
+    if given.anchored:
+        return tied_to(given.measured & ~fit.contradicted, tracks.keyframe, tracks.point), []
+    sets = rigid_sets(tracks.keyframe, tracks.point, len(given))
+    return np.isin(np.arange(len(given)), sets[0] if sets else []), sets
+
+
+def evidence_of(
+    fit: Fit, parts: list[list[int]] | None = None, landmarks: Landmarks | None = None, residual_px: float = 0.0
+) -> Evidence:
+    """What a fit shows, with the parts that its keyframes fall into and the landmarks and residual it leads to."""
+    given = fit.given
+    return Evidence(
+        anchored=given.anchored,
+        keyframes=len(given),
+        parts=parts or [],
+        landmarks=0 if landmarks is None else len(landmarks),
+        observations=0 if landmarks is None else len(landmarks.observed),
+        converged=fit.converged,
+        held=fit.held,
+        residual_px=residual_px,
+        pixel_size=given.pixel_size,
+        depth=0.0 if landmarks is None else _depth(landmarks),
+        deviation=_rms(fit.prior_deviation[given.measured]),
+        spread=_spread(given.world_from_cam),
+        undetermined=_undetermined(fit, parts or []),
+        prior_outliers=np.flatnonzero(fit.contradicted).tolist(),
+    )
+
+
+def _kept(tracks: Tracks, which: Mask) -> tuple[Tracks, NDArray[np.int64]]:
+    """Those observations of tracks, and which of the points keep at least two of them."""
+    counts = np.bincount(tracks.point[which], minlength=tracks.points)
+    return tracks.select(which), np.flatnonzero(counts >= 2)
+
+
+def _depth(landmarks: Landmarks) -> float:
+    """Median distance from which keyframes see landmarks."""
+    rays = landmarks.positions[landmarks.observed] - landmarks.world_from_cam[landmarks.observed_from, :3, 3]
+    return float(np.median(np.linalg.norm(rays, axis=1)))
+
+
+def _rms(deviation: Floats) -> tuple[float, float]:
+    """Root mean squares of (n, 2), zeros of nothing."""
+    if len(deviation) == 0:
+        return 0.0, 0.0
+    position, rotation = np.sqrt((deviation**2).mean(0))
+    return float(position), float(rotation)
+
+
+def _spread(world_from_cam: Floats) -> tuple[float, float]:
+    """Rms distance of poses from their mean position, and rms angle from their mean rotation in rad."""
+    poses = torch.from_numpy(world_from_cam)
+    turn = rotation_angle(chordal_mean(poses[:, :3, :3]).T @ poses[:, :3, :3])
+    return float(np.sqrt(world_from_cam[:, :3, 3].var(0).sum())), float(turn.square().mean().sqrt())
+
+
+def _undetermined(fit: Fit, parts: list[list[int]]) -> float:
+    """Without priors, the standard deviation of positions as a share of their spread."""
+    if fit.given.anchored or not parts:
+        return 0.0
+    members = parts[0]
+    spread = np.sqrt(fit.world_from_cam[members, :3, 3].var(0).sum())
+    deviation = np.sqrt(np.median(np.trace(fit.pose_covariance[members, :3, :3], axis1=1, axis2=2)))
+    return float(deviation / max(spread, 1e-12))
+
+
+def _landmarks(fit: Fit, tracks: Tracks, points: Floats, covariance: Floats, noise: float) -> Landmarks:
+    descriptors = [one.descriptors for one in fit.given.features]
+    vocabulary = train_vocabulary(descriptors)
+    order = np.argsort(tracks.keyframe, kind="stable")
+    return Landmarks(
+        world_from_cam=fit.world_from_cam,
+        pose_covariance=(fit.pose_covariance + np.diag(np.square(np.repeat(fit.map_sigmas, 3)))).astype(np.float32),
+        intrinsics=fit.intrinsics,
+        keyframe_descriptors=np.stack([describe(each, vocabulary) for each in descriptors]),
+        positions=points.astype(np.float32),
+        covariance_roots=lower_roots(covariance),
+        descriptors=_mean_descriptors(fit, tracks),
+        observed_from=tracks.keyframe[order].astype(np.int32),
+        observed=tracks.point[order].astype(np.int32),
+        pixels=fit.pixels(tracks)[order].astype(np.float32),
+        vocabulary=vocabulary,
+        noise_px=noise,
+    )
+
+
+def _mean_descriptors(fit: Fit, tracks: Tracks) -> NDArray[np.uint8]:
+    """One descriptor (N, D) per point: the observed one that is most like all others of the point."""
+    every = fit.given.gathered("descriptors", tracks)
+    vectors = unit_vectors(every)
+    start = np.searchsorted(tracks.point, np.arange(tracks.points))
+    mean = np.add.reduceat(vectors, start, axis=0)
+    alike = (vectors * mean[tracks.point]).sum(1)
+    best = np.lexsort((-alike, tracks.point))[start]
+    chosen: NDArray[np.uint8] = every[best]
+    return chosen

@@ -1,0 +1,61 @@
+"""Which keyframes the landmarks hold rigidly together: a point that two keyframes see fixes neither the scale of their
+baseline nor, with few of them, the turn, however small its residuals.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+_LEAST_SHARED = 15  # landmarks, each seen by two members already, that tie a further keyframe to a set
+
+
+def rigid_sets(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int) -> list[list[int]]:
+    """Sets of `count` keyframes, the largest first, each grown from the two that share most of the landmarks which a
+    third sees too; then from those that share landmarks with one other alone.
+
+    keyframe (O,) and point (O,) of the observations. Every keyframe is in one set at most.
+    """
+    seen = _incidence(keyframe, point, count)
+    of_three = seen[:, np.flatnonzero(np.asarray(seen.sum(0)).ravel() >= 3)]
+    free = np.ones(count, dtype=bool)
+    sets: list[list[int]] = []
+    for starting in (of_three, seen):
+        shared = np.triu((starting @ starting.T).toarray(), 1)
+        while True:
+            shared[~free] = 0
+            shared[:, ~free] = 0
+            if shared.max(initial=0) < _LEAST_SHARED:
+                break
+            members = np.zeros(count, dtype=bool)
+            members[list(np.unravel_index(int(shared.argmax()), shared.shape))] = True
+            members = _grown(seen, members, free)
+            sets.append(np.flatnonzero(members).tolist())
+            free &= ~members
+    return sorted(sets, key=len, reverse=True)
+
+
+def tied_to(members: Mask, keyframe: NDArray[np.int64], point: NDArray[np.int64]) -> Mask:
+    """The members (K,), and the other keyframes that landmarks tie to them, one after the other."""
+    everyone = np.ones(len(members), dtype=bool)
+    return _grown(_incidence(keyframe, point, len(members)), members.copy(), everyone)
+
+
+def _incidence(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int):  # type: ignore[no-untyped-def]
+    """Sparse (K, N): which keyframe sees which landmark."""
+    from scipy.sparse import csr_matrix
+
+    points = int(point.max()) + 1 if len(point) else 0
+    return csr_matrix((np.ones(len(point), np.int32), (keyframe, point)), shape=(count, points))
+
+
+def _grown(seen, members: Mask, free: Mask) -> Mask:  # type: ignore[no-untyped-def]
+    while True:
+        known = (seen.T @ members.astype(np.int32)) >= 2
+        ties = np.where(free & ~members, seen @ known.astype(np.int32), 0)
+        best = int(ties.argmax())
+        if ties[best] < _LEAST_SHARED:
+            return members
+        members[best] = True
