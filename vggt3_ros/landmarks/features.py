@@ -26,18 +26,24 @@ _FAR_OUT = 2.0  # image sizes beyond the border; undistorted points further out 
 class FeatureSettings:
     """kind of feature; scale at which the image is searched, but never below least_side pixels of its long side unless
     the image itself is smaller, and never above 8 million pixels; count of features that are kept, the strongest.
+    The defaults are for frames on the move; `whole_image` takes three times as long.
     """
 
     kind: Literal["sift", "orb"] = "sift"
     scale: float = 0.5
-    least_side: int = 320
-    count: int = 1000
+    least_side: int = 448
+    count: int = 2000
 
     def __post_init__(self) -> None:
         if self.kind not in ("sift", "orb"):
             raise InputError(f"features of kind {self.kind!r} are unknown; use 'sift' or 'orb'")
         if not 0 < self.scale <= 1 or self.least_side < 1 or self.count < 1:
             raise InputError(f"feature settings are out of range: {self}; expected 0 < scale <= 1, the rest above 0")
+
+
+def whole_image() -> FeatureSettings:
+    """For keyframes, and for frames in which too little was found."""
+    return FeatureSettings(scale=1.0, count=4000)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.landmarks.acceptance import LocateSettings
-from vggt3_ros.landmarks.features import FeatureSettings, extract
+from vggt3_ros.landmarks.features import FeatureSettings, extract, whole_image
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.model.network import Vggt3
@@ -42,10 +42,14 @@ class LocalizationStatus(Enum):
 class LocalizerSettings:
     """refine: "refine" finds and refines poses with the landmarks, "verify" only checks the network's own; both refuse
     what the landmarks do not confirm, where the scene has landmarks. "none" leaves the network's poses unverified.
+
+    features: of every frame; closer_features: of those in which fewer than enough_inliers landmarks agree.
     """
 
     refine: Literal["refine", "verify", "none"] = "refine"
     features: FeatureSettings = field(default_factory=FeatureSettings)
+    closer_features: FeatureSettings = field(default_factory=whole_image)
+    enough_inliers: int = 30
     locate: LocateSettings = field(default_factory=LocateSettings)
 
     def __post_init__(self) -> None:
@@ -159,6 +163,11 @@ class Localizer:
         )
 
     @property
+    def _frame(self) -> str:
+        """What a pose is relative to: a reference and what the images say may differ by more than a pose is wrong."""
+        return f"the poses of the map are {self.scene.verification.get('poses', 'adjusted to the images')}"
+
+    @property
     def _depth_scale(self) -> float:
         """Map units per predicted unit of depth: a weak network's poses and depths differ in scale."""
         agreement = self.scene.verification.get("agreement", {})
@@ -176,20 +185,31 @@ class Localizer:
         self, landmarks: LandmarkLocalizer, frame: Frame, proposal: Localization, last_map_from_cam: Tensor | None
     ) -> Localization:
         """The proposal replaced by what the landmarks say."""
-        begin = time.perf_counter()
-        intrinsics = self._intrinsics(frame, landmarks.landmarks)
-        features = extract(frame.image, intrinsics.numpy(), frame.distortion, self.settings.features)
-        seconds = {**proposal.seconds, "features": time.perf_counter() - begin}
         poses = {"last": last_map_from_cam, "network": proposal.network_map_from_cam}
         proposals = {source: pose.numpy() for source, pose in poses.items() if pose is not None}
+        if self.settings.refine == "verify" and "network" not in proposals:
+            return proposal
+        located, seconds = self._located(landmarks, frame, proposals, self.settings.features)
+        if located.inliers < self.settings.enough_inliers or not located.accepted:
+            closer, more = self._located(landmarks, frame, proposals, self.settings.closer_features)
+            seconds = {name: seconds.get(name, 0.0) + more.get(name, 0.0) for name in {**seconds, **more}}
+            if closer.accepted or not located.accepted:
+                located = closer
+        return self._judged(proposal, located, {**proposal.seconds, **seconds})
+
+    def _located(
+        self, landmarks: LandmarkLocalizer, frame: Frame, proposals: dict[str, Any], settings: FeatureSettings
+    ) -> tuple[Located, dict[str, float]]:
+        """What the landmarks say to the features of a frame, and seconds per stage."""
+        begin = time.perf_counter()
+        intrinsics = self._intrinsics(frame, landmarks.landmarks)
+        features = extract(frame.image, intrinsics.numpy(), frame.distortion, settings)
+        spent = time.perf_counter() - begin
         if self.settings.refine == "refine":
             located = landmarks.locate(features, intrinsics.numpy(), proposals)
-        elif "network" in proposals:
-            located = landmarks.verify(features, intrinsics.numpy(), proposals["network"])
         else:
-            return proposal
-        seconds |= {name: spent for name, spent in located.seconds.items() if name != "total"}
-        return self._judged(proposal, located, seconds)
+            located = landmarks.verify(features, intrinsics.numpy(), proposals["network"])
+        return located, {"features": spent, **{n: s for n, s in located.seconds.items() if n != "total"}}
 
     def _judged(self, proposal: Localization, located: Located, seconds: dict[str, float]) -> Localization:
         accepted = located.accepted and located.world_from_cam is not None
@@ -197,7 +217,7 @@ class Localizer:
         return replace(
             proposal,
             status=LocalizationStatus.VERIFIED if accepted else LocalizationStatus.LOST,
-            reason=located.reason,
+            reason=f"{located.reason}; {self._frame}" if accepted else located.reason,
             map_from_cam=torch.from_numpy(pose) if accepted and pose is not None else None,
             covariance=torch.from_numpy(covariance) if accepted and covariance is not None else None,
             located=located,
