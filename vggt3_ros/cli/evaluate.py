@@ -44,6 +44,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "values, for example noisy:3cm,1deg",
     )
     parser.add_argument(
+        "--prior-poses",
+        choices=("auto", "hold", "adjust"),
+        default="auto",
+        help="what becomes of the priors: kept as they are, adjusted to the images, or what predicts them better "
+        "(default: auto)",
+    )
+    parser.add_argument(
         "--adversarial",
         action="store_true",
         help="also pose queries that should be refused: frames of the other folders on the command line (which must "
@@ -67,8 +74,11 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.evaluation.result import aggregate, without_infinities
     from vggt3_ros.evaluation.sequences import is_room, load_sequence, show_the_same_place
     from vggt3_ros.model.checkpoint import load_network
+    from vggt3_ros.pipeline.anchor import AnchorSettings, landmark_settings
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
+    if args.prior_poses != "auto" and args.priors.kind == "none":
+        raise argparse.ArgumentTypeError(f"--prior-poses {args.prior_poses} needs --priors given or noisy")
     if args.json is not None:
         check_writable(args.json, "--json")
     if args.out is not None:
@@ -79,8 +89,9 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     seed_everything(args.seed)
     network = load_network(args.model, device)
+    anchor = AnchorSettings(landmark_settings(args.prior_poses))
     settings = EvaluationSettings(
-        reconstruction=ReconstructionSettings(steps=args.steps),
+        reconstruction=ReconstructionSettings(steps=args.steps, anchor=anchor),
         priors=args.priors,
         adversarial=args.adversarial,
         seed=args.seed,

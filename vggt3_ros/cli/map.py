@@ -77,6 +77,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--no-landmarks", action="store_true", help="keep no landmarks: faster, but poses can then not be verified"
     )
+    parser.add_argument(
+        "--prior-poses", choices=("auto", "hold", "adjust"), default="auto",
+        help="what becomes of given poses: kept as they are, adjusted to the images, or what predicts them better "
+        "(default: auto)",
+    )  # fmt: skip
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument(
         "--max-frames", type=positive_int, default=None, metavar="N",
@@ -144,6 +149,12 @@ def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
 
     if args.no_landmarks and (args.sfm or args.from_colmap is not None):
         raise argparse.ArgumentTypeError("--no-landmarks leaves nothing to tie the map of --sfm or --from-colmap to")
+    given = args.poses is not None or args.from_colmap is not None
+    if args.prior_poses != "auto" and (args.no_landmarks or not given):
+        raise argparse.ArgumentTypeError(
+            f"--prior-poses {args.prior_poses} is about given poses that landmarks are built on: it needs --poses or "
+            "--from-colmap, and no --no-landmarks"
+        )
     if args.colmap_metric and args.from_colmap is None:
         raise argparse.ArgumentTypeError("--colmap-metric says something about the model of --from-colmap; give both")
     if args.from_colmap is None:
@@ -193,13 +204,12 @@ def _account(
 
 def _anchor_settings(args: argparse.Namespace) -> AnchorSettings:
     """What ties the map to the world. Raises `InputError` for options that cannot be fulfilled."""
-    from vggt3_ros.landmarks.build import LandmarkSettings
-    from vggt3_ros.pipeline.anchor import AnchorSettings
+    from vggt3_ros.pipeline.anchor import AnchorSettings, landmark_settings
 
     if args.sfm:
         import pycolmap  # noqa: F401  # missing, it should be missed now and not after the network has run
     return AnchorSettings(
-        landmarks=None if args.no_landmarks else LandmarkSettings(),
+        landmarks=None if args.no_landmarks else landmark_settings(args.prior_poses),
         sfm=args.sfm,
         camera_height_m=args.camera_height,
         priors_are_metric=args.from_colmap is None or args.colmap_metric,

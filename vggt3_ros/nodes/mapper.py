@@ -13,7 +13,7 @@ from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.collector import Collector
 from vggt3_ros.nodes.mapping_job import CanceledError, Mapped, MappingJob
-from vggt3_ros.pipeline.anchor import AnchorSettings
+from vggt3_ros.pipeline.anchor import AnchorSettings, landmark_settings
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
@@ -189,9 +189,8 @@ def _check_may_write(path: Path, overwrite: bool) -> None:
 
 def reconstruction_settings(settings: SimpleNamespace, made_by: str) -> ReconstructionSettings:
     """What the node's parameters ask for. Raises InputError."""
-    anchor = AnchorSettings(camera_height_m=settings.camera_height or None)
-    if not settings.landmarks:
-        anchor = AnchorSettings(landmarks=None, camera_height_m=settings.camera_height or None)
+    landmarks = landmark_settings(settings.prior_poses) if settings.landmarks else None
+    anchor = AnchorSettings(landmarks, camera_height_m=settings.camera_height or None)
     return ReconstructionSettings(
         steps=settings.ttt_steps,
         chunk=settings.chunk,

@@ -56,7 +56,7 @@ class Parameter:
 _LIVE = frozenset(
     ("require_calibration", "transform_timeout", "depth_slop")
     + ("keep_scenes", "min_frames", "trigger_count", "trigger_idle")
-    + ("ttt_steps", "chunk", "landmarks", "camera_height", "max_points")
+    + ("ttt_steps", "chunk", "landmarks", "prior_poses", "camera_height", "max_points")
     + ("max_rate", "confirmations", "lost_after", "publish_unverified", "transform_tolerance", "unmetric_tf")
     + ("publish_images", "cover_lens")
 )
@@ -129,6 +129,10 @@ MAPPER = (
     Parameter("ttt_steps", 2, "test-time-training steps", 1, 100),
     Parameter("chunk", 8, "frames that pass the network together; more is faster and takes more memory", 1, 1000),
     Parameter("landmarks", True, "build landmarks, which poses are verified and refined with"),
+    Parameter(
+        "prior_poses", "auto", "poses of keyframes by odometry stay as they are, are adjusted to the images, or what "
+        "predicts them better", choices=("auto", "hold", "adjust"),
+    ),
     Parameter("camera_height", 0.0, "metres from the floor to the camera, for the scale; 0: unknown", 0.0, 1000.0),
     Parameter("max_points", 500000, "points of the published and stored cloud at most", 1, 100000000),
 )  # fmt: skip

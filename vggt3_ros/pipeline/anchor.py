@@ -13,8 +13,9 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3, spread_ratio
-from vggt3_ros.landmarks.build import LandmarkMap, LandmarkSettings, build_landmarks, match_keyframes
+from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks, match_keyframes
 from vggt3_ros.landmarks.features import extract
+from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.model.network import Progress
 from vggt3_ros.model.prediction import Prediction
@@ -27,7 +28,14 @@ from vggt3_ros.pipeline.gravity import upright
 from vggt3_ros.pipeline.metric import ScaleEstimate, first_found, scale_from_depth, scale_from_height
 from vggt3_ros.pipeline.preprocess import PreparedFrames
 
+# What users call the values of LandmarkSettings.hold_priors.
+_PRIOR_POSES = {"auto": None, "hold": True, "adjust": False}
 _STRIDE = 4  # pixels between the points that the floor is sought among
+
+
+def landmark_settings(prior_poses: str) -> LandmarkSettings:
+    """Landmarks for which given poses are held ("hold"), adjusted ("adjust"), or what predicts them better ("auto")."""
+    return LandmarkSettings(hold_priors=_PRIOR_POSES[prior_poses])
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,11 @@ def _partition(build: Builder, door_y: float) -> None:
     low, high = door_y - _DOOR[1], door_y + _DOOR[1]
     build.next_material()
     for start, end in ((-half[1], low), (high, half[1])):
-        build.add(BOX, WALL, [0, (start + end) / 2, half[2]], [_DOOR[0], (end - start) / 2, half[2]])
+        build.add(
+            BOX, WALL, np.array([0, (start + end) / 2, half[2]]), np.array([_DOOR[0], (end - start) / 2, half[2]])
+        )
     lintel = half[2] - _DOOR[2]
-    build.add(BOX, WALL, [0, door_y, 2 * half[2] - lintel], [_DOOR[0], _DOOR[1], lintel])
+    build.add(BOX, WALL, np.array([0, door_y, 2 * half[2] - lintel]), np.array([*_DOOR[:2], lintel]))
 
 
 def _is_aside(centre: np.ndarray, size: np.ndarray, door_y: float) -> bool:
