@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -88,3 +90,17 @@ def test_a_network_that_sees_all_at_one_place_is_told_from_a_map_that_is_right()
     fit = align_scene(sequence, SPLIT, scene_of(sequence, true, (0, 1, 2, 3, 4, 5), spot), Priors("none"))
     assert fit.problem is None and fit.network_problem is not None
     assert fit.source == "Sim(3) of the true map poses"
+
+
+def test_a_metric_map_of_a_camera_that_stood_still_is_taken_at_its_word() -> None:
+    sequence = arc_sequence()
+    still = sequence.world_from_cam.clone()
+    still[:, :3, 3] = still[0, :3, 3]
+    sequence = Sequence(**{**vars(sequence), "world_from_cam": still})
+    true = still[list(SPLIT.map)]
+    noisy = true.clone()
+    noisy[:, :3, 3] += 0.05 * torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    metric = replace(scene_of(sequence, noisy, (0, 1, 2, 3, 4, 5)), is_metric=True, metric_source="pose_priors")
+    fit = align_scene(sequence, SPLIT, metric, Priors("noisy", 0.1, 3.0))
+    assert not fit.collapsed and torch.allclose(fit.true_from_map.poses(noisy), noisy)
+    assert align_scene(sequence, SPLIT, metric, Priors("none")).collapsed

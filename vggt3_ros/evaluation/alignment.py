@@ -50,7 +50,8 @@ class MappedFrames:
 
 
 def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) -> MappedFrames:
-    """With true priors the map must know its metres and axes itself; otherwise its poses get the best Sim(3).
+    """With true priors the map must know its metres and axes itself, and with noisy ones where no similarity can be
+    told; otherwise its poses get the best Sim(3).
 
     That is fitted to the keyframes that carry landmarks. Where fewer than three do, or these stand so close together
     that no scale is to be told from them, it is fitted to all.
@@ -68,6 +69,9 @@ def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) 
     else:
         fit = align_map(map_poses[rows], true[rows])
         source = _told(rows, with_landmarks, len(true))
+    if fit.problem is not None and priors.kind == "noisy" and scene.is_metric:
+        # As where the camera turned on the spot: such a map still says that it is in metres, and is taken at its word.
+        fit, source = Alignment(Sim3.identity(), problem=None), POSE_PRIORS
     true_from_map = fit.true_from_estimated
     true_from_scene = _chained(true_from_map, scene.map_from_scene)
     return MappedFrames(

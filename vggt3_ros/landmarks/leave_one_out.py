@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks.fit import Fit, Floats
-from vggt3_ros.landmarks.landmarks import are_determined
+from vggt3_ros.landmarks.landmarks import are_determined, lower_roots
 from vggt3_ros.landmarks.pnp import PnpSettings, PnpSolution, solve_pnp
 from vggt3_ros.landmarks.triangulation import refine_points
 
@@ -79,7 +79,7 @@ def _placed_by_others(fit: Fit, keyframe: int, trusted: NDArray[np.bool_], pixel
         return None
     which = np.searchsorted(numbers, every.point[mine])
     settings = PnpSettings(inlier_px=max(_INLIER * given.pixel_size, 3 * fit.noise), noise_px=fit.noise)
-    roots: Floats = np.asarray(np.linalg.cholesky(covariance[which]), dtype=np.float64)
+    roots = lower_roots(covariance[which]).astype(np.float64)
     found = solve_pnp(points[which], pixels[mine], roots, fit.intrinsics[keyframe], settings)
     if found is None or found.inliers.sum() < max(_LEAST, _LEAST_AGREEING * len(mine)):
         return None
