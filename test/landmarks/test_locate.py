@@ -124,7 +124,7 @@ FLAT = {"off_plane": 2, "off_plane_cells": 2}
         ({"support": 0.4, "agreement": 0.4}, None),
         ({"support": 0.45, "agreement": 0.55, **FLAT}, "support is 0.45 and 0.50 is needed"),
         ({"support": 0.2, "agreement": 0.7}, None),
-        ({"support": 0.2, "agreement": 0.5}, "support is 0.20 and 0.35 is needed"),
+        ({"support": 0.2, "agreement": 0.5}, "support is 0.20 and 0.31 is needed"),
         ({"support": 0.2, "agreement": 0.7, **FLAT}, "support is 0.20 and 0.35 is needed"),
         ({"support": 0.2, "agreement": 0.9, **FLAT}, None),
         ({"support": 0.09, "agreement": 1.0}, "support is 0.09 and 0.10 is needed"),

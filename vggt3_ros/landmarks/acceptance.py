@@ -16,7 +16,7 @@ Pixels = NDArray[np.float32]
 
 _COMPARED = 6.0  # cells of the image in which the map must know something for an agreement that outweighs support
 _OFF_PLANE, _OFF_PLANE_CELLS = 8, 4  # inliers beside the best plane, and cells they lie in, that mean depth
-_WITH_DEPTH, _FLAT = 0.85, 1.05  # support and agreement, added, that are enough
+_WITH_DEPTH, _FLAT = 0.81, 1.05  # support and agreement, added, that are enough
 WIDTH = 640.0  # in images whose longer side has another number of pixels, limits in pixels scale with it
 
 
