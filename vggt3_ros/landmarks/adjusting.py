@@ -92,17 +92,17 @@ def _contradicted(fit: Fit, trusted: Mask) -> Mask:
     """Keyframes (K,) that see clearly more of their points elsewhere than others do, where they are held: the worst
     first, since its points let its neighbours look wrong too. Chooses the observations that agree with the rest.
     """
-    every, trusted = fit.given.every, trusted.copy()
-    suspects = trusted.copy()
+    keyframe, among_tracks = fit.given.every.keyframe, fit.among_tracks()
+    contradicted = np.zeros(len(trusted), dtype=bool)
     while True:
-        agrees = fit.agreeing(*fit.chosen(fit.among_tracks() & ~(suspects & ~trusted)[every.keyframe]))
+        agrees = fit.agreeing(*fit.chosen(among_tracks & ~contradicted[keyframe]))
         share, seen = fit.agreeing_share(agrees)
-        share[~(seen & trusted)] = np.inf
+        share[~(seen & trusted & ~contradicted)] = np.inf
         worst = int(share.argmin())
         if not share[worst] < _CONTRADICTED * np.median(share[np.isfinite(share)]):
             fit.choose(agrees)
-            return suspects & ~trusted
-        trusted[worst] = False
+            return contradicted
+        contradicted[worst] = True
 
 
 def _part_of(progress: Progress, number: int) -> Progress:
