@@ -78,11 +78,11 @@ def test_half_of_an_image_is_enough_where_it_shows_enough(mapped_room, localizer
     assert accepted >= 0.5 * len(mapped_room.room.query_indices)
 
 
-def test_little_support_is_enough_where_all_of_the_image_agrees(mapped_room):
+def test_little_support_is_enough_where_the_image_agrees(mapped_room):
     query = mapped_room.room.query_indices[0]
     default = LandmarkLocalizer(mapped_room.landmarks)
     located = default.locate(mapped_room.features[query], mapped_room.intrinsics)
-    assert located.support < 0.4 and located.evidence.agreement > 0.8 and located.accepted
+    assert located.support < 0.4 and located.evidence.agreement > 0.6 and located.accepted
     assert errors(located.world_from_cam, mapped_room.poses[query])[0] < 0.05
     assert default.verify(mapped_room.features[query], mapped_room.intrinsics, mapped_room.poses[query]).accepted
 
@@ -120,15 +120,18 @@ FLAT = {"off_plane": 2, "off_plane_cells": 2}
         ({}, None),
         ({"inliers": 11}, "only 11 landmarks"),
         ({"cells": 5}, "lie in 5 cells"),
-        ({"agreement": 0.39}, "shows only 0.39 of what the map expects there and 0.40 is needed"),
-        ({"support": 0.4, "agreement": 0.4}, None),
-        ({"support": 0.45, "agreement": 0.55, **FLAT}, "support is 0.45 and 0.50 is needed"),
-        ({"support": 0.2, "agreement": 0.7}, None),
-        ({"support": 0.2, "agreement": 0.5}, "support is 0.20 and 0.31 is needed"),
-        ({"support": 0.2, "agreement": 0.7, **FLAT}, "support is 0.20 and 0.35 is needed"),
-        ({"support": 0.2, "agreement": 0.9, **FLAT}, None),
+        ({"inliers": 15, "compared": 2}, "only 15 landmarks agree with the best pose, 16 are needed"),
+        ({"inliers": 16, "compared": 2}, None),
+        ({"inliers": 23, "compared": 2, **FLAT}, "only 23 landmarks agree with the best pose, 24 are needed"),
+        ({"agreement": 0.34}, "shows only 0.34 of what the map expects there and 0.35 is needed"),
+        ({"support": 0.31, "agreement": 0.35}, None),
+        ({"support": 0.45, "agreement": 0.65, **FLAT}, "support is 0.45 and 0.50 is needed"),
+        ({"support": 0.2, "agreement": 0.5}, None),
+        ({"support": 0.2, "agreement": 0.4}, "support is 0.20 and 0.25 is needed"),
+        ({"support": 0.2, "agreement": 0.8, **FLAT}, "support is 0.20 and 0.35 is needed"),
+        ({"support": 0.2, "agreement": 0.96, **FLAT}, None),
         ({"support": 0.09, "agreement": 1.0}, "support is 0.09 and 0.10 is needed"),
-        ({"support": 0.39, "agreement": 1.0, "compared": 5}, "support is 0.39 and 0.40 is needed"),
+        ({"support": 0.39, "agreement": 1.0, "compared": 2}, "support is 0.39 and 0.40 is needed"),
     ],
 )
 def test_evidence_suffices_or_the_objection_tells_what_is_missing(shown, against):

@@ -14,9 +14,10 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.float32]
 
-_COMPARED = 6.0  # cells of the image in which the map must know something for an agreement that outweighs support
-_OFF_PLANE, _OFF_PLANE_CELLS = 8, 4  # inliers beside the best plane, and cells they lie in, that mean depth
-_WITH_DEPTH, _FLAT = 0.81, 1.05  # support and agreement, added, that are enough
+_COMPARED = 3.0  # cells of the image in which the map must know something for an agreement that outweighs support
+_OFF_PLANE, _OFF_PLANE_CELLS = 5, 4  # inliers beside the best plane, and cells they lie in, that mean depth
+_WITH_DEPTH, _FLAT = 0.65, 1.15  # support and agreement, added, that are enough
+_UNCOMPARED, _UNCOMPARED_FLAT = 16, 24  # inliers, with depth and without, where less than that is compared
 WIDTH = 640.0  # in images whose longer side has another number of pixels, limits in pixels scale with it
 
 
@@ -24,19 +25,19 @@ WIDTH = 640.0  # in images whose longer side has another number of pixels, limit
 class LocateSettings:
     """How a pose is searched, and what it must show to be accepted. Pixels are those of an image 640 pixels wide.
 
-    A pose needs min_inliers within inlier_px in min_cells cells of 80 x 80 pixels, min_agreement and min_support (see
+    A pose needs min_inliers within guided_px in min_cells cells of 80 x 80 pixels, min_agreement and min_support (see
     Evidence). The more agreement, the less support is needed, down to little_support; flat views need more of both.
     The standard deviation of its position in the map must stay below max_sigma of the distance to what it sees, and
     its distance to the nearest keyframe below max_distance times the map's usual distance to landmarks.
 
-    keyframes: searched per source; ratio: of Lowe's test; iterations: most hypotheses of RANSAC; guided_px: window
-    around projections in which an accepted pose finds further matches, and a given pose is verified; least_alike:
-    cosine of descriptors that match within it.
+    keyframes: searched per source; ratio: of Lowe's test; iterations: most hypotheses of RANSAC; inlier_px: how far off
+    matches may be that it counts; guided_px: window around projections in which a pose finds further matches, and
+    within which they agree with it; least_alike: cosine of descriptors that match there.
     """
 
     min_inliers: int = 12
     min_cells: int = 6
-    min_agreement: float = 0.4
+    min_agreement: float = 0.35
     min_support: float = 0.4
     little_support: float = 0.1
     max_sigma: float = 0.05
@@ -62,6 +63,8 @@ class LocateSettings:
 @dataclass(frozen=True)
 class Evidence:
     """What speaks for a pose: inliers, the cells of the image they lie in, support, agreement and depth.
+
+    inliers are features that agree with a landmark in looks and place.
 
     support is the product of three shares: of the cells with features, those that hold inliers; of the matches, the
     inliers; of the inliers, those that a keyframe saw from about the same side and distance, the same way up. Where
@@ -119,8 +122,9 @@ def weigh(
 
 def objection(evidence: Evidence, settings: LocateSettings) -> str | None:
     """Why the evidence does not suffice, a sentence with the figures; None if it does."""
-    if evidence.inliers < settings.min_inliers:
-        return f"only {evidence.inliers} landmarks agree with the best pose, {settings.min_inliers} are needed"
+    inliers = _needed_inliers(evidence, settings)
+    if evidence.inliers < inliers:
+        return f"only {evidence.inliers} landmarks agree with the best pose, {inliers} are needed"
     if evidence.cells < settings.min_cells:
         return (
             f"the {evidence.inliers} landmarks that agree with the best pose lie in {evidence.cells} cells of the "
@@ -139,6 +143,13 @@ def objection(evidence: Evidence, settings: LocateSettings) -> str | None:
             f"{needed:.2f} is needed: most of the image contradicts it, as in another place that looks alike"
         )
     return None
+
+
+def _needed_inliers(evidence: Evidence, settings: LocateSettings) -> int:
+    """How many inliers a pose needs: more where little can be compared with the map, as in a blurred image."""
+    if evidence.compared >= _COMPARED:
+        return settings.min_inliers
+    return max(settings.min_inliers, _UNCOMPARED if evidence.has_depth else _UNCOMPARED_FLAT)
 
 
 def _needed_support(evidence: Evidence, settings: LocateSettings) -> float:

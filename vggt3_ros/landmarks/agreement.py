@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ Pixels = NDArray[np.floating]
 CELLS = 8  # along the longer side of an image
 TELLING = 5  # features that a cell shows if it could have held inliers
 _HALF = 0.5  # of what was to be expected is enough
+_UNKNOWN = 0.5  # of a part of which nothing is known is taken to contradict
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,30 @@ def occupied(pixels: Pixels, size_wh: tuple[int, int]) -> tuple[NDArray[np.int64
 
 
 def agreement(
-    features: Pixels, inliers: Pixels, expected: Pixels, confirmed: NDArray[np.bool_], size_wh: tuple[int, int]
+    features: Pixels,
+    inliers: Pixels,
+    expected: Pixels,
+    likelihood: Floats,
+    confirmed: NDArray[np.bool_],
+    size_wh: tuple[int, int],
 ) -> Agreement:
     """How an image agrees with the landmarks that should be seen at a pose.
 
-    features (m, 2) and inliers (n, 2) are pixels of all features and of those that led to the pose; expected (e, 2) are
-    the projections of the landmarks, confirmed (e,) whether a feature shows them. How many of them an image confirms
+    features (m, 2) and inliers (n, 2) are pixels of all features and of those that agree with the pose; expected (e, 2)
+    are the projections of the landmarks, likelihood (e,) how likely each is seen, by which it counts, and confirmed
+    (e,) whether a feature shows it. How many of them an image confirms
     depends on its light and on how far it was taken from the keyframes: the share that cells with inliers confirm is
     what others should. A cell without features says nothing, one where less than two confirmations are to be expected
     says less. A place that holds a copy of something in the map confirms it and contradicts around it, so what counts
-    is the worst part of the image: each half, upright, level and diagonal, the rim and what it encloses.
+    is the worst part of the image: each half, upright, level and diagonal, the rim and what it encloses. A part with
+    features of which the map knows nothing agrees by half.
     """
     cells, counts = occupied(features, size_wh)
-    cells = cells[counts >= TELLING]
+    cells = cells[(counts >= TELLING) & (cells >= 0).all(1) & (cells < _grid(size_wh)).all(1)]
     where = _numbers(expected, cells, size_wh)
     known = where >= 0
-    count = np.bincount(where[known], minlength=len(cells)).astype(np.float64)
-    found = np.bincount(where[known], confirmed[known].astype(np.float64), minlength=len(cells))
+    count = np.bincount(where[known], likelihood[known], minlength=len(cells))
+    found = np.bincount(where[known], (likelihood * confirmed)[known], minlength=len(cells))
     held = _numbers(inliers, cells, size_wh)
     trusted = np.zeros(len(cells), dtype=bool)
     trusted[held[held >= 0]] = True
@@ -61,17 +70,17 @@ def agreement(
     weight = np.minimum(1.0, wanted)
     agreed = np.minimum(weight, found / np.maximum(wanted, 1.0))
     parts = _parts(cells, size_wh).astype(np.float64)
-    # One more cell that agrees, so that a part of which little is known does not decide.
-    shares = (parts @ agreed + 1) / (parts @ weight + 1)
+    unknown = parts @ (1 - weight) / (parts.sum(1) + 1)  # share of the cells with features
+    # One more cell, so that a part of which little is known does not decide.
+    shares = (parts @ agreed + 1 - _UNKNOWN * unknown) / (parts @ weight + 1)
     return Agreement(float(shares.min()), float(weight.sum()))
 
 
 def _numbers(pixels: Pixels, cells: NDArray[np.int64], size_wh: tuple[int, int]) -> NDArray[np.int64]:
-    """For each of pixels (m, 2) the number of its cell among `cells` (n, 2), -1 where it is none of them."""
-    columns, rows = np.ceil(np.array(size_wh) / (max(size_wh) / CELLS)).astype(np.int64)
+    """For each of pixels (m, 2) the number of its cell among `cells` (n, 2) of the image, -1 where there is none."""
+    columns, rows = _grid(size_wh)
     number = np.full((columns, rows), -1)
-    inside = ((cells >= 0) & (cells < [columns, rows])).all(1)
-    number[cells[inside, 0], cells[inside, 1]] = np.flatnonzero(inside)
+    number[cells[:, 0], cells[:, 1]] = np.arange(len(cells))
     own = np.floor(pixels / (max(size_wh) / CELLS)).astype(np.int64)
     inside = ((own >= 0) & (own < [columns, rows])).all(1)
     numbers = np.full(len(pixels), -1)
@@ -79,9 +88,15 @@ def _numbers(pixels: Pixels, cells: NDArray[np.int64], size_wh: tuple[int, int])
     return numbers
 
 
+def _grid(size_wh: tuple[int, int]) -> tuple[int, int]:
+    """Columns and rows of cells of an image."""
+    width, height = size_wh
+    return math.ceil(CELLS * width / max(size_wh)), math.ceil(CELLS * height / max(size_wh))
+
+
 def _parts(cells: NDArray[np.int64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
     """Which of the cells (n, 2) lie in each part of the image: (10, n)."""
-    last = np.ceil(np.array(size_wh) / (max(size_wh) / CELLS)) - 1
+    last = np.array(_grid(size_wh)) - 1
     x, y = (cells / np.maximum(last, 1) - 0.5).T  # -0.5 to 0.5 from the first cell to the last
     sides = np.stack([x, y, x + y, x - y])
     rim = ((cells <= 0) | (cells >= last)).any(1)

@@ -19,8 +19,8 @@ from vggt3_ros.landmarks.features import Features, unit_vectors
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.matching import match_vectors
 from vggt3_ros.landmarks.planes import off_best_plane
-from vggt3_ros.landmarks.pnp import PnpSettings, projections, refine_pnp, reprojection_errors, solve_pnp
-from vggt3_ros.landmarks.visibility import Visibility, guided_matches
+from vggt3_ros.landmarks.pnp import PnpSettings, refine_pnp, reprojection_errors, solve_pnp
+from vggt3_ros.landmarks.visibility import Expected, Visibility, guided_matches
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -36,9 +36,8 @@ class Located:
     """The outcome for one image. world_from_cam (4, 4) and covariance (6, 6) of (position in the world, rotation in the
     camera frame in rad), None where there is none; they may be given for refused poses too: `accepted` decides.
 
-    evidence: what speaks for the pose, before an accepted one was refined by further matches; features and landmarks
-    (n,): indices of what matched and led to the pose; source: whose keyframes were searched; reason: a sentence;
-    seconds per stage.
+    evidence: what speaks for the pose; features and landmarks (n,): indices of what matched and led to the pose;
+    source: whose keyframes were searched; reason: a sentence; seconds per stage.
     """
 
     accepted: bool
@@ -102,8 +101,8 @@ class LandmarkLocalizer:
         return replace(best, seconds=clock.finished())
 
     def verify(self, features: Features, intrinsics: Floats, world_from_cam: Floats) -> Located:
-        """Whether the image confirms a given pose, which stays as it is: the same evidence as for `locate`, except that
-        matches agree within guided_px. The covariance contains how far the pose is from the one that fits best.
+        """Whether the image confirms a given pose, which stays as it is, by the same evidence as for `locate`. The
+        covariance contains how far the pose is from the one that fits best.
         """
         clock = _Clock()
         keyframes = self._keyframes("given", features, intrinsics, {"given": world_from_cam})
@@ -111,10 +110,8 @@ class LandmarkLocalizer:
             return Located(False, "no keyframe saw what the pose should see", "given", seconds=clock.finished())
         pairs, _ = self._matches(keyframes, features)
         clock.lap("matching")
-        points, pixels, _ = self._observed(features, pairs)
-        off = reprojection_errors(world_from_cam, points, pixels, intrinsics)
-        chosen = pairs[off < self.settings.guided_px * _unit(features)]
-        evidence, _ = self._weighed(features, intrinsics, world_from_cam, pairs, chosen)
+        evidence, chosen = self._weighed(features, intrinsics, world_from_cam, pairs, pairs)
+        clock.lap("guided")
         refusal = objection(evidence, self.settings)
         settings = self._pnp_settings(features)
         best = refine_pnp(world_from_cam, *self._observed(features, chosen), intrinsics, settings)
@@ -147,7 +144,7 @@ class LandmarkLocalizer:
     def _attempt(
         self, source: Source, keyframes: Indices, features: Features, intrinsics: Floats, clock: _Clock
     ) -> Located:
-        """Pose from the landmarks of some keyframes: matching and PnP, then if the evidence suffices more matches."""
+        """Pose from the landmarks of some keyframes: matching and PnP, then from all that should be seen there."""
         landmarks = self.landmarks
         pairs, among = self._matches(keyframes, features)
         clock.lap("matching")
@@ -158,15 +155,17 @@ class LandmarkLocalizer:
             reason = f"no pose explains the {len(pairs)} matches with {among} landmarks"
             return Located(False, f"{reason} of {len(keyframes)} keyframes", source)
         chosen = pairs[solution.inliers]
-        evidence, more = self._weighed(features, intrinsics, solution.world_from_cam, pairs, chosen)
+        expected = self.visibility.expected(solution.world_from_cam, intrinsics, features.size_wh)
+        more = self._completed(features, expected, chosen)
+        clock.lap("guided")
+        refined = refine_pnp(solution.world_from_cam, *self._observed(features, more), intrinsics, settings)
+        clock.lap("pnp")
+        if refined is not None and refined.inliers.sum() >= len(chosen):
+            solution, chosen = refined, more[refined.inliers]
+        pose = solution.world_from_cam
+        evidence, _ = self._weighed(features, intrinsics, pose, pairs, chosen)
         clock.lap("guided")
         refusal = objection(evidence, self.settings)
-        if refusal is None:
-            refined = refine_pnp(solution.world_from_cam, *self._observed(features, more), intrinsics, settings)
-            if refined is not None and refined.inliers.sum() >= solution.inliers.sum():
-                solution, chosen = refined, more[refined.inliers]
-            clock.lap("pnp")
-        pose = solution.world_from_cam
         covariance = solution.covariance + self._floor(pose, chosen[:, 1])
         if refusal is None:
             seen = landmarks.positions[chosen[:, 1]]
@@ -184,21 +183,39 @@ class LandmarkLocalizer:
     def _weighed(
         self, features: Features, intrinsics: Floats, world_from_cam: Floats, pairs: Indices, chosen: Indices
     ) -> tuple[Evidence, Indices]:
-        """Evidence for a pose that agrees with the chosen ones of matched pairs (M, 2); and all pairs (N, 2) that agree
-        with it: features within guided_px of the projections of landmarks that should be seen, and like them.
+        """Evidence for a pose, from matched pairs (M, 2) of which the chosen ones (N, 2) may agree with it; and all
+        pairs (n, 2) that do: within guided_px.
         """
-        expected = self.visibility.landmarks(world_from_cam, intrinsics, features.size_wh)
-        positions = self.landmarks.positions[expected].astype(np.float64)
-        projected, _ = projections(world_from_cam, positions, intrinsics)
+        expected = self.visibility.expected(world_from_cam, intrinsics, features.size_wh)
+        every = self._completed(features, expected, chosen)
+        points, pixels, _ = self._observed(features, every)
+        off = reprojection_errors(world_from_cam, points, pixels, intrinsics)
+        agree = off < self.settings.guided_px * _unit(features)
+        agreeing = every[agree]
+        inlying = features.pixels[agreeing[:, 0]]
+        found = np.isin(expected.landmarks, agreeing[:, 1])
+        likelihood = self.visibility.likelihood(expected, world_from_cam)
+        agreed = agreement(features.pixels, inlying, expected.pixels, likelihood, found, features.size_wh)
+        evidence = weigh(
+            inlying,
+            features.pixels,
+            matches=len(np.unique(np.concatenate([pairs, agreeing]), axis=0)),
+            foreseen=int(np.isin(agreeing[:, 1], expected.landmarks).sum()),
+            size_wh=features.size_wh,
+            agreed=agreed,
+            off_plane=off_best_plane(points[agree], world_from_cam[:3, 3]),
+        )
+        return evidence, agreeing
+
+    def _completed(self, features: Features, expected: Expected, pairs: Indices) -> Indices:
+        """Pairs (N, 2) of all landmarks that are expected, with the feature near each that is most like it; and those
+        of `pairs` (M, 2) whose feature and landmark have no other.
+        """
         radius, least = self.settings.guided_px * _unit(features), self.settings.least_alike
-        more = guided_matches(features, expected, self._vectors[expected], projected, radius, least)
-        found = np.isin(expected, more[:, 1]) | np.isin(expected, chosen[:, 1])
-        inlying = features.pixels[chosen[:, 0]]
-        agreed = agreement(features.pixels, inlying, projected, found, features.size_wh)
-        foreseen = int(np.isin(chosen[:, 1], expected).sum())
-        off_plane = off_best_plane(self.landmarks.positions[chosen[:, 1]].astype(np.float64), world_from_cam[:3, 3])
-        evidence = weigh(inlying, features.pixels, len(pairs), foreseen, features.size_wh, agreed, off_plane)
-        return evidence, more
+        looks = self._vectors[expected.landmarks]
+        near = guided_matches(features, expected.landmarks, looks, expected.pixels, radius, least)
+        alone = ~np.isin(pairs[:, 0], near[:, 0]) & ~np.isin(pairs[:, 1], near[:, 1])
+        return np.concatenate([near, pairs[alone]])
 
     def _floor(self, world_from_cam: Floats, landmarks: Indices) -> Floats:
         """Covariance (6, 6) of the map itself where these landmarks are: the mean of the keyframes' that saw them.

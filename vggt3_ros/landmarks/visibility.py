@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,22 @@ Indices = NDArray[np.int64]
 _SAME_SIDE = np.cos(np.radians(40.0))  # features look alike from directions that differ by less
 _SAME_SIZE = 1.8  # ... and from distances whose ratio is smaller
 _SAME_WAY_UP = np.cos(np.radians(60.0))  # ... and by cameras that are turned less about their line of sight
+_BELIEVED = 20.0  # degrees of direction within which keyframes tell whether something is seen ...
+_BELIEVED_SIZE = 0.5  # ... and of the ratio of distances, as a share of the logarithm of _SAME_SIZE
+_ASKED = 50  # keyframes that tell, those that saw most
 _RIVALS = 4  # features near a projection that are looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """Landmarks (n,) that a camera should see, and where in the image, pixels (n, 2); the observations (m,) by which
+    keyframes say so, and the number (m,) of each one's landmark among the n.
+    """
+
+    landmarks: Indices
+    pixels: Floats
+    observations: Indices
+    numbers: Indices
 
 
 class Visibility:
@@ -29,6 +46,7 @@ class Visibility:
         rays = landmarks.positions[landmarks.observed] - landmarks.world_from_cam[landmarks.observed_from, :3, 3]
         self.distances: Floats = np.linalg.norm(rays, axis=1)
         self._rays = rays / np.maximum(self.distances, 1e-12)[:, None]
+        self._first, self._last = _boxes(landmarks)
 
     def observations(
         self, world_from_cam: Floats, intrinsics: Floats, size_wh: tuple[int, int], margin: float = 0.0
@@ -51,9 +69,60 @@ class Visibility:
         chosen: Indices = some[alike]
         return chosen
 
-    def landmarks(self, world_from_cam: Floats, intrinsics: Floats, size_wh: tuple[int, int]) -> Indices:
+    def expected(self, world_from_cam: Floats, intrinsics: Floats, size_wh: tuple[int, int]) -> Expected:
         """Landmarks of these observations, each once."""
-        return np.unique(self._landmarks.observed[self.observations(world_from_cam, intrinsics, size_wh)])
+        seen = self.observations(world_from_cam, intrinsics, size_wh)
+        landmarks, of = np.unique(self._landmarks.observed[seen].astype(np.int64), return_inverse=True)
+        pixels, _ = projections(world_from_cam, self._positions[landmarks], intrinsics)
+        return Expected(landmarks, pixels, seen, of)
+
+    def likelihood(self, expected: Expected, world_from_cam: Floats) -> Floats:
+        """How likely a camera sees each of the landmarks it is expected to, 0 to 1 (n,): the share of the keyframes
+        that look at it from about there and do see it, by how near the camera they are.
+
+        What they had in view and did not see is hidden from there, or too weak to be found again.
+        """
+        from_keyframe = self._landmarks.observed_from[expected.observations]
+        votes = np.bincount(from_keyframe, minlength=len(self._first))
+        asked = np.argsort(-votes, kind="stable")[:_ASKED]
+        asked = asked[votes[asked] > 0]
+        rank = np.full(len(votes), -1)
+        rank[asked] = np.arange(len(asked))
+        told = rank[from_keyframe] >= 0
+        saw = np.zeros((len(asked), len(expected.landmarks)), dtype=bool)
+        saw[rank[from_keyframe[told]], expected.numbers[told]] = True
+        weight = self._nearness(asked, self._positions[expected.landmarks], world_from_cam)
+        likelihood: Floats = (weight * saw).sum(0) / np.maximum(weight.sum(0), 1e-9)
+        return likelihood
+
+    def _nearness(self, keyframes: Indices, points: Floats, world_from_cam: Floats) -> Floats:
+        """How much each of K keyframes tells of what a camera sees of points (n, 3): (K, n), 0 where it looks away."""
+        poses, intrinsics = self._landmarks.world_from_cam[keyframes], self._landmarks.intrinsics[keyframes]
+        there, here = points - poses[:, None, :3, 3], points - world_from_cam[:3, 3]
+        x, y, z = np.moveaxis(there @ poses[:, :3, :3], 2, 0)
+        depth = np.where(z > 0, z, np.inf)
+        u = intrinsics[:, 0, 0, None] * x / depth + intrinsics[:, 0, 2, None]
+        v = intrinsics[:, 1, 1, None] * y / depth + intrinsics[:, 1, 2, None]
+        first, last = self._first[keyframes].T[..., None], self._last[keyframes].T[..., None]
+        looks = (z > 0) & (u >= first[0]) & (u <= last[0]) & (v >= first[1]) & (v <= last[1])
+        looks &= (poses[:, :3, 1] @ world_from_cam[:3, 1] > _SAME_WAY_UP)[:, None]
+        far, near = np.linalg.norm(there, axis=2), np.linalg.norm(here, axis=1)
+        cosine = np.einsum("knd,nd->kn", there, here) / np.maximum(far * near, 1e-12)
+        size = np.log(np.maximum(near, 1e-12) / np.maximum(far, 1e-12)) / np.log(_SAME_SIZE)
+        looks &= (cosine > _SAME_SIDE) & (np.abs(size) < 1)
+        angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        nearness: Floats = looks * np.exp(-0.5 * ((angle / _BELIEVED) ** 2 + (size / _BELIEVED_SIZE) ** 2))
+        return nearness
+
+
+def _boxes(landmarks: Landmarks) -> tuple[Floats, Floats]:
+    """The first and the last pixel (K, 2) in which the camera of each keyframe observed anything: about its image."""
+    _, camera = np.unique(landmarks.intrinsics.reshape(-1, 9), axis=0, return_inverse=True)
+    first = np.full((camera.max(initial=-1) + 1, 2), np.inf)
+    last = -first
+    np.minimum.at(first, camera[landmarks.observed_from], landmarks.pixels)
+    np.maximum.at(last, camera[landmarks.observed_from], landmarks.pixels)
+    return first[camera], last[camera]
 
 
 def guided_matches(

@@ -49,7 +49,7 @@ class LocalizerSettings:
     refine: Literal["refine", "verify", "none"] = "refine"
     features: FeatureSettings = field(default_factory=FeatureSettings)
     closer_features: FeatureSettings = field(default_factory=whole_image)
-    enough_inliers: int = 30
+    enough_inliers: int = 45
     locate: LocateSettings = field(default_factory=LocateSettings)
 
     def __post_init__(self) -> None:
