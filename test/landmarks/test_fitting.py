@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.landmarks.adjusting import adjusted, brought_back
 from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks
+from vggt3_ros.landmarks.fit import Fit, Given
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
+from vggt3_ros.landmarks.tracks import build_tracks
 
 from .conftest import Visit
 from .test_build import ALL, position_errors, shaken
@@ -69,6 +74,21 @@ def test_priors_of_half_of_the_frames_hold_the_others(visit: Visit) -> None:
     start[measured] = visit.world_from_cam[measured]
     found = built(visit, start, measured)
     assert found.verified and position_errors(found.world_from_cam, visit.world_from_cam).max() < 0.02
+
+
+def test_what_left_its_priors_as_a_whole_is_brought_back(visit: Visit) -> None:
+    """Images do not mind in what scale, and priors that all are far off let each other go."""
+    tracks = build_tracks([len(one) for one in visit.features], visit.matches)
+    measured = np.arange(8) < 5
+    given = Given(visit.features, tracks, visit.world_from_cam, measured, visit.intrinsics, LandmarkSettings())
+    fit, _ = adjusted(given, visit.world_from_cam, lambda share: None)
+    assert brought_back(fit, lambda share: None) is None, "it is where it should be"
+    fit.world_from_cam[:, :3, 3] *= 0.4
+    fit.prior_deviation[:, 0] = position_errors(fit.world_from_cam, visit.world_from_cam)
+    back = brought_back(fit, lambda share: None)
+    assert back is not None and position_errors(back.world_from_cam, visit.world_from_cam).max() < 0.02
+    one = replace(given, measured=np.arange(8) < 1)  # determines no scale
+    assert brought_back(Fit(one, fit.world_from_cam), lambda share: None) is None
 
 
 def test_a_keyframe_that_two_views_alone_tie_carries_no_landmarks(visit: Visit) -> None:

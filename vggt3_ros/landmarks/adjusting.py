@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.sim3 import robust_umeyama
+from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
 from vggt3_ros.landmarks.fit import WIDEST, Fit, Floats, Given, Mask
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
@@ -31,6 +36,7 @@ _ASTRAY = 0.95  # of the usual share of agreeing observations; keyframes with le
 _CONTRADICTED = 0.7  # of the usual share; keyframes with less, where they are held, are contradicted
 _LEAST_SEEN = 20  # points that place a keyframe
 _GUESS = 1e3  # a pose that is no measurement: deviations are this many times larger
+_NEARER = 0.5  # of the usual deviation from the priors
 _BEYOND = 5.0  # deviations at which a prior is contradicted
 
 
@@ -61,18 +67,40 @@ def adjusted(
     return fit, rough
 
 
+def brought_back(fit: Fit, progress: Progress) -> Fit | None:
+    """The fit moved as a whole, in scale too, to where it suits the priors best, and adjusted there once more.
+
+    Images do not mind where it is. None where that brings it hardly nearer, or nothing determines it.
+    """
+    given, measured = fit.given, fit.given.measured
+    if not given.anchored:
+        return None
+    poses, priors = torch.from_numpy(fit.world_from_cam), torch.from_numpy(given.world_from_cam)
+    try:
+        moved = robust_umeyama(poses[measured], priors[measured]).target_from_source.poses(poses)
+    except InputError:
+        return None
+    back = copy(fit)
+    back.world_from_cam, back.intrinsics = moved.numpy(), fit.intrinsics.copy()
+    errors = torch.stack([pose_error_vector(*each) for each in zip(moved, priors, strict=True)])
+    back.prior_deviation = errors.reshape(-1, 2, 3).norm(dim=2).numpy()
+    if not _usual_deviation(back)[0] < _NEARER * _usual_deviation(fit)[0]:
+        return None
+    return back if _adjust(back, _priors(back, first=False, known=None), USUAL, progress) else None
+
+
 def readjusted(fit: Fit, members: Mask) -> None:
     """Adjust the members (K,) among the keyframes once more, without what the others observe."""
     fit.choose(fit.among_tracks() & members[fit.given.every.keyframe])
     _adjust(fit, _weighed(fit), USUAL, lambda share: None)
 
 
-def held(given: Given, progress: Progress) -> Fit:
-    """Measured poses stay as they are given, the others are adjusted to them.
+def held(given: Given, world_from_cam: Floats, progress: Progress) -> Fit:
+    """Measured poses stay as they are given, the others are adjusted to them from poses (K, 4, 4) on.
 
     Keyframes that the others contradict, where they are said to be, are taken for not measured from then on.
     """
-    fit = Fit(given, given.world_from_cam)
+    fit = Fit(given, np.where(given.measured[:, None, None], given.world_from_cam, world_from_cam))
     fit.held, fit.sigmas = True, _HELD
     for number in range(_ROUNDS):
         noise, contradicted = fit.noise, fit.contradicted

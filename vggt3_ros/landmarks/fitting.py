@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vggt3_ros.landmarks.adjusting import USUAL, adjusted, held
+from vggt3_ros.landmarks.adjusting import USUAL, adjusted, brought_back, held
 from vggt3_ros.landmarks.fit import Fit, Given
 from vggt3_ros.landmarks.incremental import placed_by_images
 from vggt3_ros.landmarks.leave_one_out import Predictions, predictions
@@ -29,12 +29,16 @@ def fitted(given: Given, progress: Progress) -> Fit:
     explicit = settings.position_sigma is not None or settings.rotation_sigma is not None
     if not given.anchored or settings.hold_priors is False or explicit:
         return _doubted(_adjusted(given, progress))
-    still = held(given, lambda share: progress(0.2 * share))
+    still = held(given, given.world_from_cam, lambda share: progress(0.2 * share))
+    moved = None
+    if not settings.hold_priors or not given.measured.all():
+        moved = _adjusted(given, lambda share: progress(0.2 + 0.7 * share))
+    if moved is not None and not given.measured.all():  # what no prior tells may have rolled away from held poses
+        again = held(given, moved.world_from_cam, lambda share: progress(0.9 + 0.1 * share))
+        still = _cheapest([still, again])
     predicted = predictions(still)
-    if not settings.hold_priors:
-        moved = _adjusted(given, lambda share: progress(0.2 + 0.8 * share))
-        if not _as_good(still, predicted, predictions(moved)):
-            return _doubted(moved)
+    if moved is not None and not settings.hold_priors and not _as_good(still, predicted, predictions(moved)):
+        return _doubted(moved)
     return _doubted(still, predicted)
 
 
@@ -67,9 +71,10 @@ def _adjusted(given: Given, progress: Progress) -> Fit:
     """The cheapest of several adjustments, for each ends where its first rounds have rolled what little ties.
 
     From the given poses on; with priors that keep their say for longer; where the given poses fitted the images badly,
-    from the images alone; and again after the keyframes that contradict their priors were put back to them.
+    from the images alone; from a result brought back to the priors as a whole, where its scale or place had left them;
+    and again after the keyframes that contradict their priors were put back to them.
     """
-    told = _Told(progress, 5 if given.anchored else 2)
+    told = _Told(progress, 6 if given.anchored else 2)
     fit, rough = adjusted(given, given.world_from_cam, told.next())
     choices = [fit]
     if given.anchored:
@@ -81,6 +86,9 @@ def _adjusted(given: Given, progress: Progress) -> Fit:
         if found is not None and (given.anchored or found[1].mean() >= _LEAST_PLACED):
             choices.append(adjusted(given, found[0], told.next())[0])
     fit = _cheapest(choices)
+    brought = brought_back(fit, told.next())
+    if brought is not None:
+        fit = _cheapest([fit, brought])
     if not fit.contradicted.any():
         return fit
     back = fit.world_from_cam.copy()
