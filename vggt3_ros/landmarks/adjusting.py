@@ -61,9 +61,7 @@ def adjusted(
         _keep_agreeing(fit)
         if _is_settled(fit, noise):
             break
-    # Also where they are said to be more exact than most of them turn out to be, only the odd ones are contradicted.
-    usual = np.maximum(fit.sigmas, _usual_deviation(fit)) if given.anchored else np.inf
-    fit.contradicted = given.measured & (fit.prior_deviation > _BEYOND * usual).any(axis=1)
+    fit.contradicted = _beyond_the_usual(fit)
     return fit, rough
 
 
@@ -86,7 +84,19 @@ def brought_back(fit: Fit, progress: Progress) -> Fit | None:
     back.prior_deviation = errors.reshape(-1, 2, 3).norm(dim=2).numpy()
     if not _usual_deviation(back)[0] < _NEARER * _usual_deviation(fit)[0]:
         return None
-    return back if _adjust(back, _priors(back, first=False, known=None), USUAL, progress) else None
+    if not _adjust(back, _priors(back, first=False, known=None), USUAL, progress):
+        return None
+    back.contradicted = _beyond_the_usual(back)
+    return back
+
+
+def _beyond_the_usual(fit: Fit) -> Mask:
+    """Which of the priors (K,) the adjusted poses contradict: also where all are said to be more exact than most turn
+    out to be, the odd ones alone.
+    """
+    usual = np.maximum(fit.sigmas, _usual_deviation(fit)) if fit.given.anchored else np.inf
+    beyond: Mask = fit.given.measured & (fit.prior_deviation > _BEYOND * usual).any(axis=1)
+    return beyond
 
 
 def readjusted(fit: Fit, members: Mask) -> None:

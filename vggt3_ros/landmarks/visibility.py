@@ -118,6 +118,7 @@ class Visibility:
 def _boxes(landmarks: Landmarks) -> tuple[Floats, Floats]:
     """The first and the last pixel (K, 2) in which the camera of each keyframe observed anything: about its image."""
     _, camera = np.unique(landmarks.intrinsics.reshape(-1, 9), axis=0, return_inverse=True)
+    camera = camera.reshape(-1)  # NumPy 2.0 gives it two dimensions
     first = np.full((camera.max(initial=-1) + 1, 2), np.inf)
     last = -first
     np.minimum.at(first, camera[landmarks.observed_from], landmarks.pixels)
