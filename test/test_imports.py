@@ -24,7 +24,7 @@ ALLOWED = {
     "cli": {"nodes", "geometry", "landmarks", "model", "scene", "worlds", "pipeline", "training", "evaluation"},
 }
 GENERATED = {"msg", "srv", "action"}  # messages, made by the build
-EVERYONE_MAY = {"errors", "files", "__version__"}
+EVERYONE_MAY = {"allocation", "errors", "files", "__version__"}
 
 # What pyproject.toml declares beyond torch, numpy and safetensors, and what a developer's machine may have besides.
 OPTIONAL = ("PIL", "cv2", "matplotlib", "tqdm", "yaml", "huggingface_hub", "scipy", "pycolmap")

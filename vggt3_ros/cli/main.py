@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from vggt3_ros import __version__
+from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.errors import Vggt3Error
 
 COMMANDS = ("demo", "map", "localize", "info", "export", "evaluate", "train", "bench", "nodes")
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when torch is loaded, which is later. Threads that spin while they wait for each other make small networks
     # tens of times slower as soon as another program needs one of the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         modules = _command_modules(arguments)

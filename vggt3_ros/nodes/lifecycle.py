@@ -17,6 +17,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.nodes.ending import SIGNALS
 from vggt3_ros.nodes.given import rcl_arguments, unused
@@ -139,6 +140,7 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
 
     Exit code 0 after a signal, 1 with a message when ROS cannot use the arguments or a node cannot be made or started.
     """
+    keep_freed_memory()
     wish = _Wish()
     arguments = rcl_arguments(sys.argv[1:] if args is None else args)
     nodes: list[Any] = []
