@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.landmarks.adjusting import adjusted, brought_back
+from vggt3_ros.landmarks.assemble import assembled
 from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks
 from vggt3_ros.landmarks.fit import Fit, Given
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.tracks import build_tracks
+from vggt3_ros.landmarks.verdict import judge
 
 from .conftest import Visit
 from .test_build import ALL, position_errors, shaken
@@ -104,6 +107,23 @@ def test_a_keyframe_that_two_views_alone_tie_carries_no_landmarks(visit: Visit) 
     tied = {int(k) for k in np.unique(alone.landmarks.observed_from)}
     carrying = {int(k) for k in np.unique(found.landmarks.observed_from)}
     assert 7 not in tied and carrying - {7} == tied
+
+
+def test_keyframes_whose_position_the_images_leave_open_carry_no_landmarks(visit: Visit) -> None:
+    tracks = build_tracks([len(one) for one in visit.features], visit.matches)
+    none = np.zeros(8, dtype=bool)
+    given = Given(visit.features, tracks, visit.world_from_cam, none, visit.intrinsics, LandmarkSettings())
+    fit, _ = adjusted(given, visit.world_from_cam, lambda share: None)
+    assert assembled(fit)[1].loose == 0
+    fit.pose_covariance[:2, :3, :3] += 0.1 * np.eye(3)
+    verdict = judge(assembled(copy(fit))[1])
+    assert not verdict.verified and "turned on the spot" in verdict.reason and "2 of 8" in verdict.reason
+    told = copy(fit)
+    told.given = replace(given, measured=none | (np.arange(8) == 3))
+    assert assembled(told)[1].loose == 0, "what a prior tells, images need not"
+    landmarks, evidence = assembled(fit)
+    assert landmarks is not None and evidence.loose == 2
+    assert 0 not in landmarks.observed_from and 1 not in landmarks.observed_from
 
 
 def test_held_poses_have_no_sigmas() -> None:

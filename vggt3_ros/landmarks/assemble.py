@@ -15,7 +15,8 @@ from vggt3_ros.landmarks.features import unit_vectors
 from vggt3_ros.landmarks.fit import Fit, Floats, Mask
 from vggt3_ros.landmarks.landmarks import Landmarks, are_determined, lower_roots
 from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
-from vggt3_ros.landmarks.rigid import rigid_sets, tied_to
+from vggt3_ros.landmarks.rigid import incidence, rigid_sets, tied_to, undetermined
+from vggt3_ros.landmarks.ties import at_odds
 from vggt3_ros.landmarks.tracks import Tracks
 from vggt3_ros.landmarks.triangulation import refine_points
 from vggt3_ros.landmarks.verdict import Evidence, parts_of
@@ -29,16 +30,23 @@ def assembled(fit: Fit) -> tuple[Landmarks | None, Evidence]:
     if found is None:
         return None, evidence_of(fit)
     members, parts = _tied(fit, found.tracks)
-    if not fit.given.anchored and members.any() and not members.all():
-        readjusted(fit, members)  # the others would bend them, and let their covariance look wide
-        found = _points(fit) or found
+    odd = _at_odds(fit, members)
+    if odd.any():
+        members, parts = _tied(fit, found.tracks.select(~odd[found.tracks.keyframe]))
+    loose = np.zeros(len(members), dtype=bool)
+    if not fit.given.anchored:
+        found = _alone(fit, members, found)
+        loose = members & _loose(fit, found.tracks)
+        if loose.any():
+            members, parts = _tied(fit, found.tracks.select(~loose[found.tracks.keyframe]))
+            found = _alone(fit, members, found)
     tracks, kept = _kept(found.tracks, members[found.tracks.keyframe])
     if fit.given.anchored:
         parts = parts_of(tracks.keyframe, tracks.point, len(fit.given))
-    if len(kept) == 0:
-        return None, evidence_of(fit, parts)
-    landmarks = _landmarks(fit, tracks, found.points[kept], found.covariance[kept], found.noise)
-    return landmarks, evidence_of(fit, parts, landmarks, found.residual_px)
+    landmarks = None
+    if len(kept):
+        landmarks = _landmarks(fit, tracks, found.points[kept], found.covariance[kept], found.noise)
+    return landmarks, evidence_of(fit, parts, landmarks, found.residual_px, odd, loose)
 
 
 class _Points(NamedTuple):
@@ -80,10 +88,44 @@ def _tied(fit: Fit, tracks: Tracks) -> tuple[Mask, list[list[int]]]:
     return np.isin(np.arange(len(given)), sets[0] if sets else []), sets
 
 
+def _alone(fit: Fit, members: Mask, found: _Points) -> _Points:
+    """Points of the members (K,) adjusted alone: others would bend them, and let their covariance look wide."""
+    if members.any() and not members.all():
+        readjusted(fit, members)
+        return _points(fit) or found
+    return found
+
+
+def _at_odds(fit: Fit, members: Mask) -> Mask:
+    """Which of the members (K,) are tied to the others by matches that contradict each other."""
+    every, agrees = fit.given.every, fit.agreeing(fit.tracks, fit.numbers)
+    if fit.given.measured.all():
+        return np.zeros(len(members), dtype=bool)
+    counts = []
+    for which in (np.ones(len(agrees), dtype=bool), agrees):
+        seen = incidence(every.keyframe[which], every.point[which], len(members))
+        counts.append((seen @ seen.T).toarray())
+    return at_odds(members, fit.given.measured, *counts)
+
+
+def _loose(fit: Fit, tracks: Tracks) -> Mask:
+    """Keyframes (K,) whose position the images leave open."""
+    deviation = np.sqrt(np.trace(fit.pose_covariance[:, :3, :3], axis1=1, axis2=2))
+    positions = fit.world_from_cam[:, :3, 3]
+    return undetermined(positions, deviation, tracks.keyframe, tracks.point)
+
+
 def evidence_of(
-    fit: Fit, parts: list[list[int]] | None = None, landmarks: Landmarks | None = None, residual_px: float = 0.0
+    fit: Fit,
+    parts: list[list[int]] | None = None,
+    landmarks: Landmarks | None = None,
+    residual_px: float = 0.0,
+    odd: Mask | None = None,
+    loose: Mask | None = None,
 ) -> Evidence:
-    """What a fit shows, with the parts that its keyframes fall into and the landmarks and residual it leads to."""
+    """What a fit shows, with the parts that its keyframes fall into, the landmarks and residual it leads to, the
+    keyframes (K,) whose ties contradict each other, and those whose position stays open.
+    """
     given = fit.given
     return Evidence(
         anchored=given.anchored,
@@ -98,7 +140,8 @@ def evidence_of(
         depth=0.0 if landmarks is None else _depth(landmarks),
         deviation=_rms(fit.prior_deviation[given.measured]),
         spread=_spread(given.world_from_cam),
-        undetermined=_undetermined(fit, parts or []),
+        at_odds=0 if odd is None else int(odd.sum()),
+        loose=0 if loose is None else int(loose.sum()),
         prior_outliers=np.flatnonzero(fit.contradicted).tolist(),
     )
 
@@ -128,16 +171,6 @@ def _spread(world_from_cam: Floats) -> tuple[float, float]:
     poses = torch.from_numpy(world_from_cam)
     turn = rotation_angle(chordal_mean(poses[:, :3, :3]).T @ poses[:, :3, :3])
     return float(np.sqrt(world_from_cam[:, :3, 3].var(0).sum())), float(turn.square().mean().sqrt())
-
-
-def _undetermined(fit: Fit, parts: list[list[int]]) -> float:
-    """Without priors, the standard deviation of positions as a share of their spread."""
-    if fit.given.anchored or not parts:
-        return 0.0
-    members = parts[0]
-    spread = np.sqrt(fit.world_from_cam[members, :3, 3].var(0).sum())
-    deviation = np.sqrt(np.median(np.trace(fit.pose_covariance[members, :3, :3], axis1=1, axis2=2)))
-    return float(deviation / max(spread, 1e-12))
 
 
 def _landmarks(fit: Fit, tracks: Tracks, points: Floats, covariance: Floats, noise: float) -> Landmarks:

@@ -14,7 +14,7 @@ _LARGEST_RESIDUAL = 1.0  # median, in pixels of the searched image
 _MOST_OUTLIERS = 1 / 3  # share of prior poses that may be wrong
 _LARGEST_DEVIATION = 0.75  # rms deviation from priors, of their rms spread; of random ones it is nearly 1
 _FAR = 0.2  # of the distance to the landmarks: positions off by more are wrong, however little the camera moved
-_UNDETERMINED = 0.04  # deviation of positions without priors, of their spread; of good maps 0.02 at most
+_MOST_LOOSE = 0.1  # share of keyframes whose position images leave open: more, and the others' is open to doubt
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Evidence:
     """What a fit showed. anchored: prior poses fixed the frame; held: they stayed as given; parts: keyframes tied by
     landmarks, the largest first; residual_px: median; pixel_size: see Features; depth: median distance to landmarks;
     deviation from the priors, and spread of the keyframes about their mean, both rms in position and rotation (rad);
-    undetermined: standard deviation of positions that nothing but images fixes, as a share of their spread;
-    prior_outliers: keyframes whose prior the images contradict.
+    at_odds: keyframes left out because their ties to the rest contradict each other;
+    loose: keyframes whose position the images leave open where there are no priors; prior_outliers: keyframes whose
+    prior the images contradict.
     """
 
     anchored: bool
@@ -38,7 +39,8 @@ class Evidence:
     depth: float
     deviation: tuple[float, float]
     spread: tuple[float, float]
-    undetermined: float
+    at_odds: int
+    loose: int
     prior_outliers: list[int]
 
 
@@ -62,9 +64,15 @@ def judge(evidence: Evidence) -> Verdict:
         ),
         (not evidence.converged, "the adjustment of poses and landmarks did not converge"),
         (
+            evidence.loose > _MOST_LOOSE * evidence.keyframes,
+            "the camera turned on the spot, or nearly: images alone leave the positions of "
+            f"{evidence.loose} of {evidence.keyframes} keyframes open; give prior poses, or move sideways too",
+        ),
+        (
             tied < _LEAST_TIED * evidence.keyframes,
             f"the map falls into parts: landmarks tie {tied} of {evidence.keyframes} keyframes together"
-            f" (parts of {', '.join(map(str, sizes)) or 'none'}); take frames closer together",
+            f" (parts of {', '.join(map(str, sizes)) or 'none'}; ties of {evidence.at_odds} more contradict each other)"
+            "; take frames closer together",
         ),
         (
             not evidence.held and evidence.residual_px > _LARGEST_RESIDUAL * evidence.pixel_size,
@@ -80,11 +88,6 @@ def judge(evidence: Evidence) -> Verdict:
             f"the images contradict the prior poses: {evidence.deviation[0]:.3g} m and "
             f"{np.degrees(evidence.deviation[1]):.3g} degrees rms at a spread of {evidence.spread[0]:.3g} m and "
             f"{np.degrees(evidence.spread[1]):.3g} degrees",
-        ),
-        (
-            evidence.undetermined > _UNDETERMINED,
-            "the camera turned on the spot, or nearly: without prior poses its positions are undetermined "
-            f"(to {evidence.undetermined:.0%} of their spread)",
         ),
     ]
     for applies, reason in doubts:
