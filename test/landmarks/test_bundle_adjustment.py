@@ -114,6 +114,17 @@ def test_a_common_focal_length_is_found() -> None:
     assert adjust(world.observations, world.poses, world.points, priors, noise_px=0.2).focal == 1
 
 
+@pytest.mark.parametrize("distance", [1e60, 1e200, np.inf])
+def test_points_out_of_reach_leave_poses_and_covariances_that_can_be_used(distance: float) -> None:
+    world = World()
+    points = world.points.copy()
+    points[:, 2] = distance
+    with np.errstate(all="ignore"):
+        found = adjust(world.observations, world.poses, points, world.priors(world.poses, 0.05, 2))
+    assert np.isfinite(found.world_from_cam).all() and np.isfinite(found.pose_covariance).all()
+    assert (np.linalg.eigvalsh(found.pose_covariance) > 0).all()
+
+
 def test_progress_can_cancel() -> None:
     world = World()
 

@@ -16,10 +16,12 @@ from vggt3_ros.geometry.camera import encode_camera, unproject
 from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse, transform_points
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses
 from vggt3_ros.landmarks.acceptance import LocateSettings
+from vggt3_ros.landmarks.features import FeatureSettings, extract
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction
+from vggt3_ros.pipeline import localize
 from vggt3_ros.pipeline.anchor import AnchorSettings, anchor
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
@@ -188,6 +190,20 @@ def test_another_place_is_lost(metric: Scene, drive: RoomSequence, elsewhere: Ro
         found = Localizer(metric, network).localize(frame_of(elsewhere, index, intrinsics=drive.intrinsics))
         assert found.status is LOST and found.map_from_cam is None and found.covariance is None
         assert found.reason and found.network_map_from_cam is not None
+
+
+def test_an_image_that_was_searched_whole_is_not_searched_again(
+    metric: Scene, drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales = []
+    monkeypatch.setattr(localize, "extract", lambda *given: scales.append(given[-1].scale) or extract(*given))
+    stranger = frame_of(elsewhere, 0, intrinsics=drive.intrinsics)
+    assert max(stranger.image.shape) <= FeatureSettings().least_side
+    few = LocalizerSettings(features=FeatureSettings(least_side=100))
+    for settings, searches in ((LocalizerSettings(), 1), (few, 2)):
+        scales.clear()
+        assert Localizer(metric, network, settings).localize(stranger).status is LOST
+        assert len(scales) == searches
 
 
 def test_queries_need_no_calibration(metric: Scene, drive: RoomSequence, network: Vggt3) -> None:

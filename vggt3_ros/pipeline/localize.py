@@ -43,7 +43,8 @@ class LocalizerSettings:
     """refine: "refine" finds and refines poses with the landmarks, "verify" only checks the network's own; both refuse
     what the landmarks do not confirm, where the scene has landmarks. "none" leaves the network's poses unverified.
 
-    features: of every frame; closer_features: of those in which fewer than enough_inliers landmarks agree.
+    features: of every frame; closer_features: of those in which fewer than enough_inliers landmarks agree, unless all
+    features of the whole image were searched already.
     """
 
     refine: Literal["refine", "verify", "none"] = "refine"
@@ -189,9 +190,9 @@ class Localizer:
         proposals = {source: pose.numpy() for source, pose in poses.items() if pose is not None}
         if self.settings.refine == "verify" and "network" not in proposals:
             return proposal
-        located, seconds = self._located(landmarks, frame, proposals, self.settings.features)
-        if located.inliers < self.settings.enough_inliers or not located.accepted:
-            closer, more = self._located(landmarks, frame, proposals, self.settings.closer_features)
+        located, seconds, complete = self._located(landmarks, frame, proposals, self.settings.features)
+        if not complete and (located.inliers < self.settings.enough_inliers or not located.accepted):
+            closer, more, _ = self._located(landmarks, frame, proposals, self.settings.closer_features)
             seconds = {name: seconds.get(name, 0.0) + more.get(name, 0.0) for name in {**seconds, **more}}
             if closer.accepted or not located.accepted:
                 located = closer
@@ -199,8 +200,10 @@ class Localizer:
 
     def _located(
         self, landmarks: LandmarkLocalizer, frame: Frame, proposals: dict[str, Any], settings: FeatureSettings
-    ) -> tuple[Located, dict[str, float]]:
-        """What the landmarks say to the features of a frame, and seconds per stage."""
+    ) -> tuple[Located, dict[str, float], bool]:
+        """What the landmarks say to the features of a frame, seconds per stage, and whether these were all features of
+        the whole image.
+        """
         begin = time.perf_counter()
         intrinsics = self._intrinsics(frame, landmarks.landmarks)
         features = extract(frame.image, intrinsics.numpy(), frame.distortion, settings)
@@ -209,7 +212,8 @@ class Localizer:
             located = landmarks.locate(features, intrinsics.numpy(), proposals)
         else:
             located = landmarks.verify(features, intrinsics.numpy(), proposals["network"])
-        return located, {"features": spent, **{n: s for n, s in located.seconds.items() if n != "total"}}
+        complete = features.pixel_size <= 1 and len(features) < settings.count
+        return located, {"features": spent, **{n: s for n, s in located.seconds.items() if n != "total"}}, complete
 
     def _judged(self, proposal: Localization, located: Located, seconds: dict[str, float]) -> Localization:
         accepted = located.accepted and located.world_from_cam is not None
