@@ -10,9 +10,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each othe
 import pytest
 import torch
 
+from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
+
+keep_freed_memory()  # as every program of ours does
 
 GOLDEN = Path(__file__).parent / "data" / "network"
 
