@@ -22,7 +22,7 @@ def blobs(places: np.ndarray, size: tuple[int, int] = (400, 300)) -> np.ndarray:
     """An image of soft bright spots, whose SIFT features lie at their centres."""
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     image = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 5.0**2)) for px, py in places)
-    return np.repeat(np.clip(40 + 180 * image, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(np.clip(100 + 120 * image, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def distance_to(features: Features, places: np.ndarray) -> np.ndarray:
@@ -100,6 +100,21 @@ def test_descriptors_find_their_own_again(kind: str, room_images: list[np.ndarra
     pairs = match(features.descriptors, other.descriptors)
     off = other.pixels[pairs[:, 1]] - features.pixels[pairs[:, 0]] - (6, 4)
     assert len(pairs) > 100 and np.mean(np.abs(off).max(1) < 1.5) > 0.95
+
+
+def test_features_are_found_in_a_tenth_of_the_light(room_images: list[np.ndarray]) -> None:
+    image = room_images[0]
+    dim = (image * 0.1).astype(np.uint8)
+    bright, found = extract(image), extract(dim)
+    assert len(found) > 0.5 * len(bright)
+    pairs = match(found.descriptors, bright.descriptors)
+    off = np.linalg.norm(found.pixels[pairs[:, 0]] - bright.pixels[pairs[:, 1]], axis=1)
+    assert (off < 1).sum() > 0.3 * len(bright)
+
+
+def test_the_dark_has_no_features() -> None:
+    for level in (0, 1):
+        assert len(extract(np.full((120, 160, 3), level, np.uint8))) == 0
 
 
 def test_an_empty_image_has_no_features() -> None:
