@@ -10,7 +10,7 @@ from vggt3_ros.geometry.se3 import se3, se3_inverse
 from vggt3_ros.msg import LocalizationStatus as Status
 from vggt3_ros.nodes.conversions import stamp_ns
 
-from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, known, transforms, visit
+from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, known, scene, transforms, visit
 from .processes import wait_for
 from .robot import CAMERA, Robot
 
@@ -38,6 +38,23 @@ def test_poses_are_published_once_two_agree(localizer: LocalizerClient, robot: R
     covariance = np.array(pose.pose.covariance).reshape(6, 6)
     assert pose.header.frame_id == "map"
     assert (np.linalg.eigvalsh(covariance) > 0).all() and covariance.trace() < 0.1
+
+
+def test_images_that_show_too_little_are_localized_together(localizer: LocalizerClient, robot: Robot) -> None:
+    through = [np.zeros_like(visit().images[i]) for i in QUERIES[:3]]
+    for image, index, left in zip(through, QUERIES, (120, 40, 200), strict=False):
+        window = (slice(80, 160), slice(left, left + 80))  # four cells, through whatever covers the lens
+        image[window] = visit().images[index][window]
+    for together in (True, False):
+        assert localizer.set({"joint_images": 4 if together else 1}) == ""
+        localizer.load(localizer.folder / scene().scene_id)  # which begins anew
+        shown = zip(QUERIES, through, strict=False)
+        statuses = [localizer.heard.status_of(robot.show(index, image=image)) for index, image in shown]
+        assert [status.pose_published for status in statuses] == [False, False, together]
+        assert ("images and the odometry between them" in statuses[2].reason) == together
+        assert ("cells of the image" in statuses[2].reason) != together
+        localizer.assert_right(robot, statuses, QUERIES[:3])
+    assert localizer.set({"joint_images": 4}) == ""
 
 
 def test_transform_from_map_to_odometry_follows_its_drift(localizer: LocalizerClient, robot: Robot) -> None:

@@ -189,7 +189,8 @@ def _localize(
     for done, index in enumerate(split.query):
         if progress is not None:
             progress("localize", done / len(split.query))
-        localizations.append(localizer.localize(sequence.frame(index)))
+        found = localizer.localize(sequence.frame(index))
+        localizations.append(replace(found, searched=None))  # features of all queries would fill the memory
     if progress is not None:
         progress("localize", 1.0)
     return localizations

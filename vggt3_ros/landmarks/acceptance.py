@@ -122,6 +122,11 @@ def weigh(
 
 def objection(evidence: Evidence, settings: LocateSettings) -> str | None:
     """Why the evidence does not suffice, a sentence with the figures; None if it does."""
+    return too_little(evidence, settings) or contradiction(evidence, settings)
+
+
+def too_little(evidence: Evidence, settings: LocateSettings) -> str | None:
+    """Why an image shows too little of the map to tell; None if it shows enough."""
     inliers = _needed_inliers(evidence, settings)
     if evidence.inliers < inliers:
         return f"only {evidence.inliers} landmarks agree with the best pose, {inliers} are needed"
@@ -130,6 +135,11 @@ def objection(evidence: Evidence, settings: LocateSettings) -> str | None:
             f"the {evidence.inliers} landmarks that agree with the best pose lie in {evidence.cells} cells of the "
             f"image, {settings.min_cells} are needed"
         )
+    return None
+
+
+def contradiction(evidence: Evidence, settings: LocateSettings) -> str | None:
+    """What in an image speaks against a pose, however much speaks for it; None if nothing does."""
     if evidence.agreement < settings.min_agreement:
         return (
             f"{evidence.inliers} landmarks agree with the best pose, but a part of the image shows only "

@@ -24,7 +24,7 @@ from vggt3_ros.landmarks.visibility import Expected, Visibility, guided_matches
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
-Source = Literal["last", "descriptor", "network", "given"]
+Source = Literal["last", "descriptor", "network", "given", "joint"]
 
 _SOURCES: tuple[Source, ...] = ("last", "descriptor", "network")
 _MARGIN = 0.25  # a rough pose may be off by that share of the image
@@ -37,7 +37,8 @@ class Located:
     camera frame in rad), None where there is none; they may be given for refused poses too: `accepted` decides.
 
     evidence: what speaks for the pose; features and landmarks (n,): indices of what matched and led to the pose;
-    source: whose keyframes were searched; reason: a sentence; seconds per stage.
+    source: whose keyframes were searched, or "joint": those of several images (joint.py); reason: a sentence; seconds
+    per stage.
     """
 
     accepted: bool
@@ -75,7 +76,7 @@ class LandmarkLocalizer:
         self.visibility = Visibility(landmarks)
         self._looks = retrieval.directions(landmarks.keyframe_descriptors)
         self._vectors = unit_vectors(landmarks.descriptors)
-        self._usual_distance = float(np.median(self.visibility.distances)) if len(landmarks) else 0.0
+        self.usual_distance = float(np.median(self.visibility.distances)) if len(landmarks) else 0.0
 
     def locate(self, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats] | None = None) -> Located:
         """Pose of an image with these features and intrinsics (3, 3) in its pixels, without lens distortion.
@@ -110,20 +111,25 @@ class LandmarkLocalizer:
             return Located(False, "no keyframe saw what the pose should see", "given", seconds=clock.finished())
         pairs, _ = self._matches(keyframes, features)
         clock.lap("matching")
-        evidence, chosen = self._weighed(features, intrinsics, world_from_cam, pairs, pairs)
+        evidence, chosen = self.weighed(features, intrinsics, world_from_cam, pairs, pairs)
         clock.lap("guided")
         refusal = objection(evidence, self.settings)
-        settings = self._pnp_settings(features)
-        best = refine_pnp(world_from_cam, *self._observed(features, chosen), intrinsics, settings)
+        settings = self.pnp_settings(features)
+        best = refine_pnp(world_from_cam, *self.observed(features, chosen), intrinsics, settings)
         clock.lap("pnp")
         covariance = None
         if best is None:
             refusal = refusal or f"the {len(chosen)} landmarks that agree do not determine a pose"
         else:
             missed = pose_error_vector(torch.from_numpy(world_from_cam), torch.from_numpy(best.world_from_cam)).numpy()
-            covariance = best.covariance + np.outer(missed, missed) + self._floor(world_from_cam, chosen[:, 1])
+            covariance = best.covariance + np.outer(missed, missed) + self.floor(world_from_cam, chosen[:, 1])
         located = _located("given", refusal, evidence, chosen, world_from_cam, covariance)
         return replace(located, seconds=clock.finished())
+
+    def matches_at(self, features: Features, intrinsics: Floats, world_from_cam: Floats) -> Indices:
+        """Pairs (M, 2) of feature and landmark that look alike, of the keyframes that see most of what a pose does."""
+        keyframes = self._keyframes("given", features, intrinsics, {"given": world_from_cam})
+        return np.zeros((0, 2), np.int64) if keyframes is None else self._matches(keyframes, features)[0]
 
     def _keyframes(
         self, source: Source, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats]
@@ -148,8 +154,8 @@ class LandmarkLocalizer:
         landmarks = self.landmarks
         pairs, among = self._matches(keyframes, features)
         clock.lap("matching")
-        settings = self._pnp_settings(features)
-        solution = solve_pnp(*self._observed(features, pairs), intrinsics, settings)
+        settings = self.pnp_settings(features)
+        solution = solve_pnp(*self.observed(features, pairs), intrinsics, settings)
         clock.lap("pnp")
         if solution is None:
             reason = f"no pose explains the {len(pairs)} matches with {among} landmarks"
@@ -158,18 +164,18 @@ class LandmarkLocalizer:
         expected = self.visibility.expected(solution.world_from_cam, intrinsics, features.size_wh)
         more = self._completed(features, expected, chosen)
         clock.lap("guided")
-        refined = refine_pnp(solution.world_from_cam, *self._observed(features, more), intrinsics, settings)
+        refined = refine_pnp(solution.world_from_cam, *self.observed(features, more), intrinsics, settings)
         clock.lap("pnp")
         if refined is not None and refined.inliers.sum() >= len(chosen):
             solution, chosen = refined, more[refined.inliers]
         pose = solution.world_from_cam
-        evidence, _ = self._weighed(features, intrinsics, pose, pairs, chosen)
+        evidence, _ = self.weighed(features, intrinsics, pose, pairs, chosen)
         clock.lap("guided")
         refusal = objection(evidence, self.settings)
-        covariance = solution.covariance + self._floor(pose, chosen[:, 1])
+        covariance = solution.covariance + self.floor(pose, chosen[:, 1])
         if refusal is None:
             seen = landmarks.positions[chosen[:, 1]]
-            refusal = implausible(pose, solution.covariance, seen, landmarks, self._usual_distance, self.settings)
+            refusal = implausible(pose, solution.covariance, seen, landmarks, self.usual_distance, self.settings)
         return _located(source, refusal, evidence, chosen, pose, covariance)
 
     def _matches(self, keyframes: Indices, features: Features) -> tuple[Indices, int]:
@@ -180,7 +186,7 @@ class LandmarkLocalizer:
         pairs[:, 1] = candidates[pairs[:, 1]]
         return pairs, len(candidates)
 
-    def _weighed(
+    def weighed(
         self, features: Features, intrinsics: Floats, world_from_cam: Floats, pairs: Indices, chosen: Indices
     ) -> tuple[Evidence, Indices]:
         """Evidence for a pose, from matched pairs (M, 2) of which the chosen ones (N, 2) may agree with it; and all
@@ -188,7 +194,7 @@ class LandmarkLocalizer:
         """
         expected = self.visibility.expected(world_from_cam, intrinsics, features.size_wh)
         every = self._completed(features, expected, chosen)
-        points, pixels, _ = self._observed(features, every)
+        points, pixels, _ = self.observed(features, every)
         off = reprojection_errors(world_from_cam, points, pixels, intrinsics)
         agree = off < self.settings.guided_px * _unit(features)
         agreeing = every[agree]
@@ -217,7 +223,7 @@ class LandmarkLocalizer:
         alone = ~np.isin(pairs[:, 0], near[:, 0]) & ~np.isin(pairs[:, 1], near[:, 1])
         return np.concatenate([near, pairs[alone]])
 
-    def _floor(self, world_from_cam: Floats, landmarks: Indices) -> Floats:
+    def floor(self, world_from_cam: Floats, landmarks: Indices) -> Floats:
         """Covariance (6, 6) of the map itself where these landmarks are: the mean of the keyframes' that saw them.
 
         An error of a keyframe is taken as one of the map around it, which the pose follows rigidly.
@@ -234,7 +240,7 @@ class LandmarkLocalizer:
             floor += count / counts.sum() * carried @ self.landmarks.pose_covariance[keyframe] @ carried.T
         return floor
 
-    def _observed(self, features: Features, pairs: Indices) -> tuple[Floats, Floats, Floats]:
+    def observed(self, features: Features, pairs: Indices) -> tuple[Floats, Floats, Floats]:
         """Positions, pixels and covariance roots of pairs of features and landmarks."""
         feature, landmark = pairs.T
         return (
@@ -243,7 +249,8 @@ class LandmarkLocalizer:
             self.landmarks.covariance_roots[landmark].astype(np.float64),
         )
 
-    def _pnp_settings(self, features: Features) -> PnpSettings:
+    def pnp_settings(self, features: Features) -> PnpSettings:
+        """How poses are searched with these features, in pixels of their image."""
         noise = max(self.landmarks.noise_px, _LEAST_NOISE * features.pixel_size)
         return PnpSettings(self.settings.inlier_px * _unit(features), noise, self.settings.iterations)
 

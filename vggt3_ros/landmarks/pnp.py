@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 LEAST = 4  # correspondences that determine a pose
 _CONFIDENCE = 0.999
-_CAUCHY = 1.4  # residual, in its standard deviations, from which an observation loses influence; 2 was 3 % worse
+CAUCHY = 1.4  # residual, in its standard deviations, from which an observation loses influence; 2 was 3 % worse
 _STEPS = 15
 _SETTLED = 1e-5  # squared step, in standard deviations of an observation, that ends the refinement
 _SINGULAR = 1e12  # condition, in units of each parameter's own, of an information matrix that determines nothing
@@ -95,12 +95,12 @@ def refine_pnp(
         return None
     used_points, used_pixels = points[near], pixels[near]
     try:
-        white = _whitening(start, used_points, intrinsics, None if point_roots is None else point_roots[near], settings)
+        white = whitening(start, used_points, intrinsics, None if point_roots is None else point_roots[near], settings)
     except np.linalg.LinAlgError:
         return None
     pose, damping = start, 1e-4
-    residuals, jacobian = _linearized(pose, used_points, used_pixels, intrinsics, white)
-    limit = (_CAUCHY * _scale(residuals)) ** 2
+    residuals, jacobian = linearized(pose, used_points, used_pixels, intrinsics, white)
+    limit = (CAUCHY * residual_scale(residuals)) ** 2
     for _ in range(_STEPS):
         weights = 1 / (1 + (residuals**2).sum(1) / limit)
         hessian, gradient = _normal_equations(residuals, jacobian, weights)
@@ -108,8 +108,8 @@ def refine_pnp(
             step = np.asarray(-np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient), np.float64)
         except np.linalg.LinAlgError:
             return None
-        candidate = _moved(pose, step)
-        new = _linearized(candidate, used_points, used_pixels, intrinsics, white)
+        candidate = moved(pose, step)
+        new = linearized(candidate, used_points, used_pixels, intrinsics, white)
         old_cost, cost = (np.log1p((r**2).sum(1) / limit).sum() for r in (residuals, new[0]))
         if not cost <= old_cost:  # also for NaN
             damping *= 10
@@ -123,7 +123,7 @@ def refine_pnp(
     own = inliers[near]
     if own.sum() < LEAST:
         return None
-    scale = max(1.0, _scale(residuals[own]))
+    scale = max(1.0, residual_scale(residuals[own]))
     information, _ = _normal_equations(residuals[own], jacobian[own], np.ones(int(own.sum())))
     unit = np.sqrt(np.diag(information))
     if not (np.isfinite(unit) & (unit > 0)).all() or not np.linalg.cond(information / np.outer(unit, unit)) < _SINGULAR:
@@ -147,7 +147,7 @@ def projections(world_from_cam: Floats, points: Floats, intrinsics: Floats) -> t
     return rays[:, :2] / np.where(z > 0, z, 1.0)[:, None], z
 
 
-def _whitening(
+def whitening(
     world_from_cam: Floats, points: Floats, intrinsics: Floats, roots: Floats | None, settings: PnpSettings
 ) -> Floats:
     """Inverse Cholesky roots (n, 2, 2) of the covariances of residuals: noise of the feature and of the point."""
@@ -159,7 +159,7 @@ def _whitening(
     return np.linalg.inv(np.linalg.cholesky(covariance))
 
 
-def _linearized(
+def linearized(
     world_from_cam: Floats, points: Floats, pixels: Floats, intrinsics: Floats, white: Floats
 ) -> tuple[Floats, Floats]:
     """Residuals (n, 2) in standard deviations, and their derivatives (n, 2, 6) by (position, rotation)."""
@@ -193,12 +193,12 @@ def _normal_equations(residuals: Floats, jacobian: Floats, weights: Floats) -> t
     return weighted.T @ rows, weighted.T @ residuals.ravel()
 
 
-def _scale(residuals: Floats) -> float:
+def residual_scale(residuals: Floats) -> float:
     """Robust standard deviation, per axis, of residuals (n, 2): their median length is 1.18 of it."""
     return float(max(np.median(np.linalg.norm(residuals, axis=1)) / np.sqrt(2 * np.log(2)), 1e-3))
 
 
-def _moved(world_from_cam: Floats, step: Floats) -> Floats:
+def moved(world_from_cam: Floats, step: Floats) -> Floats:
     """The pose after a step (6,) of (position in the world, rotation in the camera frame)."""
     angle = float(np.linalg.norm(step[3:]))
     x, y, z = step[3:] / max(angle, 1e-12)

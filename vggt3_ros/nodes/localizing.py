@@ -14,6 +14,7 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.camera_input import CameraFrame
 from vggt3_ros.nodes.open_scene import SceneProblem, open_scene
 from vggt3_ros.pipeline.localize import Localization, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.recent import RecentImages
 from vggt3_ros.pipeline.tracking import Tracked, Tracker, TrackingSettings
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.srv import LoadScene
@@ -37,6 +38,7 @@ class Localizing:
         self.network: Vggt3 | None = None
         self.scene: Scene | None = None
         self.tracker = Tracker(_tracking(settings))
+        self._recent = RecentImages(_tracking(settings))
         self._how = LocalizerSettings(refine=settings.refine)
         self._localizer: Localizer | None = None
         self._initial: Tensor | None = None  # map_from_child that a person gave
@@ -48,7 +50,7 @@ class Localizing:
 
     def take_over(self, settings: SimpleNamespace) -> None:
         """Track by these settings from the next attempt on."""
-        self.tracker.settings = _tracking(settings)
+        self.tracker.settings = self._recent.settings = _tracking(settings)
 
     def use(self, path: str | Path, library: Path | None = None) -> str:
         """Use the scene that a path means from now on, and return what to say about it.
@@ -66,6 +68,7 @@ class Localizing:
             raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
         self.scene = scene
         self._initial = None
+        self._recent.forget()
         self.tracker.reset("no pose in this scene was confirmed yet")
         why = scene.verification.get("reason", "there are no landmarks")
         checked = "poses are verified" if scene.is_verified else f"poses cannot be verified ({why})"
@@ -75,6 +78,7 @@ class Localizing:
     def stop(self) -> None:
         """Free the network; forget the scene and the way."""
         self.network, self.scene, self._localizer, self._initial = None, None, None, None
+        self._recent.forget()
         self.tracker.reset("the localizer was deactivated")
 
     def expect(self, map_from_child: Tensor) -> None:
@@ -98,7 +102,9 @@ class Localizing:
         hint = self.tracker.predicted_map_from_cam(stamp, seen.odom_from_cam)
         if self._initial is not None and cam_from_child is not None:
             hint, self._initial = self._initial @ se3_inverse(cam_from_child), None
-        answer = self._localizer.localize(seen.frame, hint)
+        alone = self._localizer.localize(seen.frame, hint)
+        together = self._recent.together(stamp, alone, seen.odom_from_cam)
+        answer = self._localizer.localize_jointly(alone, together)
         return Attempt(answer, self.tracker.update(stamp, answer, seen.odom_from_cam))
 
 
@@ -106,6 +112,7 @@ def _tracking(settings: SimpleNamespace) -> TrackingSettings:
     return TrackingSettings(
         confirmations=settings.confirmations,
         lost_after_s=settings.lost_after,
+        joint_images=settings.joint_images,
         clock_jump_s=settings.clock_jump,
         drift_translation=settings.odom_drift,
     )

@@ -57,7 +57,8 @@ _LIVE = frozenset(
     ("require_calibration", "transform_timeout", "depth_slop")
     + ("keep_scenes", "min_frames", "trigger_count", "trigger_idle")
     + ("ttt_steps", "chunk", "landmarks", "prior_poses", "camera_height", "max_points")
-    + ("max_rate", "confirmations", "lost_after", "publish_unverified", "transform_tolerance", "unmetric_tf")
+    + ("max_rate", "confirmations", "joint_images", "lost_after", "publish_unverified", "transform_tolerance")
+    + ("unmetric_tf",)
     + ("publish_images", "cover_lens")
 )
 
@@ -148,6 +149,10 @@ LOCALIZER = (
     ),
     Parameter("max_rate", 0.0, "attempts per second at most, to spare the processor; 0: as many as it can", 0.0, 1e3),
     Parameter("confirmations", 2, "verified poses in a row that must agree before the first is published", 1, 100),
+    Parameter(
+        "joint_images", 4, "images of a moving robot that are asked together, by the odometry between them, where the "
+        "newest shows too little by itself; 1: never", 1, 10,
+    ),
     Parameter("lost_after", 2.0, "seconds without an agreeing pose until the robot is lost", 0.05, 3600.0),
     Parameter("odom_drift", 0.05, "metres that odometry drifts per metre (standard deviation)", 0.0, 1.0),
     Parameter("publish_unverified", False, "publish poses that nothing verifies, with a huge covariance"),

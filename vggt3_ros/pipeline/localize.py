@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.landmarks.acceptance import LocateSettings
-from vggt3_ros.landmarks.features import FeatureSettings, extract, whole_image
+from vggt3_ros.landmarks.features import Features, FeatureSettings, extract, whole_image
+from vggt3_ros.landmarks.joint import View, is_thin, locate_jointly
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.model.network import Vggt3
@@ -59,6 +63,18 @@ class LocalizerSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class Searched:
+    """What landmarks were compared with: features of a frame, and its intrinsics (3, 3) in its own pixels."""
+
+    features: Features
+    intrinsics: NDArray[np.float64]
+
+    def is_complete(self, settings: FeatureSettings) -> bool:
+        """Whether these are all features of the whole image, extracted with these settings."""
+        return self.features.pixel_size <= 1 and len(self.features) < settings.count
+
+
+@dataclass(frozen=True, eq=False)
 class Localization:
     """Where a frame was taken, or why that is unknown.
 
@@ -67,7 +83,8 @@ class Localization:
     verified poses. confidence 0 to 1 is the network's own opinion (of its depth), not a probability.
 
     located: what the landmarks say, also of a refused pose: how many agree, how they spread over the image, and whose
-    keyframes were searched; None where they were not asked. network_map_from_cam: the network's own proposal.
+    keyframes were searched; None where they were not asked. searched: what was compared with them to find the pose, not
+    to verify a given one. network_map_from_cam: the network's own proposal.
 
     intrinsics (3, 3) in pixels of the prepared image: the frame's own calibration, otherwise the network's
     estimate. depth (h, w) along z of the prepared image, in the unit of the pose. seconds per stage; cpu_seconds of
@@ -84,6 +101,7 @@ class Localization:
     seconds: dict[str, float]
     covariance: Tensor | None = None
     located: Located | None = None
+    searched: Searched | None = None
     network_map_from_cam: Tensor | None = None
     cpu_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -130,6 +148,22 @@ class Localizer:
             seconds={**answer.seconds, "total": time.perf_counter() - begin},
             cpu_seconds={**answer.cpu_seconds, "total": time.process_time() - cpu_begin},
         )
+
+    def localize_jointly(self, localization: Localization, views: Sequence[View]) -> Localization:
+        """A localization whose image shows too little, with the pose that it has together with the images before it;
+        any other one, or where there is no such pose, as it is. views: these images, the newest last; with less than
+        two it stands alone.
+        """
+        landmarks, located = self._landmarks, localization.located
+        if landmarks is None or located is None or len(views) < 2 or not is_thin(located, landmarks.settings):
+            return localization
+        begin, cpu_begin = time.perf_counter(), time.process_time()
+        together = locate_jointly(landmarks, views)
+        spent, cpu_spent = time.perf_counter() - begin, time.process_time() - cpu_begin
+        seconds = {**localization.seconds, "joint": spent, "total": localization.seconds["total"] + spent}
+        cpu_seconds = {**localization.cpu_seconds, "total": localization.cpu_seconds["total"] + cpu_spent}
+        answer = replace(localization, seconds=seconds, cpu_seconds=cpu_seconds)
+        return answer if together is None else self._judged(answer, together, seconds)
 
     def _propose(self, frame: Frame) -> Localization:
         """The network's own answer."""
@@ -190,20 +224,21 @@ class Localizer:
         proposals = {source: pose.numpy() for source, pose in poses.items() if pose is not None}
         if self.settings.refine == "verify" and "network" not in proposals:
             return proposal
-        located, seconds, complete = self._located(landmarks, frame, proposals, self.settings.features)
+        located, searched, seconds = self._located(landmarks, frame, proposals, self.settings.features)
+        complete = searched.is_complete(self.settings.features)
         if not complete and (located.inliers < self.settings.enough_inliers or not located.accepted):
-            closer, more, _ = self._located(landmarks, frame, proposals, self.settings.closer_features)
+            closer, closely, more = self._located(landmarks, frame, proposals, self.settings.closer_features)
             seconds = {name: seconds.get(name, 0.0) + more.get(name, 0.0) for name in {**seconds, **more}}
             if closer.accepted or not located.accepted:
                 located = closer
+                searched = closely
+        proposal = replace(proposal, searched=searched if self.settings.refine == "refine" else None)
         return self._judged(proposal, located, {**proposal.seconds, **seconds})
 
     def _located(
         self, landmarks: LandmarkLocalizer, frame: Frame, proposals: dict[str, Any], settings: FeatureSettings
-    ) -> tuple[Located, dict[str, float], bool]:
-        """What the landmarks say to the features of a frame, seconds per stage, and whether these were all features of
-        the whole image.
-        """
+    ) -> tuple[Located, Searched, dict[str, float]]:
+        """What the landmarks say to the features of a frame, these features, and seconds per stage."""
         begin = time.perf_counter()
         intrinsics = self._intrinsics(frame, landmarks.landmarks)
         features = extract(frame.image, intrinsics.numpy(), frame.distortion, settings)
@@ -212,8 +247,8 @@ class Localizer:
             located = landmarks.locate(features, intrinsics.numpy(), proposals)
         else:
             located = landmarks.verify(features, intrinsics.numpy(), proposals["network"])
-        complete = features.pixel_size <= 1 and len(features) < settings.count
-        return located, {"features": spent, **{n: s for n, s in located.seconds.items() if n != "total"}}, complete
+        seconds = {"features": spent, **{n: s for n, s in located.seconds.items() if n != "total"}}
+        return located, Searched(features, intrinsics.numpy()), seconds
 
     def _judged(self, proposal: Localization, located: Located, seconds: dict[str, float]) -> Localization:
         accepted = located.accepted and located.world_from_cam is not None

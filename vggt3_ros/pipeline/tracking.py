@@ -81,7 +81,7 @@ class Tracker:
             self.reset(f"the clock was set back by {behind:.1f} s")
             note = f"; {self.reason}"
         self._last_stamp_ns = stamp_ns
-        odom_from_cam, trouble = _usable(odom_from_cam, localization.metric)
+        odom_from_cam, trouble = usable_odometry(odom_from_cam, localization.metric)
         for track in (self._truth, self._candidate):
             if track is not None and odom_from_cam is not None:
                 track.carry(stamp_ns, odom_from_cam)
@@ -116,7 +116,7 @@ class Tracker:
 
         Candidates give no hint: they shall be confirmed by poses that were not looked for near them.
         """
-        odom_from_cam, _ = _usable(odom_from_cam, metric=True)
+        odom_from_cam, _ = usable_odometry(odom_from_cam, metric=True)
         if odom_from_cam is not None and self.map_from_odom is not None:
             return self.map_from_odom @ odom_from_cam
         return None if self._truth is None or self._is_old(stamp_ns) else self._truth.newest[0]
@@ -169,8 +169,10 @@ class Tracker:
         return f"no pose has agreed for {1e-9 * (stamp_ns - self._agreed_ns):.1f} s; {reason}"
 
 
-def _usable(odom_from_cam: Tensor | None, metric: bool) -> tuple[Tensor | None, str]:
-    """The odometry as an exact rigid transform in float64, or None, and what is to be said about it."""
+def usable_odometry(odom_from_cam: Tensor | None, metric: bool) -> tuple[Tensor | None, str]:
+    """The odometry (4, 4) as an exact rigid transform in float64, or None where it is unknown or useless (also beside a
+    map without scale, which is not `metric`), and what is to be said about it.
+    """
     if odom_from_cam is None:
         return None, "; without odometry"
     if not metric:

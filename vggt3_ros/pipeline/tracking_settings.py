@@ -16,6 +16,8 @@ class TrackingSettings:
 
     confirmations: accepted poses in a row that must agree before the first is published; with 1 a wrong pose may be.
     lost_after_s: without an agreeing pose for longer than this, the robot is lost; longer than attempts are apart.
+    joint_images: so many images in a row, apart from each other, are asked together where the newest one shows too
+    little by itself; 1 asks each by itself.
     clock_jump_s: stamps that run backwards further than this mean that the clock was set back.
 
     gate: largest normalised squared error, of six degrees of freedom, of poses that agree; 22.5 is passed by 99.9 %.
@@ -32,6 +34,7 @@ class TrackingSettings:
 
     confirmations: int = 2
     lost_after_s: float = 2.0
+    joint_images: int = 4
     clock_jump_s: float = 2.0
     gate: float = 22.458
     largest_correction_m: float = 0.5
@@ -47,8 +50,10 @@ class TrackingSettings:
     max_turn_radps: float = 2.0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.confirmations, int) and self.confirmations >= 1):
-            raise InputError(f"confirmations is {self.confirmations!r}; expected a whole number of at least 1")
+        for name in ("confirmations", "joint_images"):
+            count = getattr(self, name)
+            if not (isinstance(count, int) and count >= 1):
+                raise InputError(f"{name} is {count!r}; expected a whole number of at least 1")
         for each in fields(self):
             value = getattr(self, each.name)
             if not math.isfinite(value) or value < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,14 +17,16 @@ from vggt3_ros.worlds.surfaces import BIAS, DETAIL, DETAIL_GAIN, DETAIL_LOG, DET
 _LOOK = [TEXTURE, *range(GAIN, GAIN + 3), *range(BIAS, BIAS + 3), DETAIL, DETAIL_SCALE, DETAIL_LOG, DETAIL_GAIN]
 
 
-def make_lookalike(seed: int, original: int, device: torch.device | str = "cpu") -> RoomBatch:
-    """A batch of one room: laid out like room `seed`, painted like room `original`.
+def make_lookalike(
+    seed: int, original: int, device: torch.device | str = "cpu", plan: Callable[[int], RoomPlan] = plan_room
+) -> RoomBatch:
+    """A batch of one room: laid out like room `seed`, painted like room `original`; or other places that `plan` plans.
 
     Walls, furniture and pictures show what the original's walls, furniture and pictures show, in its colours, at
     sizes that fit the new surfaces. Raises InputError for seeds that make_rooms refuses.
     """
-    both = make_rooms([seed, original])
-    source = _counterparts(plan_room(seed), plan_room(original))
+    both = make_rooms([seed, original], plan=plan)
+    source = _counterparts(plan(seed), plan(original))
     faces = both.faces.unflatten(1, (-1, 6)).clone()  # (2, P, 6, FACE_FIELDS)
     faces[0, : len(source), :, _LOOK] = faces[1, source][..., _LOOK]
     return replace(both, faces=faces.flatten(1, 2)).select(slice(0, 1)).to(device)
