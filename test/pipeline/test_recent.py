@@ -40,7 +40,7 @@ def test_the_last_images_of_a_moving_robot_are_asked_together() -> None:
 
 
 def test_views_are_placed_by_odometry_that_drifts_with_the_way() -> None:
-    recent = RecentImages()
+    recent = RecentImages(TrackingSettings(joint_images=4))
     views = [recent.together(at(i), seen(i), ODOM[i]) for i in range(0, 4 * STEP, STEP)][-1]
     assert len(views) == 4
     for view in views:
@@ -52,31 +52,31 @@ def test_views_are_placed_by_odometry_that_drifts_with_the_way() -> None:
 
 
 def test_a_robot_that_stands_shows_nothing_more() -> None:
-    recent = RecentImages()
+    recent = RecentImages(TrackingSettings(joint_images=4))
     assert [asked(recent, i, ODOM[0]) for i in range(5)] == [[]] * 5
     assert asked(recent, STEP, ODOM[STEP]) == [0, STEP]
 
 
 def test_a_robot_that_turns_shows_more() -> None:
-    recent = RecentImages()
+    recent = RecentImages(TrackingSettings(joint_images=4))
     assert [asked(recent, i, pose_at(0.0, yaw=0.2 * i)) for i in range(3)] == [[], [0, 1], [0, 1, 2]]
 
 
 @pytest.mark.parametrize("unusable", [None, torch.full((4, 4), torch.nan).double(), 2 * torch.eye(4).double()])
 def test_without_odometry_images_stand_alone(unusable: Tensor | None) -> None:
-    recent = RecentImages()
+    recent = RecentImages(TrackingSettings(joint_images=4))
     asked(recent, 0, ODOM[0])
     assert asked(recent, STEP, unusable) == []
     assert asked(recent, 2 * STEP, ODOM[2 * STEP]) == [0, 2 * STEP]
 
 
 def test_in_a_map_without_scale_images_stand_alone() -> None:
-    recent = RecentImages()
+    recent = RecentImages(TrackingSettings(joint_images=4))
     assert [asked(recent, i, ODOM[i], metric=False) for i in (0, STEP)] == [[], []]
 
 
 def test_a_clock_that_runs_back_and_another_map_begin_anew() -> None:
-    recent = RecentImages()
+    recent = RecentImages(TrackingSettings(joint_images=4))
     asked(recent, 2 * STEP, ODOM[2 * STEP])
     assert asked(recent, STEP, ODOM[STEP]) == []
     assert asked(recent, 3 * STEP, ODOM[3 * STEP]) == [STEP, 3 * STEP]

@@ -54,7 +54,7 @@ def test_images_that_show_too_little_are_localized_together(localizer: Localizer
         assert ("images and the odometry between them" in statuses[2].reason) == together
         assert ("cells of the image" in statuses[2].reason) != together
         localizer.assert_right(robot, statuses, QUERIES[:3])
-    assert localizer.set({"joint_images": 4}) == ""
+    assert localizer.set({"joint_images": 1}) == ""
 
 
 def test_transform_from_map_to_odometry_follows_its_drift(localizer: LocalizerClient, robot: Robot) -> None:

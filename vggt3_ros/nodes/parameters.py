@@ -150,7 +150,7 @@ LOCALIZER = (
     Parameter("max_rate", 0.0, "attempts per second at most, to spare the processor; 0: as many as it can", 0.0, 1e3),
     Parameter("confirmations", 2, "verified poses in a row that must agree before the first is published", 1, 100),
     Parameter(
-        "joint_images", 4, "images of a moving robot that are asked together, by the odometry between them, where the "
+        "joint_images", 1, "images of a moving robot that are asked together, by the odometry between them, where the "
         "newest shows too little by itself; 1: never", 1, 10,
     ),
     Parameter("lost_after", 2.0, "seconds without an agreeing pose until the robot is lost", 0.05, 3600.0),

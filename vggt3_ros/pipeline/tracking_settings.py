@@ -34,7 +34,7 @@ class TrackingSettings:
 
     confirmations: int = 2
     lost_after_s: float = 2.0
-    joint_images: int = 4
+    joint_images: int = 1
     clock_jump_s: float = 2.0
     gate: float = 22.458
     largest_correction_m: float = 0.5
