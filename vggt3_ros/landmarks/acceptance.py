@@ -40,7 +40,7 @@ class LocateSettings:
     min_agreement: float = 0.35
     min_support: float = 0.4
     little_support: float = 0.1
-    max_sigma: float = 0.05
+    max_sigma: float = 0.012
     max_distance: float = 3.0
     inlier_px: float = 4.0
     keyframes: int = 10
