@@ -98,9 +98,9 @@ def _alone(fit: Fit, members: Mask, found: _Points) -> _Points:
 
 def _at_odds(fit: Fit, members: Mask) -> Mask:
     """Which of the members (K,) are tied to the others by matches that contradict each other."""
-    every, agrees = fit.given.every, fit.agreeing(fit.tracks, fit.numbers)
-    if fit.given.measured.all():
+    if fit.given.measured.all():  # priors tell how all of them lie
         return np.zeros(len(members), dtype=bool)
+    every, agrees = fit.given.every, fit.agreeing(fit.tracks, fit.numbers)
     counts = []
     for which in (np.ones(len(agrees), dtype=bool), agrees):
         seen = incidence(every.keyframe[which], every.point[which], len(members))

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 Counts = NDArray[np.integer]
 
-# Share of the matches between two parts that must agree with the result. Of 41 right maps of rooms 0.82 or more, of
-# one 0.77; where a part was tied wrongly, 0.35 to 0.75.
+# Share of the matches between two parts that must agree with the result. Of 43 right maps 0.82 or more, of one
+# 0.77; where a part was tied wrongly, 0.35 to 0.75.
 _LEAST_AGREEING = 0.8
 _LEAST_MATCHED = 15  # matches between two parts that can contradict
 
