@@ -190,8 +190,8 @@ def test_after_all_that_it_makes_a_map(mapping: MapperClient) -> None:
     mapping.collect(5)
     assert mapping.reconstruct().result().code == 0
     log = mapping.process.log
-    assert "image left out: image encoding 'rgb9' is not supported" in log
-    assert log.count("image left out") < mapping.statuses[-1].frames_dropped, "not one line for each image"
+    lines = log.count("image left out: ")  # whose reasons these are, the throttle decides
+    assert 0 < lines < mapping.statuses[-1].frames_dropped, "warned, but not one line for each image"
 
 
 def test_a_camera_may_start_late_stop_and_start_again(process: MapperClient, tmp_path: Path) -> None:

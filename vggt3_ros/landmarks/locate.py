@@ -28,6 +28,7 @@ Source = Literal["last", "descriptor", "network", "given", "joint"]
 
 _SOURCES: tuple[Source, ...] = ("last", "descriptor", "network")
 _MARGIN = 0.25  # a rough pose may be off by that share of the image
+_FINAL_INFLUENCE = 1.0  # of an accepted pose: 9 % nearer to the truth than with 1.4, at which more poses are found
 _LEAST_NOISE = 0.15  # of a pixel of the searched image: finer than features are
 
 
@@ -176,6 +177,12 @@ class LandmarkLocalizer:
         if refusal is None:
             seen = landmarks.positions[chosen[:, 1]]
             refusal = implausible(pose, solution.covariance, seen, landmarks, self.usual_distance, self.settings)
+        if refusal is None:
+            final = replace(settings, influence=_FINAL_INFLUENCE)
+            polished = refine_pnp(pose, *self.observed(features, chosen), intrinsics, final)
+            clock.lap("pnp")
+            if polished is not None:
+                pose, covariance = polished.world_from_cam, polished.covariance + self.floor(pose, chosen[:, 1])
         return _located(source, refusal, evidence, chosen, pose, covariance)
 
     def _matches(self, keyframes: Indices, features: Features) -> tuple[Indices, int]:

@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 LEAST = 4  # correspondences that determine a pose
 _CONFIDENCE = 0.999
-CAUCHY = 1.4  # residual, in its standard deviations, from which an observation loses influence; 2 was 3 % worse
+CAUCHY = 1.4  # PnpSettings.influence; 2 was 3 % worse, 1 lost poses
 _STEPS = 15
 _SETTLED = 1e-5  # squared step, in standard deviations of an observation, that ends the refinement
 _SINGULAR = 1e12  # condition, in units of each parameter's own, of an information matrix that determines nothing
@@ -21,12 +21,14 @@ _NEAREST = 1e-3  # of the median distance: points nearer to the camera plane hav
 @dataclass(frozen=True)
 class PnpSettings:
     """inlier_px: largest reprojection error of an inlier; noise_px: standard deviation of a feature's position, per
-    axis; iterations: most hypotheses tried by RANSAC, which stops earlier once it is 99.9 % sure.
+    axis; iterations: most hypotheses tried by RANSAC, which stops earlier once it is 99.9 % sure; influence: residual,
+    in its standard deviations, from which an observation loses influence.
     """
 
     inlier_px: float = 4.0
     noise_px: float = 0.7
     iterations: int = 1000
+    influence: float = CAUCHY
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ def refine_pnp(
         return None
     pose, damping = start, 1e-4
     residuals, jacobian = linearized(pose, used_points, used_pixels, intrinsics, white)
-    limit = (CAUCHY * residual_scale(residuals)) ** 2
+    limit = (settings.influence * residual_scale(residuals)) ** 2
     for _ in range(_STEPS):
         weights = 1 / (1 + (residuals**2).sum(1) / limit)
         hessian, gradient = _normal_equations(residuals, jacobian, weights)
