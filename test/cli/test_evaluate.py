@@ -76,7 +76,7 @@ def test_sequences_are_challenged_with_frames_of_the_others(
     outcome = vggt3("evaluate", sequence, other, *options)
     assert outcome.code == 0, outcome
     data = json.loads((tmp_path / "figures.json").read_text())
-    kinds = ["other sequence", "other room", "half a copy", "black", "dark", "blurred", "half covered", "mirrored"]
+    kinds = ["other sequence", "other place", "half a copy", "black", "dark", "blurred", "half covered", "mirrored"]
     assert list(data["verified"]["challenges"]) == kinds
     assert data["verified"]["challenges"]["other sequence"]["queries"] == 4
     assert outcome.out.count("other sequence ") == 3 and outcome.out.count("mirrored ") == 3

@@ -79,7 +79,7 @@ def test_every_kind_of_challenge_is_posed_and_what_cannot_be_right_is_refused(ch
             "unmapped part": 3,
         }
     )
-    assert counts["other room"]["accepted"] == counts["black"]["accepted"] == counts["mirrored"]["accepted"] == 0
+    assert counts["other place"]["accepted"] == counts["black"]["accepted"] == counts["mirrored"]["accepted"] == 0
     assert block["in_all"]["queries"] == 4 + sum(each["queries"] for each in counts.values())
     assert len(block["failures"]) == block["in_all"]["wrong_accepted"]
     accepted = block["trade_off"]["answerable_accepted"]
@@ -91,7 +91,7 @@ def test_table_and_picture_show_verified_poses(challenged: Evaluation, tmp_path:
     block = challenged.figures["verified"]
     assert f"accepted: {block['accepted']} of 4 queries" in text
     assert f"accepted: {2 * block['accepted']} of 8 queries" in text
-    assert text.count("look-alike room") == 2 and "nan" not in text
+    assert text.count("look-alike place") == 2 and "nan" not in text
     colors = colors_in(write_pictures(challenged, tmp_path)[0])
     assert (0x2A, 0x9D, 0x2A) in colors  # a verified pose
     assert (0x00, 0x79, 0x8C) in colors  # the network's
@@ -110,7 +110,7 @@ def test_several_sequences_are_summed_and_pooled(challenged: Evaluation, room: S
 
 def test_frames_of_other_sequences_and_mirrored_ones_are_always_wrong(room: Sequence) -> None:
     posed = list(itertools.islice(challenges(room, room.split(), (), 0, [arc_sequence(), arc_sequence()]), 15))
-    assert [each.kind for each in posed] == ["other sequence"] * 14 + ["other room"]
+    assert [each.kind for each in posed] == ["other sequence"] * 14 + ["other place"]
     assert posed[6].frame.name == "arc 000006" and all(each.true_world_from_cam is None for each in posed)
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     assert DEGRADATIONS["mirrored"](image, np.random.default_rng(0))[0, 0].tolist() == [9, 10, 11]

@@ -1,4 +1,4 @@
-"""Procedural rooms as sequences."""
+"""Procedural rooms, corridors and yards as sequences."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 import vggt3_ros.worlds.sequence
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.challenges import challenges
 from vggt3_ros.evaluation.sequence import Split
 from vggt3_ros.evaluation.sequences import load_sequence
 
@@ -26,9 +27,23 @@ def test_a_room_is_a_sequence_with_queries_off_its_mapped_path(monkeypatch: pyte
     assert frame.image.shape == (24, 32, 3) and frame.depth is not None and bool(np.all(frame.depth > 0))
 
 
-@pytest.mark.parametrize("spec", ["room:", "room:seven", "room:-1", "room:1.5"])
-def test_a_room_needs_a_seed(spec: str) -> None:
-    with pytest.raises(InputError, match="after room: comes the seed"):
+@pytest.mark.parametrize("kind", ["corridor", "yard"])
+def test_corridors_and_yards_are_sequences_challenged_with_their_like(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    small = partial(vggt3_ros.worlds.sequence.room_sequence, query_frames=2, height=24, width=32)
+    monkeypatch.setattr(vggt3_ros.worlds.sequence, "room_sequence", small)
+    sequence, room = load_sequence(f"{kind}:7:3"), load_sequence("room:7:3")
+    assert len(sequence) == 5 and not torch.equal(sequence.world_from_cam, room.world_from_cam)
+    assert not np.array_equal(sequence.read_image(0), room.read_image(0))
+    posed = list(challenges(sequence, sequence.split(), (), 0))
+    assert {"other place", "look-alike place"} <= {each.kind for each in posed}
+    assert posed[0].frame.name == f"{kind} 8, 0"
+
+
+@pytest.mark.parametrize("spec", ["room:", "room:seven", "room:-1", "room:1.5", "corridor:one", "yard:"])
+def test_a_procedural_place_needs_a_seed(spec: str) -> None:
+    with pytest.raises(InputError, match=f"after {spec.split(':')[0]}: comes the seed"):
         load_sequence(spec)
 
 

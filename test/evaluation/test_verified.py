@@ -118,14 +118,14 @@ def test_without_accepted_poses_there_are_no_medians() -> None:
 def test_the_trade_off_counts_what_more_or_fewer_inliers_would_let_through() -> None:
     queries = [attempt(True, 0.01, inliers=30), attempt(False, 0.01, inliers=9), attempt(False)]
     posed = {
-        "other room": [
+        "other place": [
             attempt(True, inliers=14, answerable=False),
             attempt(False, inliers=8, answerable=False),
             attempt(False, inliers=25, answerable=False),
         ]
     }
     figures = challenge_figures(queries, posed)
-    assert figures["challenges"] == {"other room": {"queries": 3, "accepted": 1, "wrong_accepted": 1}}
+    assert figures["challenges"] == {"other place": {"queries": 3, "accepted": 1, "wrong_accepted": 1}}
     assert figures["in_all"] == {"queries": 6, "accepted": 2, "wrong_accepted": 1}
     assert [failure["inliers"] for failure in figures["failures"]] == [14]
     curve = figures["trade_off"]
@@ -143,7 +143,7 @@ def test_the_trade_offs_over_support_and_agreement_follow_the_rule_by_which_pose
         attempt(False, 0.01, support=0.2, agreement=0.4),
         attempt(False, 0.01, agreement=0.9),  # refused for what no limit here concerns
     ]
-    posed = {"look-alike room": [attempt(False, support=0.25, agreement=0.2, answerable=False)]}
+    posed = {"look-alike place": [attempt(False, support=0.25, agreement=0.2, answerable=False)]}
     figures = challenge_figures(queries, posed)
 
     def counts(curve: dict[str, list[float]]) -> dict[float, list[float]]:
@@ -152,5 +152,5 @@ def test_the_trade_offs_over_support_and_agreement_follow_the_rule_by_which_pose
 
     assert counts(figures["trade_off_support"]) == {0.2: [3, 3, 0], 0.4: [2, 2, 0], 0.8: [2, 2, 0]}
     assert counts(figures["trade_off_agreement"]) == {0.2: [2, 2, 0], 0.4: [2, 2, 0], 0.8: [1, 1, 0]}
-    both = [each.passes(min_support=0.2, min_agreement=0.2) for each in posed["look-alike room"]]
+    both = [each.passes(min_support=0.2, min_agreement=0.2) for each in posed["look-alike place"]]
     assert both == [True]

@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "sequences",
         nargs="+",
         metavar="SEQUENCE",
-        help="folder (plain, TUM RGB-D or 7-Scenes layout) or room:SEED[:FRAMES]",
+        help="folder (plain, TUM RGB-D or 7-Scenes layout), or room:, corridor: or yard:SEED[:FRAMES]",
     )
     parser.add_argument("--split", default=None, metavar="NAME", help="which frames to map (default: the first split)")
     parser.add_argument(
@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--adversarial",
         action="store_true",
         help="also pose queries that should be refused: frames of the other folders on the command line (which must "
-        "show other places), other rooms, rooms that look alike, unmapped parts, degraded and mirrored images (takes "
+        "show other places), other rooms, such that look alike, unmapped parts, degraded and mirrored images (takes "
         "several times as long)",
     )
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
     from vggt3_ros.evaluation.report import table, write_pictures
     from vggt3_ros.evaluation.result import aggregate, without_infinities
-    from vggt3_ros.evaluation.sequences import is_room, load_sequence, show_the_same_place
+    from vggt3_ros.evaluation.sequences import is_procedural, load_sequence, show_the_same_place
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.anchor import AnchorSettings, landmark_settings
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
@@ -85,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
         import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
 
         _check_folder(args.out)
-    folders = {spec: load_sequence(spec) for spec in args.sequences if not is_room(spec)}  # their images are read later
+    folders = {
+        spec: load_sequence(spec) for spec in args.sequences if not is_procedural(spec)
+    }  # their images are read later
     device = resolve_device(args.device)
     seed_everything(args.seed)
     network = load_network(args.model, device)
@@ -100,9 +102,9 @@ def run(args: argparse.Namespace) -> int:
     evaluations, pictures = [], []
     names: set[str] = set()
     for spec in args.sequences:
-        sequence = load_sequence(spec) if is_room(spec) else folders[spec]
+        sequence = load_sequence(spec) if is_procedural(spec) else folders[spec]
         sequence = replace(sequence, name=_new_name(sequence.name, names))
-        elsewhere = [folders[other] for other in folders if is_room(spec) or not show_the_same_place(spec, other)]
+        elsewhere = [folders[other] for other in folders if is_procedural(spec) or not show_the_same_place(spec, other)]
         with Progress(spec) as progress:
             evaluation = evaluate(sequence, network, args.split, settings, progress, elsewhere)
         evaluations.append(evaluation)

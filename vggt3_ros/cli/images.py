@@ -15,12 +15,10 @@ from vggt3_ros.cli.known_cameras import KnownCameras
 from vggt3_ros.cli.videos import lost_frames, video_frames, video_header
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.sequence import Sequence as RoomSequence
-from vggt3_ros.evaluation.sequences import load_sequence
+from vggt3_ros.evaluation.sequences import is_procedural, load_sequence
 from vggt3_ros.pipeline.deep_files import bit_depth_of
 from vggt3_ros.pipeline.frame import Frame, read_image
 from vggt3_ros.pipeline.image_file import opened_image
-
-_ROOM = "room:"
 
 
 class ImageReader:
@@ -138,14 +136,14 @@ class ImageReader:
 
 def input_files(arguments: Sequence[str]) -> list[Path]:
     """Every file that the arguments stand for; nothing is decoded or rendered. Raises `InputError` like the reader."""
-    return [file.path for file in image_files([each for each in arguments if not each.startswith(_ROOM)])]
+    return [file.path for file in image_files([each for each in arguments if not is_procedural(each)])]
 
 
 def _sources(arguments: Sequence[str]) -> list[ImageFile | RoomSequence]:
     """What the arguments stand for, in their order; rooms are rendered."""
     sources: list[ImageFile | RoomSequence] = []
-    for is_room, group in itertools.groupby(arguments, key=lambda argument: argument.startswith(_ROOM)):
-        if not is_room:
+    for made, group in itertools.groupby(arguments, key=is_procedural):
+        if not made:
             sources += image_files(list(group))
             continue
         for room in group:

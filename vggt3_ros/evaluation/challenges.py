@@ -14,16 +14,17 @@ from torch import Tensor
 from vggt3_ros.evaluation.sequence import Sequence, Split, evenly
 from vggt3_ros.evaluation.verified import Attempt
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.worlds.places import Place
 from vggt3_ros.worlds.room import LARGEST_SEED
 from vggt3_ros.worlds.sequence import room_sequence, unmapped_views
 
-OTHER_SEQUENCE, OTHER_ROOM, LOOKALIKE_ROOM = "other sequence", "other room", "look-alike room"
+OTHER_SEQUENCE, OTHER_PLACE, LOOKALIKE = "other sequence", "other place", "look-alike place"
 UNMAPPED, HALF_COPY, MIRRORED = "unmapped part", "half a copy", "mirrored"
 # Limits that the trade-offs try.
 _INLIERS = tuple(range(6, 41))
 _SHARES = tuple(number / 20 for number in range(17))
 _MOST = 16  # queries of a kind
-_ROOMS = 2  # that the foreign queries come from
+_PLACES = 2  # that the foreign queries come from
 
 Image = np.ndarray  # (H, W, 3) uint8 RGB
 
@@ -42,19 +43,20 @@ def challenges(
 ) -> Iterator[Challenge]:
     """Challenges for a map of split.map, made one after the other: up to 16 of every kind.
 
-    The first are frames of the sequences `elsewhere`, which show other places. Those of other rooms come from the rooms
-    of the next seeds (of the first seeds for sequences that are no rooms). In rooms there are also the same rooms
-    painted like the mapped one, and views of parts of the room that no map frame shows. `answerable` are queries of the
+    The first are frames of the sequences `elsewhere`. Those of other places are of the rooms, corridors or yards of the
+    next seeds, whatever the sequence is (of the first rooms where it is none of these). Of a procedural place there are
+    also these others painted like it, and views of parts of it that no map frame shows. `answerable` are queries of the
     split. Places that hold an exact copy of what one half of such a query shows, with its depth, are had by taking the
-    other half from a view of another room. Dark, blurred, half-covered and mirrored copies of them are made, and black
+    other half from a view of another place. Dark, blurred, half-covered and mirrored copies of them are made, and black
     ones. `seed` draws the noise.
     """
     yield from _elsewhere(elsewhere)
-    others = list(_rooms(sequence, OTHER_ROOM, painted_like=None))
+    place = sequence.place
+    others = list(_others(sequence, OTHER_PLACE, painted_like=None))
     yield from others
-    if sequence.room_seed is not None:
-        yield from _rooms(sequence, LOOKALIKE_ROOM, painted_like=sequence.room_seed)
-        yield from _unmapped(sequence, sequence.room_seed, split)
+    if place is not None:
+        yield from _others(sequence, LOOKALIKE, painted_like=place.seed)
+        yield from _unmapped(sequence, place, split)
     for number, index in enumerate(evenly(tuple(answerable), _MOST)):
         frame, other = sequence.frame(index), others[number % len(others)].frame
         yield Challenge(HALF_COPY, replace(frame, image=_half_other(frame.image, other.image, number % 2 == 0)), None)
@@ -75,20 +77,22 @@ def _elsewhere(sequences: Items[Sequence]) -> Iterator[Challenge]:
             yield Challenge(OTHER_SEQUENCE, replace(frame, name=f"{sequence.name} {frame.name}"), None)
 
 
-def _rooms(sequence: Sequence, kind: str, painted_like: int | None) -> Iterator[Challenge]:
+def _others(sequence: Sequence, kind: str, painted_like: int | None) -> Iterator[Challenge]:
     height, width = sequence.read_image(0).shape[:2]
-    first = 0 if sequence.room_seed is None else (sequence.room_seed + 1) % (LARGEST_SEED + 1 - _ROOMS)
-    for seed in range(first, first + _ROOMS):
-        room = room_sequence(seed, _MOST // _ROOMS, 0, height, width, painted_like=painted_like)
-        for number, image in enumerate(room.images):
-            yield Challenge(kind, Frame(image, intrinsics=room.intrinsics, name=f"room {seed}, {number}"), None)
+    mapped = sequence.place or Place("room", -1)
+    first = (mapped.seed + 1) % (LARGEST_SEED + 1 - _PLACES)
+    for seed in range(first, first + _PLACES):
+        other = room_sequence(seed, _MOST // _PLACES, 0, height, width, painted_like=painted_like, plan=mapped.plan)
+        for number, image in enumerate(other.images):
+            name = f"{mapped.kind} {seed}, {number}"
+            yield Challenge(kind, Frame(image, intrinsics=other.intrinsics, name=name), None)
 
 
-def _unmapped(sequence: Sequence, room_seed: int, split: Split) -> Iterator[Challenge]:
+def _unmapped(sequence: Sequence, place: Place, split: Split) -> Iterator[Challenge]:
     depths = [sequence.read_depth(index) for index in split.map]
     depth = torch.from_numpy(np.stack([each for each in depths if each is not None]))
     mapped = sequence.world_from_cam[list(split.map)]
-    images, poses = unmapped_views(room_seed, mapped, depth, sequence.intrinsics, _MOST)
+    images, poses = unmapped_views(place.seed, mapped, depth, sequence.intrinsics, _MOST, place.plan)
     for number, (image, pose) in enumerate(zip(images, poses, strict=True)):
         yield Challenge(UNMAPPED, Frame(image, intrinsics=sequence.intrinsics, name=f"unmapped {number}"), pose)
 
@@ -146,8 +150,8 @@ DEGRADATIONS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
     "half covered": _half_covered,
     MIRRORED: _mirrored,
 }
-# Of a room; frames of other sequences come before.
-KINDS = (OTHER_ROOM, LOOKALIKE_ROOM, UNMAPPED, HALF_COPY, *DEGRADATIONS)
+# Of a procedural place; frames of other sequences come before.
+KINDS = (OTHER_PLACE, LOOKALIKE, UNMAPPED, HALF_COPY, *DEGRADATIONS)
 
 
 def challenge_figures(queries: Items[Attempt], attempts: Mapping[str, Items[Attempt]]) -> dict[str, Any]:

@@ -46,12 +46,12 @@ DEFINITIONS = {
     "has no metres, chi_square_reason tells",
     "ms_per_frame": "mean over queries of all time but the network's and that of preparing its input; stages_ms are "
     "means over the queries that went through the stage; cpu_*: time of the processor, all threads of the process",
-    "challenges": "frames of the other folders evaluated together with this one, of other rooms, of rooms of other "
-    "layout painted like this one, answerable queries whose other half shows another room (a place that holds a copy "
-    "of the first), and mirrored ones (every accepted pose is wrong); views of parts that no map frame shows, and "
-    "answerable queries made black, dark, blurred or half covered; in_all: with the plain queries; trade_off, "
-    "trade_off_support, trade_off_agreement: counts over the inliers, the support (where agreement is not strong) or "
-    "the agreement that is asked for; failures: every wrong pose that was accepted",
+    "challenges": "frames of the other folders evaluated together with this one, of other rooms (corridors, yards), "
+    "of such of other layout painted like this one, answerable queries whose other half shows another room (a place "
+    "that holds a copy of the first), and mirrored ones (every accepted pose is wrong); views of parts that no map "
+    "frame shows, and answerable queries made black, dark, blurred or half covered; in_all: with the plain queries; "
+    "trade_off, trade_off_support, trade_off_agreement: counts over the inliers, the support (where agreement is not "
+    "strong) or the agreement that is asked for; failures: every wrong pose that was accepted",
     "mean_pose": "every query is given the mean true pose of the map frames",
     "nearest_image": "every query is given the true pose of the map frame with the most similar 32x24 grey thumbnail",
     "peak_rss_bytes": "of the whole process since its start",

@@ -14,6 +14,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import check_pose
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.worlds.places import Place
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Sequence:
     read_image(i) gives (H, W, 3) uint8 RGB; read_depth(i) gives z-depth (H, W) float32 in metres in the geometry of
     the image, 0 where unknown, or None. `up` is the world's upward direction (3,) where the layout fixes one.
     The first of `splits` is the default one. `notes` tell what a reader of the figures should know about the data.
-    room_seed tells which procedural room it is, if it is one.
+    `place` tells which procedural place it is, if it is one.
     Raises InputError for poses that are not rigid and for splits that name unknown or shared frames.
     """
 
@@ -51,7 +52,7 @@ class Sequence:
     distortion: Distortion | None = None
     up: Tensor | None = None
     notes: tuple[str, ...] = ()
-    room_seed: int | None = None
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         count = len(self.names)

@@ -1,9 +1,12 @@
-"""Which reader a sequence needs: a folder's layout is told from its files, `room:SEED[:FRAMES]` is made on the spot."""
+"""Which reader a sequence needs: a folder's layout is told from its files, `room:SEED[:FRAMES]`, corridors
+and yards are made on the spot.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,24 +16,26 @@ from vggt3_ros.evaluation.plain import load_plain
 from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
 from vggt3_ros.evaluation.seven_scenes import load_seven_scenes
 from vggt3_ros.evaluation.tum import load_tum
+from vggt3_ros.worlds.places import PLANNERS, Place
 
-_ROOM = "room:"
 _MOST_FRAMES = 512
 _LAYOUTS = (
     "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt (TUM RGB-D), "
-    "with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), or room:SEED[:FRAMES]"
+    "with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), room:SEED[:FRAMES], corridor:SEED[:FRAMES] or "
+    "yard:SEED[:FRAMES]"
 )
 
 
 def load_sequence(spec: str) -> Sequence:
-    """The sequence of a folder in one of the known layouts, or of the procedural room `room:SEED`.
+    """The sequence of a folder in one of the known layouts, or of the procedural place `room:SEED`, `corridor:SEED`
+    or `yard:SEED`.
 
     `room:SEED:FRAMES` maps so many frames of the same drive instead of 16, at most 512.
 
     Raises InputError when the folder is missing or of no known layout, and for bad data, naming file and line.
     """
-    if is_room(spec):
-        return _room(spec)
+    if is_procedural(spec):
+        return _procedural(spec)
     folder = Path(os.path.abspath(spec))  # so that "." has a name
     if not folder.is_dir():
         raise InputError(f"{spec}: no such folder; a sequence is {_LAYOUTS}")
@@ -43,9 +48,10 @@ def load_sequence(spec: str) -> Sequence:
     raise InputError(f"{spec}: not a sequence with true poses; expected {_LAYOUTS}")
 
 
-def is_room(spec: str) -> bool:
+def is_procedural(spec: str) -> bool:
     """Whether the sequence is made on the spot and lies in no folder."""
-    return spec.startswith(_ROOM)
+    kind, colon, _ = spec.partition(":")
+    return bool(colon) and kind in PLANNERS
 
 
 def show_the_same_place(spec: str, other: str) -> bool:
@@ -58,21 +64,23 @@ def _place(folder: Path) -> Path:
     return folder.parent if re.fullmatch(r"seq-\d+", folder.name) else folder
 
 
-def _room(spec: str) -> Sequence:
-    seed, *frames = spec.removeprefix(_ROOM).split(":")
+def _procedural(spec: str) -> Sequence:
+    kind, seed, *frames = spec.split(":")
     short = [count for count in frames if count.isdecimal() and len(count) <= len(str(_MOST_FRAMES))]
     counts = [int(count) for count in short if 2 <= int(count) <= _MOST_FRAMES]
     if len(counts) != len(frames) or len(counts) > 1:
-        raise InputError(f"{spec}: after room:SEED: comes the number of map frames, 2 to {_MOST_FRAMES}")
+        raise InputError(f"{spec}: after {kind}:SEED: comes the number of map frames, 2 to {_MOST_FRAMES}")
     if not seed.isdecimal():
-        raise InputError(f"{spec}: after room: comes the seed, a whole number from 0, got {seed!r}")
+        raise InputError(f"{spec}: after {kind}: comes the seed, a whole number from 0, got {seed!r}")
     from vggt3_ros.worlds.room import LARGEST_SEED
     from vggt3_ros.worlds.sequence import room_sequence
 
     if len(seed) > len(str(LARGEST_SEED)) or int(seed) > LARGEST_SEED:  # int() itself gives up at 4300 digits
         shown = seed if len(seed) <= 40 else f"a number of {len(seed)} digits"
-        raise InputError(f"room:SEED takes a seed from 0 to {LARGEST_SEED}, got {shown}; choose a smaller one")
-    room = room_sequence(int(seed), counts[0]) if counts else room_sequence(int(seed))
+        raise InputError(f"{kind}:SEED takes a seed from 0 to {LARGEST_SEED}, got {shown}; choose a smaller one")
+    place = Place(kind, int(seed))
+    visit = partial(room_sequence, place.seed, plan=place.plan)
+    room = visit(map_frames=counts[0]) if counts else visit()
     images, depth = room.images, room.depth
     count = len(images)
     # Queries off the mapped path.
@@ -87,5 +95,5 @@ def _room(spec: str) -> Sequence:
         read_image=lambda i: images[i],
         read_depth=lambda i: depth[i],
         up=torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),
-        room_seed=int(seed),
+        place=place,
     )

@@ -22,14 +22,12 @@ from vggt3_ros.evaluation.sequence import Sequence, Split, evenly
 from vggt3_ros.evaluation.trials import Outcome, Trial, examine, summary
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.worlds.film import Lens
-from vggt3_ros.worlds.furnish import plan_room
-from vggt3_ros.worlds.places import plan_corridor, plan_yard
+from vggt3_ros.worlds.places import PLANNERS
 from vggt3_ros.worlds.room import make_room, make_rooms
 from vggt3_ros.worlds.route import unseen_route
 from vggt3_ros.worlds.trajectories import drive
 
 _FIRST_SEED = 920_000  # places of number 0
-_PLANS = {"room": plan_room, "corridor": plan_corridor, "yard": plan_yard}
 _FRAMES = (8, 16, 40)
 _PRIORS = tuple(Priors.parse(text) for text in ("given", "noisy:10cm,3deg", "none"))
 _DAMAGES = ("none", "black", "doubled", "foreign")
@@ -60,7 +58,7 @@ class Place:
     @property
     def kind(self) -> str:
         """room, corridor or yard."""
-        return list(_PLANS)[self.number % 3]
+        return list(PLANNERS)[self.number % 3]
 
     @property
     def frames(self) -> int:
@@ -100,7 +98,7 @@ def report(outcomes: Items[Outcome]) -> str:
 
 def make_trial(place: Place) -> Trial:
     """The trial of a place; its images are painted at once."""
-    room = make_rooms([place.seed], plan=_PLANS[place.kind])
+    room = make_rooms([place.seed], plan=PLANNERS[place.kind])
     generator = torch.Generator().manual_seed(place.seed)
     lens = Lens.of(*_SIZE, math.radians(60 + 25 * float(torch.rand(1, generator=generator))))
     path = drive(room, place.frames, generator, min(_LONGEST, _METRES * place.frames))

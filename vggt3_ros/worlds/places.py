@@ -1,12 +1,9 @@
-"""Places to train on beside rooms: corridors and open yards (numpy, seeded).
-
-Demo, tests and evaluation take the rooms of `plan_room`; `place_planner` mixes in everything else.
-"""
+"""Places beside rooms: corridors and open yards (numpy, seeded); `place_planner` mixes them for training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,6 +100,22 @@ def plan_yard(seed: int) -> RoomPlan:
     for _ in range(rng.integers(2, 7)):
         add_picture(build, largest=2.0)
     return build.plan(*draw_light(rng, half, outside=True))
+
+
+PLANNERS: dict[str, Planner] = {"room": plan_room, "corridor": plan_corridor, "yard": plan_yard}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place that its kind, of PLANNERS, and its seed make."""
+
+    kind: str
+    seed: int
+
+    @property
+    def plan(self) -> Planner:
+        """The planner of its kind."""
+        return PLANNERS[self.kind]
 
 
 def _along(build: Builder) -> tuple[int, Array]:

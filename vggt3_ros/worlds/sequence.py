@@ -1,4 +1,4 @@
-"""A recorded visit of a held-out room: a mapped path of several metres and queries that left it."""
+"""A recorded visit of a held-out room or other place: a mapped path of several metres and queries that left it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import intrinsics_matrix, project
 from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle, se3_inverse, transform_points
+from vggt3_ros.worlds.furnish import plan_room
 from vggt3_ros.worlds.jitter import photometric_jitter
 from vggt3_ros.worlds.lookalike import make_lookalike
+from vggt3_ros.worlds.places import Planner
 from vggt3_ros.worlds.probe import cast, clearance
 from vggt3_ros.worlds.render import render
-from vggt3_ros.worlds.room import LARGEST_SEED, RoomBatch, make_room
+from vggt3_ros.worlds.room import LARGEST_SEED, RoomBatch, make_rooms
 from vggt3_ros.worlds.textures import HELD_OUT_SEED
 from vggt3_ros.worlds.trajectories import drive
 from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing, free_points
@@ -56,11 +58,13 @@ def room_sequence(
     jitter: float = 0.0,
     painted_like: int | None = None,
     device: torch.device | str = "cpu",
+    plan: Planner = plan_room,
 ) -> RoomSequence:
     """Render a sequence in room `seed`; seeds below 900000 are counted from there (room 3 is room 900003,
     with the same path and camera).
 
-    `painted_like` is the seed of a room whose textures and colours this one wears (see lookalike).
+    `painted_like` is the seed of a room whose textures and colours this one wears (see lookalike); `plan` plans other
+    places than rooms.
 
     Mapped frames lie along a drive of `length` metres. Queries stand 0.3 m or more from every mapped camera, look
     elsewhere, but at least half of their view was mapped wherever the room offers such a place. Images are
@@ -71,9 +75,10 @@ def room_sequence(
         raise InputError(f"a sequence needs map_frames >= 1, query_frames >= 0; got {map_frames}, {query_frames}")
     seed = held_out_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    room = make_room(seed, device)
-    if painted_like is not None:
-        room = make_lookalike(seed, held_out_seed(painted_like), device)
+    if painted_like is None:
+        room = make_rooms([seed], device, plan)
+    else:
+        room = make_lookalike(seed, held_out_seed(painted_like), device, plan)
     rand = drawing(generator, room.device)
     focal = width / 2 / math.tan(math.radians(60 + 25 * float(rand(1))) / 2)
     intrinsics = intrinsics_matrix(focal, focal, width / 2, height / 2).to(room.device)
@@ -108,15 +113,16 @@ def held_out_seed(seed: int) -> int:
 
 @torch.no_grad()
 def unmapped_views(
-    seed: int, mapped: Tensor, depth: Tensor, intrinsics: Tensor, count: int
+    seed: int, mapped: Tensor, depth: Tensor, intrinsics: Tensor, count: int, plan: Planner = plan_room
 ) -> tuple[NDArray[np.uint8], Tensor]:
-    """Images (n, H, W, 3) and world_from_cam (n, 4, 4) from room `seed`, at most `count`, of what no map frame shows.
+    """Images (n, H, W, 3) and world_from_cam (n, 4, 4) from the place `seed` of `plan`, at most `count`: of what no map
+    frame shows.
 
     mapped (M, 4, 4) are the map frames, depth (M, H, W) what they see, intrinsics (3, 3) the camera of both. A small
     room that was seen all around has few such views or none. Raises InputError for seeds that make_rooms refuses.
     """
     seed = held_out_seed(seed)
-    room = make_room(seed)
+    room = make_rooms([seed], plan=plan)
     rand = drawing(torch.Generator().manual_seed(seed), room.device)
     position = free_points(room, _ELSEWHERE, rand)[0]
     yaw, pitch = 2 * math.pi * rand(_ELSEWHERE), 0.6 * (rand(_ELSEWHERE) - 0.5)
