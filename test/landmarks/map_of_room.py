@@ -55,6 +55,7 @@ def map_of_room(room: RoomSequence, features: list[Features], sigma_m: float = 1
         positions=points[kept].astype(np.float32),
         covariance_roots=lower_roots(covariances),
         descriptors=descriptors[kept],
+        repeated=np.zeros(len(kept), dtype=bool),
         observed_from=np.repeat(np.arange(keyframes), [len(row) for row in rows]).astype(np.int32),
         observed=np.concatenate([number[row[:, 0]] for row in rows]).astype(np.int32),
         pixels=np.concatenate([features[i].pixels[row[:, 1]] for i, row in zip(room.map_indices, rows, strict=True)]),

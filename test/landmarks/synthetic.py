@@ -33,6 +33,7 @@ def synthetic_landmarks(keyframes: int = 5, points: int = 60, seed: int = 0) -> 
         positions=cloud,
         covariance_roots=np.tile(0.01 * np.eye(3, dtype=np.float16), (points, 1, 1)),
         descriptors=rng.integers(0, 90, (points, 128)).astype(np.uint8),
+        repeated=np.zeros(points, dtype=bool),
         observed_from=keyframe.astype(np.int32),
         observed=point.astype(np.int32),
         pixels=noisy.astype(np.float32),

@@ -57,6 +57,7 @@ def landmarks(per_keyframe: int = 60) -> Landmarks:
         positions=positions.float().numpy(),
         covariance_roots=np.zeros((count, 3, 3), np.float16),
         descriptors=np.zeros((count, 128), np.uint8),
+        repeated=np.zeros(count, dtype=bool),
         observed_from=keyframe.int().numpy(),
         observed=landmark.int().numpy(),
         pixels=pixels[seen].float().numpy(),

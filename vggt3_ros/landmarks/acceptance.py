@@ -17,6 +17,7 @@ Pixels = NDArray[np.float32]
 _COMPARED = 3.0  # cells of the image in which the map must know something for an agreement that outweighs support
 _OFF_PLANE, _OFF_PLANE_CELLS = 5, 4  # inliers beside the best plane, and cells they lie in, that mean depth
 _WITH_DEPTH, _FLAT = 0.65, 1.15  # support and agreement, added, that are enough
+_MOST_REPEATED = 0.1  # share of a flat view's inliers that the map has seen a copy of
 _UNCOMPARED, _UNCOMPARED_FLAT = 16, 24  # inliers, with depth and without, where less than that is compared
 WIDTH = 640.0  # in images whose longer side has another number of pixels, limits in pixels scale with it
 
@@ -76,7 +77,8 @@ class Evidence:
     of something, even of something with depth, what is around it contradicts.
 
     off_plane, off_plane_cells: inliers that lie beside the plane that most of them lie in, and their cells. Flat things
-    look alike in many places, what has depth seldom does.
+    look alike in many places, what has depth seldom does. repeated: the share of inliers whose landmarks the map itself
+    has seen a copy of elsewhere.
     """
 
     inliers: int = 0
@@ -86,6 +88,7 @@ class Evidence:
     compared: float = 0.0
     off_plane: int = 0
     off_plane_cells: int = 0
+    repeated: float = 0.0
 
     @property
     def has_depth(self) -> bool:
@@ -101,10 +104,11 @@ def weigh(
     size_wh: tuple[int, int],
     agreed: Agreement,
     off_plane: NDArray[np.bool_],
+    repeated: NDArray[np.bool_],
 ) -> Evidence:
     """Evidence from the pixels of inliers (n, 2) and of all features (m, 2) of an image, its number of matches, how
     many inliers were foreseen by what the keyframes saw, how the image agrees with what they saw, and which inliers
-    (n,) lie off the best plane.
+    (n,) lie off the best plane, and are of landmarks that the map has seen a copy of.
     """
     _, counts = occupied(features, size_wh)
     cells, inliers = len(occupied(inlying, size_wh)[0]), len(inlying)
@@ -117,6 +121,7 @@ def weigh(
         compared=agreed.compared,
         off_plane=int(off_plane.sum()),
         off_plane_cells=len(occupied(inlying[off_plane], size_wh)[0]),
+        repeated=float(repeated.mean()) if inliers else 0.0,
     )
 
 
@@ -140,6 +145,11 @@ def too_little(evidence: Evidence, settings: LocateSettings) -> str | None:
 
 def contradiction(evidence: Evidence, settings: LocateSettings) -> str | None:
     """What in an image speaks against a pose, however much speaks for it; None if nothing does."""
+    if not evidence.has_depth and evidence.repeated >= _MOST_REPEATED:
+        return (
+            f"the {evidence.inliers} landmarks that agree with the best pose lie in one plane, and the map has seen "
+            f"copies of {evidence.repeated:.0%} of them elsewhere: a thing that repeats, as doors in a corridor"
+        )
     if evidence.agreement < settings.min_agreement:
         return (
             f"{evidence.inliers} landmarks agree with the best pose, but a part of the image shows only "

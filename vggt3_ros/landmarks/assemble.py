@@ -14,6 +14,7 @@ from vggt3_ros.landmarks.bundle_adjustment import robust_deviation
 from vggt3_ros.landmarks.features import unit_vectors
 from vggt3_ros.landmarks.fit import Fit, Floats, Mask
 from vggt3_ros.landmarks.landmarks import Landmarks, are_determined, lower_roots
+from vggt3_ros.landmarks.repeats import repeated
 from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
 from vggt3_ros.landmarks.rigid import incidence, rigid_sets, tied_to, undetermined
 from vggt3_ros.landmarks.ties import at_odds
@@ -177,6 +178,9 @@ def _landmarks(fit: Fit, tracks: Tracks, points: Floats, covariance: Floats, noi
     descriptors = [one.descriptors for one in fit.given.features]
     vocabulary = train_vocabulary(descriptors)
     order = np.argsort(tracks.keyframe, kind="stable")
+    looks = _mean_descriptors(fit, tracks)
+    seen = np.zeros((len(fit.given), len(points)), dtype=bool)
+    seen[tracks.keyframe, tracks.point] = True
     return Landmarks(
         world_from_cam=fit.world_from_cam,
         pose_covariance=(fit.pose_covariance + np.diag(np.square(np.repeat(fit.map_sigmas, 3)))).astype(np.float32),
@@ -184,7 +188,8 @@ def _landmarks(fit: Fit, tracks: Tracks, points: Floats, covariance: Floats, noi
         keyframe_descriptors=np.stack([describe(each, vocabulary) for each in descriptors]),
         positions=points.astype(np.float32),
         covariance_roots=lower_roots(covariance),
-        descriptors=_mean_descriptors(fit, tracks),
+        descriptors=looks,
+        repeated=repeated(fit, points, looks, seen),
         observed_from=tracks.keyframe[order].astype(np.int32),
         observed=tracks.point[order].astype(np.int32),
         pixels=fit.pixels(tracks)[order].astype(np.float32),

@@ -29,7 +29,7 @@ class Landmarks:
 
     Landmarks:
     positions (N, 3) float32; covariance_roots (N, 3, 3) float16, lower triangular L with covariance L L^T;
-    descriptors (N, 128) uint8 of unit length times 512.
+    descriptors (N, 128) uint8 of unit length times 512; repeated (N,) bool: a keyframe saw a copy of it elsewhere.
 
     Observations, sorted by keyframe:
     observed_from (O,) int32 keyframe; observed (O,) int32 landmark; pixels (O, 2) float32 x y, pixel centres at whole
@@ -46,6 +46,7 @@ class Landmarks:
     positions: NDArray[np.float32]
     covariance_roots: NDArray[np.float16]
     descriptors: NDArray[np.uint8]
+    repeated: NDArray[np.bool_]
     observed_from: NDArray[np.int32]
     observed: NDArray[np.int32]
     pixels: NDArray[np.float32]
@@ -62,6 +63,7 @@ class Landmarks:
             "positions": (n, 3),
             "covariance_roots": (n, 3, 3),
             "descriptors": (n, self.descriptors.shape[-1]),
+            "repeated": (n,),
             "observed_from": (o,),
             "observed": (o,),
             "pixels": (o, 2),

@@ -217,6 +217,7 @@ class LandmarkLocalizer:
             size_wh=features.size_wh,
             agreed=agreed,
             off_plane=off_best_plane(points[agree], world_from_cam[:3, 3]),
+            repeated=self.landmarks.repeated[agreeing[:, 1]],
         )
         return evidence, agreeing
 
