@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.verified import WRONG_POSITION_M, WRONG_ROTATION_DEG
+from vggt3_ros.evaluation.verified import CHI_SQUARE_95, WRONG_POSITION_M, WRONG_ROTATION_DEG
 from vggt3_ros.geometry.camera import intrinsics_matrix
 from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
 from vggt3_ros.geometry.uncertainty import corrected_pose, pose_error_vector, squared_error
@@ -134,7 +134,7 @@ def _figures(found: list[Located], way: Tensor, is_mapped: bool) -> Figures:
         wrong += bool(far) or not is_mapped
         if each.source == "joint":
             errors.append(float(error[:3].norm()))
-            inside.append(squared_error(error, torch.from_numpy(each.covariance)) < 12.592)
+            inside.append(squared_error(error, torch.from_numpy(each.covariance)) < CHI_SQUARE_95)
     of_joint = (len(errors), float(np.median(errors)), float(np.mean(inside))) if errors else ()
     return Figures(len(found), int(accepted.sum()), wrong, _images_to_fix(accepted), *of_joint)
 

@@ -16,7 +16,7 @@ from vggt3_ros.landmarks.fit import Fit, Floats, Mask
 from vggt3_ros.landmarks.landmarks import Landmarks, are_determined, lower_roots
 from vggt3_ros.landmarks.repeats import repeated
 from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
-from vggt3_ros.landmarks.rigid import incidence, rigid_sets, tied_to, undetermined
+from vggt3_ros.landmarks.rigid import rigid_sets, shared_counts, tied_to, undetermined
 from vggt3_ros.landmarks.ties import at_odds
 from vggt3_ros.landmarks.tracks import Tracks
 from vggt3_ros.landmarks.triangulation import refine_points
@@ -104,8 +104,7 @@ def _at_odds(fit: Fit, members: Mask) -> Mask:
     every, agrees = fit.given.every, fit.agreeing(fit.tracks, fit.numbers)
     counts = []
     for which in (np.ones(len(agrees), dtype=bool), agrees):
-        seen = incidence(every.keyframe[which], every.point[which], len(members))
-        counts.append((seen @ seen.T).toarray())
+        counts.append(shared_counts(every.keyframe[which], every.point[which], len(members)))
     return at_odds(members, fit.given.measured, *counts)
 
 

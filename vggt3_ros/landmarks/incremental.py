@@ -14,6 +14,7 @@ from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
 from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
+from vggt3_ros.landmarks.rigid import shared_counts
 from vggt3_ros.landmarks.tracks import Tracks
 from vggt3_ros.landmarks.triangulation import rays_of, triangulate
 
@@ -118,11 +119,8 @@ class _Placer:
 
     def _likely_pairs(self) -> list[tuple[int, int, Floats, Floats]]:
         """The pairs of keyframes with most tracks in common: their numbers, and the rays (M, 2) of both."""
-        from scipy.sparse import csr_matrix
-
-        ones, count = np.ones(len(self.every.point), np.int32), len(self.placed)
-        seen = csr_matrix((ones, (self.every.keyframe, self.every.point)), shape=(count, self.every.points))
-        shared = np.triu((seen @ seen.T).toarray(), 1)
+        count = len(self.placed)
+        shared = np.triu(shared_counts(self.every.keyframe, self.every.point, count), 1)
         pairs = []
         for flat in np.argsort(-shared, axis=None, kind="stable")[:_PAIRS]:
             i, j = divmod(int(flat), count)

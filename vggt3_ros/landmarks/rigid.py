@@ -22,7 +22,7 @@ def rigid_sets(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int
 
     keyframe (O,) and point (O,) of the observations. Every keyframe is in one set at most.
     """
-    seen = incidence(keyframe, point, count)
+    seen = _incidence(keyframe, point, count)
     of_three = seen[:, np.flatnonzero(np.asarray(seen.sum(0)).ravel() >= 3)]
     free = np.ones(count, dtype=bool)
     sets: list[list[int]] = []
@@ -44,7 +44,7 @@ def rigid_sets(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int
 def tied_to(members: Mask, keyframe: NDArray[np.int64], point: NDArray[np.int64]) -> Mask:
     """The members (K,), and the other keyframes that landmarks tie to them, one after the other."""
     everyone = np.ones(len(members), dtype=bool)
-    return _grown(incidence(keyframe, point, len(members)), members.copy(), everyone)
+    return _grown(_incidence(keyframe, point, len(members)), members.copy(), everyone)
 
 
 def undetermined(positions: Floats, deviations: Floats, keyframe: NDArray[np.int64], point: NDArray[np.int64]) -> Mask:
@@ -54,8 +54,7 @@ def undetermined(positions: Floats, deviations: Floats, keyframe: NDArray[np.int
     Where a camera turns on the spot a part of the map may shrink to a point without any residual growing: then its
     positions are as uncertain as they are far apart.
     """
-    seen = incidence(keyframe, point, len(positions))
-    shared = (seen @ seen.T).toarray()
+    shared = shared_counts(keyframe, point, len(positions))
     squared = ((positions[:, None] - positions) ** 2).sum(2)  # 0 to itself
     others = shared.sum(1) - shared.diagonal()
     distance = np.sqrt((shared * squared).sum(1) / np.maximum(others, 1))
@@ -63,7 +62,16 @@ def undetermined(positions: Floats, deviations: Floats, keyframe: NDArray[np.int
     return loose
 
 
-def incidence(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int):  # type: ignore[no-untyped-def]
+def shared_counts(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int) -> NDArray[np.int32]:
+    """How many of the points of observations, keyframe (O,) and point (O,), each two of `count` keyframes both see
+    (K, K), and each one sees.
+    """
+    seen = _incidence(keyframe, point, count)
+    shared: NDArray[np.int32] = (seen @ seen.T).toarray()
+    return shared
+
+
+def _incidence(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int):  # type: ignore[no-untyped-def]
     """Sparse (K, N): which keyframe sees which landmark."""
     from scipy.sparse import csr_matrix
 

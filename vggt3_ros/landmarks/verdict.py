@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.landmarks.rigid import shared_counts
+
 _LEAST_LANDMARKS = 50
 _LEAST_SHARED = 10  # landmarks that two keyframes see both, to count as tied together
 _LEAST_TIED = 0.5  # share of keyframes
@@ -118,8 +120,7 @@ def parts_of(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int) 
 
     if len(point) == 0:
         return []
-    seen = csr_matrix((np.ones(len(point), np.int32), (keyframe, point)), shape=(count, int(point.max()) + 1))
-    shared = (seen @ seen.T).toarray() >= _LEAST_SHARED
+    shared = shared_counts(keyframe, point, count) >= _LEAST_SHARED
     np.fill_diagonal(shared, False)
     label = connected_components(csr_matrix(shared), directed=False)[1]
     groups = [np.flatnonzero(label == part).tolist() for part in np.unique(label)]
