@@ -20,12 +20,12 @@ keep_freed_memory()  # as every program of ours does
 GOLDEN = Path(__file__).parent / "data" / "network"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What `-n 2 --dist loadgroup` keeps in one process: all tests of the nodes, as they disturb each other; a file."""
+    """`-n 2 --dist loadgroup` keeps the tests of a file in one process, and what they share is made once."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            folder, file = item.path.parent.name, str(item.path)
-            item.add_marker(pytest.mark.xdist_group("ros" if folder == "ros" else file))
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def small_config(attn: str = "ttt") -> ModelConfig:
