@@ -281,8 +281,13 @@ def test_what_it_listens_to_and_that_nothing_comes_is_said(mapper: MapperClient,
         mapper.robot.show(0, stamp=begin + number * 100_000_000)
     status = mapper.has_seen(8)
     assert (status.frames_kept, status.frames_skipped, status.frames_dropped, status.frames_lost) == (1, 7, 0, 2)
-    said = wait_for(lambda: diagnosed(DiagnosticStatus.OK, "collecting"), ANSWER_S, "images to be diagnosed")
-    values = {pair.key: pair.value for pair in said.values}
+
+    def counted() -> dict[str, str]:
+        said = diagnosed(DiagnosticStatus.OK, "collecting")
+        return {} if said is None else {pair.key: pair.value for pair in said.values}
+
+    wait_for(lambda: counted().get("received") == "8", ANSWER_S, "all images to be diagnosed")
+    values = counted()
     assert [values[name] for name in ("received", "skipped", "dropped", "lost")] == ["8", "7", "0", "2"]
     assert "image comes now on /vggt3/image" in mapper.process.log
     mapper.node.destroy_subscription(diagnostics)
