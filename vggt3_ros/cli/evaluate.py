@@ -85,9 +85,8 @@ def run(args: argparse.Namespace) -> int:
         import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
 
         _check_folder(args.out)
-    folders = {
-        spec: load_sequence(spec) for spec in args.sequences if not is_procedural(spec)
-    }  # their images are read later
+    # Their images are read later.
+    folders = {spec: load_sequence(spec) for spec in args.sequences if not is_procedural(spec)}
     device = resolve_device(args.device)
     seed_everything(args.seed)
     network = load_network(args.model, device)

@@ -22,7 +22,7 @@ Counts = NDArray[np.integer]
 # 0.77; where a part was tied wrongly, 0.35 to 0.75.
 _LEAST_AGREEING = 0.8
 _LEAST_MATCHED = 15  # matches between two parts that can contradict
-# The same for keyframes that follow one another. In 45 right maps 0.86 or more, in four wrong ones 0.01 to 0.54.
+# The same for keyframes that follow one another. In right maps of drives 0.86 or more, in five wrong maps 0 to 0.54.
 _LEAST_FOLLOWING = 0.6
 _LEAST_MATCHED_FOLLOWING = 30
 
