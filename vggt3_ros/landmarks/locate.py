@@ -173,17 +173,17 @@ class LandmarkLocalizer:
         evidence, _ = self.weighed(features, intrinsics, pose, pairs, chosen)
         clock.lap("guided")
         refusal = objection(evidence, self.settings)
-        covariance = solution.covariance + self.floor(pose, chosen[:, 1])
+        covariance, floor = solution.covariance, self.floor(pose, chosen[:, 1])
         if refusal is None:
             seen = landmarks.positions[chosen[:, 1]]
-            refusal = implausible(pose, solution.covariance, seen, landmarks, self.usual_distance, self.settings)
+            refusal = implausible(pose, covariance, seen, landmarks, self.usual_distance, self.settings)
         if refusal is None:
             final = replace(settings, influence=_FINAL_INFLUENCE)
             polished = refine_pnp(pose, *self.observed(features, chosen), intrinsics, final)
             clock.lap("pnp")
             if polished is not None:
-                pose, covariance = polished.world_from_cam, polished.covariance + self.floor(pose, chosen[:, 1])
-        return _located(source, refusal, evidence, chosen, pose, covariance)
+                pose, covariance = polished.world_from_cam, polished.covariance
+        return _located(source, refusal, evidence, chosen, pose, covariance + floor)
 
     def _matches(self, keyframes: Indices, features: Features) -> tuple[Indices, int]:
         """Pairs (M, 2) of feature and landmark that look alike, and among how many landmarks of the keyframes."""

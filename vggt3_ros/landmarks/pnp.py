@@ -103,22 +103,22 @@ def refine_pnp(
     pose, damping = start, 1e-4
     residuals, jacobian = linearized(pose, used_points, used_pixels, intrinsics, white)
     limit = (settings.influence * residual_scale(residuals)) ** 2
+    growth = 1 + (residuals**2).sum(1) / limit
     for _ in range(_STEPS):
-        weights = 1 / (1 + (residuals**2).sum(1) / limit)
-        hessian, gradient = _normal_equations(residuals, jacobian, weights)
+        hessian, gradient = _normal_equations(residuals, jacobian, 1 / growth)
         try:
             step = np.asarray(-np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient), np.float64)
         except np.linalg.LinAlgError:
             return None
         candidate = moved(pose, step)
         new = linearized(candidate, used_points, used_pixels, intrinsics, white)
-        old_cost, cost = (np.log1p((r**2).sum(1) / limit).sum() for r in (residuals, new[0]))
-        if not cost <= old_cost:  # also for NaN
+        new_growth = 1 + (new[0] ** 2).sum(1) / limit
+        if not np.log(new_growth).sum() <= np.log(growth).sum():  # also for NaN
             damping *= 10
             if damping > 1e4:
                 break
             continue
-        pose, (residuals, jacobian), damping = candidate, new, damping / 10
+        pose, (residuals, jacobian), growth, damping = candidate, new, new_growth, damping / 10
         if -step @ gradient < _SETTLED * limit:
             break
     inliers = reprojection_errors(pose, points, pixels, intrinsics) < settings.inlier_px
@@ -178,14 +178,18 @@ def _derivatives(world_from_cam: Floats, points: Floats, intrinsics: Floats) -> 
     """
     rotation = world_from_cam[:3, :3]
     local = (points - world_from_cam[:3, 3]) @ rotation
-    z = np.maximum(local[:, 2], _NEAREST * np.median(np.abs(local[:, 2])))
+    middle = len(local) // 2
+    z = np.maximum(local[:, 2], _NEAREST * np.partition(np.abs(local[:, 2]), middle)[middle])
     x, y = local[:, 0] / z, local[:, 1] / z
     fx, fy = intrinsics[0, 0], intrinsics[1, 1]
-    pixels = np.stack([fx * x, fy * y], axis=1) + intrinsics[:2, 2]
-    zero = np.zeros_like(z)
-    by_local = np.stack([fx / z, zero, -fx * x / z, zero, fy / z, -fy * y / z], axis=1)  # rows u, v
-    turns = np.stack([fx * x * y, -fx * (1 + x * x), fx * y, fy * (1 + y * y), -fy * x * y, -fy * x], axis=1)
-    return pixels, (by_local.reshape(-1, 3) @ -rotation.T).reshape(-1, 2, 3), turns.reshape(-1, 2, 3)
+    u, v = fx * x, fy * y
+    by_local, turns = np.zeros((2, len(points), 2, 3))
+    by_local[:, 0, 0], by_local[:, 0, 2] = fx / z, -u / z
+    by_local[:, 1, 1], by_local[:, 1, 2] = fy / z, -v / z
+    turns[:, 0, 0], turns[:, 0, 1], turns[:, 0, 2] = u * y, -fx - u * x, fx * y
+    turns[:, 1, 0], turns[:, 1, 1], turns[:, 1, 2] = fy + v * y, -v * x, -fy * x
+    pixels = np.stack([u, v], axis=1) + intrinsics[:2, 2]
+    return pixels, (by_local.reshape(-1, 3) @ -rotation.T).reshape(-1, 2, 3), turns
 
 
 def _normal_equations(residuals: Floats, jacobian: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -123,6 +122,10 @@ class Localizer:
         self.network = network
         self.settings = settings or LocalizerSettings()
         self._memory = SceneMemory.from_tensors(scene.memory).to(network.device)
+        self._bending: Bending | None = None  # how network poses are brought into the adjusted map
+        if scene.is_verified:
+            keyframes, scale = se3_inverse(scene.keyframes.cam_from_world), scene.map_from_scene.scale
+            self._bending = Bending.fit(keyframes, scene.map_from_keyframes, scale)
         self._landmarks: LandmarkLocalizer | None = None
         if scene.is_verified and self.settings.refine != "none":
             try:
@@ -207,14 +210,6 @@ class Localizer:
         """Map units per predicted unit of depth: a weak network's poses and depths differ in scale."""
         agreement = self.scene.verification.get("agreement", {})
         return float(agreement.get("depth_scale", self.scene.map_from_scene.scale))
-
-    @cached_property
-    def _bending(self) -> Bending | None:
-        """How network poses are brought into the adjusted map."""
-        if not self.scene.is_verified:
-            return None
-        keyframes, scale = se3_inverse(self.scene.keyframes.cam_from_world), self.scene.map_from_scene.scale
-        return Bending.fit(keyframes, self.scene.map_from_keyframes, scale)
 
     def _disposed(
         self, landmarks: LandmarkLocalizer, frame: Frame, proposal: Localization, last_map_from_cam: Tensor | None
