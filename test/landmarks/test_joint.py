@@ -176,17 +176,13 @@ def test_where_odometry_contradicts_nothing_is_found(localizer, thin_runs) -> No
 
 def test_one_image_that_shows_much_else_contradicts_all(localizer, other_room, thin_runs) -> None:
     """As where a few things of the map stand in another place: what the map expects around them is not there."""
-    found = [(views, pose) for views, pose in thin_runs if locate_jointly(localizer, views) is not None]
+    found = [views for views, _ in thin_runs if locate_jointly(localizer, views) is not None]
     assert len(found) >= 3
-    refused = 0
-    for views, pose in found:
-        own, other = views[-1].features, thinned(other_room.features[0], 300, 0)
+    for views in found:
+        own, other = views[-1].features, thinned(other_room.features[0], 600, 0)
         pixels = np.concatenate([own.pixels, other.pixels])
         mixed = replace(own, pixels=pixels, descriptors=np.concatenate([own.descriptors, other.descriptors]))
-        located = locate_jointly(localizer, [*views[:-1], replace(views[-1], features=mixed)])
-        refused += located is None
-        assert located is None or np.linalg.norm(located.world_from_cam[:3, 3] - pose[:3, 3]) < 0.05
-    assert refused >= 0.75 * len(found), "one may still show enough of what is expected"
+        assert locate_jointly(localizer, [*views[:-1], replace(views[-1], features=mixed)]) is None
 
 
 def test_an_older_image_full_of_other_things_contradicts_too(localizer, other_room, thin_runs) -> None:
