@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,7 @@ def test_the_picture_is_drawn_with_and_without_the_truth(truth: bool, finished_s
     poses = scene.map_from_keyframes
     true = dict(enumerate(poses)) if truth else {}
     run = LiveRun({0: "too dark"}, {1: poses[1], 2: poses[2]}, {}, poses, true)
-    cloud = scene.points.transformed(scene.map_from_scene)
-    draw_demo(scene, cloud, run, run.figures(), tmp_path / "view.png")
+    draw_demo(scene, run, run.figures(), tmp_path / "view.png")
     with Image.open(tmp_path / "view.png") as picture:
         assert picture.width > 800 and len(picture.convert("RGB").getcolors(1 << 24) or []) > 50
 
@@ -130,7 +130,8 @@ def test_the_picture_is_drawn_with_and_without_the_truth(truth: bool, finished_s
 def test_a_picture_needs_no_poses(finished_scene: Path, tmp_path: Path) -> None:
     scene = load_scene(finished_scene)
     run = LiveRun({}, {}, {}, scene.map_from_keyframes)
-    draw_demo(scene, scene.points[torch.zeros(0, dtype=torch.long)], run, run.figures(), tmp_path / "view.png")
+    bare = replace(scene, points=scene.points[torch.zeros(0, dtype=torch.long)])
+    draw_demo(bare, run, run.figures(), tmp_path / "view.png")
     assert (tmp_path / "view.png").exists()
 
 

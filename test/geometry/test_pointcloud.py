@@ -7,6 +7,7 @@ import torch
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud, parse_ply, read_ply, voxel_thin, write_ply
+from vggt3_ros.geometry.sim3 import Sim3
 
 
 def cloud(count: int) -> PointCloud:
@@ -37,6 +38,15 @@ def test_ply_round_trips_exactly(tmp_path) -> None:
     copy = read_ply(tmp_path / "points.ply")
     for name in ("points", "colors", "confidence"):
         assert torch.equal(getattr(copy, name), getattr(full, name))
+
+
+def test_far_from_the_origin_points_keep_their_tenths_of_millimetres(tmp_path) -> None:
+    cloud = PointCloud(torch.rand(5, 3), torch.zeros(5, 3, dtype=torch.uint8), torch.rand(5))
+    far = Sim3(1.0, torch.eye(3).double(), torch.tensor([500_000.0, 5_400_000.0, 0.0]).double())
+    write_ply(cloud.transformed(far), tmp_path / "far.ply")
+    back = read_ply(tmp_path / "far.ply").transformed(far.inverse())
+    torch.testing.assert_close(back.points, cloud.points, atol=1e-6, rtol=0)
+    assert cloud.transformed(Sim3.identity()).points.dtype == torch.float32
 
 
 def test_truncated_and_foreign_ply_files_are_refused(tmp_path) -> None:

@@ -57,7 +57,8 @@ def test_every_point_has_the_colour_of_the_pixel_it_comes_from(
     settings = ReconstructionSettings(points=replace(ALL_POINTS, source=source))  # type: ignore[arg-type]
     frames = make_frames(3)
     made = reconstruct(frames, small_network, settings)
-    cloud, prediction, images = made.scene.points, made.prediction, prepare(frames, 70, 14).images
+    cloud = made.scene.points.transformed(made.scene.map_from_scene.inverse())
+    prediction, images = made.prediction, prepare(frames, 70, 14).images
     assert len(cloud) > 0.9 * 3 * 56 * 70
     if source == "depth":
         points, confidence = prediction.pointmap_from_depth, prediction.depth_confidence
@@ -73,7 +74,7 @@ def test_every_point_has_the_colour_of_the_pixel_it_comes_from(
 
 def test_points_project_onto_their_own_pixels(small_network: Vggt3, make_frames: MakeFrames) -> None:
     made = reconstruct(make_frames(2), small_network, ReconstructionSettings(points=ALL_POINTS))
-    keyframes, cloud = made.scene.keyframes, made.scene.points
+    keyframes, cloud = made.scene.keyframes, made.scene.points.transformed(made.scene.map_from_scene.inverse())
     image = prepare(make_frames(2), 70, 14).images[0]
     pixels, z = project(transform_points(keyframes.cam_from_world[0], cloud.points.double()), keyframes.intrinsics[0])
     whole = pixels.round().long()

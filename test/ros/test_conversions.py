@@ -13,7 +13,6 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, rotation_vector, se3
-from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.nodes.conversions import (
     UNKNOWN_POSITION_VARIANCE,
     UNKNOWN_ROTATION_VARIANCE,
@@ -134,28 +133,14 @@ def scene() -> Scene:
 
 
 def test_scene_is_described_in_the_units_of_the_map(scene: Scene) -> None:
-    turned = Sim3(3.0, rotation_from_axis_angle(torch.tensor([0, 0, math.pi / 4]).double()), torch.ones(3).double())
-    points = dataclasses.replace(scene.points, points=torch.tensor([[1.0, 1, 0], [2.0, 2, 5]] * 25))
-    info = scene_info(dataclasses.replace(scene, map_from_scene=turned, points=points), "/scenes/one", 9)
+    info = scene_info(dataclasses.replace(scene, bounds=((-1.0, 0.0, 1.0), (2.0, 3.0, 16.0))), "/scenes/one", 9)
     assert (info.scene_id, info.path, info.created) == (scene.scene_id, "/scenes/one", scene.created)
     assert (info.header.frame_id, stamp_ns(info.header.stamp)) == ("map", 9)
     assert (info.keyframes, info.landmarks, info.verified) == (3, 0, False)
     assert info.verification == "there are no landmarks"
     assert info.metric and info.metric_source == "pose_priors" and info.metric_residual == pytest.approx(2 / 3)
     low, high = info.bounds_min, info.bounds_max
-    side = 3 * math.sqrt(2)
-    np.testing.assert_allclose(
-        [low.x, low.y, low.z, high.x, high.y, high.z], [1, 1 + side, 1, 1, 1 + 2 * side, 16], atol=1e-5
-    )
-
-
-def test_scene_without_points_is_bounded_by_its_turned_box(scene: Scene) -> None:
-    turned = Sim3(1.0, rotation_from_axis_angle(torch.tensor([0, 0, math.pi / 2]).double()), torch.zeros(3).double())
-    empty = scene.points[torch.zeros(50, dtype=torch.bool)]
-    bounds = ((0.0, 0.0, 0.0), (1.0, 2.0, 3.0))
-    info = scene_info(dataclasses.replace(scene, map_from_scene=turned, points=empty, bounds=bounds), "p", 0)
-    low, high = info.bounds_min, info.bounds_max
-    np.testing.assert_allclose([low.x, low.y, low.z, high.x, high.y, high.z], [-2, 0, 0, 0, 1, 3], atol=1e-6)
+    assert [low.x, low.y, low.z, high.x, high.y, high.z] == [-1, 0, 1, 2, 3, 16]
 
 
 def test_unknown_residual_is_not_a_number(scene: Scene) -> None:

@@ -20,7 +20,6 @@ from sensor_msgs.msg import PointCloud2
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
-from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.msg import LocalizationStatus
 from vggt3_ros.nodes import viewer
 from vggt3_ros.nodes.clouds import cloud_message
@@ -47,7 +46,7 @@ def poses(count: int) -> torch.Tensor:
 
 
 def message() -> PointCloud2:
-    return cloud_message(CLOUD, Sim3.identity(), "map", 5)
+    return cloud_message(CLOUD, "map", 5)
 
 
 def test_pyramids_stand_where_the_cameras_are_and_open_ahead() -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from vggt3_ros.errors import SceneError
+from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import check_target, load_scene, save_scene
@@ -58,6 +59,20 @@ def test_a_scene_without_memory_and_scale_is_stored_too(tmp_path: Path, make_sce
     bare = Scene({}, full.keyframes, full.points, full.bounds, "softmax", "f", (56, 70), 0)
     loaded = load_scene(save_scene(bare, tmp_path / "map"))
     assert loaded.memory == {} and not loaded.is_metric and loaded.metric_residual_m is None
+
+
+def test_a_scene_of_version_2_is_read_with_its_points_in_the_map(tmp_path: Path, make_scene: MakeScene) -> None:
+    """Its points were in scene units and axes."""
+    turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    scene = replace(make_scene(2.0), map_from_scene=Sim3(2.0, turn, torch.tensor([0.0, 0.0, 5.0]).double()))
+    file = save_scene(scene, tmp_path / "map") / "scene.json"
+    entries = json.loads(file.read_bytes())
+    assert (entries["version"], entries.pop("points_frame")) == (3, "map")
+    file.write_text(json.dumps({**entries, "version": 2}))
+    old = load_scene(tmp_path / "map")
+    assert torch.equal(old.points.points, scene.map_from_scene.points(scene.points.points))
+    assert old.bounds == ((-2.0, -4.0, 5.0), (0.0, 4.0, 7.0))
+    assert load_scene(save_scene(old, tmp_path / "new")).bounds == old.bounds
 
 
 def with_landmarks(scene: Scene) -> Scene:
@@ -203,8 +218,8 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, make_scene: MakeScene, na
 @pytest.mark.parametrize(
     ("entry", "value", "why"),
     [
-        ("version", 3, "has format version 3, this program reads version 2; update vggt3_ros, or map"),
-        ("version", 1, "has format version 1, this program reads version 2; map the place again"),
+        ("version", 4, "has format version 4, this program reads 2 and 3; update vggt3_ros, or map"),
+        ("version", 1, "has format version 1, this program reads 2 and 3; map the place again"),
         ("version", "one", "version 'one' is not a positive number"),
         ("format", "other", "is not vggt3_ros's"),
         ("frames", 4, "promises 4 frames, keyframes.json has 3"),

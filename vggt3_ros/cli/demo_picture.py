@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from vggt3_ros.evaluation.live import LiveRun
-    from vggt3_ros.geometry.pointcloud import PointCloud
     from vggt3_ros.scene.scene import Scene
 
 _MAPPED, _TRUE, _FOUND, _REFUSED = "#1d3557", "#1a1a1a", "#2a9d2a", "#d1495b"
@@ -28,8 +27,8 @@ _LABEL: dict[str, Any] = {
 _BAR = 0.2  # of the picture's width at least, for the bar that shows the scale
 
 
-def draw_demo(scene: Scene, cloud: PointCloud, run: LiveRun, figures: dict[str, Any], path: Path) -> None:
-    """Write the top view to `path`. `cloud` is in the map frame, `figures` are those of the report."""
+def draw_demo(scene: Scene, run: LiveRun, figures: dict[str, Any], path: Path) -> None:
+    """Write the top view to `path`; `figures` are those of the report."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -43,8 +42,8 @@ def draw_demo(scene: Scene, cloud: PointCloud, run: LiveRun, figures: dict[str, 
     figure = Figure(figsize=(9.0, 8.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    points = (cloud.points.double() @ view_from_map.T).numpy()
-    width = draw_points(axes, points, cloud.colors.numpy(), np.concatenate([mapped, found, driven]))
+    points = (scene.points.points.double() @ view_from_map.T).numpy()
+    width = draw_points(axes, points, scene.points.colors.numpy(), np.concatenate([mapped, found, driven]))
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 5}
     first = "first drive: images of the map"
     axes.plot(*mapped[:, :2].T, "o-", color=_MAPPED, linewidth=1.6, markersize=6, label=first, **edge)

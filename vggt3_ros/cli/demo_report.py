@@ -16,11 +16,10 @@ def write_report(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float)
     from vggt3_ros.geometry.pointcloud import write_ply
 
     scene, figures = outcome.scene, outcome.run.figures()
-    cloud = scene.points.transformed(scene.map_from_scene)
     with atomic_path(folder.points) as temporary:
-        write_ply(cloud, temporary)
+        write_ply(scene.points, temporary)
     with atomic_path(folder.picture) as temporary:
-        draw_demo(scene, cloud, outcome.run, figures, temporary)
+        draw_demo(scene, outcome.run, figures, temporary)
     return folder.write_report(
         {
             "finished": True,

@@ -99,6 +99,5 @@ def _colors(scene: Scene, landmarks: Landmarks) -> np.ndarray | None:
 
     if not len(scene.points):
         return None
-    dense = scene.map_from_scene.points(scene.points.points).numpy()
-    nearest = cKDTree(dense).query(landmarks.positions)[1]
+    nearest = cKDTree(scene.points.points.numpy()).query(landmarks.positions)[1]
     return scene.points.colors.numpy()[nearest]

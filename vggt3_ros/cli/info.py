@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         "metric_residual_m": scene.metric_residual_m,
         "map_frame": scene.map_frame,
         "bounds": [list(low), list(high)],
-        "size": [metric.scale * (b - a) if metric else b - a for a, b in zip(low, high, strict=True)],
+        "size": [b - a for a, b in zip(low, high, strict=True)],
     }
     write_json(args.json, data)
     _print(data)
@@ -66,7 +66,7 @@ def _print(data: dict[str, Any]) -> None:
     print(f"model      {data['model_id']} ({data['model_fingerprint']}), input {width} x {height}")
     print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps")
     print(f"memory     {data['memory_bytes'] / 1e6:.1f} MB{'' if data['memory_bytes'] else ': cannot be localized in'}")
-    print(f"points     {data['points']}, box of {size} {unit} along the scene's axes")
+    print(f"points     {data['points']}, box of {size} {unit} along the map's axes")
     verdict = data["verification"]
     print(f"landmarks  {data['landmark_bytes'] / 1e6:.1f} MB: {verdict['reason']}")
     print(f"scale      {scale}")

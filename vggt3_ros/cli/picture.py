@@ -27,7 +27,7 @@ def draw_scene(scene: Scene, path: Path) -> None:
 
     map_from_cam = scene.map_from_keyframes
     view_from_map = plane_from_world(map_from_cam, None)  # (3, 3): right, away, up
-    points = (scene.map_from_scene.points(scene.points.points.double()) @ view_from_map.T).numpy()
+    points = (scene.points.points.double() @ view_from_map.T).numpy()
     positions = (map_from_cam[:, :3, 3] @ view_from_map.T).numpy()
     cameras = positions[:, :2]
 

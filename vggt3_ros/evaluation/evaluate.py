@@ -139,7 +139,7 @@ def evaluate(
         ),
         attempts=attempts,
         challenges=posed,
-        points=scene.points.transformed(mapped.true_from_scene),
+        points=scene.points.transformed(mapped.true_from_map),
         depth_examples=depth.examples,
         figures=figures,
     )

@@ -13,18 +13,23 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.sim3 import Sim3
 
-_VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])
+_FAR = 2048.0  # from there on float32 rounds by more than a tenth of a millimetre
 _HEADER = (
     "ply\nformat binary_little_endian 1.0\nelement vertex {count}\n"
-    "property float x\nproperty float y\nproperty float z\n"
+    "property {kind} x\nproperty {kind} y\nproperty {kind} z\n"
     "property uchar red\nproperty uchar green\nproperty uchar blue\nproperty float confidence\nend_header\n"
 )
-_HEADER_PATTERN = re.compile(_HEADER.replace(".", r"\.").format(count="([0-9]{1,15})").encode())
+_HEADERS = {
+    kind: re.compile(_HEADER.replace(".", r"\.").format(count="([0-9]{1,15})", kind=kind).encode())
+    for kind in ("float", "double")
+}
 
 
 @dataclass(frozen=True, eq=False)
 class PointCloud:
-    """points (N, 3) float32, colors (N, 3) uint8 RGB, confidence (N,) float32."""
+    """points (N, 3) float32, or float64 where they lie far from the origin; colors (N, 3) uint8 RGB; confidence (N,)
+    float32.
+    """
 
     points: Tensor
     colors: Tensor
@@ -38,8 +43,10 @@ class PointCloud:
         return PointCloud(self.points[selection], self.colors[selection], self.confidence[selection])
 
     def transformed(self, a_from_b: Sim3) -> PointCloud:
-        """The same points, expressed in frame a."""
-        return PointCloud(a_from_b.points(self.points), self.colors, self.confidence)
+        """The same points, expressed in frame a: float64 if some of them lie farther than 2048 from its origin."""
+        points = a_from_b.points(self.points.double())
+        is_far = bool((points.abs() > _FAR).any())
+        return PointCloud(points if is_far else points.float(), self.colors, self.confidence)
 
 
 def voxel_thin(cloud: PointCloud, voxel_size: float) -> PointCloud:
@@ -63,12 +70,13 @@ def voxel_thin(cloud: PointCloud, voxel_size: float) -> PointCloud:
 
 
 def write_ply(cloud: PointCloud, path: Path) -> None:
-    """Write a binary little-endian PLY with x y z red green blue confidence."""
-    vertices = np.empty(len(cloud), dtype=_VERTEX)
+    """Write a binary little-endian PLY with x y z (double if the cloud has float64) red green blue confidence."""
+    kind = "double" if cloud.points.dtype == torch.float64 else "float"
+    vertices = np.empty(len(cloud), dtype=_vertex(kind))
     vertices["xyz"] = cloud.points.numpy()
     vertices["rgb"] = cloud.colors.numpy()
     vertices["confidence"] = cloud.confidence.numpy()
-    path.write_bytes(_HEADER.format(count=len(cloud)).encode() + vertices.tobytes())
+    path.write_bytes(_HEADER.format(count=len(cloud), kind=kind).encode() + vertices.tobytes())
 
 
 def read_ply(path: Path) -> PointCloud:
@@ -78,12 +86,19 @@ def read_ply(path: Path) -> PointCloud:
 
 def parse_ply(data: bytes, name: str) -> PointCloud:
     """The cloud in the bytes of a file of write_ply. Raises InputError, naming `name`, for anything else."""
-    found = _HEADER_PATTERN.match(data)
+    matches = {kind: pattern.match(data) for kind, pattern in _HEADERS.items()}
+    kind, found = next(((kind, match) for kind, match in matches.items() if match is not None), ("", None))
     if found is None:
         raise InputError(f"{name}: not a point cloud written by vggt3_ros (its PLY header differs); map again")
     count, body = int(found[1]), data[found.end() :]
-    if len(body) != count * _VERTEX.itemsize:
-        size = f"{len(body)} bytes for {count} points of {_VERTEX.itemsize}"
+    vertex = _vertex(kind)
+    if len(body) != count * vertex.itemsize:
+        size = f"{len(body)} bytes for {count} points of {vertex.itemsize}"
         raise InputError(f"{name}: truncated or overlong, {size}; restore it from a copy or map again")
-    vertices = np.frombuffer(body, dtype=_VERTEX)
+    vertices = np.frombuffer(body, dtype=vertex)
     return PointCloud(*(torch.from_numpy(vertices[name].copy()) for name in ("xyz", "rgb", "confidence")))
+
+
+def _vertex(kind: str) -> np.dtype[np.void]:
+    """A point in a PLY whose coordinates are of this kind."""
+    return np.dtype([("xyz", "<f8" if kind == "double" else "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])

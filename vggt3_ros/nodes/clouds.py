@@ -17,7 +17,6 @@ from std_msgs.msg import Header
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
-from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.nodes.conversions import header
 from vggt3_ros.nodes.images import byte_array
 
@@ -28,12 +27,12 @@ _KINDS = {PointField.FLOAT32: "f4", PointField.UINT32: "u4"}
 _BYTES = 4  # of each of them
 
 
-def cloud_message(cloud: PointCloud, map_from_scene: Sim3, frame_id: str, stamp_ns: int) -> PointCloud2:
-    """The cloud of a scene (scene units) as PointCloud2 in the map frame `frame_id`.
+def cloud_message(cloud: PointCloud, frame_id: str, stamp_ns: int) -> PointCloud2:
+    """The cloud of a scene as PointCloud2 in the map frame `frame_id`.
 
     Fields x y z (metres if the scene is metric), rgb as RViz packs it, confidence; all float32.
     """
-    points = map_from_scene.points(cloud.points.double()).numpy()
+    points = cloud.points.numpy()
     colors = cloud.colors.numpy().astype(np.uint32)
     values = np.empty(len(cloud), dtype=_POINT)
     values["x"], values["y"], values["z"] = points.T

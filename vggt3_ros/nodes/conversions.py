@@ -5,7 +5,6 @@ Images are in images.py, calibrations in camera_info.py, point clouds in clouds.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -116,7 +115,7 @@ def path_message(map_from_keyframes: Tensor, stamps_ns: Sequence[int], frame_id:
 
 def scene_info(scene: Scene, path: str | os.PathLike[str], stamp_ns: int) -> SceneInfo:
     """What is told about a scene that lies in the folder `path`."""
-    low, high = _bounds_in_map(scene)
+    low, high = (Point(x=x, y=y, z=z) for x, y, z in scene.bounds)
     return SceneInfo(
         header=header(scene.map_frame, stamp_ns),
         scene_id=scene.scene_id,
@@ -135,17 +134,6 @@ def scene_info(scene: Scene, path: str | os.PathLike[str], stamp_ns: int) -> Sce
         bounds_min=low,
         bounds_max=high,
     )
-
-
-def _bounds_in_map(scene: Scene) -> tuple[Point, Point]:
-    """Lowest and highest corner of the points in the map; of the turned box around them when none are left."""
-    points = scene.points.points.double()
-    if len(points) == 0:
-        low, high = scene.bounds
-        points = torch.tensor(list(itertools.product(*zip(low, high, strict=True))), dtype=torch.float64)
-    inside = scene.map_from_scene.points(points)
-    lowest, highest = inside.amin(0).tolist(), inside.amax(0).tolist()
-    return Point(x=lowest[0], y=lowest[1], z=lowest[2]), Point(x=highest[0], y=highest[1], z=highest[2])
 
 
 def _quaternion(a_from_b: Tensor) -> Quaternion:

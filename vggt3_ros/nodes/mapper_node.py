@@ -135,7 +135,7 @@ class MapperNode(ManagedNode):
 
     def _publish_scene(self, scene: Scene, folder: Path) -> None:
         stamp, frame = self.get_clock().now().nanoseconds, self.settings.map_frame
-        self._points.publish(cloud_message(scene.points, scene.map_from_scene, frame, stamp))
+        self._points.publish(cloud_message(scene.points, frame, stamp))
         self._keyframes.publish(path_message(scene.map_from_keyframes, scene.keyframes.stamps_ns, frame))
         self._scene_info.publish(scene_info(scene, folder, stamp))
 

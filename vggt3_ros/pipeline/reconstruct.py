@@ -21,9 +21,7 @@ from vggt3_ros.pipeline.memory import require_memory
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
 from vggt3_ros.pipeline.preprocess import prepare, prepared_size
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
-from vggt3_ros.scene.scene import Keyframes, Scene
-
-_Corner = tuple[float, float, float]
+from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 
 
 @dataclass(frozen=True)
@@ -114,6 +112,7 @@ def reconstruct(
         _tell(progress, "points", 0.9 + 0.1 * share)
 
     points = coloured_points(anchoring.prediction, prepared.images, settings.points, report_points)
+    points = points.transformed(anchoring.map_from_scene)
     clock.lap("points")
 
     keyframes = Keyframes(
@@ -126,7 +125,7 @@ def reconstruct(
         memory={} if memory is None else memory.to("cpu").tensors(),
         keyframes=keyframes,
         points=points,
-        bounds=_bounds(points, cam_from_world),
+        bounds=_bounds(points, anchoring.map_from_scene.poses(se3_inverse(cam_from_world))),
         model_id=network.model_id,
         model_fingerprint=network.fingerprint(),
         input_size=prepared.size_hw,
@@ -194,9 +193,9 @@ def _other_shape(size_hw: tuple[int, int], usual_hw: tuple[int, int]) -> str:
     )
 
 
-def _bounds(points: PointCloud, cam_from_world: Tensor) -> tuple[_Corner, _Corner]:
+def _bounds(points: PointCloud, map_from_cam: Tensor) -> tuple[Corner, Corner]:
     """Lowest and highest corner of the points, or of the cameras if no point was kept."""
-    positions = points.points.double() if len(points) else se3_inverse(cam_from_world)[:, :3, 3]
+    positions = points.points.double() if len(points) else map_from_cam[:, :3, 3]
     low, high = positions.amin(0).tolist(), positions.amax(0).tolist()
     return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 

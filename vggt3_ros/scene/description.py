@@ -5,6 +5,7 @@ Poses are written as matrices (3x4, row by row), not quaternions, so that readin
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -15,10 +16,12 @@ from torch import Tensor
 from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.scene.scene import Keyframes, Scene
+from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 
 FORMAT = "vggt3_scene"
-VERSION = 2
+VERSION = 3
+_MAP = "map"
+_SCENE_UNITS = 2  # the version in which points were in scene units and axes
 DESCRIPTION, KEYFRAMES, MEMORY, POINTS = "scene.json", "keyframes.json", "memory.safetensors", "points.ply"
 LANDMARKS = "landmarks.safetensors"  # only in scenes that have some
 
@@ -60,6 +63,7 @@ def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
             "metric_residual_m": scene.metric_residual_m,
             "up_source": scene.up_source,
             "verification": scene.verification,
+            "points_frame": _MAP,
             "bounds": [list(corner) for corner in scene.bounds],
             "files": {name: {"size": record.size, "sha256": record.sha256} for name, record in files.items()},
         }
@@ -87,11 +91,11 @@ def parse_description(data: bytes) -> Description:
     version = entries.get("version")
     if not isinstance(version, int) or version < 1:
         raise SceneError(f"{DESCRIPTION} is damaged: version {version!r} is not a positive number")
-    if version != VERSION:
+    if version not in (_SCENE_UNITS, VERSION):
         remedy = "update vggt3_ros, or map" if version > VERSION else "map"
         raise SceneError(
-            f"the scene has format version {version}, this program reads version {VERSION}; {remedy} the place again "
-            "with this one"
+            f"the scene has format version {version}, this program reads {_SCENE_UNITS} and {VERSION}; {remedy} the "
+            "place again with this one"
         )
     try:
         files = {
@@ -115,16 +119,20 @@ def assemble(
     try:
         residual = entries["metric_residual_m"]
         height, width = entries["input_size"]
+        map_from_scene = Sim3.from_dict(entries["map_from_scene"])
+        bounds = (_corner(entries["bounds"][0]), _corner(entries["bounds"][1]))
+        if entries["version"] == _SCENE_UNITS:
+            points, bounds = points.transformed(map_from_scene), _box_in(map_from_scene, bounds)
         scene = Scene(
             memory=memory,
             keyframes=_keyframes(_parse(keyframes, KEYFRAMES)),
             points=points,
-            bounds=(_corner(entries["bounds"][0]), _corner(entries["bounds"][1])),
+            bounds=bounds,
             model_id=str(entries["model_id"]),
             model_fingerprint=str(entries["model_fingerprint"]),
             input_size=(int(height), int(width)),
             ttt_steps=int(entries["ttt_steps"]),
-            map_from_scene=Sim3.from_dict(entries["map_from_scene"]),
+            map_from_scene=map_from_scene,
             is_metric=bool(entries["metric"]),
             metric_source=str(entries["metric_source"]),
             metric_residual_m=None if residual is None else float(residual),
@@ -157,7 +165,14 @@ def _keyframes(rows: Any) -> Keyframes:
     )
 
 
-def _corner(values: Any) -> tuple[float, float, float]:
+def _box_in(map_from_scene: Sim3, box: tuple[Corner, Corner]) -> tuple[Corner, Corner]:
+    """The box along the axes of the map around a box along those of the scene."""
+    corners = torch.tensor(list(itertools.product(*zip(*box, strict=True))), dtype=torch.float64)
+    inside = map_from_scene.points(corners)
+    return _corner(inside.amin(0).tolist()), _corner(inside.amax(0).tolist())
+
+
+def _corner(values: Any) -> Corner:
     x, y, z = values
     return float(x), float(y), float(z)
 

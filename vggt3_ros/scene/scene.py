@@ -16,6 +16,8 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 
+Corner = tuple[float, float, float]
+
 
 @dataclass(frozen=True, eq=False)
 class Keyframes:
@@ -60,7 +62,7 @@ class Scene:
     was used, where that is known.
     landmarks: named tensors of the landmarks, in the map frame; empty when poses cannot be verified. verification:
     plain data for JSON with the verdict: verified, reason, and figures.
-    points and bounds (lowest and highest corner, each 3 numbers) are in scene units.
+    points and bounds (lowest and highest corner, each 3 numbers) are in the map frame.
     made_by: whose scene it is where several robots save in one folder: the mapper's full name and ROS domain; empty
     for scenes of nobody in particular.
     Raises InputError when the parts contradict each other.
@@ -69,7 +71,7 @@ class Scene:
     memory: dict[str, Tensor]
     keyframes: Keyframes
     points: PointCloud
-    bounds: tuple[tuple[float, float, float], tuple[float, float, float]]
+    bounds: tuple[Corner, Corner]
     model_id: str
     model_fingerprint: str
     input_size: tuple[int, int]  # (H, W) pixels of the network input
