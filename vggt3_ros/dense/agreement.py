@@ -1,0 +1,76 @@
+"""Whether other keyframes see the same surface, see through it, or something before it: what makes depth believed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vggt3_ros.dense.cameras import homogeneous_pixels, mapping
+from vggt3_ros.dense.sweep import Views
+
+_THROUGH = 0.03  # relative depth behind a point from which a view sees through it
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """What neighbours say of the depth of B keyframes, each (B, h, w).
+
+    agreeing: views of the same depth; seeing: views that have the point in their image and nothing before it;
+    through: views that see farther than the point. fused: mean of the own depth and the agreeing ones, metres;
+    angle: greatest angle between the own ray and that of an agreeing view, rad.
+    """
+
+    agreeing: Tensor
+    seeing: Tensor
+    through: Tensor
+    fused: Tensor
+    angle: Tensor
+
+
+def agreement(
+    views: Views, batch: Tensor, neighbours: Tensor, depth: Tensor, known: Tensor, tolerance: float, least_angle: float
+) -> Agreement:
+    """Compare keyframes `batch` (B,) with neighbours (B, A), -1 for none, given depth and where it is known (S, h, w).
+
+    tolerance: relative; least_angle: degrees.
+    """
+    height, width = depth.shape[-2:]
+    usable = neighbours >= 0
+    others = torch.where(usable, neighbours, batch[:, None])
+    into = mapping(views.intrinsics, views.world_from_cam, batch, others)
+    pixels = homogeneous_pixels((height, width), depth).flatten(1)
+    own = depth[batch].flatten(1)[:, None]  # (B, 1, N)
+    x, y, z = (own[:, :, None] * (into.turn @ pixels) + into.shift[..., None]).unbind(2)  # (B, A, N)
+    column, row = ((each / z).nan_to_num(-1.0).round() for each in (x, y))
+    inside = usable[..., None] & (z > 0) & (own > 0)
+    inside &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    place = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
+    there = depth.flatten(1)[others].gather(2, place)
+    inside &= known.flatten(1)[others].gather(2, place)
+    ratio = there / z
+    angle = _angles(views, batch, own, into.centre, pixels)
+    agree = inside & ((ratio - 1).abs() < tolerance) & (angle >= math.radians(least_angle))
+    through = inside & (ratio > 1 + _THROUGH)
+    seeing = inside & (ratio > 1 - _THROUGH)
+    count = agree.sum(1)
+    fused = own[:, 0] * (1 + torch.where(agree, ratio, 0.0).sum(1)) / (1 + count)
+    widest = torch.where(agree, angle, 0.0).amax(1)
+    shape = (len(batch), height, width)
+    return Agreement(*(each.view(shape) for each in (count, seeing.sum(1), through.sum(1), fused, widest)))
+
+
+def _angles(views: Views, batch: Tensor, own: Tensor, centre: Tensor, pixels: Tensor) -> Tensor:
+    """Angle (B, A, N) at the points between the own rays and those of views with centres (B, A, 3)."""
+    rays = torch.linalg.inv(views.intrinsics[batch].double()).float() @ pixels  # (B, 3, N)
+    points = own * rays
+    cosine = torch.zeros_like(centre[..., :1] * own)
+    square = torch.zeros_like(cosine)
+    for axis in range(3):
+        other = points[:, None, axis] - centre[:, :, axis, None]
+        cosine += other * points[:, None, axis]
+        square += other * other
+    length = points.square().sum(1, keepdim=True)
+    return torch.arccos((cosine / (length * square).sqrt().clamp(min=1e-12)).clamp(-1, 1))

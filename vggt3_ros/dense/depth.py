@@ -1,0 +1,42 @@
+"""Refined depth: how far every pixel of every keyframe is, how that is known, and how well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from torch import Tensor
+
+
+class Provenance(IntEnum):
+    """How the depth of a pixel is known."""
+
+    NONE = 0
+    """It is not."""
+    AGREED = 1
+    """Other keyframes see the same surface there."""
+    PLANE = 2
+    """A plane that agreed pixels around lie on was carried on."""
+    NEAR = 3
+    """The network's shape, close to agreed pixels and hanging together with them."""
+    FAR = 4
+    """The network's shape alone, scaled to what is known elsewhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class DenseDepth:
+    """S keyframes of h x w pixels.
+
+    depth (S, h, w) float32 along z in metres, 0 where nothing is known; provenance (S, h, w) uint8; agreeing (S, h, w)
+    uint8: keyframes that agree; sigma (S, h, w) float32: expected error in metres. planes (P, 4) float32 in the world:
+    unit normal, offset (normal . x + offset = 0).
+    """
+
+    depth: Tensor
+    provenance: Tensor
+    agreeing: Tensor
+    sigma: Tensor
+    planes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.depth)

@@ -1,0 +1,101 @@
+"""Planes among the points of a keyframe, and which of them a surface without texture continues."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from vggt3_ros.dense.shape import camera_points, normals
+
+_SAMPLED = 1500  # points
+_TRIED = 200  # hypotheses, one oriented point each
+_MOST = 14  # planes
+_THICKNESS = 0.01  # of a plane, as a share of the distance of its points
+_SAME_SIDE = math.cos(math.radians(30.0))
+_LEAST_SHARE = 0.015  # of the points
+_SAME_PLANE = math.cos(math.radians(5.0))  # planes of several keyframes are one if they differ by less ...
+_SAME_OFFSET = 0.1  # ... and by less than this, metres
+
+
+def visible_planes(depth: Tensor, known: Tensor, intrinsics: Tensor) -> Tensor:
+    """Planes (P, 4) in camera axes, unit normal and offset (normal . x + offset = 0), of one keyframe, largest first.
+
+    depth (h, w), of which `known` (h, w) is believed; intrinsics (3, 3).
+    """
+    points = camera_points(depth[None], intrinsics[None])
+    normal, oriented = normals(points, known[None])
+    points, normal = points[oriented], normal[oriented]
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(points), generator=generator)[:_SAMPLED].to(points.device)
+    return find_planes(points[chosen], normal[chosen], generator)
+
+
+def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> Tensor:
+    """Planes (P, 4) among points (N, 3) seen from the origin, with normals (N, 3): the largest first, one by one."""
+    least = max(12, math.ceil(_LEAST_SHARE * len(points)))
+    thickness = _THICKNESS * points.norm(dim=1)
+    found: list[Tensor] = []
+    while len(points) >= least and len(found) < _MOST:
+        tried = torch.randint(len(points), (min(_TRIED, len(points)),), generator=generator).to(points.device)
+        planes = torch.cat([normals[tried], -(normals[tried] * points[tried]).sum(1, keepdim=True)], dim=1)
+        plane = planes[_on(planes, points, normals, thickness).sum(1).argmax()]
+        for _ in range(2):
+            near = _on(plane[None], points, normals, thickness)[0]
+            if int(near.sum()) < least:
+                break
+            plane = _fitted(points[near])
+        near = _on(plane[None], points, normals, thickness)[0]
+        if int(near.sum()) < least:
+            break
+        found.append(plane)
+        points, normals, thickness = points[~near], normals[~near], thickness[~near]
+    return torch.stack(found) if found else points.new_zeros(0, 4)
+
+
+def plane_depth(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Depth (P, h, w) of planes (P, 4) in camera axes; 0 where a pixel's ray does not meet the plane in front."""
+    rays = camera_points(torch.ones(1, *size_hw, device=planes.device), intrinsics[None])[0]
+    depth = -planes[:, 3, None, None] / (planes[:, :3] @ rays.flatten(0, 1).T).unflatten(1, size_hw)
+    return torch.where(depth.isfinite() & (depth > 0), depth, 0.0)
+
+
+def in_world(planes: Tensor, world_from_cam: Tensor) -> Tensor:
+    """Planes (P, 4) of a camera's axes in the world's."""
+    turned = planes[:, :3].double() @ world_from_cam[:3, :3].double().T
+    offset = planes[:, 3].double() - turned @ world_from_cam[:3, 3].double()
+    return torch.cat([turned, offset[:, None]], dim=1).float()
+
+
+def merged_planes(planes: list[Tensor], like: Tensor) -> Tensor:
+    """Planes (P, 4) of several keyframes in the world, each once: those seen by most keyframes first."""
+    every = torch.cat([*planes, like.new_zeros(0, 4)])
+    found: list[Tensor] = []
+    while len(every):
+        same = ((every[:, :3] @ every[:, :3].T).abs() > _SAME_PLANE) & (
+            (every[:, 3:] * (every[:, :3] @ every[:, :3].T).sign() - every[:, 3]).abs() < _SAME_OFFSET
+        )
+        most = int(same.sum(1).argmax())
+        group = every[same[most]]
+        group = group * (group[:, :3] @ every[most, :3]).sign()[:, None]
+        mean = group.mean(0)
+        found.append(mean / mean[:3].norm())
+        every = every[~same[most]]
+    return torch.stack(found) if found else like.new_zeros(0, 4)
+
+
+def _on(planes: Tensor, points: Tensor, normals: Tensor, thickness: Tensor) -> Tensor:
+    """Which points (N, 3) lie on which planes (P, 4), with normals that look about the same way: (P, N)."""
+    distance = (planes[:, :3] @ points.T + planes[:, 3:]).abs()
+    return (distance < thickness) & ((planes[:, :3] @ normals.T).abs() > _SAME_SIDE)
+
+
+def _fitted(points: Tensor) -> Tensor:
+    """The plane (4,) with the least sum of squared distances to points (N, 3), each weighted by its nearness."""
+    weight = 1 / points.square().sum(1, keepdim=True)
+    centre = (weight * points).sum(0) / weight.sum()
+    off = points - centre
+    normal = torch.linalg.eigh((off * weight).T @ off).eigenvectors[:, 0]
+    normal = torch.where(normal @ centre > 0, -normal, normal)
+    return torch.cat([normal, -(normal @ centre)[None]])
