@@ -9,17 +9,19 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.model.network import Progress, Vggt3
 from vggt3_ros.model.prediction import Prediction
-from vggt3_ros.pipeline.anchor import AnchorSettings, anchor
+from vggt3_ros.pipeline.anchor import Anchoring, AnchorSettings, anchor
 from vggt3_ros.pipeline.cameras import predicted_cameras
+from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.memory import require_memory
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
-from vggt3_ros.pipeline.preprocess import prepare, prepared_size
+from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare, prepared_size
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
 from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 
@@ -28,6 +30,8 @@ from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 class ReconstructionSettings:
     """How a scene is made: TTT steps, frames that pass the network together, points, what ties it to the world.
 
+    dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only max_points counts
+    then.
     memory_limit_bytes replaces what the system says is available on the network's device.
     """
 
@@ -35,6 +39,7 @@ class ReconstructionSettings:
     chunk: int = 8
     points: PointSettings = field(default_factory=PointSettings)
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
+    dense: DenseSettings | None = FAST
     map_frame: str = "map"
     made_by: str = ""
     memory_limit_bytes: int | None = None
@@ -52,7 +57,8 @@ class Reconstruction:
     frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU), and in the size that
     they were used in. skipped: names and reasons of those not used. prior_outliers: names of used frames whose prior
     pose is contradicted. anchored_depth (S, h, w): predicted depth as scaled to the landmarks, still in scene units;
-    None without landmarks. seconds per stage; cpu_seconds of the processor, all threads of the process.
+    None without landmarks. refined: depth refined by the views of each other, None where that was not done. seconds per
+    stage; cpu_seconds of the processor, all threads of the process.
     """
 
     scene: Scene
@@ -61,6 +67,7 @@ class Reconstruction:
     skipped: tuple[tuple[str, str], ...]
     prior_outliers: tuple[str, ...]
     anchored_depth: Tensor | None
+    refined: RefinedDepth | None
     seconds: dict[str, float]
     cpu_seconds: dict[str, float]
 
@@ -103,16 +110,21 @@ def reconstruct(
     cam_from_world, intrinsics = predicted_cameras(prediction)
 
     def report_anchor(stage: str, share: float) -> None:
-        _tell(progress, stage, 0.61 + 0.29 * share)
+        _tell(progress, stage, 0.61 + 0.24 * share)
 
     anchoring = anchor(used, prepared, prediction, settings.anchor, report_anchor)
     clock.lap("landmarks")
+    refined = _refined(used, prepared, anchoring, settings, network, progress)
+    clock.lap("depth")
 
     def report_points(share: float) -> None:
-        _tell(progress, "points", 0.9 + 0.1 * share)
+        _tell(progress, "points", 0.97 + 0.03 * share)
 
-    points = coloured_points(anchoring.prediction, prepared.images, settings.points, report_points)
-    points = points.transformed(anchoring.map_from_scene)
+    if refined is None:
+        points = coloured_points(anchoring.prediction, prepared.images, settings.points, report_points)
+        points = points.transformed(anchoring.map_from_scene)
+    else:
+        points = refined.cloud(anchoring.is_metric, settings.points.max_points)
     clock.lap("points")
 
     keyframes = Keyframes(
@@ -136,7 +148,7 @@ def reconstruct(
         metric_residual_m=anchoring.metric_residual_m,
         up_source=anchoring.up_source,
         landmarks={} if anchoring.landmarks is None else anchoring.landmarks.tensors(),
-        verification=anchoring.verification,
+        verification={**anchoring.verification, **({} if refined is None else {"depth": refined.report()})},
         map_frame=settings.map_frame,
         made_by=settings.made_by,
     )
@@ -149,8 +161,32 @@ def reconstruct(
         skipped=skipped,
         prior_outliers=outliers,
         anchored_depth=None if anchoring.landmarks is None else anchoring.prediction.depth,
+        refined=refined,
         seconds=clock.seconds("wall"),
         cpu_seconds=clock.seconds("cpu"),
+    )
+
+
+def _refined(
+    frames: Sequence[Frame],
+    prepared: PreparedFrames,
+    anchoring: Anchoring,
+    settings: ReconstructionSettings,
+    network: Vggt3,
+    progress: Progress | None,
+) -> RefinedDepth | None:
+    """Depth refined with the cameras of a verified map; None for any other map, or where that is not asked for."""
+    if anchoring.landmarks is None or not anchoring.verification.get("verified") or settings.dense is None:
+        return None
+    return refined_depth(
+        frames,
+        prepared,
+        anchoring.prediction,
+        anchoring.map_from_scene.scale,
+        anchoring.landmarks,
+        settings.dense,
+        network.device,
+        lambda share: _tell(progress, "depth", 0.85 + 0.12 * share),
     )
 
 

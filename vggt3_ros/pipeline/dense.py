@@ -1,0 +1,125 @@
+"""Depth of a map's keyframes refined by what they see of each other, and the cloud of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from vggt3_ros.dense.depth import DenseDepth, Provenance
+from vggt3_ros.dense.fusion import TAKEN, fused_cloud
+from vggt3_ros.dense.keyframes import Keyframes
+from vggt3_ros.dense.refine import refine
+from vggt3_ros.dense.resize import averaged, averaged_intrinsics, working_size
+from vggt3_ros.dense.settings import DenseSettings
+from vggt3_ros.geometry.pointcloud import PointCloud
+from vggt3_ros.landmarks.landmarks import Landmarks
+from vggt3_ros.model.prediction import Prediction
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.preprocess import PreparedFrames
+from vggt3_ros.pipeline.resize import usual_size
+from vggt3_ros.pipeline.undistort import undistorted
+
+FAST, FINE = DenseSettings(), DenseSettings(long_side=320)
+DENSE = {"off": None, "fast": FAST, "fine": FINE}  # what users call them
+_VOXEL = 0.02  # metres
+_VOXEL_SHARE = 0.01  # of the median depth
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedDepth:
+    """depth of the keyframes, in the map's unit, at the size at which they were matched."""
+
+    keyframes: Keyframes
+    depth: DenseDepth
+
+    def report(self) -> dict[str, Any]:
+        """Size of the matched images, and the share of their pixels whose depth is known in each way."""
+        height, width = self.keyframes.size_hw
+        counts = torch.bincount(self.depth.provenance.flatten().long(), minlength=len(Provenance)).double()
+        shares = (counts / counts.sum()).tolist()
+        return {
+            "size_wh": [width, height],
+            "shares": {each.name.lower(): round(shares[each], 4) for each in Provenance},
+            "planes": len(self.depth.planes),
+        }
+
+    def cloud(self, metric: bool, max_points: int, take: Sequence[Provenance] = TAKEN) -> PointCloud:
+        """The points in the map: one per voxel of 1 % of the median depth, at most 2 cm where the map has metres; voxels
+        grow until max_points suffice.
+        """
+        known = self.depth.depth[self.depth.depth > 0]
+        voxel = _VOXEL_SHARE * float(known.median()) if len(known) else _VOXEL
+        voxel = min(voxel, _VOXEL) if metric else voxel
+        cloud = fused_cloud(self.depth, self.keyframes, voxel, take)
+        while len(cloud) > max_points:
+            voxel *= max(1.1, (len(cloud) / max_points) ** 0.5)
+            cloud = fused_cloud(self.depth, self.keyframes, voxel, take)
+        return cloud
+
+
+def refined_depth(
+    frames: Sequence[Frame],
+    prepared: PreparedFrames,
+    prediction: Prediction,
+    map_units: float,
+    landmarks: Landmarks,
+    settings: DenseSettings,
+    device: torch.device,
+    progress: Callable[[float], None] | None = None,
+) -> RefinedDepth:
+    """Refine the depth of S frames, given as prepared for the network and what it predicted of them.
+
+    prediction.depth times map_units is in the unit of the landmarks, with whose cameras it is matched, on
+    `device`. progress(0..1) may raise to cancel.
+    """
+    size_hw = working_size(usual_size(frame.size_hw for frame in frames), settings.long_side)
+    images, intrinsics, predicted = [], [], []
+    for index, frame in enumerate(frames):
+        pinhole = undistorted(frame)
+        image = torch.from_numpy(np.ascontiguousarray(pinhole.image)).permute(2, 0, 1)
+        images.append(averaged(image.float() / 255, size_hw))
+        own = _own_intrinsics(frame, pinhole, landmarks, index)
+        intrinsics.append(averaged_intrinsics(own, frame.size_hw, size_hw))
+        to_source = torch.linalg.inv(averaged_intrinsics(torch.eye(3).double(), frame.size_hw, size_hw))
+        depth = map_units * prediction.depth[index].float()
+        predicted.append(_sampled(depth, prepared.pixels_from_source[index] @ to_source, size_hw))
+    keyframes = Keyframes(
+        images=torch.stack(images).to(device),
+        intrinsics=torch.stack(intrinsics).to(device),
+        world_from_cam=torch.from_numpy(landmarks.world_from_cam).to(device),
+        predicted=torch.stack(predicted).to(device),
+        points=torch.from_numpy(landmarks.positions).to(device),
+        observed=torch.from_numpy(landmarks.observed).long().to(device),
+        observed_from=torch.from_numpy(landmarks.observed_from).long().to(device),
+    )
+    return RefinedDepth(keyframes, refine(keyframes, settings, progress))
+
+
+def _own_intrinsics(frame: Frame, pinhole: Frame, landmarks: Landmarks, index: int) -> Tensor:
+    """Intrinsics (3, 3) of the undistorted image: those of the landmarks, zoomed as undistorting did."""
+    own = torch.from_numpy(landmarks.intrinsics[index]).clone()
+    if frame.intrinsics is not None and pinhole.intrinsics is not None:
+        zoom = pinhole.intrinsics[0, 0] / frame.intrinsics[0, 0]
+        own[[0, 1], [0, 1]] *= zoom
+    return own
+
+
+def _sampled(depth: Tensor, pixels_from_new: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Depth (h, w) at the pixels of another image (*size_hw), whose pixels are brought into it by (3, 3): bilinear, 0
+    outside.
+    """
+    height, width = size_hw
+    rows, columns = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
+    new = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1)
+    pixels = (new @ pixels_from_new.double().cpu().T)[..., :2]
+    last = torch.tensor([depth.shape[1] - 1, depth.shape[0] - 1]).double()
+    inside = ((pixels >= -0.5) & (pixels <= last + 0.5)).all(-1)
+    grid = (2 * pixels / last - 1)[None].to(depth)
+    sampled = grid_sample(depth[None, None], grid, padding_mode="border", align_corners=True)[0, 0]
+    return torch.where(inside.to(depth.device), sampled, 0.0)
