@@ -94,6 +94,23 @@ def test_what_left_its_priors_as_a_whole_is_brought_back(visit: Visit) -> None:
     assert brought_back(Fit(one, fit.world_from_cam), lambda share: None) is None
 
 
+def test_what_decides_between_two_fits_is_how_much_agrees(visit: Visit) -> None:
+    """Not how far off wrong matches lie, nor matches of an image with itself, which agree wherever it stands."""
+    own = np.repeat(np.arange(len(visit.features[0]), dtype=np.int32)[:, None], 2, axis=1)
+    again = {(j, 8): found[:, ::-1] for (i, j), found in visit.matches.items() if i == 0}
+    matches = {**visit.matches, (0, 8): own, **again}
+    twice = [*range(8), 0]
+    features, poses = [visit.features[i] for i in twice], visit.world_from_cam[twice]
+    tracks = build_tracks([len(one) for one in features], matches)
+    given = Given(features, tracks, poses, np.ones(9, dtype=bool), visit.intrinsics[twice], LandmarkSettings())
+    rolled = poses.copy()
+    rolled[:4, :3, 3] += 0.3
+    right, wrong = (Fit(given, each).cost(0.2, (0.1, 0.1)) for each in (poses, rolled))
+    alone = build_tracks([len(one) for one in visit.features], visit.matches)
+    once = Given(visit.features, alone, poses[:8], ALL, visit.intrinsics, LandmarkSettings())
+    assert right < 0.8 * wrong and right < 1.3 * Fit(once, poses[:8]).cost(0.2, (0.1, 0.1))
+
+
 def test_a_keyframe_that_two_views_alone_tie_carries_no_landmarks(visit: Visit) -> None:
     """Its scale and turn are anybody's guess, and its residuals are perfect."""
     matches = {pair: found for pair, found in visit.matches.items() if 7 not in pair or pair == (6, 7)}

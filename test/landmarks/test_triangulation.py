@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vggt3_ros.landmarks.landmarks import are_determined, lower_roots
-from vggt3_ros.landmarks.observations import Observations
+from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.triangulation import rays_of, refine_points, triangulate
 
 INTRINSICS = np.tile([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]], (3, 1, 1))
@@ -58,6 +58,17 @@ def test_a_point_that_is_not_determined_leaves_the_others_alone(x, degenerate):
             good = are_determined(found, covariance)
             assert good[0] or x == (0.0, 0.0, 0.0)
             lower_roots(covariance[good])
+
+
+@pytest.mark.parametrize("apart_px", [0.0, 0.5, -0.5])
+def test_rays_that_are_parallel_but_for_noise_agree_far_out(apart_px: float):
+    """As of an image that is there twice, or of the horizon: in front of the cameras, not anywhere along the ray."""
+    for x in (0.0, 0.001):
+        poses = cameras(3.0, 3.0 + x)
+        pixels = np.array([[500.0, 100.0], [500.0 + apart_px, 100.0]])
+        seen = Observations(np.array([0, 1]), np.array([0, 0]), pixels, INTRINSICS[:2])
+        point, _ = triangulate(poses, rays_of(pixels, INTRINSICS[:2]), seen.point)
+        assert np.abs(project(seen, poses, point)[0]).max() < 0.6
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])

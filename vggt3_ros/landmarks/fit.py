@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 WIDEST = 50.0  # outlier threshold, in deviations
+_WRONG = 10.0  # deviations beyond which an observation is of something else, however far off it lies
 _OUTLIER, _PRIOR_OUTLIER = 3.0, 10.0  # deviations beyond which an observation, or a prior, costs little more
 
 
@@ -157,7 +158,7 @@ class Fit:
         points = self.triangulated(every)[0]
         points[self.numbers] = self.triangulated(self.tracks)[0]
         squared = (self.residuals(every, points) ** 2).sum(1) / noise**2
-        total = cauchy(squared, _OUTLIER)[0].sum()
+        total = cauchy(np.minimum(squared, _WRONG**2), _OUTLIER)[0].sum()
         for deviation, sigma in zip(self.prior_deviation[self.given.measured].T, sigmas, strict=True):
             total += cauchy((deviation / sigma) ** 2, _PRIOR_OUTLIER)[0].sum()
         return float(total)

@@ -10,6 +10,8 @@ from vggt3_ros.landmarks.observations import NEAREST, Observations, pixel_deriva
 Floats = NDArray[np.float64]
 
 _OUTLIER = 3.0  # deviations beyond which an observation loses weight
+_FAR = 1e3  # distance of points whose rays are parallel
+_PARALLEL = np.radians(2.0)  # angle up to which rays may part by noise alone
 _LOOSE = 1e-3  # information that every point is given
 
 
@@ -24,22 +26,28 @@ def triangulate(world_from_cam: Floats, rays: Floats, point: NDArray[np.int64]) 
     """Points (N, 3) nearest to their rays in the least-squares sense, and the angle (N,) in rad that rays spread over.
 
     world_from_cam (O, 4, 4) and rays (O, 3) of each observation in camera axes; point (O,) which it is of, sorted.
-    The angle is the largest between a point's mean ray and one of its rays, doubled. Parallel rays give points far out.
+    The angle is the largest between a point's mean ray and one of its rays, doubled. Rays that are parallel but for
+    noise, as of one image twice, give points far out: there they agree.
     """
     count = int(point[-1]) + 1 if len(point) else 0
     start = np.searchsorted(point, np.arange(count))
     direction = np.einsum("oij,oj->oi", world_from_cam[:, :3, :3], rays)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    centre = world_from_cam[:, :3, 3]
+    seen = np.maximum(np.bincount(point, minlength=count), 1)[:, None]
+    middle = np.add.reduceat(world_from_cam[:, :3, 3], start, axis=0) / seen
+    centre = world_from_cam[:, :3, 3] - middle[point]
     across = np.eye(3) - direction[:, :, None] * direction[:, None, :]  # projects onto the plane across the ray
     matrix = np.add.reduceat(across, start, axis=0)
     right = np.add.reduceat(np.einsum("oij,oj->oi", across, centre), start, axis=0)
-    scale = 1e-9 * np.trace(matrix, axis1=1, axis2=2)[:, None, None]
-    points = np.linalg.solve(matrix + scale * np.eye(3), right[..., None])[..., 0]
     mean = np.add.reduceat(direction, start, axis=0)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-    cosine = np.minimum.reduceat((direction * mean[point]).sum(1), start)
-    return points, 2 * np.arccos(np.clip(cosine, -1, 1))
+    scale = 1e-12 * np.trace(matrix, axis1=1, axis2=2)
+    right += (scale * _FAR)[:, None] * mean
+    points = np.linalg.solve(matrix + scale[:, None, None] * np.eye(3), right[..., None])[..., 0]
+    angle = 2 * np.arccos(np.clip(np.minimum.reduceat((direction * mean[point]).sum(1), start), -1, 1))
+    parting = (angle < _PARALLEL) & ((points * mean).sum(1) <= 0)
+    points[parting] = _FAR * mean[parting]
+    return points + middle, angle
 
 
 def refine_points(
