@@ -13,7 +13,10 @@ from vggt3_ros.dense.depth import DenseDepth, Provenance
 from vggt3_ros.dense.expected_error import expected_error
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import in_world, merged_planes
+from vggt3_ros.dense.planes import in_world, merged_planes, plane_depth, visible_planes
+from vggt3_ros.dense.windows import box_mean
+from vggt3_ros.geometry.se3 import se3_inverse
+import os
 from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.shape import bend, steepness
@@ -86,7 +89,9 @@ def _judged(
         planes=depth.new_zeros(0, 4),
     )
     angle = torch.zeros_like(depth)
-    for batch in _batches(keyframes, settings):
+    import os
+    for k in range(int(os.environ.get('PASSES', 2))):
+      for batch in _batches(keyframes, settings):
         tell(0.75 + 0.05 * float(batch[0]) / len(keyframes))
         said = agreement(views, batch, around[batch], depth, alike, settings.tolerance, settings.least_angle)
         agreed = alike[batch] & believed(said, views.intrinsics[batch])
@@ -94,6 +99,10 @@ def _judged(
         result.provenance[batch] = agreed.to(torch.uint8) * int(Provenance.AGREED)
         result.agreeing[batch] = torch.where(agreed, said.agreeing, 0).to(torch.uint8)
         angle[batch] = said.angle
+      depth = torch.where(result.depth > 0, result.depth, depth)
+      alike = result.provenance == Provenance.AGREED
+      if k == 0 and os.environ.get('HYP', '1') == '1':
+        depth, alike = _with_planes(keyframes, views, around, depth, result.provenance == Provenance.AGREED, settings)
     agreed_depth, agreed = result.depth.clone(), result.provenance == Provenance.AGREED
     planes: list[Tensor] = []
     for batch in _batches(keyframes, settings):
@@ -107,6 +116,32 @@ def _judged(
     sigma = expected_error(result.depth, result.provenance, result.agreeing, angle, focal)
     tell(1.0)
     return DenseDepth(result.depth, result.provenance, result.agreeing, sigma, merged_planes(planes, depth))
+
+
+def _with_planes(keyframes, views, around, depth, agreed, settings):
+    ranges = inverse_ranges(keyframes)
+    own = [in_world(visible_planes(depth[i], agreed[i], views.intrinsics[i]), keyframes.world_from_cam[i]) for i in range(len(keyframes))]
+    depth = depth.clone(); alike = torch.zeros_like(agreed)
+    for batch in _batches(keyframes, settings):
+        near = around[batch, : settings.views]
+        lists = [merged_planes([own[j] for j in [i, *[n for n in around[i].tolist() if n >= 0]]], depth)[:12] for i in batch.tolist()]
+        most = max(len(l) for l in lists)
+        inverse = 1 / depth[batch]
+        cand = inverse[:, None].expand(-1, most + 1, -1, -1).clone()
+        for b, (i, planes) in enumerate(zip(batch.tolist(), lists)):
+            cam = in_world(planes, se3_inverse(keyframes.world_from_cam[i].double()))
+            d = plane_depth(cam, views.intrinsics[i], views.size_hw)
+            q = 1 / d
+            ok = (d > 0) & (q > ranges[i, 0]) & (q < ranges[i, 1])
+            cand[b, 1 : len(planes) + 1] = torch.where(ok, q, inverse[b])
+        matching = views.matching(batch, near)
+        cost = box_mean(matching.cost(cand, radius=1), 1)
+        cost[:, 0] -= float(os.environ.get('KEEP', '.03'))
+        cost[:, 0] -= float(os.environ.get('KEEPA', '.03')) * agreed[batch]
+        inverse = cand.gather(1, cost.argmin(1, keepdim=True))[:, 0]
+        depth[batch] = 1 / inverse
+        alike[batch] = views.matching(batch, around[batch]).evidence(inverse, radius=2) > _ALIKE
+    return depth, alike
 
 
 def believed(said: Agreement, intrinsics: Tensor) -> Tensor:
