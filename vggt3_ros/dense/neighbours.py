@@ -76,7 +76,7 @@ def _in_view(points: Tensor, poses: Tensor, intrinsics: Tensor, size_hw: tuple[i
 
 
 def _worth(points: Tensor, poses: Tensor, index: int, shared: Tensor) -> tuple[Tensor, Tensor]:
-    """Worth (S, n) of every keyframe as a neighbour of one for each point, and the usual angle (S,) at the points (n, 3) they share."""
+    """Worth (S, n) of every keyframe as a neighbour of one, for each of points (n, 3), and the usual angle (S,)."""
     rays = points - poses[:, None, :3, 3]
     distance = rays.norm(dim=-1).clamp(min=1e-9)
     cosine = (rays * rays[index]).sum(-1) / (distance * distance[index])
