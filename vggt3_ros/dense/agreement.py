@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.dense.cameras import homogeneous_pixels, mapping
-from vggt3_ros.dense.sweep import Views
+from vggt3_ros.dense.shape import bend, steepness
+from vggt3_ros.dense.views import Views
 
 _THROUGH = 0.03  # relative depth behind a point from which a view sees through it
+_SHARE_AGREEING = 0.3  # of the views that see a point
+_BEND, _BEND_FOR_ONE = 0.05, 0.02  # most that a surface may bend, and if a single view agrees
+_STEEPEST = 5.0  # tangent of the angle of incidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,18 +35,25 @@ class Agreement:
 
 
 def agreement(
-    views: Views, batch: Tensor, neighbours: Tensor, depth: Tensor, known: Tensor, tolerance: float, least_angle: float
+    views: Views,
+    batch: Tensor,
+    neighbours: Tensor,
+    own: Tensor,
+    depth: Tensor,
+    known: Tensor,
+    tolerance: float,
+    least_angle: float,
 ) -> Agreement:
-    """Compare keyframes `batch` (B,) with neighbours (B, A), -1 for none, given depth and where it is known (S, h, w).
+    """Compare depth `own` (B, h, w) of keyframes `batch` (B,) with that of neighbours (B, A), -1 for none.
 
-    tolerance: relative; least_angle: degrees.
+    depth and where it is known (S, h, w); tolerance: relative; least_angle: degrees.
     """
     height, width = depth.shape[-2:]
     usable = neighbours >= 0
     others = torch.where(usable, neighbours, batch[:, None])
     into = mapping(views.intrinsics, views.world_from_cam, batch, others)
     pixels = homogeneous_pixels((height, width), depth).flatten(1)
-    own = depth[batch].flatten(1)[:, None]  # (B, 1, N)
+    own = own.flatten(1)[:, None]  # (B, 1, N)
     x, y, z = (own[:, :, None] * (into.turn @ pixels) + into.shift[..., None]).unbind(2)  # (B, A, N)
     column, row = ((each / z).nan_to_num(-1.0).round() for each in (x, y))
     inside = usable[..., None] & (z > 0) & (own > 0)
@@ -60,6 +71,13 @@ def agreement(
     widest = torch.where(agree, angle, 0.0).amax(1)
     shape = (len(batch), height, width)
     return Agreement(*(each.view(shape) for each in (count, seeing.sum(1), through.sum(1), fused, widest)))
+
+
+def believed(said: Agreement, intrinsics: Tensor) -> Tensor:
+    """Where (B, h, w) enough of the views that see a point agree, and the surface is no ramp between two others."""
+    enough = said.agreeing >= (_SHARE_AGREEING * said.seeing).clamp(min=1)
+    flat = bend(said.fused) < torch.where(said.agreeing > 1, _BEND, _BEND_FOR_ONE)
+    return enough & flat & (said.through <= said.agreeing) & (steepness(said.fused, intrinsics) < _STEEPEST)
 
 
 def _angles(views: Views, batch: Tensor, own: Tensor, centre: Tensor, pixels: Tensor) -> Tensor:

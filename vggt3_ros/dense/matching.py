@@ -24,6 +24,11 @@ class Matching:
     usable: Tensor
     mapping: Mapping
 
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.reference.shape[1], self.reference.shape[2]
+
     def cost(self, inverse: Tensor, radius: int) -> Tensor:
         """Mean of 1 - correlation (at most 1) of the two most alike views: (B, D, h, w).
 

@@ -40,7 +40,7 @@ def neighbours(keyframes: Keyframes, count: int, least_angle: float) -> Tensor:
         worth, usual_angle = _worth(points[seen], poses, index, shared)
         worth[(usual_angle < math.radians(least_angle)) | (shared.sum(1) < _LEAST_SHARED)] = 0
         worth[index] = 0
-        _choose(chosen[index], worth, poses[:, :3, 3])
+        _choose(chosen[index], worth)
     return chosen.to(keyframes.images.device)
 
 
@@ -76,7 +76,7 @@ def _in_view(points: Tensor, poses: Tensor, intrinsics: Tensor, size_hw: tuple[i
 
 
 def _worth(points: Tensor, poses: Tensor, index: int, shared: Tensor) -> tuple[Tensor, Tensor]:
-    """Worth (S,) of every keyframe as a neighbour of one, and the usual angle (S,) at the points (n, 3) they share."""
+    """Worth (S, n) of every keyframe as a neighbour of one, for each of points (n, 3), and the usual angle (S,)."""
     rays = points - poses[:, None, :3, 3]
     distance = rays.norm(dim=-1).clamp(min=1e-9)
     cosine = (rays * rays[index]).sum(-1) / (distance * distance[index])
@@ -85,18 +85,20 @@ def _worth(points: Tensor, poses: Tensor, index: int, shared: Tensor) -> tuple[T
     weight = (angle / _GOOD_ANGLE).clamp(max=1) * (_WIDE_ANGLE / angle.clamp(min=1e-9)).square().clamp(max=1)
     weight = weight * torch.minimum(ratio, 1 / ratio) * shared
     usual = torch.where(shared > 0, angle, torch.nan).nanmedian(dim=1).values.nan_to_num(0.0)
-    return weight.sum(1), usual
+    return weight, usual
 
 
-def _choose(chosen: Tensor, worth: Tensor, centres: Tensor) -> None:
-    """Fill `chosen` (count,) with the worthiest (S,), one by one; cameras near a chosen one lose up to half."""
-    worth = worth.clone()
-    spread = (centres - centres[worth > 0].mean(0)).norm(dim=1)[worth > 0].median() if bool((worth > 0).any()) else None
+def _choose(chosen: Tensor, worth: Tensor) -> None:
+    """Fill `chosen` (count,) with the worthiest one by one, by their worth (S, n) for each point.
+
+    What a point was served by a chosen keyframe counts half from then on, so that all points are.
+    """
+    wanted = torch.ones_like(worth[0])
     for place in range(len(chosen)):
-        best = int(worth.argmax())
-        if not float(worth[best]) > 0 or spread is None:
+        total = worth @ wanted
+        best = int(total.argmax())
+        if not float(total[best]) > 0:
             return
         chosen[place] = best
+        wanted = wanted * (1 - 0.5 * worth[best])
         worth[best] = 0
-        apart = (centres - centres[best]).norm(dim=1) / spread.clamp(min=1e-9)
-        worth = worth * (0.5 + 0.5 * apart.clamp(max=1))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from vggt3_ros.dense.shape import camera_points, normals
+from vggt3_ros.geometry.se3 import se3_inverse
 
 _SAMPLED = 1500  # points
 _TRIED = 200  # hypotheses, one oriented point each
@@ -54,11 +56,11 @@ def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> 
     return torch.stack(found) if found else points.new_zeros(0, 4)
 
 
-def plane_depth(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Depth (P, h, w) of planes (P, 4) in camera axes; 0 where a pixel's ray does not meet the plane in front."""
+def plane_inverse(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Inverse depth (P, h, w) of planes (P, 4) in camera axes; not above 0 where a ray does not meet it in front."""
     rays = camera_points(torch.ones(1, *size_hw, device=planes.device), intrinsics[None])[0]
-    depth = -planes[:, 3, None, None] / (planes[:, :3] @ rays.flatten(0, 1).T).unflatten(1, size_hw)
-    return torch.where(depth.isfinite() & (depth > 0), depth, 0.0)
+    along: Tensor = planes[:, :3] @ rays.flatten(0, 1).T
+    return -along.unflatten(1, size_hw) / planes[:, 3, None, None]
 
 
 def in_world(planes: Tensor, world_from_cam: Tensor) -> Tensor:
@@ -68,21 +70,24 @@ def in_world(planes: Tensor, world_from_cam: Tensor) -> Tensor:
     return torch.cat([turned, offset[:, None]], dim=1).float()
 
 
-def merged_planes(planes: list[Tensor], like: Tensor) -> Tensor:
-    """Planes (P, 4) of several keyframes in the world, each once: those seen by most keyframes first."""
-    every = torch.cat([*planes, like.new_zeros(0, 4)])
-    found: list[Tensor] = []
+def in_camera(planes: Tensor, world_from_cam: Tensor) -> Tensor:
+    """Planes (P, 4) of the world in a camera's axes."""
+    return in_world(planes, se3_inverse(world_from_cam.double()))
+
+
+def merged_planes(planes: Sequence[Tensor]) -> Tensor:
+    """Planes (P, 4) of several keyframes (n, 4) in the world, each once: those found by most keyframes first."""
+    every = torch.cat(list(planes))
+    found = [every[:0]]
     while len(every):
-        same = ((every[:, :3] @ every[:, :3].T).abs() > _SAME_PLANE) & (
-            (every[:, 3:] * (every[:, :3] @ every[:, :3].T).sign() - every[:, 3]).abs() < _SAME_OFFSET
-        )
+        cosine = every[:, :3] @ every[:, :3].T
+        same = (cosine.abs() > _SAME_PLANE) & ((every[:, 3:] * cosine.sign() - every[:, 3]).abs() < _SAME_OFFSET)
         most = int(same.sum(1).argmax())
-        group = every[same[most]]
-        group = group * (group[:, :3] @ every[most, :3]).sign()[:, None]
-        mean = group.mean(0)
-        found.append(mean / mean[:3].norm())
+        group = every[same[most]] * cosine[same[most], most, None].sign()
+        mean = group.mean(0, keepdim=True)
+        found.append(mean / mean[:, :3].norm())
         every = every[~same[most]]
-    return torch.stack(found) if found else like.new_zeros(0, 4)
+    return torch.cat(found)
 
 
 def _on(planes: Tensor, points: Tensor, normals: Tensor, thickness: Tensor) -> Tensor:

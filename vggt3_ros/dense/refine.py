@@ -7,116 +7,145 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from vggt3_ros.dense.agreement import Agreement, agreement
-from vggt3_ros.dense.completion import completed
+from vggt3_ros.dense.agreement import Agreement, agreement, believed
+from vggt3_ros.dense.completion import completed, filled_depth
 from vggt3_ros.dense.depth import DenseDepth, Provenance
 from vggt3_ros.dense.expected_error import expected_error
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import in_world, merged_planes
+from vggt3_ros.dense.planes import in_camera, in_world, merged_planes, plane_inverse, visible_planes
 from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
-from vggt3_ros.dense.shape import bend, steepness
-from vggt3_ros.dense.sweep import Views, swept
+from vggt3_ros.dense.sweep import most_alike, swept
+from vggt3_ros.dense.views import Views
 
 _ALIKE = 0.3  # correlation from which a match is one
-_SHARE_AGREEING = 0.3  # of the views that see a point
-_BEND, _BEND_FOR_ONE = 0.05, 0.02  # most that a surface may bend, and if a single view agrees
-_STEEPEST = 5.0  # tangent of the angle of incidence
-_GREY = (0.299, 0.587, 0.114)
+_TRIED_PLANES = 12  # per keyframe
+_KEPT, _KEPT_AGREED = 0.03, 0.06  # by how much a plane must be more alike than a depth, and than one that is agreed
 
 Progress = Callable[[float], None]
 
 
 @torch.no_grad()
 def refine(keyframes: Keyframes, settings: DenseSettings | None = None, progress: Progress | None = None) -> DenseDepth:
-    """Depth of every pixel of every keyframe, with how it is known.
+    """Depth of every pixel of every keyframe, with how it is known and how well.
 
-    A keyframe needs its neighbours only: memory grows with the number of keyframes by their depth alone.
+    A keyframe needs its neighbours only: memory grows with the number of keyframes by their depth alone. A keyframe
+    without neighbours, or whose images show nothing that could be matched, has the network's depth, of provenance FAR.
     progress(0..1) may raise to cancel.
     """
-    settings = settings or DenseSettings()
-    tell = progress or (lambda share: None)
-    device = keyframes.images.device
-    weights = torch.tensor(_GREY, device=device)[:, None, None]
-    grey = (keyframes.images.float() * weights).sum(1)
-    views = Views(grey, keyframes.intrinsics, keyframes.world_from_cam)
-    around = neighbours(keyframes, settings.checked, settings.least_angle)
-    predicted = usable_prediction(keyframes)
-    depth, alike = _matched(keyframes, views, predicted, around[:, : settings.views], settings, tell)
-    return _judged(keyframes, views, predicted, around, depth, alike, settings, tell)
+    work = _Refinement(keyframes, settings or DenseSettings(), progress or (lambda share: None))
+    work.match()
+    work.compare(0.65, 0.7)
+    work.find_planes()
+    work.try_planes()
+    work.compare(0.82, 0.85)
+    return work.complete()
 
 
-def _matched(
-    keyframes: Keyframes, views: Views, predicted: Tensor, around: Tensor, settings: DenseSettings, tell: Progress
-) -> tuple[Tensor, Tensor]:
-    """Depth (S, h, w) that looks most alike in the neighbours, and where it does look alike (S, h, w)."""
-    half = views.halved()
-    ranges = inverse_ranges(keyframes)
-    depth = predicted.clone()
-    alike = torch.zeros_like(depth, dtype=torch.bool)
-    for batch in _batches(keyframes, settings):
-        tell(0.75 * float(batch[0]) / len(keyframes))
-        batch = batch[(around[batch] >= 0).any(1)]
-        if len(batch) == 0:
-            continue
-        prior = corrected(predicted, keyframes, views.grey, batch)
-        inverse = swept(views, half, batch, around[batch], ranges[batch], prior)
-        depth[batch] = 1 / inverse
-        alike[batch] = views.matching(batch, around[batch]).evidence(inverse, radius=2) > _ALIKE
-    return depth, alike
+class _Refinement:
+    """What is known so far of S keyframes: depth (S, h, w), where the images are `alike`, where views have `agreed`."""
 
+    def __init__(self, keyframes: Keyframes, settings: DenseSettings, progress: Progress) -> None:
+        self._keyframes = keyframes
+        self._settings = settings
+        self._progress = progress
+        self._views = Views.of(keyframes)
+        self._ranges = inverse_ranges(keyframes)
+        self._around = neighbours(keyframes, settings.checked, settings.least_angle)
+        self._predicted = usable_prediction(keyframes)
+        self._depth = self._predicted.clone()
+        self._alike = torch.zeros_like(self._depth, dtype=torch.bool)
+        self._agreed = torch.zeros_like(self._alike)
+        self._agreeing = torch.zeros_like(self._depth, dtype=torch.uint8)
+        self._angle = torch.zeros_like(self._depth)
+        self._planes = [self._depth.new_zeros(0, 4)] * len(keyframes)  # in the world
 
-def _judged(
-    keyframes: Keyframes,
-    views: Views,
-    predicted: Tensor,
-    around: Tensor,
-    depth: Tensor,
-    alike: Tensor,
-    settings: DenseSettings,
-    tell: Progress,
-) -> DenseDepth:
-    """What neighbours agree on, and what is carried on from there."""
-    result = DenseDepth(
-        depth=torch.zeros_like(depth),
-        provenance=torch.zeros_like(depth, dtype=torch.uint8),
-        agreeing=torch.zeros_like(depth, dtype=torch.uint8),
-        sigma=torch.zeros_like(depth),
-        planes=depth.new_zeros(0, 4),
-    )
-    angle = torch.zeros_like(depth)
-    for batch in _batches(keyframes, settings):
-        tell(0.75 + 0.05 * float(batch[0]) / len(keyframes))
-        said = agreement(views, batch, around[batch], depth, alike, settings.tolerance, settings.least_angle)
-        agreed = alike[batch] & believed(said, views.intrinsics[batch])
-        result.depth[batch] = torch.where(agreed, said.fused, 0.0)
-        result.provenance[batch] = agreed.to(torch.uint8) * int(Provenance.AGREED)
-        result.agreeing[batch] = torch.where(agreed, said.agreeing, 0).to(torch.uint8)
-        angle[batch] = said.angle
-    agreed_depth, agreed = result.depth.clone(), result.provenance == Provenance.AGREED
-    planes: list[Tensor] = []
-    for batch in _batches(keyframes, settings):
-        tell(0.8 + 0.2 * float(batch[0]) / len(keyframes))
-        whole, provenance, own_planes = completed(
-            views, batch, around[batch], agreed_depth, agreed, predicted, settings
-        )
-        result.depth[batch], result.provenance[batch] = whole, provenance
-        planes += [in_world(p, keyframes.world_from_cam[i]) for p, i in zip(own_planes, batch, strict=True)]
-    focal = keyframes.intrinsics[:, 0, 0].float()[:, None, None]
-    sigma = expected_error(result.depth, result.provenance, result.agreeing, angle, focal)
-    tell(1.0)
-    return DenseDepth(result.depth, result.provenance, result.agreeing, sigma, merged_planes(planes, depth))
+    def match(self) -> None:
+        """Sweep every keyframe that has neighbours."""
+        half = self._views.halved()
+        for batch in self._batches(0.0, 0.65):
+            batch = batch[self._around[batch, 0] >= 0]
+            if len(batch) == 0:
+                continue
+            beside = self._around[batch, : self._settings.views]
+            prior = corrected(self._predicted, self._keyframes, self._views.grey, batch)
+            matching = self._views.matching(batch, beside)
+            self._set(batch, swept(matching, half.matching(batch, beside), self._ranges[batch], prior))
 
+    def compare(self, *shares: float) -> None:
+        """Keep the depth that other keyframes agree with, as the mean of theirs."""
+        agreed, fused = torch.zeros_like(self._agreed), self._depth.clone()
+        for batch in self._batches(*shares):
+            said = self._said(batch, self._depth[batch], self._alike)
+            agreed[batch] = self._alike[batch] & believed(said, self._views.intrinsics[batch])
+            fused[batch] = torch.where(agreed[batch], said.fused, self._depth[batch])
+            self._agreeing[batch] = torch.where(agreed[batch], said.agreeing, 0).to(torch.uint8)
+            self._angle[batch] = said.angle
+        self._depth, self._agreed = fused, agreed
 
-def believed(said: Agreement, intrinsics: Tensor) -> Tensor:
-    """Where (B, h, w) enough of the views that see a point agree, and the surface is not a ramp between two others."""
-    enough = said.agreeing >= (_SHARE_AGREEING * said.seeing).clamp(min=1)
-    curved = bend(said.fused)
-    flat = curved < torch.where(said.agreeing > 1, _BEND, _BEND_FOR_ONE)
-    return enough & flat & (said.through <= said.agreeing) & (steepness(said.fused, intrinsics) < _STEEPEST)
+    def find_planes(self) -> None:
+        """The planes that each keyframe's agreed points lie on."""
+        if self._settings.planes:
+            for index, pose in enumerate(self._keyframes.world_from_cam):
+                own = visible_planes(self._depth[index], self._agreed[index], self._views.intrinsics[index])
+                self._planes[index] = in_world(own, pose)
 
+    def try_planes(self) -> None:
+        """Take up planes wherever images are more alike along them: behind edges, and at grazing angles."""
+        for batch in self._batches(0.7, 0.82):
+            batch = batch[self._around[batch, 0] >= 0]
+            if len(batch) == 0:
+                continue
+            inverse = 1 / self._depth[batch]
+            candidates = inverse[:, None].repeat(1, 1 + _TRIED_PLANES, 1, 1)
+            for place, index in enumerate(batch.tolist()):
+                surfaces = self._surfaces(index)
+                least, most = self._ranges[index]
+                inside = (surfaces > least) & (surfaces < most)
+                candidates[place, 1 : 1 + len(surfaces)] = torch.where(inside, surfaces, inverse[place])
+            kept = torch.where(self._agreed[batch], _KEPT_AGREED, _KEPT)
+            matching = self._views.matching(batch, self._around[batch, : self._settings.views])
+            self._set(batch, most_alike(matching, candidates, kept, radius=1))
 
-def _batches(keyframes: Keyframes, settings: DenseSettings) -> Iterator[Tensor]:
-    numbers = torch.arange(len(keyframes), device=keyframes.images.device)
-    yield from numbers.split(settings.batch)
+    def complete(self) -> DenseDepth:
+        """Carry agreed depth on to the other pixels, but not to where other keyframes see through it."""
+        depth, provenance = torch.zeros_like(self._depth), torch.zeros_like(self._agreeing)
+        for batch in self._batches(0.85, 1.0):
+            known, own, predicted = self._agreed[batch], self._depth[batch], self._predicted[batch]
+            grey = self._views.grey[batch]
+            filled = filled_depth(own, known, predicted, grey)
+            surfaces = [self._surfaces(int(index)) for index in batch]
+            carried, kind = completed(own, known, filled, surfaces, grey)
+            said = self._said(batch, carried, self._agreed)
+            refuted = (said.through > said.agreeing) & ~known
+            depth[batch] = torch.where(refuted, filled, carried)
+            provenance[batch] = torch.where(refuted, int(Provenance.FAR), kind)
+        focal = self._views.intrinsics[:, 0, 0].float()[:, None, None]
+        sigma = expected_error(depth, provenance, self._agreeing, self._angle, focal)
+        self._progress(1.0)
+        return DenseDepth(depth, provenance, self._agreeing, sigma, merged_planes(self._planes))
+
+    def _surfaces(self, index: int) -> Tensor:
+        """Inverse depth (P, h, w) of the planes of a keyframe and its neighbours."""
+        seen = [index, *(other for other in self._around[index].tolist() if other >= 0)]
+        planes = merged_planes([self._planes[i] for i in seen])[:_TRIED_PLANES]
+        planes = in_camera(planes, self._keyframes.world_from_cam[index])
+        return plane_inverse(planes, self._views.intrinsics[index], self._views.size_hw)
+
+    def _set(self, batch: Tensor, inverse: Tensor) -> None:
+        """Take up inverse depth (B, h, w) and judge how alike images are there."""
+        self._depth[batch] = 1 / inverse
+        matching = self._views.matching(batch, self._around[batch])
+        self._alike[batch] = matching.evidence(inverse, radius=2) > _ALIKE
+
+    def _said(self, batch: Tensor, own: Tensor, known: Tensor) -> Agreement:
+        limits = self._settings.tolerance, self._settings.least_angle
+        return agreement(self._views, batch, self._around[batch], own, self._depth, known, *limits)
+
+    def _batches(self, begin: float, end: float) -> Iterator[Tensor]:
+        """Numbers of keyframes, some at a time, telling progress from `begin` to `end`."""
+        numbers = torch.arange(len(self._keyframes), device=self._depth.device)
+        for batch in numbers.split(self._settings.batch):
+            self._progress(begin + (end - begin) * int(batch[0]) / len(numbers))
+            yield batch
