@@ -39,7 +39,7 @@ def test_a_scene_holds_what_the_network_said_of_its_frames(small_network: Vggt3,
     assert (scene.input_size, scene.ttt_steps, scene.is_metric) == ((56, 70), 2, False)
     assert scene.metric_source == "none: no frame has a prior pose"
     assert made.skipped == () and made.frames == tuple(frames)
-    assert set(made.seconds) == {"prepare", "network", "landmarks", "points", "scene", "total"}
+    assert set(made.seconds) == {"prepare", "network", "landmarks", "depth", "points", "scene", "total"}
     assert math.isclose(sum(made.seconds.values()), 2 * made.seconds["total"], rel_tol=1e-6)
 
 

@@ -50,6 +50,15 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dense_option(parser: argparse.ArgumentParser) -> None:
+    """Add --dense NAME."""
+    parser.add_argument(
+        "--dense", choices=("off", "fast", "fine"), default=None,
+        help="refine the depth of verified maps by what keyframes see of each other, matched at 160 (fast) or 320 "
+        "pixels, or not at all (default: fast)",
+    )  # fmt: skip
+
+
 def add_bit_depth_option(parser: argparse.ArgumentParser) -> None:
     """Add --bit-depth N."""
     parser.add_argument(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
     add_common_options,
+    add_dense_option,
     add_model_option,
     check_writable,
     positive_int,
@@ -57,6 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "show other places), other rooms, such that look alike, unmapped parts, degraded and mirrored images (takes "
         "several times as long)",
     )
+    add_dense_option(parser)
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write pictures into this folder")
     add_model_option(parser)
@@ -75,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.evaluation.sequences import is_procedural, load_sequence, show_the_same_place
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.anchor import AnchorSettings, landmark_settings
+    from vggt3_ros.pipeline.dense import DENSE
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
     if args.prior_poses != "auto" and args.priors.kind == "none":
@@ -92,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, device)
     anchor = AnchorSettings(landmark_settings(args.prior_poses))
     settings = EvaluationSettings(
-        reconstruction=ReconstructionSettings(steps=args.steps, anchor=anchor),
+        reconstruction=ReconstructionSettings(steps=args.steps, anchor=anchor, dense=DENSE[args.dense or "fast"]),
         priors=args.priors,
         adversarial=args.adversarial,
         seed=args.seed,

@@ -14,6 +14,7 @@ from vggt3_ros.cli.common import (
     INTRINSICS_HELP,
     add_bit_depth_option,
     add_common_options,
+    add_dense_option,
     add_model_option,
     atomic_path,
     check_not_input,
@@ -82,6 +83,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="what becomes of given poses: kept as they are, adjusted to the images, or what predicts them better "
         "(default: auto)",
     )  # fmt: skip
+    add_dense_option(parser)
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument(
         "--max-frames", type=positive_int, default=None, metavar="N",
@@ -102,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.cli.images import ImageReader
     from vggt3_ros.cli.picture import draw_scene
     from vggt3_ros.model.checkpoint import load_network
+    from vggt3_ros.pipeline.dense import DENSE
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
     from vggt3_ros.scene.storage import save_scene
 
@@ -120,7 +123,8 @@ def run(args: argparse.Namespace) -> int:
     frames, left_out = _collect(reader, max_frames)
     print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
-    settings = ReconstructionSettings(steps=args.steps, anchor=_anchor_settings(args))
+    dense = DENSE[args.dense or "fast"]
+    settings = ReconstructionSettings(steps=args.steps, anchor=_anchor_settings(args), dense=dense)
     with Progress("mapping") as progress:
         reconstruction = reconstruct(frames, network, settings, progress)
     print_skipped(reconstruction.skipped)
@@ -155,6 +159,8 @@ def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
             f"--prior-poses {args.prior_poses} is about given poses that landmarks are built on: it needs --poses or "
             "--from-colmap, and no --no-landmarks"
         )
+    if args.no_landmarks and args.dense not in (None, "off"):
+        raise argparse.ArgumentTypeError(f"--dense {args.dense} needs the cameras of landmarks, and no --no-landmarks")
     if args.colmap_metric and args.from_colmap is None:
         raise argparse.ArgumentTypeError("--colmap-metric says something about the model of --from-colmap; give both")
     if args.from_colmap is None:

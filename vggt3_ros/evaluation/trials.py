@@ -92,7 +92,7 @@ def _examined(trial: Trial, refused: Outcome, network: Any, progress: Progress |
     sequence = trial.sequence
     told = zip(trial.split.map, trial.priors, strict=True)
     frames = [replace(sequence.frame(index), prior_world_from_cam=prior) for index, prior in told]
-    scene = reconstruct(frames, network, ReconstructionSettings(), progress).scene
+    scene = reconstruct(frames, network, ReconstructionSettings(dense=None), progress).scene
     reason = str(scene.verification.get("reason", ""))
     if not scene.is_verified:
         return replace(refused, keyframes=len(scene.keyframes.names), reason=reason)

@@ -14,6 +14,7 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.collector import Collector
 from vggt3_ros.nodes.mapping_job import CanceledError, Mapped, MappingJob
 from vggt3_ros.pipeline.anchor import AnchorSettings, landmark_settings
+from vggt3_ros.pipeline.dense import DENSE
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
@@ -196,6 +197,7 @@ def reconstruction_settings(settings: SimpleNamespace, made_by: str) -> Reconstr
         chunk=settings.chunk,
         points=PointSettings(max_points=settings.max_points),
         anchor=anchor,
+        dense=DENSE[settings.dense],
         map_frame=settings.map_frame,
         made_by=made_by,
     )

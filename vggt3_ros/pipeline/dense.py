@@ -50,8 +50,8 @@ class RefinedDepth:
         }
 
     def cloud(self, metric: bool, max_points: int, take: Sequence[Provenance] = TAKEN) -> PointCloud:
-        """The points in the map: one per voxel of 1 % of the median depth, at most 2 cm where the map has metres; voxels
-        grow until max_points suffice.
+        """The points in the map: one per voxel of 1 % of the median depth, at most 2 cm where the map has metres;
+        voxels grow until max_points suffice.
         """
         known = self.depth.depth[self.depth.depth > 0]
         voxel = _VOXEL_SHARE * float(known.median()) if len(known) else _VOXEL

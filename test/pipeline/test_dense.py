@@ -1,0 +1,136 @@
+"""Maps that landmarks verify have points where the surfaces are: a drive through a room, seen by the tiny network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from vggt3_ros.dense.depth import Provenance
+from vggt3_ros.dense.settings import DenseSettings
+from vggt3_ros.geometry.camera import Distortion, unproject
+from vggt3_ros.geometry.se3 import transform_points
+from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.pipeline.anchor import AnchorSettings
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.points import PointSettings
+from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
+from vggt3_ros.worlds.sequence import RoomSequence
+
+BARREL = Distortion("plumb_bob", (-0.12, 0.02, 0.0, 0.0))
+SMALL = DenseSettings(long_side=96)
+
+
+@pytest.fixture(scope="module")
+def network() -> Vggt3:
+    return load_network("tiny")
+
+
+def frames_of(room: RoomSequence) -> list[Frame]:
+    return [
+        Frame(room.images[i], intrinsics=room.intrinsics, prior_world_from_cam=room.world_from_cam[i], name=str(i))
+        for i in map(int, room.map_indices)
+    ]
+
+
+@pytest.fixture(scope="module")
+def refined(drive: RoomSequence, network: Vggt3) -> Reconstruction:
+    return reconstruct(frames_of(drive), network)
+
+
+@pytest.fixture(scope="module")
+def surface(drive: RoomSequence) -> cKDTree:
+    """What the map frames truly see."""
+    depth = torch.from_numpy(drive.depth[drive.map_indices])[:, ::2, ::2].double()
+    intrinsics = drive.intrinsics / torch.tensor([[2.0], [2.0], [1.0]])
+    points = transform_points(drive.world_from_cam[drive.map_indices], unproject(depth, intrinsics).flatten(1, 2))
+    return cKDTree(points.flatten(0, 1).numpy())
+
+
+def off(points: Tensor, surface: cKDTree) -> np.ndarray:
+    """Metres (N,) from the true surface."""
+    return surface.query(points.numpy())[0]
+
+
+def test_points_lie_on_the_surfaces(refined: Reconstruction, surface: cKDTree) -> None:
+    assert refined.refined is not None
+    distances = off(refined.scene.points.points, surface)
+    assert len(distances) > 20_000
+    assert np.median(distances) < 0.015 and np.mean(distances < 0.05) > 0.93
+
+
+def test_what_is_agreed_is_exact_and_the_scene_says_how_much_is(refined: Reconstruction, drive: RoomSequence) -> None:
+    assert refined.refined is not None
+    depth, report = refined.refined.depth, refined.scene.verification["depth"]
+    true = torch.from_numpy(drive.depth[drive.map_indices])[:, 1::2, 1::2]  # 160 x 120, right and below the middle
+    agreed = depth.provenance == Provenance.AGREED
+    assert float(((depth.depth - true).abs() / true)[agreed].median()) < 0.01
+    assert report["size_wh"] == [160, 120] and sum(report["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert report["shares"]["agreed"] == pytest.approx(float(agreed.float().mean()), abs=1e-3)
+
+
+def test_what_is_off_or_unverified_stays_as_the_network_has_it(drive: RoomSequence, network: Vggt3) -> None:
+    frames = frames_of(drive)[:4]
+    settings = ReconstructionSettings(dense=None)
+    for made in (
+        reconstruct(frames, network, settings),
+        reconstruct(frames, network, ReconstructionSettings(anchor=AnchorSettings(landmarks=None))),
+    ):
+        assert made.refined is None and "depth" not in made.scene.verification and len(made.scene.points) > 0
+
+
+def test_distortion_is_undone_and_cameras_may_differ(drive: RoomSequence, network: Vggt3, surface: cKDTree) -> None:
+    """Half of the frames come through a barrel lens, one of them upright."""
+    frames = frames_of(drive)
+    height, width = drive.images.shape[1:3]
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    pixels = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2).astype(np.float64)
+    matrix, numbers = drive.intrinsics.numpy(), np.array(BARREL.coefficients)
+    straight = cv2.undistortPoints(pixels, matrix, numbers, P=matrix).reshape(height, width, 2).astype(np.float32)
+    mixed = []
+    for index, frame in enumerate(frames):
+        image = cv2.remap(
+            frame.image, straight[..., 0], straight[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
+        mixed.append(replace(frame, image=image, distortion=BARREL) if index % 2 else frame)
+    left = int(width / 4)
+    upright = mixed[2].intrinsics.clone()
+    upright[0, 2] -= left
+    image = np.ascontiguousarray(mixed[2].image[:, left : left + width // 2])
+    mixed[2] = replace(mixed[2], image=image, intrinsics=upright)
+    made = reconstruct(mixed, network, ReconstructionSettings(dense=SMALL))
+    assert made.refined is not None and len(made.frames) == len(frames)
+    distances = off(made.scene.points.points, surface)
+    assert np.median(distances) < 0.02 and np.mean(distances < 0.05) > 0.85
+
+
+def test_a_map_without_metres_is_refined_in_its_own_units(drive: RoomSequence, network: Vggt3) -> None:
+    frames = [replace(frame, prior_world_from_cam=None) for frame in frames_of(drive)]
+    made = reconstruct(frames, network, ReconstructionSettings(dense=SMALL))
+    assert made.scene.is_verified and not made.scene.is_metric
+    assert made.refined is not None and len(made.scene.points) > 5_000
+
+
+def test_points_are_no_more_than_asked_for(drive: RoomSequence, network: Vggt3) -> None:
+    settings = ReconstructionSettings(dense=SMALL, points=PointSettings(max_points=3000))
+    assert 500 < len(reconstruct(frames_of(drive), network, settings).scene.points) <= 3000
+
+
+def test_refinement_can_be_cancelled(drive: RoomSequence, network: Vggt3) -> None:
+    stages = []
+
+    def cancel(stage: str, share: float) -> None:
+        stages.append((stage, share))
+        if stage == "depth" and share > 0.9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(frames_of(drive), network, ReconstructionSettings(dense=SMALL), cancel)
+    shares = [share for _, share in stages]
+    assert shares == sorted(shares) and stages[-1][0] == "depth"
