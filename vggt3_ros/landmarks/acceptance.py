@@ -45,7 +45,7 @@ class LocateSettings:
     max_distance: float = 3.0
     inlier_px: float = 4.0
     keyframes: int = 10
-    ratio: float = 0.8
+    ratio: float = 0.85
     iterations: int = 1000
     guided_px: float = 8.0
     least_alike: float = 0.85
