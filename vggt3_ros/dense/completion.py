@@ -13,11 +13,12 @@ from vggt3_ros.dense.fill import carried_on
 from vggt3_ros.dense.windows import largest, smallest
 
 _ON_PLANE = 0.02  # relative depth within which an agreed pixel lies on a plane
+_LEAST_ON_PLANE = 0.003  # share of the pixels that must be agreed on and lie on a plane before it is carried on
 _LABEL = 0.5  # share of a plane's label that a pixel needs
 _ABOUT = 0.3  # relative difference to the network's shape that a plane may have
 _NEAR = 3  # pixels to agreed ones
-_HANGING = 0.02  # relative depth by which near pixels may exceed what is agreed around them
-_TOGETHER = 0.1  # most relative difference of what is agreed around them
+_HANGING = 0.01  # relative depth by which near pixels may exceed what is agreed around them
+_TOGETHER = 0.04  # most relative difference of what is agreed around them
 
 
 def filled_depth(depth: Tensor, known: Tensor, predicted: Tensor, grey: Tensor) -> Tensor:
@@ -61,6 +62,7 @@ def _continued(inverse: Tensor, depth: Tensor, known: Tensor, filled: Tensor, gr
     off, nearest = (inverse * depth - 1).abs().min(0)
     label = torch.where(off < _ON_PLANE, nearest, len(inverse))
     labels = one_hot(label, len(inverse) + 1).permute(2, 0, 1).float() * known
+    labels[:-1] *= (labels[:-1].sum((1, 2), keepdim=True) >= _LEAST_ON_PLANE * depth.numel()).float()
     share, best = carried_on(labels[None], known[None, None].float(), grey[None, None])[0, :-1].max(0)
     plane = inverse.gather(0, best[None])[0]
     fits = (share > _LABEL) & (plane > 0) & ((plane * filled - 1).abs() < _ABOUT)

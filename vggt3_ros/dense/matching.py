@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from vggt3_ros.dense.cameras import Mapping, homogeneous_pixels
-from vggt3_ros.dense.windows import box_sum
+from vggt3_ros.dense.windows import box_mean, box_sum
 
 _NOISE = (1.5 / 255) ** 2  # variance of grey values below which texture is noise
 _OUTSIDE = 0.6  # cost of a view that does not show the point: between that of a match and that of a mismatch
@@ -62,6 +62,11 @@ class Matching:
             best = torch.maximum(best, likeness)
             shown += inside[:, 0]
         return torch.where(shown > 1, (best + second) / 2, best)
+
+    def texture(self, radius: int) -> Tensor:
+        """Standard deviation (B, h, w) of grey values in each window of the keyframes."""
+        mean = box_mean(self.reference, radius)
+        return (box_mean(self.reference * self.reference, radius) - mean * mean).clamp(min=0).sqrt()
 
     def likeness(self, view: int, inverse: Tensor, radius: int) -> tuple[Tensor, Tensor]:
         """Correlation (B, D, h, w) of windows with one view, and where the view shows the point."""

@@ -60,7 +60,7 @@ def plane_inverse(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) 
     """Inverse depth (P, h, w) of planes (P, 4) in camera axes; not above 0 where a ray does not meet it in front."""
     rays = camera_points(torch.ones(1, *size_hw, device=planes.device), intrinsics[None])[0]
     along: Tensor = planes[:, :3] @ rays.flatten(0, 1).T
-    return -along.unflatten(1, size_hw) / planes[:, 3, None, None]
+    return -along.view(-1, *size_hw) / planes[:, 3, None, None]
 
 
 def in_world(planes: Tensor, world_from_cam: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from vggt3_ros.dense.sweep import most_alike, swept
 from vggt3_ros.dense.views import Views
 
 _ALIKE = 0.3  # correlation from which a match is one
+_TEXTURED = 4 / 255  # standard deviation of grey values from which what looks different is so
 _TRIED_PLANES = 12  # per keyframe
 _KEPT, _KEPT_AGREED = 0.03, 0.06  # by how much a plane must be more alike than a depth, and than one that is agreed
 
@@ -109,7 +110,7 @@ class _Refinement:
             self._set(batch, most_alike(matching, candidates, kept, radius=1))
 
     def complete(self) -> DenseDepth:
-        """Carry agreed depth on to the other pixels, but not to where other keyframes see through it."""
+        """Carry agreed depth on to the other pixels, but not where other keyframes see through it or look different."""
         depth, provenance = torch.zeros_like(self._depth), torch.zeros_like(self._agreeing)
         for batch in self._batches(0.85, 1.0):
             known, own, predicted = self._agreed[batch], self._depth[batch], self._predicted[batch]
@@ -118,7 +119,7 @@ class _Refinement:
             surfaces = [self._surfaces(int(index)) for index in batch]
             carried, kind = completed(own, known, filled, surfaces, grey)
             said = self._said(batch, carried, self._agreed)
-            refuted = (said.through > said.agreeing) & ~known
+            refuted = ~known & ((said.through > said.agreeing) | self._contradicted(batch, 1 / carried))
             depth[batch] = torch.where(refuted, filled, carried)
             provenance[batch] = torch.where(refuted, int(Provenance.FAR), kind)
         focal = self._views.intrinsics[:, 0, 0].float()[:, None, None]
@@ -138,6 +139,12 @@ class _Refinement:
         self._depth[batch] = 1 / inverse
         matching = self._views.matching(batch, self._around[batch])
         self._alike[batch] = matching.evidence(inverse, radius=2) > _ALIKE
+
+    def _contradicted(self, batch: Tensor, inverse: Tensor) -> Tensor:
+        """Where images have texture and views that show the point look different: (B, h, w)."""
+        matching = self._views.matching(batch, self._around[batch])
+        alike = matching.evidence(inverse, radius=2)
+        return (matching.texture(radius=2) > _TEXTURED) & (alike > -1) & (alike < _ALIKE)
 
     def _said(self, batch: Tensor, own: Tensor, known: Tensor) -> Agreement:
         limits = self._settings.tolerance, self._settings.least_angle

@@ -36,7 +36,7 @@ def camera_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
     height, width = depth.shape[-2:]
     pixels = homogeneous_pixels((height, width), depth).flatten(1)
     rays: Tensor = torch.linalg.inv(intrinsics.double()).float() @ pixels
-    return rays.unflatten(2, (height, width)).permute(0, 2, 3, 1) * depth[..., None]
+    return rays.view(-1, 3, height, width).permute(0, 2, 3, 1) * depth[..., None]
 
 
 def normals(points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
