@@ -14,14 +14,26 @@ PACKAGE = Path(__file__).parents[1] / "vggt3_ros"
 ALLOWED = {
     "geometry": set(),
     "landmarks": {"geometry"},
+    "dense": {"geometry"},
     "model": {"geometry"},
     "scene": {"geometry"},
     "worlds": {"geometry"},
-    "pipeline": {"geometry", "landmarks", "model", "scene"},
+    "pipeline": {"geometry", "landmarks", "dense", "model", "scene"},
     "training": {"geometry", "model", "worlds"},
-    "evaluation": {"geometry", "landmarks", "scene", "pipeline", "worlds"},
+    "evaluation": {"geometry", "landmarks", "dense", "scene", "pipeline", "worlds"},
     "nodes": {"geometry", "model", "scene", "worlds", "pipeline"},
-    "cli": {"nodes", "geometry", "landmarks", "model", "scene", "worlds", "pipeline", "training", "evaluation"},
+    "cli": {
+        "nodes",
+        "geometry",
+        "landmarks",
+        "dense",
+        "model",
+        "scene",
+        "worlds",
+        "pipeline",
+        "training",
+        "evaluation",
+    },
 }
 GENERATED = {"msg", "srv", "action"}  # messages, made by the build
 EVERYONE_MAY = {"allocation", "errors", "files", "__version__"}
@@ -120,7 +132,7 @@ def test_everything_but_nodes_imports_without_rclpy() -> None:
 
 
 def test_core_imports_with_torch_numpy_and_safetensors_alone() -> None:
-    core = ("geometry", "model", "scene", "worlds", "training")
+    core = ("geometry", "dense", "model", "scene", "worlds", "training")
     modules = [name for name in module_names() if name.split(".")[1] in core]
     result = import_in_child(("rclpy", *OPTIONAL), modules)
     assert result.returncode == 0, result.stderr

@@ -1,0 +1,1 @@
+"""Depth of keyframes refined by many views: the network proposes, multi-view geometry disposes."""
