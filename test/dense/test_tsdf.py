@@ -17,7 +17,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.mesh import Mesh
 
 from ..pretended_device import DEVICE, PretendedDevice
-from .views import CENTER, COLOR, RADIUS, DepthViews, room, sphere, together, wall
+from .views import CENTER, COLOR, RADIUS, DepthViews, rays, room, sphere, together, wall
 
 pytest.importorskip("skimage")
 VOXEL = 0.04
@@ -70,6 +70,17 @@ def test_walls_seen_at_a_slant_are_not_bent() -> None:
     vertices = mesh_of(room(half=2.0), 0.05).vertices  # voxels as large as pixels
     farthest, second, _ = vertices.abs().topk(3, dim=1).values.unbind(1)
     assert (farthest[second < 1.8] - 2).abs().max() < 2e-4
+
+
+def test_a_floor_is_whole_as_far_as_it_is_seen_steeply_enough() -> None:
+    below = rays()[..., 1]
+    views = wall(1.0)
+    depth = torch.where(below > 0.02, 1 / below.clamp(min=0.02), 0.0).float()  # 1 below the camera
+    x, y, z = mesh_of(views.with_depth(depth[None]), 0.05).vertices.T
+    assert (y - 1).abs().max() < 0.01
+    assert 6.0 < z.max() < 6.8  # cosine of incidence 0.15 at a distance of 6.7
+    there = torch.histogramdd(torch.stack([x, z], 1), [10, 16], range=[-1.0, 1.0, 2.0, 5.2]).hist
+    assert (there > 0).all()  # rows of pixels are 0.6 apart there
 
 
 def test_colours_are_where_they_belong() -> None:
