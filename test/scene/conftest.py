@@ -7,6 +7,7 @@ import torch
 
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.scene import Keyframes, Scene
 
 
@@ -37,6 +38,26 @@ def build_scene(value: float, frames: int = 3) -> Scene:
         metric_source="pose_priors",
         metric_residual_m=value / 3,
     )
+
+
+def build_depth(frames: int = 3, images: bool = True) -> KeyframeDepth:
+    """Depth of 4 x 5 pixels from 0.3 to 7 m, unknown in the first row; every number is another one."""
+    generator = torch.Generator().manual_seed(0)
+    depth = 0.3 + 6.7 * torch.rand(frames, 4, 5, generator=generator)
+    depth[:, 0] = 0
+    depth[0, 1, 0] = 7.0
+    return KeyframeDepth(
+        depth=depth,
+        provenance=torch.randint(0, 5, (frames, 4, 5), generator=generator, dtype=torch.uint8),
+        intrinsics=torch.rand(frames, 3, 3, generator=generator).double() / 3,
+        world_from_cam=torch.rand(frames, 4, 4, generator=generator).double() / 3,
+        images=torch.randint(0, 256, (frames, 3, 4, 5), generator=generator, dtype=torch.uint8) if images else None,
+    )
+
+
+@pytest.fixture
+def make_depth() -> Callable[..., KeyframeDepth]:
+    return build_depth
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`vggt3 export SCENE --colmap DIR`: keyframes and landmarks of a scene as a COLMAP model."""
+"""`vggt3 export SCENE`: keyframes and landmarks as a COLMAP model (--colmap DIR), surfaces as a mesh (--mesh FILE)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vggt3_ros.cli.common import add_json_option, check_not_input, check_writable, scene_files, write_json
+from vggt3_ros.cli.common import (
+    add_json_option,
+    check_not_input,
+    check_writable,
+    positive_float,
+    scene_files,
+    write_json,
+)
+from vggt3_ros.cli.export_mesh import check_mesh_path, export_mesh
 from vggt3_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,43 +30,66 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("export", help="write a scene in another program's format", description=__doc__)
     parser.add_argument("scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`")
     parser.add_argument(
-        "--colmap", type=Path, required=True, metavar="DIR",
+        "--colmap", type=Path, default=None, metavar="DIR",
         help="folder for cameras.bin, images.bin and points3D.bin; made if missing, an earlier model in it is replaced",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mesh", type=Path, default=None, metavar="FILE",
+        help="triangle mesh with colours to write, .ply (Z up) or .glb (Y up, as glTF demands); needs scikit-image",
+    )  # fmt: skip
+    parser.add_argument(
+        "--voxel", type=positive_float, default=None, metavar="LENGTH",
+        help="with --mesh: side of the cubes that depth is fused in, in the map's unit (default: that of a pixel)",
     )  # fmt: skip
     add_json_option(parser, "write the counts as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load the scene and write the model. Raises `SceneError` and `InputError`; a model is whole or not there."""
-    from vggt3_ros.landmarks.landmarks import Landmarks
+    """Load the scene and write what is asked for, whole or not at all. Raises `SceneError` and `InputError`."""
     from vggt3_ros.scene.storage import load_scene
 
+    if args.colmap is None and args.mesh is None:
+        raise argparse.ArgumentTypeError("nothing to export: give --colmap DIR, --mesh FILE, or both")
+    if args.voxel is not None and args.mesh is None:
+        raise argparse.ArgumentTypeError("--voxel is the resolution of a mesh; give --mesh FILE, too")
     if args.json is not None:
         check_writable(args.json, "--json")
         check_not_input(args.json, "--json", scene_files(args.scene))
-    target = args.colmap.resolve()
-    check_target(target, args.scene.resolve())
+    if args.colmap is not None:
+        check_target(args.colmap.resolve(), args.scene.resolve())
+    if args.mesh is not None:
+        check_mesh_path(args.mesh, args.scene)
     scene = load_scene(args.scene)
+    data: dict[str, Any] = {"scene": str(args.scene), "metric": scene.is_metric}
+    if args.colmap is not None:
+        data |= _export_colmap(scene, args.scene, args.colmap)
+    if args.mesh is not None:
+        data |= export_mesh(scene, args.scene, args.mesh, args.voxel)
+    write_json(args.json, data)
+    return 0
+
+
+def _export_colmap(scene: Scene, source: Path, folder: Path) -> dict[str, Any]:
+    """Write the model of a scene read from `source`, tell its size, and return that as data for JSON."""
+    from vggt3_ros.landmarks.landmarks import Landmarks
+
     if not scene.landmarks:
         raise InputError(
-            f"{args.scene} has no landmarks to export ({scene.verification.get('reason', 'none were made')}); "
+            f"{source} has no landmarks to export ({scene.verification.get('reason', 'none were made')}); "
             "map the place again with images that overlap more, or with --poses"
         )
     landmarks = Landmarks.from_tensors(scene.landmarks)
-    _export(scene, landmarks, target)
-    data: dict[str, Any] = {
-        "scene": str(args.scene),
-        "colmap": str(args.colmap),
+    _write_colmap(scene, landmarks, folder.resolve())
+    data = {
+        "colmap": str(folder),
         "images": len(scene.keyframes),
         "points": int(np.unique(landmarks.observed).size),
         "observations": len(landmarks.observed),
-        "metric": scene.is_metric,
     }
-    write_json(args.json, data)
     unit = "metres" if scene.is_metric else "the scene's units, not metres"
-    print(f"model     {args.colmap}: {data['images']} images, {data['points']} points, in {unit}")
+    print(f"model     {folder}: {data['images']} images, {data['points']} points, in {unit}")
     print(f"          {data['observations']} observations; pixels and cameras are without lens distortion")
-    return 0
+    return data
 
 
 def check_target(target: Path, scene: Path) -> None:
@@ -75,7 +106,7 @@ def check_target(target: Path, scene: Path) -> None:
             raise InputError(f"--colmap {target} holds {foreign[0]!r}, which is no file of a model; give a new folder")
 
 
-def _export(scene: Scene, landmarks: Landmarks, target: Path) -> None:
+def _write_colmap(scene: Scene, landmarks: Landmarks, target: Path) -> None:
     from vggt3_ros.landmarks.colmap import write_colmap
     from vggt3_ros.scene.replace import locked_parent, new_sibling, replace_folder, sync
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import add_json_option, check_not_input, scene_files, write_json
+
+if TYPE_CHECKING:
+    from vggt3_ros.scene.depth import KeyframeDepth
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
         "memory_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.memory.values()),
         "verification": scene.verification,
         "landmark_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()),
+        "depth_bytes": 0 if scene.depth is None else scene.depth.nbytes,
+        "depth": None if scene.depth is None else _depth_figures(scene.depth),
         "up_source": scene.up_source,
         "metric": scene.is_metric,
         "metric_source": scene.metric_source,
@@ -50,6 +55,15 @@ def run(args: argparse.Namespace) -> int:
     write_json(args.json, data)
     _print(data)
     return 0
+
+
+def _depth_figures(depth: KeyframeDepth) -> dict[str, Any]:
+    """Size of the images that depth is known of, and the share of their pixels by how it is known."""
+    from vggt3_ros.geometry.provenance import Provenance
+
+    _, height, width = depth.depth.shape
+    shares = {kind.name.lower(): float((depth.provenance == kind).float().mean()) for kind in Provenance}
+    return {"size": [height, width], "shares": shares, "images": depth.images is not None}
 
 
 def _print(data: dict[str, Any]) -> None:
@@ -67,6 +81,11 @@ def _print(data: dict[str, Any]) -> None:
     print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps")
     print(f"memory     {data['memory_bytes'] / 1e6:.1f} MB{'' if data['memory_bytes'] else ': cannot be localized in'}")
     print(f"points     {data['points']}, box of {size} {unit} along the map's axes")
+    if data["depth"] is not None:
+        height, width = data["depth"]["size"]
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in data["depth"]["shares"].items())
+        what = "depth and images" if data["depth"]["images"] else "depth"
+        print(f"depth      {data['depth_bytes'] / 1e6:.1f} MB: {what} of {width} x {height} pixels; {shares}")
     verdict = data["verification"]
     print(f"landmarks  {data['landmark_bytes'] / 1e6:.1f} MB: {verdict['reason']}")
     print(f"scale      {scale}")

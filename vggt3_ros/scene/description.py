@@ -16,6 +16,7 @@ from torch import Tensor
 from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 
 FORMAT = "vggt3_scene"
@@ -23,7 +24,7 @@ VERSION = 3
 _MAP = "map"
 _SCENE_UNITS = 2  # the version in which points were in scene units and axes
 DESCRIPTION, KEYFRAMES, MEMORY, POINTS = "scene.json", "keyframes.json", "memory.safetensors", "points.ply"
-LANDMARKS = "landmarks.safetensors"  # only in scenes that have some
+LANDMARKS, DEPTH = "landmarks.safetensors", "depth.safetensors"  # only in scenes that have some
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def parse_description(data: bytes) -> Description:
     try:
         files = {
             name: FileRecord(int(entries["files"][name]["size"]), str(entries["files"][name]["sha256"]))
-            for name in (KEYFRAMES, MEMORY, POINTS, *({LANDMARKS} & set(entries["files"])))
+            for name in (KEYFRAMES, MEMORY, POINTS, *({LANDMARKS, DEPTH} & set(entries["files"])))
         }
     except (KeyError, TypeError, ValueError) as error:
         raise SceneError(f"{DESCRIPTION} is damaged: the list of files is incomplete ({error!r})") from error
@@ -113,6 +114,7 @@ def assemble(
     memory: dict[str, Tensor],
     landmarks: dict[str, Tensor],
     points: PointCloud,
+    depth: KeyframeDepth | None,
 ) -> Scene:
     """Put a scene together from its parts. Raises SceneError for an entry missing or of the wrong kind."""
     entries = description.entries
@@ -138,6 +140,7 @@ def assemble(
             metric_residual_m=None if residual is None else float(residual),
             up_source=str(entries["up_source"]),
             landmarks=landmarks,
+            depth=depth,
             verification=dict(entries["verification"]),
             map_frame=str(entries["map_frame"]),
             made_by=str(entries.get("made_by", "")),

@@ -15,6 +15,7 @@ from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.scene.depth import KeyframeDepth
 
 Corner = tuple[float, float, float]
 
@@ -62,6 +63,7 @@ class Scene:
     was used, where that is known.
     landmarks: named tensors of the landmarks, in the map frame; empty when poses cannot be verified. verification:
     plain data for JSON with the verdict: verified, reason, and figures.
+    depth: of every keyframe's pixels, in the map frame; None in scenes without any.
     points and bounds (lowest and highest corner, each 3 numbers) are in the map frame.
     made_by: whose scene it is where several robots save in one folder: the mapper's full name and ROS domain; empty
     for scenes of nobody in particular.
@@ -85,6 +87,7 @@ class Scene:
     verification: dict[str, Any] = field(
         default_factory=lambda: {"verified": False, "reason": "there are no landmarks"}
     )
+    depth: KeyframeDepth | None = None
     map_frame: str = "map"
     made_by: str = ""
     scene_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -98,6 +101,8 @@ class Scene:
             raise InputError('map_frame is empty; name the frame the map is expressed in, for example "map"')
         if not self.is_metric and self.metric_residual_m is not None:
             raise InputError("metric_residual_m is given but the scene is not metric; leave it out")
+        if self.depth is not None and len(self.depth) != len(self.keyframes):
+            raise InputError(f"there is depth of {len(self.depth)} keyframes, but there are {len(self.keyframes)}")
 
     @property
     def metric_from_scene(self) -> Sim3 | None:

@@ -10,12 +10,15 @@ import os
 import shutil
 from pathlib import Path
 
+import safetensors.numpy
 import safetensors.torch
 from torch import Tensor
 
 from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.geometry.pointcloud import parse_ply, write_ply
+from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.description import (
+    DEPTH,
     DESCRIPTION,
     KEYFRAMES,
     LANDMARKS,
@@ -30,7 +33,7 @@ from vggt3_ros.scene.description import (
 from vggt3_ros.scene.replace import current, locked_parent, new_sibling, replace_folder, sync
 from vggt3_ros.scene.scene import Scene
 
-_FILES = (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, POINTS)
+_FILES = (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, DEPTH, POINTS)
 _RESTORE = "restore the scene from a copy or map again"
 _PERMISSIONS = "check its permissions and the disk"
 
@@ -138,6 +141,8 @@ def _write(scene: Scene, folder: Path) -> None:
     (folder / MEMORY).write_bytes(_packed(scene.memory))
     if scene.landmarks:
         (folder / LANDMARKS).write_bytes(_packed(scene.landmarks))
+    if scene.depth is not None:  # by way of numpy: safetensors has 16-bit numbers of torch since lately only
+        (folder / DEPTH).write_bytes(safetensors.numpy.save(scene.depth.arrays()))
     (folder / KEYFRAMES).write_bytes(describe_keyframes(scene.keyframes))
     write_ply(scene.points, folder / POINTS)
     records = {file.name: _record(file.read_bytes()) for file in sorted(folder.iterdir())}
@@ -169,7 +174,8 @@ def _read(folder: Path) -> Scene:
         memory = safetensors.torch.load(contents[MEMORY])
         landmarks = safetensors.torch.load(contents[LANDMARKS]) if LANDMARKS in contents else {}
         points = parse_ply(contents[POINTS], POINTS)
-        return assemble(description, contents[KEYFRAMES], memory, landmarks, points)
+        depth = KeyframeDepth.from_arrays(safetensors.numpy.load(contents[DEPTH])) if DEPTH in contents else None
+        return assemble(description, contents[KEYFRAMES], memory, landmarks, points, depth)
     except (OSError, Vggt3Error, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SceneError(f"{folder} is damaged: {error}; {_RESTORE}") from error
 

@@ -1,0 +1,100 @@
+"""`vggt3 export SCENE --mesh FILE`: the surfaces that keyframes' depth shows, as a mesh with colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vggt3_ros.cli.common import atomic_path, check_not_input, check_writable, scene_files
+from vggt3_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vggt3_ros.geometry.mesh import Mesh
+    from vggt3_ros.scene.depth import KeyframeDepth
+    from vggt3_ros.scene.scene import Scene
+
+_WEIGHTS = {"AGREED": 1.0, "PLANE": 0.3, "NEAR": 0.05}  # about as errors go (squared); what is far tells nothing
+
+
+def check_mesh_path(path: Path, scene: Path) -> None:
+    """Raise `InputError` unless a mesh can be written to `path`, before anything is calculated."""
+    from vggt3_ros.geometry.mesh import MESH_SUFFIXES
+
+    if path.suffix.lower() not in MESH_SUFFIXES:
+        raise InputError(f"--mesh {path} must end in {' or '.join(MESH_SUFFIXES)}, which says the format")
+    check_writable(path, "--mesh")
+    check_not_input(path, "--mesh", scene_files(scene))
+
+
+def export_mesh(scene: Scene, source: Path, path: Path, voxel: float | None) -> dict[str, Any]:
+    """Write the mesh of a scene read from `source`, tell its size, and return that as data for JSON."""
+    from vggt3_ros.cli.progress import Progress
+    from vggt3_ros.dense.marching import require_marching_cubes, surface
+    from vggt3_ros.dense.tsdf import fuse
+    from vggt3_ros.dense.tsdf_volume import TsdfSettings
+    from vggt3_ros.geometry.mesh import write_mesh
+
+    depth = _depth_of(scene, source)
+    require_marching_cubes()
+    with Progress("mesh") as progress:
+        volume = fuse(
+            depth.depth, _weights(depth.provenance), _images(depth), depth.intrinsics, depth.world_from_cam,
+            TsdfSettings(voxel=voxel), lambda share: progress("fusing depth", 0.8 * share),
+        )  # fmt: skip
+        mesh = surface(volume, lambda share: progress("finding the surface", 0.8 + 0.2 * share))
+    if depth.images is None:
+        mesh = _colored_by_cloud(mesh, scene)
+    with atomic_path(path) as temporary:
+        write_mesh(mesh, temporary)
+    unit = "m" if scene.is_metric else "scene units"
+    size = f"{len(mesh.vertices)} vertices, {len(mesh)} triangles"
+    print(f"mesh      {path}: {size}, voxels of {volume.voxel:.3g} {unit}")
+    if volume.voxel > volume.wanted:
+        limit = TsdfSettings().memory / 1e9
+        print(f"          voxels of {volume.wanted:.3g} {unit} would not have fitted into {limit:.1f} GB")
+    return {"mesh": str(path), "vertices": len(mesh.vertices), "triangles": len(mesh), "voxel": volume.voxel}
+
+
+def _depth_of(scene: Scene, source: Path) -> KeyframeDepth:
+    if scene.depth is None:
+        why = "" if scene.is_verified else f"; it is not verified: {scene.verification.get('reason', 'no landmarks')}"
+        raise InputError(
+            f"{source} has no depth of its keyframes to make a mesh of{why}; map the place again: depth is refined and "
+            "stored where landmarks verify the map"
+        )
+    return scene.depth
+
+
+def _weights(provenance: Tensor) -> Tensor:
+    """Weights (S, h, w) of pixels by how their depth is known (S, h, w)."""
+    import torch
+
+    from vggt3_ros.geometry.provenance import Provenance
+
+    table = torch.zeros(256)
+    for name, weight in _WEIGHTS.items():
+        table[Provenance[name]] = weight
+    return table[provenance.long()]
+
+
+def _images(depth: KeyframeDepth) -> Tensor:
+    """Images (S, 3, h, w), grey where none are stored."""
+    if depth.images is not None:
+        return depth.images
+    count, height, width = depth.depth.shape
+    return depth.depth.new_full((1, 1, 1, 1), 128).expand(count, 3, height, width)
+
+
+def _colored_by_cloud(mesh: Mesh, scene: Scene) -> Mesh:
+    """The mesh in the colours of the scene's points that are nearest to its vertices; as it is without points."""
+    from dataclasses import replace
+
+    from scipy.spatial import cKDTree
+
+    if not len(scene.points):
+        return mesh
+    cloud = scene.map_from_scene.points(scene.points.points)
+    nearest = cKDTree(cloud.numpy()).query(mesh.vertices.numpy())[1]
+    return replace(mesh, colors=scene.points.colors[nearest])
