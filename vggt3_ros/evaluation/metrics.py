@@ -133,23 +133,35 @@ def localization_summary(position_m: np.ndarray, rotation_deg: np.ndarray, exten
     }
 
 
-def depth_abs_rel(
-    predicted: Items[np.ndarray], true: Items[np.ndarray], scale: float | None = None
-) -> tuple[float, float]:
-    """AbsRel of predicted depth images in scene units against true ones in metres (0 = unknown), and the scale used.
+@dataclass(frozen=True)
+class DepthErrors:
+    """AbsRel: mean of |scale * predicted - true| / true; delta_1_25: share of pixels that are less than 1.25 times too far
+    or too near; scale in metres per unit. All NaN without pixels of known true and predicted depth, of which there are
+    `pixels`.
+    """
+
+    abs_rel: float
+    delta_1_25: float
+    scale: float
+    pixels: int
+
+
+def depth_errors(predicted: Items[np.ndarray], true: Items[np.ndarray], scale: float | None = None) -> DepthErrors:
+    """Errors of predicted depth images in scene units against true ones in metres, in both of which 0 is unknown.
 
     One scale for the whole sequence: the one given, otherwise the median of true / predicted over all pixels of all
-    frames that have a true depth. AbsRel is the mean over the same pixels of |scale * predicted - true| / true. NaN
-    without such pixels.
+    frames that have a true depth.
     """
     known = [(t > 0) & np.isfinite(t) & (p > 0) for p, t in zip(predicted, true, strict=True)]
     p = np.concatenate([image[mask] for image, mask in zip(predicted, known, strict=True)] or [np.empty(0)])
     t = np.concatenate([image[mask] for image, mask in zip(true, known, strict=True)] or [np.empty(0)])
     if len(t) == 0:
-        return math.nan, math.nan
+        return DepthErrors(math.nan, math.nan, math.nan, 0)
     if scale is None:
         scale = float(np.median(t / p))
-    return float(np.mean(np.abs(scale * p - t) / t)), scale
+    ratio = scale * p / t
+    near = (ratio < _DELTA) & (ratio > 1 / _DELTA)
+    return DepthErrors(float(np.mean(np.abs(ratio - 1))), float(np.mean(near)), scale, len(t))
 
 
 def mean_pose(world_from_cam: Tensor) -> Tensor:
