@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ LOCALIZATION_KEYS = (
     "success_20cm_20deg",
 )
 _COLLAPSED_SCALE = 1e-9
+_DELTA = 1.25
+
+Values = TypeVar("Values", np.ndarray, Tensor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +139,8 @@ def localization_summary(position_m: np.ndarray, rotation_deg: np.ndarray, exten
 
 @dataclass(frozen=True)
 class DepthErrors:
-    """AbsRel: mean of |scale * predicted - true| / true; delta_1_25: share of pixels that are less than 1.25 times too far
-    or too near; scale in metres per unit. All NaN without pixels of known true and predicted depth, of which there are
-    `pixels`.
+    """abs_rel: mean of |scale * predicted - true| / true; delta_1_25: share of pixels that are less than 1.25 times too
+    far or too near; scale in metres per unit. Of `pixels` whose true and predicted depth is known; NaN without any.
     """
 
     abs_rel: float
@@ -160,8 +163,12 @@ def depth_errors(predicted: Items[np.ndarray], true: Items[np.ndarray], scale: f
     if scale is None:
         scale = float(np.median(t / p))
     ratio = scale * p / t
-    near = (ratio < _DELTA) & (ratio > 1 / _DELTA)
-    return DepthErrors(float(np.mean(np.abs(ratio - 1))), float(np.mean(near)), scale, len(t))
+    return DepthErrors(float(np.mean(np.abs(ratio - 1))), float(np.mean(is_within_delta(ratio))), scale, len(t))
+
+
+def is_within_delta(ratio: Values) -> Values:
+    """Whether depth that is `ratio` times the true one, elementwise, is less than 1.25 times too far or too near."""
+    return (ratio < _DELTA) & (ratio > 1 / _DELTA)
 
 
 def mean_pose(world_from_cam: Tensor) -> Tensor:

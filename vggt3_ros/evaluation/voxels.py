@@ -12,8 +12,8 @@ _MERGED_AT = 3_000_000  # rows that wait before they are merged with the first
 class VoxelMeans:
     """Points (N, 3) averaged over cubes of side `size` that are counted from `origin` (3,).
 
-    Memory grows with the cubes, not with the points; cubes grow by a quarter until there are at most `most`. Points that
-    are not finite, or a million cubes away, are left out.
+    Memory grows with the cubes, not with the points; cubes grow by a quarter until there are at most `most`. Points
+    that are not finite, or a million cubes away, are left out.
     """
 
     def __init__(self, size: float, origin: Tensor, most: int) -> None:
