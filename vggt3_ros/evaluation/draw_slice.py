@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.result import Evaluation
@@ -45,9 +43,14 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     cameras = evaluation.map_poses[:, :3, 3].numpy() @ view_from_world.T
     truth = surface.points[surface.sample].numpy() @ view_from_world.T
     band, where = _band(truth[:, 2], cameras[:, 2], _HALF_HEIGHT * surface.voxel)
-    truth = _inside(truth, band)
-    limits = _limits(truth, cameras)
+    truth = truth[_inside(truth, band)]
     names = {NETWORK: "before", SCENE: "map"} if NETWORK in clouds.clouds else {SCENE: "map"}
+    slices = {}
+    for block in names:
+        points = clouds.clouds[block].points @ view_from_world.T
+        inside = _inside(points, band)
+        slices[block] = points[inside], clouds.clouds[block].off[inside]
+    limits = _limits([cameras, truth, *(points for points, _ in slices.values())])
 
     spans = limits[:, 1] - limits[:, 0]
     width, height = _PANEL * spans / spans.max()
@@ -56,9 +59,8 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     panels = figure.subplots(1, len(names) + 1, squeeze=False)[0]
     far = _FAR * surface.voxel / _USUAL_VOXEL
     for axes, (block, name) in zip(panels, names.items(), strict=False):
-        points = clouds.clouds[block].points @ view_from_world.T
         axes.scatter(*truth[:, :2].T, s=1.0, c="0.85", linewidths=0, rasterized=True)
-        shown = _draw_points(axes, points, clouds.clouds[block].off, band, far)
+        shown = _draw_points(axes, *slices[block], far)
         _finish(axes, f"{name}: {_told(evaluation.figures[block])}", cameras, limits)
     panels[-1].scatter(*truth[:, :2].T, s=1.0, c="0.1", linewidths=0, rasterized=True)
     _finish(panels[-1], "truth", cameras, limits)
@@ -69,32 +71,30 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
 
 def _band(heights: _Array, cameras: _Array, half: float) -> tuple[tuple[float, float], str]:
     """Lowest and highest height of the slice, and what it is about."""
-    for middle, where in ((cameras.mean(), "the cameras' mean height"), (np.median(heights), "the median height")):
-        low, high = float(middle - half), float(middle + half)
-        if np.mean((heights >= low) & (heights <= high)) >= _LEAST_SHARE:
-            break
-    return (low, high), where
+    middle, where = float(cameras.mean()), "the cameras' mean height"
+    if np.mean(np.abs(heights - middle) <= half) < _LEAST_SHARE:
+        middle, where = float(np.median(heights)), "the truth's median height"
+    return (middle - half, middle + half), where
 
 
-def _inside(points: _Array, band: tuple[float, float]) -> _Array:
-    return points[(points[:, 2] >= band[0]) & (points[:, 2] <= band[1])]
+def _inside(points: _Array, band: tuple[float, float]) -> npt.NDArray[np.bool_]:
+    return (points[:, 2] >= band[0]) & (points[:, 2] <= band[1])
 
 
-def _limits(truth: _Array, cameras: _Array) -> _Array:
-    """Lower and upper end (2, 2) of both axes."""
-    held = np.concatenate([truth, cameras])[:, :2]
-    low, high = held.min(0), held.max(0)
+def _limits(clouds: list[_Array]) -> _Array:
+    """Lower and upper end (2, 2) of both axes: nearly all points (N, 3) of each cloud."""
+    ends = np.concatenate([np.quantile(cloud[:, :2], (0.01, 0.99), axis=0) for cloud in clouds if len(cloud)])
+    low, high = ends.min(0), ends.max(0)
     margin = 0.08 * max(float((high - low).max()), 1e-3)
     return np.stack([low - margin, high + margin], axis=1)
 
 
-def _draw_points(axes: Axes, points: _Array, off: _Array, band: tuple[float, float], far: float) -> Any:
-    """Draw the points of the slice, the most wrong last; returns what the colour bar describes."""
-    inside = (points[:, 2] >= band[0]) & (points[:, 2] <= band[1])
-    points, off = points[inside], off[inside]
+def _draw_points(axes: Axes, points: _Array, off: _Array, far: float) -> Any:
+    """Draw the points of a slice, the most wrong last; returns what the colour bar describes."""
     order = np.argsort(off)
-    colours = {"cmap": "turbo", "vmin": 0.0, "vmax": 100 * far}
-    return axes.scatter(*points[order, :2].T, s=2.0, c=100 * off[order], linewidths=0, rasterized=True, **colours)
+    colours: dict[str, Any] = {"cmap": "turbo", "vmin": 0.0, "vmax": 100 * far}
+    x, y, _ = points[order].T
+    return axes.scatter(x, y, s=2.0, c=100 * off[order], linewidths=0, rasterized=True, **colours)
 
 
 def _finish(axes: Axes, title: str, cameras: _Array, limits: _Array) -> None:

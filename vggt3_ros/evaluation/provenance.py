@@ -17,7 +17,7 @@ from vggt3_ros.evaluation.metrics import is_within_delta
 from vggt3_ros.evaluation.sequence import Sequence
 
 PROVENANCES = ("none", "agreed", "plane", "near", "far")  # by their number
-_EDGE = 1.05  # ratio of the true depths of one pixel, beyond which it holds an edge
+_EDGE = 1.1  # ratio of the true depths of one pixel, beyond which it holds an edge
 
 
 @dataclass(frozen=True, eq=False)

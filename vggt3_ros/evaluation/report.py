@@ -86,10 +86,8 @@ def _refined(summary: dict[str, Any]) -> list[str]:
         for name, kind in block["by_provenance"].items()
         if kind["share"] > 0
     ]
-    return [
-        f"  refined depth: AbsRel {_number(block['abs_rel'], 3)}, {_number(100 * block['delta_1_25'], 0)} % within 1.25 "
-        f"({', '.join(kinds)})"
-    ]
+    within = f"{_number(100 * block['delta_1_25'], 0)} % within 1.25"
+    return [f"  refined depth: AbsRel {_number(block['abs_rel'], 3)}, {within} ({', '.join(kinds)})"]
 
 
 def _clouds(figures: dict[str, Any]) -> list[str]:
@@ -104,9 +102,9 @@ def _clouds(figures: dict[str, Any]) -> list[str]:
             for limit in DISTANCES_CM
         ]
         lines.append(
-            f"  {name}: {_number(cloud['accuracy_cm']['median'], 1)} cm off (median), Chamfer "
-            f"{_number(cloud['chamfer_cm'], 1)} cm, normals {_number(cloud['normal_consistency'], 2)}; precision / recall "
-            f"/ F at {', '.join(shares)} (voxels of {100 * cloud['voxel_m']:.1f} cm)"
+            f"  {name}: median {_number(cloud['accuracy_cm']['median'], 1)} cm off, Chamfer "
+            f"{_number(cloud['chamfer_cm'], 1)} cm, normals {_number(cloud['normal_consistency'], 2)}; "
+            f"precision / recall / F at {', '.join(shares)} (voxels of {100 * cloud['voxel_m']:.1f} cm)"
         )
     return lines
 

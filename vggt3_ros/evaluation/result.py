@@ -138,9 +138,7 @@ def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
         "map": _medians([each["map"] for each in figures]),
         "localization": _medians([each["localization"] for each in figures]),
         "baselines": _medians([each["baselines"] for each in figures]),
-        **{
-            block: _medians(found) for block in (SCENE, NETWORK) if (found := [e[block] for e in figures if block in e])
-        },
+        **{block: _medians(found) for block, found in clouds.items() if found},
         "queries": {key: sum(each["queries"][key] for each in figures) for key in ("total", "answered", "lost")},
         "verified": _verified(evaluations),
         "alignment": {

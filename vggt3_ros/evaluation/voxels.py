@@ -55,9 +55,10 @@ class VoxelMeans:
 
 
 def voxel_means(points: Tensor, size: float) -> Tensor:
-    """Mean points (M, 3) float64 of points (N, 3) in cubes of side `size`."""
-    if len(points) == 0:
-        return points.double()
-    grid = VoxelMeans(size, points.double().nan_to_num(0.0, 0.0, 0.0).mean(0), most=len(points))
-    grid.add(points)
+    """Mean points (M, 3) float64 of those of the points (N, 3) that are finite, in cubes of side `size`."""
+    finite = points[points.isfinite().all(1)].double()
+    if len(finite) == 0:
+        return finite
+    grid = VoxelMeans(size, finite.median(0).values, most=len(finite))
+    grid.add(finite)
     return grid.means()
