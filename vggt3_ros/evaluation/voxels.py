@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _HALF_GRID = 1 << 20  # cubes to either side of the origin
-_MERGED_AT = 3_000_000  # rows that wait before they are merged with the first
+_MERGED_AT = 1_000_000  # rows that wait before they are merged with the first
 
 
 class VoxelMeans:
