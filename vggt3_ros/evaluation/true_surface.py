@@ -18,11 +18,11 @@ from vggt3_ros.geometry.se3 import transform_points
 
 SAMPLE = 150_000  # points of a cloud, and of the true surface, that are compared
 VIEWS = 2  # map frames that see what a complete map has
-_VOXEL = 0.02  # metres at most
-_VOXEL_SHARE = 0.02  # of the median depth
+_VOXEL, _NEAR_VOXEL = 0.02, 0.008  # metres; the smaller where the median depth is less than _NEAR
+_NEAR = 0.5  # metres
 _MEDIAN_FRAMES = 8  # map frames whose depth tells the median
 _FINER = 2  # voxels of the true surface to one of the cloud, so that its grain hardly counts
-_MOST_VOXELS = 2_000_000
+_MOST_VOXELS = 4_000_000
 _MOST_FURTHER = 100  # frames beside those mapped
 _PIXELS = 300_000  # of a frame; of larger ones every second or third row and column is taken
 _SAME_DEPTH = 0.02  # relative difference up to which a map frame sees a point
@@ -95,7 +95,9 @@ def _voxel_size(sequence: Sequence, indices: Items[int], progress: Callable[[], 
             medians.append(view.depth[view.depth > 0].median())
         if len(medians) == _MEDIAN_FRAMES:
             break
-    return min(_VOXEL, _VOXEL_SHARE * float(torch.stack(medians).median())) if medians else None
+    if not medians:
+        return None
+    return _NEAR_VOXEL if float(torch.stack(medians).median()) < _NEAR else _VOXEL
 
 
 def _surface(view: View) -> Tensor:

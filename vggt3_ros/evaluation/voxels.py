@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _HALF_GRID = 1 << 20  # cubes to either side of the origin
-_MERGED_AT = 1_000_000  # rows that wait before they are merged with the first
+_MERGED_AT = 2_000_000  # rows that wait before they are merged with the first
 
 
 class VoxelMeans:
@@ -20,11 +20,12 @@ class VoxelMeans:
         self.size = size
         self._origin = origin.double()
         self._most = most
-        self._waiting: list[Tensor] = []  # (n, 4): sums of offsets from the origin, and count
+        self._waiting: list[Tensor] = []  # (n, 4) float32: sums of offsets from the origin, and count
 
     def add(self, points: Tensor) -> None:
         """Count points (N, 3), in the unit of `size`."""
-        rows = torch.cat([points.double() - self._origin, torch.ones(len(points), 1)], dim=1)
+        offsets = (points.double() - self._origin).float()
+        rows = torch.cat([offsets, offsets.new_ones(len(offsets), 1)], dim=1)
         self._waiting.append(self._summed(rows[rows.isfinite().all(1)]))
         if sum(map(len, self._waiting[1:])) > _MERGED_AT:
             self._merge()
@@ -35,7 +36,7 @@ class VoxelMeans:
             return torch.empty(0, 3).double()
         self._merge()
         sums = self._waiting[0]
-        return sums[:, :3] / sums[:, 3:] + self._origin
+        return (sums[:, :3] / sums[:, 3:]).double() + self._origin
 
     def _merge(self) -> None:
         merged = self._summed(torch.cat(self._waiting))
@@ -46,10 +47,12 @@ class VoxelMeans:
 
     def _summed(self, rows: Tensor) -> Tensor:
         """Sums of the rows whose mean lies in the same cube."""
-        cells = torch.floor(rows[:, :3] / rows[:, 3:] / self.size).long() + _HALF_GRID
-        inside = ((cells >= 0) & (cells < 2 * _HALF_GRID)).all(1)
-        cells, rows = cells[inside], rows[inside]
-        keys = (cells[:, 0] * 2 * _HALF_GRID + cells[:, 1]) * 2 * _HALF_GRID + cells[:, 2]
+        keys, inside = torch.zeros(len(rows), dtype=torch.long), torch.ones(len(rows), dtype=torch.bool)
+        for axis in range(3):
+            cell = torch.floor(rows[:, axis] / rows[:, 3] / self.size).long() + _HALF_GRID
+            inside &= (cell >= 0) & (cell < 2 * _HALF_GRID)
+            keys = keys * (2 * _HALF_GRID) + cell
+        keys, rows = keys[inside], rows[inside]
         found, cell_of_row = torch.unique(keys, return_inverse=True)
         return rows.new_zeros(len(found), 4).index_add_(0, cell_of_row, rows)
 
