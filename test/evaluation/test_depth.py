@@ -17,13 +17,15 @@ ANCHORED = torch.full((4, *SIZE_HW), 1.1)
 
 def test_anchored_depths_are_measured_in_the_metres_of_the_map() -> None:
     comparison = compare_depth(arc_sequence(), SPLIT.map, TWISTED, ANCHORED, 70, 14, metres_per_unit=2.0)
-    assert comparison.abs_rel == pytest.approx((0.2 + 0.3) / 4) and comparison.scale == pytest.approx(2.0)
-    assert comparison.anchored_abs_rel == pytest.approx(0.1)
+    assert comparison.predicted.abs_rel == pytest.approx((0.2 + 0.3) / 4)
+    assert comparison.predicted.scale == pytest.approx(2.0)
+    assert comparison.predicted.delta_1_25 == pytest.approx(0.75)
+    assert comparison.anchored.abs_rel == pytest.approx(0.1) and comparison.anchored.delta_1_25 == 1
 
 
 def test_without_landmarks_truth_or_alignment_there_is_no_such_figure() -> None:
     sequence = arc_sequence()
-    assert math.isnan(compare_depth(sequence, SPLIT.map, TWISTED, None, 70, 14, 2.0).anchored_abs_rel)
-    assert math.isinf(compare_depth(sequence, SPLIT.map, TWISTED, ANCHORED, 70, 14, None).anchored_abs_rel)
+    assert math.isnan(compare_depth(sequence, SPLIT.map, TWISTED, None, 70, 14, 2.0).anchored.abs_rel)
+    assert math.isinf(compare_depth(sequence, SPLIT.map, TWISTED, ANCHORED, 70, 14, None).anchored.abs_rel)
     without = arc_sequence(with_depth=False)
-    assert math.isnan(compare_depth(without, SPLIT.map, TWISTED, ANCHORED, 70, 14, 2.0).anchored_abs_rel)
+    assert math.isnan(compare_depth(without, SPLIT.map, TWISTED, ANCHORED, 70, 14, 2.0).anchored.abs_rel)

@@ -187,19 +187,26 @@ def test_no_queries_cannot_be_summarized() -> None:
 def test_depth_has_one_scale_for_the_whole_sequence_and_skips_unknown_pixels() -> None:
     true = [np.array([[2.0, 4.0], [0.0, 8.0]]), np.array([[1.0, 2.0], [3.0, np.nan]])]
     predicted = [np.array([[1.0, 2.0], [9.0, 4.0]]), np.array([[0.5, 1.0], [3.0, 1.0]])]
-    abs_rel, scale = metrics.depth_abs_rel(predicted, true)
-    assert scale == pytest.approx(2.0)
-    assert abs_rel == pytest.approx(1 / 6)  # one pixel of six is twice too far
+    errors = metrics.depth_errors(predicted, true)
+    assert errors.scale == pytest.approx(2.0) and errors.pixels == 6
+    assert errors.abs_rel == pytest.approx(1 / 6)  # one pixel of six is twice too far
+    assert errors.delta_1_25 == pytest.approx(5 / 6)
 
 
 def test_a_given_scale_of_depth_is_kept() -> None:
-    true, predicted = [np.array([[2.0, 4.0]])], [np.array([[1.0, 2.0]])]
-    assert metrics.depth_abs_rel(predicted, true, 2.2) == pytest.approx((0.1, 2.2))
+    true, predicted = [np.array([[2.0, 4.0]])], [np.array([[1.0, 1.5]])]
+    errors = metrics.depth_errors(predicted, true, 2.2)
+    assert (errors.abs_rel, errors.scale) == pytest.approx(((0.1 + 0.175) / 2, 2.2))
+
+
+def test_too_near_counts_like_too_far() -> None:
+    true = [np.ones(4)]
+    assert metrics.depth_errors([np.array([1.24, 1.26, 0.81, 0.79])], true, 1.0).delta_1_25 == pytest.approx(0.5)
 
 
 def test_depth_without_truth_is_not_a_number() -> None:
-    assert math.isnan(metrics.depth_abs_rel([np.ones((2, 2))], [np.zeros((2, 2))])[0])
-    assert math.isnan(metrics.depth_abs_rel([], [])[0])
+    for errors in (metrics.depth_errors([np.ones((2, 2))], [np.zeros((2, 2))]), metrics.depth_errors([], [])):
+        assert math.isnan(errors.abs_rel) and math.isnan(errors.delta_1_25) and errors.pixels == 0
 
 
 def test_mean_pose_averages_position_and_rotation() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import vggt3_ros.evaluation.report
+from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.draw_trajectory import view_limits
 from vggt3_ros.evaluation.evaluate import evaluate
 from vggt3_ros.evaluation.report import table, write_pictures
@@ -51,7 +52,7 @@ def test_pictures_are_named_after_the_sequence(small_network: Any, tmp_path: Pat
     sequence = arc_sequence(black=(3,))
     evaluation = evaluate(sequence, Oracle(small_network, sequence, Split(SPLIT.map, (1, 5))))
     paths = write_pictures(evaluation, tmp_path / "pictures")
-    assert [path.name for path in paths] == ["arc_trajectory.png", "arc_depth.png"]
+    assert [path.name for path in paths] == ["arc_trajectory.png", "arc_depth.png", "arc_slice.png"]
     trajectory = colors_in(paths[0])
     assert (0xD1, 0x49, 0x5B) in trajectory  # the estimated path
     assert (0x00, 0x79, 0x8C) in trajectory  # queries
@@ -98,3 +99,32 @@ def test_the_view_from_above_grows_to_hold_the_points_around_the_path(small_netw
     assert bool((shown[:, 0] <= corners[0].numpy()).all() and (shown[:, 1] >= corners[1].numpy()).all())
     far = limits(ring + 100)  # a map of another scale: no reason to shrink the paths
     assert float(np.ptp(far, axis=1).max()) < 2 * extent
+
+
+def test_a_refined_map_is_shown_beside_what_it_was_before(small_network: Any, tmp_path: Path) -> None:
+    sequence = arc_sequence()
+    plain = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
+    compared = plain.clouds.clouds[SCENE]
+    kinds = {"agreed": {"share": 0.9, "abs_rel": 0.012}, "far": {"share": 0.1, "abs_rel": 0.2}}
+    refined_depth = {"abs_rel": 0.031, "delta_1_25": 0.98, "by_provenance": kinds}
+    refined = replace(
+        plain,
+        clouds=replace(plain.clouds, clouds={SCENE: compared, NETWORK: compared}),
+        figures={
+            **plain.figures,
+            NETWORK: compared.figures,
+            "map": {**plain.figures["map"], "depth_refined": refined_depth},
+        },
+    )
+    text = table([refined.figures])
+    assert "  cloud of the network: median" in text
+    assert "  refined depth: AbsRel 0.031, 98 % within 1.25 (agreed 90 % 0.012, far 10 % 0.200)" in text
+    one, two = write_pictures(plain, tmp_path / "one")[2], write_pictures(refined, tmp_path / "two")[2]
+    assert width(two) > 1.3 * width(one), "a panel more"
+
+
+def width(path: Path) -> int:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.width

@@ -135,12 +135,15 @@ def test_what_was_searched_before_changes_nothing():
 def test_points_that_determine_nothing_give_no_pose(where):
     ahead, aside = POSE[:3, 2], POSE[:3, 0]
     metres = np.linspace(1, 2, 8)[:, None]
-    points = POSE[:3, 3] + {
-        "at the camera": 0 * metres * ahead,
-        "behind it": -metres * ahead + metres**2 * aside,
-        "on one line of sight": metres * ahead,
-        "far out": 1e300 * metres * ahead,
-    }[where]
+    points = (
+        POSE[:3, 3]
+        + {
+            "at the camera": 0 * metres * ahead,
+            "behind it": -metres * ahead + metres**2 * aside,
+            "on one line of sight": metres * ahead,
+            "far out": 1e300 * metres * ahead,
+        }[where]
+    )
     pixels = np.tile([[322.0, 238.0]], (8, 1))
     with np.errstate(all="ignore"):
         assert refine_pnp(POSE, points, pixels, None, INTRINSICS, PnpSettings()) is None

@@ -37,11 +37,11 @@ def query_coverage(sequence: Sequence, map_indices: Items[int], query_indices: I
     Of a grid of pixels of known depth, those count whose surface two map frames or more see too, from directions that
     differ by less than 45 degrees.
     """
-    queries = [_view(sequence, index) for index in query_indices]
+    queries = [view_of(sequence, index) for index in query_indices]
     known = [query for query in queries if query is not None]
     if not known:
         return [None] * len(queries)
-    map_views = (view for index in map_indices if (view := _view(sequence, index)) is not None)
+    map_views = (view for index in map_indices if (view := view_of(sequence, index)) is not None)
     shares = iter(coverage(known, map_views))
     return [None if query is None else next(shares) for query in queries]
 
@@ -58,11 +58,12 @@ def coverage(queries: Items[View], map_views: Iterable[View]) -> list[float]:
     return [float(part.double().mean()) if len(part) else 0.0 for part in (seen >= _VIEWS).split(list(counts))]
 
 
-def _view(sequence: Sequence, index: int) -> View | None:
+def view_of(sequence: Sequence, index: int) -> View | None:
+    """Frame `index` of a sequence with its true depth (0 where unknown), None without."""
     frame = undistorted(sequence.frame(index, with_depth=True))
     if frame.depth is None or frame.intrinsics is None:
         return None
-    depth = torch.from_numpy(frame.depth).double().nan_to_num(0.0)
+    depth = torch.from_numpy(frame.depth).double().nan_to_num(0.0, 0.0, 0.0)
     return View(sequence.world_from_cam[index], frame.intrinsics, depth)
 
 
@@ -76,13 +77,19 @@ def _samples(view: View) -> tuple[Tensor, int]:
     return transform_points(view.world_from_cam, in_cam), len(in_cam)
 
 
-def _sees(view: View, surface: Tensor, origin: Tensor) -> Tensor:
-    """Whether (N,) a view sees points (N, 3) of a surface much as they are seen from `origin` (N, 3)."""
+def shows(view: View, surface: Tensor, tolerance: float) -> Tensor:
+    """Whether (N,) a view shows points (N, 3) of a surface: at the nearest pixel, the depth is theirs up to a relative
+    tolerance.
+    """
     height, width = view.depth.shape
     pixels, z = project(transform_points(se3_inverse(view.world_from_cam), surface), view.intrinsics)
     column, row = pixels.nan_to_num(-1.0, -1.0, -1.0).round().unbind(-1)
     inside = (z > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     there = view.depth[row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()]
-    same = (there - z).abs() < _SAME_DEPTH * z
+    return inside & ((there - z).abs() < tolerance * z)
+
+
+def _sees(view: View, surface: Tensor, origin: Tensor) -> Tensor:
+    """Whether (N,) a view sees points (N, 3) of a surface much as they are seen from `origin` (N, 3)."""
     cosine = torch.nn.functional.cosine_similarity(surface - origin, surface - view.world_from_cam[:3, 3], dim=-1)
-    return inside & same & (cosine > _COS_TURN)
+    return shows(view, surface, _SAME_DEPTH) & (cosine > _COS_TURN)

@@ -15,6 +15,7 @@ from torch import Tensor
 from vggt3_ros.evaluation.alignment import MappedFrames, align_scene
 from vggt3_ros.evaluation.attempts import Judge
 from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
+from vggt3_ros.evaluation.compared_clouds import SCENE, compare_clouds
 from vggt3_ros.evaluation.coverage import ANSWERABLE_SHARE, query_coverage
 from vggt3_ros.evaluation.depth import DepthComparison, compare_depth
 from vggt3_ros.evaluation.figures import localization_figures, map_figures, verified_figures
@@ -90,6 +91,8 @@ def evaluate(
         cases = challenges(sequence, chosen, visible, settings.seed, elsewhere)
         posed = _pose(cases, localizer, judge, _scaled(progress, localizing, 1.0))
     depth = _compare_depth(sequence, mapped, reconstruction, network)
+    points = scene.points.transformed(mapped.true_from_map)
+    clouds = compare_clouds(sequence, mapped, {SCENE: points}, _telling_clouds(progress))
     query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)
     figures = {
         "sequence": sequence.name,
@@ -104,10 +107,7 @@ def evaluate(
         "trajectory_extent_m": extent,
         "map": {
             **map_figures(sequence, mapped, extent),
-            "depth_abs_rel": depth.abs_rel,
-            "depth_abs_rel_anchored": depth.anchored_abs_rel,
-            "depth_scale": depth.scale,
-            "depth_frames": depth.frames,
+            **depth.figures,
             "seconds": seconds,
             "cpu_seconds": reconstruction.cpu_seconds["total"],
             "stages": dict(reconstruction.seconds),
@@ -117,6 +117,7 @@ def evaluate(
         },
         **localization_figures(sequence, chosen, mapped, localizations, query_poses, attempts, extent),
         "verified": verified_figures(sequence, mapped, scene, attempts, posed),
+        **clouds.figures,
         "alignment": {
             "source": mapped.source,
             "collapsed": mapped.collapsed,
@@ -125,7 +126,7 @@ def evaluate(
             "true_from_estimated": mapped.true_from_scene.to_dict(),
             "true_from_map": mapped.true_from_map.to_dict(),
         },
-        "notes": list(sequence.notes),
+        "notes": [*sequence.notes, *([f"clouds are not compared: {clouds.problem}"] if clouds.problem else [])],
     }
     return Evaluation(
         sequence=sequence,
@@ -139,7 +140,8 @@ def evaluate(
         ),
         attempts=attempts,
         challenges=posed,
-        points=scene.points.transformed(mapped.true_from_map),
+        points=points,
+        clouds=clouds,
         depth_examples=depth.examples,
         figures=figures,
     )
@@ -148,6 +150,11 @@ def evaluate(
 def _scaled(progress: Progress | None, begin: float, end: float) -> Progress | None:
     """A listener to one part of the work, whose 0 to 1 is `begin` to `end` of the whole."""
     return None if progress is None else lambda stage, share: progress(stage, begin + (end - begin) * share)
+
+
+def _telling_clouds(progress: Progress | None) -> Callable[[], None] | None:
+    """A listener to what comes last and is quick; it can still be cancelled."""
+    return None if progress is None else lambda: progress("cloud", 1.0)
 
 
 def _read(sequence: Sequence, split: Split, settings: EvaluationSettings, progress: Progress | None) -> list[Frame]:

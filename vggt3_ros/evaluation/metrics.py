@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ LOCALIZATION_KEYS = (
     "success_20cm_20deg",
 )
 _COLLAPSED_SCALE = 1e-9
+_DELTA = 1.25
+
+Values = TypeVar("Values", np.ndarray, Tensor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,23 +137,38 @@ def localization_summary(position_m: np.ndarray, rotation_deg: np.ndarray, exten
     }
 
 
-def depth_abs_rel(
-    predicted: Items[np.ndarray], true: Items[np.ndarray], scale: float | None = None
-) -> tuple[float, float]:
-    """AbsRel of predicted depth images in scene units against true ones in metres (0 = unknown), and the scale used.
+@dataclass(frozen=True)
+class DepthErrors:
+    """abs_rel: mean of |scale * predicted - true| / true; delta_1_25: share of pixels that are less than 1.25 times too
+    far or too near; scale in metres per unit. Of `pixels` whose true and predicted depth is known; NaN without any.
+    """
+
+    abs_rel: float
+    delta_1_25: float
+    scale: float
+    pixels: int
+
+
+def depth_errors(predicted: Items[np.ndarray], true: Items[np.ndarray], scale: float | None = None) -> DepthErrors:
+    """Errors of predicted depth images in scene units against true ones in metres, in both of which 0 is unknown.
 
     One scale for the whole sequence: the one given, otherwise the median of true / predicted over all pixels of all
-    frames that have a true depth. AbsRel is the mean over the same pixels of |scale * predicted - true| / true. NaN
-    without such pixels.
+    frames that have a true depth.
     """
     known = [(t > 0) & np.isfinite(t) & (p > 0) for p, t in zip(predicted, true, strict=True)]
     p = np.concatenate([image[mask] for image, mask in zip(predicted, known, strict=True)] or [np.empty(0)])
     t = np.concatenate([image[mask] for image, mask in zip(true, known, strict=True)] or [np.empty(0)])
     if len(t) == 0:
-        return math.nan, math.nan
+        return DepthErrors(math.nan, math.nan, math.nan, 0)
     if scale is None:
         scale = float(np.median(t / p))
-    return float(np.mean(np.abs(scale * p - t) / t)), scale
+    ratio = scale * p / t
+    return DepthErrors(float(np.mean(np.abs(ratio - 1))), float(np.mean(is_within_delta(ratio))), scale, len(t))
+
+
+def is_within_delta(ratio: Values) -> Values:
+    """Whether depth that is `ratio` times the true one, elementwise, is less than 1.25 times too far or too near."""
+    return (ratio < _DELTA) & (ratio > 1 / _DELTA)
 
 
 def mean_pose(world_from_cam: Tensor) -> Tensor:

@@ -9,7 +9,10 @@ from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
 
+from vggt3_ros.evaluation.clouds import DISTANCES_CM
+from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.draw_depth import draw_depth
+from vggt3_ros.evaluation.draw_slice import draw_slice
 from vggt3_ros.evaluation.draw_trajectory import draw_trajectory
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.verified import CHI_SQUARE_MEDIAN
@@ -23,16 +26,20 @@ def table(figures: Items[dict[str, Any]]) -> str:
 
 
 def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write SEQUENCE_trajectory.png and SEQUENCE_depth.png into `folder`, made if missing; returns their paths.
+    """Write SEQUENCE_trajectory.png, SEQUENCE_depth.png and, of clouds that were compared with the truth,
+    SEQUENCE_slice.png into `folder`, made if missing; returns their paths.
 
     Each picture appears, or replaces an older one, when it is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = evaluation.sequence.name.replace(":", "_").replace("/", "_")
-    trajectory, depth = folder / f"{stem}_trajectory.png", folder / f"{stem}_depth.png"
-    _draw(draw_trajectory, evaluation, trajectory)
-    _draw(draw_depth, evaluation, depth)
-    return [trajectory, depth]
+    pictures = {"trajectory": draw_trajectory, "depth": draw_depth}
+    if evaluation.clouds.surface is not None:
+        pictures["slice"] = draw_slice
+    paths = {name: folder / f"{stem}_{name}.png" for name in pictures}
+    for name, draw in pictures.items():
+        _draw(draw, evaluation, paths[name])
+    return list(paths.values())
 
 
 def _draw(draw: Callable[[Evaluation, Path], None], evaluation: Evaluation, path: Path) -> None:
@@ -56,6 +63,8 @@ def _block(figures: dict[str, Any]) -> list[str]:
         f"depth AbsRel {_number(summary['depth_abs_rel'], 3)}"
         f" (anchored {_number(summary['depth_abs_rel_anchored'], 3)}), "
         f"{summary['seconds']:.1f} s ({summary['cpu_seconds']:.1f} s of CPU)",
+        *_refined(summary),
+        *_clouds(figures),
         *_alignment(figures["alignment"]),
         _HEADER,
         _row("verified", figures["verified"]) + "   errors of the accepted",
@@ -65,6 +74,39 @@ def _block(figures: dict[str, Any]) -> list[str]:
         *_verification(figures["verified"], summary),
         *[f"  note: {note}" for note in figures.get("notes", ())],
     ]
+
+
+def _refined(summary: dict[str, Any]) -> list[str]:
+    """Errors of refined depth, and the ways in which it is known."""
+    if "depth_refined" not in summary:
+        return []
+    block = summary["depth_refined"]
+    kinds = [
+        f"{name} {_number(100 * kind['share'], 0)} % {_number(kind['abs_rel'], 3)}"
+        for name, kind in block["by_provenance"].items()
+        if kind["share"] > 0
+    ]
+    within = f"{_number(100 * block['delta_1_25'], 0)} % within 1.25"
+    return [f"  refined depth: AbsRel {_number(block['abs_rel'], 3)}, {within} ({', '.join(kinds)})"]
+
+
+def _clouds(figures: dict[str, Any]) -> list[str]:
+    """How near the points come to the true surface."""
+    lines = []
+    for block, name in ((SCENE, "cloud"), (NETWORK, "cloud of the network")):
+        if block not in figures:
+            continue
+        cloud = figures[block]
+        shares = [
+            f"{limit} cm {' / '.join(_number(share, 2) for share in cloud['within'][f'{limit}cm'].values())}"
+            for limit in DISTANCES_CM
+        ]
+        lines.append(
+            f"  {name}: median {_number(cloud['accuracy_cm']['median'], 1)} cm off, Chamfer "
+            f"{_number(cloud['chamfer_cm'], 1)} cm, normals {_number(cloud['normal_consistency'], 2)}; "
+            f"precision / recall / F at {', '.join(shares)} (voxels of {100 * cloud['voxel_m']:.1f} cm)"
+        )
+    return lines
 
 
 def _alignment(block: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.challenges import challenge_figures
+from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, ComparedClouds
 from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.verified import Attempt, verified_summary
 from vggt3_ros.geometry.pointcloud import PointCloud
@@ -26,6 +27,24 @@ DEFINITIONS = {
     "depth_abs_rel": "mean of |scale * predicted - true| / true over all map frames, one scale (median) per sequence",
     "depth_abs_rel_anchored": "the same of the depths as scaled to the landmarks of each keyframe, in the map's own "
     "metres or those of its alignment; null without landmarks",
+    "depth_delta_1_25": "share of these pixels whose depth, so scaled, is less than 1.25 times too far or too near; "
+    "depth_delta_1_25_anchored: of the anchored depths",
+    "depth_refined": "the same two of depth refined by the views of each other, for all pixels and by_provenance: "
+    "none (not known), agreed (several frames see the surface), plane (carried on by a plane), near and far (filled "
+    "by the network's shape, near to what is known or not); share: of the pixels whose true depth is known, "
+    "size_wh: of the refined images; only where depth was refined and there is truth",
+    "cloud": "points of the scene against the true surface, which is the fused true depth of the map frames and of "
+    "up to 100 others; in metres of the map or of its alignment. Positions are averaged in cubes, the cloud's of "
+    "side voxel_m (2 cm; 0.8 cm where the median true depth is below 0.5 m; more where the true surface would take "
+    "over four million), the truth's half as large (true_voxel_m); of more than 150,000 points so many are "
+    "compared, drawn with a fixed seed. accuracy_cm: from points to the nearest true ones; completeness_cm: from "
+    "the true ones that two map frames or more see (seen_share of all) to the nearest points; chamfer_cm: mean of "
+    "both means; normal_consistency: mean |cos| between the normals of such neighbours, both ways, each told from "
+    "the nearest 20 points in cubes of voxel_m; within: shares of points (precision) and of seen true points "
+    "(recall) no farther than that, and their harmonic mean (f_score). No such block without true depth, or where "
+    "the map does not follow the truth",
+    "cloud_network": "the same of the points that the network's own depth gives, where those of the scene are of "
+    "refined depth",
     "keyframes_with_landmarks": "map frames that landmarks tie to each other; position_rms_m, position_max_m and "
     "rotation_median_deg below verified.map are of these alone",
     "priors": "none; given: the true poses of the map frames, errors are absolute, in the map's own metres and axes; "
@@ -79,8 +98,9 @@ class Evaluation:
 
     map_indices name the map frames in use and map_poses (M, 4, 4) their estimates, adjusted where there are landmarks.
     Per split.query, query_poses has the network's (4, 4) or None for LOST, verified_poses the accepted one or None, and
-    attempts what it is worth; challenges has the attempts of each kind, None when no challenges were posed. figures
-    hold the numbers; they may be infinite or NaN, which to_json turns to null.
+    attempts what it is worth; challenges has the attempts of each kind, None when no challenges were posed. points are
+    the scene's, clouds tell how they compare with the truth. figures hold the numbers; they may be infinite or NaN,
+    which to_json turns to null.
     """
 
     sequence: Sequence
@@ -92,6 +112,7 @@ class Evaluation:
     attempts: tuple[Attempt, ...]
     challenges: dict[str, tuple[Attempt, ...]] | None
     points: PointCloud
+    clouds: ComparedClouds
     depth_examples: tuple[DepthExample, ...]
     figures: dict[str, Any]
 
@@ -101,7 +122,7 @@ class Evaluation:
 
 
 def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
-    """Medians over sequences of every figure of `map`, `localization` and `baselines`, in the layout of one evaluation.
+    """Medians over sequences of every figure of `map`, `localization`, `baselines` and clouds, in the layout of one.
 
     A figure that is not defined for a sequence (NaN, such as depth without truth) is left out of its median; an
     infinite one counts. Counts of queries are sums, and `verified` is of the queries of all sequences together. Raises
@@ -110,6 +131,7 @@ def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
     if not evaluations:
         raise InputError("there are no evaluations to aggregate; evaluate at least one sequence")
     figures = [evaluation.figures for evaluation in evaluations]
+    clouds = {block: [each[block] for each in figures if block in each] for block in (SCENE, NETWORK)}
     return {
         "sequence": f"median of {len(figures)} sequences",
         "sequences": [each["sequence"] for each in figures],
@@ -117,6 +139,7 @@ def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
         "map": _medians([each["map"] for each in figures]),
         "localization": _medians([each["localization"] for each in figures]),
         "baselines": _medians([each["baselines"] for each in figures]),
+        **{block: _medians(found) for block, found in clouds.items() if found},
         "queries": {key: sum(each["queries"][key] for each in figures) for key in ("total", "answered", "lost")},
         "verified": _verified(evaluations),
         "alignment": {

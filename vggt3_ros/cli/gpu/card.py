@@ -105,6 +105,4 @@ def _launch(bench: Bench) -> None:
             x.add_(1)
 
     seconds, spread = median_and_spread(bench.seconds(many))
-    bench.record(
-        "launch", f"{1e6 * seconds / count:.2f} us a kernel", seconds=seconds / count, spread=spread / count
-    )
+    bench.record("launch", f"{1e6 * seconds / count:.2f} us a kernel", seconds=seconds / count, spread=spread / count)

@@ -1,0 +1,103 @@
+"""How near a cloud of points comes to the true surface of a place, and how much of it the cloud holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from vggt3_ros.evaluation.true_surface import SAMPLE, TrueSurface, sampled
+from vggt3_ros.evaluation.voxels import voxel_means
+
+DISTANCES_CM = (1, 5, 10)  # of precision, recall and F
+_NEIGHBOURS = 20  # points that a normal is told from
+_NORMALS = 30_000  # compared each way
+
+_Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class CloudComparison:
+    """points (N, 3): what was compared of the cloud, in metres of the true world; off (N,): metres to the nearest true
+    point. figures: the block `cloud` of an evaluation.
+    """
+
+    points: _Array
+    off: _Array
+    figures: dict[str, Any]
+
+
+def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
+    """Compare points (N, 3), in metres of the true world, with the true surface, in voxels of surface.voxel.
+
+    Accuracy is from the cloud to the truth, completeness from the true points that two map frames or more see to the
+    cloud. More points than SAMPLE are sampled down. Figures of an empty cloud are NaN, but for its precision, recall
+    and F, which are 0.
+    """
+    from scipy.spatial import cKDTree
+
+    thinned = voxel_means(points, surface.voxel)
+    cloud = thinned[sampled(len(thinned), SAMPLE)].numpy()
+    truth = surface.points.numpy()
+    seen = truth[surface.sample[surface.seen].numpy()]
+    off, missing = np.full(len(cloud), np.inf), np.full(len(seen), np.inf)
+    cosines: list[_Array] = []
+    if len(cloud) and len(truth):
+        off, nearest = cKDTree(truth).query(cloud)
+        tree = cKDTree(cloud)
+        missing, covering = tree.query(seen)
+        true_tree = cKDTree(voxel_means(surface.points, surface.voxel).numpy())
+        for first, second in ((cloud, truth[nearest]), (cloud[covering], seen)):
+            some = sampled(len(first), _NORMALS).numpy()
+            cosines.append(_cosines(_normals(first[some], tree), _normals(second[some], true_tree)))
+    accuracy, completeness = _summary(off), _summary(missing)
+    figures = {
+        "points": len(points),
+        "compared_points": len(cloud),
+        "voxel_m": surface.voxel,
+        "true_points": len(truth),
+        "true_voxel_m": surface.grain,
+        "true_frames": surface.frames,
+        "seen_share": float(surface.seen.double().mean()) if len(surface.seen) else math.nan,
+        "accuracy_cm": accuracy,
+        "completeness_cm": completeness,
+        "chamfer_cm": (accuracy["mean"] + completeness["mean"]) / 2,
+        "normal_consistency": _mean(np.array([_mean(each) for each in cosines])),
+        "within": {f"{limit}cm": _within(off, missing, limit / 100) for limit in DISTANCES_CM},
+    }
+    return CloudComparison(cloud, off, figures)
+
+
+def _summary(metres: _Array) -> dict[str, float]:
+    known = 100 * metres[np.isfinite(metres)]
+    if len(known) == 0:
+        return dict.fromkeys(("mean", "median", "p90"), math.nan)
+    return {"mean": float(known.mean()), "median": float(np.median(known)), "p90": float(np.quantile(known, 0.9))}
+
+
+def _within(off: _Array, missing: _Array, limit: float) -> dict[str, float]:
+    precision = float(np.mean(off <= limit)) if len(off) else 0.0
+    recall = _mean((missing <= limit).astype(np.float64))
+    both = precision + recall
+    return {"precision": precision, "recall": recall, "f_score": 2 * precision * recall / both if both else 0.0}
+
+
+def _normals(points: _Array, tree: Any) -> _Array:
+    """Unit normals (N, 3), of either sign, of a surface at points (N, 3): across the nearest points of a tree."""
+    count = min(_NEIGHBOURS, tree.n)
+    around = np.asarray(tree.data)[tree.query(points, k=count)[1].reshape(len(points), count)]
+    offsets = around - around.mean(1, keepdims=True)
+    return np.asarray(np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))[1][..., 0])
+
+
+def _cosines(first: _Array, second: _Array) -> _Array:
+    """|cos| of the angles between unit vectors, both (N, 3)."""
+    return np.asarray(np.abs(np.einsum("ni,ni->n", first, second)))
+
+
+def _mean(values: _Array) -> float:
+    return float(values.mean()) if len(values) else math.nan

@@ -1,0 +1,92 @@
+"""Errors of refined depth, apart for the ways in which it is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interpolate
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.coverage import view_of
+from vggt3_ros.evaluation.metrics import is_within_delta
+from vggt3_ros.evaluation.sequence import Sequence
+
+PROVENANCES = ("none", "agreed", "plane", "near", "far")  # by their number
+_EDGE = 1.1  # ratio of the true depths of one pixel, beyond which it holds an edge
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedFrames:
+    """The map frames' refined depth along z (S, h, w) in the map's unit, 0 where unknown, of the undistorted images.
+
+    provenance (S, h, w) uint8 numbers PROVENANCES: not known, seen by several frames, carried on by a plane, filled by
+    the network's shape near to what is known, or far from it. Raises InputError for other shapes and numbers.
+    """
+
+    depth: Tensor
+    provenance: Tensor
+
+    def __post_init__(self) -> None:
+        if self.depth.ndim != 3 or self.provenance.shape != self.depth.shape:
+            shapes = f"{tuple(self.depth.shape)} and {tuple(self.provenance.shape)}"
+            raise InputError(f"refined depth and its provenance must both be (S, h, w); got {shapes}")
+        if self.provenance.numel() and int(self.provenance.max()) >= len(PROVENANCES):
+            raise InputError(
+                f"provenance must be 0 to {len(PROVENANCES) - 1} ({', '.join(PROVENANCES)}); "
+                f"got {int(self.provenance.max())}"
+            )
+
+
+def refined_figures(
+    sequence: Sequence, indices: Items[int], refined: RefinedFrames, metres_per_unit: float
+) -> dict[str, Any]:
+    """AbsRel and delta < 1.25 of refined depth of the frames `indices` (S), of all pixels and by provenance.
+
+    Shares are of the pixels whose true depth is known, errors of those whose refined depth is known too, NaN without
+    any. metres_per_unit: of the map, in the true world. Frames are read one by one.
+    """
+    height, width = refined.depth.shape[-2:]
+    sums = torch.zeros(len(PROVENANCES), 4, dtype=torch.float64)  # pixels, known ones, their errors, of small ones
+    frames = 0
+    for row, index in enumerate(indices):
+        view = view_of(sequence, index)
+        if view is None:
+            continue
+        frames += 1
+        true = true_depth_at(view.depth, (height, width))
+        ratio = (refined.depth[row].cpu().double() * metres_per_unit / true)[true > 0]
+        kind = refined.provenance[row].cpu().long()[true > 0]
+        known = ratio > 0
+        counted = torch.stack([torch.ones_like(ratio), known, (ratio - 1).abs() * known, is_within_delta(ratio)], dim=1)
+        sums.index_add_(0, kind, counted)
+    pixels = float(sums[:, 0].sum())
+    kinds = {name: _figures(part, pixels) for name, part in zip(PROVENANCES, sums, strict=True)}
+    return {"frames": frames, "size_wh": [width, height], **_figures(sums.sum(0), pixels), "by_provenance": kinds}
+
+
+def true_depth_at(depth: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """True depth (h, w) for averaged pixels, from that (H, W) of the whole image, 0 where unknown.
+
+    The mean of the inverse depths that fall into a pixel, which is exact on planes; where it holds an edge, or an
+    unknown depth, the depth at its middle.
+    """
+    inverse = (1 / depth)[None, None]
+    mean = 1 / adaptive_avg_pool2d(inverse, size_hw)
+    smooth = adaptive_max_pool2d(inverse, size_hw) < -_EDGE * adaptive_max_pool2d(-inverse, size_hw)
+    middle = interpolate(depth[None, None], size_hw, mode="nearest-exact")
+    return torch.where(smooth, mean, middle)[0, 0]
+
+
+def _figures(sums: Tensor, pixels: float) -> dict[str, float]:
+    """Share of all `pixels`, and errors, from the sums (4) of some of them."""
+    count, known, errors, small = sums.tolist()
+    return {
+        "share": count / pixels if pixels else math.nan,
+        "abs_rel": errors / known if known else math.nan,
+        "delta_1_25": small / known if known else math.nan,
+    }
