@@ -11,9 +11,9 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from vggt3_ros.dense.depth import Provenance
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.geometry.camera import Distortion, unproject
+from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import transform_points
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3

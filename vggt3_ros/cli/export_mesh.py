@@ -95,6 +95,5 @@ def _colored_by_cloud(mesh: Mesh, scene: Scene) -> Mesh:
 
     if not len(scene.points):
         return mesh
-    cloud = scene.map_from_scene.points(scene.points.points)
-    nearest = cKDTree(cloud.numpy()).query(mesh.vertices.numpy())[1]
+    nearest = cKDTree(scene.points.points.numpy()).query(mesh.vertices.numpy())[1]
     return replace(mesh, colors=scene.points.colors[nearest])

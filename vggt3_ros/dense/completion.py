@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from vggt3_ros.dense.depth import Provenance
 from vggt3_ros.dense.fill import carried_on
 from vggt3_ros.dense.windows import largest, smallest
+from vggt3_ros.geometry.provenance import Provenance
 
 _ON_PLANE = 0.02  # relative depth within which an agreed pixel lies on a plane
 _LEAST_ON_PLANE = 0.003  # share of the pixels that must be agreed on and lie on a plane before it is carried on

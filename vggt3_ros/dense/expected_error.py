@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vggt3_ros.dense.depth import Provenance
+from vggt3_ros.geometry.provenance import Provenance
 
 # Mean errors relative to depth, measured on three rooms at 160 x 120 pixels with the landmarks' own poses.
 _BY_AGREEING = (0.0, 0.0055, 0.0054, 0.0035, 0.0026, 0.0016, 0.0010)  # for 0, 1, 2 ... agreeing views

@@ -7,11 +7,12 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from vggt3_ros.dense.depth import DenseDepth, Provenance
+from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.shape import camera_points
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
+from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import transform_points
 
 TAKEN = (Provenance.AGREED, Provenance.PLANE, Provenance.NEAR)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vggt3_ros.dense.agreement import Agreement, agreement, believed
 from vggt3_ros.dense.completion import completed, filled_depth
-from vggt3_ros.dense.depth import DenseDepth, Provenance
+from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.expected_error import expected_error
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
@@ -18,6 +18,7 @@ from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.sweep import most_alike, swept
 from vggt3_ros.dense.views import Views
+from vggt3_ros.geometry.provenance import Provenance
 
 _ALIKE = 0.3  # correlation from which a match is one
 _TEXTURED = 4 / 255  # standard deviation of grey values from which what looks different is so

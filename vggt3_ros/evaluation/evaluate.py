@@ -15,17 +15,21 @@ from torch import Tensor
 from vggt3_ros.evaluation.alignment import MappedFrames, align_scene
 from vggt3_ros.evaluation.attempts import Judge
 from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
-from vggt3_ros.evaluation.compared_clouds import SCENE, compare_clouds
+from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, compare_clouds
 from vggt3_ros.evaluation.coverage import ANSWERABLE_SHARE, query_coverage
 from vggt3_ros.evaluation.depth import DepthComparison, compare_depth
 from vggt3_ros.evaluation.figures import localization_figures, map_figures, verified_figures
 from vggt3_ros.evaluation.metrics import trajectory_extent
 from vggt3_ros.evaluation.priors import Priors
+from vggt3_ros.evaluation.provenance import RefinedFrames
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.verified import Attempt
+from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.points import coloured_points
+from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
 from vggt3_ros.scene.scene import Scene
 
@@ -92,7 +96,10 @@ def evaluate(
         posed = _pose(cases, localizer, judge, _scaled(progress, localizing, 1.0))
     depth = _compare_depth(sequence, mapped, reconstruction, network)
     points = scene.points.transformed(mapped.true_from_map)
-    clouds = compare_clouds(sequence, mapped, {SCENE: points}, _telling_clouds(progress))
+    compared = {SCENE: points}
+    if reconstruction.refined is not None:
+        compared[NETWORK] = _network_cloud(reconstruction, network).transformed(mapped.true_from_map)
+    clouds = compare_clouds(sequence, mapped, compared, _telling_clouds(progress))
     query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)
     figures = {
         "sequence": sequence.name,
@@ -170,17 +177,29 @@ def _read(sequence: Sequence, split: Split, settings: EvaluationSettings, progre
 def _compare_depth(
     sequence: Sequence, mapped: MappedFrames, reconstruction: Reconstruction, network: Any
 ) -> DepthComparison:
-    scale = None if mapped.collapsed else mapped.true_from_scene.scale
+    scale, map_scale = (
+        None if mapped.collapsed else each.scale for each in (mapped.true_from_scene, mapped.true_from_map)
+    )
     config = network.config
+    anchored, refined = reconstruction.anchored, reconstruction.refined
     return compare_depth(
         sequence,
         mapped.indices,
         reconstruction.prediction.depth,
-        reconstruction.anchored_depth,
+        None if anchored is None else anchored.depth,
         config.image_size,
         config.patch_size,
         scale,
+        None if refined is None else RefinedFrames(refined.depth.depth.cpu(), refined.depth.provenance.cpu()),
+        map_scale,
     )
+
+
+def _network_cloud(reconstruction: Reconstruction, network: Any) -> PointCloud:
+    """The points, in the map, that a scene would have if depth were not refined."""
+    assert reconstruction.anchored is not None
+    images = prepare(reconstruction.frames, network.config.image_size, network.config.patch_size).images
+    return coloured_points(reconstruction.anchored, images).transformed(reconstruction.scene.map_from_scene)
 
 
 def _localize(

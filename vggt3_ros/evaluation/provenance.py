@@ -15,8 +15,9 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.coverage import view_of
 from vggt3_ros.evaluation.metrics import is_within_delta
 from vggt3_ros.evaluation.sequence import Sequence
+from vggt3_ros.geometry.provenance import Provenance
 
-PROVENANCES = ("none", "agreed", "plane", "near", "far")  # by their number
+PROVENANCES = tuple(each.name.lower() for each in Provenance)
 _EDGE = 1.1  # ratio of the true depths of one pixel, beyond which it holds an edge
 
 

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from vggt3_ros.dense.depth import DenseDepth, Provenance
+from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.fusion import TAKEN, fused_cloud
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.refine import refine
 from vggt3_ros.dense.resize import averaged, averaged_intrinsics, working_size
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.geometry.pointcloud import PointCloud
+from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.preprocess import PreparedFrames
 from vggt3_ros.pipeline.resize import usual_size
 from vggt3_ros.pipeline.undistort import undistorted
+from vggt3_ros.scene.depth import KeyframeDepth
 
 FAST, FINE = DenseSettings(), DenseSettings(long_side=320)
 DENSE = {"off": None, "fast": FAST, "fine": FINE}  # what users call them
@@ -39,15 +41,28 @@ class RefinedDepth:
     depth: DenseDepth
 
     def report(self) -> dict[str, Any]:
-        """Size of the matched images, and the share of their pixels whose depth is known in each way."""
+        """Plain data for JSON: size of the matched images, the share of their pixels whose depth is known in each way,
+        and the planes of the map (unit normal, offset: normal . x + offset = 0).
+        """
         height, width = self.keyframes.size_hw
         counts = torch.bincount(self.depth.provenance.flatten().long(), minlength=len(Provenance)).double()
         shares = (counts / counts.sum()).tolist()
         return {
             "size_wh": [width, height],
             "shares": {each.name.lower(): round(shares[each], 4) for each in Provenance},
-            "planes": len(self.depth.planes),
+            "planes": [[round(number, 4) for number in plane] for plane in self.depth.planes.tolist()],
         }
+
+    def stored(self, with_images: bool) -> KeyframeDepth:
+        """As a scene keeps it."""
+        images = (self.keyframes.images * 255).round().clamp(0, 255).to(torch.uint8).cpu() if with_images else None
+        return KeyframeDepth(
+            depth=self.depth.depth.cpu(),
+            provenance=self.depth.provenance.cpu(),
+            intrinsics=self.keyframes.intrinsics.double().cpu(),
+            world_from_cam=self.keyframes.world_from_cam.double().cpu(),
+            images=images,
+        )
 
     def cloud(self, metric: bool, max_points: int, take: Sequence[Provenance] = TAKEN) -> PointCloud:
         """The points in the map: one per voxel of 1 % of the median depth, at most 2 cm where the map has metres;

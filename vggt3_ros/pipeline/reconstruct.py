@@ -31,7 +31,7 @@ class ReconstructionSettings:
     """How a scene is made: TTT steps, frames that pass the network together, points, what ties it to the world.
 
     dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only max_points counts
-    then.
+    then. keep_images: the scene keeps the images beside their refined depth, in its size.
     memory_limit_bytes replaces what the system says is available on the network's device.
     """
 
@@ -40,6 +40,7 @@ class ReconstructionSettings:
     points: PointSettings = field(default_factory=PointSettings)
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     dense: DenseSettings | None = FAST
+    keep_images: bool = False
     map_frame: str = "map"
     made_by: str = ""
     memory_limit_bytes: int | None = None
@@ -56,8 +57,8 @@ class Reconstruction:
 
     frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU), and in the size that
     they were used in. skipped: names and reasons of those not used. prior_outliers: names of used frames whose prior
-    pose is contradicted. anchored_depth (S, h, w): predicted depth as scaled to the landmarks, still in scene units;
-    None without landmarks. refined: depth refined by the views of each other, None where that was not done. seconds per
+    pose is contradicted. anchored: the prediction as the landmarks scale and place it, still in scene units; None
+    without landmarks. refined: depth refined by the views of each other, None where that was not done. seconds per
     stage; cpu_seconds of the processor, all threads of the process.
     """
 
@@ -66,7 +67,7 @@ class Reconstruction:
     frames: tuple[Frame, ...]
     skipped: tuple[tuple[str, str], ...]
     prior_outliers: tuple[str, ...]
-    anchored_depth: Tensor | None
+    anchored: Prediction | None
     refined: RefinedDepth | None
     seconds: dict[str, float]
     cpu_seconds: dict[str, float]
@@ -151,6 +152,7 @@ def reconstruct(
         verification={**anchoring.verification, **({} if refined is None else {"depth": refined.report()})},
         map_frame=settings.map_frame,
         made_by=settings.made_by,
+        depth=None if refined is None else refined.stored(settings.keep_images),
     )
     outliers = tuple(keyframes.names[i] for i in anchoring.prior_outliers)
     clock.lap("scene")
@@ -160,7 +162,7 @@ def reconstruct(
         frames=used,
         skipped=skipped,
         prior_outliers=outliers,
-        anchored_depth=None if anchoring.landmarks is None else anchoring.prediction.depth,
+        anchored=None if anchoring.landmarks is None else anchoring.prediction,
         refined=refined,
         seconds=clock.seconds("wall"),
         cpu_seconds=clock.seconds("cpu"),
