@@ -58,6 +58,21 @@ def test_map_keeps_landmarks_and_says_so(vggt3: Run, mapped: Path, drive: RoomSe
     assert info["verification"] == data["verification"] and info["landmark_bytes"] == data["landmark_bytes"]
 
 
+def test_map_refines_depth_and_keeps_it(vggt3: Run, room: Path, mapped: Path, tmp_path: Path) -> None:
+    depth = load_scene(mapped).depth
+    assert depth is not None and depth.images is None and depth.depth.shape == (8, 120, 160)
+    options = ("--poses", room / "poses.txt", "--dense", "fine", "--keep-images")
+    outcome = vggt3("map", *arguments(room, tmp_path / "fine", *options))
+    assert outcome.code == 0 and "depth     refined at 320 x 240: " in outcome.out
+    fine = load_scene(tmp_path / "fine").depth
+    assert fine is not None and fine.images is not None and fine.depth.shape == (8, 240, 320)
+    assert vggt3("export", mapped, "--mesh", tmp_path / "room.glb").code == 0
+    assert vggt3("map", *arguments(room, tmp_path / "off", "--poses", room / "poses.txt", "--dense", "off")).code == 0
+    assert load_scene(tmp_path / "off").depth is None
+    refused = vggt3("export", tmp_path / "off", "--mesh", tmp_path / "none.glb")
+    assert refused.failed_with("has no depth of its keyframes")
+
+
 def test_localize_verifies_and_gives_uncertainty(
     vggt3: Run, room: Path, mapped: Path, drive: RoomSequence, tmp_path: Path
 ) -> None:
@@ -150,6 +165,9 @@ def test_colmap_model_of_other_images_is_refused(vggt3: Run, room: Path, mapped:
         (["--from-colmap", "{room}", "--depth", "{room}/depth"], "leave --depth out"),
         (["--no-landmarks", "--from-colmap", "{room}"], "--no-landmarks leaves nothing"),
         (["--no-landmarks", "--sfm"], "--no-landmarks leaves nothing"),
+        (["--no-landmarks", "--dense", "fine"], "--dense fine needs the cameras of landmarks"),
+        (["--no-landmarks", "--keep-images"], "--keep-images is about refined depth"),
+        (["--dense", "off", "--keep-images"], "--keep-images is about refined depth"),
         (["--camera-height", "0"], "not a number above 0"),
     ],
 )

@@ -84,6 +84,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "(default: auto)",
     )  # fmt: skip
     add_dense_option(parser)
+    parser.add_argument(
+        "--keep-images", action="store_true",
+        help="keep the images in the scene, in the size of the refined depth: a mesh of it takes their colours",
+    )  # fmt: skip
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument(
         "--max-frames", type=positive_int, default=None, metavar="N",
@@ -124,7 +128,9 @@ def run(args: argparse.Namespace) -> int:
     print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
     dense = DENSE[args.dense or "fast"]
-    settings = ReconstructionSettings(steps=args.steps, anchor=_anchor_settings(args), dense=dense)
+    settings = ReconstructionSettings(
+        steps=args.steps, anchor=_anchor_settings(args), dense=dense, keep_images=args.keep_images
+    )
     with Progress("mapping") as progress:
         reconstruction = reconstruct(frames, network, settings, progress)
     print_skipped(reconstruction.skipped)
@@ -159,6 +165,8 @@ def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
             f"--prior-poses {args.prior_poses} is about given poses that landmarks are built on: it needs --poses or "
             "--from-colmap, and no --no-landmarks"
         )
+    if args.keep_images and (args.no_landmarks or args.dense == "off"):
+        raise argparse.ArgumentTypeError("--keep-images is about refined depth; leave out --no-landmarks, --dense off")
     if args.no_landmarks and args.dense not in (None, "off"):
         raise argparse.ArgumentTypeError(f"--dense {args.dense} needs the cameras of landmarks, and no --no-landmarks")
     if args.colmap_metric and args.from_colmap is None:
@@ -317,6 +325,11 @@ def _print(data: dict[str, Any], account: Account) -> None:
     verdict = data["verification"]
     meaning = "poses can be verified" if verdict["verified"] else "none, poses stay unverified"
     print(f"landmarks {meaning}: {verdict['reason']}")
+    if "depth" in verdict:
+        width, height = verdict["depth"]["size_wh"]
+        shares = {name: f"{100 * share:.0f} %" for name, share in verdict["depth"]["shares"].items()}
+        known = f"{shares['agreed']} of pixels agreed on by several keyframes, {shares['plane']} on planes of those"
+        print(f"depth     refined at {width} x {height}: {known}, {shares['near']} near them")
     if data["prior_outliers"]:
         print(f"          poses not believed: {', '.join(data['prior_outliers'])}")
     if data["skipped"]:
