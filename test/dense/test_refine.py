@@ -68,7 +68,6 @@ def test_surface_at_a_grazing_angle_is_agreed_on() -> None:
     refined = refine(ground)
     near = depth < 3
     error = relative_error(refined, depth)[near]
-    print("B", share(near), share(has(refined, Provenance.AGREED)[near]), float(error.median()))
     assert share(has(refined, Provenance.AGREED)[near]) > 0.6
 
 
@@ -121,7 +120,6 @@ def test_wildly_wrong_network_changes_little_of_what_is_taken(scene, wrong: str)
     refined = refine(replace(scene[0], predicted=predicted))
     taken = has(refined, *TAKEN)
     error = relative_error(refined, scene[1])[taken]
-    print("E", wrong, share(taken), share(error > 0.05))
     assert share(taken) > 0.75
     assert share(error > 0.05) < 0.02
 
@@ -179,7 +177,6 @@ def test_expected_error_is_about_the_mean_error(scene, refined) -> None:
     for kind in (Provenance.AGREED, Provenance.PLANE):
         chosen = has(refined, kind)
         ratio = float(error[chosen].mean() / refined.sigma[chosen].mean())
-        print("S", kind, ratio)
         assert 0.2 < ratio < 2
 
 

@@ -54,7 +54,7 @@ class Keyframes:
         for name in ("images", "intrinsics", "points"):
             if not bool(torch.isfinite(getattr(self, name)).all()):
                 raise InputError(f"keyframes: {name} contain NaN or infinity; leave such values out")
-        for index, pose in enumerate(self.world_from_cam):
+        for index, pose in enumerate(self.world_from_cam.cpu()):
             check_pose(pose, f"keyframe {index}")
         for name, numbers, limit in (
             ("observed", self.observed, len(self.points)),

@@ -1,0 +1,64 @@
+"""The cloud of all keyframes: one point per voxel, the surer pixels count more, and only what is asked for is in it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vggt3_ros.dense.depth import DenseDepth
+from vggt3_ros.dense.fusion import fused_cloud
+from vggt3_ros.dense.keyframes import Keyframes
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.provenance import Provenance
+
+from .scenes import keyframes, row, wall
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[Keyframes, torch.Tensor]:
+    return keyframes([wall(3.05)], row(3))
+
+
+def known(depth: torch.Tensor, provenance: torch.Tensor | int, sigma: torch.Tensor | float) -> DenseDepth:
+    kinds = torch.zeros_like(depth, dtype=torch.uint8) + torch.as_tensor(provenance, dtype=torch.uint8)
+    return DenseDepth(depth, kinds, kinds, torch.zeros_like(depth) + sigma, torch.zeros(0, 4))
+
+
+def test_points_lie_on_the_wall_once_per_voxel_with_its_colours(scene) -> None:
+    keyframe, depth = scene
+    cloud = fused_cloud(known(depth, Provenance.AGREED, 0.02), keyframe, voxel_m=0.1)
+    assert float((cloud.points[:, 1] - 3.05).abs().max()) < 1e-4
+    cells = torch.floor(cloud.points[:, [0, 2]] / 0.1)
+    assert len(torch.unique(cells, dim=0)) == len(cloud)
+    assert torch.allclose(cloud.confidence, torch.tensor(0.5))
+    expected = wall(3.05).colour(cloud.points[:, [0, 2]].double())
+    assert float((cloud.colors.double() / 255 - expected).abs().mean()) < 0.03
+
+
+def test_surer_pixels_count_more(scene) -> None:
+    keyframe, depth = scene
+    wrong = depth.clone()
+    wrong[1] *= 1.02
+    sigma = torch.full_like(depth, 0.01)
+    sigma[1] = 0.1
+    cloud = fused_cloud(known(wrong, Provenance.AGREED, sigma), keyframe, voxel_m=0.2)
+    shared = cloud.points[:, 0].abs() < 1.0
+    assert float((cloud.points[shared, 1] - 3.05).abs().median()) < 0.003
+
+
+def test_only_what_is_asked_for_is_taken(scene) -> None:
+    keyframe, depth = scene
+    kinds = torch.full_like(depth, int(Provenance.FAR))
+    kinds[0], kinds[1] = int(Provenance.AGREED), int(Provenance.NONE)
+    mixed = known(torch.where(kinds == Provenance.NONE, 0.0, depth), kinds, 0.02)
+    default, every = fused_cloud(mixed, keyframe, 0.05), fused_cloud(mixed, keyframe, 0.05, list(Provenance))
+    assert 0 < len(default) < len(every)
+    assert len(fused_cloud(mixed, keyframe, 0.05, [Provenance.PLANE])) == 0
+
+
+def test_wrong_voxels_and_keyframes_are_refused(scene) -> None:
+    keyframe, depth = scene
+    with pytest.raises(InputError, match="voxel_m must be above 0, got 0"):
+        fused_cloud(known(depth, Provenance.AGREED, 0.02), keyframe, voxel_m=0)
+    with pytest.raises(InputError, match="do not belong together"):
+        fused_cloud(known(depth[:2], Provenance.AGREED, 0.02), keyframe)
