@@ -90,7 +90,7 @@ def test_points_weigh_by_the_space_they_fill_and_not_by_their_number(surface: Tr
     heap = torch.tensor([[0.0, 0.0, 1.0]]).repeat(50_000, 1)
     figures = compare_cloud(torch.cat([wall(), heap]), surface).figures
     assert figures["within"]["5cm"]["precision"] > 0.999
-    assert figures["points"] == len(wall()) + 50_000 and figures["compared_points"] < 10_000
+    assert figures["points"] == len(wall()) + 50_000 and figures["voxels"] < 10_000
 
 
 def test_normals_across_the_wall_are_not_consistent(surface: TrueSurface) -> None:
@@ -103,9 +103,9 @@ def test_normals_across_the_wall_are_not_consistent(surface: TrueSurface) -> Non
 def test_an_empty_cloud_and_one_point_have_figures(surface: TrueSurface) -> None:
     empty = compare_cloud(torch.empty(0, 3), surface).figures
     assert empty["within"]["5cm"] == {"precision": 0, "recall": 0, "f_score": 0}
-    assert np.isnan(empty["chamfer_cm"]) and empty["compared_points"] == 0
+    assert np.isnan(empty["chamfer_cm"]) and empty["voxels"] == 0
     one = compare_cloud(torch.tensor([[0.1, 0.0, DISTANCE], [np.nan, 0, 0]]), surface).figures
-    assert one["within"]["5cm"]["precision"] == 1 and one["compared_points"] == 1
+    assert one["within"]["5cm"]["precision"] == 1 and one["voxels"] == 1
 
 
 def test_voxels_are_finer_where_everything_is_near() -> None:

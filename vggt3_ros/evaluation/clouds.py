@@ -22,7 +22,7 @@ _Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class CloudComparison:
-    """points (N, 3): what was compared of the cloud, in metres of the true world; off (N,): metres to the nearest true
+    """points (N, 3): those that were compared, in metres of the true world; off (N,): metres to the nearest true
     point. figures: the block `cloud` of an evaluation.
     """
 
@@ -35,8 +35,8 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
     """Compare points (N, 3), in metres of the true world, with the true surface, in voxels of surface.voxel.
 
     Accuracy is from the cloud to the truth, completeness from the true points that two map frames or more see to the
-    cloud. More points than SAMPLE are sampled down. Figures of an empty cloud are NaN, but for its precision, recall
-    and F, which are 0.
+    cloud; of more than SAMPLE points, so many are asked for their nearest one. Figures of an empty cloud are NaN, but
+    for its precision, recall and F, which are 0.
     """
     from scipy.spatial import cKDTree
 
@@ -48,16 +48,16 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
     cosines: list[_Array] = []
     if len(cloud) and len(truth):
         off, nearest = cKDTree(truth).query(cloud)
-        tree = cKDTree(cloud)
+        tree = cKDTree(thinned.numpy())
         missing, covering = tree.query(seen)
         true_tree = cKDTree(voxel_means(surface.points, surface.voxel).numpy())
-        for first, second in ((cloud, truth[nearest]), (cloud[covering], seen)):
+        for first, second in ((cloud, truth[nearest]), (thinned.numpy()[covering], seen)):
             some = sampled(len(first), _NORMALS).numpy()
             cosines.append(_cosines(_normals(first[some], tree), _normals(second[some], true_tree)))
     accuracy, completeness = _summary(off), _summary(missing)
     figures = {
         "points": len(points),
-        "compared_points": len(cloud),
+        "voxels": len(thinned),
         "voxel_m": surface.voxel,
         "true_points": len(truth),
         "true_voxel_m": surface.grain,

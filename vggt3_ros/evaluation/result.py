@@ -36,13 +36,13 @@ DEFINITIONS = {
     "cloud": "points of the scene against the true surface, which is the fused true depth of the map frames and of "
     "up to 100 others; in metres of the map or of its alignment. Positions are averaged in cubes, the cloud's of "
     "side voxel_m (2 cm; 0.8 cm where the median true depth is below 0.5 m; more where the true surface would take "
-    "over four million), the truth's half as large (true_voxel_m); of more than 150,000 points so many are "
-    "compared, drawn with a fixed seed. accuracy_cm: from points to the nearest true ones; completeness_cm: from "
-    "the true ones that two map frames or more see (seen_share of all) to the nearest points; chamfer_cm: mean of "
-    "both means; normal_consistency: mean |cos| between the normals of such neighbours, both ways, each told from "
-    "the nearest 20 points in cubes of voxel_m; within: shares of points (precision) and of seen true points "
-    "(recall) no farther than that, and their harmonic mean (f_score). No such block without true depth, or where "
-    "the map does not follow the truth",
+    "over four million), the truth's half as large (true_voxel_m). Of more than 150,000 points so many, drawn with "
+    "a fixed seed, are asked for their nearest one. accuracy_cm: from points to the nearest true ones; "
+    "completeness_cm: from the true ones that two map frames or more see (seen_share of all) to the nearest points; "
+    "chamfer_cm: mean of both means; normal_consistency: mean |cos| between the normals of such neighbours, both "
+    "ways, each told from the nearest 20 points in cubes of voxel_m; within: shares of points (precision) and of "
+    "seen true points (recall) no farther than that, and their harmonic mean (f_score). No such block without true "
+    "depth, or where the map does not follow the truth",
     "cloud_network": "the same of the points that the network's own depth gives, where those of the scene are of "
     "refined depth",
     "keyframes_with_landmarks": "map frames that landmarks tie to each other; position_rms_m, position_max_m and "
