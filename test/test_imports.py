@@ -39,7 +39,7 @@ GENERATED = {"msg", "srv", "action"}  # messages, made by the build
 EVERYONE_MAY = {"allocation", "errors", "files", "__version__"}
 
 # What pyproject.toml declares beyond torch, numpy and safetensors, and what a developer's machine may have besides.
-OPTIONAL = ("PIL", "cv2", "matplotlib", "tqdm", "yaml", "huggingface_hub", "scipy", "pycolmap")
+OPTIONAL = ("PIL", "cv2", "matplotlib", "tqdm", "yaml", "huggingface_hub", "scipy", "pycolmap", "skimage")
 
 # In a child process: refuse to import the packages named in argv[1], then import the modules named after it.
 IMPORT_BLOCKED = """

@@ -21,7 +21,7 @@ Integers = NDArray[np.int64]
 _WIDE = 16  # blocks along an edge of the cubes that are worked on one by one
 _EDGE = _WIDE * SIDE
 _LEAST = 1e-3  # truncations: with no lattice point on the surface, every vertex is within one edge of the lattice
-_ON_LATTICE = 1e-4
+_ON_LATTICE = 1e-4  # voxels: less than any vertex is from the ends of its edge
 _STEEPEST = 3.0  # voxels by which distances may differ within a cell: those of a plane differ by 1.73 at most
 _ISLAND = 64.0  # voxel faces: what is smaller is dropped
 _UNSEEN = 128.0  # grey of vertices that no image shows
@@ -104,16 +104,19 @@ def _dense(volume: TsdfVolume, start: Integers) -> tuple[NDArray[np.float32], ND
 def _welded(vertices: Floats, faces: Integers) -> tuple[Floats, Integers]:
     """The same surface with one vertex where neighbouring cubes have one each.
 
-    Such vertices lie on edges of the lattice, and no edge has two. Vertices within cells belong to one cube alone.
+    Such vertices lie on edges of the lattice in the planes between cubes, and no edge has two.
     """
     nearest = np.round(vertices)
-    off = np.abs(vertices - nearest)
-    on_edge = (off > _ON_LATTICE).sum(1) == 1
-    key = np.where(off > _ON_LATTICE, np.floor(vertices), nearest).astype(np.int64)
-    axis = off.argmax(1)
-    names = np.column_stack([key, np.where(on_edge, axis, 3), np.where(on_edge, 0, np.arange(len(vertices)))])
-    _, kept, new = np.unique(names, axis=0, return_index=True, return_inverse=True)
-    return vertices[kept], new.reshape(-1)[faces]
+    off = np.abs(vertices - nearest) > _ON_LATTICE
+    between = (off.sum(1) == 1) & (~off & (nearest % _EDGE == 0)).any(1)
+    shared = np.flatnonzero(between)
+    start = np.where(off, np.floor(vertices), nearest)[shared].astype(np.int64)
+    edges = np.column_stack([start, off[shared].argmax(1)])
+    _, first, edge = np.unique(edges, axis=0, return_index=True, return_inverse=True)
+    same = np.arange(len(vertices))
+    same[shared] = shared[first][edge.reshape(-1)]
+    kept = same == np.arange(len(vertices))
+    return vertices[kept], (np.cumsum(kept) - 1)[same[faces]]
 
 
 def _without_islands(vertices: Floats, faces: Integers) -> tuple[Floats, Integers]:
