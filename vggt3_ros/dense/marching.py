@@ -72,10 +72,8 @@ def _cube_surface(volume: TsdfVolume, start: Integers, cubes: Any) -> tuple[Floa
     known = weight > 0
     mean = distance / np.where(known, weight, 1.0)
     mean = np.where(mean < 0, np.minimum(mean, -_LEAST), np.maximum(mean, _LEAST))
-    corners = [np.s_[x : x + _EDGE, y : y + _EDGE, z : z + _EDGE] for x in (0, 1) for y in (0, 1) for z in (0, 1)]
-    whole = np.logical_and.reduce([known[corner] for corner in corners])
-    highest = np.maximum.reduce([mean[corner] for corner in corners])
-    lowest = np.minimum.reduce([mean[corner] for corner in corners])
+    whole = _over_corners(np.logical_and, known)
+    highest, lowest = _over_corners(np.maximum, mean), _over_corners(np.minimum, mean)
     crossed = whole & (lowest < 0) & (highest > 0) & (highest - lowest < _STEEPEST / volume.truncation)
     if not crossed.any():
         return None
@@ -83,6 +81,13 @@ def _cube_surface(volume: TsdfVolume, start: Integers, cubes: Any) -> tuple[Floa
     mask[1:, 1:, 1:] = crossed  # scikit-image asks the mask at the last corner of a cell
     vertices, faces, _, _ = cubes(mean, 0.0, mask=mask)
     return vertices.astype(np.float64), faces.astype(np.int64)
+
+
+def _over_corners(combine: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+    """Values (129, 129, 129) of the lattice combined over the corners of each cell, (128, 128, 128)."""
+    for _ in range(3):
+        values = np.moveaxis(combine(values[1:], values[:-1]), 0, -1)
+    return values
 
 
 def _dense(volume: TsdfVolume, start: Integers) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
