@@ -19,8 +19,8 @@ SCENE, NETWORK = "cloud", "cloud_network"  # blocks: the scene's points, and whe
 
 @dataclass(frozen=True, eq=False)
 class ComparedClouds:
-    """truth (K, 3) float64: points of the true surface, in metres; clouds: what became of each, by its block. Where there
-    is nothing to compare with, truth is None, clouds are none, and problem tells why.
+    """truth (K, 3) float64: points of the true surface, in metres; clouds: what became of each, by its block. Where
+    there is nothing to compare with, truth is None, clouds are none, and problem tells why.
     """
 
     truth: Tensor | None
