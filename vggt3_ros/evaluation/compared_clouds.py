@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from vggt3_ros.evaluation.alignment import MappedFrames
 from vggt3_ros.evaluation.clouds import CloudComparison, compare_cloud
 from vggt3_ros.evaluation.sequence import Sequence
-from vggt3_ros.evaluation.true_surface import TrueSurface, true_surface
+from vggt3_ros.evaluation.true_surface import true_surface
 from vggt3_ros.geometry.pointcloud import PointCloud
 
 SCENE, NETWORK = "cloud", "cloud_network"  # blocks: the scene's points, and where those are refined, the network's
@@ -17,11 +19,11 @@ SCENE, NETWORK = "cloud", "cloud_network"  # blocks: the scene's points, and whe
 
 @dataclass(frozen=True, eq=False)
 class ComparedClouds:
-    """surface: the true one; clouds: what became of each, by its block. Where there is nothing to compare with, surface
-    is None, clouds are none, and problem tells why.
+    """truth (K, 3) float64: points of the true surface, in metres; clouds: what became of each, by its block. Where
+    there is nothing to compare with, truth is None, clouds are none, and problem tells why.
     """
 
-    surface: TrueSurface | None
+    truth: Tensor | None
     clouds: dict[str, CloudComparison]
     problem: str | None
 
@@ -43,6 +45,5 @@ def compare_clouds(
     surface = true_surface(sequence, mapped.indices, progress)
     if surface is None:
         return ComparedClouds(None, {}, "no map frame has a true depth")
-    return ComparedClouds(
-        surface, {block: compare_cloud(cloud.points, surface) for block, cloud in clouds.items()}, None
-    )
+    compared = {block: compare_cloud(cloud.points, surface) for block, cloud in clouds.items()}
+    return ComparedClouds(surface.points[surface.sample], compared, None)

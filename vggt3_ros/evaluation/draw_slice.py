@@ -11,7 +11,6 @@ import numpy.typing as npt
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.top_view import plane_from_world
-from vggt3_ros.evaluation.true_surface import TrueSurface
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,21 +34,22 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    clouds, surface = evaluation.clouds, evaluation.clouds.surface
-    if surface is None:
+    clouds = evaluation.clouds.clouds
+    if evaluation.clouds.truth is None:
         raise ValueError("there is no true surface to draw beside the points")
     sequence = evaluation.sequence
     view_from_world = plane_from_world(sequence.world_from_cam, sequence.up).numpy()
     cameras = evaluation.map_poses[:, :3, 3].numpy() @ view_from_world.T
-    truth = surface.points[surface.sample].numpy() @ view_from_world.T
-    band, where = _band(truth[:, 2], cameras[:, 2], _HALF_HEIGHT * surface.voxel)
+    truth = evaluation.clouds.truth.numpy() @ view_from_world.T
+    voxel = evaluation.figures[SCENE]["voxel_m"]
+    band, where = _band(truth[:, 2], cameras[:, 2], _HALF_HEIGHT * voxel)
     truth = truth[_inside(truth, band)]
-    names = {NETWORK: "before", SCENE: "map"} if NETWORK in clouds.clouds else {SCENE: "map"}
+    names = {NETWORK: "before", SCENE: "map"} if NETWORK in clouds else {SCENE: "map"}
     slices = {}
     for block in names:
-        points = clouds.clouds[block].points @ view_from_world.T
+        points = clouds[block].points @ view_from_world.T
         inside = _inside(points, band)
-        slices[block] = points[inside], clouds.clouds[block].off[inside]
+        slices[block] = points[inside], clouds[block].off[inside]
     limits = _limits([cameras, truth, *(points for points, _ in slices.values())])
 
     spans = limits[:, 1] - limits[:, 0]
@@ -57,7 +57,7 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     figure = Figure(figsize=((width + 0.5) * (len(names) + 1) + 1.2, height + 1.6), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names) + 1, squeeze=False)[0]
-    far = _FAR * surface.voxel / _USUAL_VOXEL
+    far = _FAR * voxel / _USUAL_VOXEL
     for axes, (block, name) in zip(panels, names.items(), strict=False):
         axes.scatter(*truth[:, :2].T, s=1.0, c="0.85", linewidths=0, rasterized=True)
         shown = _draw_points(axes, *slices[block], far)
@@ -65,7 +65,7 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     panels[-1].scatter(*truth[:, :2].T, s=1.0, c="0.1", linewidths=0, rasterized=True)
     _finish(panels[-1], "truth", cameras, limits)
     figure.colorbar(shown, ax=list(panels), label="off the truth [cm]", extend="max", fraction=0.03)
-    figure.suptitle(_title(evaluation, surface, band, where), fontsize=10, x=0.01, ha="left")
+    figure.suptitle(_title(evaluation, voxel, band, where), fontsize=10, x=0.01, ha="left")
     figure.savefig(path, dpi=130)
 
 
@@ -114,10 +114,10 @@ def _told(figures: dict[str, Any]) -> str:
     )
 
 
-def _title(evaluation: Evaluation, surface: TrueSurface, band: tuple[float, float], where: str) -> str:
+def _title(evaluation: Evaluation, voxel: float, band: tuple[float, float], where: str) -> str:
     figures = evaluation.figures
     return (
         f"{figures['sequence']}, split {figures['split']}, model {figures['model']}: what lies within "
         f"{50 * (band[1] - band[0]):.0f} cm of {where}, seen from above [m]\n"
-        f"one point per {100 * surface.voxel:.1f} cm voxel; grey: truth; line: cameras of the map"
+        f"one point per {100 * voxel:.1f} cm voxel; grey: truth; line: cameras of the map"
     )

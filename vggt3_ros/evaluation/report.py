@@ -34,7 +34,7 @@ def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     stem = evaluation.sequence.name.replace(":", "_").replace("/", "_")
     pictures = {"trajectory": draw_trajectory, "depth": draw_depth}
-    if evaluation.clouds.surface is not None:
+    if evaluation.clouds.truth is not None:
         pictures["slice"] = draw_slice
     paths = {name: folder / f"{stem}_{name}.png" for name in pictures}
     for name, draw in pictures.items():

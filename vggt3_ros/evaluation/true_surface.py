@@ -16,7 +16,7 @@ from vggt3_ros.evaluation.voxels import VoxelMeans
 from vggt3_ros.geometry.camera import unproject
 from vggt3_ros.geometry.se3 import transform_points
 
-SAMPLE = 150_000  # points of a cloud, and of the true surface, that are compared
+SAMPLE = 150_000  # points of a cloud, and of the true surface, that are asked for their nearest one
 VIEWS = 2  # map frames that see what a complete map has
 _VOXEL, _NEAR_VOXEL = 0.02, 0.008  # metres; the smaller where the median depth is less than _NEAR
 _NEAR = 0.5  # metres
@@ -50,8 +50,9 @@ def true_surface(
 ) -> TrueSurface | None:
     """Fuse the true depth of the map frames and of up to 100 others; None where no map frame has any.
 
-    Voxels measure 2 cm, or 1 % of the median depth of the map frames if that is less. Frames are read one by one, and
-    those of the map once more; progress is called before each, and what it raises cancels.
+    Voxels measure 2 cm, or 0.8 cm where the median depth of map frames is below 0.5 m, and more where the surface would
+    take over four million of half that size. Frames are read one by one, those of the map twice; progress is called
+    before each, and what it raises cancels.
     """
     progress = progress or (lambda: None)
     voxel = _voxel_size(sequence, map_indices, progress)
