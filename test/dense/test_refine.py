@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vggt3_ros.dense.agreement import Agreement, believed
 from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.fusion import TAKEN, fused_cloud
 from vggt3_ros.dense.keyframes import Keyframes
@@ -67,8 +68,40 @@ def test_surface_at_a_grazing_angle_is_agreed_on() -> None:
     ground, depth = keyframes([floor(-0.7)], row(step=0.35, target=(0.0, 2.0, -0.7)))
     refined = refine(ground)
     near = depth < 3
-    error = relative_error(refined, depth)[near]
     assert share(has(refined, Provenance.AGREED)[near]) > 0.6
+
+
+def test_slants_are_found_when_neither_network_nor_landmarks_know_them(scene) -> None:
+    flat = torch.full_like(scene[1], 2.5)
+    vague, depth = keyframes([wall(), floor(), BOX], row(), predicted=flat, per_keyframe=8)
+    refined = refine(vague, DenseSettings(planes=False))
+    agreed = has(refined, Provenance.AGREED)
+    assert share(agreed) > 0.775
+    assert float(relative_error(refined, depth)[agreed].median()) < 0.0019
+
+
+def test_plane_is_not_carried_on_over_what_looks_different_to_other_views() -> None:
+    blank, _ = blank_wall()
+    images = blank.images.clone()
+    images[2, :, 24:36, 32:48] = torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(3))
+    refined = refine(replace(blank, images=images))
+    assert share(has(refined, *TAKEN)[2, 26:34, 34:46]) < 0.05
+
+
+def test_point_that_more_views_see_through_than_agree_with_is_not_believed(scene) -> None:
+    flat = torch.full((1, HEIGHT, WIDTH), 3.0)
+    one, two = torch.ones_like(flat), torch.full_like(flat, 2.0)
+    for through, expected in ((one, True), (two, False)):
+        said = Agreement(agreeing=one, seeing=two, through=through, fused=flat, angle=0.1 * one)
+        assert bool((believed(said, scene[0].intrinsics[:1]) == expected).all())
+
+
+def test_agreement_is_in_proportion_to_the_views_that_see_a_point(scene) -> None:
+    flat = torch.full((1, HEIGHT, WIDTH), 3.0)
+    none, two = torch.zeros_like(flat), torch.full_like(flat, 2.0)
+    for seeing, expected in ((6.0, True), (7.0, False)):
+        said = Agreement(agreeing=two, seeing=torch.full_like(flat, seeing), through=none, fused=flat, angle=two)
+        assert bool((believed(said, scene[0].intrinsics[:1]) == expected).all())
 
 
 def blank_wall() -> tuple[Keyframes, Tensor]:
