@@ -20,14 +20,6 @@ keep_freed_memory()  # as every program of ours does
 GOLDEN = Path(__file__).parent / "data" / "network"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`-n 2 --dist loadgroup` keeps the tests of a file in one process, and what they share is made once."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 def small_config(attn: str = "ttt") -> ModelConfig:
     """A network of a few thousand weights for 56 x 70 pixels, patch 14."""
     return ModelConfig(
