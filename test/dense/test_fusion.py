@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -54,6 +56,15 @@ def test_only_what_is_asked_for_is_taken(scene) -> None:
     default, every = fused_cloud(mixed, keyframe, 0.05), fused_cloud(mixed, keyframe, 0.05, list(Provenance))
     assert 0 < len(default) < len(every)
     assert len(fused_cloud(mixed, keyframe, 0.05, [Provenance.PLANE])) == 0
+
+
+def test_far_from_the_origin_points_stay_as_exact(scene) -> None:
+    keyframe, depth = scene
+    away = torch.tensor([500_000.0, 5_400_000.0, 0.0], dtype=torch.float64)
+    poses = keyframe.world_from_cam.double().clone()
+    poses[:, :3, 3] += away
+    cloud = fused_cloud(known(depth, Provenance.AGREED, 0.02), replace(keyframe, world_from_cam=poses), voxel_m=0.1)
+    assert float(((cloud.points - away)[:, 1] - 3.05).abs().max()) < 1e-4
 
 
 def test_wrong_voxels_and_keyframes_are_refused(scene) -> None:

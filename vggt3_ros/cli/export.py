@@ -17,7 +17,7 @@ from vggt3_ros.cli.common import (
     scene_files,
     write_json,
 )
-from vggt3_ros.cli.export_mesh import check_mesh_path, export_mesh
+from vggt3_ros.cli.export_mesh import check_mesh_path, export_mesh, nearest_colors
 from vggt3_ros.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,20 +115,12 @@ def _write_colmap(scene: Scene, landmarks: Landmarks, target: Path) -> None:
     with locked_parent(target):
         sibling = new_sibling(target)
         try:
-            write_colmap(landmarks, scene.keyframes.names, sizes_wh, sibling, _colors(scene, landmarks))
+            colors = nearest_colors(scene.points, landmarks.positions)
+            names = scene.keyframes.names
+            write_colmap(landmarks, names, sizes_wh, sibling, None if colors is None else colors.numpy())
             for file in (*sibling.iterdir(), sibling):
                 sync(file)
             replace_folder(sibling, target)
         except BaseException:
             shutil.rmtree(sibling, ignore_errors=True)
             raise
-
-
-def _colors(scene: Scene, landmarks: Landmarks) -> np.ndarray | None:
-    """Colours (N, 3) uint8 of landmarks: those of the dense points nearest to them. None without dense points."""
-    from scipy.spatial import cKDTree
-
-    if not len(scene.points):
-        return None
-    nearest = cKDTree(scene.points.points.numpy()).query(landmarks.positions)[1]
-    return scene.points.colors.numpy()[nearest]

@@ -9,9 +9,11 @@ from vggt3_ros.cli.common import atomic_path, check_not_input, check_writable, s
 from vggt3_ros.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from vggt3_ros.geometry.mesh import Mesh
+    from vggt3_ros.geometry.pointcloud import PointCloud
     from vggt3_ros.scene.depth import KeyframeDepth
     from vggt3_ros.scene.scene import Scene
 
@@ -91,9 +93,14 @@ def _colored_by_cloud(mesh: Mesh, scene: Scene) -> Mesh:
     """The mesh in the colours of the scene's points that are nearest to its vertices; as it is without points."""
     from dataclasses import replace
 
+    colors = nearest_colors(scene.points, mesh.vertices.numpy())
+    return mesh if colors is None else replace(mesh, colors=colors)
+
+
+def nearest_colors(cloud: PointCloud, positions: np.ndarray) -> Tensor | None:
+    """Colours (N, 3) uint8 of the points that are nearest to positions (N, 3); None without points."""
     from scipy.spatial import cKDTree
 
-    if not len(scene.points):
-        return mesh
-    nearest = cKDTree(scene.points.points.numpy()).query(mesh.vertices.numpy())[1]
-    return replace(mesh, colors=scene.points.colors[nearest])
+    if not len(cloud):
+        return None
+    return cloud.colors[cKDTree(cloud.points.numpy()).query(positions)[1]]

@@ -59,11 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _depth_figures(depth: KeyframeDepth) -> dict[str, Any]:
     """Size of the images that depth is known of, and the share of their pixels by how it is known."""
-    from vggt3_ros.geometry.provenance import Provenance
+    from vggt3_ros.geometry.provenance import shares
 
     _, height, width = depth.depth.shape
-    shares = {kind.name.lower(): float((depth.provenance == kind).float().mean()) for kind in Provenance}
-    return {"size": [height, width], "shares": shares, "images": depth.images is not None}
+    return {"size": [height, width], "shares": shares(depth.provenance), "images": depth.images is not None}
 
 
 def _print(data: dict[str, Any]) -> None:

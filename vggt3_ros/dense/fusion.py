@@ -11,7 +11,7 @@ from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.shape import camera_points
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.pointcloud import PointCloud
+from vggt3_ros.geometry.pointcloud import PointCloud, exact_enough
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import transform_points
 
@@ -68,4 +68,5 @@ def _cloud(sums: Tensor) -> PointCloud:
     weight, pixels = sums[:, :1], sums[:, 7:]
     colours = (sums[:, 4:7] / weight * 255).round().clamp(0, 255).to(torch.uint8)
     sigma = (pixels / weight).sqrt()[:, 0]  # errors of the pixels of a voxel are much the same: a mean is no better
-    return PointCloud((sums[:, 1:4] / weight).float().cpu(), colours.cpu(), (0.01 / sigma).float().cpu())
+    points = exact_enough(sums[:, 1:4] / weight)
+    return PointCloud(points.cpu(), colours.cpu(), (0.01 / sigma).float().cpu())

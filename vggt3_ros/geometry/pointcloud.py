@@ -44,9 +44,12 @@ class PointCloud:
 
     def transformed(self, a_from_b: Sim3) -> PointCloud:
         """The same points, expressed in frame a: float64 if some of them lie farther than 2048 from its origin."""
-        points = a_from_b.points(self.points.double())
-        is_far = bool((points.abs() > _FAR).any())
-        return PointCloud(points if is_far else points.float(), self.colors, self.confidence)
+        return PointCloud(exact_enough(a_from_b.points(self.points.double())), self.colors, self.confidence)
+
+
+def exact_enough(points: Tensor) -> Tensor:
+    """Points (N, 3) float64 as float32, unless some of them lie farther than 2048 from the origin."""
+    return points if bool((points.abs() > _FAR).any()) else points.float()
 
 
 def voxel_thin(cloud: PointCloud, voxel_size: float) -> PointCloud:

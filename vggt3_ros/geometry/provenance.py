@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from torch import Tensor
+
 
 class Provenance(IntEnum):
     """How the depth of a pixel is known."""
@@ -18,3 +20,8 @@ class Provenance(IntEnum):
     """The network's shape, close to agreed pixels and hanging together with them."""
     FAR = 4
     """The network's shape alone, scaled to what is known elsewhere."""
+
+
+def shares(provenance: Tensor) -> dict[str, float]:
+    """Share of the pixels (S, h, w) uint8 whose depth is known in each way, by its name in small letters."""
+    return {kind.name.lower(): float((provenance == kind).float().mean()) for kind in Provenance}

@@ -18,7 +18,7 @@ from vggt3_ros.dense.refine import refine
 from vggt3_ros.dense.resize import averaged, averaged_intrinsics, working_size
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.geometry.pointcloud import PointCloud
-from vggt3_ros.geometry.provenance import Provenance
+from vggt3_ros.geometry.provenance import Provenance, shares
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.frame import Frame
@@ -45,11 +45,9 @@ class RefinedDepth:
         and the planes of the map (unit normal, offset: normal . x + offset = 0).
         """
         height, width = self.keyframes.size_hw
-        counts = torch.bincount(self.depth.provenance.flatten().long(), minlength=len(Provenance)).double()
-        shares = (counts / counts.sum()).tolist()
         return {
             "size_wh": [width, height],
-            "shares": {each.name.lower(): round(shares[each], 4) for each in Provenance},
+            "shares": {name: round(share, 4) for name, share in shares(self.depth.provenance).items()},
             "planes": [[round(number, 4) for number in plane] for plane in self.depth.planes.tolist()],
         }
 
