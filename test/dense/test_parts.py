@@ -66,6 +66,7 @@ def test_working_size_keeps_the_shape_and_never_enlarges() -> None:
     assert working_size((480, 640), 160) == (120, 160)
     assert working_size((1280, 720), 160) == (160, 90)
     assert working_size((60, 80), 160) == (60, 80)
+    assert working_size((90, 1800), 160) == (16, 320), "a strip stays high enough to be matched"
 
 
 def test_mapping_agrees_with_projection() -> None:

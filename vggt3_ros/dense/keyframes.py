@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vggt3_ros.dense.resize import LEAST_SIDE
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import check_pose
 
@@ -47,8 +48,9 @@ class Keyframes:
             given = tuple(getattr(self, name).shape)
             if given != shape:
                 raise InputError(f"keyframes: {name} must be {shape} as the images are, got {given}")
-        if min(height, width) < 16:
-            raise InputError(f"keyframes: images of {height} x {width} pixels are too small; give at least 16 x 16")
+        if min(height, width) < LEAST_SIDE:
+            least = f"{LEAST_SIDE} x {LEAST_SIDE}"
+            raise InputError(f"keyframes: images of {height} x {width} pixels are too small; give at least {least}")
         if not self.images.dtype.is_floating_point:
             raise InputError(f"keyframes: images must be floating point in [0, 1], got {self.images.dtype}")
         for name in ("images", "intrinsics", "points"):
