@@ -16,7 +16,7 @@ from vggt3_ros.geometry.camera import encode_camera, unproject
 from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse, transform_points
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses
 from vggt3_ros.landmarks.acceptance import LocateSettings
-from vggt3_ros.landmarks.features import FeatureSettings, extract
+from vggt3_ros.landmarks.features import FeatureSettings, extract, whole_image
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
@@ -192,18 +192,31 @@ def test_another_place_is_lost(metric: Scene, drive: RoomSequence, elsewhere: Ro
         assert found.reason and found.network_map_from_cam is not None
 
 
-def test_an_image_that_was_searched_whole_is_not_searched_again(
+def test_a_frame_that_is_not_found_is_searched_in_another_size_where_there_is_one(
     metric: Scene, drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scales = []
     monkeypatch.setattr(localize, "extract", lambda *given: scales.append(given[-1].scale) or extract(*given))
-    stranger = frame_of(elsewhere, 0, intrinsics=drive.intrinsics)
-    assert max(stranger.image.shape) <= FeatureSettings().least_side
-    few = LocalizerSettings(features=FeatureSettings(least_side=100))
-    for settings, searches in ((LocalizerSettings(), 1), (few, 2)):
+    small = frame_of(elsewhere, 0, intrinsics=drive.intrinsics)
+    assert max(small.image.shape) <= FeatureSettings().least_side
+    large = replace(small, image=np.ascontiguousarray(small.image.repeat(2, 0).repeat(2, 1)), intrinsics=None)
+    for frame, first, searched in (
+        (small, FeatureSettings(), [0.5]),
+        (small, whole_image(), [1.0]),
+        (small, FeatureSettings(least_side=100), [0.5, 1.0]),
+        (large, FeatureSettings(), [0.5, 1.0]),
+        (large, whole_image(), [1.0, 0.5]),
+    ):
         scales.clear()
-        assert Localizer(metric, network, settings).localize(stranger).status is LOST
-        assert len(scales) == searches
+        assert Localizer(metric, network, LocalizerSettings(features=first)).localize(frame).status is LOST
+        assert scales == searched
+
+
+def test_what_one_size_does_not_find_the_other_does(metric: Scene, drive: RoomSequence, network: Vggt3) -> None:
+    frame = frame_of(drive, int(drive.query_indices[0]))
+    poor = FeatureSettings(least_side=100, count=8)
+    found = Localizer(metric, network, LocalizerSettings(features=poor)).localize(frame)
+    assert found.status is VERIFIED and found.searched is not None and len(found.searched.features) > 100
 
 
 def test_queries_need_no_calibration(metric: Scene, drive: RoomSequence, network: Vggt3) -> None:

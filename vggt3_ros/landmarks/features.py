@@ -42,6 +42,13 @@ class FeatureSettings:
         if not 0 < self.scale <= 1 or self.least_side < 1 or self.count < 1:
             raise InputError(f"feature settings are out of range: {self}; expected 0 < scale <= 1, the rest above 0")
 
+    def searched_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        """Size at which an image of this size is searched."""
+        width, height = size_wh
+        scale = min(1.0, max(self.scale, self.least_side / max(height, width)))
+        scale = min(scale, math.sqrt(_MOST_SEARCHED / (height * width)))
+        return max(1, round(scale * width)), max(1, round(scale * height))
+
 
 def whole_image() -> FeatureSettings:
     """For keyframes, and for frames in which too little was found."""
@@ -81,9 +88,7 @@ def extract(
     settings = settings or FeatureSettings()
     height, width = image.shape[:2]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    scale = min(1.0, max(settings.scale, settings.least_side / max(height, width)))
-    scale = min(scale, math.sqrt(_MOST_SEARCHED / (height * width)))
-    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    size = settings.searched_wh((width, height))
     if size != (width, height):
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     detector, offset = _detector(settings)

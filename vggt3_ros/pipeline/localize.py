@@ -46,19 +46,24 @@ class LocalizerSettings:
     """refine: "refine" finds and refines poses with the landmarks, "verify" only checks the network's own; both refuse
     what the landmarks do not confirm, where the scene has landmarks. "none" leaves the network's poses unverified.
 
-    features: of every frame; closer_features: of those in which fewer than enough_inliers landmarks agree, unless all
-    features of the whole image were searched already.
+    features: of every frame. Where fewer than enough_inliers landmarks agree it is searched in a second size, too: the
+    whole image, or half of it where features are those of the whole image.
     """
 
     refine: Literal["refine", "verify", "none"] = "refine"
     features: FeatureSettings = field(default_factory=FeatureSettings)
-    closer_features: FeatureSettings = field(default_factory=whole_image)
     enough_inliers: int = 45
     locate: LocateSettings = field(default_factory=LocateSettings)
 
     def __post_init__(self) -> None:
         if self.refine not in ("refine", "verify", "none"):
             raise InputError(f"refine is {self.refine!r}; choose 'refine', 'verify' or 'none'")
+
+    @property
+    def second_features(self) -> FeatureSettings:
+        """Of frames in which the first features found too little."""
+        second = whole_image() if self.features.scale < 1 else FeatureSettings()
+        return replace(second, kind=self.features.kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +72,6 @@ class Searched:
 
     features: Features
     intrinsics: NDArray[np.float64]
-
-    def is_complete(self, settings: FeatureSettings) -> bool:
-        """Whether these are all features of the whole image, extracted with these settings."""
-        return self.features.pixel_size <= 1 and len(self.features) < settings.count
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,15 +221,20 @@ class Localizer:
         if self.settings.refine == "verify" and "network" not in proposals:
             return proposal
         located, searched, seconds = self._located(landmarks, frame, proposals, self.settings.features)
-        complete = searched.is_complete(self.settings.features)
-        if not complete and (located.inliers < self.settings.enough_inliers or not located.accepted):
-            closer, closely, more = self._located(landmarks, frame, proposals, self.settings.closer_features)
+        if (located.inliers < self.settings.enough_inliers or not located.accepted) and self._has_more(searched):
+            second, again, more = self._located(landmarks, frame, proposals, self.settings.second_features)
             seconds = {name: seconds.get(name, 0.0) + more.get(name, 0.0) for name in {**seconds, **more}}
-            if closer.accepted or not located.accepted:
-                located = closer
-                searched = closely
+            is_finer = again.features.pixel_size <= searched.features.pixel_size
+            if second.accepted > located.accepted or (second.accepted == located.accepted and is_finer):
+                located, searched = second, again
         proposal = replace(proposal, searched=searched if self.settings.refine == "refine" else None)
         return self._judged(proposal, located, {**proposal.seconds, **seconds})
+
+    def _has_more(self, searched: Searched) -> bool:
+        """Whether the second features are others than those that were searched."""
+        first, second = self.settings.features, self.settings.second_features
+        size_wh, found = searched.features.size_wh, len(searched.features)
+        return first.searched_wh(size_wh) != second.searched_wh(size_wh) or found == first.count < second.count
 
     def _located(
         self, landmarks: LandmarkLocalizer, frame: Frame, proposals: dict[str, Any], settings: FeatureSettings
