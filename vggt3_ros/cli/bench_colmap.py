@@ -1,11 +1,12 @@
 """`vggt3 bench colmap SEQUENCE...`: plain COLMAP and this package on the same sequences, both with true map poses.
 
-Needs pycolmap 4 (extra `sfm`). Every other frame is mapped, the others are localized.
+Needs pycolmap 4 (extra `sfm`). Every other frame is mapped, the others are localized. Both run on one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,9 @@ def add_parser(tasks: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> int:
     """Compare sequence by sequence; what is done before Ctrl-C is printed."""
+    # Read when numpy and torch are loaded, which is now. Threads that wait for each other count as work.
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import cv2
     import pycolmap  # noqa: F401  # missing, it should be missed now and not when half of the work is done
 
     from vggt3_ros.evaluation.evaluate import EvaluationSettings
@@ -53,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.files import read_text
     from vggt3_ros.model.checkpoint import load_network
 
+    cv2.setNumThreads(1)
     if args.json is not None:
         check_writable(args.json, "--json")
     if args.document is not None:

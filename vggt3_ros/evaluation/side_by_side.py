@@ -159,7 +159,7 @@ def markdown(rows: Items[Row]) -> str:
         lines.append(
             f"| {row.sequence} | {row.method} | {row.map_frames} | {row.accepted} of {row.queries} | {row.wrong} "
             f"| {row.success:.2f} | {_or_dash(row.position_cm)} | {_or_dash(row.rotation_deg)} | {row.mapping_s:.1f} "
-            f"| {row.query_s:.2f} |"
+            f"| {row.query_s:.3f} |"
         )
     return "\n".join(lines)
 

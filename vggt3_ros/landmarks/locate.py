@@ -28,6 +28,7 @@ Source = Literal["last", "descriptor", "network", "given", "joint"]
 
 _SOURCES: tuple[Source, ...] = ("last", "descriptor", "network")
 _MARGIN = 0.25  # a rough pose may be off by that share of the image
+_ROUGHLY = 1e-2  # PnpSettings.settled of poses that are refined again
 _FINAL_INFLUENCE = 1.0  # of an accepted pose: 9 % nearer to the truth than with 1.4, at which more poses are found
 _LEAST_NOISE = 0.15  # of a pixel of the searched image: finer than features are
 
@@ -156,7 +157,8 @@ class LandmarkLocalizer:
         pairs, among = self._matches(keyframes, features)
         clock.lap("matching")
         settings = self.pnp_settings(features)
-        solution = solve_pnp(*self.observed(features, pairs), intrinsics, settings)
+        rough = replace(settings, settled=_ROUGHLY)
+        solution = solve_pnp(*self.observed(features, pairs), intrinsics, rough)
         clock.lap("pnp")
         if solution is None:
             reason = f"no pose explains the {len(pairs)} matches with {among} landmarks"
@@ -165,7 +167,7 @@ class LandmarkLocalizer:
         expected = self.visibility.expected(solution.world_from_cam, intrinsics, features.size_wh)
         more = self._completed(features, expected, chosen)
         clock.lap("guided")
-        refined = refine_pnp(solution.world_from_cam, *self.observed(features, more), intrinsics, settings)
+        refined = refine_pnp(solution.world_from_cam, *self.observed(features, more), intrinsics, rough)
         clock.lap("pnp")
         if refined is not None and refined.inliers.sum() >= len(chosen):
             solution, chosen = refined, more[refined.inliers]

@@ -13,7 +13,6 @@ LEAST = 4  # correspondences that determine a pose
 _CONFIDENCE = 0.999
 CAUCHY = 1.4  # PnpSettings.influence; 2 was 3 % worse, 1 lost poses
 _STEPS = 15
-_SETTLED = 1e-5  # squared step, in standard deviations of an observation, that ends the refinement
 _SINGULAR = 1e12  # condition, in units of each parameter's own, of an information matrix that determines nothing
 _NEAREST = 1e-3  # of the median distance: points nearer to the camera plane have no usable projection
 
@@ -22,13 +21,15 @@ _NEAREST = 1e-3  # of the median distance: points nearer to the camera plane hav
 class PnpSettings:
     """inlier_px: largest reprojection error of an inlier; noise_px: standard deviation of a feature's position, per
     axis; iterations: most hypotheses tried by RANSAC, which stops earlier once it is 99.9 % sure; influence: residual,
-    in its standard deviations, from which an observation loses influence.
+    in its standard deviations, from which an observation loses influence; settled: squared step, in standard deviations
+    of an observation, that ends the refinement.
     """
 
     inlier_px: float = 4.0
     noise_px: float = 0.7
     iterations: int = 1000
     influence: float = CAUCHY
+    settled: float = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +120,7 @@ def refine_pnp(
                 break
             continue
         pose, (residuals, jacobian), growth, damping = candidate, new, new_growth, damping / 10
-        if -step @ gradient < _SETTLED * limit:
+        if -step @ gradient < settings.settled * limit:
             break
     inliers = reprojection_errors(pose, points, pixels, intrinsics) < settings.inlier_px
     own = inliers[near]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -56,13 +57,14 @@ def apply_rope(tokens: Tensor, table: RopeTable) -> Tensor:
     return tokens * table.cos + turned * table.sin
 
 
+@lru_cache(maxsize=64)
 def uv_embedding(
     height: int, width: int, channels: int, aspect: float, device: torch.device | str, base: float = 100.0
 ) -> Tensor:
     """Sinusoidal map (channels, height, width) of the position within an image of the given aspect (W / H).
 
     Equally spaced coordinates on a diagonal of length 2; sin u, cos u, sin v, cos v in a quarter of the channels each,
-    at angular frequencies from 1 towards 1 / base.
+    at angular frequencies from 1 towards 1 / base. Made once for each size: not to be written to.
     """
     diagonal = math.hypot(aspect, 1.0)
     extent_u, extent_v = aspect / diagonal, 1.0 / diagonal
@@ -70,6 +72,7 @@ def uv_embedding(
     v = torch.linspace(-1, 1, height, dtype=torch.float64, device=device) * (extent_v * (height - 1) / height)
     quarter = channels // 4
     omega = base ** -(torch.arange(quarter, dtype=torch.float64, device=device) / quarter)
-    by_u = (omega[:, None] * u)[:, None, :].expand(quarter, height, width)
-    by_v = (omega[:, None] * v)[:, :, None].expand(quarter, height, width)
-    return torch.cat([by_u.sin(), by_u.cos(), by_v.sin(), by_v.cos()]).float()
+    by_u, by_v = omega[:, None] * u, omega[:, None] * v
+    by_u = torch.cat([by_u.sin(), by_u.cos()]).float()[:, None, :].expand(-1, height, width)
+    by_v = torch.cat([by_v.sin(), by_v.cos()]).float()[:, :, None].expand(-1, height, width)
+    return torch.cat([by_u, by_v])
