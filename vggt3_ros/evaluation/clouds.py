@@ -53,7 +53,7 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
         true_tree = cKDTree(voxel_means(surface.points, surface.voxel).numpy())
         for first, second in ((cloud, truth[nearest]), (thinned.numpy()[covering], seen)):
             some = sampled(len(first), NORMALS).numpy()
-            cosines.append(unsigned_cosines(surface_normals(first[some], tree), surface_normals(second[some], true_tree)))
+            cosines.append(unsigned_cosines(normals_at(first[some], tree), normals_at(second[some], true_tree)))
     accuracy, completeness = _summary(off), _summary(missing)
     figures = {
         "points": len(points),
@@ -86,7 +86,7 @@ def _within(off: _Array, missing: _Array, limit: float) -> dict[str, float]:
     return {"precision": precision, "recall": recall, "f_score": 2 * precision * recall / both if both else 0.0}
 
 
-def surface_normals(points: _Array, tree: Any) -> _Array:
+def normals_at(points: _Array, tree: Any) -> _Array:
     """Unit normals (N, 3), of either sign, of a surface at points (N, 3): across the nearest 20 points of a cKDTree."""
     count = min(_NEIGHBOURS, tree.n)
     around = np.asarray(tree.data)[tree.query(points, k=count)[1].reshape(len(points), count)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.clouds import NORMALS, surface_normals, unsigned_cosines
+from vggt3_ros.evaluation.clouds import NORMALS, normals_at, unsigned_cosines
 from vggt3_ros.evaluation.true_surface import SAMPLE, sampled
 from vggt3_ros.geometry.camera import unproject
 from vggt3_ros.geometry.se3 import transform_points
@@ -79,12 +79,12 @@ def compare_pointmaps(
     missing, covering = tree.query(surface)
     tell(0.9)
     some = sampled(len(asked), NORMALS).numpy()
-    own = surface_normals(cloud[some], tree), surface_normals(surface[some], true_tree)
-    others = (
-        surface_normals(np.asarray(true_tree.data)[nearest[some]], true_tree),
-        surface_normals(np.asarray(tree.data)[covering[some]], tree),
-    )
-    cosines = [unsigned_cosines(first, second) for first, second in zip(own, others, strict=True)]
+    to_truth = cloud[some], truth.numpy()[nearest[some]]
+    from_truth = aligned.numpy()[covering[some]], surface[some]
+    cosines = [
+        unsigned_cosines(normals_at(ours, tree), normals_at(theirs, true_tree))
+        for ours, theirs in (to_truth, from_truth)
+    ]
     tell(1.0)
     return _figures(off, missing, cosines, len(truth), None)
 
@@ -111,7 +111,7 @@ def icp(
         if max(abs(a - b) for a, b in zip(now, last, strict=True)) < _ICP_CHANGE:
             break
         last = now
-        step = _rigid(torch.from_numpy(moved[paired]), torch.from_numpy(tree.data[nearest[paired]]))
+        step = _rigid(torch.from_numpy(moved[paired]), torch.from_numpy(np.asarray(tree.data)[nearest[paired]]))
         motion = Sim3(1.0, step.rotation @ motion.rotation, step.points(motion.translation))
         moved = motion.points(torch.from_numpy(points)).numpy()
     return motion
