@@ -36,18 +36,20 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
 
     Raises InputError.
     """
+    from vggt3_ros.evaluation.protocol import STEPS
+
     given = {
         "--split": args.split is not None,
         "--priors": args.priors.kind != "none",
         "--prior-poses": args.prior_poses != "auto",
         "--adversarial": args.adversarial,
         "--dense": args.dense is not None,
-        "--steps": args.steps != 2,
+        "--steps": args.steps != STEPS,
         "--out": args.out is not None,
     }
     wrong = [option for option, is_given in given.items() if is_given]
     if wrong:
         raise InputError(
-            f"--protocol {args.protocol} settles the frames, 2 steps and no priors, judges the network alone and draws "
-            f"no pictures; leave out {' and '.join(wrong)}"
+            f"--protocol {args.protocol} settles the frames, {STEPS} steps and no priors, judges the network alone and "
+            f"draws no pictures; leave out {' and '.join(wrong)}"
         )

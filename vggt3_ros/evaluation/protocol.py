@@ -48,8 +48,9 @@ DEFINITIONS = {
     "from the nearest 20 points, mean of both ways. Of more than 150,000 points so many, drawn with a fixed seed, are "
     "asked for their nearest one (30,000 for normals). The rays of true pixels pass their centres, u + 0.5",
     "localization": "the network's poses of the queries, one at a time, after the Sim(3) of the positions of the map "
-    "frames (Umeyama); success_*: shares of all queries within as many centimetres and degrees. Where that Sim(3) "
-    "draws the map together, every error is infinite (null) and reason tells why",
+    "frames (Umeyama); success_*: shares of all queries within as many centimetres and degrees; "
+    "median_position_percent: of the diagonal of the box around the true positions. Where that Sim(3) draws the map "
+    "together, every error is infinite (null) and reason tells why",
     "mean": "over scenes; a figure that is not defined in a scene is left out",
 }
 

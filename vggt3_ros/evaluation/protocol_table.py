@@ -45,7 +45,7 @@ def _cells(figures: dict[str, Any]) -> list[str]:
 
 
 def _row(name: str, cells: list[str]) -> str:
-    widths = (14, 14, 14, *[11] * len(LIMITS), 18, 18)
+    widths = (13, 14, 13, *[10] * len(LIMITS), 16, 16)
     return f"{name:<16}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
