@@ -108,13 +108,16 @@ def evaluate_scene(
         tell("localize", 0.4 + 0.4 * done / len(split.query))
         query = prepare([sequence.frame(index)], config.image_size, config.patch_size).images
         answers.append(None if memory is None else _located(network, memory, query))
+    localization = _localization(sequence, answers, alignment)
+    if memory is None:
+        localization["reason"] = "a softmax network keeps no memory to localize in"
     return {
         "scene": sequence.name,
         "input_size": [height, width],
         "map_frames": len(split.map),
         "queries": len(split.query),
         "pointmaps": _pointmaps(prediction, truths, lambda share: tell("pointmaps", 0.8 + 0.2 * share)),
-        "localization": _localization(sequence, answers, alignment),
+        "localization": localization,
         "true_from_scene": alignment.true_from_estimated.to_dict(),
         "notes": list(sequence.notes),
     }
@@ -181,9 +184,8 @@ def _localization(sequence: Sequence, answers: Items[Tensor | None], alignment: 
     ]
     position, rotation = pose_errors(in_world, sequence.world_from_cam[list(split.query)])
     extent = trajectory_extent(sequence.world_from_cam[[*split.map, *split.query]])
-    softmax = "a softmax network keeps no memory to localize in" if all(each is None for each in answers) else None
     return {
         **localization_summary(position, rotation, extent),
         **{f"success_{limit}cm_{limit}deg": success(position, rotation, limit) for limit in LIMITS},
-        "reason": alignment.problem or softmax,
+        "reason": alignment.problem,
     }
