@@ -15,6 +15,8 @@ from vggt3_ros.evaluation.metrics import LOCALIZATION_KEYS
 from vggt3_ros.evaluation.sequences import show_the_same_place
 from vggt3_ros.evaluation.verified import VERIFIED_KEYS
 
+from ..evaluation.miniature import write_scene
+
 Run = Callable[..., Any]
 
 
@@ -29,6 +31,12 @@ def sequence(own_images: Path, tmp_path: Path) -> Path:
     (folder / "intrinsics.json").write_text(json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48}))
     (folder / "split.json").write_text(json.dumps({"mine": {"map": [0, 2, 4], "query": [1, 3]}}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def seven_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature of 7-Scenes. Not to be changed by tests."""
+    return write_scene(tmp_path_factory.mktemp("miniature") / "den")
 
 
 def test_evaluate_writes_table_json_and_pictures(vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -137,3 +145,29 @@ def test_bad_options_fail_with_their_reason(vggt3: Run, sequence: Path, checkpoi
     assert vggt3("evaluate", tmp_path / "gone", "--model", checkpoint).failed_with("gone: no such folder")
     blocked = sequence / "poses.txt" / "pictures"
     assert vggt3("evaluate", sequence, "--model", checkpoint, "--out", blocked).failed_with("is not a folder")
+
+
+def test_the_papers_protocol_runs_on_a_scene(vggt3: Run, seven_scenes: Path, checkpoint: Path, tmp_path: Path) -> None:
+    options = ["--protocol", "vgg-t3", "--model", checkpoint, "--json", tmp_path / "figures.json"]
+    outcome = vggt3("evaluate", seven_scenes, *options)
+    assert outcome.code == 0, outcome
+    data = json.loads((tmp_path / "figures.json").read_text())
+    assert [(each["scene"], each["map_frames"], each["queries"]) for each in data["scenes"]] == [("den", 3, 3)]
+    assert data["scenes"][0]["pointmaps"]["of"] == "point head"
+    assert {"accuracy_m", "completion_m", "normal_consistency"} <= set(data["mean"]["pointmaps"])
+    assert "accuracy m" in outcome.out and "\nden " in outcome.out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--split", "standard"], ["--priors", "given"], ["--steps", 3], ["--adversarial"], ["--dense", "off"]],
+)
+def test_the_papers_protocol_takes_nothing_that_contradicts_it(
+    options: list[Any], vggt3: Run, seven_scenes: Path
+) -> None:
+    outcome = vggt3("evaluate", seven_scenes, "--protocol", "vgg-t3", *options)
+    assert outcome.failed_with("--protocol vgg-t3 settles", f"leave out {options[0]}")
+
+
+def test_the_papers_protocol_takes_7_scenes_alone(vggt3: Run, sequence: Path) -> None:
+    assert vggt3("evaluate", sequence, "--protocol", "vgg-t3").failed_with("neither a scene of 7-Scenes")

@@ -19,6 +19,7 @@ from vggt3_ros.cli.common import (
     seed_everything,
     write_json,
 )
+from vggt3_ros.cli.evaluate_protocol import run_protocol
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.errors import InputError
 
@@ -34,6 +35,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="+",
         metavar="SEQUENCE",
         help="folder (plain, TUM RGB-D or 7-Scenes layout), or room:, corridor: or yard:SEED[:FRAMES]",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("vgg-t3",),
+        default=None,
+        help="instead evaluate as the VGG-T3 paper does, on 7-Scenes: a scene, or a folder of scenes (of the network "
+        "alone: pointmaps of every 50th training image, localization of every 20th test image)",
     )
     parser.add_argument("--split", default=None, metavar="NAME", help="which frames to map (default: the first split)")
     parser.add_argument(
@@ -64,13 +72,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_model_option(parser)
     add_common_options(
         parser,
-        "write all figures as JSON; of several sequences their medians, and each below `each`",
+        "write all figures as JSON; of several sequences their medians, and each below `each` (with --protocol their "
+        "means below `mean`, and each below `scenes`)",
         "seed of the noise of --priors and --adversarial (default: 0)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate one sequence after the other, with one network, and print a table."""
+    if args.protocol is not None:
+        return run_protocol(args)
+
     from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
     from vggt3_ros.evaluation.report import table, write_pictures
     from vggt3_ros.evaluation.result import aggregate, without_infinities

@@ -15,7 +15,7 @@ from vggt3_ros.evaluation.voxels import voxel_means
 
 DISTANCES_CM = (1, 5, 10)  # of precision, recall and F
 _NEIGHBOURS = 20  # points that a normal is told from
-_NORMALS = 30_000  # compared each way
+NORMALS = 30_000  # compared each way
 
 _Array = npt.NDArray[np.float64]
 
@@ -52,8 +52,8 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
         missing, covering = tree.query(seen)
         true_tree = cKDTree(voxel_means(surface.points, surface.voxel).numpy())
         for first, second in ((cloud, truth[nearest]), (thinned.numpy()[covering], seen)):
-            some = sampled(len(first), _NORMALS).numpy()
-            cosines.append(_cosines(_normals(first[some], tree), _normals(second[some], true_tree)))
+            some = sampled(len(first), NORMALS).numpy()
+            cosines.append(unsigned_cosines(normals_at(first[some], tree), normals_at(second[some], true_tree)))
     accuracy, completeness = _summary(off), _summary(missing)
     figures = {
         "points": len(points),
@@ -86,15 +86,15 @@ def _within(off: _Array, missing: _Array, limit: float) -> dict[str, float]:
     return {"precision": precision, "recall": recall, "f_score": 2 * precision * recall / both if both else 0.0}
 
 
-def _normals(points: _Array, tree: Any) -> _Array:
-    """Unit normals (N, 3), of either sign, of a surface at points (N, 3): across the nearest points of a tree."""
+def normals_at(points: _Array, tree: Any) -> _Array:
+    """Unit normals (N, 3), of either sign, of a surface at points (N, 3): across the nearest 20 points of a cKDTree."""
     count = min(_NEIGHBOURS, tree.n)
     around = np.asarray(tree.data)[tree.query(points, k=count)[1].reshape(len(points), count)]
     offsets = around - around.mean(1, keepdims=True)
     return np.asarray(np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))[1][..., 0])
 
 
-def _cosines(first: _Array, second: _Array) -> _Array:
+def unsigned_cosines(first: _Array, second: _Array) -> _Array:
     """|cos| of the angles between unit vectors, both (N, 3)."""
     return np.asarray(np.abs(np.einsum("ni,ni->n", first, second)))
 

@@ -67,19 +67,27 @@ def align_map(estimated: Tensor, true: Tensor) -> Alignment:
     return Alignment(fit, collapse(fit.poses(estimated.double()), true, least_fitted_ratio(len(true))))
 
 
-def absolute_trajectory_error(estimated: Tensor, true: Tensor) -> float:
-    """Rms distance in metres of positions of (N, 4, 4) poses after the Sim(3) that makes it least (Umeyama 1991).
+def align_positions(estimated: Tensor, true: Tensor) -> Alignment:
+    """Similarity from estimated to true poses, both (N, 4, 4), that brings their positions nearest (Umeyama 1991).
 
     Where positions alone do not determine it (two frames, motion along one line) the orientations help: align_map.
-    Infinite where that similarity draws all positions together, since the rest is the error of their mean.
     """
     try:
-        true_from_estimated = umeyama(estimated[:, :3, 3], true[:, :3, 3])
+        fit = umeyama(estimated[:, :3, 3], true[:, :3, 3])
     except InputError:
-        true_from_estimated = align_map(estimated, true).true_from_estimated
-    aligned = true_from_estimated.poses(estimated.double())
-    if collapse(aligned, true, least_fitted_ratio(len(true))) is not None:
+        fit = align_map(estimated, true).true_from_estimated
+    return Alignment(fit, collapse(fit.poses(estimated.double()), true, least_fitted_ratio(len(true))))
+
+
+def absolute_trajectory_error(estimated: Tensor, true: Tensor) -> float:
+    """Rms distance in metres of positions of (N, 4, 4) poses after the Sim(3) that makes it least: align_positions.
+
+    Infinite where that similarity draws all positions together, since the rest is the error of their mean.
+    """
+    alignment = align_positions(estimated, true)
+    if alignment.collapsed:
         return math.inf
+    aligned = alignment.true_from_estimated.poses(estimated.double())
     return float((aligned - true)[:, :3, 3].square().sum(-1).mean().sqrt())
 
 
@@ -132,9 +140,14 @@ def localization_summary(position_m: np.ndarray, rotation_deg: np.ndarray, exten
         "mean_position_m": float(position_m[answered].mean()) if answered.any() else math.nan,
         "mean_rotation_deg": float(rotation_deg[answered].mean()) if answered.any() else math.nan,
         "median_position_m": median_m,
-        "success_10cm_10deg": float(np.mean((position_m <= 0.1) & (rotation_deg <= 10))),
-        "success_20cm_20deg": float(np.mean((position_m <= 0.2) & (rotation_deg <= 20))),
+        "success_10cm_10deg": success(position_m, rotation_deg, 10),
+        "success_20cm_20deg": success(position_m, rotation_deg, 20),
     }
+
+
+def success(position_m: np.ndarray, rotation_deg: np.ndarray, limit: int) -> float:
+    """Share (0 to 1) of queries with errors (Q,) of at most `limit` centimetres and as many degrees."""
+    return float(np.mean((position_m <= limit / 100) & (rotation_deg <= limit)))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any
@@ -135,7 +136,7 @@ def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
     return {
         "sequence": f"median of {len(figures)} sequences",
         "sequences": [each["sequence"] for each in figures],
-        "trajectory_extent_m": _median([each["trajectory_extent_m"] for each in figures]),
+        "trajectory_extent_m": float(np.median([each["trajectory_extent_m"] for each in figures])),
         "map": _medians([each["map"] for each in figures]),
         "localization": _medians([each["localization"] for each in figures]),
         "baselines": _medians([each["baselines"] for each in figures]),
@@ -185,19 +186,22 @@ def without_infinities(value: Any) -> Any:
     return copy.copy(value)
 
 
-def _medians(blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians of the numbers in blocks of like layout; what is neither number nor block is left out."""
-    medians: dict[str, Any] = {}
+def combined(blocks: Items[dict[str, Any]], of: Callable[[list[float]], Any]) -> dict[str, Any]:
+    """The numbers in blocks of like layout, each drawn together by `of`, such as np.mean or np.median.
+
+    What is neither number nor block is left out, and so is NaN; of NaN alone comes NaN.
+    """
+    result: dict[str, Any] = {}
     for key in dict.fromkeys(key for block in blocks for key in block):
         items = [block[key] for block in blocks if key in block]
         numbers = [item for item in items if isinstance(item, int | float) and not isinstance(item, bool)]
         if isinstance(items[0], dict):
-            medians[key] = _medians(items)
+            result[key] = combined(items, of)
         elif numbers:
-            medians[key] = _median(numbers)
-    return medians
+            defined = [number for number in numbers if not math.isnan(number)]
+            result[key] = float(of(defined)) if defined else math.nan
+    return result
 
 
-def _median(values: list[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return float(np.median(defined)) if defined else math.nan
+def _medians(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    return combined(blocks, np.median)

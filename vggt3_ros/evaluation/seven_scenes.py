@@ -15,6 +15,9 @@ from vggt3_ros.evaluation.text_files import pose_from_numbers, read_depth_png, r
 from vggt3_ros.files import read_text
 from vggt3_ros.geometry.camera import intrinsics_matrix
 
+PROTOCOL = "vgg-t3"  # the split of the VGG-T3 paper
+MAP_STRIDE, QUERY_STRIDE = 50, 20  # of its training and test images
+
 _RATE_HZ = 30
 _NO_DEPTH_VALUE = 65535
 _COLOR_FOCAL, _DEPTH_FOCAL = 525.0, 585.0  # pixels of 640x480; the colour images are not registered to the depth
@@ -26,8 +29,8 @@ _NOTE = (
 
 
 def load_seven_scenes(folder: Path) -> Sequence:
-    """Read a 7-Scenes scene (its splits: `standard` by the two files, `sparse` with one frame per
-    second of it where it is long enough).
+    """Read a 7-Scenes scene. Its splits: `standard` by the two files, and where it is long enough `sparse` with one
+    frame per second of it, and `vgg-t3` with every 50th training image to map and every 20th test image to localize.
 
     A single seq-XX folder is read too, at one frame per second, with the splits `interleaved` and `temporal`.
     Raises InputError naming the file for anything missing or malformed.
@@ -51,6 +54,8 @@ def load_seven_scenes(folder: Path) -> Sequence:
         splits = {"standard": Split(rows["map"], rows["query"])}
         if len(rows["map"]) > _RATE_HZ:
             splits["sparse"] = Split(rows["map"][::_RATE_HZ], rows["query"][::_RATE_HZ])
+        if len(rows["map"]) > MAP_STRIDE:
+            splits[PROTOCOL] = Split(rows["map"][::MAP_STRIDE], rows["query"][::QUERY_STRIDE])
     own = folder / "intrinsics.json"
     assumed = Calibration(intrinsics_matrix(*_COLOR_CAMERA), None, None)
     calibration = read_calibration(own) if own.exists() else assumed

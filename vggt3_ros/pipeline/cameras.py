@@ -6,10 +6,20 @@ import math
 
 from torch import Tensor
 
+from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.geometry.camera import decode_camera
 from vggt3_ros.model.prediction import Prediction
 
 _LEAST_VIEW, _LARGEST_VIEW = math.radians(1), math.radians(170)
+
+
+def require_finite(prediction: Prediction) -> None:
+    """Raise Vggt3Error for cameras that hold NaN or infinity."""
+    if not bool(prediction.pose_encoding.isfinite().all()):
+        raise Vggt3Error(
+            "the network returned poses that are not finite: its weights are damaged or the precision is too low; "
+            "try another checkpoint or fp32"
+        )
 
 
 def predicted_cameras(prediction: Prediction) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,13 @@ from itertools import pairwise
 from torch import Tensor
 
 from vggt3_ros.dense.settings import DenseSettings
-from vggt3_ros.errors import InputError, Vggt3Error
+from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.model.network import Progress, Vggt3
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.anchor import Anchoring, AnchorSettings, anchor
-from vggt3_ros.pipeline.cameras import predicted_cameras
+from vggt3_ros.pipeline.cameras import predicted_cameras, require_finite
 from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.memory import require_memory
@@ -103,11 +103,7 @@ def reconstruct(
     prediction = prediction.to("cpu")
     clock.lap("network")
 
-    if not bool(prediction.pose_encoding.isfinite().all()):
-        raise Vggt3Error(
-            "the network returned poses that are not finite: its weights are damaged or the precision is too low; "
-            "try another checkpoint or fp32"
-        )
+    require_finite(prediction)
     cam_from_world, intrinsics = predicted_cameras(prediction)
 
     def report_anchor(stage: str, share: float) -> None:

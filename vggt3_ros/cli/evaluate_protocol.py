@@ -1,0 +1,55 @@
+"""`vggt3 evaluate FOLDER... --protocol vgg-t3`: the evaluation of the VGG-T3 paper on 7-Scenes."""
+
+from __future__ import annotations
+
+import argparse
+
+from vggt3_ros.cli.common import check_writable, resolve_device, seed_everything, write_json
+from vggt3_ros.cli.progress import Progress
+from vggt3_ros.errors import InputError
+
+
+def run_protocol(args: argparse.Namespace) -> int:
+    """Evaluate one scene after the other, with one network, and print a table."""
+    from vggt3_ros.evaluation.protocol import evaluate_scene, load_scenes, to_json
+    from vggt3_ros.evaluation.protocol_table import table
+    from vggt3_ros.model.checkpoint import load_network
+
+    _refuse_contradictions(args)
+    if args.json is not None:
+        check_writable(args.json, "--json")
+    scenes = [scene for folder in args.sequences for scene in load_scenes(folder)]
+    device = resolve_device(args.device)
+    seed_everything(args.seed)
+    network = load_network(args.model, device)
+    figures = []
+    for scene in scenes:
+        with Progress(scene.name) as progress:
+            figures.append(evaluate_scene(scene, network, progress))
+    write_json(args.json, to_json(network, figures))
+    print(table(figures))
+    return 0
+
+
+def _refuse_contradictions(args: argparse.Namespace) -> None:
+    """The protocol settles which frames are mapped, and how, and it draws nothing; an option that says otherwise errs.
+
+    Raises InputError.
+    """
+    from vggt3_ros.evaluation.protocol import STEPS
+
+    given = {
+        "--split": args.split is not None,
+        "--priors": args.priors.kind != "none",
+        "--prior-poses": args.prior_poses != "auto",
+        "--adversarial": args.adversarial,
+        "--dense": args.dense is not None,
+        "--steps": args.steps != STEPS,
+        "--out": args.out is not None,
+    }
+    wrong = [option for option, is_given in given.items() if is_given]
+    if wrong:
+        raise InputError(
+            f"--protocol {args.protocol} settles the frames, {STEPS} steps and no priors, judges the network alone and "
+            f"draws no pictures; leave out {' and '.join(wrong)}"
+        )

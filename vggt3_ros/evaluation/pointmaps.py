@@ -1,0 +1,140 @@
+"""Pointmaps of a network beside the true ones, as in the evaluation of the VGG-T3 paper: after Umeyama and ICP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.clouds import NORMALS, normals_at, unsigned_cosines
+from vggt3_ros.evaluation.true_surface import SAMPLE, sampled
+from vggt3_ros.geometry.camera import unproject
+from vggt3_ros.geometry.se3 import transform_points
+from vggt3_ros.geometry.sim3 import Sim3, umeyama
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.loaders import EvaluationCrop, target_size
+from vggt3_ros.pipeline.undistort import undistorted
+
+ICP_THRESHOLD = 0.1  # metres
+_ICP_ROUNDS = 30
+_ICP_CHANGE = 1e-6  # of the share of pairs, and of their rms distance in metres; less is the end
+
+_Array = npt.NDArray[np.float64]
+
+
+def true_pointmap(frame: Frame, world_from_cam: Tensor, image_size: int, patch_size: int) -> Tensor | None:
+    """World points (h, w, 3) float32 of a frame's depth at the pixels that the network sees of it; NaN where unknown.
+
+    Pixel (column, row) has its ray through (column + 0.5, row + 0.5), and intrinsics change as in the published loader.
+    None without depth or intrinsics.
+    """
+    frame = undistorted(frame)
+    if frame.depth is None or frame.intrinsics is None:
+        return None
+    height, width = frame.size_hw
+    centre = (float(frame.intrinsics[0, 2]), float(frame.intrinsics[1, 2]))
+    crop = EvaluationCrop.plan((width, height), centre, target_size(width, height, image_size, patch_size))
+    depth = crop.depth(frame.depth).double()
+    depth[~(depth > 0) | depth.isinf()] = math.nan
+    in_cam = unproject(depth, crop.published_intrinsics(frame.intrinsics), pixel_offset=0.5)
+    return transform_points(world_from_cam, in_cam.flatten(0, 1)).view_as(in_cam).float()
+
+
+def compare_pointmaps(
+    predicted: Tensor, true: Tensor, progress: Callable[[float], None] | None = None
+) -> dict[str, Any]:
+    """Errors of predicted points (..., 3), in any frame and unit, against the true ones (..., 3) of the same pixels.
+
+    true is in metres, NaN where unknown. Where both are known, the predicted points get the Sim(3) that brings them
+    nearest to their own true ones, then `icp`. Accuracy is from them to the nearest true points, completion from those
+    to them; of more than SAMPLE points so many are asked. Figures are NaN, and `reason` tells why, where no similarity
+    is determined. progress(0..1) is told of; what it raises cancels.
+    """
+    from scipy.spatial import cKDTree
+
+    tell = progress or (lambda share: None)
+    valid = (predicted.isfinite() & true.isfinite()).all(-1)
+    points, truth = predicted[valid].double(), true[valid].double()
+    tell(0.0)
+    try:
+        aligned = umeyama(points, truth).points(points)
+        true_tree = cKDTree(truth.numpy())
+        tell(0.3)
+        asked = sampled(len(truth), SAMPLE)
+        motion = icp(aligned[asked].numpy(), true_tree, ICP_THRESHOLD, lambda share: tell(0.3 + 0.3 * share))
+    except InputError as error:
+        nothing = np.empty(0)
+        return _figures(nothing, nothing, [nothing, nothing], len(truth), str(error))
+    aligned = motion.points(aligned)
+    tree = cKDTree(aligned.numpy())
+    tell(0.8)
+    cloud, surface = aligned[asked].numpy(), truth[asked].numpy()
+    off, nearest = true_tree.query(cloud)
+    missing, covering = tree.query(surface)
+    tell(0.9)
+    some = sampled(len(asked), NORMALS).numpy()
+    to_truth = cloud[some], truth.numpy()[nearest[some]]
+    from_truth = aligned.numpy()[covering[some]], surface[some]
+    cosines = [
+        unsigned_cosines(normals_at(ours, tree), normals_at(theirs, true_tree))
+        for ours, theirs in (to_truth, from_truth)
+    ]
+    tell(1.0)
+    return _figures(off, missing, cosines, len(truth), None)
+
+
+def icp(
+    points: _Array, tree: Any, threshold: float = ICP_THRESHOLD, progress: Callable[[float], None] | None = None
+) -> Sim3:
+    """The motion, of scale 1, that brings points (N, 3) to those of a cKDTree, point to point (Besl and McKay 1992).
+
+    Pairs farther apart than `threshold` do not count. At most 30 rounds, fewer once the share of points with a pair and
+    their rms distance stay the same. Points of which hardly any has a pair stay where they are. Raises InputError when
+    pairs lie on one line.
+    """
+    moved, motion = points, Sim3.identity()
+    last = (-1.0, -1.0)
+    for done in range(_ICP_ROUNDS):
+        if progress is not None:
+            progress(done / _ICP_ROUNDS)
+        off, nearest = tree.query(moved, distance_upper_bound=threshold)
+        paired = np.isfinite(off)
+        if paired.sum() < 3:
+            break
+        now = (float(paired.mean()), float(np.sqrt(np.mean(off[paired] ** 2))))
+        if max(abs(a - b) for a, b in zip(now, last, strict=True)) < _ICP_CHANGE:
+            break
+        last = now
+        step = _rigid(torch.from_numpy(moved[paired]), torch.from_numpy(np.asarray(tree.data)[nearest[paired]]))
+        motion = Sim3(1.0, step.rotation @ motion.rotation, step.points(motion.translation))
+        moved = motion.points(torch.from_numpy(points)).numpy()
+    return motion
+
+
+def _rigid(source: Tensor, target: Tensor) -> Sim3:
+    """Least-squares motion with target ~ motion(source), both (N, 3): the rotation is that of any scale."""
+    rotation = umeyama(source, target).rotation
+    return Sim3(1.0, rotation, target.mean(0) - rotation @ source.mean(0))
+
+
+def _figures(off: _Array, missing: _Array, cosines: list[_Array], points: int, reason: str | None) -> dict[str, Any]:
+    ways = [_summary(each) for each in cosines]
+    return {
+        "points": points,
+        "accuracy_m": _summary(off),
+        "completion_m": _summary(missing),
+        "normal_consistency": {key: float(np.mean([way[key] for way in ways])) for key in ("mean", "median")},
+        "reason": reason,
+    }
+
+
+def _summary(values: _Array) -> dict[str, float]:
+    if len(values) == 0:
+        return {"mean": math.nan, "median": math.nan}
+    return {"mean": float(values.mean()), "median": float(np.median(values))}
