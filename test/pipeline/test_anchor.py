@@ -22,11 +22,13 @@ from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline import localize
-from vggt3_ros.pipeline.anchor import AnchorSettings, anchor
+from vggt3_ros.pipeline.anchor import anchor
+from vggt3_ros.pipeline.anchor_settings import AnchorSettings
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
+from vggt3_ros.pipeline.tie import tie
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.worlds.sequence import RoomSequence
 
@@ -265,6 +267,7 @@ def test_the_known_height_of_the_camera_gives_metres(drive: RoomSequence) -> Non
     encoding = encode_camera(se3_inverse(scene_from_cam), drive.intrinsics.expand(len(frames), 3, 3), (240, 320))
     prediction = Prediction(encoding, depth, torch.ones_like(depth), None, None)
     settings = AnchorSettings(landmarks=None, camera_height_m=float(world_from_cam[:, 2, 3].quantile(0.5)))
-    found = anchor(frames, prepared, prediction, settings, lambda *_: None)
+    tied = tie(frames, prepared, prediction, settings, lambda *_: None)
+    found = anchor(frames, prepared, prediction, tied, settings)
     assert found.is_metric and found.metric_source == "camera_height" and found.up_source == "floor"
     assert found.map_from_scene.scale == pytest.approx(2, rel=0.03)

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.evaluation.result import aggregate, without_infinities
     from vggt3_ros.evaluation.sequences import is_procedural, load_sequence, show_the_same_place
     from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.anchor import AnchorSettings, landmark_settings
+    from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
     from vggt3_ros.pipeline.dense import DENSE
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 

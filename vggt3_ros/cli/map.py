@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vggt3_ros.cli.colmap_cameras import ColmapCameras
     from vggt3_ros.cli.images import ImageReader
     from vggt3_ros.cli.known_cameras import KnownCameras
-    from vggt3_ros.pipeline.anchor import AnchorSettings
+    from vggt3_ros.pipeline.anchor_settings import AnchorSettings
     from vggt3_ros.pipeline.frame import Frame
     from vggt3_ros.pipeline.reconstruct import Reconstruction
 
@@ -218,7 +218,7 @@ def _account(
 
 def _anchor_settings(args: argparse.Namespace) -> AnchorSettings:
     """What ties the map to the world. Raises `InputError` for options that cannot be fulfilled."""
-    from vggt3_ros.pipeline.anchor import AnchorSettings, landmark_settings
+    from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
 
     if args.sfm:
         import pycolmap  # noqa: F401  # missing, it should be missed now and not after the network has run

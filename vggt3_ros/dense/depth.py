@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
+
+from vggt3_ros.dense.planes import moved_planes
+from vggt3_ros.geometry.sim3 import Sim3
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,3 +27,12 @@ class DenseDepth:
 
     def __len__(self) -> int:
         return len(self.depth)
+
+    def transformed(self, new_from_world: Sim3) -> DenseDepth:
+        """The same in another frame and unit."""
+        return replace(
+            self,
+            depth=new_from_world.scale * self.depth,
+            sigma=new_from_world.scale * self.sigma,
+            planes=moved_planes(self.planes, new_from_world),
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from vggt3_ros.dense.resize import LEAST_SIDE
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import check_pose
+from vggt3_ros.geometry.sim3 import Sim3
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,3 +75,12 @@ class Keyframes:
     def size_hw(self) -> tuple[int, int]:
         """Height and width of the images."""
         return self.images.shape[2], self.images.shape[3]
+
+    def transformed(self, new_from_world: Sim3) -> Keyframes:
+        """The same in another frame and unit."""
+        return replace(
+            self,
+            world_from_cam=new_from_world.poses(self.world_from_cam),
+            predicted=new_from_world.scale * self.predicted,
+            points=new_from_world.points(self.points),
+        )

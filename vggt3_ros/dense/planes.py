@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vggt3_ros.dense.shape import camera_points, normals
 from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.geometry.sim3 import Sim3
 
 _SAMPLED = 1500  # points
 _TRIED = 200  # hypotheses, one oriented point each
@@ -61,6 +62,14 @@ def plane_inverse(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) 
     rays = camera_points(torch.ones(1, *size_hw, device=planes.device), intrinsics[None])[0]
     along: Tensor = planes[:, :3] @ rays.flatten(0, 1).T
     return -along.view(-1, *size_hw) / planes[:, 3, None, None]
+
+
+def moved_planes(planes: Tensor, new_from_old: Sim3) -> Tensor:
+    """Planes (P, 4) in another frame and unit."""
+    normals = planes[:, :3].double() @ new_from_old.rotation.to(planes.device).T
+    shift = normals @ new_from_old.translation.to(planes.device)
+    offset = new_from_old.scale * planes[:, 3].double() - shift
+    return torch.cat([normals, offset[:, None]], dim=1).to(planes.dtype)
 
 
 def in_world(planes: Tensor, world_from_cam: Tensor) -> Tensor:

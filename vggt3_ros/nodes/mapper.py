@@ -13,7 +13,7 @@ from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.collector import Collector
 from vggt3_ros.nodes.mapping_job import CanceledError, Mapped, MappingJob
-from vggt3_ros.pipeline.anchor import AnchorSettings, landmark_settings
+from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
 from vggt3_ros.pipeline.dense import DENSE
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.points import PointSettings

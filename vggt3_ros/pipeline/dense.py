@@ -17,10 +17,12 @@ from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.refine import refine
 from vggt3_ros.dense.resize import averaged, averaged_intrinsics, working_size
 from vggt3_ros.dense.settings import DenseSettings
+from vggt3_ros.dense.shape import camera_points
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.provenance import Provenance, shares
+from vggt3_ros.geometry.se3 import transform_points
+from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
-from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.preprocess import PreparedFrames
 from vggt3_ros.pipeline.resize import usual_size
@@ -31,14 +33,29 @@ FAST, FINE = DenseSettings(), DenseSettings(long_side=320)
 DENSE = {"off": None, "fast": FAST, "fine": FINE}  # what users call them
 _VOXEL = 0.02  # metres
 _VOXEL_SHARE = 0.01  # of the median depth
+_SPARSE = 16  # pixels per point that the floor is sought among
 
 
 @dataclass(frozen=True, eq=False)
 class RefinedDepth:
-    """depth of the keyframes, in the map's unit, at the size at which they were matched."""
+    """depth of the keyframes, in the unit and frame of their poses, at the size at which they were matched."""
 
     keyframes: Keyframes
     depth: DenseDepth
+
+    def transformed(self, new_from_world: Sim3) -> RefinedDepth:
+        """The same in another frame and unit."""
+        return RefinedDepth(self.keyframes.transformed(new_from_world), self.depth.transformed(new_from_world))
+
+    def surface(self) -> Tensor:
+        """Points (N, 3) float64 on what keyframes agree on and on planes carried on from there: of every 16th pixel."""
+        points = []
+        for index, pose in enumerate(self.keyframes.world_from_cam):
+            kind = self.depth.provenance[index]
+            solid = (kind == Provenance.AGREED) | (kind == Provenance.PLANE)
+            own = camera_points(self.depth.depth[index][None], self.keyframes.intrinsics[index][None])[0]
+            points.append(transform_points(pose.double(), own[solid][::_SPARSE].double()))
+        return torch.cat(points).cpu()
 
     def report(self) -> dict[str, Any]:
         """Plain data for JSON: size of the matched images, the share of their pixels whose depth is known in each way,
@@ -79,17 +96,16 @@ class RefinedDepth:
 def refined_depth(
     frames: Sequence[Frame],
     prepared: PreparedFrames,
-    prediction: Prediction,
-    map_units: float,
+    predicted_depth: Tensor,
     landmarks: Landmarks,
     settings: DenseSettings,
     device: torch.device,
     progress: Callable[[float], None] | None = None,
 ) -> RefinedDepth:
-    """Refine the depth of S frames, given as prepared for the network and what it predicted of them.
+    """Refine the depth of S frames, given as prepared for the network, and what it predicted (S, H, W) of them.
 
-    prediction.depth times map_units is in the unit of the landmarks, with whose cameras it is matched, on
-    `device`. progress(0..1) may raise to cancel.
+    That is in the unit of the landmarks, with whose cameras it is matched, on `device`. progress(0..1) may raise to
+    cancel.
     """
     size_hw = working_size(usual_size(frame.size_hw for frame in frames), settings.long_side)
     images, intrinsics, predicted = [], [], []
@@ -100,8 +116,9 @@ def refined_depth(
         own = _own_intrinsics(frame, pinhole, landmarks, index)
         intrinsics.append(averaged_intrinsics(own, frame.size_hw, size_hw))
         to_source = torch.linalg.inv(averaged_intrinsics(torch.eye(3).double(), frame.size_hw, size_hw))
-        depth = map_units * prediction.depth[index].float()
-        predicted.append(_sampled(depth, prepared.pixels_from_source[index] @ to_source, size_hw))
+        predicted.append(
+            _sampled(predicted_depth[index].float(), prepared.pixels_from_source[index] @ to_source, size_hw)
+        )
     keyframes = Keyframes(
         images=torch.stack(images).to(device),
         intrinsics=torch.stack(intrinsics).to(device),

@@ -32,6 +32,10 @@ class DepthAnchors:
     error_before: float | None
     error_after: float | None
 
+    def scaled(self, factor: float) -> DepthAnchors:
+        """The same in another unit: lengths of the map are `factor` times as large."""
+        return replace(self, scale=factor * self.scale, scene_scale=factor * self.scene_scale)
+
 
 def anchor_depths(depth: Tensor, landmarks: Landmarks, intrinsics: Tensor, fallback_scale: float = 1.0) -> DepthAnchors:
     """Scale predicted depth (S, h, w) to the landmarks each keyframe observes; intrinsics (S, 3, 3) of these pixels.

@@ -15,7 +15,8 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.model.network import Progress, Vggt3
 from vggt3_ros.model.prediction import Prediction
-from vggt3_ros.pipeline.anchor import Anchoring, AnchorSettings, anchor
+from vggt3_ros.pipeline.anchor import anchor
+from vggt3_ros.pipeline.anchor_settings import AnchorSettings
 from vggt3_ros.pipeline.cameras import predicted_cameras, require_finite
 from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
@@ -23,6 +24,7 @@ from vggt3_ros.pipeline.memory import require_memory
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
 from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare, prepared_size
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
+from vggt3_ros.pipeline.tie import Tied, tie
 from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 
 
@@ -106,12 +108,15 @@ def reconstruct(
     require_finite(prediction)
     cam_from_world, intrinsics = predicted_cameras(prediction)
 
-    def report_anchor(stage: str, share: float) -> None:
+    def report_tie(stage: str, share: float) -> None:
         _tell(progress, stage, 0.61 + 0.24 * share)
 
-    anchoring = anchor(used, prepared, prediction, settings.anchor, report_anchor)
+    tied = tie(used, prepared, prediction, settings.anchor, report_tie)
     clock.lap("landmarks")
-    refined = _refined(used, prepared, anchoring, settings, network, progress)
+    refined = _refined(used, prepared, prediction, tied, settings, network, progress)
+    surface = None if refined is None else refined.surface()
+    anchoring = anchor(used, prepared, prediction, tied, settings.anchor, surface)
+    refined = None if refined is None else refined.transformed(anchoring.map_from_tied)
     clock.lap("depth")
 
     def report_points(share: float) -> None:
@@ -168,20 +173,20 @@ def reconstruct(
 def _refined(
     frames: Sequence[Frame],
     prepared: PreparedFrames,
-    anchoring: Anchoring,
+    prediction: Prediction,
+    tied: Tied,
     settings: ReconstructionSettings,
     network: Vggt3,
     progress: Progress | None,
 ) -> RefinedDepth | None:
-    """Depth refined with the cameras of a verified map; None for any other map, or where that is not asked for."""
-    if anchoring.landmarks is None or not anchoring.verification.get("verified") or settings.dense is None:
+    """Depth refined with the cameras of a verified map, in their frame; None for any other, or where not asked for."""
+    if tied.landmarks is None or settings.dense is None:
         return None
     return refined_depth(
         frames,
         prepared,
-        anchoring.prediction,
-        anchoring.map_from_scene.scale,
-        anchoring.landmarks,
+        tied.depth(prediction.depth),
+        tied.landmarks,
         settings.dense,
         network.device,
         lambda share: _tell(progress, "depth", 0.85 + 0.12 * share),

@@ -1,0 +1,47 @@
+"""What ties a map to the world, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from vggt3_ros.errors import InputError
+from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
+from vggt3_ros.pipeline.align import AlignmentSettings, priors_problem
+from vggt3_ros.pipeline.frame import Frame
+
+# What users call the values of LandmarkSettings.hold_priors.
+_PRIOR_POSES = {"auto": None, "hold": True, "adjust": False}
+
+
+def landmark_settings(prior_poses: str) -> LandmarkSettings:
+    """Landmarks for which given poses are held ("hold"), adjusted ("adjust"), or what predicts them better ("auto")."""
+    return LandmarkSettings(hold_priors=_PRIOR_POSES[prior_poses])
+
+
+@dataclass(frozen=True)
+class AnchorSettings:
+    """What ties a map to the world.
+
+    landmarks: how they are made, None for none. sfm: poses of frames without priors come from the images alone
+    (incremental mapping by pycolmap) and not from the network. camera_height_m: of the camera above the floor, if
+    known. priors_are_metric: prior poses are in metres with Z up; otherwise they give the map its shape alone.
+    """
+
+    landmarks: LandmarkSettings | None = field(default_factory=LandmarkSettings)
+    sfm: bool = False
+    camera_height_m: float | None = None
+    priors_are_metric: bool = True
+    alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
+
+    def __post_init__(self) -> None:
+        if self.camera_height_m is not None and not self.camera_height_m > 0:
+            raise InputError(f"camera_height_m is {self.camera_height_m}; give metres above 0, or None")
+        if self.landmarks is None and (self.sfm or not self.priors_are_metric):
+            raise InputError("poses without a scale, of sfm or given ones, need landmarks; do not leave them out")
+
+    def priors_problem(self, frames: Sequence[Frame]) -> str | None:
+        """Why the frames' prior poses do not fix a frame, None when they do."""
+        priors = {i: f.prior_world_from_cam for i, f in enumerate(frames) if f.prior_world_from_cam is not None}
+        settings = self.alignment if self.priors_are_metric else replace(self.alignment, min_extent_m=0.0)
+        return priors_problem(priors, settings)

@@ -1,0 +1,164 @@
+"""Frames tied to landmarks: poses and depths in a frame of their own, before anything says how large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.geometry.sim3 import spread_ratio
+from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks, match_keyframes
+from vggt3_ros.landmarks.features import extract
+from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
+from vggt3_ros.landmarks.landmarks import Landmarks
+from vggt3_ros.model.network import Progress
+from vggt3_ros.model.prediction import Prediction
+from vggt3_ros.pipeline.agreement import Bending
+from vggt3_ros.pipeline.anchor_settings import AnchorSettings
+from vggt3_ros.pipeline.cameras import predicted_cameras
+from vggt3_ros.pipeline.depth_anchors import DepthAnchors, anchor_depths
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.preprocess import PreparedFrames
+
+
+@dataclass(frozen=True, eq=False)
+class Tied:
+    """S frames in the frame of their landmarks: that of the priors where these fix one, else with any scale and turn.
+
+    landmarks, and the scales that bring predicted depth into their unit; both None where images carry none that hold
+    together. verification: the verdict on them, with its figures.
+    """
+
+    landmarks: Landmarks | None
+    anchors: DepthAnchors | None
+    verification: dict[str, Any]
+
+    def depth(self, predicted: Tensor) -> Tensor:
+        """Predicted depth (S, h, w) in the unit of the landmarks, each keyframe's by its own scale."""
+        if self.anchors is None:
+            return predicted
+        return (self.anchors.scale[:, None, None] * predicted).to(predicted.dtype)
+
+
+def tie(
+    frames: Sequence[Frame],
+    prepared: PreparedFrames,
+    prediction: Prediction,
+    settings: AnchorSettings,
+    progress: Progress,
+) -> Tied:
+    """Find landmarks in S frames, given as prepared for the network and what it predicted of them.
+
+    progress(stage, 0..1) may raise to cancel. Raises ImportError when `sfm` is asked for and pycolmap is missing.
+    """
+    if settings.landmarks is None:
+        return Tied(None, None, {"verified": False, "reason": "no landmarks were asked for"})
+    scene_from_cam = se3_inverse(predicted_cameras(prediction)[0])
+    intrinsics = source_intrinsics(frames, prepared, prediction)
+    made = _make_landmarks(frames, scene_from_cam, intrinsics, settings.landmarks, settings, progress)
+    sizes_wh = [[width, height] for height, width in (frame.size_hw for frame in frames)]
+    verification = {**made.report, "image_sizes_wh": sizes_wh}
+    if made.landmarks is None:
+        return Tied(None, None, verification)
+    anchors = anchor_depths(prediction.depth, made.landmarks, used_intrinsics(prepared, prediction))
+    return Tied(made.landmarks, anchors, verification)
+
+
+def used_intrinsics(prepared: PreparedFrames, prediction: Prediction) -> Tensor:
+    """Intrinsics (S, 3, 3) in pixels of the prediction: known ones, or predicted."""
+    return predicted_cameras(prediction)[1] if prepared.intrinsics is None else prepared.intrinsics
+
+
+def source_intrinsics(frames: Sequence[Frame], prepared: PreparedFrames, prediction: Prediction) -> Tensor:
+    """Intrinsics (S, 3, 3) in pixels of the undistorted whole images: known ones, or the median of the predicted.
+
+    One camera takes all frames of a map, and its focal length is refined afterwards.
+    """
+    if prepared.intrinsics is not None:
+        return torch.stack([frame.intrinsics for frame in frames if frame.intrinsics is not None])
+    predicted: Tensor = torch.linalg.solve(prepared.pixels_from_source, predicted_cameras(prediction)[1])
+    return predicted.median(dim=0).values.expand(len(frames), 3, 3).clone()
+
+
+def _make_landmarks(
+    frames: Sequence[Frame],
+    scene_from_cam: Tensor,
+    intrinsics: Tensor,
+    settings: LandmarkSettings,
+    anchoring: AnchorSettings,
+    progress: Progress,
+) -> LandmarkMap:
+    start, measured = _start_poses(frames, scene_from_cam, anchoring)
+    sfm = anchoring.sfm and not measured.any()
+    if sfm:  # all that can be had: nothing else holds such a map together
+        settings = replace(settings, features=replace(settings.features, scale=1.0, count=2000), neighbours=50)
+    if any(frame.intrinsics is None for frame in frames):
+        settings = replace(settings, refine_focal=True)
+    features = []
+    for done, frame in enumerate(frames):
+        progress("features", 0.3 * done / len(frames))
+        features.append(extract(frame.image, intrinsics[done].numpy(), frame.distortion, settings.features))
+    k = intrinsics.numpy()
+    matches = match_keyframes(
+        features, start.numpy(), k, settings, lambda share: progress("matches", 0.3 + 0.3 * share)
+    )
+    report: dict[str, Any] = {}
+    if sfm:
+        from vggt3_ros.landmarks.sfm import incremental_poses
+
+        found = incremental_poses(
+            features, matches, k, progress=lambda done, of: progress("sfm", 0.6 + 0.2 * done / of)
+        )
+        report["sfm"] = found.report()
+        start = _placed_by_images(start, found.world_from_cam)
+        if found.doubts:
+            reason = "; ".join(found.doubts)
+            return LandmarkMap(None, False, reason, {"verified": False, "reason": reason, **report}, start.numpy(), 1.0)
+    made = build_landmarks(
+        features, matches, start.numpy(), k, measured, settings, lambda share: progress("adjustment", 0.8 + 0.2 * share)
+    )
+    return replace(made, report={**made.report, **report})
+
+
+def _start_poses(
+    frames: Sequence[Frame], scene_from_cam: Tensor, settings: AnchorSettings
+) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Poses (S, 4, 4) to start from, and which of them are measured: priors where they fix a frame, else the network's.
+
+    Frames without a prior among others that have one get the network's pose, bent to fit.
+    """
+    measured = np.zeros(len(frames), dtype=bool)
+    if settings.priors_problem(frames) is not None:
+        return scene_from_cam, measured
+    priors = {i: f.prior_world_from_cam for i, f in enumerate(frames) if f.prior_world_from_cam is not None}
+    measured[list(priors)] = True
+    return _completed(scene_from_cam, priors), measured
+
+
+def _placed_by_images(scene_from_cam: Tensor, placed: dict[int, Any]) -> Tensor:
+    """Poses from structure from motion, turned and scaled to lie about where the network saw them.
+
+    Frames that were not placed follow the others as the network saw them.
+    """
+    if len(placed) < 2:
+        return scene_from_cam
+    known = list(placed)
+    start = _completed(scene_from_cam, {i: torch.from_numpy(pose) for i, pose in placed.items()})
+    sfm_from_scene = Bending.fit(scene_from_cam[known], start[known], spread_ratio(scene_from_cam[known], start[known]))
+    return sfm_from_scene.map_from_scene.inverse().poses(start)
+
+
+def _completed(scene_from_cam: Tensor, known: dict[int, Tensor]) -> Tensor:
+    """The known poses, and for the other frames the network's, bent to fit in."""
+    if len(known) == len(scene_from_cam):
+        return torch.stack([known[i] for i in range(len(scene_from_cam))])
+    indices, targets = list(known), torch.stack(list(known.values()))
+    ratio = spread_ratio(scene_from_cam[indices], targets)
+    start = Bending.fit(scene_from_cam[indices], targets, ratio).map_from_cam(scene_from_cam)
+    start[indices] = targets
+    return start
