@@ -15,6 +15,7 @@ from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.geometry.camera import Distortion, unproject
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import transform_points
+from vggt3_ros.geometry.sim3 import fit_poses
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.anchor_settings import AnchorSettings
@@ -115,6 +116,26 @@ def test_a_map_without_metres_is_refined_in_its_own_units(drive: RoomSequence, n
     made = reconstruct(frames, network, ReconstructionSettings(dense=SMALL))
     assert made.scene.is_verified and not made.scene.is_metric
     assert made.refined is not None and len(made.scene.points) > 5_000
+
+
+def test_floor_of_refined_depth_gives_up_and_metres_and_all_of_the_scene_follows(
+    drive: RoomSequence, network: Vggt3, surface: cKDTree
+) -> None:
+    frames = [replace(frame, prior_world_from_cam=None) for frame in frames_of(drive)]
+    truth = drive.world_from_cam[drive.map_indices]
+    anchor = AnchorSettings(camera_height_m=float(truth[:, 2, 3].quantile(0.5)))
+    scene = reconstruct(frames, network, ReconstructionSettings(anchor=anchor, dense=SMALL)).scene
+    assert (scene.metric_source, scene.up_source) == ("camera_height", "floor")
+    truth_from_map = fit_poses(scene.map_from_keyframes, truth)
+    assert truth_from_map.scale == pytest.approx(1, abs=0.03)
+    assert float(truth_from_map.rotation[2, 2]) > np.cos(np.radians(1))
+    floor = torch.tensor([0.0, 0.0, scene.verification["floor_z"]], dtype=torch.float64)
+    assert abs(float(truth_from_map.points(floor)[2])) < 0.05
+    assert scene.depth is not None
+    assert torch.allclose(scene.depth.world_from_cam, scene.landmarks["world_from_cam"], atol=1e-9)
+    distances = off(truth_from_map.points(scene.points.points.double()), surface)
+    assert np.median(distances) < 0.02
+    assert np.median(off(truth_from_map.points(scene.landmarks["positions"].double()), surface)) < 0.02
 
 
 def test_points_are_no_more_than_asked_for(drive: RoomSequence, network: Vggt3) -> None:
