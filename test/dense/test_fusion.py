@@ -23,7 +23,7 @@ def scene() -> tuple[Keyframes, torch.Tensor]:
 
 def known(depth: torch.Tensor, provenance: torch.Tensor | int, sigma: torch.Tensor | float) -> DenseDepth:
     kinds = torch.zeros_like(depth, dtype=torch.uint8) + torch.as_tensor(provenance, dtype=torch.uint8)
-    return DenseDepth(depth, kinds, kinds, torch.zeros_like(depth) + sigma, torch.zeros(0, 4))
+    return DenseDepth(depth, kinds, kinds, torch.zeros_like(depth) + sigma, torch.zeros(0, 4), torch.zeros(0))
 
 
 def test_points_lie_on_the_wall_once_per_voxel_with_its_colours(scene) -> None:

@@ -13,13 +13,14 @@ from vggt3_ros.dense.cameras import homogeneous_pixels, mapping
 from vggt3_ros.dense.fill import carried_on
 from vggt3_ros.dense.matching import Matching
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import find_planes, in_camera, in_world, merged_planes, plane_inverse
+from vggt3_ros.dense.planes import Planes, find_planes, plane_inverse
 from vggt3_ros.dense.resize import averaged, averaged_intrinsics, working_size
 from vggt3_ros.dense.shape import bend, camera_points, normals, steepness
 from vggt3_ros.dense.views import Views
 from vggt3_ros.dense.windows import box_mean, median3, near_mean
 from vggt3_ros.geometry.camera import project
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
+from vggt3_ros.geometry.sim3 import Sim3
 
 from .scenes import HEIGHT, INTRINSICS, WIDTH, floor, keyframes, row, wall
 
@@ -199,16 +200,43 @@ def test_planes_are_found_among_points_and_come_back_from_the_world() -> None:
     points.append(6 * torch.rand(100, 3, generator=generator) - 3)
     facing.append(torch.nn.functional.normalize(torch.randn(100, 3, generator=generator), dim=1))
     found = find_planes(torch.cat(points), torch.cat(facing), generator)
-    assert torch.allclose(found[:2], torch.stack([first, second]), atol=0.01)
+    assert torch.allclose(found.equations[:2].float(), torch.stack([first, second]), atol=0.01)
+    assert found.pixels[:2].tolist() == pytest.approx([600, 300], rel=0.1)
     pose = row(3)[2]
-    assert torch.allclose(in_camera(in_world(found, pose), pose), found, atol=1e-5)
+    world_from_cam = Sim3(2.0, pose[:3, :3], pose[:3, 3])
+    there = found.moved(world_from_cam)
+    lengths = (there.equations[:, :3] * there.centres).sum(1) + there.equations[:, 3]
+    assert float(lengths.abs().max()) < 0.02
+    assert torch.allclose(there.moved(world_from_cam.inverse()).equations, found.equations)
 
 
-def test_planes_of_several_keyframes_are_each_told_once() -> None:
-    one, other = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, 0.0, 2.0])
-    tilt = math.radians(1)
-    again = torch.tensor([math.sin(tilt), 0.0, math.cos(tilt), 1.02])
-    merged = merged_planes([torch.stack([one, other]), -again[None], one.new_zeros(0, 4)])
-    assert len(merged) == 2
-    assert abs(float(merged[0, :3] @ one[:3])) > 0.999
-    assert len(merged_planes([one.new_zeros(0, 4)])) == 0
+def plane(degrees: float, offset: float, x: float, pixels: float) -> Planes:
+    """A plane that faces z but for some degrees about y, at `offset` above a point x metres off the origin."""
+    tilt = math.radians(degrees)
+    normal = torch.tensor([math.sin(tilt), 0.0, math.cos(tilt)], dtype=torch.float64)
+    centre = torch.tensor([x, 0.0, offset], dtype=torch.float64)
+    equation = torch.cat([normal, -(normal @ centre)[None]])
+    return Planes(equation[None], centre[None], torch.tensor([pixels], dtype=torch.float64))
+
+
+def test_planes_of_several_keyframes_are_each_told_once_and_the_larger_count_more() -> None:
+    other = plane(90, 0, 1, 50)
+    small = plane(3, 0.02, 0.2, 10)
+    turned = Planes(-small.equations, small.centres, small.pixels)
+    merged = Planes.together([other, turned, plane(0, 0, 0, 90)]).merged(0.1)
+    assert merged.pixels.tolist() == [100, 50]
+    assert float(merged.equations[0, 2].abs()) == pytest.approx(math.cos(math.radians(0.3)), abs=1e-5)
+    assert len(Planes.none().merged(0.1)) == 0
+
+
+def test_planes_are_one_by_how_far_they_are_off_where_they_were_seen() -> None:
+    ten_metres_off = Planes.together([plane(0, 0, 10, 2), plane(2, 0, 10, 1)])
+    assert len(ten_metres_off.merged(0.1)) == 1
+    assert len(Planes.together([plane(0, 0, 10, 2), plane(0, 0.2, 10, 1)]).merged(0.1)) == 2
+
+
+def test_planes_merge_until_nothing_merges() -> None:
+    steps = Planes.together([plane(0, 0.06 * step, 0, pixels) for step, pixels in enumerate((3, 1, 1, 2))])
+    merged = steps.merged(0.1)
+    off = (merged.centres[:, None, 2] - merged.centres[:, 2]).abs() + torch.eye(len(merged))
+    assert float(off.min()) > 0.1

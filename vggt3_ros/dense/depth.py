@@ -15,8 +15,9 @@ class DenseDepth:
     """S keyframes of h x w pixels.
 
     depth (S, h, w) float32 along z in metres, 0 where nothing is known; provenance (S, h, w) uint8; agreeing (S, h, w)
-    uint8: keyframes that agree; sigma (S, h, w) float32: expected error in metres. planes (P, 4) float32 in the world:
-    unit normal, offset (normal . x + offset = 0).
+    uint8: keyframes that agree; sigma (S, h, w) float32: expected error in metres. planes (P, 4) float64 in the world,
+    on the CPU, largest first: unit normal, offset (normal . x + offset = 0); plane_shares (P,): of the pixels of all
+    keyframes, those that others agree with and that lie on it.
     """
 
     depth: Tensor
@@ -24,6 +25,7 @@ class DenseDepth:
     agreeing: Tensor
     sigma: Tensor
     planes: Tensor
+    plane_shares: Tensor
 
     def __len__(self) -> int:
         return len(self.depth)

@@ -1,15 +1,15 @@
-"""Planes among the points of a keyframe, and which of them a surface without texture continues."""
+"""Planes among the points of keyframes, and which of them are one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vggt3_ros.dense.shape import camera_points, normals
-from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 
 _SAMPLED = 1500  # points
@@ -18,12 +18,79 @@ _MOST = 14  # planes
 _THICKNESS = 0.01  # of a plane, as a share of the distance of its points
 _SAME_SIDE = math.cos(math.radians(30.0))
 _LEAST_SHARE = 0.015  # of the points
-_SAME_PLANE = math.cos(math.radians(5.0))  # planes of several keyframes are one if they differ by less ...
-_SAME_OFFSET = 0.1  # ... and by less than this, metres
+_SAME_PLANE = math.cos(math.radians(5.0))  # planes of several keyframes are one if their normals differ by less
 
 
-def visible_planes(depth: Tensor, known: Tensor, intrinsics: Tensor) -> Tensor:
-    """Planes (P, 4) in camera axes, unit normal and offset (normal . x + offset = 0), of one keyframe, largest first.
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """P planes, on the CPU: equations (P, 4) float64, unit normal and offset (normal . x + offset = 0); centres (P, 3)
+    float64 of the points on them; pixels (P,) float64: how many those are, in all keyframes that saw them.
+    """
+
+    equations: Tensor
+    centres: Tensor
+    pixels: Tensor
+
+    @staticmethod
+    def none() -> Planes:
+        """No planes."""
+        return Planes(*(torch.zeros(0, *shape, dtype=torch.float64) for shape in ((4,), (3,), ())))
+
+    @staticmethod
+    def together(planes: Sequence[Planes]) -> Planes:
+        """All of them."""
+        return Planes(*(torch.cat([getattr(each, name) for each in planes]) for name in Planes.__annotations__))
+
+    def __len__(self) -> int:
+        return len(self.equations)
+
+    def __getitem__(self, chosen: Tensor | slice) -> Planes:
+        return Planes(self.equations[chosen], self.centres[chosen], self.pixels[chosen])
+
+    def moved(self, new_from_old: Sim3) -> Planes:
+        """The same in another frame and unit."""
+        return Planes(moved_planes(self.equations, new_from_old), new_from_old.points(self.centres), self.pixels)
+
+    def merged(self, reach: float) -> Planes:
+        """Each plane once, the largest first: what differs by 5 degrees at most and, at the centres, by `reach`.
+
+        What is merged is weighted by its pixels; that is repeated until nothing merges.
+        """
+        fewer = self._merged_once(reach)
+        return fewer if len(fewer) == len(self) else fewer.merged(reach)
+
+    def _merged_once(self, reach: float) -> Planes:
+        same, left = self._same(reach), torch.ones(len(self), dtype=torch.bool)
+        joined = [Planes.none()]
+        for index in self.pixels.argsort(descending=True, stable=True).tolist():
+            if left[index]:
+                group = same[index] & left
+                left &= ~group
+                joined.append(self._joined(group, index))
+        every = Planes.together(joined)
+        return every[every.pixels.argsort(descending=True, stable=True)]
+
+    def _same(self, reach: float) -> Tensor:
+        """Which planes are one: (P, P)."""
+        normals = self.equations[:, :3]
+        off = (normals @ self.centres.T + self.equations[:, 3:]).abs()
+        return ((normals @ normals.T).abs() > _SAME_PLANE) & (off < reach) & (off.T < reach) | torch.eye(
+            len(self), dtype=torch.bool
+        )
+
+    def _joined(self, group: Tensor, like: int) -> Planes:
+        """The planes of a group as one, facing the way of one of them."""
+        weight = self.pixels[group, None]
+        normals = self.equations[group, :3]
+        mean = (weight * normals * (normals @ self.equations[like, :3]).sign()[:, None]).sum(0)
+        normal = mean / mean.norm()
+        centre = (weight * self.centres[group]).sum(0) / weight.sum()
+        equation = torch.cat([normal, -(normal @ centre)[None]])
+        return Planes(equation[None], centre[None], weight.sum(0))
+
+
+def visible_planes(depth: Tensor, known: Tensor, intrinsics: Tensor) -> Planes:
+    """Planes of one keyframe, in camera axes, largest first.
 
     depth (h, w), of which `known` (h, w) is believed; intrinsics (3, 3).
     """
@@ -32,15 +99,16 @@ def visible_planes(depth: Tensor, known: Tensor, intrinsics: Tensor) -> Tensor:
     points, normal = points[oriented], normal[oriented]
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(points), generator=generator)[:_SAMPLED].to(points.device)
-    return find_planes(points[chosen], normal[chosen], generator)
+    found = find_planes(points[chosen], normal[chosen], generator)
+    return Planes(found.equations, found.centres, found.pixels * (len(points) / max(1, len(chosen))))
 
 
-def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> Tensor:
-    """Planes (P, 4) among points (N, 3) seen from the origin, with normals (N, 3): the largest first, one by one."""
+def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> Planes:
+    """Planes among points (N, 3) seen from the origin, with normals (N, 3): the largest first, one by one."""
     least = max(12, math.ceil(_LEAST_SHARE * len(points)))
     thickness = _THICKNESS * points.norm(dim=1)
-    found: list[Tensor] = []
-    while len(points) >= least and len(found) < _MOST:
+    found = [Planes.none()]
+    while len(points) >= least and len(found) <= _MOST:
         tried = torch.randint(len(points), (min(_TRIED, len(points)),), generator=generator).to(points.device)
         planes = torch.cat([normals[tried], -(normals[tried] * points[tried]).sum(1, keepdim=True)], dim=1)
         plane = planes[_on(planes, points, normals, thickness).sum(1).argmax()]
@@ -52,9 +120,11 @@ def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> 
         near = _on(plane[None], points, normals, thickness)[0]
         if int(near.sum()) < least:
             break
-        found.append(plane)
+        on_it = points[near].double().cpu()
+        count = torch.tensor([len(on_it)], dtype=torch.float64)
+        found.append(Planes(plane[None].double().cpu(), on_it.mean(0, keepdim=True), count))
         points, normals, thickness = points[~near], normals[~near], thickness[~near]
-    return torch.stack(found) if found else points.new_zeros(0, 4)
+    return Planes.together(found)
 
 
 def plane_inverse(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -70,33 +140,6 @@ def moved_planes(planes: Tensor, new_from_old: Sim3) -> Tensor:
     shift = normals @ new_from_old.translation.to(planes.device)
     offset = new_from_old.scale * planes[:, 3].double() - shift
     return torch.cat([normals, offset[:, None]], dim=1).to(planes.dtype)
-
-
-def in_world(planes: Tensor, world_from_cam: Tensor) -> Tensor:
-    """Planes (P, 4) of a camera's axes in the world's."""
-    turned = planes[:, :3].double() @ world_from_cam[:3, :3].double().T
-    offset = planes[:, 3].double() - turned @ world_from_cam[:3, 3].double()
-    return torch.cat([turned, offset[:, None]], dim=1).float()
-
-
-def in_camera(planes: Tensor, world_from_cam: Tensor) -> Tensor:
-    """Planes (P, 4) of the world in a camera's axes."""
-    return in_world(planes, se3_inverse(world_from_cam.double()))
-
-
-def merged_planes(planes: Sequence[Tensor]) -> Tensor:
-    """Planes (P, 4) of several keyframes (n, 4) in the world, each once: those found by most keyframes first."""
-    every = torch.cat(list(planes))
-    found = [every[:0]]
-    while len(every):
-        cosine = every[:, :3] @ every[:, :3].T
-        same = (cosine.abs() > _SAME_PLANE) & ((every[:, 3:] * cosine.sign() - every[:, 3]).abs() < _SAME_OFFSET)
-        most = int(same.sum(1).argmax())
-        group = every[same[most]] * cosine[same[most], most, None].sign()
-        mean = group.mean(0, keepdim=True)
-        found.append(mean / mean[:, :3].norm())
-        every = every[~same[most]]
-    return torch.cat(found)
 
 
 def _on(planes: Tensor, points: Tensor, normals: Tensor, thickness: Tensor) -> Tensor:

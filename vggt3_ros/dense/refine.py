@@ -13,16 +13,20 @@ from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.expected_error import expected_error
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import in_camera, in_world, merged_planes, plane_inverse, visible_planes
+from vggt3_ros.dense.planes import Planes, plane_inverse, visible_planes
 from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.sweep import most_alike, swept
 from vggt3_ros.dense.views import Views
 from vggt3_ros.geometry.provenance import Provenance
+from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.geometry.sim3 import Sim3
 
 _ALIKE = 0.3  # correlation from which a match is one
 _TEXTURED = 4 / 255  # standard deviation of grey values from which what looks different is so
 _TRIED_PLANES = 12  # per keyframe
+_SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
+_LEAST_REPORTED = 0.005  # of the pixels of all keyframes that must agree and lie on a plane of the map
 _KEPT, _KEPT_AGREED = 0.03, 0.06  # by how much a plane must be more alike than a depth, and than one that is agreed
 
 Progress = Callable[[float], None]
@@ -61,7 +65,9 @@ class _Refinement:
         self._agreed = torch.zeros_like(self._alike)
         self._agreeing = torch.zeros_like(self._depth, dtype=torch.uint8)
         self._angle = torch.zeros_like(self._depth)
-        self._planes = [self._depth.new_zeros(0, 4)] * len(keyframes)  # in the world
+        self._planes = [Planes.none()] * len(keyframes)  # in the world
+        self._poses = keyframes.world_from_cam.double().cpu()
+        self._reach = 0.0  # at which planes are one
 
     def match(self) -> None:
         """Sweep every keyframe that has neighbours."""
@@ -88,10 +94,11 @@ class _Refinement:
 
     def find_planes(self) -> None:
         """The planes that each keyframe's agreed points lie on."""
-        if self._settings.planes:
-            for index, pose in enumerate(self._keyframes.world_from_cam):
+        if self._settings.planes and bool(self._agreed.any()):
+            self._reach = _SAME_PLANE * float(self._depth[self._agreed].median())
+            for index, pose in enumerate(self._poses):
                 own = visible_planes(self._depth[index], self._agreed[index], self._views.intrinsics[index])
-                self._planes[index] = in_world(own, pose)
+                self._planes[index] = own.moved(_rigid(pose))
 
     def try_planes(self) -> None:
         """Take up planes wherever images are more alike along them: behind edges, and at grazing angles."""
@@ -126,14 +133,17 @@ class _Refinement:
         focal = self._views.intrinsics[:, 0, 0].float()[:, None, None]
         sigma = expected_error(depth, provenance, self._agreeing, self._angle, focal)
         self._progress(1.0)
-        return DenseDepth(depth, provenance, self._agreeing, sigma, merged_planes(self._planes))
+        planes = Planes.together(self._planes).merged(self._reach)
+        shares = planes.pixels / depth.numel()
+        large = shares >= _LEAST_REPORTED
+        return DenseDepth(depth, provenance, self._agreeing, sigma, planes.equations[large], shares[large])
 
     def _surfaces(self, index: int) -> Tensor:
         """Inverse depth (P, h, w) of the planes of a keyframe and its neighbours."""
         seen = [index, *(other for other in self._around[index].tolist() if other >= 0)]
-        planes = merged_planes([self._planes[i] for i in seen])[:_TRIED_PLANES]
-        planes = in_camera(planes, self._keyframes.world_from_cam[index])
-        return plane_inverse(planes, self._views.intrinsics[index], self._views.size_hw)
+        planes = Planes.together([self._planes[i] for i in seen]).merged(self._reach)[:_TRIED_PLANES]
+        planes = planes.moved(_rigid(se3_inverse(self._poses[index])))
+        return plane_inverse(planes.equations.to(self._depth), self._views.intrinsics[index], self._views.size_hw)
 
     def _set(self, batch: Tensor, inverse: Tensor) -> None:
         """Take up inverse depth (B, h, w) and judge how alike images are there."""
@@ -157,3 +167,7 @@ class _Refinement:
         for batch in numbers.split(self._settings.batch):
             self._progress(begin + (end - begin) * int(batch[0]) / len(numbers))
             yield batch
+
+
+def _rigid(new_from_old: Tensor) -> Sim3:
+    return Sim3(1.0, new_from_old[:3, :3], new_from_old[:3, 3])

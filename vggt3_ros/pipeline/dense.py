@@ -59,13 +59,17 @@ class RefinedDepth:
 
     def report(self) -> dict[str, Any]:
         """Plain data for JSON: size of the matched images, the share of their pixels whose depth is known in each way,
-        and the planes of the map (unit normal, offset: normal . x + offset = 0).
+        and the planes of the map, largest first (unit normal, offset: normal . x + offset = 0) with the share of all
+        pixels that agree and lie on each.
         """
         height, width = self.keyframes.size_hw
         return {
             "size_wh": [width, height],
             "shares": {name: round(share, 4) for name, share in shares(self.depth.provenance).items()},
-            "planes": [[round(number, 4) for number in plane] for plane in self.depth.planes.tolist()],
+            "planes": [
+                {"plane": plane, "share": round(share, 4)}
+                for plane, share in zip(self.depth.planes.tolist(), self.depth.plane_shares.tolist(), strict=True)
+            ],
         }
 
     def stored(self, with_images: bool) -> KeyframeDepth:
