@@ -12,7 +12,7 @@ from vggt3_ros.dense.agreement import Agreement, believed
 from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.fusion import TAKEN, fused_cloud
 from vggt3_ros.dense.keyframes import Keyframes
-from vggt3_ros.dense.refine import refine
+from vggt3_ros.dense.refine import OverBudgetError, refine
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle
@@ -247,6 +247,13 @@ def test_progress_grows_to_one_and_may_cancel(scene) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         refine(scene[0], DenseSettings(batch=1), cancel)
+
+
+def test_what_would_take_too_long_ends_after_the_first_batch(scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter((0.0, 6.5))
+    monkeypatch.setattr("vggt3_ros.dense.refine.perf_counter", lambda: next(ticks))
+    with pytest.raises(OverBudgetError, match="at 80 pixels a keyframe was expected to take 5 s, 1 s are allowed"):
+        refine(scene[0], DenseSettings(batch=2, seconds=1.0))
 
 
 def test_other_devices_are_not_mixed_up(scene, refined) -> None:

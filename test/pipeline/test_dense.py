@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import cv2
@@ -19,6 +20,7 @@ from vggt3_ros.geometry.sim3 import fit_poses
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.anchor_settings import AnchorSettings
+from vggt3_ros.pipeline.dense import FINE
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
@@ -141,6 +143,20 @@ def test_floor_of_refined_depth_gives_up_and_metres_and_all_of_the_scene_follows
 def test_points_are_no_more_than_asked_for(drive: RoomSequence, network: Vggt3) -> None:
     settings = ReconstructionSettings(dense=SMALL, points=PointSettings(max_points=3000))
     assert 500 < len(reconstruct(frames_of(drive), network, settings).scene.points) <= 3000
+
+
+def test_with_too_little_time_fine_becomes_fast_and_fast_is_left(
+    drive: RoomSequence, network: Vggt3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = frames_of(drive)
+    fine = ReconstructionSettings(dense=replace(FINE, seconds=1e-6))
+    left = reconstruct(frames, network, fine).scene
+    assert left.depth is None and "depth" not in left.verification and len(left.points) > 0
+    assert "at 160 pixels" in left.verification["depth_given_up"]
+    ticks = itertools.chain((0.0, 100.0), itertools.repeat(100.0))
+    monkeypatch.setattr("vggt3_ros.dense.refine.perf_counter", lambda: next(ticks))
+    smaller = reconstruct(frames, network, fine).scene.verification["depth"]
+    assert smaller["size_wh"] == [160, 120] and "at 320 pixels" in smaller["note"]
 
 
 def test_refinement_can_be_cancelled(drive: RoomSequence, network: Vggt3) -> None:

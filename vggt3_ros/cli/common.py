@@ -9,10 +9,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from vggt3_ros.dense.settings import DenseSettings
 
 IMAGES_HELP = (
     "image files, folders with images in or below them, videos, or for a procedural place room:SEED[:FRAMES], "
@@ -57,6 +61,20 @@ def add_dense_option(parser: argparse.ArgumentParser) -> None:
         help="refine the depth of verified maps by what keyframes see of each other, matched at 160 (fast) or 320 "
         "pixels, or not at all (default: fast)",
     )  # fmt: skip
+    parser.add_argument(
+        "--dense-seconds", type=positive_float, default=None, metavar="S",
+        help="seconds a keyframe that this may take: otherwise fine becomes fast, and fast is left (default: any time)",
+    )  # fmt: skip
+
+
+def dense_settings(args: argparse.Namespace) -> DenseSettings | None:
+    """How depth is refined by the options of `add_dense_option`, None for not at all."""
+    from vggt3_ros.pipeline.dense import DENSE
+
+    chosen = DENSE[args.dense or "fast"]
+    if chosen is None and args.dense_seconds is not None:
+        raise argparse.ArgumentTypeError("--dense-seconds limits what --dense off leaves out; give one of them")
+    return None if chosen is None else replace(chosen, seconds=args.dense_seconds)
 
 
 def add_bit_depth_option(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from vggt3_ros.cli.common import (
     add_dense_option,
     add_model_option,
     check_writable,
+    dense_settings,
     positive_int,
     resolve_device,
     seed_everything,
@@ -89,7 +90,6 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.evaluation.sequences import is_procedural, load_sequence, show_the_same_place
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
-    from vggt3_ros.pipeline.dense import DENSE
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
     if args.prior_poses != "auto" and args.priors.kind == "none":
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, device)
     anchor = AnchorSettings(landmark_settings(args.prior_poses))
     settings = EvaluationSettings(
-        reconstruction=ReconstructionSettings(steps=args.steps, anchor=anchor, dense=DENSE[args.dense or "fast"]),
+        reconstruction=ReconstructionSettings(steps=args.steps, anchor=anchor, dense=dense_settings(args)),
         priors=args.priors,
         adversarial=args.adversarial,
         seed=args.seed,

@@ -19,6 +19,7 @@ from vggt3_ros.cli.common import (
     atomic_path,
     check_not_input,
     check_writable,
+    dense_settings,
     positive_float,
     positive_int,
     print_skipped,
@@ -108,7 +109,6 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.cli.images import ImageReader
     from vggt3_ros.cli.picture import draw_scene
     from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.dense import DENSE
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
     from vggt3_ros.scene.storage import save_scene
 
@@ -127,9 +127,8 @@ def run(args: argparse.Namespace) -> int:
     frames, left_out = _collect(reader, max_frames)
     print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
-    dense = DENSE[args.dense or "fast"]
     settings = ReconstructionSettings(
-        steps=args.steps, anchor=_anchor_settings(args), dense=dense, keep_images=args.keep_images
+        steps=args.steps, anchor=_anchor_settings(args), dense=dense_settings(args), keep_images=args.keep_images
     )
     with Progress("mapping") as progress:
         reconstruction = reconstruct(frames, network, settings, progress)
@@ -330,6 +329,9 @@ def _print(data: dict[str, Any], account: Account) -> None:
         shares = {name: f"{100 * share:.0f} %" for name, share in verdict["depth"]["shares"].items()}
         known = f"{shares['agreed']} of pixels agreed on by several keyframes, {shares['plane']} on planes of those"
         print(f"depth     refined at {width} x {height}: {known}, {shares['near']} near them")
+    note = verdict.get("depth_given_up") or verdict.get("depth", {}).get("note")
+    if note:
+        print(f"          {note}")
     if data["prior_outliers"]:
         print(f"          poses not believed: {', '.join(data['prior_outliers'])}")
     if data["skipped"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.sweep import most_alike, swept
 from vggt3_ros.dense.views import Views
+from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
@@ -25,11 +27,16 @@ from vggt3_ros.geometry.sim3 import Sim3
 _ALIKE = 0.3  # correlation from which a match is one
 _TEXTURED = 4 / 255  # standard deviation of grey values from which what looks different is so
 _TRIED_PLANES = 12  # per keyframe
+_MATCHING = 0.65  # of the time of it all
 _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
 _LEAST_REPORTED = 0.005  # of the pixels of all keyframes that must agree and lie on a plane of the map
 _KEPT, _KEPT_AGREED = 0.03, 0.06  # by how much a plane must be more alike than a depth, and than one that is agreed
 
 Progress = Callable[[float], None]
+
+
+class OverBudgetError(Vggt3Error):
+    """Refinement would take longer than it may."""
 
 
 @torch.no_grad()
@@ -38,11 +45,12 @@ def refine(keyframes: Keyframes, settings: DenseSettings | None = None, progress
 
     A keyframe needs its neighbours only: memory grows with the number of keyframes by their depth alone. A keyframe
     without neighbours, or whose images show nothing that could be matched, has the network's depth, of provenance FAR.
-    progress(0..1) may raise to cancel.
+    progress(0..1) may raise to cancel. Raises OverBudgetError when the first batch tells that all would take more than
+    settings.seconds a keyframe.
     """
     work = _Refinement(keyframes, settings or DenseSettings(), progress or (lambda share: None))
     work.match()
-    work.compare(0.65, 0.7)
+    work.compare(_MATCHING, 0.7)
     work.find_planes()
     work.try_planes()
     work.compare(0.82, 0.85)
@@ -72,14 +80,29 @@ class _Refinement:
     def match(self) -> None:
         """Sweep every keyframe that has neighbours."""
         half = self._views.halved()
-        for batch in self._batches(0.0, 0.65):
+        measured = self._settings.seconds is None
+        for batch in self._batches(0.0, _MATCHING):
             batch = batch[self._around[batch, 0] >= 0]
             if len(batch) == 0:
                 continue
+            begin = perf_counter()
             beside = self._around[batch, : self._settings.views]
             prior = corrected(self._predicted, self._keyframes, self._views.grey, batch)
             matching = self._views.matching(batch, beside)
             self._set(batch, swept(matching, half.matching(batch, beside), self._ranges[batch], prior))
+            if not measured:
+                float(self._depth[batch[0], 0, 0])  # a GPU has to be waited for
+                self._check_budget((perf_counter() - begin) / len(batch))
+                measured = True
+
+    def _check_budget(self, matching: float) -> None:
+        """Raises OverBudgetError when all would take too long, given the seconds that a keyframe's matching took."""
+        expected, allowed = matching / _MATCHING, self._settings.seconds
+        if allowed is not None and expected > allowed:
+            side = max(self._views.size_hw)
+            raise OverBudgetError(
+                f"at {side} pixels a keyframe was expected to take {expected:.2g} s, {allowed:.2g} s are allowed"
+            )
 
     def compare(self, *shares: float) -> None:
         """Keep the depth that other keyframes agree with, as the mean of theirs."""

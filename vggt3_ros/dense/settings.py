@@ -15,6 +15,7 @@ class DenseSettings:
     matched with; checked: neighbours that may agree with its depth or see through it. tolerance: relative difference
     of depths that agree. least_angle: degrees between the rays of views that agree, for views from one place agree at
     any depth. planes: whether planes carry depth on into what has no texture. batch: keyframes worked on at a time.
+    seconds: that refinement may take for each keyframe, None for any time.
     """
 
     long_side: int = 160
@@ -24,6 +25,7 @@ class DenseSettings:
     least_angle: float = 1.0
     planes: bool = True
     batch: int = 4
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.long_side < 32:
@@ -34,3 +36,5 @@ class DenseSettings:
         if not 0 < self.tolerance < 0.2 or not 0 <= self.least_angle < 30:
             limits = f"tolerance {self.tolerance}, least_angle {self.least_angle}"
             raise InputError(f"tolerance must be within 0..0.2 and least_angle within 0..30 degrees; got {limits}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise InputError(f"seconds is {self.seconds}; give seconds a keyframe above 0, or None")

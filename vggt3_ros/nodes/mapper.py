@@ -6,6 +6,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -191,13 +192,14 @@ def _check_may_write(path: Path, overwrite: bool) -> None:
 def reconstruction_settings(settings: SimpleNamespace, made_by: str) -> ReconstructionSettings:
     """What the node's parameters ask for. Raises InputError."""
     landmarks = landmark_settings(settings.prior_poses) if settings.landmarks else None
+    dense = DENSE[settings.dense]
     anchor = AnchorSettings(landmarks, camera_height_m=settings.camera_height or None)
     return ReconstructionSettings(
         steps=settings.ttt_steps,
         chunk=settings.chunk,
         points=PointSettings(max_points=settings.max_points),
         anchor=anchor,
-        dense=DENSE[settings.dense],
+        dense=None if dense is None else replace(dense, seconds=settings.dense_seconds or None),
         map_frame=settings.map_frame,
         made_by=made_by,
     )
@@ -206,8 +208,10 @@ def reconstruction_settings(settings: SimpleNamespace, made_by: str) -> Reconstr
 def _summary(mapped: Mapped) -> str:
     made, scene = mapped.reconstruction, mapped.reconstruction.scene
     scale = f"metric ({scene.metric_source})" if scene.is_metric else f"not metric ({scene.metric_source})"
+    note = scene.verification.get("depth_given_up") or scene.verification.get("depth", {}).get("note")
+    depth = f"; depth: {note}" if note else ""
     skipped = "".join(f"; frame {name} was not used: {reason}" for name, reason in made.skipped[:3])
     return (
         f"scene {scene.scene_id[:8]} of {len(scene.keyframes)} keyframes in {mapped.seconds:.1f} s, {scale}, "
-        f"landmarks: {scene.verification['reason']}; saved in {mapped.folder}{skipped}"
+        f"landmarks: {scene.verification['reason']}; saved in {mapped.folder}{depth}{skipped}"
     )

@@ -56,7 +56,8 @@ class Parameter:
 _LIVE = frozenset(
     ("require_calibration", "transform_timeout", "depth_slop")
     + ("keep_scenes", "min_frames", "trigger_count", "trigger_idle")
-    + ("ttt_steps", "chunk", "landmarks", "prior_poses", "camera_height", "dense", "max_points")
+    + ("ttt_steps", "chunk", "landmarks", "prior_poses", "camera_height", "dense", "dense_seconds")
+    + ("max_points",)
     + ("max_rate", "confirmations", "joint_images", "lost_after", "publish_unverified", "transform_tolerance")
     + ("unmetric_tf",)
     + ("publish_images", "cover_lens")
@@ -138,6 +139,10 @@ MAPPER = (
     Parameter(
         "dense", "fast", "refine the depth of verified maps by what keyframes see of each other: matched at 160 (fast) "
         "or 320 pixels, or not at all", choices=("off", "fast", "fine"),
+    ),
+    Parameter(
+        "dense_seconds", 0.0, "seconds a keyframe that this may take: otherwise fine becomes fast, and fast is left; "
+        "0: any time", 0.0, 1000.0,
     ),
     Parameter("max_points", 500000, "points of the published and stored cloud at most", 1, 100000000),
 )  # fmt: skip

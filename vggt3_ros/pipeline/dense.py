@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.nn.functional import grid_sample
 from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.fusion import TAKEN, fused_cloud
 from vggt3_ros.dense.keyframes import Keyframes
-from vggt3_ros.dense.refine import refine
+from vggt3_ros.dense.refine import OverBudgetError, refine
 from vggt3_ros.dense.resize import averaged, averaged_intrinsics, working_size
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.shape import camera_points
@@ -38,14 +38,19 @@ _SPARSE = 16  # pixels per point that the floor is sought among
 
 @dataclass(frozen=True, eq=False)
 class RefinedDepth:
-    """depth of the keyframes, in the unit and frame of their poses, at the size at which they were matched."""
+    """depth of the keyframes, in the unit and frame of their poses, at the size at which they were matched.
+
+    note: why that size is smaller than the one asked for, empty where it is not.
+    """
 
     keyframes: Keyframes
     depth: DenseDepth
+    note: str = ""
 
     def transformed(self, new_from_world: Sim3) -> RefinedDepth:
         """The same in another frame and unit."""
-        return RefinedDepth(self.keyframes.transformed(new_from_world), self.depth.transformed(new_from_world))
+        keyframes, depth = self.keyframes.transformed(new_from_world), self.depth.transformed(new_from_world)
+        return RefinedDepth(keyframes, depth, self.note)
 
     def surface(self) -> Tensor:
         """Points (N, 3) float64 on what keyframes agree on and on planes carried on from there: of every 16th pixel."""
@@ -58,12 +63,13 @@ class RefinedDepth:
         return torch.cat(points).cpu()
 
     def report(self) -> dict[str, Any]:
-        """Plain data for JSON: size of the matched images, the share of their pixels whose depth is known in each way,
-        and the planes of the map, largest first (unit normal, offset: normal . x + offset = 0) with the share of all
-        pixels that agree and lie on each.
+        """Plain data for JSON: the note, if there is one; size of the matched images; the share of their pixels whose
+        depth is known in each way; the planes of the map, largest first (unit normal, offset: normal . x + offset = 0),
+        with the share of all pixels that agree and lie on each.
         """
         height, width = self.keyframes.size_hw
         return {
+            **({"note": self.note} if self.note else {}),
             "size_wh": [width, height],
             "shares": {name: round(share, 4) for name, share in shares(self.depth.provenance).items()},
             "planes": [
@@ -109,9 +115,32 @@ def refined_depth(
     """Refine the depth of S frames, given as prepared for the network, and what it predicted (S, H, W) of them.
 
     That is in the unit of the landmarks, with whose cameras it is matched, on `device`. progress(0..1) may raise to
-    cancel.
+    cancel. Where settings.seconds do not suffice, images are matched in the size of FAST; raises OverBudgetError where
+    that takes too long as well.
     """
-    size_hw = working_size(usual_size(frame.size_hw for frame in frames), settings.long_side)
+
+    def attempt(settings: DenseSettings, note: str) -> RefinedDepth:
+        size_hw = working_size(usual_size(frame.size_hw for frame in frames), settings.long_side)
+        keyframes = _keyframes(frames, prepared, predicted_depth, landmarks, size_hw, device)
+        return RefinedDepth(keyframes, refine(keyframes, settings, progress), note)
+
+    try:
+        return attempt(settings, "")
+    except OverBudgetError as error:
+        if settings.long_side <= FAST.long_side:
+            raise
+        return attempt(replace(settings, long_side=FAST.long_side), str(error))
+
+
+def _keyframes(
+    frames: Sequence[Frame],
+    prepared: PreparedFrames,
+    predicted_depth: Tensor,
+    landmarks: Landmarks,
+    size_hw: tuple[int, int],
+    device: torch.device,
+) -> Keyframes:
+    """What is refined, at the size at which it is matched."""
     images, intrinsics, predicted = [], [], []
     for index, frame in enumerate(frames):
         pinhole = undistorted(frame)
@@ -123,7 +152,7 @@ def refined_depth(
         predicted.append(
             _sampled(predicted_depth[index].float(), prepared.pixels_from_source[index] @ to_source, size_hw)
         )
-    keyframes = Keyframes(
+    return Keyframes(
         images=torch.stack(images).to(device),
         intrinsics=torch.stack(intrinsics).to(device),
         world_from_cam=torch.from_numpy(landmarks.world_from_cam).to(device),
@@ -132,7 +161,6 @@ def refined_depth(
         observed=torch.from_numpy(landmarks.observed).long().to(device),
         observed_from=torch.from_numpy(landmarks.observed_from).long().to(device),
     )
-    return RefinedDepth(keyframes, refine(keyframes, settings, progress))
 
 
 def _own_intrinsics(frame: Frame, pinhole: Frame, landmarks: Landmarks, index: int) -> Tensor:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from vggt3_ros.dense.refine import OverBudgetError
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
@@ -113,7 +114,7 @@ def reconstruct(
 
     tied = tie(used, prepared, prediction, settings.anchor, report_tie)
     clock.lap("landmarks")
-    refined = _refined(used, prepared, prediction, tied, settings, network, progress)
+    refined, given_up = _refined(used, prepared, prediction, tied, settings, network, progress)
     surface = None if refined is None else refined.surface()
     anchoring = anchor(used, prepared, prediction, tied, settings.anchor, surface)
     refined = None if refined is None else refined.transformed(anchoring.map_from_tied)
@@ -150,7 +151,11 @@ def reconstruct(
         metric_residual_m=anchoring.metric_residual_m,
         up_source=anchoring.up_source,
         landmarks={} if anchoring.landmarks is None else anchoring.landmarks.tensors(),
-        verification={**anchoring.verification, **({} if refined is None else {"depth": refined.report()})},
+        verification={
+            **anchoring.verification,
+            **({} if refined is None else {"depth": refined.report()}),
+            **({"depth_given_up": given_up} if given_up else {}),
+        },
         map_frame=settings.map_frame,
         made_by=settings.made_by,
         depth=None if refined is None else refined.stored(settings.keep_images),
@@ -178,19 +183,26 @@ def _refined(
     settings: ReconstructionSettings,
     network: Vggt3,
     progress: Progress | None,
-) -> RefinedDepth | None:
-    """Depth refined with the cameras of a verified map, in their frame; None for any other, or where not asked for."""
+) -> tuple[RefinedDepth | None, str]:
+    """Depth refined with the cameras of a verified map, in their frame; None for any other, or where not asked for.
+
+    And why it was given up: where it would have taken longer than it may.
+    """
     if tied.landmarks is None or settings.dense is None:
-        return None
-    return refined_depth(
-        frames,
-        prepared,
-        tied.depth(prediction.depth),
-        tied.landmarks,
-        settings.dense,
-        network.device,
-        lambda share: _tell(progress, "depth", 0.85 + 0.12 * share),
-    )
+        return None, ""
+    try:
+        refined = refined_depth(
+            frames,
+            prepared,
+            tied.depth(prediction.depth),
+            tied.landmarks,
+            settings.dense,
+            network.device,
+            lambda share: _tell(progress, "depth", 0.85 + 0.12 * share),
+        )
+    except OverBudgetError as error:
+        return None, str(error)
+    return refined, ""
 
 
 def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]]:
