@@ -126,7 +126,7 @@ def test_floor_of_refined_depth_gives_up_and_metres_and_all_of_the_scene_follows
     frames = [replace(frame, prior_world_from_cam=None) for frame in frames_of(drive)]
     truth = drive.world_from_cam[drive.map_indices]
     anchor = AnchorSettings(camera_height_m=float(truth[:, 2, 3].quantile(0.5)))
-    scene = reconstruct(frames, network, ReconstructionSettings(anchor=anchor, dense=SMALL)).scene
+    scene = reconstruct(frames, network, ReconstructionSettings(anchor=anchor)).scene
     assert (scene.metric_source, scene.up_source) == ("camera_height", "floor")
     truth_from_map = fit_poses(scene.map_from_keyframes, truth)
     assert truth_from_map.scale == pytest.approx(1, abs=0.03)
