@@ -70,9 +70,7 @@ def save_scene(scene: Scene, folder: str | os.PathLike[str]) -> Path:
     return target
 
 
-def load_scene(
-    folder: str | os.PathLike[str], expect_fingerprint: str | None = None, with_depth: bool = True
-) -> Scene:
+def load_scene(folder: str | os.PathLike[str], expect_fingerprint: str | None = None, with_depth: bool = True) -> Scene:
     """Read a scene, writing nothing. Tensors are on the CPU.
 
     with_depth: False leaves the depth of its keyframes, most of a scene's bytes, unread and None, for who localizes in
