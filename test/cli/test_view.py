@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +43,29 @@ def test_near_is_red_far_is_blue_and_unsure_is_dim() -> None:
 def test_the_image_is_below_its_depth_where_it_is_stored() -> None:
     pictures = DepthPictures(depth())
     assert pictures(0).shape == (2 * 4 * 64, 4 * 80, 3) and (pictures(4)[-1] == COLOR).all()
+
+
+def test_a_click_on_a_keyframe_shows_its_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("viser")
+    from viser import CameraFrustumHandle
+
+    from vggt3_ros.nodes.page import Viewer
+
+    clicks: list[Callable[[object], None]] = []
+    monkeypatch.setattr(CameraFrustumHandle, "on_click", lambda self, callback: clicks.append(callback))
+    asked: list[int] = []
+    page = Viewer(0)
+    try:
+        page.show_keyframes(depth().world_from_cam)
+        pictures = DepthPictures(depth())
+        page.show_depth(depth().world_from_cam, list("abcde"), lambda index: asked.append(index) or pictures(index))
+        clicks[3](None)
+        deadline = time.monotonic() + 5
+        while asked[-1] != 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert asked[-1] == 3 and len(clicks) == 5
+    finally:
+        page.close()
 
 
 @pytest.mark.parametrize("with_depth", [True, False])
