@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from vggt3_ros.evaluation.depth import compare_depth
+from vggt3_ros.evaluation.depth import compare_depth, live_depth_figures
+from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
 
 from .oracle import SIZE_HW, SPLIT, arc_sequence
 
@@ -29,3 +30,15 @@ def test_without_landmarks_truth_or_alignment_there_is_no_such_figure() -> None:
     assert math.isinf(compare_depth(sequence, SPLIT.map, TWISTED, ANCHORED, 70, 14, None).anchored.abs_rel)
     without = arc_sequence(with_depth=False)
     assert math.isnan(compare_depth(without, SPLIT.map, TWISTED, ANCHORED, 70, 14, 2.0).anchored.abs_rel)
+
+
+def test_depth_of_queries_is_measured_where_they_are_verified() -> None:
+    sequence, pose = arc_sequence(), torch.eye(4).double()
+    right = Localization(
+        LocalizationStatus.VERIFIED, "", pose, True, 1.0, None, torch.full(SIZE_HW, 1.1), {"depth": 0.02}
+    )
+    lost = Localization(LocalizationStatus.LOST, "", None, True, 1.0, None, torch.full(SIZE_HW, 9.0), {})
+    figures = live_depth_figures(sequence, SPLIT.map[:2], [right, lost], 70, 14, 2.0)
+    assert figures["abs_rel"] == pytest.approx(0.1) and figures["delta_1_25"] == 1
+    assert figures["frames"] == 1 and figures["ms"] == pytest.approx(20)
+    assert math.isnan(live_depth_figures(sequence, SPLIT.map[:1], [right], 70, 14, None)["abs_rel"])

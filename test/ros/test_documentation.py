@@ -45,6 +45,8 @@ MEANINGS = {
     "/diagnostics": "state, reasons, counts",
     "pose": "`base_frame` in the map, with covariance, only while LOCALIZED; stamp of the image",
     "localizer/status": "state and reason of every attempt",
+    "localizer/depth/image_rect": "with `refine_depth`: metres along z, of the image as the network takes it",
+    "localizer/depth/camera_info": "its calibration",
     "localizer/load_scene": "use a stored scene",
     "localizer/pause": "leave images out",
     "localizer/resume": "localize again",

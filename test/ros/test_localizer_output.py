@@ -5,14 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
 
 from vggt3_ros.geometry.se3 import se3, se3_inverse
 from vggt3_ros.msg import LocalizationStatus as Status
+from vggt3_ros.nodes.camera_info import camera_from_info
 from vggt3_ros.nodes.conversions import header, pose_message, stamp_ns, time_message
+from vggt3_ros.nodes.images import depth_from_message
+from vggt3_ros.nodes.qos import STATUS
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.preprocess import prepare
 
 from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, known, running_localizer, scene, transforms
 from .processes import wait_for
@@ -93,6 +100,34 @@ def test_where_poses_are_verified_only_nothing_wrong_is_published(localizer: Loc
         statuses = localizer.attempts(robot, QUERIES)
         localizer.assert_right(robot, statuses, QUERIES)
         assert any("landmarks" in status.reason for status in statuses)
+
+
+def test_refined_depth_is_published_with_its_camera(localizer: LocalizerClient) -> None:
+    localizer.start(refine_depth=True)
+    depths: list[Image] = []
+    cameras: list[CameraInfo] = []
+    heard = [
+        localizer.node.create_subscription(Image, "localizer/depth/image_rect", depths.append, STATUS),
+        localizer.node.create_subscription(CameraInfo, "localizer/depth/camera_info", cameras.append, STATUS),
+    ]
+    with localizer.meet() as robot:
+        statuses = localizer.attempts(robot, QUERIES[:3])
+        published = [stamp_ns(status.header.stamp) for status in statuses if status.pose_published]
+        wait_for(lambda: len(cameras) == len(depths) == len(published) > 0, 10, "the depth of published poses")
+        assert [stamp_ns(each.header.stamp) for each in depths] == published and statuses[2].pose_published
+        intrinsics, distortion = camera_from_info(cameras[-1], (depths[-1].height, depths[-1].width))
+        assert distortion is None and depths[-1].header == cameras[-1].header
+        assert depths[-1].header.frame_id == CAMERA
+        visit, last = robot.visit, QUERIES[2]
+        frame = Frame(visit.images[last], intrinsics=visit.intrinsics, depth=visit.depth[last])
+        prepared = prepare([frame], 96, 8)
+        assert prepared.depth is not None and prepared.intrinsics is not None
+        metres = depth_from_message(depths[-1])
+        assert np.mean(metres > 0) > 0.6
+        assert np.median(np.abs(metres / prepared.depth[0].numpy() - 1)[metres > 0]) < 0.02
+        torch.testing.assert_close(intrinsics, prepared.intrinsics[0], rtol=0.01, atol=0.01)
+    for subscription in heard:
+        subscription.destroy()
 
 
 def test_odometry_of_a_topic_counts_and_that_of_tf_does_not(localizer: LocalizerClient) -> None:

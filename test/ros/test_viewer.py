@@ -24,8 +24,9 @@ from vggt3_ros.msg import LocalizationStatus
 from vggt3_ros.nodes import viewer
 from vggt3_ros.nodes.clouds import cloud_message
 from vggt3_ros.nodes.conversions import header, path_message, pose_message
+from vggt3_ros.nodes.page import Viewer, frustum_lines
 from vggt3_ros.nodes.qos import LATCHED, STATUS
-from vggt3_ros.nodes.viewer import Viewer, ViewerNode, frustum_lines
+from vggt3_ros.nodes.viewer import ViewerNode
 
 from .processes import wait_for
 

@@ -52,6 +52,14 @@ def test_depth_comes_back_to_half_a_step_and_the_rest_to_the_last_bit(
 def test_a_pixel_takes_three_bytes_and_six_with_its_colour(make_depth: MakeDepth) -> None:
     cameras = 3 * (9 + 16) * 8 + 8
     assert make_depth(images=False).nbytes == 3 * 60 + cameras and make_depth().nbytes == 6 * 60 + cameras
+    assert make_depth().nbytes == sum(array.nbytes for array in make_depth().arrays().values())
+
+
+def test_who_needs_no_depth_does_not_read_it(tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth) -> None:
+    folder = save_scene(replace(make_scene(1.0), depth=make_depth()), tmp_path / "map")
+    (folder / FILE).unlink()
+    light = load_scene(folder, with_depth=False)
+    assert light.depth is None and torch.equal(light.memory["camera_tokens"], make_scene(1.0).memory["camera_tokens"])
 
 
 def test_other_programs_read_the_file(tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth) -> None:

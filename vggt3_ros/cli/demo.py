@@ -136,7 +136,7 @@ def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome
     kept = demo.drive_to_map()
     say("drove", f"through the place; the mapper kept {kept} of {demo.camera.images_sent} images")
     seconds = demo.reconstruct(folder.scene)
-    scene = load_scene(folder.scene)
+    scene = load_scene(folder.scene, with_depth=False)
     scale = "metric" if scene.is_metric else "not metric"
     say("mapped", f"{len(scene.keyframes)} keyframes in {seconds:.1f} s, {scale}; {scene.verification['reason']}")
     demo.drive_to_localize()

@@ -68,6 +68,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "several times as long)",
     )
     add_dense_option(parser)
+    parser.add_argument(
+        "--refine-depth", action="store_true",
+        help="refine the depth of verified queries by what keyframes know there",
+    )  # fmt: skip
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write pictures into this folder")
     add_model_option(parser)
@@ -90,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.evaluation.sequences import is_procedural, load_sequence, show_the_same_place
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
+    from vggt3_ros.pipeline.localize import LocalizerSettings
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
     if args.prior_poses != "auto" and args.priors.kind == "none":
@@ -108,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
     anchor = AnchorSettings(landmark_settings(args.prior_poses))
     settings = EvaluationSettings(
         reconstruction=ReconstructionSettings(steps=args.steps, anchor=anchor, dense=dense_settings(args)),
+        localizer=LocalizerSettings(refine_depth=args.refine_depth),
         priors=args.priors,
         adversarial=args.adversarial,
         seed=args.seed,

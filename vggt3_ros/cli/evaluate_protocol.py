@@ -44,6 +44,8 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
         "--prior-poses": args.prior_poses != "auto",
         "--adversarial": args.adversarial,
         "--dense": args.dense is not None,
+        "--dense-seconds": args.dense_seconds is not None,
+        "--refine-depth": args.refine_depth,
         "--steps": args.steps != STEPS,
         "--out": args.out is not None,
     }

@@ -13,7 +13,7 @@ from vggt3_ros import __version__
 from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.errors import Vggt3Error
 
-COMMANDS = ("demo", "map", "localize", "info", "export", "evaluate", "train", "bench", "nodes")
+COMMANDS = ("demo", "map", "localize", "info", "view", "export", "evaluate", "train", "bench", "nodes")
 
 # Packages whose name for pip is not the one that is imported.
 _PIP_NAMES = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}

@@ -59,7 +59,7 @@ class GraphBench:
         seconds = self._demo.reconstruct(folder)
         in_use = time.monotonic() - begin
         self._camera.show(False, self._session)
-        scene = load_scene(folder)
+        scene = load_scene(folder, with_depth=False)
         return {
             "keyframes": len(scene.keyframes),
             "landmarks": len(scene.landmarks["positions"]) if scene.landmarks else 0,

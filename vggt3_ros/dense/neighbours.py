@@ -40,7 +40,7 @@ def neighbours(keyframes: Keyframes, count: int, least_angle: float) -> Tensor:
         worth, usual_angle = _worth(points[seen], poses, index, shared)
         worth[(usual_angle < math.radians(least_angle)) | (shared.sum(1) < _LEAST_SHARED)] = 0
         worth[index] = 0
-        _choose(chosen[index], worth)
+        choose(chosen[index], worth)
     return chosen.to(keyframes.images.device)
 
 
@@ -88,7 +88,7 @@ def _worth(points: Tensor, poses: Tensor, index: int, shared: Tensor) -> tuple[T
     return weight, usual
 
 
-def _choose(chosen: Tensor, worth: Tensor) -> None:
+def choose(chosen: Tensor, worth: Tensor) -> None:
     """Fill `chosen` (count,) with the worthiest one by one, by their worth (S, n) for each point.
 
     What a point was served by a chosen keyframe counts half from then on, so that all points are.

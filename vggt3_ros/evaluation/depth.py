@@ -16,6 +16,7 @@ from vggt3_ros.evaluation.metrics import DepthErrors, depth_errors
 from vggt3_ros.evaluation.provenance import RefinedFrames, refined_figures
 from vggt3_ros.evaluation.result import DepthExample
 from vggt3_ros.evaluation.sequence import Sequence
+from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
 from vggt3_ros.pipeline.preprocess import prepare
 
 _EXAMPLES = 4
@@ -96,6 +97,35 @@ def compare_depth(
         len(truths),
         examples,
     )
+
+
+def live_depth_figures(
+    sequence: Sequence,
+    indices: Items[int],
+    localizations: Items[Localization],
+    image_size: int,
+    patch_size: int,
+    metres_per_map_unit: float | None,
+) -> dict[str, Any]:
+    """AbsRel and delta < 1.25 of the depth of verified queries `indices`, in the map's own metres or those of its
+    alignment, and milliseconds of its refinement; NaN without true depth, and where it was not refined.
+    """
+    predicted, true, seconds = [], [], []
+    for index, found in zip(indices, localizations, strict=True):
+        if found.status is not LocalizationStatus.VERIFIED or found.depth is None:
+            continue
+        seconds.append(found.seconds.get("depth", math.nan))
+        prepared = prepare([sequence.frame(index, with_depth=True)], image_size, patch_size)
+        if prepared.depth is not None:
+            predicted.append(found.depth.double().numpy())
+            true.append(prepared.depth[0].double().numpy())
+    errors = depth_errors([], []) if metres_per_map_unit is None else depth_errors(predicted, true, metres_per_map_unit)
+    return {
+        "frames": len(true),
+        "abs_rel": errors.abs_rel,
+        "delta_1_25": errors.delta_1_25,
+        "ms": 1000 * float(np.mean(seconds)) if seconds else math.nan,
+    }
 
 
 def _refined_errors(

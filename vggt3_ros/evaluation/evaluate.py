@@ -17,7 +17,7 @@ from vggt3_ros.evaluation.attempts import Judge
 from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, compare_clouds
 from vggt3_ros.evaluation.coverage import ANSWERABLE_SHARE, query_coverage
-from vggt3_ros.evaluation.depth import DepthComparison, compare_depth
+from vggt3_ros.evaluation.depth import DepthComparison, compare_depth, live_depth_figures
 from vggt3_ros.evaluation.figures import localization_figures, map_figures, verified_figures
 from vggt3_ros.evaluation.metrics import trajectory_extent
 from vggt3_ros.evaluation.priors import Priors
@@ -124,6 +124,14 @@ def evaluate(
         },
         **localization_figures(sequence, chosen, mapped, localizations, query_poses, attempts, extent),
         "verified": verified_figures(sequence, mapped, scene, attempts, posed),
+        "live_depth": live_depth_figures(
+            sequence,
+            chosen.query,
+            localizations,
+            network.config.image_size,
+            network.config.patch_size,
+            None if mapped.collapsed else mapped.true_from_map.scale,
+        ),
         **clouds.figures,
         "alignment": {
             "source": mapped.source,

@@ -72,6 +72,7 @@ def _block(figures: dict[str, Any]) -> list[str]:
         _row("mean pose", figures["baselines"]["mean_pose"]),
         _row("nearest image", figures["baselines"]["nearest_image"]),
         *_verification(figures["verified"], summary),
+        *_live_depth(figures["live_depth"]),
         *[f"  note: {note}" for note in figures.get("notes", ())],
     ]
 
@@ -88,6 +89,15 @@ def _refined(summary: dict[str, Any]) -> list[str]:
     ]
     within = f"{_number(100 * block['delta_1_25'], 0)} % within 1.25"
     return [f"  refined depth: AbsRel {_number(block['abs_rel'], 3)}, {within} ({', '.join(kinds)})"]
+
+
+def _live_depth(block: dict[str, Any]) -> list[str]:
+    """Errors of the depth of queries."""
+    if not block["frames"]:
+        return []
+    refined = f", refined in {_number(block['ms'], 0)} ms" if math.isfinite(block["ms"]) else ""
+    errors = f"AbsRel {_number(block['abs_rel'], 3)}, {_number(100 * block['delta_1_25'], 0)} % within 1.25"
+    return [f"  depth of verified queries: {errors}{refined}"]
 
 
 def _clouds(figures: dict[str, Any]) -> list[str]:

@@ -59,6 +59,8 @@ DEFINITIONS = {
     "error; means are of answered queries; null = infinite or not defined",
     "verified": "poses refined and accepted by the landmarks; medians and means are of accepted poses, success_* are "
     "shares of all queries; wrong: beyond 0.5 m or 15 degrees; several sequences: all their queries together",
+    "live_depth": "the same two of the depth of verified queries, in the map's own metres or those of its alignment: "
+    "the network's, or, with --refine-depth, what keyframes know there; ms: mean of refining it",
     "answerable": "queries of whose view (grid of pixels of known true depth) at least 30 % is a surface that two map "
     "frames or more see within 45 degrees of the query's direction; without true depth every query",
     "chi_square": "squared error of position (3) and rotation (3) over its covariance, six degrees of freedom: median "
@@ -141,6 +143,7 @@ def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
         "localization": _medians([each["localization"] for each in figures]),
         "baselines": _medians([each["baselines"] for each in figures]),
         **{block: _medians(found) for block, found in clouds.items() if found},
+        "live_depth": _medians([each["live_depth"] for each in figures]),
         "queries": {key: sum(each["queries"][key] for each in figures) for key in ("total", "answered", "lost")},
         "verified": _verified(evaluations),
         "alignment": {

@@ -22,6 +22,7 @@ from vggt3_ros.nodes.camera_input import CameraInput, UnusableError
 from vggt3_ros.nodes.camera_topics import ImageMessage
 from vggt3_ros.nodes.conversions import pose_from_message, stamp_ns
 from vggt3_ros.nodes.counts import Counts
+from vggt3_ros.nodes.depth_output import DepthOutput
 from vggt3_ros.nodes.diagnostics import Diagnostics, Level
 from vggt3_ros.nodes.frames import frame_name
 from vggt3_ros.nodes.lifecycle import ManagedNode, run
@@ -81,6 +82,7 @@ class LocalizerNode(ManagedNode):
         self._logged = TrackingState.UNINITIALIZED  # the last state that the log told
         self._status = self.create_publisher(LocalizationStatus, "localizer/status", STATUS)
         self._output = PoseOutput(self, settings, self._time)
+        self._depth = DepthOutput(self)
         self._diagnostics = Diagnostics(self)
 
     def activate(self) -> None:
@@ -139,6 +141,7 @@ class LocalizerNode(ManagedNode):
         self._localizing = None  # type: ignore[assignment]
         self._diagnostics.destroy()
         self._output.destroy()
+        self._depth.destroy()
         self.destroy_publisher(self._status)
 
     def settings_changed(self) -> None:
@@ -243,6 +246,8 @@ class LocalizerNode(ManagedNode):
         if pose is not None and cam_from_child is not None:
             output.publish_pose(seen, pose, covariance, cam_from_child)
             status.pose_published = True
+            if metric and tracked.publish:
+                self._depth.publish(seen, answer)
         status.tf = output.publish_transform(self._camera, arrival, seen, tracked, metric)
         status.confidence = float(answer.confidence)
         status.inliers = answer.located.inliers if answer.located else 0

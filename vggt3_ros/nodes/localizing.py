@@ -39,7 +39,7 @@ class Localizing:
         self.scene: Scene | None = None
         self.tracker = Tracker(_tracking(settings))
         self._recent = RecentImages(_tracking(settings))
-        self._how = LocalizerSettings(refine=settings.refine)
+        self._how = LocalizerSettings(refine=settings.refine, refine_depth=settings.refine_depth)
         self._localizer: Localizer | None = None
         self._initial: Tensor | None = None  # map_from_child that a person gave
 
@@ -61,7 +61,7 @@ class Localizing:
         """
         if self.network is None:
             raise InputError("the localizer is not active; activate it")
-        scene, folder = open_scene(path, self.network, library)
+        scene, folder = open_scene(path, self.network, library, self._how.refine_depth)
         try:
             self._localizer = Localizer(scene, self.network, self._how)
         except SceneError as error:  # of a softmax network, for instance
@@ -73,7 +73,9 @@ class Localizing:
         why = scene.verification.get("reason", "there are no landmarks")
         checked = "poses are verified" if scene.is_verified else f"poses cannot be verified ({why})"
         scale = "metric" if scene.is_metric else "not metric"
-        return f"localizing in scene {scene.scene_id[:8]} from {folder}: {scale}, {checked}"
+        said = f"localizing in scene {scene.scene_id[:8]} from {folder}: {scale}, {checked}"
+        no_depth = self._how.refine_depth and scene.depth is None
+        return f"{said}; it has no depth of keyframes to refine depth with" if no_depth else said
 
     def stop(self) -> None:
         """Free the network; forget the scene and the way."""

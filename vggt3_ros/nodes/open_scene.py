@@ -30,17 +30,19 @@ def library_of(node: Node, scene_dir: str) -> Path:
     return meant_folder(scene_dir) if scene_dir else default_library(node.get_namespace())
 
 
-def open_scene(path: str | Path, network: Vggt3, library: Path | None = None) -> tuple[Scene, Path]:
+def open_scene(
+    path: str | Path, network: Vggt3, library: Path | None = None, with_depth: bool = True
+) -> tuple[Scene, Path]:
     """The scene that a path means (itself, or the newest inside), and its folder. Raises SceneProblem.
 
-    library: where relative paths lie (default: here).
+    library: where relative paths lie (default: here). with_depth: as of `load_scene`.
     """
     try:
         folder = find_scene(path, library)
     except SceneError as error:
         raise SceneProblem(LoadScene.Response.NOT_FOUND, str(error)) from error
     try:
-        scene = load_scene(folder)
+        scene = load_scene(folder, with_depth=with_depth)
     except SceneError as error:
         raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
     try:

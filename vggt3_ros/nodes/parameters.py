@@ -156,6 +156,10 @@ LOCALIZER = (
         "refine", "refine", "poses are found and refined by landmarks, only verified by them, or left unverified",
         choices=("refine", "verify", "none"),
     ),
+    Parameter(
+        "refine_depth", False, "publish localizer/depth: depth of images whose pose is published, from what keyframes "
+        "know of the place, as far as its scene has depth and metres",
+    ),
     Parameter("max_rate", 0.0, "attempts per second at most, to spare the processor; 0: as many as it can", 0.0, 1e3),
     Parameter("confirmations", 2, "verified poses in a row that must agree before the first is published", 1, 100),
     Parameter(

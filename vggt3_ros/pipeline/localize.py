@@ -26,7 +26,8 @@ from vggt3_ros.model.prediction import SceneMemory
 from vggt3_ros.pipeline.agreement import Bending
 from vggt3_ros.pipeline.cameras import predicted_cameras
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.preprocess import prepare
+from vggt3_ros.pipeline.live_depth import LiveDepth
+from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare
 from vggt3_ros.pipeline.resize import most_like, resized_intrinsics
 from vggt3_ros.scene.scene import Scene
 
@@ -48,12 +49,15 @@ class LocalizerSettings:
 
     features: of every frame. Where fewer than enough_inliers landmarks agree it is searched in a second size, too: the
     whole image, or half of it where features are those of the whole image.
+
+    refine_depth: depth of frames with a verified pose is what keyframes know there, as far as the scene has depth.
     """
 
     refine: Literal["refine", "verify", "none"] = "refine"
     features: FeatureSettings = field(default_factory=FeatureSettings)
     enough_inliers: int = 45
     locate: LocateSettings = field(default_factory=LocateSettings)
+    refine_depth: bool = False
 
     def __post_init__(self) -> None:
         if self.refine not in ("refine", "verify", "none"):
@@ -87,7 +91,11 @@ class Localization:
     to verify a given one. network_map_from_cam: the network's own proposal.
 
     intrinsics (3, 3) in pixels of the prepared image: the frame's own calibration, otherwise the network's
-    estimate. depth (h, w) along z of the prepared image, in the unit of the pose. seconds per stage; cpu_seconds of
+    estimate. depth (h, w) along z of the prepared image, in the unit of the pose: the network's, roughly scaled.
+    depth_provenance (h, w) uint8 says where it is not, None if nowhere: AGREED is the stored depth of keyframes around,
+    rendered into the verified pose, NEAR and FAR the network's shape, scaled locally to agree with that; intrinsics are
+    then the map's. What came or went since mapping is not noticed. Poses found together with images before keep the
+    network's depth. seconds per stage; cpu_seconds of
     the processor, all threads of the process: "network" with the preparation of its input, and "total".
     """
 
@@ -103,6 +111,7 @@ class Localization:
     located: Located | None = None
     searched: Searched | None = None
     network_map_from_cam: Tensor | None = None
+    depth_provenance: Tensor | None = None
     cpu_seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -134,6 +143,9 @@ class Localizer:
             except InputError as error:
                 raise SceneError(f"scene {scene.scene_id}: {error}") from error
             self._landmarks = LandmarkLocalizer(landmarks, self.settings.locate)
+        self._live_depth: LiveDepth | None = None
+        if self.settings.refine_depth and self._landmarks is not None and scene.depth is not None:
+            self._live_depth = LiveDepth(scene.depth)
 
     def localize(self, frame: Frame, last_map_from_cam: Tensor | None = None) -> Localization:
         """Pose of the frame in the map, or LOST with the reason. Keeps nothing of it.
@@ -144,9 +156,10 @@ class Localizer:
         if frame.is_black:
             answer = self._lost("the image is black", {})
         else:
-            answer = self._propose(frame)
+            answer, prepared = self._propose(frame)
             if self._landmarks is not None:
                 answer = self._disposed(self._landmarks, frame, answer, last_map_from_cam)
+                answer = self._with_refined_depth(self._landmarks.landmarks, frame, prepared, answer)
         return replace(
             answer,
             seconds={**answer.seconds, "total": time.perf_counter() - begin},
@@ -169,8 +182,8 @@ class Localizer:
         answer = replace(localization, seconds=seconds, cpu_seconds=cpu_seconds)
         return answer if together is None else self._judged(answer, together, seconds)
 
-    def _propose(self, frame: Frame) -> Localization:
-        """The network's own answer."""
+    def _propose(self, frame: Frame) -> tuple[Localization, PreparedFrames]:
+        """The network's own answer, and the frame as it was prepared for it."""
         begin, cpu_begin = time.perf_counter(), time.process_time()
         config = self.network.config
         prepared = prepare([frame], config.image_size, config.patch_size)
@@ -180,7 +193,7 @@ class Localizer:
         cpu_seconds = {"network": time.process_time() - cpu_begin}
         if not bool(prediction.pose_encoding.isfinite().all()):
             lost = self._lost("the network returned a pose that is not finite", seconds)
-            return replace(lost, cpu_seconds=cpu_seconds)
+            return replace(lost, cpu_seconds=cpu_seconds), prepared
         cam_from_world, intrinsics = predicted_cameras(prediction)
         scene_from_cam = se3_inverse(cam_from_world)[0]
         if self._bending is None:
@@ -188,7 +201,7 @@ class Localizer:
         else:
             map_from_cam = self._bending.map_from_cam(scene_from_cam)
         median = float(prediction.depth_confidence.median())
-        return Localization(
+        proposal = Localization(
             status=LocalizationStatus.UNVERIFIED,
             reason="proposed by the network, verified by nothing",
             map_from_cam=map_from_cam,
@@ -200,6 +213,7 @@ class Localizer:
             network_map_from_cam=map_from_cam,
             cpu_seconds=cpu_seconds,
         )
+        return proposal, prepared
 
     @property
     def _frame(self) -> str:
@@ -276,6 +290,22 @@ class Localizer:
         corrected = frame.intrinsics.clone()
         corrected[[0, 1], [0, 1]] *= self.scene.verification["focal_factor"]
         return corrected
+
+    def _with_refined_depth(
+        self, landmarks: Landmarks, frame: Frame, prepared: PreparedFrames, answer: Localization
+    ) -> Localization:
+        """A verified answer with its depth refined, if that is wanted; any other as it is."""
+        if self._live_depth is None or answer.map_from_cam is None or answer.depth is None:
+            return answer
+        begin = time.perf_counter()
+        if prepared.intrinsics is None:
+            intrinsics = prepared.pixels_from_source[0] @ self._intrinsics(frame, landmarks)
+        else:
+            intrinsics = prepared.intrinsics[0].clone()
+            intrinsics[[0, 1], [0, 1]] *= self.scene.verification["focal_factor"]
+        depth, how = self._live_depth.refined(prepared.images[0], answer.depth, intrinsics, answer.map_from_cam)
+        seconds = {**answer.seconds, "depth": time.perf_counter() - begin}
+        return replace(answer, intrinsics=intrinsics, depth=depth, depth_provenance=how, seconds=seconds)
 
     def _lost(self, reason: str, seconds: dict[str, float]) -> Localization:
         metric = self.scene.is_metric

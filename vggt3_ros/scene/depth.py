@@ -57,8 +57,10 @@ class KeyframeDepth:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the stored arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
+        """Bytes of the stored arrays, without making them."""
+        kept = (self.provenance, self.intrinsics, self.world_from_cam, *(() if self.images is None else (self.images,)))
+        step = 8
+        return 2 * self.depth.numel() + step + sum(int(tensor.nbytes) for tensor in kept)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Named arrays, as a scene stores them: depth as uint16 in steps of `step`, so that the farthest is 65535."""

@@ -70,18 +70,19 @@ def save_scene(scene: Scene, folder: str | os.PathLike[str]) -> Path:
     return target
 
 
-def load_scene(folder: str | os.PathLike[str], expect_fingerprint: str | None = None) -> Scene:
+def load_scene(folder: str | os.PathLike[str], expect_fingerprint: str | None = None, with_depth: bool = True) -> Scene:
     """Read a scene, writing nothing. Tensors are on the CPU.
 
-    Raises SceneError with the reason when there is no scene, when it is damaged, of a newer format, or (with
-    `expect_fingerprint`) made by another network.
+    with_depth: False leaves the depth of its keyframes, most of a scene's bytes, unread and None, for who localizes in
+    the scene only; such a scene is not to be saved again. Raises SceneError with the reason when there is no scene,
+    when it is damaged, of a newer format, or (with `expect_fingerprint`) made by another network.
     """
     target = Path(folder).resolve()
     scene: Scene | None = None
     while scene is None:
         identity = _identity(current(target))
         try:
-            scene = _read(current(target))
+            scene = _read(current(target), with_depth)
         except SceneError:
             if _identity(current(target)) == identity:
                 raise
@@ -156,7 +157,7 @@ def _packed(tensors: dict[str, Tensor]) -> bytes:
     return safetensors.torch.save(plain)
 
 
-def _read(folder: Path) -> Scene:
+def _read(folder: Path, with_depth: bool) -> Scene:
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise SceneError(f"no scene at {folder}: it {what}; give a folder that a reconstruction was saved to")
@@ -169,7 +170,8 @@ def _read(folder: Path) -> Scene:
         raise SceneError(f"cannot read {folder / DESCRIPTION}: {error.strerror}; {_PERMISSIONS}") from error
     except SceneError as error:
         raise SceneError(f"{folder}: {error}") from error
-    contents = {name: _checked(folder / name, record) for name, record in description.files.items()}
+    wanted = {name: record for name, record in description.files.items() if with_depth or name != DEPTH}
+    contents = {name: _checked(folder / name, record) for name, record in wanted.items()}
     try:
         memory = safetensors.torch.load(contents[MEMORY])
         landmarks = safetensors.torch.load(contents[LANDMARKS]) if LANDMARKS in contents else {}

@@ -1,0 +1,102 @@
+"""Depth of a live image is what keyframes know of the place, where its pose is verified."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from vggt3_ros.geometry.provenance import Provenance
+from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.preprocess import prepare
+from vggt3_ros.pipeline.reconstruct import reconstruct
+from vggt3_ros.scene.scene import Scene
+from vggt3_ros.worlds.sequence import RoomSequence
+
+REFINED = LocalizerSettings(refine_depth=True)
+
+
+@pytest.fixture(scope="module")
+def network() -> Vggt3:
+    return load_network("tiny")
+
+
+@pytest.fixture(scope="module")
+def scene(drive: RoomSequence, network: Vggt3) -> Scene:
+    frames = [
+        Frame(drive.images[i], intrinsics=drive.intrinsics, prior_world_from_cam=drive.world_from_cam[i], name=str(i))
+        for i in map(int, drive.map_indices)
+    ]
+    return reconstruct(frames, network).scene
+
+
+def error(found: Localization, drive: RoomSequence, index: int, network: Vggt3) -> Tensor:
+    """Relative errors (h, w) of a localization's depth."""
+    frame = Frame(drive.images[index], intrinsics=drive.intrinsics, depth=drive.depth[index])
+    true = prepare([frame], network.config.image_size, network.config.patch_size).depth
+    assert true is not None and found.depth is not None
+    return (found.depth - true[0]).abs() / true[0]
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_depth_of_a_verified_frame_is_that_of_the_map(
+    scene: Scene, network: Vggt3, drive: RoomSequence, calibrated: bool
+) -> None:
+    plain, refining = Localizer(scene, network), Localizer(scene, network, REFINED)
+    verified = 0
+    for index in map(int, drive.query_indices):
+        frame = Frame(drive.images[index], intrinsics=drive.intrinsics if calibrated else None)
+        before, after = plain.localize(frame), refining.localize(frame)
+        assert before.depth_provenance is None and "depth" not in before.seconds
+        if after.status is not LocalizationStatus.VERIFIED:
+            continue
+        verified += 1
+        assert after.depth_provenance is not None and 0 < after.seconds["depth"] < after.seconds["total"]
+        agreed = after.depth_provenance == Provenance.AGREED
+        errors = error(after, drive, index, network)
+        assert float(agreed.float().mean()) > 0.6 and float(errors[agreed].median()) < 0.015
+        assert float(errors.mean()) < 0.5 * float(error(before, drive, index, network).mean())
+        assert torch.equal(after.map_from_cam, before.map_from_cam)
+    assert verified >= 3
+
+
+def test_larger_images_keep_the_edges_of_the_network(scene: Scene, network: Vggt3, drive: RoomSequence) -> None:
+    """Keyframes of half the size: known depth scales the network's, which has more pixels."""
+    assert scene.depth is not None
+    depth = scene.depth
+    scale = torch.tensor([[0.25], [0.25], [1.0]], dtype=torch.float64)
+    coarse = replace(
+        depth,
+        depth=depth.depth[:, ::4, ::4].contiguous(),
+        provenance=depth.provenance[:, ::4, ::4].contiguous(),
+        intrinsics=depth.intrinsics * scale,
+    )
+    index = int(drive.query_indices[0])
+    frame = Frame(drive.images[index], intrinsics=drive.intrinsics)
+    found = Localizer(replace(scene, depth=coarse), network, REFINED).localize(frame)
+    assert found.depth is not None and found.depth_provenance is not None
+    assert (
+        found.depth_provenance.shape
+        == found.depth.shape
+        == prepare([frame], network.config.image_size, network.config.patch_size).images.shape[-2:]
+    )
+    before = Localizer(scene, network).localize(frame)
+    assert float(error(found, drive, index, network).mean()) < 0.6 * float(error(before, drive, index, network).mean())
+
+
+def test_what_is_not_verified_keeps_the_depth_of_the_network(
+    scene: Scene, network: Vggt3, drive: RoomSequence, elsewhere: RoomSequence
+) -> None:
+    lost = Localizer(scene, network, REFINED).localize(Frame(elsewhere.images[0], intrinsics=elsewhere.intrinsics))
+    assert lost.status is LocalizationStatus.LOST and lost.depth_provenance is None and lost.depth is not None
+    frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)
+    for made, settings in (
+        (replace(scene, depth=None), REFINED),
+        (scene, LocalizerSettings(refine="none", refine_depth=True)),
+    ):
+        assert Localizer(made, network, settings).localize(frame).depth_provenance is None

@@ -1,0 +1,53 @@
+"""`vggt3 view SCENE`: a stored scene in the browser, with the depth of its keyframes."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+_WAIT = 3600.0  # seconds; Ctrl-C ends it
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser("view", help="show a stored scene in the browser", description=__doc__)
+    parser.add_argument("scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`")
+    parser.add_argument("--port", type=int, default=8080, metavar="N", help="port of the page, or the next free one")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS",
+        help="address to serve at; 0.0.0.0 lets everybody on the network look on (default: 127.0.0.1)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C. Raises `SceneError`, and `InputError` where viser is not installed."""
+    from vggt3_ros.cli.depth_picture import DepthPictures
+    from vggt3_ros.nodes.page import Viewer
+    from vggt3_ros.scene.storage import load_scene
+
+    if not 0 <= args.port <= 65535:
+        raise argparse.ArgumentTypeError(f"--port {args.port}: expected 0 to 65535")
+    scene = load_scene(args.scene)
+    page = Viewer(args.port, args.host)
+    try:
+        page.show_points(scene.points.points.numpy(), scene.points.colors.numpy())
+        page.show_keyframes(scene.map_from_keyframes)
+        what = "it has no depth of its keyframes"
+        if scene.depth is not None:
+            page.show_depth(scene.depth.world_from_cam, scene.keyframes.names, DepthPictures(scene.depth))
+            what = "click a keyframe to see its depth"
+        page.show_text(f"### {args.scene.resolve().name}\n\n{scene.verification['reason']}\n\n{what}")
+        print(f"open {page.url} in a browser ({len(scene.keyframes)} keyframes, {what}); Ctrl-C ends it", flush=True)
+        wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        page.close()
+    return 0
+
+
+def wait() -> None:
+    """Wait for Ctrl-C."""
+    while True:
+        time.sleep(_WAIT)
