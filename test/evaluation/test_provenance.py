@@ -22,7 +22,9 @@ def refined() -> RefinedFrames:
     depth, provenance = torch.full((4, *SMALL), 1.01), torch.full((4, *SMALL), AGREED, dtype=torch.uint8)
     depth[:, :7], provenance[:, :7] = 1.5, FAR
     depth[:, 21:], provenance[:, 21:] = 0.0, NONE
-    return RefinedFrames(depth, provenance)
+    sigma = torch.full((4, *SMALL), 0.002)
+    sigma[:, :7] = 0.25
+    return RefinedFrames(depth, provenance, sigma)
 
 
 def test_errors_are_told_apart_by_how_depth_is_known() -> None:
@@ -35,6 +37,14 @@ def test_errors_are_told_apart_by_how_depth_is_known() -> None:
     assert kinds["plane"]["share"] == kinds["near"]["share"] == 0
     assert figures["abs_rel"] == pytest.approx((2 * 0.01 + 0.5) / 3), "of the pixels whose depth is known"
     assert figures["delta_1_25"] == pytest.approx(2 / 3)
+
+
+def test_expected_errors_stand_beside_the_measured_ones() -> None:
+    figures = refined_figures(arc_sequence(), SPLIT.map, refined(), metres_per_unit=2.0)["by_expected_error"]
+    assert list(figures) == ["up to 0.5 cm", "up to 1 cm", "up to 2 cm", "up to 5 cm", "up to 10 cm", "more"]
+    assert figures["up to 0.5 cm"] == pytest.approx({"share": 0.5, "expected_cm": 0.4, "measured_cm": 2.0}, abs=1e-4)
+    assert figures["more"] == pytest.approx({"share": 0.25, "expected_cm": 50.0, "measured_cm": 100.0}, abs=1e-4)
+    assert figures["up to 2 cm"]["share"] == 0 and math.isnan(figures["up to 2 cm"]["measured_cm"])
 
 
 def test_refined_depth_stands_beside_the_predicted_one() -> None:
@@ -61,7 +71,7 @@ def test_true_depth_of_averaged_pixels_is_exact_on_planes_and_keeps_edges() -> N
 
 def test_maps_of_other_shapes_and_kinds_are_refused() -> None:
     depth = torch.ones(2, 3, 4)
-    with pytest.raises(InputError, match=r"both be \(S, h, w\); got \(2, 3, 4\) and \(3, 4\)"):
-        RefinedFrames(depth, torch.ones(3, 4, dtype=torch.uint8))
+    with pytest.raises(InputError, match=r"all be \(S, h, w\); got \(2, 3, 4\), \(3, 4\) and \(2, 3, 4\)"):
+        RefinedFrames(depth, torch.ones(3, 4, dtype=torch.uint8), depth)
     with pytest.raises(InputError, match="0 to 4 .none, agreed, plane, near, far.; got 5"):
-        RefinedFrames(depth, torch.full((2, 3, 4), 5, dtype=torch.uint8))
+        RefinedFrames(depth, torch.full((2, 3, 4), 5, dtype=torch.uint8), depth)

@@ -127,7 +127,7 @@ def test_refined_depth_is_published_with_its_camera(localizer: LocalizerClient) 
         assert np.median(np.abs(metres / prepared.depth[0].numpy() - 1)[metres > 0]) < 0.02
         torch.testing.assert_close(intrinsics, prepared.intrinsics[0], rtol=0.01, atol=0.01)
     for subscription in heard:
-        subscription.destroy()
+        localizer.node.destroy_subscription(subscription)
 
 
 def test_odometry_of_a_topic_counts_and_that_of_tf_does_not(localizer: LocalizerClient) -> None:

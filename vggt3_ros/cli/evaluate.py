@@ -99,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.prior_poses != "auto" and args.priors.kind == "none":
         raise argparse.ArgumentTypeError(f"--prior-poses {args.prior_poses} needs --priors given or noisy")
+    if args.refine_depth and args.dense == "off":
+        raise argparse.ArgumentTypeError("--refine-depth needs the depth that --dense off leaves out; give one of them")
     if args.json is not None:
         check_writable(args.json, "--json")
     if args.out is not None:

@@ -11,7 +11,7 @@ from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.shape import camera_points
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.pointcloud import PointCloud, exact_enough
+from vggt3_ros.geometry.pointcloud import PointCloud, exact_enough, numbered_cells
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import transform_points
 
@@ -59,9 +59,13 @@ def _weighted(points: Tensor, colours: Tensor, sigma: Tensor) -> Tensor:
 
 def _merged(cells: list[Tensor], sums: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Cells (V, 3), each once, and the sums (V, 8) of what lies in them."""
-    cell, number = torch.unique(torch.cat(cells), dim=0, return_inverse=True)
-    total = torch.zeros(len(cell), 8, dtype=torch.float64, device=cell.device)
-    return cell, total.index_add_(0, number, torch.cat(sums))
+    every, values = torch.cat(cells), torch.cat(sums)
+    if len(every) == 0:
+        return every, values
+    number = numbered_cells(every)
+    count = int(number.max()) + 1
+    cell = every.new_empty(count, 3).index_copy_(0, number, every)
+    return cell, values.new_zeros(count, 8).index_add_(0, number, values)
 
 
 def _cloud(sums: Tensor) -> PointCloud:

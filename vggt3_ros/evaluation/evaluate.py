@@ -190,6 +190,7 @@ def _compare_depth(
     )
     config = network.config
     anchored, refined = reconstruction.anchored, reconstruction.refined
+    dense = None if refined is None else refined.depth
     return compare_depth(
         sequence,
         mapped.indices,
@@ -198,7 +199,7 @@ def _compare_depth(
         config.image_size,
         config.patch_size,
         scale,
-        None if refined is None else RefinedFrames(refined.depth.depth.cpu(), refined.depth.provenance.cpu()),
+        None if dense is None else RefinedFrames(dense.depth.cpu(), dense.provenance.cpu(), dense.sigma.cpu()),
         map_scale,
     )
 

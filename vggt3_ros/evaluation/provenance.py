@@ -18,6 +18,7 @@ from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.geometry.provenance import Provenance
 
 PROVENANCES = tuple(each.name.lower() for each in Provenance)
+_EXPECTED_CM = (0.5, 1.0, 2.0, 5.0, 10.0)  # limits of expected errors, which are compared with the measured ones
 _EDGE = 1.1  # ratio of the true depths of one pixel, beyond which it holds an edge
 
 
@@ -25,17 +26,20 @@ _EDGE = 1.1  # ratio of the true depths of one pixel, beyond which it holds an e
 class RefinedFrames:
     """The map frames' refined depth along z (S, h, w) in the map's unit, 0 where unknown, of the undistorted images.
 
-    provenance (S, h, w) uint8 numbers PROVENANCES: not known, seen by several frames, carried on by a plane, filled by
-    the network's shape near to what is known, or far from it. Raises InputError for other shapes and numbers.
+    sigma (S, h, w): its expected error, in the same unit. provenance (S, h, w) uint8 numbers PROVENANCES: not known,
+    seen by several frames, carried on by a plane, filled by the network's shape near to what is known, or far from it.
+    Raises InputError for other shapes and numbers.
     """
 
     depth: Tensor
     provenance: Tensor
+    sigma: Tensor
 
     def __post_init__(self) -> None:
-        if self.depth.ndim != 3 or self.provenance.shape != self.depth.shape:
-            shapes = f"{tuple(self.depth.shape)} and {tuple(self.provenance.shape)}"
-            raise InputError(f"refined depth and its provenance must both be (S, h, w); got {shapes}")
+        shapes = [tuple(each.shape) for each in (self.depth, self.provenance, self.sigma)]
+        if self.depth.ndim != 3 or len(set(shapes)) > 1:
+            given = f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
+            raise InputError(f"refined depth, its provenance and sigma must all be (S, h, w); got {given}")
         if self.provenance.numel() and int(self.provenance.max()) >= len(PROVENANCES):
             raise InputError(
                 f"provenance must be 0 to {len(PROVENANCES) - 1} ({', '.join(PROVENANCES)}); "
@@ -46,13 +50,16 @@ class RefinedFrames:
 def refined_figures(
     sequence: Sequence, indices: Items[int], refined: RefinedFrames, metres_per_unit: float
 ) -> dict[str, Any]:
-    """AbsRel and delta < 1.25 of refined depth of the frames `indices` (S), of all pixels and by provenance.
+    """AbsRel and delta < 1.25 of refined depth of the frames `indices` (S), of all pixels and by provenance; and means
+    of expected and of measured errors, by what was expected.
 
     Shares are of the pixels whose true depth is known, errors of those whose refined depth is known too, NaN without
     any. metres_per_unit: of the map, in the true world. Frames are read one by one.
     """
     height, width = refined.depth.shape[-2:]
     sums = torch.zeros(len(PROVENANCES), 4, dtype=torch.float64)  # pixels, known ones, their errors, of small ones
+    expected = torch.zeros(len(_EXPECTED_CM) + 1, 3, dtype=torch.float64)  # pixels, expected and measured cm
+    limits = torch.tensor(_EXPECTED_CM, dtype=torch.float64)
     frames = 0
     for row, index in enumerate(indices):
         view = view_of(sequence, index)
@@ -65,9 +72,19 @@ def refined_figures(
         known = ratio > 0
         counted = torch.stack([torch.ones_like(ratio), known, (ratio - 1).abs() * known, is_within_delta(ratio)], dim=1)
         sums.index_add_(0, kind, counted)
+        told = 100 * metres_per_unit * refined.sigma[row].cpu().double()[true > 0][known]
+        off = 100 * ((ratio - 1).abs() * true[true > 0])[known]
+        expected.index_add_(0, torch.bucketize(told, limits), torch.stack([torch.ones_like(off), told, off], dim=1))
     pixels = float(sums[:, 0].sum())
     kinds = {name: _figures(part, pixels) for name, part in zip(PROVENANCES, sums, strict=True)}
-    return {"frames": frames, "size_wh": [width, height], **_figures(sums.sum(0), pixels), "by_provenance": kinds}
+    names = [*(f"up to {limit:g} cm" for limit in _EXPECTED_CM), "more"]
+    return {
+        "frames": frames,
+        "size_wh": [width, height],
+        **_figures(sums.sum(0), pixels),
+        "by_provenance": kinds,
+        "by_expected_error": {name: _compared(part, pixels) for name, part in zip(names, expected, strict=True)},
+    }
 
 
 def true_depth_at(depth: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -90,4 +107,14 @@ def _figures(sums: Tensor, pixels: float) -> dict[str, float]:
         "share": count / pixels if pixels else math.nan,
         "abs_rel": errors / known if known else math.nan,
         "delta_1_25": small / known if known else math.nan,
+    }
+
+
+def _compared(sums: Tensor, pixels: float) -> dict[str, float]:
+    """Share of all `pixels`, mean expected and mean measured error, from the sums (3) of some of them."""
+    count, expected, measured = sums.tolist()
+    return {
+        "share": count / pixels if pixels else math.nan,
+        "expected_cm": expected / count if count else math.nan,
+        "measured_cm": measured / count if count else math.nan,
     }

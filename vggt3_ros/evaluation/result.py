@@ -33,7 +33,8 @@ DEFINITIONS = {
     "depth_refined": "the same two of depth refined by the views of each other, for all pixels and by_provenance: "
     "none (not known), agreed (several frames see the surface), plane (carried on by a plane), near and far (filled "
     "by the network's shape, near to what is known or not); share: of the pixels whose true depth is known, "
-    "size_wh: of the refined images; only where depth was refined and there is truth",
+    "size_wh: of the refined images; by_expected_error: means of what was expected (for a point 0.01 m / confidence) "
+    "and of what was measured; only where depth was refined and there is truth",
     "cloud": "points of the scene against the true surface, which is the fused true depth of the map frames and of "
     "up to 100 others; in metres of the map or of its alignment. Positions are averaged in cubes, the cloud's of "
     "side voxel_m (2 cm; 0.8 cm where the median true depth is below 0.5 m; more where the true surface would take "

@@ -59,17 +59,23 @@ def voxel_thin(cloud: PointCloud, voxel_size: float) -> PointCloud:
     if len(cloud) == 0:
         return cloud
     order = torch.argsort(cloud.confidence, descending=True, stable=True)
-    cells = torch.floor(cloud.points[order].double() / voxel_size).long()
-    cells -= cells.amin(0)
+    cell_of_point = numbered_cells(torch.floor(cloud.points[order].double() / voxel_size).long())
+    first = torch.full((int(cell_of_point.max()) + 1,), len(cloud), dtype=torch.long)
+    first.scatter_reduce_(0, cell_of_point, torch.arange(len(cloud)), reduce="amin")
+    return cloud[order[first.sort().values]]
+
+
+def numbered_cells(cells: Tensor) -> Tensor:
+    """Numbers (N,) of N > 0 cells given by whole coordinates (N, 3): from 0 on, without gaps, equal cells alike."""
+    cells = cells - cells.amin(0)
     spans = cells.amax(0) + 1
+    numbers: Tensor
     if float(spans.double().prod()) < 2.0**62:
         keys = (cells[:, 0] * spans[1] + cells[:, 1]) * spans[2] + cells[:, 2]
-        _, cell_of_point = torch.unique(keys, return_inverse=True)
-    else:  # too many cells to be numbered, and ten times slower
-        _, cell_of_point = torch.unique(cells, dim=0, return_inverse=True)
-    first = torch.full((int(cell_of_point.max()) + 1,), len(cells), dtype=torch.long)
-    first.scatter_reduce_(0, cell_of_point, torch.arange(len(cells)), reduce="amin")
-    return cloud[order[first.sort().values]]
+        _, numbers = torch.unique(keys, return_inverse=True)
+    else:  # too many cells for one whole number, and ten times slower
+        _, numbers = torch.unique(cells, dim=0, return_inverse=True)
+    return numbers
 
 
 def write_ply(cloud: PointCloud, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -57,14 +56,13 @@ def apply_rope(tokens: Tensor, table: RopeTable) -> Tensor:
     return tokens * table.cos + turned * table.sin
 
 
-@lru_cache(maxsize=64)
 def uv_embedding(
     height: int, width: int, channels: int, aspect: float, device: torch.device | str, base: float = 100.0
 ) -> Tensor:
     """Sinusoidal map (channels, height, width) of the position within an image of the given aspect (W / H).
 
     Equally spaced coordinates on a diagonal of length 2; sin u, cos u, sin v, cos v in a quarter of the channels each,
-    at angular frequencies from 1 towards 1 / base. Made once for each size: not to be written to.
+    at angular frequencies from 1 towards 1 / base.
     """
     diagonal = math.hypot(aspect, 1.0)
     extent_u, extent_v = aspect / diagonal, 1.0 / diagonal
