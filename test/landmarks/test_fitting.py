@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from vggt3_ros.landmarks.adjusting import adjusted, brought_back
 from vggt3_ros.landmarks.assemble import assembled
 from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks
 from vggt3_ros.landmarks.fit import Fit, Given
+from vggt3_ros.landmarks.fitting import as_good
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
+from vggt3_ros.landmarks.leave_one_out import Predictions
 from vggt3_ros.landmarks.tracks import build_tracks
 from vggt3_ros.landmarks.verdict import judge
 
@@ -41,6 +45,22 @@ def test_exact_poses_stay_to_the_bit(visit: Visit) -> None:
 def test_noisy_poses_are_adjusted_and_it_is_said(visit: Visit) -> None:
     found = built(visit, shaken(visit.world_from_cam, 0.1, 3))
     assert found.verified and found.report["poses"] == "adjusted to the images" and "adjusted" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("noise", "moved_noise", "worse", "are_held"),
+    [(2.5, 0.14, 1.2, False), (2.5, 0.14, 0.9, True), (0.97, 0.35, 1.2, True), (0.97, 0.35, 1.4, False)],
+)
+def test_poses_that_fit_the_images_badly_are_held_only_if_they_predict_better(
+    noise: float, moved_noise: float, worse: float, are_held: bool
+) -> None:
+    """Pixels that both are off, and how much worse held poses predict, as measured with noisy and with exact ones."""
+    held, moved = (
+        cast(Fit, SimpleNamespace(noise=px, given=SimpleNamespace(pixel_size=1.0))) for px in (noise, moved_noise)
+    )
+    by_moved = Predictions(np.full((8, 2), 0.01), np.full((8, 2), 0.001))
+    by_held = Predictions(worse * by_moved.errors, by_moved.deviations)
+    assert as_good(held, by_held, moved, by_moved) is are_held
 
 
 def test_whoever_holds_poses_gets_them_held(visit: Visit) -> None:
