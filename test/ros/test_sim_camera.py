@@ -16,6 +16,7 @@ from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -33,6 +34,10 @@ from .processes import NodeProcess, wait_for
 QUICK = {"width": 64, "height": 48, "supersample": 1, "length": 1.5, "rate": 20.0, "speed": 0.8, "turn_speed": 2.0}
 START_S = 60.0
 StartNode = Callable[..., NodeProcess]
+# As reliable as STATUS, with room for all that comes while a busy machine holds the test up: with 10, poses were lost.
+ALL_POSES = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=1000, reliability=STATUS.reliability, durability=STATUS.durability
+)
 
 
 class Watcher:
@@ -47,8 +52,8 @@ class Watcher:
             ("image", Image, image_qos("sensor_data")),
             ("image/compressed", CompressedImage, image_qos("reliable")),
             ("camera_info", CameraInfo, image_qos("sensor_data")),
-            ("odom", Odometry, STATUS),
-            ("sim_camera/true_pose", PoseStamped, STATUS),
+            ("odom", Odometry, ALL_POSES),
+            ("sim_camera/true_pose", PoseStamped, ALL_POSES),
             ("sim_camera/leg", String, LATCHED),
         ):
             node.create_subscription(kind, topic, self.seen[topic].append, qos)
