@@ -44,6 +44,7 @@ HEIGHT, WIDTH, VIEW_DEG = 240, 320, 70.0
 MAP_FRAMES, QUERIES, METRES = 32, 36, 9.0
 NOISE = 2.5  # grey levels, of a dim corridor
 CONDITIONS = ((1.0, 1.0), (0.2, 1.0), (1.0, 0.15), (1.0, 0.07))  # shares of the light and of the features
+TOGETHER = 4  # images that are asked together; one, the default, asks none
 IN_A_ROW = 2  # accepted images that are a fix
 _PERIOD_NS = 500_000_000
 
@@ -110,7 +111,7 @@ def _driven(
     localizer: LandmarkLocalizer, shown: list[Features], way: Tensor, intrinsics: Tensor, is_mapped: bool
 ) -> tuple[Figures, Figures]:
     """Figures of a drive that shows these features, each image by itself and with those before it."""
-    camera, recent = intrinsics.numpy(), RecentImages()
+    camera, recent = intrinsics.numpy(), RecentImages(TrackingSettings(joint_images=TOGETHER))
     alone: list[Located] = []
     together: list[Located] = []
     for number, (features, odometry) in enumerate(zip(shown, _odometry(way), strict=True)):
