@@ -56,7 +56,8 @@ def test_poses_that_fit_the_images_badly_are_held_only_if_they_predict_better(
 ) -> None:
     """Pixels that both are off, and how much worse held poses predict, as measured with noisy and with exact ones."""
     held, moved = (
-        cast(Fit, SimpleNamespace(noise=px, given=SimpleNamespace(pixel_size=1.0))) for px in (noise, moved_noise)
+        cast(Fit, SimpleNamespace(noise=px, converged=True, given=SimpleNamespace(pixel_size=1.0)))
+        for px in (noise, moved_noise)
     )
     by_moved = Predictions(np.full((8, 2), 0.01), np.full((8, 2), 0.001))
     by_held = Predictions(worse * by_moved.errors, by_moved.deviations)

@@ -55,6 +55,7 @@ def as_good(still: Fit, predicted: Predictions, moved: Fit, by_moved: Prediction
         return False
     ratio = np.log((predicted.errors[both] + 1e-12) / (by_moved.errors[both] + 1e-12))
     fits_badly = still.noise > max(_FITS_BADLY * moved.noise, _FITS_BADLY_PX * still.given.pixel_size)
+    fits_badly &= moved.converged  # otherwise there is no adjusted map
     return bool(ratio.mean(0).sum() < (0.0 if fits_badly else _BETTER))
 
 
