@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
@@ -100,3 +101,23 @@ def test_what_is_not_verified_keeps_the_depth_of_the_network(
         (scene, LocalizerSettings(refine="none", refine_depth=True)),
     ):
         assert Localizer(made, network, settings).localize(frame).depth_provenance is None
+
+
+def test_what_refined_points_hide_is_not_compared(scene: Scene, network: Vggt3, drive: RoomSequence) -> None:
+    """A plate just before the camera, where no keyframe stood."""
+    index = int(drive.query_indices[0])
+    frame = Frame(drive.images[index], intrinsics=drive.intrinsics)
+    pose = drive.world_from_cam[index]
+    across = torch.cartesian_prod(*2 * [torch.linspace(-0.1, 0.1, 21, dtype=torch.float64)])
+    plate = pose[:3, 3] + 0.12 * pose[:3, 2] + across @ pose[:3, :2].T
+    points = PointCloud(
+        torch.cat([scene.points.points, plate.float()]),
+        torch.cat([scene.points.colors, torch.zeros(len(plate), 3, dtype=torch.uint8)]),
+        torch.cat([scene.points.confidence, torch.ones(len(plate))]),
+    )
+    without_depth = {name: value for name, value in scene.verification.items() if name != "depth"}
+    compared = [
+        Localizer(made, network).localize(frame).located.evidence.compared
+        for made in (scene, replace(scene, points=points), replace(scene, points=points, verification=without_depth))
+    ]
+    assert compared[1] < min(compared[0], compared[2]) - 1

@@ -70,15 +70,20 @@ class Located:
 
 
 class LandmarkLocalizer:
-    """Localizes images, each by itself, against one set of landmarks."""
+    """Localizes images, each by itself, against one set of landmarks.
 
-    def __init__(self, landmarks: Landmarks, settings: LocateSettings | None = None) -> None:
+    surface (N, 3): points on the map's surfaces, which hide landmarks; None where they are not known well.
+    """
+
+    def __init__(
+        self, landmarks: Landmarks, settings: LocateSettings | None = None, surface: Floats | None = None
+    ) -> None:
         self.landmarks = landmarks
         self.settings = settings or LocateSettings()
-        self.visibility = Visibility(landmarks)
+        self.visibility = Visibility(landmarks, surface)
         self._looks = retrieval.directions(landmarks.keyframe_descriptors)
         self._vectors = unit_vectors(landmarks.descriptors)
-        self.usual_distance = float(np.median(self.visibility.distances)) if len(landmarks) else 0.0
+        self.usual_distance = self.visibility.usual_distance
 
     def locate(self, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats] | None = None) -> Located:
         """Pose of an image with these features and intrinsics (3, 3) in its pixels, without lens distortion.
@@ -209,7 +214,7 @@ class LandmarkLocalizer:
         agreeing = every[agree]
         inlying = features.pixels[agreeing[:, 0]]
         found = np.isin(expected.landmarks, agreeing[:, 1])
-        likelihood = self.visibility.likelihood(expected, world_from_cam)
+        likelihood = self.visibility.likelihood(expected, world_from_cam, found)
         agreed = agreement(features.pixels, inlying, expected.pixels, likelihood, found, features.size_wh)
         evidence = weigh(
             inlying,

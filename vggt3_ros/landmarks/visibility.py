@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pnp import projections
+from vggt3_ros.landmarks.surfaces import Surfaces
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -20,6 +21,8 @@ _SAME_WAY_UP = np.cos(np.radians(60.0))  # ... and by cameras that are turned le
 _BELIEVED = 20.0  # degrees of direction within which keyframes tell whether something is seen ...
 _BELIEVED_SIZE = 0.5  # ... and of the ratio of distances, as a share of the logarithm of _SAME_SIZE
 _ASKED = 50  # keyframes that tell, those that saw most
+_CUBE = 0.02  # side of the cubes that surfaces fill, as a share of the usual distance of landmarks
+_OUTLYING = 0.01  # share of the points on surfaces, at either end of each axis, that are left out
 _RIVALS = 4  # features near a projection that are looked at
 
 
@@ -36,17 +39,24 @@ class Expected:
 
 
 class Visibility:
-    """Predicts from the map's own observations what a camera sees: nothing is known about surfaces that hide others,
-    but what a keyframe saw from about the same direction and distance is rarely hidden.
+    """Predicts from the map's own observations what a camera sees: what a keyframe saw from about the same direction
+    and distance is rarely hidden.
+
+    surface (N, 3): points on the map's surfaces, which hide what lies behind them; without them nothing is known to.
     """
 
-    def __init__(self, landmarks: Landmarks) -> None:
+    def __init__(self, landmarks: Landmarks, surface: Floats | None = None) -> None:
         self._landmarks = landmarks
         self._positions = landmarks.positions.astype(np.float64)
         rays = landmarks.positions[landmarks.observed] - landmarks.world_from_cam[landmarks.observed_from, :3, 3]
         self.distances: Floats = np.linalg.norm(rays, axis=1)
         self._rays = rays / np.maximum(self.distances, 1e-12)[:, None]
         self._first, self._last = _boxes(landmarks)
+        self.usual_distance = float(np.median(self.distances)) if len(landmarks) else 0.0
+        self._surfaces: Surfaces | None = None
+        if surface is not None and len(surface) and len(landmarks):
+            self._surfaces = Surfaces(surface, _CUBE * self.usual_distance, self._box(surface))
+            self._may_be_hidden = ~self._seen_through(self._surfaces)
 
     def observations(
         self, world_from_cam: Floats, intrinsics: Floats, size_wh: tuple[int, int], margin: float = 0.0
@@ -76,11 +86,12 @@ class Visibility:
         pixels, _ = projections(world_from_cam, self._positions[landmarks], intrinsics)
         return Expected(landmarks, pixels, seen, of)
 
-    def likelihood(self, expected: Expected, world_from_cam: Floats) -> Floats:
+    def likelihood(self, expected: Expected, world_from_cam: Floats, found: NDArray[np.bool_]) -> Floats:
         """How likely a camera sees each of the landmarks it is expected to, 0 to 1 (n,): the share of the keyframes
         that look at it from about there and do see it, by how near the camera they are.
 
-        What they had in view and did not see is hidden from there, or too weak to be found again.
+        What they had in view and did not see is hidden from there, or too weak to be found again. What lies behind a
+        surface of the map is not seen, unless it was: found (n,) tells which landmarks a feature of the image shows.
         """
         from_keyframe = self._landmarks.observed_from[expected.observations]
         votes = np.bincount(from_keyframe, minlength=len(self._first))
@@ -93,7 +104,25 @@ class Visibility:
         saw[rank[from_keyframe[told]], expected.numbers[told]] = True
         weight = self._nearness(asked, self._positions[expected.landmarks], world_from_cam)
         likelihood: Floats = (weight * saw).sum(0) / np.maximum(weight.sum(0), 1e-9)
+        if self._surfaces is not None:
+            missed = np.flatnonzero(self._may_be_hidden[expected.landmarks] & ~found)
+            hidden = self._surfaces.hide(world_from_cam[:3, 3], self._positions[expected.landmarks[missed]])
+            likelihood[missed[hidden]] = 0.0
         return likelihood
+
+    def _box(self, surface: Floats) -> Floats:
+        """Lowest and highest corner (2, 3) of a box of the cameras and of all points but a few that lie far out."""
+        usual = np.quantile(surface, [_OUTLYING, 1 - _OUTLYING], axis=0)
+        corners = np.concatenate([usual, self._landmarks.world_from_cam[:, :3, 3]])
+        return np.stack([corners.min(0), corners.max(0)])
+
+    def _seen_through(self, surfaces: Surfaces) -> NDArray[np.bool_]:
+        """Landmarks (L,) that a keyframe saw through surfaces: along a wall at a flat angle, or if points are wrong."""
+        through = np.zeros(len(self._positions), dtype=bool)
+        for keyframe, pose in enumerate(self._landmarks.world_from_cam):
+            seen = self._landmarks.seen_from(keyframe)
+            through[seen] |= surfaces.hide(pose[:3, 3], self._positions[seen])
+        return through
 
     def _nearness(self, keyframes: Indices, points: Floats, world_from_cam: Floats) -> Floats:
         """How much each of K keyframes tells of what a camera sees of points (n, 3): (K, n), 0 where it looks away."""

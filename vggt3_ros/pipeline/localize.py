@@ -142,7 +142,8 @@ class Localizer:
                 landmarks = Landmarks.from_tensors(scene.landmarks)
             except InputError as error:
                 raise SceneError(f"scene {scene.scene_id}: {error}") from error
-            self._landmarks = LandmarkLocalizer(landmarks, self.settings.locate)
+            surface = scene.points.points.double().numpy() if scene.has_refined_points else None
+            self._landmarks = LandmarkLocalizer(landmarks, self.settings.locate, surface)
         self._live_depth: LiveDepth | None = None
         if self.settings.refine_depth and self._landmarks is not None and scene.depth is not None:
             self._live_depth = LiveDepth(scene.depth)

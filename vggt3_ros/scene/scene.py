@@ -115,6 +115,11 @@ class Scene:
         return bool(self.verification.get("verified")) and bool(self.landmarks)
 
     @property
+    def has_refined_points(self) -> bool:
+        """Whether the points are of refined depth: on the surfaces of the place. The network's are about there."""
+        return "depth" in self.verification
+
+    @property
     def map_from_keyframes(self) -> Tensor:
         """Poses (S, 4, 4) of the keyframes in the map: adjusted to the landmarks, otherwise as the network has them."""
         if "world_from_cam" in self.landmarks:

@@ -1,0 +1,45 @@
+"""What the surfaces of a map hide from a camera."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_MOST_CUBES = 2**24  # bytes that a map's surfaces may take
+_NEAR = 0.05  # of the distance to a point, before it: there surfaces are taken for the point's own
+_NEAR_CUBES = 2  # ... and so many cubes
+
+
+class Surfaces:
+    """The cubes of space in which points on surfaces lie.
+
+    points (N, 3); side of the cubes, in the same unit, larger where all of the box would be more than 16 million. What
+    lies outside of the box, lowest and highest corner (2, 3), is left out.
+    """
+
+    def __init__(self, points: Floats, side: float, box: Floats) -> None:
+        extent = np.maximum(box[1] - box[0], side)
+        self._side = max(side, float(np.cbrt(extent.prod() / _MOST_CUBES)))
+        self._lowest = box[0] - self._side  # a rim of empty cubes: what lies outside is clipped to it
+        self._last = np.floor((extent + self._side) / self._side).astype(np.int64) + 1
+        self._filled = np.zeros(self._last + 1, dtype=bool)
+        cubes = np.floor((points - self._lowest) / self._side).astype(np.int64)
+        x, y, z = cubes[((cubes > 0) & (cubes < self._last)).all(1)].T
+        self._filled[x, y, z] = True
+
+    def hide(self, eye: Floats, points: Floats) -> NDArray[np.bool_]:
+        """Which of points (n, 3) a camera at `eye` (3,) does not see: (n,). What is just before a point hides nothing,
+        for it may be the surface on which the point lies.
+        """
+        rays = points - eye
+        distances = np.linalg.norm(rays, axis=1)
+        ends = distances * (1 - _NEAR) - _NEAR_CUBES * self._side
+        steps = np.maximum(np.floor(ends / self._side), 0).astype(np.int64)
+        which = np.repeat(np.arange(len(points)), steps)
+        rank = np.arange(len(which)) - np.repeat(np.cumsum(steps) - steps, steps)
+        unit = rays / np.maximum(distances, 1e-12)[:, None]
+        cubes = ((eye - self._lowest) / self._side + unit[which] * (rank + 0.5)[:, None]).astype(np.int64)
+        x, y, z = np.clip(cubes, 0, self._last).T
+        return np.bincount(which[self._filled[x, y, z]], minlength=len(points)) > 0
