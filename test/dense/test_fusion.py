@@ -73,3 +73,15 @@ def test_wrong_voxels_and_keyframes_are_refused(scene) -> None:
         fused_cloud(known(depth, Provenance.AGREED, 0.02), keyframe, voxel_m=0)
     with pytest.raises(InputError, match="do not belong together"):
         fused_cloud(known(depth[:2], Provenance.AGREED, 0.02), keyframe)
+
+
+def test_points_that_most_who_look_at_them_see_through_are_left_out(scene) -> None:
+    """What one keyframe has half a metre before the wall, which the two others see."""
+    keyframe, depth = scene
+    floating = depth.clone()
+    floating[1, 20:30, 30:50] -= 0.5
+    assert float(fused_cloud(known(depth, Provenance.AGREED, 0.02), keyframe).points[:, 1].min()) > 3.0
+    cloud = fused_cloud(known(floating, Provenance.AGREED, 0.02), keyframe)
+    assert float(cloud.points[:, 1].min()) > 3.0
+    alone = fused_cloud(known(torch.where(depth == depth[1], floating, 0.0), Provenance.AGREED, 0.02), keyframe)
+    assert float(alone.points[:, 1].min()) < 2.6

@@ -18,7 +18,7 @@ _LABEL = 0.5  # share of a plane's label that a pixel needs
 _ABOUT = 0.3  # relative difference to the network's shape that a plane may have
 _NEAR = 3  # pixels to agreed ones
 _HANGING = 0.01  # relative depth by which near pixels may exceed what is agreed around them
-_TOGETHER = 0.04  # most relative difference of what is agreed around them
+_TOGETHER = 0.02  # most relative difference of what is agreed around them
 
 
 def filled_depth(depth: Tensor, known: Tensor, predicted: Tensor, grey: Tensor) -> Tensor:

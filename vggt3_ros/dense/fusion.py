@@ -11,12 +11,16 @@ from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.shape import camera_points
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.camera import project
 from vggt3_ros.geometry.pointcloud import PointCloud, exact_enough, numbered_cells
 from vggt3_ros.geometry.provenance import Provenance
-from vggt3_ros.geometry.se3 import transform_points
+from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 
 TAKEN = (Provenance.AGREED, Provenance.PLANE, Provenance.NEAR)
 _MERGED_AT = 1_000_000  # points that are gathered before they are fused together
+_SAME = 0.01  # relative depth, at most half a cube's side, within which a keyframe has a point
+_SHARE = 0.51  # of the keyframes that look at a point, those that must have it: more than half ...
+_SHARE_OF_MANY, _MISSING = 0.8, 2  # ... and of many, but for this number of keyframes
 
 
 def fused_cloud(
@@ -24,8 +28,9 @@ def fused_cloud(
 ) -> PointCloud:
     """One point per cube of side voxel_m (metres) in the world: the mean of its pixels, weighted by 1 / sigma^2.
 
-    Of pixels whose depth is known as `take` says. confidence is 0.01 / expected error in metres: 1 for one
-    centimetre, 0.2 for five. Points are worked through keyframe by keyframe.
+    Of pixels whose depth is known as `take` says. Points that most of the keyframes that look at them do not have, but
+    see through, are left out. confidence is 0.01 / expected error in metres: 1 for one centimetre, 0.2 for five. Points
+    are worked through keyframe by keyframe.
     """
     if not voxel_m > 0:
         raise InputError(f"voxel_m must be above 0, got {voxel_m}")
@@ -33,22 +38,48 @@ def fused_cloud(
         given = f"{tuple(depth.depth.shape)} for {len(keyframes)} keyframes of {keyframes.size_hw}"
         raise InputError(f"depth and keyframes do not belong together: depth is {given}")
     wanted = torch.tensor([int(each) for each in take], device=depth.depth.device, dtype=depth.provenance.dtype)
+    taken = torch.isin(depth.provenance, wanted) & (depth.depth > 0)
     sums: list[Tensor] = []
     cells: list[Tensor] = []
     waiting = 0
     for index in range(len(keyframes)):
-        taken = torch.isin(depth.provenance[index], wanted) & (depth.depth[index] > 0)
-        points = camera_points(depth.depth[index][None], keyframes.intrinsics[index][None])[0][taken]
+        chosen = taken[index]
+        points = camera_points(depth.depth[index][None], keyframes.intrinsics[index][None])[0][chosen]
         points = transform_points(keyframes.world_from_cam[index].double(), points.double())
-        colours = keyframes.images[index].permute(1, 2, 0)[taken]
-        sigma = depth.sigma[index][taken]
+        colours = keyframes.images[index].permute(1, 2, 0)[chosen]
+        sigma = depth.sigma[index][chosen]
         cells.append(torch.floor(points / voxel_m).long())
         sums.append(_weighted(points, colours, sigma))
         waiting += len(points)
         if waiting > _MERGED_AT:
             cell, total = _merged(cells, sums)
             cells, sums, waiting = [cell], [total], 0
-    return _cloud(_merged(cells, sums)[1])
+    total = _merged(cells, sums)[1]
+    points = total[:, 1:4] / total[:, :1]
+    return _cloud(total[_confirmed(points, depth.depth, taken, keyframes, voxel_m / 2)])
+
+
+def _confirmed(points: Tensor, depth: Tensor, taken: Tensor, keyframes: Keyframes, least: float) -> Tensor:
+    """Which points (N, 3) in the world are had by enough of the keyframes that look at them, past nothing nearer (N,).
+
+    A keyframe has a point if its depth (S, h, w) there is the same, to 1 % or `least`, and looks at it where that depth
+    was taken (S, h, w).
+    """
+    height, width = keyframes.size_hw
+    having, looking = (torch.zeros(len(points), dtype=torch.int32, device=points.device) for _ in range(2))
+    for index in range(len(keyframes)):
+        cam_from_world = se3_inverse(keyframes.world_from_cam[index].double())
+        pixels, z = project(transform_points(cam_from_world, points), keyframes.intrinsics[index].double())
+        column, row = pixels.nan_to_num(-1.0).round().unbind(1)
+        inside = (z > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        seen = inside.nonzero()[:, 0]
+        place = (row[seen] * width + column[seen]).long()
+        farther = depth[index].flatten()[place] - z[seen]
+        same = torch.clamp(_SAME * z[seen], min=least)
+        looks = taken[index].flatten()[place] & (farther > -same)
+        having[seen] += (looks & (farther < same)).int()
+        looking[seen] += looks.int()
+    return having >= torch.maximum(_SHARE * looking, _SHARE_OF_MANY * looking - _MISSING)
 
 
 def _weighted(points: Tensor, colours: Tensor, sigma: Tensor) -> Tensor:
