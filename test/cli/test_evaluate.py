@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vggt3_ros.evaluation.challenges
-from vggt3_ros.evaluation.metrics import LOCALIZATION_KEYS
+from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.evaluation.sequences import show_the_same_place
 from vggt3_ros.evaluation.verified import VERIFIED_KEYS
 
 from ..evaluation.miniature import write_scene
 
+LOCALIZATION_KEYS = tuple(each.name for each in fields(LocalizationErrors))
 Run = Callable[..., Any]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
-from vggt3_ros.evaluation.metrics import LOCALIZATION_KEYS
+from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import aggregate, without_infinities
@@ -22,6 +22,8 @@ from vggt3_ros.evaluation.sequences import load_sequence
 
 from .oracle import METRES_PER_UNIT, SPLIT, Oracle, arc_sequence
 from .test_report import colors_in
+
+LOCALIZATION_KEYS = tuple(each.name for each in fields(LocalizationErrors))
 
 
 def test_a_network_that_knows_the_truth_has_no_errors(small_network: Any) -> None:

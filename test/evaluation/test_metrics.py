@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -138,8 +139,8 @@ def test_pose_errors_are_in_metres_and_degrees_and_infinite_for_lost() -> None:
 
 
 def test_summary_of_answered_queries() -> None:
-    summary = metrics.localization_summary(np.array([0.05, 0.15, 0.4]), np.array([1.0, 9.0, 2.0]), extent_m=5.0)
-    assert summary == pytest.approx(
+    summary = metrics.localization_errors(np.array([0.05, 0.15, 0.4]), np.array([1.0, 9.0, 2.0]), extent_m=5.0)
+    assert asdict(summary) == pytest.approx(
         {
             "median_position_percent": 3.0,
             "median_rotation_deg": 2.0,
@@ -150,38 +151,37 @@ def test_summary_of_answered_queries() -> None:
             "success_20cm_20deg": 2 / 3,
         }
     )
-    assert tuple(summary) == metrics.LOCALIZATION_KEYS
 
 
 def test_success_needs_both_position_and_rotation() -> None:
-    summary = metrics.localization_summary(np.array([0.01, 0.01]), np.array([15.0, 25.0]), extent_m=1.0)
-    assert summary["success_10cm_10deg"] == 0
-    assert summary["success_20cm_20deg"] == 0.5
+    summary = metrics.localization_errors(np.array([0.01, 0.01]), np.array([15.0, 25.0]), extent_m=1.0)
+    assert summary.success_10cm_10deg == 0
+    assert summary.success_20cm_20deg == 0.5
 
 
 def test_lost_queries_are_failures_and_count_in_the_medians() -> None:
     position, rotation = np.array([0.01, 0.02, np.inf]), np.array([1.0, 2.0, np.inf])
-    summary = metrics.localization_summary(position, rotation, extent_m=1.0)
-    assert summary["success_10cm_10deg"] == pytest.approx(2 / 3)
-    assert summary["median_position_m"] == pytest.approx(0.02)  # 0.015 had the lost one been dropped
-    assert summary["mean_position_m"] == pytest.approx(0.015)  # of the answered ones
+    summary = metrics.localization_errors(position, rotation, extent_m=1.0)
+    assert summary.success_10cm_10deg == pytest.approx(2 / 3)
+    assert summary.median_position_m == pytest.approx(0.02)  # 0.015 had the lost one been dropped
+    assert summary.mean_position_m == pytest.approx(0.015)  # of the answered ones
 
 
 def test_with_half_of_the_queries_lost_the_median_is_infinite() -> None:
-    summary = metrics.localization_summary(np.array([0.01, np.inf]), np.array([1.0, np.inf]), extent_m=1.0)
-    assert math.isinf(summary["median_position_m"])
-    assert math.isinf(summary["median_position_percent"])
+    summary = metrics.localization_errors(np.array([0.01, np.inf]), np.array([1.0, np.inf]), extent_m=1.0)
+    assert math.isinf(summary.median_position_m)
+    assert math.isinf(summary.median_position_percent)
 
 
 def test_with_all_queries_lost_there_is_no_mean() -> None:
-    summary = metrics.localization_summary(np.array([np.inf]), np.array([np.inf]), extent_m=1.0)
-    assert math.isnan(summary["mean_position_m"])
-    assert summary["success_20cm_20deg"] == 0
+    summary = metrics.localization_errors(np.array([np.inf]), np.array([np.inf]), extent_m=1.0)
+    assert math.isnan(summary.mean_position_m)
+    assert summary.success_20cm_20deg == 0
 
 
 def test_no_queries_cannot_be_summarized() -> None:
     with pytest.raises(InputError, match="at least one query"):
-        metrics.localization_summary(np.empty(0), np.empty(0), extent_m=1.0)
+        metrics.localization_errors(np.empty(0), np.empty(0), extent_m=1.0)
 
 
 def test_depth_has_one_scale_for_the_whole_sequence_and_skips_unknown_pixels() -> None:

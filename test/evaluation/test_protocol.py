@@ -17,7 +17,8 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.evaluation.pointmaps import compare_pointmaps, icp, true_pointmap
-from vggt3_ros.evaluation.protocol import evaluate_scene, load_scenes, mean_of_scenes, to_json
+from vggt3_ros.evaluation.protocol import evaluate_scene, load_scenes, protocol_figures
+from vggt3_ros.evaluation.protocol_figures import mean_of_scenes
 from vggt3_ros.evaluation.protocol_table import table
 from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.geometry.camera import intrinsics_matrix
@@ -49,25 +50,24 @@ def test_a_network_that_knows_the_truth_has_no_errors(scene: Sequence, small_net
     network = KnowsTheRoom(small_network)
     figures = evaluate_scene(scene, network)
     assert network.steps == 2
-    assert (figures["map_frames"], figures["queries"], figures["input_size"]) == (3, 3, [56, 70])
-    points, poses = figures["pointmaps"], figures["localization"]
-    assert (points["of"], points["frames"], points["reason"]) == ("point head", 3, None)
-    assert points["points"] > 0.5 * 3 * 56 * 70, "the depth camera sees less than the colour camera"
-    for block in (points["accuracy_m"], points["completion_m"]):
-        assert block["median"] < 0.004  # metres; 0.007 with the rays of whole pixels
-    assert points["normal_consistency"]["median"] > 0.98
-    assert poses["median_position_m"] < 1e-5 and poses["mean_rotation_deg"] < 1e-3
-    assert poses["success_5cm_5deg"] == 1 and poses["reason"] is None
-    assert figures["true_from_scene"]["scale"] == pytest.approx(1 / 0.4)
+    assert (figures.map_frames, figures.queries, figures.input_size) == (3, 3, (56, 70))
+    points, poses = figures.pointmaps, figures.localization
+    assert (points.of, points.frames, points.reason) == ("point head", 3, None)
+    assert points.errors.points > 0.5 * 3 * 56 * 70, "the depth camera sees less than the colour camera"
+    for middle in (points.errors.accuracy_m, points.errors.completion_m):
+        assert middle.median < 0.004  # metres; 0.007 with the rays of whole pixels
+    assert points.errors.normal_consistency.median > 0.98
+    assert poses.errors.median_position_m < 1e-5 and poses.errors.mean_rotation_deg < 1e-3
+    assert poses.errors.success_5cm_5deg == 1 and poses.reason is None
+    assert figures.true_from_scene.scale == pytest.approx(1 / 0.4)
 
 
 def test_successes_count_what_is_within_as_many_centimetres_and_degrees(scene: Sequence, small_network: Any) -> None:
     errors = ((0.09, 1.0), (0.16, 1.0), (0.02, 25.0))
-    poses = evaluate_scene(scene, KnowsTheRoom(small_network, errors))["localization"]
-    shares = [poses[f"success_{limit}cm_{limit}deg"] for limit in (5, 10, 20, 30)]
-    assert shares == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    assert (poses["median_position_m"], poses["median_rotation_deg"]) == pytest.approx((0.09, 1.0), abs=1e-4)
-    assert (poses["mean_position_m"], poses["mean_rotation_deg"]) == pytest.approx((0.09, 9.0), abs=1e-4)
+    poses = evaluate_scene(scene, KnowsTheRoom(small_network, errors)).localization.errors
+    assert poses.successes == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert (poses.median_position_m, poses.median_rotation_deg) == pytest.approx((0.09, 1.0), abs=1e-4)
+    assert (poses.mean_position_m, poses.mean_rotation_deg) == pytest.approx((0.09, 9.0), abs=1e-4)
 
 
 def outliers(points: Tensor) -> Tensor:
@@ -78,15 +78,15 @@ def outliers(points: Tensor) -> Tensor:
 
 
 def test_icp_takes_back_what_outliers_do_to_the_similarity(scene: Sequence, small_network: Any) -> None:
-    figures = evaluate_scene(scene, KnowsTheRoom(small_network, spoil=outliers))["pointmaps"]
-    assert figures["accuracy_m"]["median"] < 0.016  # 0.025 without ICP, 0.023 with a threshold of 1 m
-    assert figures["completion_m"]["median"] < 0.016 and figures["accuracy_m"]["mean"] > 0.03
+    figures = evaluate_scene(scene, KnowsTheRoom(small_network, spoil=outliers)).pointmaps.errors
+    assert figures.accuracy_m.median < 0.016  # 0.025 without ICP, 0.023 with a threshold of 1 m
+    assert figures.completion_m.median < 0.016 and figures.accuracy_m.mean > 0.03
 
 
 def test_points_without_a_point_head_come_from_depth(scene: Sequence, small_network: Any) -> None:
-    figures = evaluate_scene(scene, KnowsTheRoom(small_network, point_head=False))["pointmaps"]
-    assert figures["of"] == "depth and camera"
-    assert figures["accuracy_m"]["median"] < 0.006, "the network's own pixels are at whole numbers, half a pixel off"
+    figures = evaluate_scene(scene, KnowsTheRoom(small_network, point_head=False)).pointmaps
+    assert figures.of == "depth and camera"
+    assert figures.errors.accuracy_m.median < 0.006, "the network's own pixels are at whole numbers, half a pixel off"
 
 
 def wall() -> np.ndarray:
@@ -123,33 +123,33 @@ def test_distances_and_normals_are_measured_both_ways() -> None:
     true = torch.from_numpy(wall())
     half = true.clone()
     half[true[:, 0] > 0.5] = float("nan")  # not predicted: neither way counts it
-    figures = compare_pointmaps(3 * half, true)
-    assert figures["points"] == pytest.approx(len(true) / 2, abs=200)
-    assert figures["accuracy_m"]["mean"] < 1e-6 and figures["completion_m"]["mean"] < 1e-6
-    assert figures["normal_consistency"]["mean"] == pytest.approx(1)
+    figures, _ = compare_pointmaps(3 * half, true)
+    assert figures.points == pytest.approx(len(true) / 2, abs=200)
+    assert figures.accuracy_m.mean < 1e-6 and figures.completion_m.mean < 1e-6
+    assert figures.normal_consistency.mean == pytest.approx(1)
     swarm = true + 0.03 * torch.randn(true.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    noisy = compare_pointmaps(swarm, true)
-    assert 0.005 < noisy["completion_m"]["mean"] < noisy["accuracy_m"]["mean"] < 0.05
-    assert 0.4 < noisy["normal_consistency"]["mean"] < 0.8
+    noisy, _ = compare_pointmaps(swarm, true)
+    assert 0.005 < noisy.completion_m.mean < noisy.accuracy_m.mean < 0.05
+    assert 0.4 < noisy.normal_consistency.mean < 0.8
 
 
 def test_points_on_a_spot_have_no_figures_and_a_reason() -> None:
-    figures = compare_pointmaps(torch.zeros(100, 3), torch.from_numpy(wall()[:100]))
-    assert np.isnan(figures["accuracy_m"]["mean"]) and "on one line" in figures["reason"]
+    figures, reason = compare_pointmaps(torch.zeros(100, 3), torch.from_numpy(wall()[:100]))
+    assert np.isnan(figures.accuracy_m.mean) and reason is not None and "on one line" in reason
 
 
 def test_what_contradicts_the_map_counts_no_success(scene: Sequence, small_network: Any) -> None:
     network = KnowsTheRoom(small_network)
     network._mapped = network._mapped[[1, 0, 2]]
-    poses = evaluate_scene(scene, network)["localization"]
-    assert poses["success_30cm_30deg"] == 0 and poses["reason"] is not None
+    poses = evaluate_scene(scene, network).localization
+    assert poses.errors.success_30cm_30deg == 0 and poses.reason is not None
 
 
 def test_a_softmax_network_is_measured_though_it_localizes_nothing(scene: Sequence, softmax_network: Any) -> None:
     figures = evaluate_scene(scene, softmax_network)
-    assert figures["pointmaps"]["accuracy_m"]["median"] > 0
-    assert figures["localization"]["success_30cm_30deg"] == 0
-    assert figures["localization"]["reason"] == "a softmax network keeps no memory to localize in"
+    assert figures.pointmaps.errors.accuracy_m.median > 0
+    assert figures.localization.errors.success_30cm_30deg == 0
+    assert figures.localization.reason == "a softmax network keeps no memory to localize in"
 
 
 def test_poses_that_are_not_finite_are_an_error(scene: Sequence, small_network: Any) -> None:
@@ -169,9 +169,9 @@ def test_of_several_scenes_the_mean_is_told(folder: Path, small_network: Any, tm
         evaluate_scene(cellar, KnowsTheRoom(small_network, ((0.2, 0.0),) * 3)),
     ]
     mean = mean_of_scenes(scenes)
-    assert mean["localization"]["median_position_m"] == pytest.approx(0.1, abs=1e-4)
-    assert mean["localization"]["success_5cm_5deg"] == pytest.approx(0.5)
-    data = to_json(small_network, scenes)
+    assert mean.localization.median_position_m == pytest.approx(0.1, abs=1e-4)
+    assert mean.localization.success_5cm_5deg == pytest.approx(0.5)
+    data = protocol_figures(small_network, scenes).to_json()
     json.dumps(data, allow_nan=False)
     assert [each["scene"] for each in data["scenes"]] == ["attic", "cellar"]
     assert (data["protocol"], data["ttt_steps"], data["model"]) == ("vgg-t3", 2, small_network.model_id)
@@ -185,9 +185,9 @@ def test_a_scene_without_depth_is_localized_in(folder: Path, small_network: Any,
     for file in own.glob("seq-*/frame-*.depth.png"):
         file.unlink()
     figures = evaluate_scene(load_scenes(own)[0], KnowsTheRoom(small_network))
-    assert figures["pointmaps"]["reason"] == "no map frame has a true depth"
-    assert figures["localization"]["success_5cm_5deg"] == 1
-    assert mean_of_scenes([figures])["localization"]["success_5cm_5deg"] == 1
+    assert figures.pointmaps.reason == "no map frame has a true depth"
+    assert figures.localization.errors.success_5cm_5deg == 1
+    assert mean_of_scenes([figures]).localization.success_5cm_5deg == 1
     assert "den: no map frame has a true depth" in table([figures])
 
 

@@ -11,7 +11,7 @@ from vggt3_ros.errors import InputError
 
 def run_protocol(args: argparse.Namespace) -> int:
     """Evaluate one scene after the other, with one network, and print a table."""
-    from vggt3_ros.evaluation.protocol import evaluate_scene, load_scenes, to_json
+    from vggt3_ros.evaluation.protocol import evaluate_scene, load_scenes, protocol_figures
     from vggt3_ros.evaluation.protocol_table import table
     from vggt3_ros.model.checkpoint import load_network
 
@@ -26,7 +26,7 @@ def run_protocol(args: argparse.Namespace) -> int:
     for scene in scenes:
         with Progress(scene.name) as progress:
             figures.append(evaluate_scene(scene, network, progress))
-    write_json(args.json, to_json(network, figures))
+    write_json(args.json, protocol_figures(network, figures).to_json())
     print(table(figures))
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from vggt3_ros.evaluation.baselines import mean_pose_baseline, nearest_image_bas
 from vggt3_ros.evaluation.challenges import challenge_figures
 from vggt3_ros.evaluation.metrics import (
     absolute_trajectory_error,
-    localization_summary,
+    localization_errors,
     pair_errors,
     pose_errors,
 )
@@ -68,9 +69,10 @@ def localization_figures(
     position, rotation = pose_errors(comparable, true)
     reasons = Counter(each.reason for each, pose in zip(localizations, query_poses, strict=True) if pose is None)
     return {
-        "localization": localization_summary(position, rotation, extent),
+        "localization": asdict(localization_errors(position, rotation, extent)),
         "baselines": {
-            name: localization_summary(*pose_errors(answers, true), extent) for name, answers in baselines.items()
+            name: asdict(localization_errors(*pose_errors(answers, true), extent))
+            for name, answers in baselines.items()
         },
         "queries": {
             "total": len(true),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -12,19 +12,11 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.collapse import collapse, least_fitted_ratio
 from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle, se3, se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses, umeyama
 
-LOCALIZATION_KEYS = (
-    "median_position_percent",
-    "median_rotation_deg",
-    "mean_position_m",
-    "mean_rotation_deg",
-    "median_position_m",
-    "success_10cm_10deg",
-    "success_20cm_20deg",
-)
 _COLLAPSED_SCALE = 1e-9
 _DELTA = 1.25
 
@@ -123,26 +115,41 @@ def pose_errors(estimated: Items[Tensor | None], true: Tensor) -> tuple[np.ndarr
     return position, rotation
 
 
-def localization_summary(position_m: np.ndarray, rotation_deg: np.ndarray, extent_m: float) -> dict[str, float]:
-    """The figures of LOCALIZATION_KEYS from errors (Q,) in metres and degrees, infinite for a LOST query.
+@dataclass(frozen=True)
+class LocalizationErrors:
+    """Errors of the answers to queries.
 
     Successes are shares (0 to 1) of all queries, and medians run over all queries, so that refusing to answer never
     improves them: with half of the queries lost the median is infinite. Means run over the answered queries alone
-    (NaN without any) and are to be read together with the number of lost ones. Percent is of extent_m.
+    (NaN without any) and are to be read together with the number of lost ones.
+    """
+
+    median_position_percent: float = field(metadata=figure("% of the extent"))
+    median_rotation_deg: float = field(metadata=figure("deg"))
+    mean_position_m: float = field(metadata=figure("m"))
+    mean_rotation_deg: float = field(metadata=figure("deg"))
+    median_position_m: float = field(metadata=figure("m"))
+    success_10cm_10deg: float = field(metadata=figure("share"))
+    success_20cm_20deg: float = field(metadata=figure("share"))
+
+
+def localization_errors(position_m: np.ndarray, rotation_deg: np.ndarray, extent_m: float) -> LocalizationErrors:
+    """From errors (Q,) in metres and degrees, infinite for a LOST query; percent is of extent_m. Raises InputError
+    without any query.
     """
     if len(position_m) == 0:
         raise InputError("there are no query errors to summarize; a split needs at least one query frame")
     answered = np.isfinite(position_m)
     median_m = float(np.median(position_m))
-    return {
-        "median_position_percent": 100 * median_m / extent_m if extent_m > 0 else math.nan,
-        "median_rotation_deg": float(np.median(rotation_deg)),
-        "mean_position_m": float(position_m[answered].mean()) if answered.any() else math.nan,
-        "mean_rotation_deg": float(rotation_deg[answered].mean()) if answered.any() else math.nan,
-        "median_position_m": median_m,
-        "success_10cm_10deg": success(position_m, rotation_deg, 10),
-        "success_20cm_20deg": success(position_m, rotation_deg, 20),
-    }
+    return LocalizationErrors(
+        median_position_percent=100 * median_m / extent_m if extent_m > 0 else math.nan,
+        median_rotation_deg=float(np.median(rotation_deg)),
+        mean_position_m=float(position_m[answered].mean()) if answered.any() else math.nan,
+        mean_rotation_deg=float(rotation_deg[answered].mean()) if answered.any() else math.nan,
+        median_position_m=median_m,
+        success_10cm_10deg=success(position_m, rotation_deg, 10),
+        success_20cm_20deg=success(position_m, rotation_deg, 20),
+    )
 
 
 def success(position_m: np.ndarray, rotation_deg: np.ndarray, limit: int) -> float:

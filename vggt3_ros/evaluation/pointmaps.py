@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.clouds import NORMALS, normals_at, unsigned_cosines
 from vggt3_ros.evaluation.true_surface import SAMPLE, sampled
 from vggt3_ros.geometry.camera import unproject
@@ -46,15 +48,33 @@ def true_pointmap(frame: Frame, world_from_cam: Tensor, image_size: int, patch_s
     return transform_points(world_from_cam, in_cam.flatten(0, 1)).view_as(in_cam).float()
 
 
+@dataclass(frozen=True)
+class Middle:
+    """What values are in the middle; NaN without any."""
+
+    mean: float
+    median: float
+
+
+@dataclass(frozen=True)
+class PointmapErrors:
+    """Of so many predicted points: how far they are from the truth, the truth from them, and how alike normals are."""
+
+    points: float = field(metadata=figure("count"))
+    accuracy_m: Middle = field(metadata=figure("m"))
+    completion_m: Middle = field(metadata=figure("m"))
+    normal_consistency: Middle = field(metadata=figure("|cos|"))
+
+
 def compare_pointmaps(
     predicted: Tensor, true: Tensor, progress: Callable[[float], None] | None = None
-) -> dict[str, Any]:
+) -> tuple[PointmapErrors, str | None]:
     """Errors of predicted points (..., 3), in any frame and unit, against the true ones (..., 3) of the same pixels.
 
     true is in metres, NaN where unknown. Where both are known, the predicted points get the Sim(3) that brings them
     nearest to their own true ones, then `icp`. Accuracy is from them to the nearest true points, completion from those
-    to them; of more than SAMPLE points so many are asked. Figures are NaN, and `reason` tells why, where no similarity
-    is determined. progress(0..1) is told of; what it raises cancels.
+    to them; of more than SAMPLE points so many are asked. Where no similarity is determined, errors are NaN, and the
+    second result tells why. progress(0..1) is told of; what it raises cancels.
     """
     from scipy.spatial import cKDTree
 
@@ -70,7 +90,7 @@ def compare_pointmaps(
         motion = icp(aligned[asked].numpy(), true_tree, ICP_THRESHOLD, lambda share: tell(0.3 + 0.3 * share))
     except InputError as error:
         nothing = np.empty(0)
-        return _figures(nothing, nothing, [nothing, nothing], len(truth), str(error))
+        return _errors(nothing, nothing, [nothing, nothing], len(truth)), str(error)
     aligned = motion.points(aligned)
     tree = cKDTree(aligned.numpy())
     tell(0.8)
@@ -86,7 +106,7 @@ def compare_pointmaps(
         for ours, theirs in (to_truth, from_truth)
     ]
     tell(1.0)
-    return _figures(off, missing, cosines, len(truth), None)
+    return _errors(off, missing, cosines, len(truth)), None
 
 
 def icp(
@@ -123,18 +143,19 @@ def _rigid(source: Tensor, target: Tensor) -> Sim3:
     return Sim3(1.0, rotation, target.mean(0) - rotation @ source.mean(0))
 
 
-def _figures(off: _Array, missing: _Array, cosines: list[_Array], points: int, reason: str | None) -> dict[str, Any]:
-    ways = [_summary(each) for each in cosines]
-    return {
-        "points": points,
-        "accuracy_m": _summary(off),
-        "completion_m": _summary(missing),
-        "normal_consistency": {key: float(np.mean([way[key] for way in ways])) for key in ("mean", "median")},
-        "reason": reason,
-    }
+def _errors(off: _Array, missing: _Array, cosines: list[_Array], points: int) -> PointmapErrors:
+    ways = [_middle(each) for each in cosines]
+    return PointmapErrors(
+        points=points,
+        accuracy_m=_middle(off),
+        completion_m=_middle(missing),
+        normal_consistency=Middle(
+            mean=float(np.mean([way.mean for way in ways])), median=float(np.mean([way.median for way in ways]))
+        ),
+    )
 
 
-def _summary(values: _Array) -> dict[str, float]:
+def _middle(values: _Array) -> Middle:
     if len(values) == 0:
-        return {"mean": math.nan, "median": math.nan}
-    return {"mean": float(values.mean()), "median": float(np.median(values))}
+        return Middle(math.nan, math.nan)
+    return Middle(float(values.mean()), float(np.median(values)))

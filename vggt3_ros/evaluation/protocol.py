@@ -11,7 +11,6 @@ from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,13 +18,20 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.metrics import (
     Alignment,
     align_positions,
-    localization_summary,
+    localization_errors,
     pose_errors,
     success,
     trajectory_extent,
 )
 from vggt3_ros.evaluation.pointmaps import compare_pointmaps, true_pointmap
-from vggt3_ros.evaluation.result import combined, without_infinities
+from vggt3_ros.evaluation.protocol_figures import (
+    PointmapFigures,
+    PoseErrors,
+    PoseFigures,
+    ProtocolFigures,
+    SceneFigures,
+    mean_of_scenes,
+)
 from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.evaluation.seven_scenes import MAP_STRIDE, PROTOCOL, load_seven_scenes
 from vggt3_ros.geometry.se3 import se3_inverse
@@ -35,24 +41,7 @@ from vggt3_ros.pipeline.memory import require_memory
 from vggt3_ros.pipeline.preprocess import prepare
 
 STEPS = 2
-LIMITS = (5, 10, 20, 30)  # centimetres, and degrees
 _CHUNK = 8  # frames that pass the network together
-
-DEFINITIONS = {
-    "frames": "every 50th training image is mapped in 2 TTT steps, every 20th test image is a query, each counted over "
-    "the sequences of the scene's two files in their order",
-    "pointmaps": "world points of the map frames (of: the point head, or depth and camera where a network has no such "
-    "head) at pixels of known true depth, after the Sim(3) to the true points of the same pixels (Umeyama) and rigid "
-    "point-to-point ICP of pairs within 0.1 m. accuracy_m: from them to the nearest true points; completion_m: from "
-    "the true points to the nearest of them; normal_consistency: |cos| between the normals of such neighbours, told "
-    "from the nearest 20 points, mean of both ways. Of more than 150,000 points so many, drawn with a fixed seed, are "
-    "asked for their nearest one (30,000 for normals). The rays of true pixels pass their centres, u + 0.5",
-    "localization": "the network's poses of the queries, one at a time, after the Sim(3) of the positions of the map "
-    "frames (Umeyama); success_*: shares of all queries within as many centimetres and degrees; "
-    "median_position_percent: of the diagonal of the box around the true positions. Where that Sim(3) draws the map "
-    "together, every error is infinite (null) and reason tells why",
-    "mean": "over scenes; a figure that is not defined in a scene is left out",
-}
 
 
 def load_scenes(folder: str | Path) -> list[Sequence]:
@@ -84,7 +73,7 @@ def _load_scene(folder: Path) -> Sequence:
 
 def evaluate_scene(
     sequence: Sequence, network: Any, progress: Callable[[str, float], None] | None = None
-) -> dict[str, Any]:
+) -> SceneFigures:
     """Figures of a network (a Vggt3) on the frames of the split `vgg-t3`; they may be infinite or NaN.
 
     A softmax network localizes no query, which counts as infinite errors. progress(stage, 0..1) is called now and then;
@@ -108,40 +97,29 @@ def evaluate_scene(
         tell("localize", 0.4 + 0.4 * done / len(split.query))
         query = prepare([sequence.frame(index)], config.image_size, config.patch_size).images
         answers.append(None if memory is None else _located(network, memory, query))
-    localization = _localization(sequence, answers, alignment)
-    if memory is None:
-        localization["reason"] = "a softmax network keeps no memory to localize in"
-    return {
-        "scene": sequence.name,
-        "input_size": [height, width],
-        "map_frames": len(split.map),
-        "queries": len(split.query),
-        "pointmaps": _pointmaps(prediction, truths, lambda share: tell("pointmaps", 0.8 + 0.2 * share)),
-        "localization": localization,
-        "true_from_scene": alignment.true_from_estimated.to_dict(),
-        "notes": list(sequence.notes),
-    }
+    no_memory = "a softmax network keeps no memory to localize in" if memory is None else None
+    return SceneFigures(
+        scene=sequence.name,
+        input_size=(height, width),
+        map_frames=len(split.map),
+        queries=len(split.query),
+        pointmaps=_pointmaps(prediction, truths, lambda share: tell("pointmaps", 0.8 + 0.2 * share)),
+        localization=PoseFigures(_pose_errors(sequence, answers, alignment), no_memory or alignment.problem),
+        true_from_scene=alignment.true_from_estimated,
+        notes=tuple(sequence.notes),
+    )
 
 
-def mean_of_scenes(scenes: Items[dict[str, Any]]) -> dict[str, Any]:
-    """Means, in the layout of one scene, of the figures of scenes."""
-    blocks = [{key: each[key] for key in ("pointmaps", "localization")} for each in scenes]
-    return {"scene": f"mean of {len(scenes)}", **combined(blocks, np.mean)}
-
-
-def to_json(network: Any, scenes: Items[dict[str, Any]]) -> dict[str, Any]:
-    """Everything about scenes and their mean, ready for json.dump in strict JSON."""
-    return without_infinities(
-        {
-            "protocol": PROTOCOL,
-            "model": network.model_id,
-            "model_fingerprint": network.fingerprint(),
-            "device": str(network.device),
-            "ttt_steps": STEPS if network.config.attn == "ttt" else 0,
-            "scenes": list(scenes),
-            "mean": mean_of_scenes(scenes),
-            "definitions": DEFINITIONS,
-        }
+def protocol_figures(network: Any, scenes: Items[SceneFigures]) -> ProtocolFigures:
+    """Everything about scenes and their mean."""
+    return ProtocolFigures(
+        protocol=PROTOCOL,
+        model=network.model_id,
+        model_fingerprint=network.fingerprint(),
+        device=str(network.device),
+        ttt_steps=STEPS if network.config.attn == "ttt" else 0,
+        scenes=tuple(scenes),
+        mean=mean_of_scenes(scenes),
     )
 
 
@@ -164,19 +142,22 @@ def _located(network: Any, memory: Any, image: Tensor) -> Tensor | None:
     return se3_inverse(predicted_cameras(prediction)[0])[0]
 
 
-def _pointmaps(prediction: Any, truths: Items[Tensor | None], progress: Callable[[float], None]) -> dict[str, Any]:
+def _pointmaps(prediction: Any, truths: Items[Tensor | None], progress: Callable[[float], None]) -> PointmapFigures:
     head = prediction.pointmap is not None
     predicted = prediction.pointmap if head else prediction.pointmap_from_depth
     unknown = torch.full(predicted.shape[1:], math.nan)
     known = sum(truth is not None for truth in truths)
     true = torch.stack([unknown if truth is None else truth for truth in truths])
-    figures = compare_pointmaps(predicted, true, progress)
-    if not known:
-        figures["reason"] = "no map frame has a true depth"
-    return {"of": "point head" if head else "depth and camera", "frames": known, **figures}
+    errors, reason = compare_pointmaps(predicted, true, progress)
+    return PointmapFigures(
+        of="point head" if head else "depth and camera",
+        frames=known,
+        errors=errors,
+        reason=reason if known else "no map frame has a true depth",
+    )
 
 
-def _localization(sequence: Sequence, answers: Items[Tensor | None], alignment: Alignment) -> dict[str, Any]:
+def _pose_errors(sequence: Sequence, answers: Items[Tensor | None], alignment: Alignment) -> PoseErrors:
     split = sequence.split(PROTOCOL)
     in_world = [
         None if answer is None or alignment.collapsed else alignment.true_from_estimated.poses(answer)
@@ -184,8 +165,8 @@ def _localization(sequence: Sequence, answers: Items[Tensor | None], alignment: 
     ]
     position, rotation = pose_errors(in_world, sequence.world_from_cam[list(split.query)])
     extent = trajectory_extent(sequence.world_from_cam[[*split.map, *split.query]])
-    return {
-        **localization_summary(position, rotation, extent),
-        **{f"success_{limit}cm_{limit}deg": success(position, rotation, limit) for limit in LIMITS},
-        "reason": alignment.problem,
-    }
+    return PoseErrors(
+        **vars(localization_errors(position, rotation, extent)),
+        success_5cm_5deg=success(position, rotation, 5),
+        success_30cm_30deg=success(position, rotation, 30),
+    )

@@ -4,43 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence as Items
-from typing import Any
 
-from vggt3_ros.evaluation.protocol import LIMITS, mean_of_scenes
-
-_POINTS = ("accuracy_m", "completion_m", "normal_consistency")
-_KINDS = ("mean", "median")
+from vggt3_ros.evaluation.pointmaps import PointmapErrors
+from vggt3_ros.evaluation.protocol_figures import LIMITS, PoseErrors, SceneFigures, mean_of_scenes
 
 
-def table(scenes: Items[dict[str, Any]]) -> str:
+def table(scenes: Items[SceneFigures]) -> str:
     """A row for each scene, and of several scenes their mean; what is infinite or not defined is a dash."""
-    rows = [_row(each["scene"], _cells(each)) for each in scenes]
+    rows = [_row(each.scene, _cells(each.pointmaps.errors, each.localization.errors)) for each in scenes]
     if len(scenes) > 1:
         mean = mean_of_scenes(scenes)
-        rows.append(_row(mean["scene"], _cells(mean)))
-    blocks = [(each["scene"], each[block]) for each in scenes for block in ("pointmaps", "localization")]
-    reasons = [f"  {scene}: {block['reason']}" for scene, block in blocks if block["reason"]]
-    notes = dict.fromkeys(note for each in scenes for note in each["notes"])
-    return "\n".join([*_header(), *rows, *reasons, *[f"  note: {note}" for note in notes]])
+        rows.append(_row(mean.scene, _cells(mean.pointmaps.errors, mean.localization)))
+    reasons = [(each.scene, reason) for each in scenes for reason in (each.pointmaps.reason, each.localization.reason)]
+    lines = [f"  {scene}: {reason}" for scene, reason in reasons if reason]
+    notes = dict.fromkeys(note for each in scenes for note in each.notes)
+    return "\n".join([*_header(), *rows, *lines, *[f"  note: {note}" for note in notes]])
 
 
 def _header() -> list[str]:
     limits = [f"{limit}cm/deg" for limit in LIMITS]
     return [
         _row("", ["accuracy m", "completion m", "normals", *["within"] * len(LIMITS), "position", "rotation"]),
-        _row("", [*["mean median"] * len(_POINTS), *limits, *["median, mean"] * 2]),
+        _row("", [*["mean median"] * 3, *limits, *["median, mean"] * 2]),
     ]
 
 
-def _cells(figures: dict[str, Any]) -> list[str]:
-    points, poses = figures["pointmaps"], figures["localization"]
-    centimetres = [_number(100 * poses[f"{kind}_position_m"], 1) for kind in ("median", "mean")]
-    degrees = [_number(poses[f"{kind}_rotation_deg"], 1) for kind in ("median", "mean")]
+def _cells(points: PointmapErrors, poses: PoseErrors) -> list[str]:
+    metres = (poses.median_position_m, poses.mean_position_m)
+    degrees = (poses.median_rotation_deg, poses.mean_rotation_deg)
+    measured = (points.accuracy_m, points.completion_m, points.normal_consistency)
     return [
-        *[" ".join(_number(points[key][kind], 3) for kind in _KINDS) for key in _POINTS],
-        *[f"{100 * poses[f'success_{limit}cm_{limit}deg']:.1f} %" for limit in LIMITS],
-        f"{', '.join(centimetres)} cm",
-        f"{', '.join(degrees)} deg",
+        *[f"{_number(middle.mean, 3)} {_number(middle.median, 3)}" for middle in measured],
+        *[f"{100 * share:.1f} %" for share in poses.successes],
+        f"{', '.join(_number(100 * each, 1) for each in metres)} cm",
+        f"{', '.join(_number(each, 1) for each in degrees)} deg",
     ]
 
 
