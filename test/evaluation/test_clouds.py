@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vggt3_ros.evaluation.clouds import compare_cloud
+from vggt3_ros.evaluation.clouds import Within, compare_cloud
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.evaluate import evaluate
 from vggt3_ros.evaluation.report import table, write_pictures
@@ -58,54 +58,54 @@ def surface() -> TrueSurface:
 
 def test_a_cloud_in_front_of_the_wall_is_off_by_its_distance(surface: TrueSurface) -> None:
     figures = compare_cloud(wall(z=DISTANCE - 0.03), surface).figures
-    assert figures["accuracy_cm"]["median"] == pytest.approx(3, abs=0.15)
-    assert figures["completeness_cm"]["median"] == pytest.approx(3, abs=0.3)
-    assert figures["chamfer_cm"] == pytest.approx(3.1, abs=0.3)
-    assert figures["within"]["1cm"] == {"precision": 0, "recall": 0, "f_score": 0}
-    assert figures["within"]["5cm"]["f_score"] > 0.99
-    assert figures["normal_consistency"] > 0.98
-    assert (figures["voxel_m"], figures["true_voxel_m"], figures["true_frames"]) == pytest.approx((0.02, 0.01, 4))
+    assert figures.accuracy_cm.median == pytest.approx(3, abs=0.15)
+    assert figures.completeness_cm.median == pytest.approx(3, abs=0.3)
+    assert figures.chamfer_cm == pytest.approx(3.1, abs=0.3)
+    assert figures.within_cm(1) == Within(0, 0, 0)
+    assert figures.within_cm(5).f_score > 0.99
+    assert figures.normal_consistency > 0.98
+    assert (figures.voxel_m, figures.true_voxel_m, figures.true_frames) == pytest.approx((0.02, 0.01, 4))
 
 
 def test_what_is_missing_lowers_recall_and_what_is_wrong_precision(surface: TrueSurface) -> None:
-    half = compare_cloud(wall(high=0.1), surface).figures["within"]["5cm"]
-    assert half["precision"] == 1 and half["recall"] == pytest.approx(0.5, abs=0.05)
+    half = compare_cloud(wall(high=0.1), surface).figures.within_cm(5)
+    assert half.precision == 1 and half.recall == pytest.approx(0.5, abs=0.05)
     swarm = wall(high=-0.26, z=1.5)  # a third as large as the wall itself
     figures = compare_cloud(torch.cat([wall(), swarm]), surface).figures
-    assert figures["within"]["5cm"]["precision"] == pytest.approx(0.75, abs=0.02)
-    assert figures["within"]["5cm"]["recall"] > 0.99
-    assert figures["accuracy_cm"]["median"] < 1 < figures["accuracy_cm"]["mean"]
-    assert figures["accuracy_cm"]["p90"] == pytest.approx(50, abs=1)
+    assert figures.within_cm(5).precision == pytest.approx(0.75, abs=0.02)
+    assert figures.within_cm(5).recall > 0.99
+    assert figures.accuracy_cm.median < 1 < figures.accuracy_cm.mean
+    assert figures.accuracy_cm.p90 == pytest.approx(50, abs=1)
 
 
 def test_complete_is_what_holds_all_that_two_map_frames_see(surface: TrueSurface) -> None:
     assert 0.4 < float(surface.seen.double().mean()) < 0.6, "the part far away is no map frame's"
-    alone = compare_cloud(wall(), surface).figures["within"]["5cm"]
-    both = compare_cloud(torch.cat([wall(), wall(FAR_AWAY - 1, FAR_AWAY + 1)]), surface).figures["within"]["5cm"]
-    assert alone["recall"] > 0.99 and both["recall"] > 0.99
-    assert both["precision"] > 0.99, "what other frames see there is right, though the map's do not"
+    alone = compare_cloud(wall(), surface).figures.within_cm(5)
+    both = compare_cloud(torch.cat([wall(), wall(FAR_AWAY - 1, FAR_AWAY + 1)]), surface).figures.within_cm(5)
+    assert alone.recall > 0.99 and both.recall > 0.99
+    assert both.precision > 0.99, "what other frames see there is right, though the map's do not"
 
 
 def test_points_weigh_by_the_space_they_fill_and_not_by_their_number(surface: TrueSurface) -> None:
     heap = torch.tensor([[0.0, 0.0, 1.0]]).repeat(50_000, 1)
     figures = compare_cloud(torch.cat([wall(), heap]), surface).figures
-    assert figures["within"]["5cm"]["precision"] > 0.999
-    assert figures["points"] == len(wall()) + 50_000 and figures["voxels"] < 10_000
+    assert figures.within_cm(5).precision > 0.999
+    assert figures.points == len(wall()) + 50_000 and figures.voxels < 10_000
 
 
 def test_normals_across_the_wall_are_not_consistent(surface: TrueSurface) -> None:
     fins = torch.cartesian_prod(
         torch.arange(-1.0, 1.2, 0.2), torch.arange(-0.75, 0.75, 0.02), torch.arange(1.7, 2.3, 0.02)
     )
-    assert compare_cloud(fins, surface).figures["normal_consistency"] < 0.35
+    assert compare_cloud(fins, surface).figures.normal_consistency < 0.35
 
 
 def test_an_empty_cloud_and_one_point_have_figures(surface: TrueSurface) -> None:
     empty = compare_cloud(torch.empty(0, 3), surface).figures
-    assert empty["within"]["5cm"] == {"precision": 0, "recall": 0, "f_score": 0}
-    assert np.isnan(empty["chamfer_cm"]) and empty["voxels"] == 0
+    assert empty.within_cm(5) == Within(0, 0, 0)
+    assert np.isnan(empty.chamfer_cm) and empty.voxels == 0
     one = compare_cloud(torch.tensor([[0.1, 0.0, DISTANCE], [np.nan, 0, 0]]), surface).figures
-    assert one["within"]["5cm"]["precision"] == 1 and one["voxels"] == 1
+    assert one.within_cm(5).precision == 1 and one.voxels == 1
 
 
 def test_voxels_are_finer_where_everything_is_near() -> None:
@@ -161,7 +161,7 @@ def test_the_points_of_a_scene_are_compared_in_the_true_world(small_network: Any
     assert NETWORK not in figures and "cloud" in figures["definitions"]
     json.dumps(figures, allow_nan=False)
     total = aggregate([evaluation, evaluation])
-    assert total["cloud"]["within"]["5cm"] == evaluation.figures["cloud"]["within"]["5cm"]
+    assert total["cloud"].within_cm(5) == evaluation.figures["cloud"].within_cm(5)
     text = table([evaluation.figures, total])
     assert text.count("  cloud: median") == 2 and text.count("(voxels of 2.0 cm)") == 2
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.blocks import to_json
 from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
 from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.report import table, write_pictures
-from vggt3_ros.evaluation.result import aggregate, without_infinities
+from vggt3_ros.evaluation.result import aggregate
 from vggt3_ros.evaluation.sequence import Split
 from vggt3_ros.evaluation.sequences import load_sequence
 
@@ -164,7 +165,7 @@ def test_what_contradicts_the_truth_counts_no_success_where_the_mean_pose_has_th
     sequence = arc_sequence()
     sequence.world_from_cam[:, :3, 3] *= 0.02  # within 5 cm of the mean
     evaluation = evaluate(sequence, Contrary(small_network, sequence, SPLIT))
-    figures, total = evaluation.to_json(), without_infinities(aggregate([evaluation, evaluation]))
+    figures, total = evaluation.to_json(), to_json(aggregate([evaluation, evaluation]))
     assert figures["baselines"]["mean_pose"]["success_20cm_20deg"] > 0
     for each in (figures, total):
         assert each["localization"]["success_20cm_20deg"] == each["verified"]["success_20cm_20deg"] == 0
@@ -196,7 +197,7 @@ def test_aggregate_skips_what_is_not_defined_and_counts_what_is_infinite(
         evaluate(without_depth, softmax_network),
         evaluate(sequence, Oracle(small_network, sequence, SPLIT)),
     ]
-    figures = without_infinities(aggregate(evaluations))
+    figures = to_json(aggregate(evaluations))
     assert figures["map"]["depth_abs_rel"] == pytest.approx(0, abs=1e-6)
     assert figures["localization"]["median_position_m"] is None
     assert figures["queries"]["lost"] == 6

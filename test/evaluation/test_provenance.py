@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -29,32 +30,32 @@ def refined() -> RefinedFrames:
 
 def test_errors_are_told_apart_by_how_depth_is_known() -> None:
     figures = refined_figures(arc_sequence(), SPLIT.map, refined(), metres_per_unit=2.0)
-    kinds = figures["by_provenance"]
-    assert (figures["frames"], figures["size_wh"]) == (4, [35, 28])
-    assert kinds["agreed"] == pytest.approx({"share": 0.5, "abs_rel": 0.01, "delta_1_25": 1}, abs=1e-6)
-    assert kinds["far"] == pytest.approx({"share": 0.25, "abs_rel": 0.5, "delta_1_25": 0}, abs=1e-6)
-    assert kinds["none"]["share"] == pytest.approx(0.25) and math.isnan(kinds["none"]["abs_rel"])
-    assert kinds["plane"]["share"] == kinds["near"]["share"] == 0
-    assert figures["abs_rel"] == pytest.approx((2 * 0.01 + 0.5) / 3), "of the pixels whose depth is known"
-    assert figures["delta_1_25"] == pytest.approx(2 / 3)
+    kinds = figures.by_provenance
+    assert (figures.frames, figures.size_wh) == (4, (35, 28))
+    assert astuple(kinds["agreed"]) == pytest.approx((0.5, 0.01, 1), abs=1e-6)
+    assert astuple(kinds["far"]) == pytest.approx((0.25, 0.5, 0), abs=1e-6)
+    assert kinds["none"].share == pytest.approx(0.25) and math.isnan(kinds["none"].abs_rel)
+    assert kinds["plane"].share == kinds["near"].share == 0
+    assert figures.every.abs_rel == pytest.approx((2 * 0.01 + 0.5) / 3), "of the pixels whose depth is known"
+    assert figures.every.delta_1_25 == pytest.approx(2 / 3)
 
 
 def test_expected_errors_stand_beside_the_measured_ones() -> None:
-    figures = refined_figures(arc_sequence(), SPLIT.map, refined(), metres_per_unit=2.0)["by_expected_error"]
+    figures = refined_figures(arc_sequence(), SPLIT.map, refined(), metres_per_unit=2.0).by_expected_error
     assert list(figures) == ["up to 0.5 cm", "up to 1 cm", "up to 2 cm", "up to 5 cm", "up to 10 cm", "more"]
-    assert figures["up to 0.5 cm"] == pytest.approx({"share": 0.5, "expected_cm": 0.4, "measured_cm": 2.0}, abs=1e-4)
-    assert figures["more"] == pytest.approx({"share": 0.25, "expected_cm": 50.0, "measured_cm": 100.0}, abs=1e-4)
-    assert figures["up to 2 cm"]["share"] == 0 and math.isnan(figures["up to 2 cm"]["measured_cm"])
+    assert astuple(figures["up to 0.5 cm"]) == pytest.approx((0.5, 0.4, 2.0), abs=1e-4)
+    assert astuple(figures["more"]) == pytest.approx((0.25, 50.0, 100.0), abs=1e-4)
+    assert figures["up to 2 cm"].share == 0 and math.isnan(figures["up to 2 cm"].measured_cm)
 
 
 def test_refined_depth_stands_beside_the_predicted_one() -> None:
     predicted = torch.ones(4, *SIZE_HW)
     arguments = (SPLIT.map, predicted, predicted, 70, 14, 2.0)
-    figures = compare_depth(arc_sequence(), *arguments, refined(), 2.0).figures
-    assert figures["depth_refined"]["by_provenance"]["agreed"]["abs_rel"] == pytest.approx(0.01, abs=1e-6)
-    assert "depth_refined" not in compare_depth(arc_sequence(), *arguments).figures
-    assert "depth_refined" not in compare_depth(arc_sequence(), *arguments, refined(), None).figures
-    assert "depth_refined" not in compare_depth(arc_sequence(with_depth=False), *arguments, refined(), 2.0).figures
+    found = compare_depth(arc_sequence(), *arguments, refined(), 2.0).figures.depth_refined
+    assert found is not None and found.by_provenance["agreed"].abs_rel == pytest.approx(0.01, abs=1e-6)
+    assert compare_depth(arc_sequence(), *arguments).figures.depth_refined is None
+    assert compare_depth(arc_sequence(), *arguments, refined(), None).figures.depth_refined is None
+    assert compare_depth(arc_sequence(with_depth=False), *arguments, refined(), 2.0).figures.depth_refined is None
 
 
 def test_true_depth_of_averaged_pixels_is_exact_on_planes_and_keeps_edges() -> None:

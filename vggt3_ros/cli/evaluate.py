@@ -88,9 +88,10 @@ def run(args: argparse.Namespace) -> int:
     if args.protocol is not None:
         return run_protocol(args)
 
+    from vggt3_ros.evaluation.blocks import to_json
     from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
     from vggt3_ros.evaluation.report import table, write_pictures
-    from vggt3_ros.evaluation.result import aggregate, without_infinities
+    from vggt3_ros.evaluation.result import aggregate
     from vggt3_ros.evaluation.sequences import is_procedural, load_sequence, show_the_same_place
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
@@ -137,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     if len(evaluations) > 1:
         total = aggregate(evaluations)
         figures.append(total)
-        data = {**without_infinities(total), "each": [evaluation.to_json() for evaluation in evaluations]}
+        data = {**to_json(total), "each": [evaluation.to_json() for evaluation in evaluations]}
     write_json(args.json, data)
     print(table(figures))
     for picture in pictures:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.true_surface import SAMPLE, TrueSurface, sampled
 from vggt3_ros.evaluation.voxels import voxel_means
 
@@ -20,15 +21,60 @@ NORMALS = 30_000  # compared each way
 _Array = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Distances:
+    """Of points to the nearest ones of another cloud; NaN without any."""
+
+    mean: float = field(metadata=figure("cm"))
+    median: float = field(metadata=figure("cm"))
+    p90: float = field(metadata=figure("cm"))
+
+
+@dataclass(frozen=True)
+class Within:
+    """Shares of points, and of true points, within a distance of each other, and their harmonic mean."""
+
+    precision: float = field(metadata=figure("share"))
+    recall: float = field(metadata=figure("share"))
+    f_score: float = field(metadata=figure("share"))
+
+
+@dataclass(frozen=True)
+class CloudFigures:
+    """How near a cloud comes to the true surface, and how much of it the cloud holds.
+
+    points, voxels: of the cloud, before and after its positions are averaged in cubes of side voxel_m; true_points: of
+    the true surface, in cubes of side true_voxel_m, from true_frames frames; seen_share: of these points, those that
+    two map frames or more see. within: by distance, in the order of DISTANCES_CM.
+    """
+
+    points: float = field(metadata=figure("count"))
+    voxels: float = field(metadata=figure("count"))
+    voxel_m: float = field(metadata=figure("m"))
+    true_points: float = field(metadata=figure("count"))
+    true_voxel_m: float = field(metadata=figure("m"))
+    true_frames: float = field(metadata=figure("count"))
+    seen_share: float = field(metadata=figure("share"))
+    accuracy_cm: Distances = field(metadata=figure("cm"))
+    completeness_cm: Distances = field(metadata=figure("cm"))
+    chamfer_cm: float = field(metadata=figure("cm"))
+    normal_consistency: float = field(metadata=figure("|cos|"))
+    within: dict[str, Within]
+
+    def within_cm(self, limit: int) -> Within:
+        """The shares within one of DISTANCES_CM."""
+        return self.within[f"{limit}cm"]
+
+
 @dataclass(frozen=True, eq=False)
 class CloudComparison:
     """points (N, 3): those that were compared, in metres of the true world; off (N,): metres to the nearest true
-    point. figures: the block `cloud` of an evaluation.
+    point.
     """
 
     points: _Array
     off: _Array
-    figures: dict[str, Any]
+    figures: CloudFigures
 
 
 def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
@@ -54,36 +100,36 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
         for first, second in ((cloud, truth[nearest]), (thinned.numpy()[covering], seen)):
             some = sampled(len(first), NORMALS).numpy()
             cosines.append(unsigned_cosines(normals_at(first[some], tree), normals_at(second[some], true_tree)))
-    accuracy, completeness = _summary(off), _summary(missing)
-    figures = {
-        "points": len(points),
-        "voxels": len(thinned),
-        "voxel_m": surface.voxel,
-        "true_points": len(truth),
-        "true_voxel_m": surface.grain,
-        "true_frames": surface.frames,
-        "seen_share": float(surface.seen.double().mean()) if len(surface.seen) else math.nan,
-        "accuracy_cm": accuracy,
-        "completeness_cm": completeness,
-        "chamfer_cm": (accuracy["mean"] + completeness["mean"]) / 2,
-        "normal_consistency": _mean(np.array([_mean(each) for each in cosines])),
-        "within": {f"{limit}cm": _within(off, missing, limit / 100) for limit in DISTANCES_CM},
-    }
+    accuracy, completeness = _distances(off), _distances(missing)
+    figures = CloudFigures(
+        points=len(points),
+        voxels=len(thinned),
+        voxel_m=surface.voxel,
+        true_points=len(truth),
+        true_voxel_m=surface.grain,
+        true_frames=surface.frames,
+        seen_share=float(surface.seen.double().mean()) if len(surface.seen) else math.nan,
+        accuracy_cm=accuracy,
+        completeness_cm=completeness,
+        chamfer_cm=(accuracy.mean + completeness.mean) / 2,
+        normal_consistency=_mean(np.array([_mean(each) for each in cosines])),
+        within={f"{limit}cm": _within(off, missing, limit / 100) for limit in DISTANCES_CM},
+    )
     return CloudComparison(cloud, off, figures)
 
 
-def _summary(metres: _Array) -> dict[str, float]:
+def _distances(metres: _Array) -> Distances:
     known = 100 * metres[np.isfinite(metres)]
     if len(known) == 0:
-        return dict.fromkeys(("mean", "median", "p90"), math.nan)
-    return {"mean": float(known.mean()), "median": float(np.median(known)), "p90": float(np.quantile(known, 0.9))}
+        return Distances(math.nan, math.nan, math.nan)
+    return Distances(float(known.mean()), float(np.median(known)), float(np.quantile(known, 0.9)))
 
 
-def _within(off: _Array, missing: _Array, limit: float) -> dict[str, float]:
+def _within(off: _Array, missing: _Array, limit: float) -> Within:
     precision = float(np.mean(off <= limit)) if len(off) else 0.0
     recall = _mean((missing <= limit).astype(np.float64))
     both = precision + recall
-    return {"precision": precision, "recall": recall, "f_score": 2 * precision * recall / both if both else 0.0}
+    return Within(precision, recall, 2 * precision * recall / both if both else 0.0)
 
 
 def normals_at(points: _Array, tree: Any) -> _Array:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from vggt3_ros.evaluation.alignment import MappedFrames
-from vggt3_ros.evaluation.clouds import CloudComparison, compare_cloud
+from vggt3_ros.evaluation.clouds import CloudComparison, CloudFigures, compare_cloud
 from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.evaluation.true_surface import true_surface
 from vggt3_ros.geometry.pointcloud import PointCloud
@@ -27,10 +26,9 @@ class ComparedClouds:
     clouds: dict[str, CloudComparison]
     problem: str | None
 
-    @property
-    def figures(self) -> dict[str, Any]:
-        """The blocks of an evaluation."""
-        return {block: each.figures for block, each in self.clouds.items()}
+    def figures(self, block: str) -> CloudFigures | None:
+        """Those of a block, None where it was not compared."""
+        return self.clouds[block].figures if block in self.clouds else None
 
 
 def compare_clouds(

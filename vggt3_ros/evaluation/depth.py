@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.metrics import DepthErrors, depth_errors
-from vggt3_ros.evaluation.provenance import RefinedFrames, refined_figures
-from vggt3_ros.evaluation.result import DepthExample
+from vggt3_ros.evaluation.provenance import RefinedDepth, RefinedFrames, refined_figures
 from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
 from vggt3_ros.pipeline.preprocess import prepare
@@ -23,32 +22,79 @@ _EXAMPLES = 4
 
 
 @dataclass(frozen=True, eq=False)
-class DepthComparison:
-    """Errors of depth as predicted, with one scale for the sequence (metres per scene unit), and as anchored: scaled to
-    the landmarks, in the map's own metres or those of its alignment; of how many frames, and a few for a picture.
+class DepthExample:
+    """A map frame as the network saw it: image (h, w, 3) uint8, predicted and true z-depth (h, w).
 
-    Errors are NaN without true depth or landmarks, and those of anchored depth infinite where there is no alignment.
-    refined: figures of refined depth, None where there are none.
+    unit is "m" for predictions scaled to metres (one scale for the sequence), or "scene units" when no scale was to
+    be had. true is in metres, 0 where unknown, None without true depth.
     """
 
-    predicted: DepthErrors
-    anchored: DepthErrors
-    refined: dict[str, Any] | None
-    frames: int
-    examples: tuple[DepthExample, ...]
+    name: str
+    image: np.ndarray
+    predicted: np.ndarray
+    true: np.ndarray | None
+    unit: str
 
-    @property
-    def figures(self) -> dict[str, Any]:
-        """What the block `map` of an evaluation tells of depth."""
-        return {
-            "depth_abs_rel": self.predicted.abs_rel,
-            "depth_abs_rel_anchored": self.anchored.abs_rel,
-            "depth_delta_1_25": self.predicted.delta_1_25,
-            "depth_delta_1_25_anchored": self.anchored.delta_1_25,
-            "depth_scale": self.predicted.scale,
-            "depth_frames": self.frames,
-            **({} if self.refined is None else {"depth_refined": self.refined}),
-        }
+
+@dataclass(frozen=True)
+class DepthFigures:
+    """Errors of depth as predicted, with one scale for the sequence (metres per scene unit), and as anchored: scaled to
+    the landmarks, in the map's own metres or those of its alignment; of how many frames.
+
+    Errors are NaN without true depth or landmarks, and those of anchored depth infinite where there is no alignment.
+    """
+
+    depth_abs_rel: float = field(
+        metadata=figure(
+            "ratio",
+            "mean of |scale * predicted - true| / true over all map frames, one scale (median) per sequence",
+        )
+    )
+    depth_abs_rel_anchored: float = field(
+        metadata=figure(
+            "ratio",
+            "the same of the depths as scaled to the landmarks of each keyframe, in the map's own "
+            "metres or those of its alignment; null without landmarks",
+        )
+    )
+    depth_delta_1_25: float = field(
+        metadata=figure(
+            "share",
+            "share of these pixels whose depth, so scaled, is less than 1.25 times too far or too near; "
+            "depth_delta_1_25_anchored: of the anchored depths",
+        )
+    )
+    depth_delta_1_25_anchored: float = field(metadata=figure("share"))
+    depth_scale: float = field(metadata=figure("m per scene unit"))
+    depth_frames: float = field(metadata=figure("count"))
+    depth_refined: RefinedDepth | None = field(
+        metadata=figure(
+            definition="the same two of depth refined by the views of each other, for all pixels and by_provenance: "
+            "none (not known), agreed (several frames see the surface), plane (carried on by a plane), near and far "
+            "(filled by the network's shape, near to what is known or not); share: of the pixels whose true depth is "
+            "known, size_wh: of the refined images; by_expected_error: means of what was expected (for a point "
+            "0.01 m / confidence) and of what was measured; only where depth was refined and there is truth",
+            optional=True,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class LiveDepthFigures:
+    """Errors of the depth of verified queries, NaN without truth; ms: mean of refining it, NaN where it was not."""
+
+    frames: float = field(metadata=figure("count"))
+    abs_rel: float = field(metadata=figure("ratio"))
+    delta_1_25: float = field(metadata=figure("share"))
+    ms: float = field(metadata=figure("ms"))
+
+
+@dataclass(frozen=True, eq=False)
+class DepthComparison:
+    """Depth of the map frames beside the truth, and a few of them for a picture."""
+
+    figures: DepthFigures
+    examples: tuple[DepthExample, ...]
 
 
 def compare_depth(
@@ -90,13 +136,17 @@ def compare_depth(
         )
         for row in sorted(shown)
     )
-    return DepthComparison(
-        errors,
-        _anchored_errors(anchored, truths, metres_per_unit),
-        _refined_errors(sequence, indices, refined, metres_per_map_unit) if truths else None,
-        len(truths),
-        examples,
+    anchored_errors = _anchored_errors(anchored, truths, metres_per_unit)
+    figures = DepthFigures(
+        depth_abs_rel=errors.abs_rel,
+        depth_abs_rel_anchored=anchored_errors.abs_rel,
+        depth_delta_1_25=errors.delta_1_25,
+        depth_delta_1_25_anchored=anchored_errors.delta_1_25,
+        depth_scale=errors.scale,
+        depth_frames=len(truths),
+        depth_refined=_refined_errors(sequence, indices, refined, metres_per_map_unit) if truths else None,
     )
+    return DepthComparison(figures, examples)
 
 
 def live_depth_figures(
@@ -106,7 +156,7 @@ def live_depth_figures(
     image_size: int,
     patch_size: int,
     metres_per_map_unit: float | None,
-) -> dict[str, Any]:
+) -> LiveDepthFigures:
     """AbsRel and delta < 1.25 of the depth of verified queries `indices`, in the map's own metres or those of its
     alignment, and milliseconds of its refinement; NaN without true depth, and where it was not refined.
     """
@@ -120,17 +170,17 @@ def live_depth_figures(
             predicted.append(found.depth.double().numpy())
             true.append(prepared.depth[0].double().numpy())
     errors = depth_errors([], []) if metres_per_map_unit is None else depth_errors(predicted, true, metres_per_map_unit)
-    return {
-        "frames": len(true),
-        "abs_rel": errors.abs_rel,
-        "delta_1_25": errors.delta_1_25,
-        "ms": 1000 * float(np.mean(seconds)) if seconds else math.nan,
-    }
+    return LiveDepthFigures(
+        frames=len(true),
+        abs_rel=errors.abs_rel,
+        delta_1_25=errors.delta_1_25,
+        ms=1000 * float(np.mean(seconds)) if seconds else math.nan,
+    )
 
 
 def _refined_errors(
     sequence: Sequence, indices: Items[int], refined: RefinedFrames | None, metres_per_unit: float | None
-) -> dict[str, Any] | None:
+) -> RefinedDepth | None:
     if refined is None or metres_per_unit is None:
         return None
     return refined_figures(sequence, indices, refined, metres_per_unit)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vggt3_ros.evaluation.result import DepthExample, Evaluation
+from vggt3_ros.evaluation.depth import DepthExample
+from vggt3_ros.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

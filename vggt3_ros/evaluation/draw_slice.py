@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from vggt3_ros.evaluation.clouds import CloudFigures
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.top_view import plane_from_world
@@ -41,7 +42,7 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     view_from_world = plane_from_world(sequence.world_from_cam, sequence.up).numpy()
     cameras = evaluation.map_poses[:, :3, 3].numpy() @ view_from_world.T
     truth = evaluation.clouds.truth.numpy() @ view_from_world.T
-    voxel = evaluation.figures[SCENE]["voxel_m"]
+    voxel = clouds[SCENE].figures.voxel_m
     band, where = _band(truth[:, 2], cameras[:, 2], _HALF_HEIGHT * voxel)
     truth = truth[_inside(truth, band)]
     names = {NETWORK: "before", SCENE: "map"} if NETWORK in clouds else {SCENE: "map"}
@@ -61,7 +62,7 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     for axes, (block, name) in zip(panels, names.items(), strict=False):
         axes.scatter(*truth[:, :2].T, s=1.0, c="0.85", linewidths=0, rasterized=True)
         shown = _draw_points(axes, *slices[block], far)
-        _finish(axes, f"{name}: {_told(evaluation.figures[block])}", cameras, limits)
+        _finish(axes, f"{name}: {_told(clouds[block].figures)}", cameras, limits)
     panels[-1].scatter(*truth[:, :2].T, s=1.0, c="0.1", linewidths=0, rasterized=True)
     _finish(panels[-1], "truth", cameras, limits)
     figure.colorbar(shown, ax=list(panels), label="off the truth [cm]", extend="max", fraction=0.03)
@@ -106,11 +107,10 @@ def _finish(axes: Axes, title: str, cameras: _Array, limits: _Array) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _told(figures: dict[str, Any]) -> str:
-    near = figures["within"]["5cm"]
+def _told(figures: CloudFigures) -> str:
+    near = figures.within_cm(5)
     return (
-        f"median {figures['accuracy_cm']['median']:.1f} cm, at 5 cm precision {near['precision']:.2f}, "
-        f"recall {near['recall']:.2f}"
+        f"median {figures.accuracy_cm.median:.1f} cm, at 5 cm precision {near.precision:.2f}, recall {near.recall:.2f}"
     )
 
 

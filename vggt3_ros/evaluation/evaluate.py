@@ -114,7 +114,7 @@ def evaluate(
         "trajectory_extent_m": extent,
         "map": {
             **map_figures(sequence, mapped, extent),
-            **depth.figures,
+            **vars(depth.figures),
             "seconds": seconds,
             "cpu_seconds": reconstruction.cpu_seconds["total"],
             "stages": dict(reconstruction.seconds),
@@ -132,7 +132,7 @@ def evaluate(
             network.config.patch_size,
             None if mapped.collapsed else mapped.true_from_map.scale,
         ),
-        **clouds.figures,
+        **{block: each.figures for block, each in clouds.clouds.items()},
         "alignment": {
             "source": mapped.source,
             "collapsed": mapped.collapsed,

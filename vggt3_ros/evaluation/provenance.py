@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interpolate
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.coverage import view_of
 from vggt3_ros.evaluation.metrics import is_within_delta
 from vggt3_ros.evaluation.sequence import Sequence
@@ -47,9 +47,38 @@ class RefinedFrames:
             )
 
 
+@dataclass(frozen=True)
+class DepthShare:
+    """Errors of some of the pixels, and what share they are of all."""
+
+    share: float = field(metadata=figure("share"))
+    abs_rel: float = field(metadata=figure("ratio"))
+    delta_1_25: float = field(metadata=figure("share"))
+
+
+@dataclass(frozen=True)
+class ExpectedError:
+    """Means of what was expected and of what was measured, of a share of the pixels."""
+
+    share: float = field(metadata=figure("share"))
+    expected_cm: float = field(metadata=figure("cm"))
+    measured_cm: float = field(metadata=figure("cm"))
+
+
+@dataclass(frozen=True)
+class RefinedDepth:
+    """Errors of refined depth: of all its pixels, by provenance, and by the error that was expected."""
+
+    frames: float = field(metadata=figure("count"))
+    size_wh: tuple[int, int] | None = field(metadata=figure("px", optional=True))
+    every: DepthShare = field(metadata=figure(inline=True))
+    by_provenance: dict[str, DepthShare]
+    by_expected_error: dict[str, ExpectedError]
+
+
 def refined_figures(
     sequence: Sequence, indices: Items[int], refined: RefinedFrames, metres_per_unit: float
-) -> dict[str, Any]:
+) -> RefinedDepth:
     """AbsRel and delta < 1.25 of refined depth of the frames `indices` (S), of all pixels and by provenance; and means
     of expected and of measured errors, by what was expected.
 
@@ -76,15 +105,14 @@ def refined_figures(
         off = 100 * ((ratio - 1).abs() * true[true > 0])[known]
         expected.index_add_(0, torch.bucketize(told, limits), torch.stack([torch.ones_like(off), told, off], dim=1))
     pixels = float(sums[:, 0].sum())
-    kinds = {name: _figures(part, pixels) for name, part in zip(PROVENANCES, sums, strict=True)}
     names = [*(f"up to {limit:g} cm" for limit in _EXPECTED_CM), "more"]
-    return {
-        "frames": frames,
-        "size_wh": [width, height],
-        **_figures(sums.sum(0), pixels),
-        "by_provenance": kinds,
-        "by_expected_error": {name: _compared(part, pixels) for name, part in zip(names, expected, strict=True)},
-    }
+    return RefinedDepth(
+        frames=frames,
+        size_wh=(width, height),
+        every=_depth_share(sums.sum(0), pixels),
+        by_provenance={name: _depth_share(part, pixels) for name, part in zip(PROVENANCES, sums, strict=True)},
+        by_expected_error={name: _expected_error(part, pixels) for name, part in zip(names, expected, strict=True)},
+    )
 
 
 def true_depth_at(depth: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -100,21 +128,21 @@ def true_depth_at(depth: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return torch.where(smooth, mean, middle)[0, 0]
 
 
-def _figures(sums: Tensor, pixels: float) -> dict[str, float]:
-    """Share of all `pixels`, and errors, from the sums (4) of some of them."""
+def _depth_share(sums: Tensor, pixels: float) -> DepthShare:
+    """From the sums (4) of some of all `pixels`."""
     count, known, errors, small = sums.tolist()
-    return {
-        "share": count / pixels if pixels else math.nan,
-        "abs_rel": errors / known if known else math.nan,
-        "delta_1_25": small / known if known else math.nan,
-    }
+    return DepthShare(
+        share=count / pixels if pixels else math.nan,
+        abs_rel=errors / known if known else math.nan,
+        delta_1_25=small / known if known else math.nan,
+    )
 
 
-def _compared(sums: Tensor, pixels: float) -> dict[str, float]:
-    """Share of all `pixels`, mean expected and mean measured error, from the sums (3) of some of them."""
+def _expected_error(sums: Tensor, pixels: float) -> ExpectedError:
+    """From the sums (3) of some of all `pixels`."""
     count, expected, measured = sums.tolist()
-    return {
-        "share": count / pixels if pixels else math.nan,
-        "expected_cm": expected / count if count else math.nan,
-        "measured_cm": measured / count if count else math.nan,
-    }
+    return ExpectedError(
+        share=count / pixels if pixels else math.nan,
+        expected_cm=expected / count if count else math.nan,
+        measured_cm=measured / count if count else math.nan,
+    )

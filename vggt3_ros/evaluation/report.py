@@ -9,11 +9,13 @@ from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
 
-from vggt3_ros.evaluation.clouds import DISTANCES_CM
+from vggt3_ros.evaluation.clouds import DISTANCES_CM, CloudFigures
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
+from vggt3_ros.evaluation.depth import LiveDepthFigures
 from vggt3_ros.evaluation.draw_depth import draw_depth
 from vggt3_ros.evaluation.draw_slice import draw_slice
 from vggt3_ros.evaluation.draw_trajectory import draw_trajectory
+from vggt3_ros.evaluation.provenance import RefinedDepth
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.verified import CHI_SQUARE_MEDIAN
 
@@ -63,8 +65,9 @@ def _block(figures: dict[str, Any]) -> list[str]:
         f"depth AbsRel {_number(summary['depth_abs_rel'], 3)}"
         f" (anchored {_number(summary['depth_abs_rel_anchored'], 3)}), "
         f"{summary['seconds']:.1f} s ({summary['cpu_seconds']:.1f} s of CPU)",
-        *_refined(summary),
-        *_clouds(figures),
+        *_refined(summary.get("depth_refined")),
+        *_cloud("cloud", figures.get(SCENE)),
+        *_cloud("cloud of the network", figures.get(NETWORK)),
         *_alignment(figures["alignment"]),
         _HEADER,
         _row("verified", figures["verified"]) + "   errors of the accepted",
@@ -77,46 +80,41 @@ def _block(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-def _refined(summary: dict[str, Any]) -> list[str]:
+def _refined(depth: RefinedDepth | None) -> list[str]:
     """Errors of refined depth, and the ways in which it is known."""
-    if "depth_refined" not in summary:
+    if depth is None:
         return []
-    block = summary["depth_refined"]
     kinds = [
-        f"{name} {_number(100 * kind['share'], 0)} % {_number(kind['abs_rel'], 3)}"
-        for name, kind in block["by_provenance"].items()
-        if kind["share"] > 0
+        f"{name} {_number(100 * kind.share, 0)} % {_number(kind.abs_rel, 3)}"
+        for name, kind in depth.by_provenance.items()
+        if kind.share > 0
     ]
-    within = f"{_number(100 * block['delta_1_25'], 0)} % within 1.25"
-    return [f"  refined depth: AbsRel {_number(block['abs_rel'], 3)}, {within} ({', '.join(kinds)})"]
+    within = f"{_number(100 * depth.every.delta_1_25, 0)} % within 1.25"
+    return [f"  refined depth: AbsRel {_number(depth.every.abs_rel, 3)}, {within} ({', '.join(kinds)})"]
 
 
-def _live_depth(block: dict[str, Any]) -> list[str]:
+def _live_depth(block: LiveDepthFigures) -> list[str]:
     """Errors of the depth of queries."""
-    if not block["frames"]:
+    if not block.frames:
         return []
-    refined = f", refined in {_number(block['ms'], 0)} ms" if math.isfinite(block["ms"]) else ""
-    errors = f"AbsRel {_number(block['abs_rel'], 3)}, {_number(100 * block['delta_1_25'], 0)} % within 1.25"
+    refined = f", refined in {_number(block.ms, 0)} ms" if math.isfinite(block.ms) else ""
+    errors = f"AbsRel {_number(block.abs_rel, 3)}, {_number(100 * block.delta_1_25, 0)} % within 1.25"
     return [f"  depth of verified queries: {errors}{refined}"]
 
 
-def _clouds(figures: dict[str, Any]) -> list[str]:
+def _cloud(name: str, cloud: CloudFigures | None) -> list[str]:
     """How near the points come to the true surface."""
-    lines = []
-    for block, name in ((SCENE, "cloud"), (NETWORK, "cloud of the network")):
-        if block not in figures:
-            continue
-        cloud = figures[block]
-        shares = [
-            f"{limit} cm {' / '.join(_number(share, 2) for share in cloud['within'][f'{limit}cm'].values())}"
-            for limit in DISTANCES_CM
-        ]
-        lines.append(
-            f"  {name}: median {_number(cloud['accuracy_cm']['median'], 1)} cm off, Chamfer "
-            f"{_number(cloud['chamfer_cm'], 1)} cm, normals {_number(cloud['normal_consistency'], 2)}; "
-            f"precision / recall / F at {', '.join(shares)} (voxels of {100 * cloud['voxel_m']:.1f} cm)"
-        )
-    return lines
+    if cloud is None:
+        return []
+    within = [
+        f"{limit} cm {_number(shares.precision, 2)} / {_number(shares.recall, 2)} / {_number(shares.f_score, 2)}"
+        for limit, shares in ((limit, cloud.within_cm(limit)) for limit in DISTANCES_CM)
+    ]
+    return [
+        f"  {name}: median {_number(cloud.accuracy_cm.median, 1)} cm off, Chamfer "
+        f"{_number(cloud.chamfer_cm, 1)} cm, normals {_number(cloud.normal_consistency, 2)}; "
+        f"precision / recall / F at {', '.join(within)} (voxels of {100 * cloud.voxel_m:.1f} cm)"
+    ]
 
 
 def _alignment(block: dict[str, Any]) -> list[str]:

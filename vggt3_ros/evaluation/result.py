@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.blocks import combined, to_json
 from vggt3_ros.evaluation.challenges import challenge_figures
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, ComparedClouds
+from vggt3_ros.evaluation.depth import DepthExample
 from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.verified import Attempt, verified_summary
 from vggt3_ros.geometry.pointcloud import PointCloud
@@ -82,21 +81,6 @@ DEFINITIONS = {
 
 
 @dataclass(frozen=True, eq=False)
-class DepthExample:
-    """A map frame as the network saw it: image (h, w, 3) uint8, predicted and true z-depth (h, w).
-
-    unit is "m" for predictions scaled to metres (one scale for the sequence), or "scene units" when no scale was to
-    be had. true is in metres, 0 where unknown, None without true depth.
-    """
-
-    name: str
-    image: np.ndarray
-    predicted: np.ndarray
-    true: np.ndarray | None
-    unit: str
-
-
-@dataclass(frozen=True, eq=False)
 class Evaluation:
     """Result of `evaluate`; all poses are world_from_cam in metres of the true world.
 
@@ -122,7 +106,8 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """The figures with their definitions, ready for json.dump in strict JSON."""
-        return without_infinities({**self.figures, "definitions": DEFINITIONS})
+        figures: dict[str, Any] = to_json({**self.figures, "definitions": DEFINITIONS})
+        return figures
 
 
 def aggregate(evaluations: Items[Evaluation]) -> dict[str, Any]:
@@ -179,33 +164,5 @@ def _where(reasons: Items[tuple[str, str | None]]) -> str | None:
     return f"{len(names)} of {len(reasons)} sequences: {', '.join(names)}" if names else None
 
 
-def without_infinities(value: Any) -> Any:
-    """A copy of nested dicts and lists in which every NaN or infinite number is None, since JSON has neither."""
-    if isinstance(value, dict):
-        return {key: without_infinities(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_infinities(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return copy.copy(value)
-
-
-def combined(blocks: Items[dict[str, Any]], of: Callable[[list[float]], Any]) -> dict[str, Any]:
-    """The numbers in blocks of like layout, each drawn together by `of`, such as np.mean or np.median.
-
-    What is neither number nor block is left out, and so is NaN; of NaN alone comes NaN.
-    """
-    result: dict[str, Any] = {}
-    for key in dict.fromkeys(key for block in blocks for key in block):
-        items = [block[key] for block in blocks if key in block]
-        numbers = [item for item in items if isinstance(item, int | float) and not isinstance(item, bool)]
-        if isinstance(items[0], dict):
-            result[key] = combined(items, of)
-        elif numbers:
-            defined = [number for number in numbers if not math.isnan(number)]
-            result[key] = float(of(defined)) if defined else math.nan
-    return result
-
-
-def _medians(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+def _medians(blocks: list[Any]) -> Any:
     return combined(blocks, np.median)
