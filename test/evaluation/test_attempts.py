@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vggt3_ros.evaluation.attempts import Judge
-from vggt3_ros.evaluation.verified import Attempt, verified_summary
+from vggt3_ros.evaluation.verified import Attempt, verified_errors
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.acceptance import LocateSettings
 from vggt3_ros.landmarks.locate import Located
@@ -35,11 +35,11 @@ def test_where_the_map_does_not_follow_the_truth_no_accepted_pose_is_a_success()
     attempt = judged(None)
     assert attempt.accepted and math.isinf(attempt.position_m) and math.isinf(attempt.rotation_deg)
     assert math.isnan(attempt.chi_square)
-    block = verified_summary([attempt])
-    assert (block["wrong_accepted"], block["success_20cm_20deg"]) == (1, 0)
+    block = verified_errors([attempt])
+    assert (block.wrong_accepted, block.success_20cm_20deg) == (1, 0)
 
 
 def test_without_metres_no_covariance_is_compared_with_errors_in_metres() -> None:
     attempt = judged(Sim3.identity(), metric=False)
     assert attempt.is_right and math.isnan(attempt.chi_square)
-    assert np.isnan(verified_summary([attempt])["inside_95"])
+    assert np.isnan(verified_errors([attempt]).inside_95)

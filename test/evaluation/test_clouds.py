@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.evaluation.clouds import Within, compare_cloud
-from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
+from vggt3_ros.evaluation.compared_clouds import NETWORK
 from vggt3_ros.evaluation.evaluate import evaluate
 from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import aggregate
@@ -161,7 +161,7 @@ def test_the_points_of_a_scene_are_compared_in_the_true_world(small_network: Any
     assert NETWORK not in figures and "cloud" in figures["definitions"]
     json.dumps(figures, allow_nan=False)
     total = aggregate([evaluation, evaluation])
-    assert total["cloud"].within_cm(5) == evaluation.figures["cloud"].within_cm(5)
+    assert total.cloud == evaluation.figures.cloud is not None
     text = table([evaluation.figures, total])
     assert text.count("  cloud: median") == 2 and text.count("(voxels of 2.0 cm)") == 2
 
@@ -169,6 +169,6 @@ def test_the_points_of_a_scene_are_compared_in_the_true_world(small_network: Any
 def test_without_depth_it_says_why_there_is_no_such_block(small_network: Any, tmp_path: Any) -> None:
     sequence = arc_sequence(with_depth=False)
     evaluation = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
-    assert SCENE not in evaluation.figures and "cloud" not in aggregate([evaluation])
+    assert evaluation.figures.cloud is None and aggregate([evaluation]).cloud is None
     assert "note: clouds are not compared: no map frame has a true depth" in table([evaluation.figures])
     assert [path.name for path in write_pictures(evaluation, tmp_path)] == ["arc_trajectory.png", "arc_depth.png"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.blocks import to_json
 from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
-from vggt3_ros.evaluation.metrics import LocalizationErrors
+from vggt3_ros.evaluation.figures import QueryCounts, SkippedFrame
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import aggregate
@@ -24,21 +25,31 @@ from vggt3_ros.evaluation.sequences import load_sequence
 from .oracle import METRES_PER_UNIT, SPLIT, Oracle, arc_sequence
 from .test_report import colors_in
 
-LOCALIZATION_KEYS = tuple(each.name for each in fields(LocalizationErrors))
+LOCALIZATION_KEYS = (
+    "median_position_percent",
+    "median_rotation_deg",
+    "mean_position_m",
+    "mean_rotation_deg",
+    "median_position_m",
+    "success_10cm_10deg",
+    "success_20cm_20deg",
+)
 
 
 def test_a_network_that_knows_the_truth_has_no_errors(small_network: Any) -> None:
     sequence = arc_sequence()
     evaluation = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
     figures = evaluation.figures
-    assert figures["map"]["frames"] == 4
-    for key in ("ate_m", "ate_percent", "pair_rotation_deg", "pair_direction_deg", "depth_abs_rel"):
-        assert figures["map"][key] == pytest.approx(0, abs=1e-5), key
-    assert figures["map"]["depth_scale"] == pytest.approx(METRES_PER_UNIT)
-    assert figures["alignment"]["true_from_estimated"]["scale"] == pytest.approx(METRES_PER_UNIT)
-    assert figures["localization"]["mean_position_m"] == pytest.approx(0, abs=1e-6)
-    assert figures["localization"]["mean_rotation_deg"] == pytest.approx(0, abs=1e-5)
-    assert figures["localization"]["success_10cm_10deg"] == 1
+    errors = figures.map.errors
+    assert errors.frames == 4
+    assert (errors.ate_m, errors.ate_percent) == pytest.approx((0, 0), abs=1e-5)
+    assert (errors.pair_rotation_deg, errors.pair_direction_deg) == pytest.approx((0, 0), abs=1e-5)
+    assert figures.map.depth.depth_abs_rel == pytest.approx(0, abs=1e-5)
+    assert figures.map.depth.depth_scale == pytest.approx(METRES_PER_UNIT)
+    assert figures.alignment.true_from_estimated.scale == pytest.approx(METRES_PER_UNIT)
+    assert figures.localization.mean_position_m == pytest.approx(0, abs=1e-6)
+    assert figures.localization.mean_rotation_deg == pytest.approx(0, abs=1e-5)
+    assert figures.localization.success_10cm_10deg == 1
     assert torch.allclose(evaluation.map_poses, sequence.world_from_cam[list(SPLIT.map)], atol=1e-6)
 
 
@@ -47,36 +58,36 @@ def test_localization_errors_are_in_metres_of_the_true_world(small_network: Any)
     figures = evaluate(sequence, Oracle(small_network, sequence, SPLIT, query_shift_m=0.15)).figures
     positions = sequence.world_from_cam[:, :3, 3]
     extent = float((positions.amax(0) - positions.amin(0)).norm())
-    assert figures["trajectory_extent_m"] == pytest.approx(extent)
-    assert figures["localization"]["median_position_m"] == pytest.approx(0.15)
-    assert figures["localization"]["median_position_percent"] == pytest.approx(15 / extent)
-    assert figures["localization"]["success_10cm_10deg"] == 0
-    assert figures["localization"]["success_20cm_20deg"] == 1
-    assert [each["position_m"] for each in figures["queries"]["each"]] == pytest.approx([0.15] * 3)
+    assert figures.trajectory_extent_m == pytest.approx(extent)
+    assert figures.localization.median_position_m == pytest.approx(0.15)
+    assert figures.localization.median_position_percent == pytest.approx(15 / extent)
+    assert figures.localization.success_10cm_10deg == 0
+    assert figures.localization.success_20cm_20deg == 1
+    assert [each.position_m for each in figures.queries.each] == pytest.approx([0.15] * 3)
 
 
 def test_with_priors_the_scenes_own_scale_is_measured(small_network: Any) -> None:
     sequence = arc_sequence()
     settings = EvaluationSettings(priors=Priors("given"))
     figures = evaluate(sequence, Oracle(small_network, sequence, SPLIT, 0.15), settings=settings).figures
-    assert figures["alignment"]["source"] == "pose priors"
-    assert figures["localization"]["median_position_m"] == pytest.approx(0.15)
+    assert figures.alignment.source == "pose priors"
+    assert figures.localization.median_position_m == pytest.approx(0.15)
 
 
 def test_without_priors_no_frame_tells_the_network_where_it_is(small_network: Any) -> None:
     sequence = arc_sequence()
     figures = evaluate(sequence, Oracle(small_network, sequence, SPLIT)).figures
-    assert figures["alignment"]["source"] == "Sim(3) of the true map poses"
+    assert figures.alignment.source == "Sim(3) of the true map poses"
 
 
 def test_a_black_query_is_lost_and_counts_as_a_failure(small_network: Any) -> None:
     sequence = arc_sequence(black=(3,))
     evaluation = evaluate(sequence, Oracle(small_network, sequence, Split(SPLIT.map, (1, 5))))
-    queries = evaluation.figures["queries"]
-    assert (queries["total"], queries["answered"], queries["lost"]) == (3, 2, 1)
-    assert queries["reasons"] == {"the image is black": 1}
+    queries = evaluation.figures.queries
+    assert (queries.total, queries.answered, queries.lost) == (3, 2, 1)
+    assert queries.reasons == {"the image is black": 1}
     assert evaluation.query_poses[1] is None
-    assert evaluation.figures["localization"]["success_20cm_20deg"] == pytest.approx(2 / 3)
+    assert evaluation.figures.localization.success_20cm_20deg == pytest.approx(2 / 3)
     lost = evaluation.to_json()["queries"]["each"][1]
     assert lost["status"] == "LOST" and lost["position_m"] is None
 
@@ -85,8 +96,8 @@ def test_a_black_map_frame_is_skipped_and_reported(small_network: Any) -> None:
     sequence = arc_sequence(black=(4,))
     evaluation = evaluate(sequence, Oracle(small_network, sequence, Split((0, 2, 6), SPLIT.query)))
     assert evaluation.map_indices == (0, 2, 6)
-    assert evaluation.figures["map"]["skipped"] == [{"frame": "000004", "reason": "the image is black"}]
-    assert evaluation.figures["map"]["ate_m"] == pytest.approx(0, abs=1e-5)
+    assert evaluation.figures.map.skipped == (SkippedFrame("000004", "the image is black"),)
+    assert evaluation.figures.map.errors.ate_m == pytest.approx(0, abs=1e-5)
 
 
 def test_the_json_has_the_agreed_keys_and_no_infinities(small_network: Any, plain_folder: Path) -> None:
@@ -99,29 +110,30 @@ def test_the_json_has_the_agreed_keys_and_no_infinities(small_network: Any, plai
     )
     assert data["map"]["depth_frames"] == 1
     assert "infinite" in text  # the definitions come along
+    assert {"ate", "depth_refined", "cloud", "chi_square", "answerable", "mean_pose"} <= set(data["definitions"])
 
 
 def test_baselines_answer_with_true_map_poses(small_network: Any, plain_folder: Path) -> None:
     # Camera i is at i / 10 m; frame 3 is a query, frames 0, 2, 4 are mapped.
     figures = evaluate(load_sequence(str(plain_folder)), small_network).figures
-    assert figures["baselines"]["mean_pose"]["median_position_m"] == pytest.approx(0.1)
-    assert figures["trajectory_extent_m"] == pytest.approx(0.4)
-    assert figures["baselines"]["mean_pose"]["median_position_percent"] == pytest.approx(25)
+    assert figures.baselines.mean_pose.median_position_m == pytest.approx(0.1)
+    assert figures.trajectory_extent_m == pytest.approx(0.4)
+    assert figures.baselines.mean_pose.median_position_percent == pytest.approx(25)
 
 
 def test_the_extent_is_that_of_map_and_query_frames(small_network: Any, plain_folder: Path) -> None:
     (plain_folder / "split.json").write_text('{"ahead": {"map": [0, 2], "query": [5]}}')
     figures = evaluate(load_sequence(str(plain_folder)), small_network).figures
-    assert figures["trajectory_extent_m"] == pytest.approx(0.5)
-    assert figures["baselines"]["mean_pose"]["median_position_percent"] == pytest.approx(80)
+    assert figures.trajectory_extent_m == pytest.approx(0.5)
+    assert figures.baselines.mean_pose.median_position_percent == pytest.approx(80)
 
 
 def test_a_softmax_networks_map_is_measured_though_it_localizes_nothing(softmax_network: Any) -> None:
     evaluation = evaluate(arc_sequence(), softmax_network)
-    assert evaluation.figures["map"]["ate_m"] > 0
-    assert evaluation.figures["localization"]["success_20cm_20deg"] == 0
+    assert evaluation.figures.map.errors.ate_m > 0
+    assert evaluation.figures.localization.success_20cm_20deg == 0
     assert evaluation.to_json()["localization"]["median_position_m"] is None
-    assert evaluation.figures["queries"]["lost"] == 3
+    assert evaluation.figures.queries.lost == 3
 
 
 def test_limits_take_evenly_spaced_frames(small_network: Any) -> None:
@@ -182,10 +194,10 @@ def test_aggregate_takes_medians_over_sequences(small_network: Any) -> None:
     sequence = arc_sequence()
     evaluations = [evaluate(sequence, Oracle(small_network, sequence, SPLIT, shift)) for shift in (0.05, 0.15, 0.30)]
     figures = aggregate(evaluations)
-    assert figures["localization"]["median_position_m"] == pytest.approx(0.15)
-    assert figures["localization"]["success_20cm_20deg"] == 1
-    assert figures["queries"] == {"total": 9, "answered": 9, "lost": 0}
-    assert tuple(figures["baselines"]["mean_pose"]) == LOCALIZATION_KEYS
+    assert figures.localization.median_position_m == pytest.approx(0.15)
+    assert figures.localization.success_20cm_20deg == 1
+    assert figures.queries == QueryCounts(total=9, answered=9, lost=0)
+    assert tuple(to_json(figures)["baselines"]["mean_pose"]) == LOCALIZATION_KEYS
 
 
 def test_aggregate_skips_what_is_not_defined_and_counts_what_is_infinite(
@@ -197,10 +209,10 @@ def test_aggregate_skips_what_is_not_defined_and_counts_what_is_infinite(
         evaluate(without_depth, softmax_network),
         evaluate(sequence, Oracle(small_network, sequence, SPLIT)),
     ]
-    figures = to_json(aggregate(evaluations))
-    assert figures["map"]["depth_abs_rel"] == pytest.approx(0, abs=1e-6)
-    assert figures["localization"]["median_position_m"] is None
-    assert figures["queries"]["lost"] == 6
+    figures = aggregate(evaluations)
+    assert figures.map.depth.depth_abs_rel == pytest.approx(0, abs=1e-6)
+    assert figures.localization.median_position_m == math.inf
+    assert figures.queries.lost == 6
 
 
 def test_nothing_cannot_be_aggregated() -> None:

@@ -87,7 +87,7 @@ def test_the_view_from_above_grows_to_hold_the_points_around_the_path(small_netw
     sequence = arc_sequence()
     evaluation = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
     positions = sequence.world_from_cam[:, :2, 3]
-    extent = evaluation.figures["trajectory_extent_m"]
+    extent = evaluation.figures.trajectory_extent_m
     corners = torch.stack([positions.amin(0) - 1.5 * extent, positions.amax(0) + 1.5 * extent])
     ring = torch.cat([corners.repeat(40, 1), torch.full((80, 1), 1.0)], dim=1).float()
     view, upright = torch.eye(3, dtype=torch.float64), torch.ones(80)
@@ -111,11 +111,11 @@ def test_a_refined_map_is_shown_beside_what_it_was_before(small_network: Any, tm
     refined = replace(
         plain,
         clouds=replace(plain.clouds, clouds={SCENE: compared, NETWORK: compared}),
-        figures={
-            **plain.figures,
-            NETWORK: compared.figures,
-            "map": {**plain.figures["map"], "depth_refined": refined_depth},
-        },
+        figures=replace(
+            plain.figures,
+            cloud_network=compared.figures,
+            map=replace(plain.figures.map, depth=replace(plain.figures.map.depth, depth_refined=refined_depth)),
+        ),
     )
     text = table([refined.figures])
     assert "  cloud of the network: median" in text

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from vggt3_ros.evaluation.challenges import challenge_figures
+from vggt3_ros.evaluation.challenge_figures import ChallengeCounts, TradeOff, challenge_figures
 from vggt3_ros.evaluation.verified import (
     CHI_SQUARE_95,
     CHI_SQUARE_MEDIAN,
-    VERIFIED_KEYS,
     Attempt,
     chi_square,
     pose_error_vector,
     transformed_covariance,
-    verified_summary,
+    verified_errors,
 )
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, rotation_vector, se3
 from vggt3_ros.geometry.sim3 import Sim3
@@ -90,29 +89,28 @@ def test_medians_are_of_the_accepted_and_successes_of_all() -> None:
         attempt(False, 0.01, seconds=seconds),
         attempt(False, answerable=False, seconds={"total": 0.0}),
     ]
-    block = verified_summary(attempts)
-    assert tuple(block)[: len(VERIFIED_KEYS)] == VERIFIED_KEYS
-    assert (block["queries"], block["answerable"], block["accepted"], block["wrong_accepted"]) == (5, 4, 3, 1)
-    assert (block["median_position_m"], block["median_rotation_deg"]) == pytest.approx((0.04, 1.0))
-    assert (block["success_10cm_10deg"], block["success_20cm_20deg"]) == pytest.approx((1 / 5, 3 / 5))
-    assert (block["chi_square_median"], block["inside_95"]) == pytest.approx((6.0, 2 / 3))
-    assert block["chi_square_ratio"] == pytest.approx(6 / 5.348)
-    assert block["answerable_accepted"] == pytest.approx(3 / 4)
-    assert block["ms_per_frame"] == pytest.approx((30 + 30 + 60 + 30 + 0) / 5)
-    assert block["stages_ms"]["features"] == pytest.approx(20)
+    block = verified_errors(attempts)
+    assert (block.queries, block.answerable, block.accepted, block.wrong_accepted) == (5, 4, 3, 1)
+    assert (block.median_position_m, block.median_rotation_deg) == pytest.approx((0.04, 1.0))
+    assert (block.success_10cm_10deg, block.success_20cm_20deg) == pytest.approx((1 / 5, 3 / 5))
+    assert (block.chi_square_median, block.inside_95) == pytest.approx((6.0, 2 / 3))
+    assert block.chi_square_ratio == pytest.approx(6 / 5.348)
+    assert block.answerable_accepted == pytest.approx(3 / 4)
+    assert block.ms_per_frame == pytest.approx((30 + 30 + 60 + 30 + 0) / 5)
+    assert block.stages_ms["features"] == pytest.approx(20)
 
 
 def test_processor_time_beside_the_network_is_told_beside_that_of_the_wall() -> None:
     spent = {"network": 3.0, "total": 3.1}
-    block = verified_summary([attempt(True, 0.0, cpu_seconds=spent), attempt(False, cpu_seconds={"total": 0.0})])
-    assert block["cpu_ms_per_frame"] == pytest.approx(50)
-    assert math.isnan(verified_summary([attempt(False)])["cpu_ms_per_frame"]), "nobody measured it"
+    block = verified_errors([attempt(True, 0.0, cpu_seconds=spent), attempt(False, cpu_seconds={"total": 0.0})])
+    assert block.cpu_ms_per_frame == pytest.approx(50)
+    assert math.isnan(verified_errors([attempt(False)]).cpu_ms_per_frame), "nobody measured it"
 
 
 def test_without_accepted_poses_there_are_no_medians() -> None:
-    block = verified_summary([attempt(False)])
-    assert math.isnan(block["median_position_m"]) and math.isnan(block["chi_square_median"])
-    assert block["success_20cm_20deg"] == 0 and block["wrong_accepted"] == 0
+    block = verified_errors([attempt(False)])
+    assert math.isnan(block.median_position_m) and math.isnan(block.chi_square_median)
+    assert block.success_20cm_20deg == 0 and block.wrong_accepted == 0
 
 
 def test_the_trade_off_counts_what_more_or_fewer_inliers_would_let_through() -> None:
@@ -125,14 +123,14 @@ def test_the_trade_off_counts_what_more_or_fewer_inliers_would_let_through() -> 
         ]
     }
     figures = challenge_figures(queries, posed)
-    assert figures["challenges"] == {"other place": {"queries": 3, "accepted": 1, "wrong_accepted": 1}}
-    assert figures["in_all"] == {"queries": 6, "accepted": 2, "wrong_accepted": 1}
-    assert [failure["inliers"] for failure in figures["failures"]] == [14]
-    curve = figures["trade_off"]
-    at = {least: row for row, least in enumerate(curve["min_inliers"])}
+    assert figures.challenges == {"other place": ChallengeCounts(3, 1, 1)}
+    assert figures.in_all == ChallengeCounts(6, 2, 1)
+    assert [failure.attempt.evidence.inliers for failure in figures.failures] == [14]
+    curve = figures.trade_off
+    at = {least: row for row, least in enumerate(curve.limits["min_inliers"])}
     for least, answerable, accepted, wrong in ((6, 2, 4, 2), (9, 2, 3, 1), (12, 1, 2, 1), (15, 1, 1, 0), (31, 0, 0, 0)):
         row = at[least]
-        counts = curve["answerable_accepted"][row], curve["accepted"][row], curve["wrong_accepted"][row]
+        counts = curve.answerable_accepted[row], curve.accepted[row], curve.wrong_accepted[row]
         assert counts == (answerable, accepted, wrong), least
 
 
@@ -146,11 +144,13 @@ def test_the_trade_offs_over_support_and_agreement_follow_the_rule_by_which_pose
     posed = {"look-alike place": [attempt(False, support=0.25, agreement=0.2, answerable=False)]}
     figures = challenge_figures(queries, posed)
 
-    def counts(curve: dict[str, list[float]]) -> dict[float, list[float]]:
+    def counts(curve: TradeOff) -> dict[float, list[int]]:
         """Answerable queries and poses in all that are accepted, and wrong ones, at chosen limits."""
-        return {least: found for least, *found in zip(*curve.values(), strict=True) if least in (0.2, 0.4, 0.8)}
+        (values,) = curve.limits.values()
+        rows = zip(values, curve.answerable_accepted, curve.accepted, curve.wrong_accepted, strict=True)
+        return {least: found for least, *found in rows if least in (0.2, 0.4, 0.8)}
 
-    assert counts(figures["trade_off_support"]) == {0.2: [3, 3, 0], 0.4: [2, 2, 0], 0.8: [2, 2, 0]}
-    assert counts(figures["trade_off_agreement"]) == {0.2: [2, 2, 0], 0.4: [2, 2, 0], 0.8: [1, 1, 0]}
+    assert counts(figures.trade_off_support) == {0.2: [3, 3, 0], 0.4: [2, 2, 0], 0.8: [2, 2, 0]}
+    assert counts(figures.trade_off_agreement) == {0.2: [2, 2, 0], 0.4: [2, 2, 0], 0.8: [1, 1, 0]}
     both = [each.passes(min_support=0.2, min_agreement=0.2) for each in posed["look-alike place"]]
     assert both == [True]

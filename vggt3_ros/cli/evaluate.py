@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.common import (
     add_common_options,
@@ -25,6 +25,7 @@ from vggt3_ros.cli.progress import Progress
 from vggt3_ros.errors import InputError
 
 if TYPE_CHECKING:
+    from vggt3_ros.evaluation.figures import AggregateFigures, EvaluationFigures
     from vggt3_ros.evaluation.priors import Priors
 
 
@@ -133,8 +134,8 @@ def run(args: argparse.Namespace) -> int:
         evaluations.append(evaluation)
         if args.out is not None:
             pictures += write_pictures(evaluation, args.out)
-    figures = [evaluation.figures for evaluation in evaluations]
-    data: dict[str, Any] = evaluations[0].to_json()
+    figures: list[EvaluationFigures | AggregateFigures] = [evaluation.figures for evaluation in evaluations]
+    data = evaluations[0].to_json()
     if len(evaluations) > 1:
         total = aggregate(evaluations)
         figures.append(total)

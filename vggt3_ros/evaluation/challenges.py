@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vggt3_ros.evaluation.sequence import Sequence, Split, evenly
-from vggt3_ros.evaluation.verified import Attempt
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.worlds.places import Place
 from vggt3_ros.worlds.room import LARGEST_SEED
@@ -20,9 +18,6 @@ from vggt3_ros.worlds.sequence import room_sequence, unmapped_views
 
 OTHER_SEQUENCE, OTHER_PLACE, LOOKALIKE = "other sequence", "other place", "look-alike place"
 UNMAPPED, HALF_COPY, MIRRORED = "unmapped part", "half a copy", "mirrored"
-# Limits that the trade-offs try.
-_INLIERS = tuple(range(6, 41))
-_SHARES = tuple(number / 20 for number in range(17))
 _MOST = 16  # queries of a kind
 _PLACES = 2  # that the foreign queries come from
 
@@ -152,42 +147,3 @@ DEGRADATIONS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
 }
 # Of a procedural place; frames of other sequences come before.
 KINDS = (OTHER_PLACE, LOOKALIKE, UNMAPPED, HALF_COPY, *DEGRADATIONS)
-
-
-def challenge_figures(queries: Items[Attempt], attempts: Mapping[str, Items[Attempt]]) -> dict[str, Any]:
-    """Accepted and wrongly accepted challenges per kind and, with the plain queries, in all; failures; trade-offs.
-
-    A trade-off tells, for every number of inliers (or support, or agreement) that might be asked for, how many of the
-    answerable queries would be accepted and how many poses, of queries and challenges, would be wrong. Where less is
-    asked for than was, it includes attempts against which nothing else is known.
-    """
-    everything = [*queries, *(each for kind in attempts.values() for each in kind)]
-    return {
-        "challenges": {kind: _counts(each) for kind, each in attempts.items()},
-        "in_all": _counts(everything),
-        "failures": [
-            {"kind": kind, **each.to_json()}
-            for kind, some in (("query", queries), *attempts.items())
-            for each in some
-            if each.accepted and not each.is_right
-        ],
-        "trade_off": _trade_off("min_inliers", _INLIERS, everything),
-        "trade_off_support": _trade_off("min_support", _SHARES, everything),
-        "trade_off_agreement": _trade_off("min_agreement", _SHARES, everything),
-    }
-
-
-def _trade_off(name: str, thresholds: Items[float], attempts: Items[Attempt]) -> dict[str, list[float]]:
-    passing = [[each for each in attempts if each.passes(**{name: least})] for least in thresholds]
-    return {
-        name: list(thresholds),
-        "answerable_accepted": [sum(each.answerable for each in some) for some in passing],
-        "accepted": [len(some) for some in passing],
-        "wrong_accepted": [sum(not each.is_right for each in some) for some in passing],
-    }
-
-
-def _counts(attempts: Items[Attempt]) -> dict[str, int]:
-    accepted = [each for each in attempts if each.accepted]
-    wrong = sum(not each.is_right for each in accepted)
-    return {"queries": len(attempts), "accepted": len(accepted), "wrong_accepted": wrong}

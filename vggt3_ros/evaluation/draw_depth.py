@@ -55,9 +55,9 @@ def draw_depth(evaluation: Evaluation, path: Path) -> None:
 
 def _title(evaluation: Evaluation, with_truth: bool) -> str:
     figures = evaluation.figures
-    source = f"{figures['sequence']}, model {figures['model']}: "
+    source = f"{figures.sequence}, model {figures.model}: "
     if with_truth:
-        abs_rel = figures["map"]["depth_abs_rel"]
+        abs_rel = figures.map.depth.depth_abs_rel
         return f"{source}AbsRel {abs_rel:.3f} over all map frames, one median scale for the sequence"
     if evaluation.depth_examples[0].unit == "m":
         return f"{source}no true depth; scale from the Sim(3) of the map poses"

@@ -117,7 +117,7 @@ def _told(figures: CloudFigures) -> str:
 def _title(evaluation: Evaluation, voxel: float, band: tuple[float, float], where: str) -> str:
     figures = evaluation.figures
     return (
-        f"{figures['sequence']}, split {figures['split']}, model {figures['model']}: what lies within "
+        f"{figures.sequence}, split {figures.split}, model {figures.model}: what lies within "
         f"{50 * (band[1] - band[0]):.0f} cm of {where}, seen from above [m]\n"
         f"one point per {100 * voxel:.1f} cm voxel; grey: truth; line: cameras of the map"
     )

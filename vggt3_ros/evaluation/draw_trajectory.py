@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.evaluation.figures import EvaluationFigures
+from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.top_view import plane_from_world
+from vggt3_ros.evaluation.verified import VerifiedErrors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +43,7 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
     figure = Figure(figsize=(max(width, 6.5) + 0.8, max(height, 2.5) + 1.7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    useless = evaluation.figures["alignment"]["collapsed"]  # estimates would lie at the mean of the true positions
+    useless = evaluation.figures.alignment.collapsed  # estimates would lie at the mean of the true positions
     inside = 1.0 if useless else _draw_points(axes, evaluation, view_from_world, limits)
     arrow = 0.05 * float(spans.max())
     _draw_path(axes, view_from_world, true_map, _TRUE, "o", "map, true")
@@ -71,28 +74,28 @@ def save_with_legend(figure: Figure, path: Path) -> None:
 def _title(evaluation: Evaluation, inside: float) -> str:
     """`inside` is the share of the points that lie in the picture."""
     figures = evaluation.figures
-    summary, localization, verified = figures["map"], figures["localization"], figures["verified"]
-    collapsed = figures["alignment"]["collapsed"]
+    errors, verified = figures.map.errors, figures.verified.errors
+    collapsed = figures.alignment.collapsed
     useless = "; the estimated map does not follow the truth and is not shown" if collapsed else ""
     points = "" if inside >= 0.5 else f"; {100 * (1 - inside):.0f} % of the points lie outside this picture"
     return (
-        f"{figures['sequence']}, split {figures['split']}, model {figures['model']}, seen from above\n"
-        f"map: {summary['frames']} frames, ATE{_ate(figures)}{useless}\n"
-        f"{verified['queries']} queries, median errors: network{_errors(localization)}; "
-        f"{verified['accepted']} verified{_errors(verified)}, {verified['wrong_accepted']} of them wrong{points}"
+        f"{figures.sequence}, split {figures.split}, model {figures.model}, seen from above\n"
+        f"map: {errors.frames} frames, ATE{_ate(figures)}{useless}\n"
+        f"{verified.queries} queries, median errors: network{_errors(figures.localization)}; "
+        f"{verified.accepted} verified{_errors(verified)}, {verified.wrong_accepted} of them wrong{points}"
     )
 
 
-def _ate(figures: dict[str, Any]) -> str:
-    summary = figures["map"]
-    if not np.isfinite(summary["ate_m"]):
+def _ate(figures: EvaluationFigures) -> str:
+    errors = figures.map.errors
+    if not np.isfinite(errors.ate_m):
         return " -"
-    share = f"{summary['ate_percent']:.1f} % of the extent of {figures['trajectory_extent_m']:.2f} m"
-    return f" {100 * summary['ate_m']:.1f} cm ({share})"
+    share = f"{errors.ate_percent:.1f} % of the extent of {figures.trajectory_extent_m:.2f} m"
+    return f" {100 * errors.ate_m:.1f} cm ({share})"
 
 
-def _errors(block: dict[str, Any]) -> str:
-    position, rotation = block["median_position_m"], block["median_rotation_deg"]
+def _errors(errors: LocalizationErrors | VerifiedErrors) -> str:
+    position, rotation = errors.median_position_m, errors.median_rotation_deg
     return f" {100 * position:.1f} cm, {rotation:.1f} deg" if np.isfinite(position) else " -"
 
 
@@ -102,7 +105,7 @@ def view_limits(evaluation: Evaluation, view_from_world: Tensor) -> np.ndarray:
     true = sequence.world_from_cam[[*evaluation.map_indices, *evaluation.split.query]]
     paths = _flat(view_from_world, torch.cat([true, evaluation.map_poses]))[:, :2]
     low, high = paths.min(0), paths.max(0)
-    reach = _REACH * max(evaluation.figures["trajectory_extent_m"], 1e-3)
+    reach = _REACH * max(evaluation.figures.trajectory_extent_m, 1e-3)
     points = (evaluation.points.points.double() @ view_from_world.T)[:, :2].numpy()
     near = points[((points >= low - reach) & (points <= high + reach)).all(1)]
     if len(near) > _NEAR * len(points):
@@ -117,7 +120,7 @@ def _draw_points(axes: Axes, evaluation: Evaluation, view_from_world: Tensor, li
     cloud = evaluation.points
     points = (cloud.points.double() @ view_from_world.T).numpy()
     cameras = _flat(view_from_world, evaluation.map_poses)[:, 2]
-    ceiling = cameras.max() + _HEADROOM * evaluation.figures["trajectory_extent_m"]
+    ceiling = cameras.max() + _HEADROOM * evaluation.figures.trajectory_extent_m
     inside = np.all((points[:, :2] >= limits[:, 0]) & (points[:, :2] <= limits[:, 1]), axis=1)
     picks = np.flatnonzero(inside & (points[:, 2] <= ceiling))
     if len(picks) > _MAX_POINTS:
@@ -157,10 +160,10 @@ def _draw_queries(axes: Axes, view_from_world: Tensor, true: Tensor, evaluation:
     for chosen, filling, label in ((~refused, "none", "query, true"), (refused, _REFUSED, "query, true, not verified")):
         if chosen.any():
             axes.plot(*truth[chosen].T, markerfacecolor=filling, markeredgewidth=1.0, label=label, **ring)
-    alignment = evaluation.figures["alignment"]
+    alignment = evaluation.figures.alignment
     for poses, color, marker, label, useless in (
-        (evaluation.query_poses, _QUERY, "x", "query, network", alignment["network_reason"]),
-        (evaluation.verified_poses, _VERIFIED, "+", "query, verified", alignment["reason"]),
+        (evaluation.query_poses, _QUERY, "x", "query, network", alignment.network_reason),
+        (evaluation.verified_poses, _VERIFIED, "+", "query, verified", alignment.reason),
     ):
         if useless:
             continue

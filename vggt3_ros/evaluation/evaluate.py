@@ -18,11 +18,18 @@ from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, compare_clouds
 from vggt3_ros.evaluation.coverage import ANSWERABLE_SHARE, query_coverage
 from vggt3_ros.evaluation.depth import DepthComparison, compare_depth, live_depth_figures
-from vggt3_ros.evaluation.figures import localization_figures, map_figures, verified_figures
-from vggt3_ros.evaluation.metrics import trajectory_extent
+from vggt3_ros.evaluation.figures import AlignmentFigures, EvaluationFigures, MapFigures, SkippedFrame
+from vggt3_ros.evaluation.metrics import localization_errors, trajectory_extent
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.provenance import RefinedFrames
 from vggt3_ros.evaluation.result import Evaluation
+from vggt3_ros.evaluation.scores import (
+    baseline_errors,
+    map_errors,
+    network_errors,
+    query_figures,
+    verified_figures,
+)
 from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.verified import Attempt
 from vggt3_ros.geometry.pointcloud import PointCloud
@@ -88,7 +95,7 @@ def evaluate(
         judge.attempt(sequence.names[index], localization, sequence.world_from_cam[index], can)
         for localization, index, can in zip(localizations, chosen.query, answerable, strict=True)
     )
-    peaks = _peak_memory(network)
+    peak_rss, peak_cuda = _peak_memory(network)
     posed = None
     if settings.adversarial and localizer is not None:
         visible = [index for index, can in zip(chosen.query, answerable, strict=True) if can]
@@ -101,30 +108,34 @@ def evaluate(
         compared[NETWORK] = _network_cloud(reconstruction, network).transformed(mapped.true_from_map)
     clouds = compare_clouds(sequence, mapped, compared, _telling_clouds(progress))
     query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)
-    figures = {
-        "sequence": sequence.name,
-        "split": split or next(iter(sequence.splits)),
-        "model": network.model_id,
-        "model_fingerprint": scene.model_fingerprint,
-        "device": str(network.device),
-        "ttt_steps": scene.ttt_steps,
-        "input_size": list(scene.input_size),
-        "priors": str(settings.priors),
-        "seed": settings.seed,
-        "trajectory_extent_m": extent,
-        "map": {
-            **map_figures(sequence, mapped, extent),
-            **vars(depth.figures),
-            "seconds": seconds,
-            "cpu_seconds": reconstruction.cpu_seconds["total"],
-            "stages": dict(reconstruction.seconds),
-            "cpu_stages": dict(reconstruction.cpu_seconds),
-            **peaks,
-            "skipped": [{"frame": name, "reason": reason} for name, reason in reconstruction.skipped],
-        },
-        **localization_figures(sequence, chosen, mapped, localizations, query_poses, attempts, extent),
-        "verified": verified_figures(sequence, mapped, scene, attempts, posed),
-        "live_depth": live_depth_figures(
+    errors = network_errors(sequence, chosen, mapped, query_poses)
+    figures = EvaluationFigures(
+        sequence=sequence.name,
+        split=split or next(iter(sequence.splits)),
+        model=network.model_id,
+        model_fingerprint=scene.model_fingerprint,
+        device=str(network.device),
+        ttt_steps=scene.ttt_steps,
+        input_size=scene.input_size,
+        priors=str(settings.priors),
+        seed=settings.seed,
+        trajectory_extent_m=extent,
+        map=MapFigures(
+            errors=map_errors(sequence, mapped, extent),
+            depth=depth.figures,
+            seconds=seconds,
+            cpu_seconds=reconstruction.cpu_seconds["total"],
+            stages=dict(reconstruction.seconds),
+            cpu_stages=dict(reconstruction.cpu_seconds),
+            peak_rss_bytes=peak_rss,
+            peak_cuda_bytes=peak_cuda,
+            skipped=tuple(SkippedFrame(name, reason) for name, reason in reconstruction.skipped),
+        ),
+        localization=localization_errors(*errors, extent),
+        baselines=baseline_errors(sequence, chosen, mapped, extent),
+        queries=query_figures(localizations, query_poses, attempts, errors),
+        verified=verified_figures(sequence, mapped, scene, attempts, posed),
+        live_depth=live_depth_figures(
             sequence,
             chosen.query,
             localizations,
@@ -132,17 +143,18 @@ def evaluate(
             network.config.patch_size,
             None if mapped.collapsed else mapped.true_from_map.scale,
         ),
-        **{block: each.figures for block, each in clouds.clouds.items()},
-        "alignment": {
-            "source": mapped.source,
-            "collapsed": mapped.collapsed,
-            "reason": mapped.problem,
-            "network_reason": mapped.network_problem,
-            "true_from_estimated": mapped.true_from_scene.to_dict(),
-            "true_from_map": mapped.true_from_map.to_dict(),
-        },
-        "notes": [*sequence.notes, *([f"clouds are not compared: {clouds.problem}"] if clouds.problem else [])],
-    }
+        cloud=clouds.figures(SCENE),
+        cloud_network=clouds.figures(NETWORK),
+        alignment=AlignmentFigures(
+            source=mapped.source,
+            collapsed=mapped.collapsed,
+            reason=mapped.problem,
+            network_reason=mapped.network_problem,
+            true_from_estimated=mapped.true_from_scene,
+            true_from_map=mapped.true_from_map,
+        ),
+        notes=(*sequence.notes, *([f"clouds are not compared: {clouds.problem}"] if clouds.problem else [])),
+    )
     return Evaluation(
         sequence=sequence,
         split=chosen,
@@ -255,8 +267,8 @@ def _reset_cuda_peak(network: Any) -> None:
         torch.cuda.reset_peak_memory_stats(network.device)
 
 
-def _peak_memory(network: Any) -> dict[str, int]:
-    peaks = {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-    if network.device.type == "cuda":
-        peaks["peak_cuda_bytes"] = torch.cuda.max_memory_allocated(network.device)
-    return peaks
+def _peak_memory(network: Any) -> tuple[int, int | None]:
+    """Bytes of the process, and of the GPU where there is one."""
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    on_gpu = network.device.type == "cuda"
+    return resident, torch.cuda.max_memory_allocated(network.device) if on_gpu else None

@@ -1,135 +1,257 @@
-"""The blocks of figures of an evaluation: the map, localization by the network alone, and verified by landmarks."""
+"""The figures of an evaluation, of its map and of its queries, and those of several sequences together."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from collections.abc import Sequence as Items
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-from vggt3_ros.evaluation.alignment import MappedFrames
-from vggt3_ros.evaluation.baselines import mean_pose_baseline, nearest_image_baseline, thumbnails
-from vggt3_ros.evaluation.challenges import challenge_figures
-from vggt3_ros.evaluation.metrics import (
-    absolute_trajectory_error,
-    localization_errors,
-    pair_errors,
-    pose_errors,
-)
-from vggt3_ros.evaluation.sequence import Sequence, Split
-from vggt3_ros.evaluation.verified import Attempt, verified_summary
-from vggt3_ros.pipeline.localize import Localization
-from vggt3_ros.scene.scene import Scene
-
-_MIN_BASELINE = 0.01  # of the extent; directions of shorter baselines are mostly noise of the truth
+from vggt3_ros.evaluation.blocks import figure
+from vggt3_ros.evaluation.challenge_figures import ChallengeFigures
+from vggt3_ros.evaluation.clouds import CloudFigures
+from vggt3_ros.evaluation.depth import DepthFigures, LiveDepthFigures
+from vggt3_ros.evaluation.metrics import LocalizationErrors
+from vggt3_ros.evaluation.verified import Attempt, VerifiedErrors
+from vggt3_ros.geometry.sim3 import Sim3
 
 
-def map_figures(sequence: Sequence, mapped: MappedFrames, extent: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MapErrors:
     """Errors of the network's poses of all map frames, each after the alignment that makes it least."""
-    true = sequence.world_from_cam[list(mapped.indices)]
-    ate = absolute_trajectory_error(mapped.scene_poses, true)
-    rotation, direction = pair_errors(mapped.scene_poses, true, _MIN_BASELINE * extent)
-    return {
-        "frames": len(mapped.indices),
-        "keyframes_with_landmarks": len(mapped.with_landmarks),
-        "ate_m": ate,
-        "ate_percent": 100 * ate / extent if extent > 0 else np.nan,
-        "pair_rotation_deg": rotation,
-        "pair_direction_deg": direction,
-    }
+
+    frames: float = field(metadata=figure("count"))
+    keyframes_with_landmarks: float = field(
+        metadata=figure(
+            "count",
+            "map frames that landmarks tie to each other; position_rms_m, position_max_m and "
+            "rotation_median_deg below verified.map are of these alone",
+        )
+    )
+    ate_m: float = field(
+        metadata=figure(
+            "m",
+            "rms position error of the network's map frames after the best Sim(3) of positions; percent of "
+            "trajectory_extent_m; null where that Sim(3) draws the positions together",
+            named="ate",
+        )
+    )
+    ate_percent: float = field(metadata=figure("% of the extent"))
+    pair_rotation_deg: float = field(metadata=figure("deg", "median over all pairs of map frames"))
+    pair_direction_deg: float = field(
+        metadata=figure("deg", "median over the pairs of map frames at least 1 % of trajectory_extent_m apart")
+    )
 
 
-def localization_figures(
-    sequence: Sequence,
-    split: Split,
-    mapped: MappedFrames,
-    localizations: Items[Localization],
-    query_poses: Items[Tensor | None],
-    attempts: Items[Attempt],
-    extent: float,
-) -> dict[str, Any]:
-    """Errors of the network alone, of the baselines, and what became of every query.
+@dataclass(frozen=True)
+class SkippedFrame:
+    """A map frame that was not used, and why."""
 
-    query_poses: the network's (4, 4) in the true world, None where it gave none. Errors of all are infinite where its
-    map does not follow the truth.
+    frame: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MapFigures:
+    """Of the map, with what it took: seconds by the wall and of the processor, in all and per stage."""
+
+    errors: MapErrors = field(metadata=figure(inline=True))
+    depth: DepthFigures = field(metadata=figure(inline=True))
+    seconds: float = field(metadata=figure("s"))
+    cpu_seconds: float = field(metadata=figure("s"))
+    stages: dict[str, float] = field(metadata=figure("s"))
+    cpu_stages: dict[str, float] = field(metadata=figure("s"))
+    peak_rss_bytes: float = field(metadata=figure("bytes", "of the whole process since its start"))
+    peak_cuda_bytes: float | None = field(metadata=figure("bytes", optional=True))
+    skipped: tuple[SkippedFrame, ...] | None = field(metadata=figure(optional=True))
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What localization must beat."""
+
+    mean_pose: LocalizationErrors = field(
+        metadata=figure(definition="every query is given the mean true pose of the map frames")
+    )
+    nearest_image: LocalizationErrors = field(
+        metadata=figure(
+            definition="every query is given the true pose of the map frame with the most similar 32x24 grey thumbnail"
+        )
+    )
+
+
+@dataclass(frozen=True)
+class QueryFigures:
+    """What became of a query: by the network alone, and verified by landmarks."""
+
+    frame: str
+    status: str
+    confidence: float = field(metadata=figure("0 to 1"))
+    position_m: float = field(metadata=figure("m"))
+    rotation_deg: float = field(metadata=figure("deg"))
+    verified: Attempt
+
+
+@dataclass(frozen=True)
+class QueryCounts:
+    """How many queries were answered by the network alone."""
+
+    total: int = field(metadata=figure("count"))
+    answered: int = field(metadata=figure("count"))
+    lost: int = field(metadata=figure("count"))
+
+
+@dataclass(frozen=True)
+class Queries(QueryCounts):
+    """reasons: of those that were lost, and how often each was given."""
+
+    reasons: dict[str, int] = field(metadata=figure("count"))
+    median_seconds: float = field(metadata=figure("s"))
+    each: tuple[QueryFigures, ...]
+
+
+@dataclass(frozen=True)
+class VerifiedMap:
+    """The landmarks and what they say of the map (report), and errors of the keyframes that carry some.
+
+    verified: whether poses can be verified; of several maps, how many can. reason: why, or why not.
     """
-    true = sequence.world_from_cam[list(split.query)]
-    map_poses = sequence.world_from_cam[list(mapped.indices)]
-    map_thumbnails = thumbnails(sequence.read_image(i) for i in mapped.indices)
-    query_thumbnails = thumbnails(sequence.read_image(i) for i in split.query)
-    baselines = {
-        "mean_pose": mean_pose_baseline(map_poses, len(true)),
-        "nearest_image": nearest_image_baseline(map_poses, map_thumbnails, query_thumbnails),
-    }
-    comparable: Items[Tensor | None] = query_poses if mapped.network_problem is None else [None] * len(query_poses)
-    position, rotation = pose_errors(comparable, true)
-    reasons = Counter(each.reason for each, pose in zip(localizations, query_poses, strict=True) if pose is None)
-    return {
-        "localization": asdict(localization_errors(position, rotation, extent)),
-        "baselines": {
-            name: asdict(localization_errors(*pose_errors(answers, true), extent))
-            for name, answers in baselines.items()
-        },
-        "queries": {
-            "total": len(true),
-            "answered": len(true) - reasons.total(),
-            "lost": reasons.total(),
-            "reasons": dict(reasons),
-            "median_seconds": float(np.median([each.seconds.get("total", np.nan) for each in localizations])),
-            "each": [
-                {
-                    "frame": attempt.name,
-                    "status": localization.status.name,
-                    "confidence": localization.confidence,
-                    "position_m": float(position[i]),
-                    "rotation_deg": float(rotation[i]),
-                    "verified": attempt.to_json(),
-                }
-                for i, (localization, attempt) in enumerate(zip(localizations, attempts, strict=True))
-            ],
-        },
-    }
+
+    verified: bool | int
+    reason: str | None = field(metadata=figure(optional=True))
+    report: Mapping[str, Any] = field(metadata=figure(inline=True))
+    landmarks: float = field(metadata=figure("count"))
+    bytes: float = field(metadata=figure("bytes"))
+    position_rms_m: float = field(metadata=figure("m"))
+    position_max_m: float = field(metadata=figure("m"))
+    rotation_median_deg: float = field(metadata=figure("deg"))
 
 
-def verified_figures(
-    sequence: Sequence,
-    mapped: MappedFrames,
-    scene: Scene,
-    attempts: Items[Attempt],
-    challenges: Mapping[str, Items[Attempt]] | None,
-) -> dict[str, Any]:
-    """The block `verified`: queries, the landmarks that they were verified with, and challenges if any were posed.
+@dataclass(frozen=True)
+class VerifiedFigures:
+    """Of queries, the landmarks that they were verified with, and challenges if any were posed.
 
-    Errors of keyframes are of those that carry landmarks, and infinite where the map does not follow the truth.
+    chi_square_reason: why errors cannot be compared with the covariances, None if they can.
     """
-    rows = list(mapped.with_landmarks)
-    true = sequence.world_from_cam[[mapped.indices[row] for row in rows]]
-    estimated: list[Tensor | None] = [None] * len(rows)
-    if not mapped.collapsed:
-        estimated = list(mapped.true_from_map.poses(mapped.map_poses[rows]))
-    position, rotation = pose_errors(estimated, true)
-    tensors = scene.landmarks
-    return {
-        **verified_summary(attempts),
-        "chi_square_reason": _no_chi_square(mapped, scene),
-        "map": {
-            **scene.verification,
-            "landmarks": len(tensors["positions"]) if tensors else 0,
-            "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
-            "position_rms_m": float(np.sqrt(np.mean(position**2))) if rows else np.nan,
-            "position_max_m": float(position.max()) if rows else np.nan,
-            "rotation_median_deg": float(np.median(rotation)) if rows else np.nan,
-        },
-        **(challenge_figures(attempts, challenges) if challenges is not None else {}),
-    }
+
+    errors: VerifiedErrors = field(metadata=figure(inline=True))
+    chi_square_reason: str | None
+    map: VerifiedMap
+    challenges: ChallengeFigures | None = field(metadata=figure(optional=True, inline=True))
 
 
-def _no_chi_square(mapped: MappedFrames, scene: Scene) -> str | None:
-    """Why errors cannot be compared with the covariances, None if they can."""
-    if mapped.problem is not None:
-        return "the map does not follow the truth"
-    return None if scene.is_metric else f"the map has no metres: {scene.metric_source.removeprefix('none: ')}"
+@dataclass(frozen=True)
+class AlignmentFigures:
+    """How estimates were aligned to the truth, and why that means nothing where it does; see MappedFrames."""
+
+    source: str
+    collapsed: bool = field(
+        metadata=figure(
+            definition="the estimated positions do not follow the truth, so that the Sim(3) draws them together and "
+            "errors would be those of the mean pose: every error is infinite (null), no pose is a success, accepted "
+            "ones are wrong; alignment.reason tells why, alignment.network_reason where that holds for the network "
+            "alone",
+        )
+    )
+    reason: str | None
+    network_reason: str | None
+    true_from_estimated: Sim3
+    true_from_map: Sim3
+
+
+@dataclass(frozen=True)
+class EvaluationFigures:
+    """Of one sequence. input_size (h, w) in pixels. Figures may be infinite or NaN."""
+
+    sequence: str
+    split: str
+    model: str
+    model_fingerprint: str
+    device: str
+    ttt_steps: int = field(metadata=figure("count"))
+    input_size: tuple[int, int] = field(metadata=figure("px"))
+    priors: str = field(
+        metadata=figure(
+            definition="none; given: the true poses of the map frames, errors are absolute, in the map's own metres "
+            "and axes; noisy: true poses with isotropic Gaussian noise, a displacement and a turn about the camera of "
+            "these rms lengths; with noisy priors or none, errors are measured after the Sim(3) from the (adjusted) "
+            "poses of the keyframes with landmarks to the true ones (of all keyframes where fewer than three carry "
+            "some; alignment.source tells)",
+        )
+    )
+    seed: int
+    trajectory_extent_m: float = field(
+        metadata=figure("m", "diagonal of the axis-parallel bounding box of the true positions of map and query frames")
+    )
+    map: MapFigures
+    localization: LocalizationErrors = field(
+        metadata=figure(
+            definition="the network alone; success and medians count every query, a LOST one as a failure of infinite "
+            "error; means are of answered queries; null = infinite or not defined",
+        )
+    )
+    baselines: Baselines
+    queries: Queries
+    verified: VerifiedFigures = field(
+        metadata=figure(
+            definition="poses refined and accepted by the landmarks; medians and means are of accepted poses, "
+            "success_* are shares of all queries; wrong: beyond 0.5 m or 15 degrees; several sequences: all their "
+            "queries together",
+        )
+    )
+    live_depth: LiveDepthFigures = field(
+        metadata=figure(
+            definition="the same two of the depth of verified queries, in the map's own metres or those of its "
+            "alignment: the network's, or, with --refine-depth, what keyframes know there; ms: mean of refining it",
+        )
+    )
+    cloud: CloudFigures | None = field(
+        metadata=figure(
+            definition="points of the scene against the true surface, which is the fused true depth of the map frames "
+            "and of up to 100 others; in metres of the map or of its alignment. Positions are averaged in cubes, the "
+            "cloud's of side voxel_m (2 cm; 0.8 cm where the median true depth is below 0.5 m; more where the true "
+            "surface would take over four million), the truth's half as large (true_voxel_m). Of more than 150,000 "
+            "points so many, drawn with a fixed seed, are asked for their nearest one. accuracy_cm: from points to "
+            "the nearest true ones; completeness_cm: from the true ones that two map frames or more see (seen_share "
+            "of all) to the nearest points; chamfer_cm: mean of both means; normal_consistency: mean |cos| between "
+            "the normals of such neighbours, both ways, each told from the nearest 20 points in cubes of voxel_m; "
+            "within: shares of points (precision) and of seen true points (recall) no farther than that, and their "
+            "harmonic mean (f_score). No such block without true depth, or where the map does not follow the truth",
+            optional=True,
+        )
+    )
+    cloud_network: CloudFigures | None = field(
+        metadata=figure(
+            definition="the same of the points that the network's own depth gives, where those of the scene are of "
+            "refined depth",
+            optional=True,
+        )
+    )
+    alignment: AlignmentFigures
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CollapsedSequences:
+    """How many of several sequences have a map that does not follow the truth; the reasons name them."""
+
+    collapsed: int = field(metadata=figure("count"))
+    reason: str | None
+    network_reason: str | None
+
+
+@dataclass(frozen=True)
+class AggregateFigures:
+    """Of several sequences: medians, but for queries, which are summed, and `verified`, which is of all together."""
+
+    sequence: str
+    sequences: tuple[str, ...]
+    trajectory_extent_m: float = field(metadata=figure("m"))
+    map: MapFigures
+    localization: LocalizationErrors
+    baselines: Baselines
+    cloud: CloudFigures | None = field(metadata=figure(optional=True))
+    cloud_network: CloudFigures | None = field(metadata=figure(optional=True))
+    live_depth: LiveDepthFigures
+    queries: QueryCounts
+    verified: VerifiedFigures
+    alignment: CollapsedSequences

@@ -7,23 +7,31 @@ import os
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from pathlib import Path
-from typing import Any
 
+from vggt3_ros.evaluation.challenge_figures import ChallengeFigures
 from vggt3_ros.evaluation.clouds import DISTANCES_CM, CloudFigures
-from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.depth import LiveDepthFigures
 from vggt3_ros.evaluation.draw_depth import draw_depth
 from vggt3_ros.evaluation.draw_slice import draw_slice
 from vggt3_ros.evaluation.draw_trajectory import draw_trajectory
+from vggt3_ros.evaluation.figures import (
+    AggregateFigures,
+    AlignmentFigures,
+    CollapsedSequences,
+    EvaluationFigures,
+    MapErrors,
+    VerifiedFigures,
+)
+from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.evaluation.provenance import RefinedDepth
 from vggt3_ros.evaluation.result import Evaluation
-from vggt3_ros.evaluation.verified import CHI_SQUARE_MEDIAN
+from vggt3_ros.evaluation.verified import CHI_SQUARE_MEDIAN, VerifiedErrors
 
 _HEADER = f"  {'':<15}{'median':>8}{'':>10}{'':>10}   {'mean':>9}{'':>10}   {'10cm/10deg':>10}  {'20cm/20deg':>10}"
 
 
-def table(figures: Items[dict[str, Any]]) -> str:
-    """Text table of the figures of evaluations (Evaluation.figures) or of aggregates, one block of lines for each."""
+def table(figures: Items[EvaluationFigures | AggregateFigures]) -> str:
+    """Text table of the figures of sequences, or of several together, one block of lines for each."""
     return "\n\n".join("\n".join(_block(each)) for each in figures)
 
 
@@ -53,30 +61,32 @@ def _draw(draw: Callable[[Evaluation, Path], None], evaluation: Evaluation, path
         unfinished.unlink(missing_ok=True)
 
 
-def _block(figures: dict[str, Any]) -> list[str]:
-    queries, summary = figures["queries"], figures["map"]
-    split = f", split {figures['split']}" if "split" in figures else ""
+def _block(figures: EvaluationFigures | AggregateFigures) -> list[str]:
+    queries, errors, depth = figures.queries, figures.map.errors, figures.map.depth
+    split = f", split {figures.split}" if isinstance(figures, EvaluationFigures) else ""
+    notes = figures.notes if isinstance(figures, EvaluationFigures) else ()
+    localization, baselines = figures.localization, figures.baselines
     return [
-        f"{figures['sequence']}{split}: {summary['frames']:g} map frames, {queries['total']} queries, "
-        f"extent {figures['trajectory_extent_m']:.2f} m",
-        f"  map: ATE {_number(100 * summary['ate_m'], 1)} cm = {_number(summary['ate_percent'], 1)} %, "
-        f"pair rotation {_number(summary['pair_rotation_deg'], 1)} deg, "
-        f"direction {_number(summary['pair_direction_deg'], 1)} deg, "
-        f"depth AbsRel {_number(summary['depth_abs_rel'], 3)}"
-        f" (anchored {_number(summary['depth_abs_rel_anchored'], 3)}), "
-        f"{summary['seconds']:.1f} s ({summary['cpu_seconds']:.1f} s of CPU)",
-        *_refined(summary.get("depth_refined")),
-        *_cloud("cloud", figures.get(SCENE)),
-        *_cloud("cloud of the network", figures.get(NETWORK)),
-        *_alignment(figures["alignment"]),
+        f"{figures.sequence}{split}: {errors.frames:g} map frames, {queries.total} queries, "
+        f"extent {figures.trajectory_extent_m:.2f} m",
+        f"  map: ATE {_number(100 * errors.ate_m, 1)} cm = {_number(errors.ate_percent, 1)} %, "
+        f"pair rotation {_number(errors.pair_rotation_deg, 1)} deg, "
+        f"direction {_number(errors.pair_direction_deg, 1)} deg, "
+        f"depth AbsRel {_number(depth.depth_abs_rel, 3)}"
+        f" (anchored {_number(depth.depth_abs_rel_anchored, 3)}), "
+        f"{figures.map.seconds:.1f} s ({figures.map.cpu_seconds:.1f} s of CPU)",
+        *_refined(depth.depth_refined),
+        *_cloud("cloud", figures.cloud),
+        *_cloud("cloud of the network", figures.cloud_network),
+        *_alignment(figures.alignment),
         _HEADER,
-        _row("verified", figures["verified"]) + "   errors of the accepted",
-        _row("network alone", figures["localization"]) + (f"   {queries['lost']} LOST" if queries["lost"] else ""),
-        _row("mean pose", figures["baselines"]["mean_pose"]),
-        _row("nearest image", figures["baselines"]["nearest_image"]),
-        *_verification(figures["verified"], summary),
-        *_live_depth(figures["live_depth"]),
-        *[f"  note: {note}" for note in figures.get("notes", ())],
+        _row("verified", figures.verified.errors) + "   errors of the accepted",
+        _row("network alone", localization) + (f"   {queries.lost} LOST" if queries.lost else ""),
+        _row("mean pose", baselines.mean_pose),
+        _row("nearest image", baselines.nearest_image),
+        *_verification(figures.verified, errors),
+        *_live_depth(figures.live_depth),
+        *[f"  note: {note}" for note in notes],
     ]
 
 
@@ -117,48 +127,56 @@ def _cloud(name: str, cloud: CloudFigures | None) -> list[str]:
     ]
 
 
-def _alignment(block: dict[str, Any]) -> list[str]:
+def _alignment(block: AlignmentFigures | CollapsedSequences) -> list[str]:
     """Where no errors can be told, and why."""
-    if block["reason"]:
-        return [f"  no error can be told and no pose counts as right: {block['reason']}"]
-    if block["network_reason"]:
-        return [f"  no pose of the network alone counts as right: {block['network_reason']}"]
+    if block.reason:
+        return [f"  no error can be told and no pose counts as right: {block.reason}"]
+    if block.network_reason:
+        return [f"  no pose of the network alone counts as right: {block.network_reason}"]
     return []
 
 
-def _verification(block: dict[str, Any], mapped: dict[str, Any]) -> list[str]:
+def _verification(block: VerifiedFigures, mapped: MapErrors) -> list[str]:
     """What there is to tell of verified poses beside their errors."""
-    summary = block["map"]
-    off = f"{_number(100 * summary['position_rms_m'], 1)} cm rms, {_number(100 * summary['position_max_m'], 1)} at most"
-    lines = [
-        f"  landmarks: {summary['landmarks']:g} in {summary['bytes'] / 1e6:.1f} MB, carried by "
-        f"{mapped['keyframes_with_landmarks']:g} of {mapped['frames']:g} keyframes (errors {off})"
-        + (f"; {summary['reason']}" if summary.get("reason") else ""),
-        f"  accepted: {block['accepted']} of {block['queries']} queries, "
-        f"{_number(100 * block['answerable_accepted'], 0)} % of {block['answerable']} answerable, "
-        f"{block['wrong_accepted']} wrong",
-        f"  covariance: chi-square median {_number(block['chi_square_median'], 1)} (expected {CHI_SQUARE_MEDIAN:.1f}), "
-        f"{_number(100 * block['inside_95'], 0)} % inside the 95 % bound"
-        + (f"; none: {block['chi_square_reason']}" if block["chi_square_reason"] else ""),
-        f"  time per query: {_number(block['ms_per_frame'], 0)} ms beside the network, "
-        f"{_number(block['cpu_ms_per_frame'], 0)} ms of CPU ("
-        + ", ".join(f"{stage} {_number(ms, 0)}" for stage, ms in block["stages_ms"].items() if stage != "total")
-        + ")",
+    errors, landmarks = block.errors, block.map
+    off = f"{_number(100 * landmarks.position_rms_m, 1)} cm rms, {_number(100 * landmarks.position_max_m, 1)} at most"
+    stages = [f"{stage} {_number(ms, 0)}" for stage, ms in errors.stages_ms.items() if stage != "total"]
+    return [
+        f"  landmarks: {landmarks.landmarks:g} in {landmarks.bytes / 1e6:.1f} MB, carried by "
+        f"{mapped.keyframes_with_landmarks:g} of {mapped.frames:g} keyframes (errors {off})"
+        + (f"; {landmarks.reason}" if landmarks.reason else ""),
+        f"  accepted: {errors.accepted} of {errors.queries} queries, "
+        f"{_number(100 * errors.answerable_accepted, 0)} % of {errors.answerable} answerable, "
+        f"{errors.wrong_accepted} wrong",
+        f"  covariance: chi-square median {_number(errors.chi_square_median, 1)} (expected {CHI_SQUARE_MEDIAN:.1f}), "
+        f"{_number(100 * errors.inside_95, 0)} % inside the 95 % bound"
+        + (f"; none: {block.chi_square_reason}" if block.chi_square_reason else ""),
+        f"  time per query: {_number(errors.ms_per_frame, 0)} ms beside the network, "
+        f"{_number(errors.cpu_ms_per_frame, 0)} ms of CPU ({', '.join(stages)})",
+        *_challenges(block.challenges),
     ]
-    if "challenges" in block:
-        lines += ["  challenges, wrongly accepted / accepted / posed:"] + [
-            f"    {kind:<16}{counts['wrong_accepted']:>4} /{counts['accepted']:>4} /{counts['queries']:>4}"
-            for kind, counts in [*block["challenges"].items(), ("with the queries", block["in_all"])]
-        ]
-    return lines
 
 
-def _row(name: str, block: dict[str, float]) -> str:
+def _challenges(block: ChallengeFigures | None) -> list[str]:
+    """How many of each kind were accepted."""
+    if block is None:
+        return []
+    return [
+        "  challenges, wrongly accepted / accepted / posed:",
+        *[
+            f"    {kind:<16}{counts.wrong_accepted:>4} /{counts.accepted:>4} /{counts.queries:>4}"
+            for kind, counts in [*block.challenges.items(), ("with the queries", block.in_all)]
+        ],
+    ]
+
+
+def _row(name: str, errors: LocalizationErrors | VerifiedErrors) -> str:
+    percent = errors.median_position_percent if isinstance(errors, LocalizationErrors) else math.nan
     return (
-        f"  {name:<15}{_number(block.get('median_position_percent', math.nan), 1):>6} %"
-        f"{_number(100 * block['median_position_m'], 1):>7} cm{_number(block['median_rotation_deg'], 1):>6} deg   "
-        f"{_number(100 * block['mean_position_m'], 1):>6} cm{_number(block['mean_rotation_deg'], 1):>6} deg   "
-        f"{100 * block['success_10cm_10deg']:>8.0f} %  {100 * block['success_20cm_20deg']:>8.0f} %"
+        f"  {name:<15}{_number(percent, 1):>6} %"
+        f"{_number(100 * errors.median_position_m, 1):>7} cm{_number(errors.median_rotation_deg, 1):>6} deg   "
+        f"{_number(100 * errors.mean_position_m, 1):>6} cm{_number(errors.mean_rotation_deg, 1):>6} deg   "
+        f"{100 * errors.success_10cm_10deg:>8.0f} %  {100 * errors.success_20cm_20deg:>8.0f} %"
     )
 
 

@@ -6,30 +6,18 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Items
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.geometry.uncertainty import pose_error_vector, squared_error
 from vggt3_ros.landmarks.acceptance import Evidence, LocateSettings, objection
 
-VERIFIED_KEYS = (
-    "queries",
-    "answerable",
-    "accepted",
-    "wrong_accepted",
-    "median_position_m",
-    "median_rotation_deg",
-    "success_10cm_10deg",
-    "success_20cm_20deg",
-    "chi_square_median",
-    "ms_per_frame",
-    "cpu_ms_per_frame",
-)
 WRONG_POSITION_M, WRONG_ROTATION_DEG = 0.5, 15.0
 CHI_SQUARE_MEDIAN, CHI_SQUARE_95 = 5.348, 12.592  # of the distribution with six degrees of freedom
 _OF_THE_NETWORK = ("prepare", "network")  # stages of a localization
@@ -51,23 +39,17 @@ class Attempt:
     position_m: float = math.inf
     rotation_deg: float = math.inf
     chi_square: float = math.nan
-    evidence: Evidence = Evidence()
-    gate: LocateSettings = LocateSettings()
+    evidence: Evidence = field(default=Evidence(), metadata=figure(inline=True))
+    gate: LocateSettings = field(default=LocateSettings(), metadata=figure(hidden=True))
     source: str = ""
     reason: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict, metadata=figure(hidden=True))
+    cpu_seconds: dict[str, float] = field(default_factory=dict, metadata=figure(hidden=True))
 
     @property
     def is_right(self) -> bool:
         """Whether the pose found, accepted or not, is within 0.5 m and 15 degrees of the truth."""
         return self.position_m <= WRONG_POSITION_M and self.rotation_deg <= WRONG_ROTATION_DEG
-
-    def to_json(self) -> dict[str, Any]:
-        """Its plain figures."""
-        left_out = ("evidence", "gate", "seconds", "cpu_seconds")
-        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
-        return {**plain, **asdict(self.evidence)}
 
     def passes(self, **asked: float) -> bool:
         """Whether it would be accepted if other limits of LocateSettings were asked for than those of its gate.
@@ -111,11 +93,57 @@ def chi_square(estimated: Tensor, covariance: Tensor, true: Tensor) -> float:
     return squared_error(pose_error_vector(estimated.double(), true.double()), covariance.double())
 
 
-def verified_summary(attempts: Items[Attempt]) -> dict[str, Any]:
-    """The figures of VERIFIED_KEYS and more, of the queries of one or of several sequences together.
+@dataclass(frozen=True)
+class VerifiedErrors:
+    """Of the queries of one or of several sequences together.
 
-    Medians and means are of the accepted ones, NaN without any; successes are shares (0 to 1) of all queries.
+    Medians and means are of the accepted ones, NaN without any; successes are shares (0 to 1) of all queries. sources:
+    how many of the accepted poses came from where.
     """
+
+    queries: int = field(metadata=figure("count"))
+    answerable: int = field(
+        metadata=figure(
+            "count",
+            "queries of whose view (grid of pixels of known true depth) at least 30 % is a surface that two map "
+            "frames or more see within 45 degrees of the query's direction; without true depth every query",
+        )
+    )
+    accepted: int = field(metadata=figure("count"))
+    wrong_accepted: int = field(metadata=figure("count"))
+    median_position_m: float = field(metadata=figure("m"))
+    median_rotation_deg: float = field(metadata=figure("deg"))
+    success_10cm_10deg: float = field(metadata=figure("share"))
+    success_20cm_20deg: float = field(metadata=figure("share"))
+    chi_square_median: float = field(
+        metadata=figure(
+            "",
+            "squared error of position (3) and rotation (3) over its covariance, six degrees of freedom: median "
+            "5.348 expected (chi_square_ratio 1); inside_95: share below 12.592, expected 0.95; null where the map "
+            "has no metres, chi_square_reason tells",
+            named="chi_square",
+        )
+    )
+    ms_per_frame: float = field(
+        metadata=figure(
+            "ms",
+            "mean over queries of all time but the network's and that of preparing its input; stages_ms are "
+            "means over the queries that went through the stage; cpu_*: time of the processor, all threads of the "
+            "process",
+        )
+    )
+    cpu_ms_per_frame: float = field(metadata=figure("ms"))
+    answerable_accepted: float = field(metadata=figure("share"))
+    mean_position_m: float = field(metadata=figure("m"))
+    mean_rotation_deg: float = field(metadata=figure("deg"))
+    chi_square_ratio: float = field(metadata=figure("ratio"))
+    inside_95: float = field(metadata=figure("share"))
+    stages_ms: dict[str, float] = field(metadata=figure("ms"))
+    sources: dict[str, int] = field(metadata=figure("count"))
+
+
+def verified_errors(attempts: Items[Attempt]) -> VerifiedErrors:
+    """Of all these attempts."""
     accepted = [each for each in attempts if each.accepted]
     answerable = [each for each in attempts if each.answerable]
     position = np.array([each.position_m for each in accepted])
@@ -128,26 +156,26 @@ def verified_summary(attempts: Items[Attempt]) -> dict[str, Any]:
         return float(hits / len(attempts)) if attempts else math.nan
 
     median_square = _median(squares)
-    return {
-        "queries": len(attempts),
-        "answerable": len(answerable),
-        "accepted": len(accepted),
-        "wrong_accepted": sum(not each.is_right for each in accepted),
-        "median_position_m": _median(position),
-        "median_rotation_deg": _median(rotation),
-        "success_10cm_10deg": of_all(0.1, 10),
-        "success_20cm_20deg": of_all(0.2, 20),
-        "chi_square_median": median_square,
-        "ms_per_frame": 1000 * _mean([each.landmark_seconds for each in attempts]),
-        "cpu_ms_per_frame": 1000 * _mean([each.landmark_cpu_seconds for each in attempts]),
-        "answerable_accepted": _mean([float(each.accepted) for each in answerable]),
-        "mean_position_m": _mean(position),
-        "mean_rotation_deg": _mean(rotation),
-        "chi_square_ratio": median_square / CHI_SQUARE_MEDIAN,
-        "inside_95": _mean(squares <= CHI_SQUARE_95),
-        "stages_ms": _stages_ms(attempts),
-        "sources": dict(Counter(each.source for each in accepted)),
-    }
+    return VerifiedErrors(
+        queries=len(attempts),
+        answerable=len(answerable),
+        accepted=len(accepted),
+        wrong_accepted=sum(not each.is_right for each in accepted),
+        median_position_m=_median(position),
+        median_rotation_deg=_median(rotation),
+        success_10cm_10deg=of_all(0.1, 10),
+        success_20cm_20deg=of_all(0.2, 20),
+        chi_square_median=median_square,
+        ms_per_frame=1000 * _mean([each.landmark_seconds for each in attempts]),
+        cpu_ms_per_frame=1000 * _mean([each.landmark_cpu_seconds for each in attempts]),
+        answerable_accepted=_mean([float(each.accepted) for each in answerable]),
+        mean_position_m=_mean(position),
+        mean_rotation_deg=_mean(rotation),
+        chi_square_ratio=median_square / CHI_SQUARE_MEDIAN,
+        inside_95=_mean(squares <= CHI_SQUARE_95),
+        stages_ms=_stages_ms(attempts),
+        sources=dict(Counter(each.source for each in accepted)),
+    )
 
 
 def _stages_ms(attempts: Items[Attempt]) -> dict[str, float]:
