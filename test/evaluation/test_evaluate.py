@@ -70,7 +70,7 @@ def test_with_priors_the_scenes_own_scale_is_measured(small_network: Any) -> Non
     sequence = arc_sequence()
     settings = EvaluationSettings(priors=Priors("given"))
     figures = evaluate(sequence, Oracle(small_network, sequence, SPLIT, 0.15), settings=settings).figures
-    assert figures.alignment.source == "pose priors"
+    assert figures.alignment.source == "pose_priors"
     assert figures.localization.median_position_m == pytest.approx(0.15)
 
 

@@ -62,7 +62,7 @@ def test_verified_poses_are_right_though_the_network_is_random(challenged: Evalu
     assert block.cpu_ms_per_frame > 0 and mapped.cpu_seconds == mapped.cpu_stages["total"] > 0
     assert mapped.cpu_stages.keys() == mapped.stages.keys()
     assert verified.chi_square_reason is None
-    assert challenged.figures.alignment.source == "pose priors"
+    assert challenged.figures.alignment.source == "pose_priors"
     json.dumps(challenged.to_json(), allow_nan=False)
 
 

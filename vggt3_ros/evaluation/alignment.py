@@ -13,9 +13,9 @@ from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.pipeline.align import POSE_PRIORS
 from vggt3_ros.scene.scene import Scene
 
-POSE_PRIORS = "pose priors"
 _FITTED = "Sim(3) of the true map poses"
 _LEAST_KEYFRAMES = 3  # that carry landmarks, for the similarity to be theirs
 _LEAST_SHARE = 0.05  # of the spread of all keyframes; what is closer together tells their scale no better than one
