@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from vggt3_ros.cli import bench
-from vggt3_ros.cli.measure import Attention, Case, _StageTimer, measure
+from vggt3_ros.cli.measure import Attention, Case, Failed, Measured, _StageTimer, measure
 from vggt3_ros.cli.peak_memory import PeakMemory
 from vggt3_ros.model.network import Vggt3
 
@@ -64,9 +64,9 @@ def test_bench_runs_with_torch_numpy_and_safetensors_alone(checkpoint: Path, tmp
 @pytest.mark.parametrize("attention", ["ttt", "softmax"])
 def test_both_kinds_of_global_layers_are_measured(attention: Attention, checkpoint: Path) -> None:
     row = measure(case(checkpoint, attention=attention, repeats=3))
-    assert (row["global"], row["frames"], len(row["seconds_all"])) == (attention, 3, 3)
-    assert row["seconds"] == sorted(row["seconds_all"])[1]
-    assert all(seconds > 0 for seconds in row["stages"].values())
+    assert (row.attention, row.frames, len(row.seconds_all)) == (attention, 3, 3)
+    assert row.seconds == sorted(row.seconds_all)[1]
+    assert all(seconds > 0 for seconds in row.stages.values())
 
 
 def test_stage_is_given_the_time_since_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_only_the_task_itself_is_timed(
     monkeypatch.setattr("vggt3_ros.cli.measure._seconds", seconds)
     monkeypatch.setattr(Vggt3, "map", counted("map"))
     monkeypatch.setattr(Vggt3, "query", counted("query"))
-    assert measure(case(checkpoint, task=task))["seconds_all"] == [1.0, 1.0]
+    assert measure(case(checkpoint, task=task)).seconds_all == [1.0, 1.0]
     assert timed_calls == [(timed,), (timed,)]
 
 
@@ -116,18 +116,17 @@ def test_peak_is_what_was_allocated_for_a_while() -> None:
 
 @pytest.mark.parametrize(("exponent", "scale"), [(1.0, 0.1), (2.0, 3.0)])
 def test_growth_exponent_is_that_of_a_power_law(exponent: float, scale: float) -> None:
-    rows = [{"frames": n, "seconds": scale * n**exponent} for n in (8, 16, 64)]
+    rows = [Measured("ttt", n, scale * n**exponent, [], 0, 0, {}) for n in (8, 16, 64)]
     assert bench.growth_exponent(rows) == pytest.approx(exponent)
     assert bench.growth_exponent(rows[:1]) is None
-    assert bench.growth_exponent([*rows[:1], {"frames": 9, "seconds": None, "error": "out of memory"}]) is None
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory."), BrokenProcessPool("killed"), MemoryError()])
 def test_row_without_enough_memory_is_reported_and_the_others_go_on(
     error: Exception, checkpoint: Path, vggt3: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def measure_row(each: Case) -> dict[str, Any]:
-        def work() -> dict[str, Any]:
+    def measure_row(each: Case) -> Measured | Failed:
+        def work() -> Measured:
             if each.frames == 4:
                 raise error
             return measure(each)

@@ -13,6 +13,7 @@ import torch
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation import hard_maps
+from vggt3_ros.evaluation.blocks import to_json
 from vggt3_ros.evaluation.hard_maps import HardMaps
 from vggt3_ros.evaluation.photographs import photographs
 from vggt3_ros.evaluation.priors import Priors
@@ -54,11 +55,11 @@ def test_right_and_wrong_poses_are_told_apart(trial: Trial, small_network: Any) 
     assert line(outcome).endswith("verified")
     refused = Outcome("none", 3, False, "why", 5)
     sums = totals([outcome, refused])
-    assert (sums["maps"], sums["verified"], sums["crashed"]) == (2, 1, 0)
-    assert (sums["asked"], sums["asked_of_verified"]) == (8, 3)
-    assert (sums["accepted"], sums["right"], sums["wrong"]) == (2, 1, 1)
+    assert (sums.maps, sums.verified, sums.crashed) == (2, 1, 0)
+    assert (sums.asked, sums.asked_of_verified) == (8, 3)
+    assert (sums.accepted, sums.right, sums.wrong) == (2, 1, 1)
     assert summary([outcome, refused]).startswith("wrong accepted: 1 of 8 asked")
-    json.dumps(outcome.to_json(), allow_nan=False)
+    json.dumps(to_json(outcome), allow_nan=False)
 
 
 def test_a_map_that_cannot_be_made_refuses_all_and_says_why(trial: Trial, small_network: Any) -> None:
@@ -77,7 +78,7 @@ def test_an_error_that_nobody_foresaw_is_kept_with_its_traceback(trial: Trial, s
 
     crashed = examine(replace(trial, sequence=replace(trial.sequence, read_image=broken)), small_network)
     assert crashed.reason == "ZeroDivisionError: provoked" and "in broken" in str(crashed.traceback)
-    assert "CRASHED" in line(crashed) and totals([crashed])["crashed"] == 1
+    assert "CRASHED" in line(crashed) and totals([crashed]).crashed == 1
 
     def interrupted(index: int) -> np.ndarray:
         raise KeyboardInterrupt

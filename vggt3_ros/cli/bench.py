@@ -10,7 +10,7 @@ import argparse
 import math
 import multiprocessing
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from vggt3_ros.cli.common import add_common_options, check_writable, positive_in
 from vggt3_ros.cli.progress import track
 
 if TYPE_CHECKING:
-    from vggt3_ros.cli.measure import Attention, Case
+    from vggt3_ros.cli.measure import Attention, Case, Failed, Measured
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -75,7 +75,8 @@ def _run_network(args: argparse.Namespace) -> int:
     """Measure row by row. A row that runs out of memory is reported; the exit code is 1 when no row succeeded."""
     import torch
 
-    from vggt3_ros.cli.measure import Case, config_of
+    from vggt3_ros.cli.measure import Case, Measured, config_of
+    from vggt3_ros.evaluation.blocks import to_json
 
     if args.json is not None:
         check_writable(args.json, "--json")
@@ -98,15 +99,17 @@ def _run_network(args: argparse.Namespace) -> int:
     ]  # fmt: skip
     measure_row = _measure_here if torch.device(device).type == "cuda" else _measure_in_child
     rows = [measure_row(case) for case in track(cases, "bench", len(cases))]
-    growth = {kind: growth_exponent([row for row in rows if row["global"] == kind]) for kind in kinds}
-    write_json(args.json, {**_conditions(args, device, image_size), "rows": rows, "growth_exponent": growth})
+    measured = [row for row in rows if isinstance(row, Measured)]
+    growth = {kind: growth_exponent([row for row in measured if row.attention == kind]) for kind in kinds}
+    data = {**_conditions(args, device, image_size), "rows": rows, "growth_exponent": growth}
+    write_json(args.json, to_json(data))
     _print(rows, growth)
-    return 0 if any("error" not in row for row in rows) else 1
+    return 0 if measured else 1
 
 
-def growth_exponent(rows: Sequence[dict[str, Any]]) -> float | None:
+def growth_exponent(rows: Sequence[Measured]) -> float | None:
     """Slope of log(seconds) over log(frames) by least squares; None with fewer than two numbers of frames."""
-    points = [(math.log(row["frames"]), math.log(row["seconds"])) for row in rows if "error" not in row]
+    points = [(math.log(row.frames), math.log(row.seconds)) for row in rows]
     if len({x for x, _ in points}) < 2:
         return None
     mean_x = sum(x for x, _ in points) / len(points)
@@ -114,13 +117,13 @@ def growth_exponent(rows: Sequence[dict[str, Any]]) -> float | None:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
 
 
-def _measure_here(case: Case) -> dict[str, Any]:
+def _measure_here(case: Case) -> Measured | Failed:
     from vggt3_ros.cli.measure import measure
 
     return _or_error(case, lambda: measure(case))
 
 
-def _measure_in_child(case: Case) -> dict[str, Any]:
+def _measure_in_child(case: Case) -> Measured | Failed:
     """In a fresh process: the peak of a resident set would otherwise be that of the largest row so far."""
     from vggt3_ros.cli.measure import measure
 
@@ -128,9 +131,10 @@ def _measure_in_child(case: Case) -> dict[str, Any]:
         return _or_error(case, lambda: executor.submit(measure, case).result())
 
 
-def _or_error(case: Case, measure_case: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The row, or one with `error` where memory did not suffice."""
+def _or_error(case: Case, measure_case: Callable[[], Measured]) -> Measured | Failed:
+    """The row, or why there is none where memory did not suffice."""
     from vggt3_ros.cli.main import is_out_of_memory
+    from vggt3_ros.cli.measure import Failed
 
     try:
         return measure_case()
@@ -140,7 +144,7 @@ def _or_error(case: Case, measure_case: Callable[[], dict[str, Any]]) -> dict[st
         if not is_out_of_memory(caught):
             raise
         error = "out of memory"
-    return {"global": case.attention, "frames": case.frames, "seconds": None, "peak_bytes": None, "error": error}
+    return Failed(case.attention, case.frames, error)
 
 
 def _conditions(args: argparse.Namespace, device: str, image_size: tuple[int, int]) -> dict[str, Any]:
@@ -163,15 +167,17 @@ def _conditions(args: argparse.Namespace, device: str, image_size: tuple[int, in
     }
 
 
-def _print(rows: list[dict[str, Any]], growth: dict[str, float | None]) -> None:
+def _print(rows: Sequence[Measured | Failed], growth: Mapping[Attention, float | None]) -> None:
+    from vggt3_ros.cli.measure import Failed
+
     print(f"{'global':<8} {'frames':>6} {'seconds':>9} {'peak MB':>9}  stages (seconds)")
     for row in rows:
-        start = f"{row['global']:<8} {row['frames']:>6} "
-        if "error" in row:
-            print(start + row["error"])
+        start = f"{row.attention:<8} {row.frames:>6} "
+        if isinstance(row, Failed):
+            print(start + row.error)
             continue
-        stages = ", ".join(f"{name} {seconds:.3f}" for name, seconds in row["stages"].items())
-        print(start + f"{row['seconds']:>9.4f} {row['peak_bytes'] / 1e6:>9.1f}  {stages or '-'}")
+        stages = ", ".join(f"{name} {seconds:.3f}" for name, seconds in row.stages.items())
+        print(start + f"{row.seconds:>9.4f} {row.peak_bytes / 1e6:>9.1f}  {stages or '-'}")
     for kind, exponent in growth.items():
         if exponent is not None:
             print(f"{kind}: seconds grow as frames^{exponent:.2f}")

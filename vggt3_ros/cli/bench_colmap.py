@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     import cv2
     import pycolmap  # noqa: F401  # missing, it should be missed now and not when half of the work is done
 
+    from vggt3_ros.evaluation.blocks import to_json
     from vggt3_ros.evaluation.evaluate import EvaluationSettings
     from vggt3_ros.evaluation.marked_text import with_marked
     from vggt3_ros.evaluation.sequences import load_sequence
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
                 rows += compare(sequence, network, progress, settings)
     finally:
         print(markdown(rows))
-    write_json(args.json, {"rows": [row.to_json() for row in rows], "model": network.model_id})
+    write_json(args.json, to_json({"rows": rows, "model": network.model_id}))
     if args.document is not None:
         text = with_marked(read_text(args.document), MARK, markdown(rows))
         with atomic_path(args.document) as temporary:

@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(path: Path | None, outcomes: list[Outcome], of: int) -> None:
+    from vggt3_ros.evaluation.blocks import to_json
     from vggt3_ros.evaluation.trials import totals
 
-    write_json(path, {"cases": [each.to_json() for each in outcomes], "of": of, "totals": totals(outcomes)})
+    write_json(path, to_json({"cases": outcomes, "of": of, "totals": totals(outcomes)}))

@@ -41,6 +41,7 @@ def add_parser(tasks: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> int:
     """Work through the places that have no line yet, then tell about all of the file; also after Ctrl-C."""
+    from vggt3_ros.evaluation.blocks import to_json
     from vggt3_ros.evaluation.soak import report, soak
     from vggt3_ros.evaluation.trials import line, totals
     from vggt3_ros.model.checkpoint import load_network
@@ -57,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
             for index, number in enumerate(numbers):
                 progress(f"place {number}", index / len(numbers))
                 done[number] = soak(number, network)
-                _append(args.file, {"place": number, **done[number].to_json()})
+                _append(args.file, {"place": number, **to_json(done[number])})
                 print(line(done[number]), flush=True)
     finally:
         outcomes = list(done.values())
         print(report(outcomes))
-        write_json(args.json, totals(outcomes))
+        write_json(args.json, to_json(totals(outcomes)))
     return 1 if any(each.traceback for each in outcomes) else 0
 
 

@@ -6,12 +6,13 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 
 from vggt3_ros.cli.peak_memory import PeakMemory
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.model.network import Vggt3
@@ -36,6 +37,32 @@ class Case:
     seed: int
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One row: seconds is the median of seconds_all. stages, by name, are from a run that waits for the GPU after each
+    one, so that their sum may exceed `seconds`; only mapping reports stages. Bytes: see PeakMemory.
+    """
+
+    attention: Attention = field(metadata=figure(key="global"))
+    frames: int = field(metadata=figure("count"))
+    seconds: float = field(metadata=figure("s"))
+    seconds_all: list[float] = field(metadata=figure("s"))
+    peak_bytes: int = field(metadata=figure("bytes"))
+    resting_bytes: int = field(metadata=figure("bytes"))
+    stages: dict[str, float] = field(metadata=figure("s"))
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A row for which memory did not suffice."""
+
+    attention: Attention = field(metadata=figure(key="global"))
+    frames: int = field(metadata=figure("count"))
+    error: str
+    seconds: None = None
+    peak_bytes: None = None
+
+
 def config_of(model: str, attention: Attention) -> ModelConfig:
     """Sizes of the published model ("full"), or of a checkpoint, with global layers of the given kind."""
     if model == "full":
@@ -44,13 +71,8 @@ def config_of(model: str, attention: Attention) -> ModelConfig:
     return replace(config, attn=attention, ttt=(config.ttt or TttConfig()) if attention == "ttt" else None)
 
 
-def measure(case: Case) -> dict[str, Any]:
-    """Warm up, weigh one run, time `repeats` runs and take one more apart into stages.
-
-    Returns `seconds` (median), `seconds_all`, `stages` (seconds by name; from a run that waits for the GPU after each
-    stage, so their sum may exceed `seconds`; only mapping reports stages), `peak_bytes` and `resting_bytes`
-    (see PeakMemory).
-    """
+def measure(case: Case) -> Measured:
+    """Warm up, weigh one run, time `repeats` runs and take one more apart into stages."""
     device = torch.device(case.device)
     network = _build(case, device)
     generator = torch.Generator().manual_seed(case.seed)
@@ -65,15 +87,15 @@ def measure(case: Case) -> dict[str, Any]:
     seconds = [_seconds(lambda: work(None), device) for _ in range(case.repeats)]
     stages = _StageTimer(device)
     work(stages)
-    return {
-        "global": case.attention,
-        "frames": case.frames,
-        "seconds": statistics.median(seconds),
-        "seconds_all": seconds,
-        "peak_bytes": peak_bytes,
-        "resting_bytes": resting_bytes,
-        "stages": dict(stages.seconds),
-    }
+    return Measured(
+        attention=case.attention,
+        frames=case.frames,
+        seconds=statistics.median(seconds),
+        seconds_all=seconds,
+        peak_bytes=peak_bytes,
+        resting_bytes=resting_bytes,
+        stages=dict(stages.seconds),
+    )
 
 
 def _build(case: Case, device: torch.device) -> Vggt3:

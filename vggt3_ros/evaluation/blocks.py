@@ -8,8 +8,6 @@ from collections.abc import Sequence as Items
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from torch import Tensor
-
 Block = TypeVar("Block")
 
 
@@ -43,7 +41,7 @@ def to_json(value: Any) -> Any:
         return dict(_entries(value))
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}
-    if isinstance(value, Tensor):
+    if hasattr(value, "tolist"):  # a tensor or an array; neither library is loaded for it
         return to_json(value.tolist())
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.colmap_baseline import ColmapMap
 from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
 from vggt3_ros.evaluation.metrics import pose_errors
@@ -36,19 +37,15 @@ class Row:
 
     sequence: str
     method: str
-    map_frames: int
-    queries: int
-    accepted: int
-    wrong: int
-    success: float
-    position_cm: float
-    rotation_deg: float
-    mapping_s: float
-    query_s: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Its figures."""
-        return asdict(self)
+    map_frames: int = field(metadata=figure("count"))
+    queries: int = field(metadata=figure("count"))
+    accepted: int = field(metadata=figure("count"))
+    wrong: int = field(metadata=figure("count"))
+    success: float = field(metadata=figure("share"))
+    position_cm: float = field(metadata=figure("cm"))
+    rotation_deg: float = field(metadata=figure("deg"))
+    mapping_s: float = field(metadata=figure("s"))
+    query_s: float = field(metadata=figure("s"))
 
 
 def compare(

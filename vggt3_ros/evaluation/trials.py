@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.evaluation.alignment import align_scene
 from vggt3_ros.evaluation.attempts import Judge
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.verified import Attempt
@@ -57,21 +58,17 @@ class Outcome:
     """
 
     name: str
-    keyframes: int
+    keyframes: int = field(metadata=figure("count"))
     verified: bool
     reason: str
-    asked: int
-    accepted: int = 0
-    right: int = 0
-    wrong: int = 0
+    asked: int = field(metadata=figure("count"))
+    accepted: int = field(default=0, metadata=figure("count"))
+    right: int = field(default=0, metadata=figure("count"))
+    wrong: int = field(default=0, metadata=figure("count"))
     chi_square_median: float | None = None
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, metadata=figure("s"))
     failures: tuple[str, ...] = ()
     traceback: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Its figures."""
-        return asdict(self)
 
 
 def examine(trial: Trial, network: Any, progress: Progress | None = None) -> Outcome:
@@ -138,26 +135,42 @@ def heading() -> str:
     return f"{'case':<44}{'kf':>4}{'asked':>6}{'accepted':>9}{'right':>6}{'wrong':>6}{'chi2':>8}{'s':>7}  verdict"
 
 
-def totals(outcomes: Iterable[Outcome]) -> dict[str, int]:
-    """Sums over trials: maps, verified maps, queries asked (also of verified maps alone), accepted, right, wrong."""
+@dataclass(frozen=True)
+class Totals:
+    """Sums over trials: maps, verified ones, queries asked (also of verified maps alone), accepted, right, wrong; and
+    how many trials ended in an error that nobody foresaw.
+    """
+
+    maps: int = field(metadata=figure("count"))
+    verified: int = field(metadata=figure("count"))
+    asked: int = field(metadata=figure("count"))
+    asked_of_verified: int = field(metadata=figure("count"))
+    accepted: int = field(metadata=figure("count"))
+    right: int = field(metadata=figure("count"))
+    wrong: int = field(metadata=figure("count"))
+    crashed: int = field(metadata=figure("count"))
+
+
+def totals(outcomes: Iterable[Outcome]) -> Totals:
+    """The sums."""
     every = list(outcomes)
-    return {
-        "maps": len(every),
-        "verified": sum(each.verified for each in every),
-        "asked": sum(each.asked for each in every),
-        "asked_of_verified": sum(each.asked for each in every if each.verified),
-        "accepted": sum(each.accepted for each in every),
-        "right": sum(each.right for each in every),
-        "wrong": sum(each.wrong for each in every),
-        "crashed": sum(each.traceback is not None for each in every),
-    }
+    return Totals(
+        maps=len(every),
+        verified=sum(each.verified for each in every),
+        asked=sum(each.asked for each in every),
+        asked_of_verified=sum(each.asked for each in every if each.verified),
+        accepted=sum(each.accepted for each in every),
+        right=sum(each.right for each in every),
+        wrong=sum(each.wrong for each in every),
+        crashed=sum(each.traceback is not None for each in every),
+    )
 
 
 def summary(outcomes: Items[Outcome]) -> str:
     """The totals in a sentence."""
     sums = totals(outcomes)
     return (
-        f"wrong accepted: {sums['wrong']} of {sums['asked']} asked; {sums['accepted']} accepted, {sums['right']} right"
-        f"; {sums['verified']} of {sums['maps']} maps verified ({sums['asked_of_verified']} asked of these), "
-        f"{sums['crashed']} ended in an error that nobody foresaw"
+        f"wrong accepted: {sums.wrong} of {sums.asked} asked; {sums.accepted} accepted, {sums.right} right; "
+        f"{sums.verified} of {sums.maps} maps verified ({sums.asked_of_verified} asked of these), "
+        f"{sums.crashed} ended in an error that nobody foresaw"
     )
