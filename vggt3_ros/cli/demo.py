@@ -21,8 +21,9 @@ from vggt3_ros.cli.common import (
 )
 from vggt3_ros.cli.demo_folder import DemoFolder
 from vggt3_ros.cli.demo_phases import Demo, Outcome
-from vggt3_ros.cli.demo_report import print_report, say, write_report
+from vggt3_ros.cli.demo_report import make_report, print_report, say
 from vggt3_ros.cli.interrupts import Interrupts
+from vggt3_ros.evaluation.blocks import to_json
 
 if TYPE_CHECKING:
     from vggt3_ros.nodes.demo_cameras import DemoCamera
@@ -116,13 +117,13 @@ def _run(
             except ProcessEndedError as error:
                 print(error.log_tail, file=sys.stderr)
                 raise
-        data = write_report(folder, demo, outcome, begin)
-        write_json(args.json, data)
-        print_report(data, folder)
+        report = make_report(folder, demo, outcome, begin)
+        write_json(args.json, folder.write_report(to_json(report)))
+        print_report(report, folder)
         if args.view:
             _wait(interrupts)
-    if data["failure"] is not None:
-        raise DemoError(f"{data['failure']}; see {folder.path / 'report.json'}")
+    if report.failure is not None:
+        raise DemoError(f"{report.failure}; see {folder.path / 'report.json'}")
 
 
 def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome:

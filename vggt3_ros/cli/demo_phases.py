@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.progress import Progress
+from vggt3_ros.evaluation.blocks import figure
 
 if TYPE_CHECKING:
     from vggt3_ros.evaluation.live import LiveRun
@@ -20,14 +21,33 @@ if TYPE_CHECKING:
 _START, _SETTLE, _RECONSTRUCTION, _NEW_SCENE = 180.0, 120.0, 7200.0, 120.0  # seconds until something has gone wrong
 
 
+@dataclass(frozen=True)
+class NodeMessages:
+    """Images that the camera sent and a node did not get (lost), and those that it got and left out on purpose."""
+
+    sent: int = field(metadata=figure("count"))
+    received: int = field(metadata=figure("count"))
+    lost: int = field(metadata=figure("count"))
+    left_out: int = field(metadata=figure("count"))
+    last_reason: str
+
+
+@dataclass(frozen=True)
+class Messages:
+    """By node, and how many were lost in all."""
+
+    nodes: dict[str, NodeMessages] = field(metadata=figure(inline=True))
+    lost: int = field(metadata=figure("count"))
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What the demo has seen. map_seconds: of the reconstruction alone. messages: of the camera, by node."""
+    """What the demo has seen. map_seconds: of the reconstruction alone."""
 
     scene: Scene
     map_seconds: float
     run: LiveRun
-    messages: dict[str, Any]
+    messages: Messages
 
 
 @dataclass
@@ -115,21 +135,20 @@ class Demo:
         )
         return Outcome(scene, map_seconds, run, self._messages())
 
-    def _messages(self) -> dict[str, Any]:
-        """Images that the camera sent and a node did not get, and those that the node got and left out on purpose."""
+    def _messages(self) -> Messages:
         client, sent = self.session.client, self.camera.images_sent
-        nodes: dict[str, Any] = {
-            name: {
-                "sent": sent,
-                "received": status.frames_received,
-                "lost": sent - status.frames_received,
-                "left_out": status.frames_skipped + status.frames_dropped,
-                "last_reason": status.last_drop_reason,
-            }
+        nodes = {
+            name: NodeMessages(
+                sent=sent,
+                received=status.frames_received,
+                lost=sent - status.frames_received,
+                left_out=status.frames_skipped + status.frames_dropped,
+                last_reason=status.last_drop_reason,
+            )
             for name, status in (("mapper", client.mapper), ("localizer", client.localizer))
             if status is not None
         }
-        return {**nodes, "lost": sum(node["lost"] for node in nodes.values())}
+        return Messages(nodes, sum(node.lost for node in nodes.values()))
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[Progress]:

@@ -16,7 +16,7 @@ from vggt3_ros.evaluation.top_view import plane_from_world
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from vggt3_ros.evaluation.live import LiveRun
+    from vggt3_ros.evaluation.live import LiveFigures, LiveRun
     from vggt3_ros.scene.scene import Scene
 
 _MAPPED, _TRUE, _FOUND, _REFUSED = "#1d3557", "#1a1a1a", "#2a9d2a", "#d1495b"
@@ -27,7 +27,7 @@ _LABEL: dict[str, Any] = {
 _BAR = 0.2  # of the picture's width at least, for the bar that shows the scale
 
 
-def draw_demo(scene: Scene, run: LiveRun, figures: dict[str, Any], path: Path) -> None:
+def draw_demo(scene: Scene, run: LiveRun, figures: LiveFigures, path: Path) -> None:
     """Write the top view to `path`; `figures` are those of the report."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -63,14 +63,14 @@ def draw_demo(scene: Scene, run: LiveRun, figures: dict[str, Any], path: Path) -
     save_with_legend(figure, path)
 
 
-def _title(scene: Scene, figures: dict[str, Any]) -> str:
-    position, rotation = figures["position_error_m"]["median"], figures["rotation_error_deg"]["median"]
+def _title(scene: Scene, figures: LiveFigures) -> str:
+    position, rotation = figures.position_error_m.median, figures.rotation_error_deg.median
     errors = ""
     if position is not None:
-        errors = f"\nmedian error {100 * position:.1f} cm and {rotation:.2f} degrees, {figures['wrong']} poses wrong"
+        errors = f"\nmedian error {100 * position:.1f} cm and {rotation:.2f} degrees, {figures.wrong} poses wrong"
     return (
         f"A map of {len(scene.keyframes)} images, seen from above: {len(scene.points)} points\n"
-        f"{figures['localized']} of {figures['query_frames']} images of the second drive were localized in it{errors}"
+        f"{figures.localized} of {figures.query_frames} images of the second drive were localized in it{errors}"
     )
 
 

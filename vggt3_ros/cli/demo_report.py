@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.common import atomic_path
 from vggt3_ros.cli.demo_folder import DemoFolder
-from vggt3_ros.cli.demo_phases import Demo, Outcome
+from vggt3_ros.cli.demo_phases import Demo, Messages, Outcome
+from vggt3_ros.evaluation.blocks import figure
+
+if TYPE_CHECKING:
+    from vggt3_ros.evaluation.live import LiveFigures
 
 
-def write_report(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float) -> dict[str, Any]:
-    """Write points, picture and report; returns the report. `begin`: when the demo began, by time.perf_counter."""
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo tells. failure: why it is no success, None if it is one. seconds: of each phase, and in total."""
+
+    finished: bool
+    failure: str | None
+    camera: str
+    frames_mapped: int = field(metadata=figure("count"))
+    map_seconds: float = field(metadata=figure("s"))
+    figures: LiveFigures = field(metadata=figure(inline=True))
+    dropped_messages: Messages
+    seconds: dict[str, float] = field(metadata=figure("s"))
+    scene_id: str
+    metric: bool
+    metric_source: str
+    verified: bool
+    model: str
+
+
+def make_report(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float) -> DemoReport:
+    """Write points and picture; returns what there is to report. `begin`: when it began, by time.perf_counter."""
     from vggt3_ros.cli.demo_picture import draw_demo
     from vggt3_ros.geometry.pointcloud import write_ply
 
@@ -20,22 +44,20 @@ def write_report(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float)
         write_ply(scene.points, temporary)
     with atomic_path(folder.picture) as temporary:
         draw_demo(scene, outcome.run, figures, temporary)
-    return folder.write_report(
-        {
-            "finished": True,
-            "failure": outcome.run.failure(),
-            "camera": demo.camera.title,
-            "frames_mapped": len(scene.keyframes),
-            "map_seconds": outcome.map_seconds,
-            **figures,
-            "dropped_messages": outcome.messages,
-            "seconds": {**demo.seconds, "total": time.perf_counter() - begin},
-            "scene_id": scene.scene_id,
-            "metric": scene.is_metric,
-            "metric_source": scene.metric_source,
-            "verified": scene.is_verified,
-            "model": scene.model_id,
-        }
+    return DemoReport(
+        finished=True,
+        failure=outcome.run.failure(),
+        camera=demo.camera.title,
+        frames_mapped=len(scene.keyframes),
+        map_seconds=outcome.map_seconds,
+        figures=figures,
+        dropped_messages=outcome.messages,
+        seconds={**demo.seconds, "total": time.perf_counter() - begin},
+        scene_id=scene.scene_id,
+        metric=scene.is_metric,
+        metric_source=scene.metric_source,
+        verified=scene.is_verified,
+        model=scene.model_id,
     )
 
 
@@ -44,21 +66,19 @@ def say(what: str, text: str) -> None:
     print(f"{what:9s} {text}", flush=True)
 
 
-def print_report(data: dict[str, Any], folder: DemoFolder) -> None:
+def print_report(report: DemoReport, folder: DemoFolder) -> None:
     """The report in a few lines on stdout."""
-    tried, answerable = data["query_frames"], data["answerable"]
-    known = ""
-    if answerable is not None:
-        known = f"; {data['localized_answerable']} of the {answerable} that show enough of the map"
-    say("localized", f"{data['localized']} of {tried} images of the second drive{known}")
-    position, rotation, delay = (data[key] for key in ("position_error_m", "rotation_error_deg", "image_to_pose_ms"))
-    if position["median"] is not None:
-        half = f"median {100 * position['median']:.1f} cm and {rotation['median']:.2f} degrees"
-        most = f"90 % below {100 * position['p90']:.1f} cm and {rotation['p90']:.2f} degrees"
-        say("errors", f"{half}, {most}; {data['wrong']} poses wrong")
-    if delay["median"] is not None:
-        say("delay", f"median {delay['median']:.0f} ms from image to pose, 90 % below {delay['p90']:.0f} ms")
-    lost = data["dropped_messages"]["lost"]
-    say("images", f"{lost or 'none'} lost between the nodes")
+    figures, known = report.figures, ""
+    if figures.answerable is not None:
+        known = f"; {figures.localized_answerable} of the {figures.answerable} that show enough of the map"
+    say("localized", f"{figures.localized} of {figures.query_frames} images of the second drive{known}")
+    position, rotation, delay = figures.position_error_m, figures.rotation_error_deg, figures.image_to_pose_ms
+    if position.median is not None and position.p90 is not None:
+        half = f"median {100 * position.median:.1f} cm and {rotation.median:.2f} degrees"
+        most = f"90 % below {100 * position.p90:.1f} cm and {rotation.p90:.2f} degrees"
+        say("errors", f"{half}, {most}; {figures.wrong} poses wrong")
+    if delay.median is not None:
+        say("delay", f"median {delay.median:.0f} ms from image to pose, 90 % below {delay.p90:.0f} ms")
+    say("images", f"{report.dropped_messages.lost or 'none'} lost between the nodes")
     say("written", f"{folder.path}: top_view.png, points.ply, report.json, scene/, logs/")
-    say("seconds", f"{data['seconds']['total']:.1f}")
+    say("seconds", f"{report.seconds['total']:.1f}")

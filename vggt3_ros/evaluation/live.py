@@ -6,16 +6,45 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.metrics import pose_errors, trajectory_extent
 from vggt3_ros.evaluation.verified import WRONG_POSITION_M, WRONG_ROTATION_DEG
 
-ANSWERABLE_SHARE = 0.5  # of a query's view that was mapped
+MAPPED_SHARE = 0.5  # of an image's view that some map frame shows, for it to count as answerable
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of values; None without any."""
+
+    median: float | None
+    p90: float | None
+
+
+@dataclass(frozen=True)
+class LiveFigures:
+    """The part of the report that is about localization; what nobody can know is None. wrong: beyond 0.5 m or 15
+    degrees; refusal_reasons: the most frequent ones, and how often each was given.
+    """
+
+    query_frames: int = field(metadata=figure("count"))
+    localized: int = field(metadata=figure("count"))
+    refused: int = field(metadata=figure("count"))
+    answerable: int | None = field(
+        metadata=figure("count", "images of whose view at least half is a surface that some map frame shows")
+    )
+    localized_answerable: int | None = field(metadata=figure("count"))
+    wrong: int | None = field(metadata=figure("count"))
+    position_error_m: Spread = field(metadata=figure("m"))
+    rotation_error_deg: Spread = field(metadata=figure("deg"))
+    trajectory_extent_m: float | None = field(metadata=figure("m"))
+    image_to_pose_ms: Spread = field(metadata=figure("ms"))
+    refusal_reasons: dict[str, int] = field(metadata=figure("count"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,29 +76,29 @@ class LiveRun:
         """The true poses, if those of the map can be compared with them."""
         return self.true_poses if self.is_metric else {}
 
-    def figures(self) -> dict[str, Any]:
-        """The part of the report that is about localization; what nobody can know is None."""
+    def figures(self) -> LiveFigures:
+        """Of the poses and refusals."""
         position, rotation = self.errors()
         wrong = (position > WRONG_POSITION_M) | (rotation > WRONG_ROTATION_DEG)
         answerable = self.answerable()
         around = torch.stack([*self.map_poses, *(self.true_path() or self.poses.values())])
-        return {
-            "query_frames": len(self.attempts),
-            "localized": len(self.poses),
-            "refused": len(self.refusals),
-            "answerable": None if answerable is None else len(answerable),
-            "localized_answerable": None if answerable is None else len(answerable & {*self.poses}),
-            "wrong": int(wrong.sum()) if self.truth else None,
-            "position_error_m": _middle(position),
-            "rotation_error_deg": _middle(rotation),
-            "trajectory_extent_m": trajectory_extent(around) if self.is_metric else None,
-            "image_to_pose_ms": _middle(self.delays_ms.values()),
-            "refusal_reasons": _reasons(self.refusals),
-        }
+        return LiveFigures(
+            query_frames=len(self.attempts),
+            localized=len(self.poses),
+            refused=len(self.refusals),
+            answerable=None if answerable is None else len(answerable),
+            localized_answerable=None if answerable is None else len(answerable & {*self.poses}),
+            wrong=int(wrong.sum()) if self.truth else None,
+            position_error_m=_spread(position),
+            rotation_error_deg=_spread(rotation),
+            trajectory_extent_m=trajectory_extent(around) if self.is_metric else None,
+            image_to_pose_ms=_spread(self.delays_ms.values()),
+            refusal_reasons=_reasons(self.refusals),
+        )
 
     def failure(self) -> str | None:
         """Why it is no success, in a sentence; None if something was localized and nothing is known to be wrong."""
-        tried, found, wrong = len(self.attempts), len(self.poses), self.figures()["wrong"]
+        tried, found, wrong = len(self.attempts), len(self.poses), self.figures().wrong
         if not tried:
             return "the localizer tried no image"
         if not found:
@@ -85,7 +114,7 @@ class LiveRun:
         """The images tried whose view was mapped to a good part; None where nobody knows."""
         if self.mapped_shares is None:
             return None
-        return {stamp for stamp in self.attempts if self.mapped_shares.get(stamp, 0.0) >= ANSWERABLE_SHARE}
+        return {stamp for stamp in self.attempts if self.mapped_shares.get(stamp, 0.0) >= MAPPED_SHARE}
 
     def true_path(self) -> list[Tensor]:
         """The true poses from the first attempt to the last, also of images that were not tried."""
@@ -107,8 +136,8 @@ def _reasons(refusals: Mapping[int, str]) -> dict[str, int]:
     return {examples[kind]: count for kind, count in Counter(kinds.values()).most_common(5)}
 
 
-def _middle(values: Iterable[float]) -> dict[str, float | None]:
+def _spread(values: Iterable[float]) -> Spread:
     numbers = np.array([*values], dtype=np.float64)
     if len(numbers) == 0:
-        return {"median": None, "p90": None}
-    return {"median": float(np.median(numbers)), "p90": float(np.quantile(numbers, 0.9))}
+        return Spread(None, None)
+    return Spread(float(np.median(numbers)), float(np.quantile(numbers, 0.9)))
