@@ -9,8 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Generic
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
@@ -22,8 +21,7 @@ from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.nodes.ending import SIGNALS
 from vggt3_ros.nodes.given import rcl_arguments, unused
 from vggt3_ros.nodes.guard import GuardedExecutor, GuardedNode
-from vggt3_ros.nodes.parameter_values import change, declare, read
-from vggt3_ros.nodes.parameters import Parameter
+from vggt3_ros.nodes.parameter_values import Settings, change, declare, read
 from vggt3_ros.nodes.ros_arguments import initialize
 
 _WAKE_UP = 0.2  # seconds between looks at whether a signal came
@@ -31,21 +29,20 @@ _SAME_WISH = 1.0  # seconds in which a second signal is no impatience: a termina
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class ManagedNode(GuardedNode, LifecycleNode):
+class ManagedNode(GuardedNode, LifecycleNode, Generic[Settings]):
     """A lifecycle node whose subclass says what to do in `configure`, `activate`, `deactivate` and `cleanup`.
 
     `configure` checks what can be checked and makes publishers; `activate` loads to the device and subscribes;
     `deactivate` undoes that, also after an `activate` that failed half-way; `cleanup` undoes `configure`. What they
     raise is logged, and the node stays in the state it was in. Parameters can be changed while it is unconfigured,
-    some of them at any time: then `settings_changed` is called.
+    some of them at any time: then `settings` are others, and `settings_changed` is called.
     """
 
-    def __init__(self, name: str, parameters: Sequence[Parameter], **options: Any) -> None:
+    def __init__(self, name: str, parameters: type[Settings], **options: Any) -> None:
         # Undeclared ones come as far as our callback, which can say what was probably meant, and refuses them.
         super().__init__(name, allow_undeclared_parameters=True, **options)
-        self._parameters_declared = tuple(parameters)
         declare(self, parameters)
-        self.settings = SimpleNamespace()
+        self.settings = parameters()  # the defaults, until it is configured
         self.is_active = False
         self._configured = False
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -75,7 +72,7 @@ class ManagedNode(GuardedNode, LifecycleNode):
         """Transition of the lifecycle; see `configure`."""
 
         def configure() -> None:
-            self.settings = read(self, self._parameters_declared)
+            self.settings = read(self, type(self.settings))
             self.configure()
 
         self._configured = self._do("configure", configure)
@@ -129,7 +126,7 @@ class ManagedNode(GuardedNode, LifecycleNode):
         return True
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
-        result = change(self, self._parameters_declared, changes, self.settings if self._configured else None)
+        result, self.settings = change(self, changes, self.settings, in_use=self._configured)
         if result.successful and self._configured:
             self.settings_changed()
         return result

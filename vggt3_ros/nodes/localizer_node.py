@@ -30,7 +30,7 @@ from vggt3_ros.nodes.listening import listens_to
 from vggt3_ros.nodes.localizer_services import LocalizerServices
 from vggt3_ros.nodes.localizing import NO_SCENE, Localizing
 from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
-from vggt3_ros.nodes.parameters import LOCALIZER
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
 from vggt3_ros.nodes.pose_output import PoseOutput
 from vggt3_ros.nodes.qos import HINTS, LATCHED, STATUS
 from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
@@ -50,14 +50,14 @@ _STATES = {
 _LEVELS = {TrackingState.LOCALIZED: Level.OK, TrackingState.LOST: Level.ERROR}
 
 
-class LocalizerNode(ManagedNode):
+class LocalizerNode(ManagedNode[LocalizerParameters]):
     """Lifecycle node `localizer`; its topics and services are in docs/ros.md.
 
     Two threads: the executor's (callbacks, which never block) and the worker's, which owns network, scene and tracker.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("localizer", LOCALIZER, **options)
+        super().__init__("localizer", LocalizerParameters, **options)
         self._localizing: Localizing = None  # type: ignore[assignment]  # there is none unless configured
         self._worker: Worker[Arrival] = None  # type: ignore[assignment]  # nor these unless active
         self._camera: CameraInput = None  # type: ignore[assignment]
@@ -81,7 +81,7 @@ class LocalizerNode(ManagedNode):
         self._agreed = self._time.moment()  # when the last pose was published
         self._logged = TrackingState.UNINITIALIZED  # the last state that the log told
         self._status = self.create_publisher(LocalizationStatus, "localizer/status", STATUS)
-        self._output = PoseOutput(self, settings, self._time)
+        self._output = PoseOutput(self, lambda: self.settings, self._time)
         self._depth = DepthOutput(self)
         self._diagnostics = Diagnostics(self)
 
@@ -102,7 +102,7 @@ class LocalizerNode(ManagedNode):
             self.get_logger().warning(self._reason)
         self._counts = Counts()
         self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._defect)
-        self._camera = CameraInput(self, settings, self._counts, self._on_image, self._on_clock_reset)
+        self._camera = CameraInput(self, lambda: self.settings, self._counts, self._on_image, self._on_clock_reset)
         self._output.watch(self._camera.buffer)
         self._heard = [
             AdaptiveSubscription(self, PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, HINTS)

@@ -11,6 +11,7 @@ from std_srvs.srv import Trigger
 
 from vggt3_ros.errors import SceneError
 from vggt3_ros.nodes.lifecycle import ManagedNode
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
 from vggt3_ros.nodes.open_scene import SceneProblem, library_of
 from vggt3_ros.nodes.worker import in_executor
 from vggt3_ros.scene.library import is_scene
@@ -27,7 +28,9 @@ class LocalizerServices:
     the node is active only.
     """
 
-    def __init__(self, node: ManagedNode, load: Callable[[str, Path], Future[tuple[str, str]]]) -> None:
+    def __init__(
+        self, node: ManagedNode[LocalizerParameters], load: Callable[[str, Path], Future[tuple[str, str]]]
+    ) -> None:
         self.paused = False
         self._node, self._load = node, load
         group = ReentrantCallbackGroup()  # while one coroutine waits, others are called

@@ -8,12 +8,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.collector import Collector
 from vggt3_ros.nodes.mapping_job import CanceledError, Mapped, MappingJob
+from vggt3_ros.nodes.node_parameters import MapperParameters
 from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
 from vggt3_ros.pipeline.dense import DENSE
 from vggt3_ros.pipeline.frame import Frame
@@ -40,7 +40,7 @@ class Mapper:
     """A collection that is being filled, a reconstruction while there is one, and the newest scene.
 
     library: the folder that scenes are saved in, and which those of the same made_by are deleted from when they are too
-    many. settings may change at any time; a reconstruction goes by those at its beginning.
+    many. settings(): those of this moment; a reconstruction goes by those at its beginning.
 
     on_scene(scene, folder): there is a new scene. say(message, failed): what happened, for people. on_change():
     the status is another one. They are called by the thread in which it happens. network is set while active.
@@ -48,7 +48,7 @@ class Mapper:
 
     def __init__(
         self,
-        settings: SimpleNamespace,
+        settings: Callable[[], MapperParameters],
         library: Path,
         made_by: str,
         on_scene: Callable[[Scene, Path], None],
@@ -66,7 +66,7 @@ class Mapper:
         self.job: MappingJob | None = None
         self.paused = False
         self._settings, self._made_by = settings, made_by
-        reconstruction_settings(settings, made_by)  # in good time, should they not fit
+        reconstruction_settings(settings(), made_by)  # in good time, should they not fit
         self._on_scene, self._say, self._on_change = on_scene, say, on_change
         self._lock = threading.RLock()
 
@@ -104,12 +104,13 @@ class Mapper:
             if self.job is not None:
                 raise BusyError("a reconstruction is running already; wait for it or cancel it")
             count = len(self.collector)
-            if count < self._settings.min_frames:
+            settings = self._settings()
+            if count < settings.min_frames:
                 raise TooFewFramesError(
-                    f"the collection has {count} keyframes, a reconstruction needs {self._settings.min_frames} "
+                    f"the collection has {count} keyframes, a reconstruction needs {settings.min_frames} "
                     "(min_frames); move the camera on"
                 )
-            how = reconstruction_settings(self._settings, self._made_by)
+            how = reconstruction_settings(settings, self._made_by)
             frames = self.collector.take()
             job = MappingJob(
                 frames, network, how, self.library, save_path, self._on_change, self._on_end
@@ -162,7 +163,7 @@ class Mapper:
         try:
             if isinstance(outcome, Mapped):
                 self.use(outcome.reconstruction.scene, outcome.folder)
-                prune(self.library, self._settings.keep_scenes, self._made_by, outcome.folder)
+                prune(self.library, self._settings().keep_scenes, self._made_by, outcome.folder)
                 self._say(_summary(outcome), False)
             else:
                 self._give_back(job.frames, outcome)
@@ -189,7 +190,7 @@ def _check_may_write(path: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{path} exists; choose another path, or set overwrite")
 
 
-def reconstruction_settings(settings: SimpleNamespace, made_by: str) -> ReconstructionSettings:
+def reconstruction_settings(settings: MapperParameters, made_by: str) -> ReconstructionSettings:
     """What the node's parameters ask for. Raises InputError."""
     landmarks = landmark_settings(settings.prior_poses) if settings.landmarks else None
     dense = DENSE[settings.dense]

@@ -27,8 +27,8 @@ from vggt3_ros.nodes.listening import listens_to
 from vggt3_ros.nodes.mapper import Mapper
 from vggt3_ros.nodes.mapper_services import MapperServices
 from vggt3_ros.nodes.network import check_network, free_unused_memory, network_of
+from vggt3_ros.nodes.node_parameters import MapperParameters
 from vggt3_ros.nodes.open_scene import library_of
-from vggt3_ros.nodes.parameters import MAPPER
 from vggt3_ros.nodes.qos import LATCHED, STATUS
 from vggt3_ros.nodes.worker import Worker
 from vggt3_ros.pipeline.collection import NOT_NEEDED, Reason
@@ -37,7 +37,7 @@ from vggt3_ros.scene.scene import Scene
 _THROTTLE = 5.0  # seconds between messages of the same kind in the log
 
 
-class MapperNode(ManagedNode):
+class MapperNode(ManagedNode[MapperParameters]):
     """Lifecycle node `mapper`; its topics, services and action are in docs/ros.md.
 
     Three threads: the executor's (callbacks, which never block), the worker's (images to frames to the collection),
@@ -45,7 +45,7 @@ class MapperNode(ManagedNode):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("mapper", MAPPER, **options)
+        super().__init__("mapper", MapperParameters, **options)
         self._message, self._failed = "", False
         self._mapper: Mapper = None  # type: ignore[assignment]  # there is none unless configured
         self._worker: Worker[ImageMessage] = None  # type: ignore[assignment]  # nor these unless active
@@ -58,7 +58,9 @@ class MapperNode(ManagedNode):
         check_network(self.settings)
         library = library_of(self, self.settings.scene_dir)
         made_by = f"{self.get_fully_qualified_name()} in ROS domain {self.context.get_domain_id()}"
-        self._mapper = Mapper(self.settings, library, made_by, self._publish_scene, self._say, self._publish_status)
+        self._mapper = Mapper(
+            lambda: self.settings, library, made_by, self._publish_scene, self._say, self._publish_status
+        )
         self._publishers = [
             self.create_publisher(PointCloud2, "points", LATCHED),
             self.create_publisher(PathMessage, "keyframes", LATCHED),
@@ -75,7 +77,12 @@ class MapperNode(ManagedNode):
         mapper.begin(network)
         self._worker = Worker("frames", self._take_image, settings.queue_size, self._gave_way, self._defect)
         self._camera = CameraInput(
-            self, settings, self._counts, self._on_image, mapper.collector.restart_clock, settings.use_depth
+            self,
+            lambda: self.settings,
+            self._counts,
+            self._on_image,
+            mapper.collector.restart_clock,
+            (lambda: self.settings.depth_slop) if settings.use_depth else None,
         )
         self.get_logger().info(listens_to(self))
         self._timer = self.create_timer(1 / settings.status_rate, self._on_timer, clock=self._clock_of_timers)
