@@ -32,10 +32,13 @@ class Attempt:
 
 
 class Localizing:
-    """The network while active, the scene once there is one, and what is known about the camera's way."""
+    """A network, the scene once there is one, and what is known about the camera's way.
 
-    def __init__(self, settings: LocalizerParameters) -> None:
-        self.network: Vggt3 | None = None
+    network: None once it has stopped, so that it is freed whoever still keeps this object, as rclpy keeps callbacks.
+    """
+
+    def __init__(self, settings: LocalizerParameters, network: Vggt3) -> None:
+        self.network: Vggt3 | None = network
         self.scene: Scene | None = None
         self.tracker = Tracker(_tracking(settings))
         self._recent = RecentImages(_tracking(settings))

@@ -67,7 +67,8 @@ class Mapper:
         self.paused = False
         self._settings, self._made_by = settings, made_by
         reconstruction_settings(settings(), made_by)  # in good time, should they not fit
-        self._on_scene, self._say, self._on_change = on_scene, say, on_change
+        self.say = say
+        self._on_scene, self._on_change = on_scene, on_change
         self._lock = threading.RLock()
 
     def place(self, path: str) -> Path:
@@ -132,7 +133,7 @@ class Mapper:
             self.start()
         except (BusyError, TooFewFramesError):  # somebody was faster
             return
-        self._say(f"reconstructing, because {due}", False)
+        self.say(f"reconstructing, because {due}", False)
 
     def resume(self) -> None:
         """Collect again after `paused`."""
@@ -164,12 +165,12 @@ class Mapper:
             if isinstance(outcome, Mapped):
                 self.use(outcome.reconstruction.scene, outcome.folder)
                 prune(self.library, self._settings().keep_scenes, self._made_by, outcome.folder)
-                self._say(_summary(outcome), False)
+                self.say(_summary(outcome), False)
             else:
                 self._give_back(job.frames, outcome)
         except Exception as error:  # of what publishes a scene, or deletes old ones: the scene is on the disk
             traceback.print_exc()
-            self._say(f"the end of a reconstruction failed by a defect of this program: {error!r}", True)
+            self.say(f"the end of a reconstruction failed by a defect of this program: {error!r}", True)
         finally:
             with self._lock:
                 self.job = None
@@ -182,7 +183,7 @@ class Mapper:
             traceback.print_exception(error)
             what = f"failed by a defect of this program: {error!r}"
         again = f"its {len(frames)} frames are back in the collection"
-        self._say(f"reconstruction {what}; {again}", not isinstance(error, CanceledError))
+        self.say(f"reconstruction {what}; {again}", not isinstance(error, CanceledError))
 
 
 def _check_may_write(path: Path, overwrite: bool) -> None:
