@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
@@ -12,6 +11,7 @@ from std_srvs.srv import Trigger
 from vggt3_ros.errors import SceneError
 from vggt3_ros.nodes.active_localizer import ActiveLocalizer
 from vggt3_ros.nodes.lifecycle import ManagedNode
+from vggt3_ros.nodes.localizer_output import LocalizerOutput
 from vggt3_ros.nodes.node_parameters import LocalizerParameters
 from vggt3_ros.nodes.open_scene import SceneProblem, library_of
 from vggt3_ros.nodes.worker import in_executor
@@ -27,7 +27,7 @@ class LocalizerServices:
     They live as long as the node, so that an answer in the making survives every transition of the lifecycle.
     """
 
-    def __init__(self, node: ManagedNode[LocalizerParameters, Any, ActiveLocalizer]) -> None:
+    def __init__(self, node: ManagedNode[LocalizerParameters, LocalizerOutput, ActiveLocalizer]) -> None:
         self.paused = False
         self._node = node
         group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
