@@ -48,6 +48,10 @@ def test_what_is_not_given_has_its_default(made: list[Node], name: str) -> None:
     assert asdict(settings) == {each.name: each.default for each in parameters_of(NODES[name])}
 
 
+def test_what_is_given_is_told_from_the_defaults() -> None:
+    assert SimCameraParameters(width=640, rate=10.0, distortion=()).given() == {"width": 640}
+
+
 def test_what_is_given_is_read(made: list[Node]) -> None:
     mount = [0.1, 0.0, 0.2, -0.5, 0.5, -0.5, 0.5]
     settings = values(

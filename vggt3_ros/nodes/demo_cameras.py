@@ -94,9 +94,7 @@ class SimulatedCamera:
 
     def start(self, session: Session) -> None:
         """Let it render."""
-        ours = replace(self._settings, wait_to_start=True, publish_images=False)
-        values = {each.name: (getattr(ours, each.name), each.default) for each in parameters_of(SimCameraParameters)}
-        session.start("sim_camera", {name: value for name, (value, default) in values.items() if value != default})
+        session.start("sim_camera", replace(self._settings, wait_to_start=True, publish_images=False).given())
 
     def prepare(self, session: Session, tell: Tell) -> None:
         """Wait until it has rendered."""

@@ -59,6 +59,11 @@ class NodeParameters:
         """What is wrong with values that fit one by one."""
         return []
 
+    def given(self) -> dict[str, Value]:
+        """The values that are not the defaults, by name."""
+        default = type(self)()
+        return {name: value for name, value in vars(self).items() if value != getattr(default, name)}
+
 
 def parameter(
     default: Default,
