@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from rclpy.context import Context
@@ -10,7 +13,10 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.nodes import active_localizer, active_mapper
 from vggt3_ros.nodes.lifecycle import ManagedNode
+from vggt3_ros.nodes.localizer_node import LocalizerNode
+from vggt3_ros.nodes.mapper_node import MapperNode
 from vggt3_ros.nodes.node_parameters import LocalizerParameters
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -105,3 +111,28 @@ def test_settings_are_those_of_the_configuration_and_of_live_changes_since(node:
     assert answer.successful and node.rates == [4.0]
     (answer,) = node.set_parameters([Parameter("refine", value="verify")])
     assert not answer.successful and node.rates == [4.0] and node.settings == LocalizerParameters(max_rate=4.0)
+
+
+@pytest.mark.parametrize("kind, module", [(MapperNode, active_mapper), (LocalizerNode, active_localizer)])
+def test_a_node_that_fails_half_way_hears_nothing_any_more(
+    kind: type[ManagedNode[Any, Any, Any]],
+    module: ModuleType,
+    ros_context: Context,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise InputError("there are no threads left")
+
+    node = kind(parameter_overrides=[Parameter("scene_dir", value=str(tmp_path))])
+    assert node.trigger_configure() == SUCCESS
+    before = len(list(node.subscriptions)), len(list(node.timers))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Worker", fail)
+        assert node.trigger_activate() == FAILURE and node.active is None
+    assert (len(list(node.subscriptions)), len(list(node.timers))) == before
+    assert node.trigger_activate() == SUCCESS
+    assert len(list(node.subscriptions)) > before[0] and len(list(node.timers)) > before[1]
+    node.stop()
+    assert (len(list(node.subscriptions)), len(list(node.timers))) == before
+    node.destroy_node()

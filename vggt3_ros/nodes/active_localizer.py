@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -62,33 +63,35 @@ class ActiveLocalizer:
         given = settings()
         self.localizing = Localizing(given, network)
         self._use_first_scene(given)
-        self._camera = CameraInput(node, settings, self._counts, self._on_image, self._on_clock_reset)
-        output.pose.watch(self._camera.buffer)
-        self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._fail)
-        self._heard = [
-            AdaptiveSubscription(node, PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, HINTS)
-        ]
-        if given.follow_mapper:
-            self._heard.append(AdaptiveSubscription(node, SceneInfo, "scene", self._on_scene, LATCHED))
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation needs its status too
-        self._timers = [
-            node.create_timer(1 / given.status_rate, self._on_timer, clock=steady),
-            node.create_timer(_REPEAT, output.pose.repeat_transform, clock=steady),
-        ]
+        with ExitStack() as undo:
+            self._camera = CameraInput(node, settings, self._counts, self._on_image, self._on_clock_reset)
+            undo.callback(self._camera.destroy)
+            output.pose.watch(self._camera.buffer)
+            self._listen(given, undo)
+            self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._fail)
+            undo.callback(self._worker.stop)  # undone first: it uses the camera
+            self._undo = undo.pop_all()
         node.get_logger().info(f"active; model {network.model_id} on {network.device}")
         node.get_logger().info(listens_to(node))
 
     def close(self) -> None:
         """Stop listening, let the network go; what is known about the robot's place is forgotten."""
-        self._worker.stop()  # first: it uses the camera
-        for timer in self._timers:
-            self._node.destroy_timer(timer)
-        for subscription in self._heard:
-            subscription.destroy()
-        self._camera.destroy()
+        self._undo.close()
         self._output.pose.forget()
         self.localizing.stop()
         self._log_state()
+
+    def _listen(self, settings: LocalizerParameters, undo: ExitStack) -> None:
+        """Hear hints and the mapper, and do what is due from time to time; undo undoes it."""
+        node = self._node
+        hints = AdaptiveSubscription(node, PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, HINTS)
+        undo.callback(hints.destroy)
+        if settings.follow_mapper:
+            scenes = AdaptiveSubscription(node, SceneInfo, "scene", self._on_scene, LATCHED)
+            undo.callback(scenes.destroy)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation needs its status too
+        for period, due in ((1 / settings.status_rate, self._on_timer), (_REPEAT, self._output.pose.repeat_transform)):
+            undo.callback(node.destroy_timer, node.create_timer(period, due, clock=steady))
 
     # -- scenes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 from rclpy.clock import Clock, ClockType
@@ -39,18 +40,20 @@ class ActiveMapper:
         self._node, self._mapper, self._output = node, mapper, output
         given = settings()
         self._counts = Counts()
-        self._camera = CameraInput(
-            node,
-            settings,
-            self._counts,
-            self._on_image,
-            mapper.collector.restart_clock,
-            (lambda: settings().depth_slop) if given.use_depth else None,
-        )
-        self._worker = Worker("frames", self._take_image, given.queue_size, self._gave_way, self._fail)
-        mapper.begin(network)
+        depth_slop = (lambda: settings().depth_slop) if given.use_depth else None
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation needs its status too
-        self._timer = node.create_timer(1 / given.status_rate, self._on_timer, clock=steady)
+        with ExitStack() as undo:
+            mapper.begin(network)
+            undo.callback(mapper.stop)
+            self._camera = CameraInput(
+                node, settings, self._counts, self._on_image, mapper.collector.restart_clock, depth_slop
+            )
+            undo.callback(self._camera.destroy)
+            timer = node.create_timer(1 / given.status_rate, self._on_timer, clock=steady)
+            undo.callback(node.destroy_timer, timer)
+            self._worker = Worker("frames", self._take_image, given.queue_size, self._gave_way, self._fail)
+            undo.callback(self._worker.stop)  # undone first: it uses the camera
+            self._undo = undo.pop_all()
         node.get_logger().info(listens_to(node))
         where = f"scenes are saved in {mapper.library}"
         output.say(f"collecting frames; model {network.model_id} on {network.device}; {where}", False)
@@ -58,10 +61,7 @@ class ActiveMapper:
 
     def close(self) -> None:
         """Stop listening, cancel a reconstruction, let the network go; frames and scene stay."""
-        self._worker.stop()  # first: it uses the camera
-        self._node.destroy_timer(self._timer)
-        self._camera.destroy()
-        self._mapper.stop()
+        self._undo.close()
 
     def publish_status(self) -> None:
         """Say how it goes."""
