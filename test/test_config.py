@@ -15,11 +15,15 @@ import yaml
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_from_quaternion
 from vggt3_ros.nodes import share
-from vggt3_ros.nodes.parameters import LOCALIZER, MAPPER, Parameter
+from vggt3_ros.nodes.node_parameters import LocalizerParameters, MapperParameters
+from vggt3_ros.nodes.parameters import Parameter, parameters_of
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
-NODES = pytest.mark.parametrize(("node", "parameters"), [("mapper", MAPPER), ("localizer", LOCALIZER)])
+NODES = pytest.mark.parametrize(
+    ("node", "parameters"),
+    [("mapper", parameters_of(MapperParameters)), ("localizer", parameters_of(LocalizerParameters))],
+)
 
 # Displays of RViz 2 from Humble on that are used here (rviz_default_plugins/plugins_description.xml).
 RVIZ_DISPLAYS = {f"rviz_default_plugins/{name}" for name in ("Grid", "Image", "Path", "PointCloud2", "TF")}
@@ -98,7 +102,7 @@ def test_rviz_takes_images_of_every_camera() -> None:
 
 def test_rviz_stands_in_the_map_frame() -> None:
     rviz = yaml.safe_load((CONFIG / "vggt3.rviz").read_text(encoding="utf-8"))
-    default = {parameter.name: parameter.default for parameter in LOCALIZER}["map_frame"]
+    default = LocalizerParameters().map_frame
     assert rviz["Visualization Manager"]["Global Options"]["Fixed Frame"] == default
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
-from vggt3_ros.nodes.parameters import Parameter as Declared
+from vggt3_ros.nodes.parameters import NodeParameters, parameters_of
 from vggt3_ros.srv import LoadScene
 
 from .processes import NodeProcess, ask
@@ -29,9 +29,9 @@ START_S, ANSWER_S = 60.0, 30.0
 class LifecycleClient:
     """Talks to the node `name`; `restart` brings it from any state to one where it is active with given parameters."""
 
-    def __init__(self, node: Node, process: NodeProcess, name: str, declared: Sequence[Declared]) -> None:
+    def __init__(self, node: Node, process: NodeProcess, name: str, declared: type[NodeParameters]) -> None:
         self.node, self.process, self.name = node, process, name
-        self._defaults = {parameter.name: parameter.default for parameter in declared if parameter.name != "autostart"}
+        self._defaults = {each.name: each.default for each in parameters_of(declared) if each.name != "autostart"}
         # Made before anybody asks, so that the node has found them when it answers the first time.
         kinds = {"change_state": ChangeState, "set_parameters_atomically": SetParametersAtomically}
         kinds |= {"load_scene": LoadScene, "pause": Trigger, "resume": Trigger}

@@ -14,7 +14,7 @@ from torch import Tensor
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.msg import LocalizationStatus as Status
 from vggt3_ros.nodes.conversions import stamp_ns
-from vggt3_ros.nodes.parameters import LOCALIZER
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
 from vggt3_ros.nodes.transforms import TransformBuffer, TransformError, TransformListener
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.reconstruct import reconstruct
@@ -54,7 +54,7 @@ class LocalizerClient(LifecycleClient):
     """Talks to a localizer; `start` brings it from any state to one where it is active with the given parameters."""
 
     def __init__(self, node: Node, process: NodeProcess, folder: Path) -> None:
-        super().__init__(node, process, "localizer", LOCALIZER)
+        super().__init__(node, process, "localizer", LocalizerParameters)
         self.heard = Heard(node)
         self.folder = folder
 

@@ -14,7 +14,7 @@ from rclpy.task import Future
 
 from vggt3_ros.action import Reconstruct
 from vggt3_ros.msg import MapperStatus
-from vggt3_ros.nodes.parameters import MAPPER
+from vggt3_ros.nodes.node_parameters import MapperParameters
 from vggt3_ros.nodes.qos import STATUS
 from vggt3_ros.srv import LoadScene, SaveScene
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
@@ -69,7 +69,7 @@ class MapperClient(LifecycleClient):
     """Talks to a mapper; `start` brings it from any state to one where it is active with the given parameters."""
 
     def __init__(self, node: Node, process: NodeProcess, robot: Robot) -> None:
-        super().__init__(node, process, "mapper", MAPPER)
+        super().__init__(node, process, "mapper", MapperParameters)
         self.robot = robot
         self.statuses: list[MapperStatus] = []
         self._action = ActionClient(node, Reconstruct, "mapper/reconstruct")

@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from vggt3_ros.nodes import arrival
 from vggt3_ros.nodes.arrival import NodeTime
 from vggt3_ros.nodes.conversions import header
-from vggt3_ros.nodes.parameters import LOCALIZER
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
 from vggt3_ros.nodes.pose_output import PoseOutput
 from vggt3_ros.pipeline.tracking import Tracked, TrackingState
 
@@ -34,8 +34,8 @@ class Bench:
         self.steady = 0
         patch.setattr(arrival, "time", SimpleNamespace(monotonic_ns=lambda: self.steady))
         self.time = NodeTime(node)
-        settings = {**{each.name: each.default for each in LOCALIZER}, **changes}
-        self.output = PoseOutput(node, SimpleNamespace(**settings), self.time)
+        settings = LocalizerParameters(**changes)
+        self.output = PoseOutput(node, lambda: settings, self.time)
         self.dates: list[int] = []
         patch.setattr(self.output._broadcaster, "send", lambda parent, child, stamp, pose: self.dates.append(stamp))
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from vggt3_ros.nodes.bridge import Bridge, find_bridge
 from vggt3_ros.nodes.camera_input import CameraInput
 from vggt3_ros.nodes.counts import Counts
 from vggt3_ros.nodes.images import depth_from_message, image_from_message
-from vggt3_ros.nodes.parameters import LOCALIZER
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
 from vggt3_ros.nodes.raw_pixels import LAYOUTS, pixels_by_numpy
 
 from .image_messages import message_of
@@ -120,8 +119,7 @@ def test_it_is_found_out_and_logged_before_the_first_image(
     install: Install, node: Node, capfd: pytest.CaptureFixture[str]
 ) -> None:
     install(UNIMPORTABLE)
-    settings = SimpleNamespace(**{each.name: each.default for each in LOCALIZER})
-    CameraInput(node, settings, Counts(), lambda message: None, lambda: None).destroy()
+    CameraInput(node, LocalizerParameters, Counts(), lambda message: None, lambda: None).destroy()
     assert "images are decoded without cv_bridge: it does not work with NumPy" in capfd.readouterr().err
 
 

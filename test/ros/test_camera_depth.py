@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from rclpy.node import Node
 
 from vggt3_ros.nodes.camera_input import CameraInput, UnusableError
 from vggt3_ros.nodes.counts import Counts
-from vggt3_ros.nodes.parameters import LOCALIZER
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
 
 from .image_messages import message_of
 
@@ -24,10 +23,9 @@ def camera(node: Node) -> Callable[..., Brightness]:
     """A camera whose mono16 images have one pixel value, of which it gives what is made of it."""
 
     def make(**changes: Any) -> Brightness:
-        values = {each.name: each.default for each in LOCALIZER}
-        values |= {"require_calibration": False, "odometry_source": "none", "camera_frame": "camera"}
-        settings = SimpleNamespace(**{**values, **changes})
-        made = CameraInput(node, settings, Counts(), lambda message: None, lambda: None)
+        values: dict[str, Any] = {"require_calibration": False, "odometry_source": "none", "camera_frame": "camera"}
+        settings = LocalizerParameters(**{**values, **changes})
+        made = CameraInput(node, lambda: settings, Counts(), lambda message: None, lambda: None)
         stamps = iter(range(1, 100))
 
         def brightness(value: int) -> int:

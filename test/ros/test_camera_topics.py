@@ -27,6 +27,7 @@ from vggt3_ros.nodes.conversions import header, time_message
 from vggt3_ros.nodes.counts import Counts
 from vggt3_ros.nodes.listening import listens_to
 from vggt3_ros.nodes.lost_messages import create_counted_subscription
+from vggt3_ros.nodes.node_parameters import CameraParameters
 from vggt3_ros.nodes.qos import HINTS, image_qos
 from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
 from vggt3_ros.nodes.topic_names import image_topic, info_topic, is_rectified
@@ -34,10 +35,6 @@ from vggt3_ros.nodes.transforms import TransformBuffer
 
 from .processes import wait_for
 
-SETTINGS = {
-    "image_transport": "raw", "image_qos": "sensor_data", "require_calibration": True, "rectified": False,
-    "odometry_source": "topic",
-}  # fmt: skip
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 LATCHED, VOLATILE = DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
 Listen = Callable[..., "Heard"]
@@ -53,7 +50,7 @@ class Heard:
         logger = SimpleNamespace(warning=self._log, info=self._log)
         self.node.get_logger = lambda: logger  # type: ignore[method-assign]
         self.counts, self.buffer, self.images = Counts(), TransformBuffer(), list[Any]()
-        settings = SimpleNamespace(**{**SETTINGS, **changes})
+        settings = CameraParameters(**{"odometry_source": "topic", **changes})
         self.topics = CameraTopics(self.node, settings, self.counts, self.images.append, self.buffer, use_depth=True)
         self._executor = executor
         executor.add_node(self.node)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from vggt3_ros.nodes import collector as module
 from vggt3_ros.nodes.collector import Collector
+from vggt3_ros.nodes.node_parameters import MapperParameters
 from vggt3_ros.pipeline.collection import Reason
 from vggt3_ros.pipeline.frame import Frame
 
@@ -34,11 +34,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def make(**settings: Any) -> Collector:
-    defaults = {
-        "min_frames": 3, "max_frames": 100, "min_translation": 0.1, "min_rotation": 0.1, "min_image_change": 0.03,
-        "trigger_count": 0, "trigger_idle": 0.0,
-    }  # fmt: skip
-    return Collector(SimpleNamespace(**{**defaults, **settings}))
+    given = MapperParameters(**{"min_frames": 3, "max_frames": 100, "trigger_idle": 0.0, **settings})
+    return Collector(lambda: given)
 
 
 def frame(number: int, stamp_ns: int | None = None, prior: bool = True) -> Frame:

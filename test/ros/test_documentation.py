@@ -16,14 +16,15 @@ from rclpy.node import Node
 
 from vggt3_ros.nodes.localizer_node import LocalizerNode
 from vggt3_ros.nodes.mapper_node import MapperNode
-from vggt3_ros.nodes.parameters import LOCALIZER, MAPPER, markdown_table
+from vggt3_ros.nodes.node_parameters import LocalizerParameters, MapperParameters
+from vggt3_ros.nodes.parameters import markdown_table, parameters_of
 from vggt3_ros.nodes.sim_camera_node import SimCamera
-from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
+from vggt3_ros.nodes.sim_parameters import SimCameraParameters
 
 from .processes import wait_for
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ros.md"
-PARAMETERS = {"mapper": MAPPER, "localizer": LOCALIZER, "sim_camera": SIM_CAMERA}
+PARAMETERS = {"mapper": MapperParameters, "localizer": LocalizerParameters, "sim_camera": SimCameraParameters}
 INFRASTRUCTURE = re.compile(r"parameter|/rosout|transition|(get|change)_state|get_(available|type)|clock")
 
 # What the table says about each name beyond its type.
@@ -122,7 +123,7 @@ def compare(marker: str, table: str) -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_those_of_the_code(name: str) -> None:
-    compare(f"parameters: {name}", markdown_table(PARAMETERS[name]))
+    compare(f"parameters: {name}", markdown_table(parameters_of(PARAMETERS[name])))
 
 
 def test_topics_services_and_actions_are_those_of_the_nodes(nodes: dict[str, Node]) -> None:

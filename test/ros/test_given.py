@@ -9,12 +9,13 @@ import pytest
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.nodes.given import check, rcl_arguments, read_file, unused
-from vggt3_ros.nodes.parameters import LOCALIZER
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
+from vggt3_ros.nodes.parameters import parameters_of
 
 from .lifecycle_client import START_S
 from .processes import NodeProcess, wait_for
 
-NAMES = {"/vggt3/localizer": [parameter.name for parameter in LOCALIZER]}
+NAMES = {"/vggt3/localizer": [parameter.name for parameter in parameters_of(LocalizerParameters)]}
 
 
 @pytest.fixture

@@ -194,7 +194,7 @@ def test_a_goal_whose_callback_raises_is_answered(ros_context: Any) -> None:
             self.is_active = False
 
     node = GuardedNode("asked")
-    services, goal = MapperServices(node, lambda: None, lambda *_: None), Goal()
+    services, goal = MapperServices(node, lambda: None), Goal()
     coroutine = services._on_goal(goal)
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)

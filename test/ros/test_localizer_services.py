@@ -143,8 +143,8 @@ def test_lifecycle_round_trip_frees_the_network(executor: Any, tmp_path: Path) -
     node = LocalizerNode(cli_args=arguments, use_global_arguments=False)
     for _ in range(2):
         assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
-        network = weakref.ref(node._localizing.network)
-        assert node._localizing.scene_id
+        assert node.active is not None and node.active.localizing.scene_id
+        network = weakref.ref(node.active.localizing.network)
         assert node.trigger_deactivate() == SUCCESS
         gc.collect()
         assert network() is None

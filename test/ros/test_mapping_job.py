@@ -16,7 +16,7 @@ from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.nodes import collector, mapping_job
 from vggt3_ros.nodes.mapper import BusyError, InactiveError, Mapper, TooFewFramesError
 from vggt3_ros.nodes.mapping_job import CanceledError, MappingJob
-from vggt3_ros.nodes.parameters import MAPPER
+from vggt3_ros.nodes.node_parameters import MapperParameters
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
@@ -49,10 +49,9 @@ def make(tmp_path: Path, told: Told) -> Callable[..., Mapper]:
     """An active mapper that has collected four frames."""
 
     def make(library: str = "maps", **changes: Any) -> Mapper:
-        defaults = {parameter.name: parameter.default for parameter in MAPPER}
-        settings = SimpleNamespace(**{**defaults, **QUICK, "min_frames": 4, **changes})
+        settings = MapperParameters(**{**QUICK, "min_frames": 4, **changes})
         mapper = Mapper(
-            settings,
+            lambda: settings,
             tmp_path / library,
             ME,
             lambda scene, folder: told.scenes.append((scene.scene_id, folder)),

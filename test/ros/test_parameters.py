@@ -1,20 +1,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.parameter_values import change, declare, fitted, read
-from vggt3_ros.nodes.parameters import LOCALIZER, MAPPER, Parameter, markdown_table
+from vggt3_ros.nodes.node_parameters import LocalizerParameters, MapperParameters
+from vggt3_ros.nodes.parameter_values import Settings, change, declare, fitted, read
+from vggt3_ros.nodes.parameters import NodeParameters, markdown_table, parameters_of
+from vggt3_ros.nodes.sim_parameters import SimCameraParameters
 
-NODES = {"mapper": MAPPER, "localizer": LOCALIZER}
+NODES: dict[str, type[NodeParameters]] = {
+    "mapper": MapperParameters,
+    "localizer": LocalizerParameters,
+    "sim_camera": SimCameraParameters,
+}
+MAPPER, LOCALIZER = (parameters_of(NODES[name]) for name in ("mapper", "localizer"))
 
 
 @pytest.fixture
@@ -25,7 +33,7 @@ def made(ros_context: Context) -> Iterator[list[Node]]:
         node.destroy_node()
 
 
-def values(made: list[Node], parameters: Sequence[Parameter], **given: Any) -> SimpleNamespace:
+def values(made: list[Node], parameters: type[Settings], **given: Any) -> Settings:
     """What a node started with these values reads."""
     overrides = [RosParameter(name, value=value) for name, value in given.items()]
     made.append(Node("tested", parameter_overrides=overrides))
@@ -35,15 +43,20 @@ def values(made: list[Node], parameters: Sequence[Parameter], **given: Any) -> S
 
 @pytest.mark.parametrize("name", NODES)
 def test_what_is_not_given_has_its_default(made: list[Node], name: str) -> None:
-    settings = vars(values(made, NODES[name]))
-    defaults = {each.name: each.default for each in NODES[name]}
-    assert settings == defaults
-    assert settings["map_frame"] == "map" and settings["autostart"] is False
+    settings = values(made, NODES[name])
+    assert settings == NODES[name]()
+    assert asdict(settings) == {each.name: each.default for each in parameters_of(NODES[name])}
+
+
+def test_what_is_given_is_told_from_the_defaults() -> None:
+    assert SimCameraParameters(width=640, rate=10.0, distortion=()).given() == {"width": 640}
 
 
 def test_what_is_given_is_read(made: list[Node]) -> None:
     mount = [0.1, 0.0, 0.2, -0.5, 0.5, -0.5, 0.5]
-    settings = values(made, MAPPER, min_frames=3, trigger_idle=0.5, odometry_source="topic", base_from_camera=mount)
+    settings = values(
+        made, MapperParameters, min_frames=3, trigger_idle=0.5, odometry_source="topic", base_from_camera=mount
+    )
     assert (settings.min_frames, settings.trigger_idle, settings.odometry_source) == (3, 0.5, "topic")
     assert settings.base_from_camera == tuple(mount)
 
@@ -89,29 +102,29 @@ def test_what_does_not_fit_is_refused_with_name_value_and_remedy(
     made: list[Node], given: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(InputError, match="Correct them where they were given") as refusal:
-        values(made, MAPPER, **given)
+        values(made, MapperParameters, **given)
     assert all(each in str(refusal.value) for each in words), str(refusal.value)
 
 
 def test_everything_that_does_not_fit_is_told_at_once(made: list[Node]) -> None:
     with pytest.raises(InputError) as refusal:
-        values(made, MAPPER, min_frames=0, chunk=0, precision=1)
+        values(made, MapperParameters, min_frames=0, chunk=0, precision=1)
     assert all(name in str(refusal.value) for name in ("min_frames is 0", "chunk is 0", "precision is 1"))
     with pytest.raises(InputError) as refusal:
-        values(made, LOCALIZER, refine="never", tf_mode="always")
+        values(made, LocalizerParameters, refine="never", tf_mode="always")
     assert "refine is 'never'" in str(refusal.value) and "tf_mode is 'always'" in str(refusal.value)
 
 
 def test_a_robot_is_not_lost_between_two_attempts(made: list[Node]) -> None:
     with pytest.raises(InputError, match="max_rate is 0.5, one attempt in 2 s, and lost_after 2 s.*raise one of them"):
-        values(made, LOCALIZER, max_rate=0.5)
-    assert values(made, LOCALIZER, max_rate=0.5, lost_after=5).max_rate == 0.5
+        values(made, LocalizerParameters, max_rate=0.5)
+    assert values(made, LocalizerParameters, max_rate=0.5, lost_after=5).max_rate == 0.5
 
 
 def test_integers_are_numbers_and_frames_lose_their_slash(made: list[Node]) -> None:
     mount = [0, 0, 1, 0, 0, 0, 1]
     given = {"trigger_idle": 5, "base_from_camera": mount, "map_frame": "/map", "base_frame": "/robot1/base_link"}
-    settings = values(made, MAPPER, **given)
+    settings = values(made, MapperParameters, **given)
     assert (settings.trigger_idle, settings.base_from_camera) == (5.0, tuple(mount))
     assert (settings.map_frame, settings.base_frame) == ("map", "robot1/base_link")
     assert made[-1].get_parameter("trigger_idle").type_ is RosParameter.Type.DOUBLE
@@ -131,23 +144,33 @@ def test_nothing_is_refused_where_a_value_is_needed(name: str) -> None:
         fitted(parameter, None)
 
 
-@pytest.fixture
-def running(made: list[Node]) -> tuple[Node, SimpleNamespace]:
+class Running(Node):
     """A node that works with its settings."""
-    node = Node("running", allow_undeclared_parameters=True)
-    made.append(node)
-    declare(node, LOCALIZER)
-    settings = read(node, LOCALIZER)
-    node.add_on_set_parameters_callback(lambda changes: change(node, LOCALIZER, changes, settings))
-    return node, settings
+
+    def __init__(self) -> None:
+        super().__init__("running", allow_undeclared_parameters=True)
+        declare(self, LocalizerParameters)
+        self.settings = read(self, LocalizerParameters)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+
+    def _on_set_parameters(self, changes: list[RosParameter]) -> SetParametersResult:
+        result, self.settings = change(self, changes, self.settings)
+        return result
 
 
-def test_what_can_be_changed_while_it_runs_is_changed(running: tuple[Node, SimpleNamespace]) -> None:
-    node, settings = running
+@pytest.fixture
+def running(made: list[Node]) -> Running:
+    made.append(Running())
+    return made[-1]
+
+
+def test_what_can_be_changed_while_it_runs_is_changed(running: Running) -> None:
+    before = running.settings
     changes = {"max_rate": 5, "lost_after": 1.5, "publish_unverified": True, "confirmations": 3}
-    answer = node.set_parameters_atomically([RosParameter(name, value=value) for name, value in changes.items()])
+    answer = running.set_parameters_atomically([RosParameter(name, value=value) for name, value in changes.items()])
     assert answer.successful, answer.reason
-    assert changes.items() <= vars(settings).items() and isinstance(settings.max_rate, float)
+    assert running.settings == replace(before, **changes) and isinstance(running.settings.max_rate, float)
+    assert before == LocalizerParameters(), "whoever works with settings is not disturbed meanwhile"
 
 
 @pytest.mark.parametrize(
@@ -164,32 +187,31 @@ def test_what_can_be_changed_while_it_runs_is_changed(running: tuple[Node, Simpl
     ],
 )
 def test_a_change_that_does_not_fit_is_refused_with_all_that_come_with_it(
-    running: tuple[Node, SimpleNamespace], name: str, value: object, reason: str
+    running: Running, name: str, value: object, reason: str
 ) -> None:
-    node, settings = running
-    before = dict(vars(settings))
     kind = RosParameter.Type.NOT_SET if value is None else None
     wish = [RosParameter("confirmations", value=5), RosParameter(name, kind, value)]
-    answer = node.set_parameters_atomically(wish)
+    answer = running.set_parameters_atomically(wish)
     assert not answer.successful and reason in answer.reason
-    assert vars(settings) == before and node.get_parameter("confirmations").value == 2
-    assert node.describe_parameter("max_rate").type == RosParameter.Type.DOUBLE.value, "what tools are told"
+    assert running.settings == LocalizerParameters() and running.get_parameter("confirmations").value == 2
+    assert running.describe_parameter("max_rate").type == RosParameter.Type.DOUBLE.value, "what tools are told"
 
 
-def test_the_same_value_is_no_change(running: tuple[Node, SimpleNamespace]) -> None:
+def test_the_same_value_is_no_change(running: Running) -> None:
     wish = [RosParameter("refine", value="refine"), RosParameter("map_frame", value="/map")]
-    assert all(answer.successful for answer in running[0].set_parameters(wish)), "ros2 param load of a dump"
+    assert all(answer.successful for answer in running.set_parameters(wish)), "ros2 param load of a dump"
 
 
 @pytest.mark.parametrize("name", NODES)
 def test_defaults_lie_within_their_own_limits_and_everything_is_explained(name: str) -> None:
-    for parameter in NODES[name]:
+    parameters = parameters_of(NODES[name])
+    for parameter in parameters:
         assert parameter.description and parameter.name.isidentifier()
         if parameter.low is not None and parameter.high is not None:
             assert isinstance(parameter.default, (int, float)) and parameter.low <= parameter.default <= parameter.high
         if parameter.choices:
             assert parameter.default in parameter.choices
-    assert len({parameter.name for parameter in NODES[name]}) == len(NODES[name])
+    assert len({parameter.name for parameter in parameters}) == len(parameters)
 
 
 def test_the_table_has_a_row_for_each_parameter() -> None:

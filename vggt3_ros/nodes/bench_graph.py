@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import SimpleNamespace
+from dataclasses import replace
 
 import psutil
 from diagnostic_msgs.msg import DiagnosticArray
@@ -14,8 +14,9 @@ from vggt3_ros.nodes.demo_cameras import SimulatedCamera
 from vggt3_ros.nodes.demo_client import NAMESPACE, DemoClient
 from vggt3_ros.nodes.demo_session import DemoError, Session
 from vggt3_ros.nodes.graph_figures import Counts, Sample, Usage
+from vggt3_ros.nodes.parameters import parameters_of
 from vggt3_ros.nodes.sim_camera_node import plan
-from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
+from vggt3_ros.nodes.sim_parameters import SimCameraParameters
 
 LENGTH = 2.0  # metres of the drives: rendering is slow, and the way to and fro does as well as a long one
 NODES = ("mapper", "localizer")
@@ -33,15 +34,14 @@ class BenchCamera(SimulatedCamera):
 
     def __init__(self, width: int, height: int, rate: float, seed: int | None) -> None:
         super().__init__(seed, LENGTH)
-        ours = {"width": width, "height": height, "rate": rate, "supersample": 1, "loop": True}
-        for parameter in SIM_CAMERA:
-            value = ours.get(parameter.name)
+        asked = {"width": width, "height": height, "rate": rate}
+        for parameter in parameters_of(SimCameraParameters):
+            value = asked.get(parameter.name)
             if value is not None and parameter.low is not None and parameter.high is not None:
                 if not parameter.low <= value <= parameter.high:
                     raise InputError(f"{parameter.name} is {value}; expected {parameter.allowed}")
-        self._given.update(ours)
-        self._settings.update(ours)
-        legs = plan(SimpleNamespace(**self._settings))[1]
+        self._settings = replace(self._settings, width=width, height=height, rate=rate, supersample=1, loop=True)
+        legs = plan(self._settings)[1]
         self.rendered = sum(len(leg) for leg in legs)
         self.metres = [float((leg[1:, :3, 3] - leg[:-1, :3, 3]).norm(dim=-1).sum()) for leg in legs]
         self.title = f"{self.title}, {width}x{height} at {rate:g} Hz"

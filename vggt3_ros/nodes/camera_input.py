@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from vggt3_ros.nodes.conversions import stamp_ns
 from vggt3_ros.nodes.counts import Counts
 from vggt3_ros.nodes.frames import frame_name
 from vggt3_ros.nodes.images import depth_from_message, image_from_compressed, image_from_message
+from vggt3_ros.nodes.node_parameters import CameraParameters
 from vggt3_ros.nodes.transforms import TransformBuffer, TransformError
 from vggt3_ros.pipeline.bit_depth import BitDepth
 from vggt3_ros.pipeline.frame import Frame
@@ -60,33 +60,36 @@ class CameraFrame:
 class CameraInput:
     """Makes frames of the images that CameraTopics passes on, with all that belongs to them.
 
-    counts, on_image: see CameraTopics. `on_clock_reset()` is called from `frame` when stamps jump back.
+    settings(): those of this moment. counts, on_image: see CameraTopics. `on_clock_reset()` is called from `frame` when
+    stamps jump back. depth_slop(): seconds that stamps of depth images may be apart from their images'; without it,
+    there is no depth.
     """
 
     def __init__(
         self,
         node: Node,
-        settings: SimpleNamespace,
+        settings: Callable[[], CameraParameters],
         counts: Counts,
         on_image: Callable[[ImageMessage], None],
         on_clock_reset: Callable[[], None],
-        use_depth: bool = False,
+        depth_slop: Callable[[], float] | None = None,
     ) -> None:
         self._node, self._settings = node, settings
         self._on_clock_reset = on_clock_reset
-        self._use_depth = use_depth
+        self._depth_slop = depth_slop
         self._last_stamp_ns: int | None = None
         self._misses = self._depth_misses = 0  # images in a row without odometry, without depth
-        self._bit_depth = BitDepth(settings.bit_depth)
+        given = settings()
+        self._bit_depth = BitDepth(given.bit_depth)
         bridge = find_bridge()  # takes a second, in which no image should come
         log = node.get_logger()
         (log.warning if bridge.is_broken else log.info)(str(bridge))
         self.buffer = TransformBuffer()
-        if settings.base_from_camera:
-            numbers = torch.tensor(settings.base_from_camera, dtype=torch.float64)
+        if given.base_from_camera:
+            numbers = torch.tensor(given.base_from_camera, dtype=torch.float64)
             base_from_camera = se3(rotation_from_quaternion(numbers[3:]), numbers[:3])
-            self.buffer.add(settings.base_frame, _GIVEN_CAMERA, 0, base_from_camera, static=True)
-        self._topics = CameraTopics(node, settings, counts, on_image, self.buffer, use_depth)
+            self.buffer.add(given.base_frame, _GIVEN_CAMERA, 0, base_from_camera, static=True)
+        self._topics = CameraTopics(node, given, counts, on_image, self.buffer, use_depth=depth_slop is not None)
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -105,7 +108,7 @@ class CameraInput:
         """
         stamp = stamp_ns(message.header.stamp)
         self._check_stamp(stamp)
-        camera_frame = self._settings.camera_frame or frame_name(message.header.frame_id)
+        camera_frame = self._settings().camera_frame or frame_name(message.header.frame_id)
         if not camera_frame:
             why = "the image has no frame_id; set one in the camera driver, or camera_frame here"
             raise UnusableError("no frame_id", why)
@@ -133,13 +136,14 @@ class CameraInput:
 
     def base_from_cam(self, camera_frame: str, stamp: int) -> Tensor:
         """Where the camera is on the robot (4, 4); the identity where there is no robot. Raises TransformError."""
-        if not self._settings.base_frame:
+        base_frame = self._settings().base_frame
+        if not base_frame:
             return torch.eye(4, dtype=torch.float64)
-        return self.buffer.lookup(self._settings.base_frame, self._known_as(camera_frame), stamp)
+        return self.buffer.lookup(base_frame, self._known_as(camera_frame), stamp)
 
     def _known_as(self, camera_frame: str) -> str:
         """The camera's frame in the buffer: what the parameter says must not be mixed up with what TF says."""
-        return _GIVEN_CAMERA if self._settings.base_from_camera else camera_frame
+        return _GIVEN_CAMERA if self._settings().base_from_camera else camera_frame
 
     def _check_stamp(self, stamp: int) -> None:
         if stamp <= 0:
@@ -147,7 +151,7 @@ class CameraInput:
         last, self._last_stamp_ns = self._last_stamp_ns, stamp
         if last is None or stamp > last:
             return
-        if last - stamp > 1e9 * self._settings.clock_jump:
+        if last - stamp > 1e9 * self._settings().clock_jump:
             self.buffer.clear()
             self._on_clock_reset()
             return
@@ -156,22 +160,22 @@ class CameraInput:
         raise UnusableError("old stamp", f"the stamp lies {behind:.1f} ms before that of the image before")
 
     def _calibration(self, size_hw: tuple[int, int]) -> tuple[Tensor | None, Distortion | None]:
-        info, required = self._topics.info, self._settings.require_calibration
+        info, settings = self._topics.info, self._settings()
         if info is not None:
             try:
-                return camera_from_info(info, size_hw, self._settings.rectified)
+                return camera_from_info(info, size_hw, settings.rectified)
             except InputError as error:
-                if required:
+                if settings.require_calibration:
                     raise
                 why = f"the network guesses the intrinsics: {error}"
                 self._node.get_logger().warning(why, throttle_duration_sec=_THROTTLE)
-        elif required:
+        elif settings.require_calibration:
             why = "camera_info has not come yet; publish it, or set require_calibration to false"
             raise UnusableError("no calibration", why)
         return None, None
 
     def _odometry(self, camera_frame: str, stamp: int) -> tuple[Tensor | None, str]:
-        settings = self._settings
+        settings = self._settings()
         if settings.odometry_source == "none":
             return None, "odometry_source is none"
         patience = self._patience(self._misses)
@@ -187,9 +191,9 @@ class CameraInput:
 
     def _depth(self, stamp: int, size_hw: tuple[int, int]) -> NDArray[np.float32] | None:
         """Depth of the same moment; waits for it as long as for odometry."""
-        if not self._use_depth:
+        if self._depth_slop is None:
             return None
-        slop = self._settings.depth_slop
+        slop = self._depth_slop()
         end = time.monotonic() + self._patience(self._depth_misses)
         while True:
             apart = {abs(stamp_ns(each.header.stamp) - stamp) / 1e9: each for each in tuple(self._topics.depths)}
@@ -208,7 +212,7 @@ class CameraInput:
 
     def _patience(self, misses: int) -> float:
         """Seconds to wait for what belongs to an image, after so many images in a row had to do without."""
-        return self._settings.transform_timeout if misses < _PATIENCE or misses % _PATIENCE == 0 else 0.0
+        return self._settings().transform_timeout if misses < _PATIENCE or misses % _PATIENCE == 0 else 0.0
 
 
 def _depth_of_size(message: Image, size_hw: tuple[int, int]) -> NDArray[np.float32]:

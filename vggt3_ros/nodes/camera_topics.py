@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 from nav_msgs.msg import Odometry
@@ -19,6 +18,7 @@ from vggt3_ros.nodes.conversions import stamp_ns
 from vggt3_ros.nodes.counts import Counts
 from vggt3_ros.nodes.listening import UNKNOWN_NODE, publishers_of
 from vggt3_ros.nodes.lost_messages import create_counted_subscription
+from vggt3_ros.nodes.node_parameters import CameraParameters
 from vggt3_ros.nodes.qos import ODOMETRY, image_qos
 from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
 from vggt3_ros.nodes.topic_names import image_topic, info_topic, is_rectified
@@ -48,7 +48,7 @@ class CameraTopics:
     def __init__(
         self,
         node: Node,
-        settings: SimpleNamespace,
+        settings: CameraParameters,
         counts: Counts,
         on_image: Callable[[ImageMessage], None],
         buffer: TransformBuffer,
@@ -88,7 +88,7 @@ class CameraTopics:
         """What is needed and does not come, and why; empty while everything does."""
         return next((each.problem for each in self._awaited if each.problem), "")
 
-    def _listen_to_images(self, settings: SimpleNamespace) -> None:
+    def _listen_to_images(self, settings: CameraParameters) -> None:
         transport, profile = settings.image_transport, image_qos(settings.image_qos)
         topic = image_topic(self._node, transport)
         if is_rectified(topic) and not settings.rectified:
@@ -102,12 +102,12 @@ class CameraTopics:
         )
         self._image = Awaited(self._node, "image", topic, kind, profile, _OTHER_TRANSPORT[transport])
 
-    def _listen_to_calibrations(self, settings: SimpleNamespace) -> None:
+    def _listen_to_calibrations(self, settings: CameraParameters) -> None:
         topic = info_topic(self._node, settings.image_transport)
         self._calibration = Awaited(self._node, "camera_info", topic, CameraInfo, None, {}, once=True)
         self._hear(CameraInfo, topic, self._on_info, image_qos(settings.image_qos))
 
-    def _listen_to_depth(self, settings: SimpleNamespace) -> None:
+    def _listen_to_depth(self, settings: CameraParameters) -> None:
         topic = self._node.resolve_topic_name("depth")
         self._depth = Awaited(self._node, "depth", topic, Image, None, _RAW_DEPTH)
         self._hear(Image, topic, self._on_depth, image_qos(settings.image_qos))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 
+from vggt3_ros.nodes.node_parameters import MapperParameters
 from vggt3_ros.pipeline.collection import AddResult, CollectionSettings, FrameCollection, Reason
 from vggt3_ros.pipeline.frame import Frame
 
@@ -16,16 +17,18 @@ _RESIZED = 10  # frames in a row of another shape, after which the camera is tak
 class Collector:
     """The collection that is being filled, and when it is due; for any thread.
 
-    A collection that could not be reconstructed is due again only when `min_frames` more have come.
+    A collection that could not be reconstructed is due again only when `min_frames` more have come. settings(): those
+    of this moment.
     """
 
-    def __init__(self, settings: SimpleNamespace) -> None:
+    def __init__(self, settings: Callable[[], MapperParameters]) -> None:
+        given = settings()
         self._settings = settings
         self._collection_settings = CollectionSettings(
-            max_frames=settings.max_frames,
-            min_translation_m=settings.min_translation,
-            min_rotation_rad=settings.min_rotation,
-            min_image_change=settings.min_image_change,
+            max_frames=given.max_frames,
+            min_translation_m=given.min_translation,
+            min_rotation_rad=given.min_rotation,
+            min_image_change=given.min_image_change,
         )
         self._lock = threading.Lock()
         self._wanted_more = 0  # frames to come before a reconstruction is due again
@@ -61,7 +64,7 @@ class Collector:
 
         standing_still: whether that nothing new was seen for a while is a reason.
         """
-        settings = self._settings
+        settings = self._settings()
         with self._lock:
             count, idle = len(self._collection), time.monotonic() - self._last_kept
             if count < settings.min_frames or self._wanted_more:
@@ -83,7 +86,7 @@ class Collector:
         """Put frames that were taken before those that came meanwhile."""
         with self._lock:
             self._start_over((*frames, *self._collection.frames))
-            self._wanted_more = self._settings.min_frames
+            self._wanted_more = self._settings().min_frames
 
     def restart_idle_time(self) -> None:
         """Nothing was seen, but only because nobody looked."""

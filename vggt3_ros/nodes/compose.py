@@ -14,13 +14,14 @@ from vggt3_ros.nodes.given import STANDARD
 from vggt3_ros.nodes.lifecycle import run
 from vggt3_ros.nodes.localizer_node import LocalizerNode
 from vggt3_ros.nodes.mapper_node import MapperNode
+from vggt3_ros.nodes.node_parameters import LocalizerParameters, MapperParameters
 from vggt3_ros.nodes.parameter_values import fitted, ros_parameter
-from vggt3_ros.nodes.parameters import LOCALIZER, MAPPER
+from vggt3_ros.nodes.parameters import parameters_of
 from vggt3_ros.nodes.remappings import remappings_in_vain
 from vggt3_ros.nodes.share import config_file
 
 _NODES = {"mapper": MapperNode, "localizer": LocalizerNode}
-_DECLARED = {"mapper": MAPPER, "localizer": LOCALIZER}
+_DECLARED = {"mapper": parameters_of(MapperParameters), "localizer": parameters_of(LocalizerParameters)}
 
 
 def compose(

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,9 +22,9 @@ from vggt3_ros.nodes.bag_player import BagPlayer, bag_topics, read_bag
 from vggt3_ros.nodes.bag_topics import COMPRESSED, IMAGE, INFO, MOVING, ODOM, choose_topics
 from vggt3_ros.nodes.demo_client import DemoClient
 from vggt3_ros.nodes.demo_session import DemoError, Session
-from vggt3_ros.nodes.parameters import Value
+from vggt3_ros.nodes.parameters import Value, parameters_of
 from vggt3_ros.nodes.sim_camera_node import base_from_camera
-from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
+from vggt3_ros.nodes.sim_parameters import SimCameraParameters
 from vggt3_ros.nodes.topic_names import is_rectified
 from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.mapped import mapped_shares
@@ -73,23 +74,27 @@ class SimulatedCamera:
     image_topic = "image"
 
     def __init__(self, seed: int | None, length: float | None) -> None:
-        self._settings: dict[str, Value] = {parameter.name: parameter.default for parameter in SIM_CAMERA}
         asked = {key: value for key, value in (("seed", seed), ("length", length)) if value is not None}
-        self._given: dict[str, Value] = {"rate": _RATE, **asked}
-        self._settings.update(self._given)
-        for parameter in SIM_CAMERA:
+        for parameter in parameters_of(SimCameraParameters):
             value, low, high = asked.get(parameter.name), parameter.low, parameter.high
             if value is not None and low is not None and high is not None and not low <= value <= high:
                 raise InputError(f"--{parameter.name} {value}: expected {parameter.allowed}")
-        self._seed = held_out_seed(int(self._number("seed")))
+        default = SimCameraParameters()
+        self._settings = replace(
+            default,
+            rate=_RATE,
+            seed=default.seed if seed is None else seed,
+            length=default.length if length is None else length,
+        )
+        self._seed = held_out_seed(self._settings.seed)
         self.node_parameters: dict[str, Value] = {}
-        self.title = f"simulated room {int(self._number('seed'))}"
+        self.title = f"simulated room {self._settings.seed}"
         self.images_sent = 0
         self.base_from_cam = base_from_camera()
 
     def start(self, session: Session) -> None:
         """Let it render."""
-        session.start("sim_camera", {**self._given, "wait_to_start": True, "publish_images": False})
+        session.start("sim_camera", replace(self._settings, wait_to_start=True, publish_images=False).given())
 
     def prepare(self, session: Session, tell: Tell) -> None:
         """Wait until it has rendered."""
@@ -108,8 +113,8 @@ class SimulatedCamera:
         started = session.answer(client.next_leg(), "the simulated camera's start")
         if not started.success:
             raise DemoError(f"the simulated camera does not start: {started.message}")
-        length = self._number("length")
-        timeout = _STANDSTILL + 10 * length / self._number("speed")
+        length = self._settings.length
+        timeout = _STANDSTILL + 10 * length / self._settings.speed
         session.wait(
             lambda: client.leg == f"leg {leg} done", "the end of the drive", timeout,
             lambda: tell((client.way - begin) / length),
@@ -130,13 +135,8 @@ class SimulatedCamera:
             return {}
         asked = [true[stamp] for stamp in queries]
         from_map, from_queries = (torch.stack(poses) @ self.base_from_cam for poses in (mapped, asked))
-        lens = Lens.of(int(self._number("width")), int(self._number("height")), self._number("field_of_view"))
+        lens = Lens.of(self._settings.width, self._settings.height, self._settings.field_of_view)
         return dict(zip(queries, mapped_shares(make_room(self._seed), from_map, from_queries, lens), strict=True))
-
-    def _number(self, name: str) -> float:
-        value = self._settings[name]
-        assert isinstance(value, int | float)
-        return value
 
 
 class RecordedCamera:

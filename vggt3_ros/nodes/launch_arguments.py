@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import sys
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from launch.logging import get_logger
 
 from vggt3_ros.errors import InputError, did_you_mean
 from vggt3_ros.nodes.given import check, read_file
-from vggt3_ros.nodes.parameters import LOCALIZER, MAPPER
-from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
+from vggt3_ros.nodes.node_parameters import LocalizerParameters, MapperParameters
+from vggt3_ros.nodes.sim_parameters import SimCameraParameters
 
 PACKAGE = "vggt3_ros"
 NAMESPACE = "vggt3"  # that of the topics in vggt3.rviz
@@ -48,7 +49,7 @@ _ARGUMENTS: dict[str, tuple[str, str, list[str] | None]] = {
 FRAMES = ("map_frame", "odom_frame", "base_frame", "camera_frame")
 COMMON = (*FRAMES, "tf_topic", "tf_static_topic", "namespace", "params_file", "rviz")  # of all launch files
 
-_PARAMETERS = {"mapper": MAPPER, "localizer": LOCALIZER, "sim_camera": SIM_CAMERA}
+_PARAMETERS = {"mapper": MapperParameters, "localizer": LocalizerParameters, "sim_camera": SimCameraParameters}
 _EMPTY = ("''", '""')  # an empty name: ros2 launch takes no argument without a value
 
 
@@ -122,7 +123,9 @@ def _check_parameter_file(context: LaunchContext) -> list[Action]:
     file = own_parameter_file(context)
     if file is not None:
         namespace = value(context, "namespace") or ""
-        declared = {absolute(namespace, node): [each.name for each in _PARAMETERS[node]] for node in _PARAMETERS}
+        declared = {
+            absolute(namespace, node): [each.name for each in fields(_PARAMETERS[node])] for node in _PARAMETERS
+        }
         for warning in check(read_file(file), declared):
             get_logger(PACKAGE).warning(warning)
     return []

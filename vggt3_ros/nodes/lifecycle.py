@@ -9,8 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
@@ -22,8 +21,8 @@ from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.nodes.ending import SIGNALS
 from vggt3_ros.nodes.given import rcl_arguments, unused
 from vggt3_ros.nodes.guard import GuardedExecutor, GuardedNode
-from vggt3_ros.nodes.parameter_values import change, declare, read
-from vggt3_ros.nodes.parameters import Parameter
+from vggt3_ros.nodes.network import free_unused_memory
+from vggt3_ros.nodes.parameter_values import Settings, change, declare, read
 from vggt3_ros.nodes.ros_arguments import initialize
 
 _WAKE_UP = 0.2  # seconds between looks at whether a signal came
@@ -31,36 +30,43 @@ _SAME_WISH = 1.0  # seconds in which a second signal is no impatience: a termina
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class ManagedNode(GuardedNode, LifecycleNode):
-    """A lifecycle node whose subclass says what to do in `configure`, `activate`, `deactivate` and `cleanup`.
+class Stage(Protocol):
+    """What a node has between two transitions of its lifecycle."""
 
-    `configure` checks what can be checked and makes publishers; `activate` loads to the device and subscribes;
-    `deactivate` undoes that, also after an `activate` that failed half-way; `cleanup` undoes `configure`. What they
-    raise is logged, and the node stays in the state it was in. Parameters can be changed while it is unconfigured,
-    some of them at any time: then `settings_changed` is called.
+    def close(self) -> None:
+        """Undo what making it did."""
+
+
+Configured = TypeVar("Configured", bound=Stage)
+Active = TypeVar("Active", bound=Stage)
+Made = TypeVar("Made")
+
+
+class ManagedNode(GuardedNode, LifecycleNode, Generic[Settings, Configured, Active]):
+    """A lifecycle node whose subclass makes what it has while it is configured, and while it is active.
+
+    `configure` checks what can be checked and makes publishers; `activate` loads to the device and subscribes. What
+    they make is `configured` and `active`, None at other times, and is closed by the transitions back. What they raise
+    is logged, and the node stays in the state it was in. Parameters can be changed while it is unconfigured, some of
+    them at any time: then `settings` are others, and `settings_changed` is called.
     """
 
-    def __init__(self, name: str, parameters: Sequence[Parameter], **options: Any) -> None:
+    def __init__(self, name: str, parameters: type[Settings], **options: Any) -> None:
         # Undeclared ones come as far as our callback, which can say what was probably meant, and refuses them.
         super().__init__(name, allow_undeclared_parameters=True, **options)
-        self._parameters_declared = tuple(parameters)
         declare(self, parameters)
-        self.settings = SimpleNamespace()
-        self.is_active = False
-        self._configured = False
+        self.settings = parameters()  # the defaults, until it is configured
+        self.configured: Configured | None = None
+        self.active: Active | None = None
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
-    def configure(self) -> None:
-        """Check settings, make publishers."""
+    def configure(self) -> Configured:
+        """Check `settings`, make publishers. What is raised leaves nothing behind."""
+        raise NotImplementedError
 
-    def activate(self) -> None:
-        """Load and subscribe."""
-
-    def deactivate(self) -> None:
-        """Unsubscribe, free the device."""
-
-    def cleanup(self) -> None:
-        """Destroy publishers, forget everything."""
+    def activate(self, configured: Configured) -> Active:
+        """Load and subscribe. What is raised leaves nothing behind."""
+        raise NotImplementedError
 
     def settings_changed(self) -> None:
         """Take over changed `settings` where they are not looked up at each use; called by the executor's thread."""
@@ -74,33 +80,31 @@ class ManagedNode(GuardedNode, LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Transition of the lifecycle; see `configure`."""
 
-        def configure() -> None:
-            self.settings = read(self, self._parameters_declared)
-            self.configure()
+        def configure() -> Configured:
+            self.settings = read(self, type(self.settings))
+            return self.configure()
 
-        self._configured = self._do("configure", configure)
-        if not self._configured:
-            self._do("clean up", self.cleanup)
-        return SUCCESS if self._configured else FAILURE
+        self.configured = self._try("configure", configure)
+        return FAILURE if self.configured is None else SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Transition of the lifecycle; see `activate`."""
-        self.is_active = self._do("activate", self.activate)
-        if not self.is_active:
-            self._do("deactivate", self.deactivate)
+        configured = self.configured
+        assert configured is not None, "no other node is activated"
+        self.active = self._try("activate", lambda: self.activate(configured))
+        if self.active is None:
+            free_unused_memory()
             return FAILURE
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Transition of the lifecycle; see `deactivate`."""
-        self.is_active = False
-        self._do("deactivate", self.deactivate)
+        """Transition of the lifecycle: free the device."""
+        self._end_active()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Transition of the lifecycle; see `cleanup`."""
-        self._configured = False
-        self._do("clean up", self.cleanup)
+        """Transition of the lifecycle: destroy publishers, forget everything."""
+        self._end_configured()
         return SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -110,27 +114,34 @@ class ManagedNode(GuardedNode, LifecycleNode):
 
     def stop(self) -> None:
         """Undo whatever was done; the node can be destroyed then."""
-        if self.is_active:
-            self.is_active = False
-            self._do("deactivate", self.deactivate)
-        if self._configured:
-            self._configured = False
-            self._do("clean up", self.cleanup)
+        self._end_active()
+        self._end_configured()
 
-    def _do(self, what: str, action: Callable[[], None]) -> bool:
+    def _end_active(self) -> None:
+        if self.active is not None:
+            self._try("deactivate", self.active.close)
+            self.active = None
+            free_unused_memory()
+
+    def _end_configured(self) -> None:
+        if self.configured is not None:
+            self._try("clean up", self.configured.close)
+            self.configured = None
+
+    def _try(self, what: str, action: Callable[[], Made]) -> Made | None:
+        """The result of an action; None if it failed, for a reason that is in the log then."""
         try:
-            action()
+            return action()
         except Vggt3Error as error:
             self.get_logger().error(f"cannot {what}: {error}")
-            return False
         except Exception:
             self.get_logger().error(f"cannot {what}, because of a defect of this program:\n{traceback.format_exc()}")
-            return False
-        return True
+        return None
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
-        result = change(self, self._parameters_declared, changes, self.settings if self._configured else None)
-        if result.successful and self._configured:
+        in_use = self.configured is not None
+        result, self.settings = change(self, changes, self.settings, in_use)
+        if result.successful and in_use:
             self.settings_changed()
         return result
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
 
 from vggt3_ros.errors import SceneError
+from vggt3_ros.nodes.active_localizer import ActiveLocalizer
 from vggt3_ros.nodes.lifecycle import ManagedNode
+from vggt3_ros.nodes.localizer_output import LocalizerOutput
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
 from vggt3_ros.nodes.open_scene import SceneProblem, library_of
 from vggt3_ros.nodes.worker import in_executor
 from vggt3_ros.scene.library import is_scene
@@ -23,13 +25,11 @@ class LocalizerServices:
     """Answers requests; scenes are loaded by another thread while the executor goes on.
 
     They live as long as the node, so that an answer in the making survives every transition of the lifecycle.
-    load(path, library): begins to use a scene; its future holds the scene's id and what to say about it. Called while
-    the node is active only.
     """
 
-    def __init__(self, node: ManagedNode, load: Callable[[str, Path], Future[tuple[str, str]]]) -> None:
+    def __init__(self, node: ManagedNode[LocalizerParameters, LocalizerOutput, ActiveLocalizer]) -> None:
         self.paused = False
-        self._node, self._load = node, load
+        self._node = node
         group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
         node.create_service(LoadScene, "localizer/load_scene", self._on_load, callback_group=group)
         node.create_service(Trigger, "localizer/pause", self._on_pause, callback_group=group)
@@ -41,11 +41,12 @@ class LocalizerServices:
         return folder.parent if is_scene(folder) else folder
 
     async def _on_load(self, request: LoadScene.Request, response: LoadScene.Response) -> LoadScene.Response:
-        if not self._node.is_active:
+        active = self._node.active
+        if active is None:
             response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
             return response
         try:
-            loading = await in_executor(self._node, self._load(request.path, self._library()))
+            loading = await in_executor(self._node, active.load(request.path, self._library()))
             scene_id, message = loading.result()
         except CancelledError:  # the localizer was deactivated meanwhile
             response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
@@ -63,7 +64,9 @@ class LocalizerServices:
         return self._switch(False, "localizing again", response)
 
     def _switch(self, paused: bool, message: str, response: Trigger.Response) -> Trigger.Response:
-        if self._node.is_active:
-            self.paused = paused
-        response.success, response.message = self._node.is_active, message if self._node.is_active else _INACTIVE
+        if self._node.active is None:
+            response.message = _INACTIVE
+            return response
+        self.paused = paused
+        response.success, response.message = True, message
         return response

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.camera_input import CameraFrame
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
 from vggt3_ros.nodes.open_scene import SceneProblem, open_scene
 from vggt3_ros.pipeline.localize import Localization, Localizer, LocalizerSettings
 from vggt3_ros.pipeline.recent import RecentImages
@@ -32,10 +32,13 @@ class Attempt:
 
 
 class Localizing:
-    """The network while active, the scene once there is one, and what is known about the camera's way."""
+    """A network, the scene once there is one, and what is known about the camera's way.
 
-    def __init__(self, settings: SimpleNamespace) -> None:
-        self.network: Vggt3 | None = None
+    network: None once it has stopped, so that it is freed whoever still keeps this object, as rclpy keeps callbacks.
+    """
+
+    def __init__(self, settings: LocalizerParameters, network: Vggt3) -> None:
+        self.network: Vggt3 | None = network
         self.scene: Scene | None = None
         self.tracker = Tracker(_tracking(settings))
         self._recent = RecentImages(_tracking(settings))
@@ -48,7 +51,7 @@ class Localizing:
         """Of the scene in use, empty while there is none."""
         return self.scene.scene_id if self.scene else ""
 
-    def take_over(self, settings: SimpleNamespace) -> None:
+    def take_over(self, settings: LocalizerParameters) -> None:
         """Track by these settings from the next attempt on."""
         self.tracker.settings = self._recent.settings = _tracking(settings)
 
@@ -110,7 +113,7 @@ class Localizing:
         return Attempt(answer, self.tracker.update(stamp, answer, seen.odom_from_cam))
 
 
-def _tracking(settings: SimpleNamespace) -> TrackingSettings:
+def _tracking(settings: LocalizerParameters) -> TrackingSettings:
     return TrackingSettings(
         confirmations=settings.confirmations,
         lost_after_s=settings.lost_after,

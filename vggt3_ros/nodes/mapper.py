@@ -8,12 +8,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.collector import Collector
 from vggt3_ros.nodes.mapping_job import CanceledError, Mapped, MappingJob
+from vggt3_ros.nodes.node_parameters import MapperParameters
 from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
 from vggt3_ros.pipeline.dense import DENSE
 from vggt3_ros.pipeline.frame import Frame
@@ -40,7 +40,7 @@ class Mapper:
     """A collection that is being filled, a reconstruction while there is one, and the newest scene.
 
     library: the folder that scenes are saved in, and which those of the same made_by are deleted from when they are too
-    many. settings may change at any time; a reconstruction goes by those at its beginning.
+    many. settings(): those of this moment; a reconstruction goes by those at its beginning.
 
     on_scene(scene, folder): there is a new scene. say(message, failed): what happened, for people. on_change():
     the status is another one. They are called by the thread in which it happens. network is set while active.
@@ -48,7 +48,7 @@ class Mapper:
 
     def __init__(
         self,
-        settings: SimpleNamespace,
+        settings: Callable[[], MapperParameters],
         library: Path,
         made_by: str,
         on_scene: Callable[[Scene, Path], None],
@@ -66,8 +66,9 @@ class Mapper:
         self.job: MappingJob | None = None
         self.paused = False
         self._settings, self._made_by = settings, made_by
-        reconstruction_settings(settings, made_by)  # in good time, should they not fit
-        self._on_scene, self._say, self._on_change = on_scene, say, on_change
+        reconstruction_settings(settings(), made_by)  # in good time, should they not fit
+        self.say = say
+        self._on_scene, self._on_change = on_scene, on_change
         self._lock = threading.RLock()
 
     def place(self, path: str) -> Path:
@@ -104,12 +105,13 @@ class Mapper:
             if self.job is not None:
                 raise BusyError("a reconstruction is running already; wait for it or cancel it")
             count = len(self.collector)
-            if count < self._settings.min_frames:
+            settings = self._settings()
+            if count < settings.min_frames:
                 raise TooFewFramesError(
-                    f"the collection has {count} keyframes, a reconstruction needs {self._settings.min_frames} "
+                    f"the collection has {count} keyframes, a reconstruction needs {settings.min_frames} "
                     "(min_frames); move the camera on"
                 )
-            how = reconstruction_settings(self._settings, self._made_by)
+            how = reconstruction_settings(settings, self._made_by)
             frames = self.collector.take()
             job = MappingJob(
                 frames, network, how, self.library, save_path, self._on_change, self._on_end
@@ -131,7 +133,7 @@ class Mapper:
             self.start()
         except (BusyError, TooFewFramesError):  # somebody was faster
             return
-        self._say(f"reconstructing, because {due}", False)
+        self.say(f"reconstructing, because {due}", False)
 
     def resume(self) -> None:
         """Collect again after `paused`."""
@@ -162,13 +164,13 @@ class Mapper:
         try:
             if isinstance(outcome, Mapped):
                 self.use(outcome.reconstruction.scene, outcome.folder)
-                prune(self.library, self._settings.keep_scenes, self._made_by, outcome.folder)
-                self._say(_summary(outcome), False)
+                prune(self.library, self._settings().keep_scenes, self._made_by, outcome.folder)
+                self.say(_summary(outcome), False)
             else:
                 self._give_back(job.frames, outcome)
         except Exception as error:  # of what publishes a scene, or deletes old ones: the scene is on the disk
             traceback.print_exc()
-            self._say(f"the end of a reconstruction failed by a defect of this program: {error!r}", True)
+            self.say(f"the end of a reconstruction failed by a defect of this program: {error!r}", True)
         finally:
             with self._lock:
                 self.job = None
@@ -181,7 +183,7 @@ class Mapper:
             traceback.print_exception(error)
             what = f"failed by a defect of this program: {error!r}"
         again = f"its {len(frames)} frames are back in the collection"
-        self._say(f"reconstruction {what}; {again}", not isinstance(error, CanceledError))
+        self.say(f"reconstruction {what}; {again}", not isinstance(error, CanceledError))
 
 
 def _check_may_write(path: Path, overwrite: bool) -> None:
@@ -189,7 +191,7 @@ def _check_may_write(path: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{path} exists; choose another path, or set overwrite")
 
 
-def reconstruction_settings(settings: SimpleNamespace, made_by: str) -> ReconstructionSettings:
+def reconstruction_settings(settings: MapperParameters, made_by: str) -> ReconstructionSettings:
     """What the node's parameters ask for. Raises InputError."""
     landmarks = landmark_settings(settings.prior_poses) if settings.landmarks else None
     dense = DENSE[settings.dense]

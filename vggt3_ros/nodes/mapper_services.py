@@ -34,13 +34,11 @@ class MapperServices:
     """Answers requests; what takes long happens in other threads while the executor goes on.
 
     They live as long as the node, so that an answer in the making survives every transition of the lifecycle.
-    mapper(): None while the node is not configured. say(message, failed): what happened, for people.
+    mapper(): None while the node is not configured.
     """
 
-    def __init__(
-        self, node: GuardedNode, mapper: Callable[[], Mapper | None], say: Callable[[str, bool], None]
-    ) -> None:
-        self._node, self._mapper, self._say = node, mapper, say
+    def __init__(self, node: GuardedNode, mapper: Callable[[], Mapper | None]) -> None:
+        self._node, self._mapper = node, mapper
         self._clock = Clock(clock_type=ClockType.STEADY_TIME)  # feedback also while a simulation's time stands still
         self._disk = ThreadPoolExecutor(1, "disk")
         group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
@@ -166,7 +164,7 @@ class MapperServices:
         else:
             response.code, response.scene_id = LoadScene.Response.SUCCESS, scene.scene_id
             response.message = f"scene {scene.scene_id[:8]} from {folder} is the newest now"
-            self._say(response.message, False)
+            mapper.say(response.message, False)
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -194,10 +192,11 @@ class MapperServices:
     def _do(self, what: Callable[[Mapper], str], response: Trigger.Response) -> Trigger.Response:
         """Answer a Trigger: it succeeds, unless the node is not active."""
         try:
-            response.message = what(self._active()[0])
+            mapper, _ = self._active()
+            response.message = what(mapper)
         except InactiveError as error:
             response.message = str(error)
             return response
-        self._say(response.message, False)
+        mapper.say(response.message, False)
         response.success = True
         return response

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import gc
-from types import SimpleNamespace
 
 import torch
 
 from vggt3_ros.model.checkpoint import load_network, require_checkpoint
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.nodes.node_parameters import NetworkParameters
 from vggt3_ros.pipeline.device import usable_device
 
 
-def check_network(settings: SimpleNamespace) -> None:
+def check_network(settings: NetworkParameters) -> None:
     """Raise InputError or CheckpointError when device or weights cannot be had; loads nothing."""
     require_checkpoint(settings.model)
     _device(settings)
 
 
-def network_of(settings: SimpleNamespace) -> Vggt3:
+def network_of(settings: NetworkParameters) -> Vggt3:
     """The network on its device. Raises InputError and CheckpointError."""
     return load_network(settings.model, _device(settings), settings.precision)
 
@@ -30,5 +30,5 @@ def free_unused_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _device(settings: SimpleNamespace) -> str:
+def _device(settings: NetworkParameters) -> str:
     return usable_device(None if settings.device == "auto" else settings.device)

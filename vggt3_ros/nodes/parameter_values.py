@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vggt3_ros.errors import InputError, did_you_mean
-from vggt3_ros.nodes.frames import frame_name, frames_in_conflict
-from vggt3_ros.nodes.parameters import Parameter, Value
+from vggt3_ros.nodes.frames import frame_name
+from vggt3_ros.nodes.parameters import NodeParameters, Parameter, Value, parameters_of
 
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
     from rclpy.node import Node
     from rclpy.parameter import Parameter as RosParameter
 
+Settings = TypeVar("Settings", bound=NodeParameters)
 _NULLS = ("~", "null", "Null", "NULL")  # which rcl reads as strings
 
 
-def declare(node: Node, parameters: Sequence[Parameter]) -> None:
+def declare(node: Node, kind: type[NodeParameters]) -> None:
     """Declare all parameters on a node. Raises InputError that lists every value that does not fit.
 
     Their types are ours to check (dynamic_typing): rclpy would refuse 5 where 5.0 is meant.
@@ -27,7 +28,7 @@ def declare(node: Node, parameters: Sequence[Parameter]) -> None:
     from rcl_interfaces.msg import ParameterDescriptor
 
     wrong = []
-    for parameter in parameters:
+    for parameter in parameters_of(kind):
         default = None if isinstance(parameter.default, tuple) else parameter.default
         given: Any = node.declare_parameter(parameter.name, default, ParameterDescriptor(dynamic_typing=True)).value
         try:
@@ -40,32 +41,32 @@ def declare(node: Node, parameters: Sequence[Parameter]) -> None:
     _refuse(wrong)
 
 
-def read(node: Node, parameters: Sequence[Parameter]) -> SimpleNamespace:
-    """The values of declared parameters as attributes. Raises InputError that lists what does not fit together."""
-    values = {each.name: fitted(each, node.get_parameter(each.name).value) for each in parameters}
-    _refuse(_contradictions(values))
-    return SimpleNamespace(**values)
+def read(node: Node, kind: type[Settings]) -> Settings:
+    """The values of declared parameters. Raises InputError that lists what does not fit together."""
+    parameters = parameters_of(kind)
+    settings = kind(**{each.name: fitted(each, node.get_parameter(each.name).value) for each in parameters})
+    _refuse(settings.contradictions())
+    return settings
 
 
 def change(
-    node: Node, parameters: Sequence[Parameter], changes: Sequence[RosParameter], settings: SimpleNamespace | None
-) -> SetParametersResult:
-    """Answer to a wish to set parameters, all of them or none.
+    node: Node, changes: Sequence[RosParameter], settings: Settings, in_use: bool = True
+) -> tuple[SetParametersResult, Settings]:
+    """Answer to a wish to set parameters, all of them or none, and the settings to work with from now on.
 
-    settings: those that the node works with, None while it does not; they are changed too. What does not fit together
-    may be set while it does not: `read` says so later.
+    in_use: whether the node works with its settings: then those that are live can be changed, and must fit together.
+    Otherwise `read` says later what does not, and the settings stay.
     """
     from rcl_interfaces.msg import SetParametersResult
 
     try:
-        values = _accepted(node, {each.name: each for each in parameters}, changes, settings)
+        values = _accepted(node, changes, type(settings))
+        changed = _changed(settings, values) if in_use else settings
     except InputError as error:
         for each in changes:  # rclpy has noted the refused types already, for whoever asks what a parameter is
             node.describe_parameter(each.name).type = node.get_parameter(each.name).type_.value
-        return SetParametersResult(successful=False, reason=str(error))
-    if settings is not None:
-        vars(settings).update(values)
-    return SetParametersResult(successful=True)
+        return SetParametersResult(successful=False, reason=str(error)), settings
+    return SetParametersResult(successful=True), changed
 
 
 def fitted(parameter: Parameter, value: Any) -> Value:
@@ -127,52 +128,32 @@ def _problem(parameter: Parameter, value: Any) -> str:
     return ""
 
 
-def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with values that fit one by one."""
-    wrong = frames_in_conflict(values)
-    if values.get("base_from_camera") and not values["base_frame"]:
-        wrong.append("base_from_camera is given, but base_frame is empty; name the robot's frame")
-    rate, patience = values.get("max_rate", 0.0), values.get("lost_after", 0.0)
-    if rate and rate * patience <= 1:
-        wrong.append(
-            f"max_rate is {rate:g}, one attempt in {1 / rate:g} s, and lost_after {patience:g} s, so that the robot "
-            "would be lost between any two; raise one of them"
-        )
-    least, most, count = (values.get(name, 0) for name in ("min_frames", "max_frames", "trigger_count"))
-    if least > most:
-        wrong.append(f"min_frames is {least}, more than max_frames {most}; lower it")
-    if 0 < count < least:
-        wrong.append(f"trigger_count is {count}, less than min_frames {least}; raise it, or turn it off with 0")
-    if count > most:
-        wrong.append(f"trigger_count is {count}, more than max_frames {most}, which a collection never has; lower it")
-    return wrong
-
-
-def _accepted(
-    node: Node, ours: Mapping[str, Parameter], changes: Sequence[RosParameter], settings: SimpleNamespace | None
-) -> dict[str, Value]:
-    """The new values of our parameters. Raises InputError if they must not be set, or others do not exist."""
+def _accepted(node: Node, changes: Sequence[RosParameter], kind: type[NodeParameters]) -> dict[str, Value]:
+    """The new values of our parameters. Raises InputError if one does not fit, or others do not exist."""
+    ours = {each.name: each for each in parameters_of(kind)}
     values: dict[str, Value] = {}
-    late = []
     for each in changes:
-        if each.name not in ours:
-            if not node.has_parameter(each.name):
-                raise InputError(f"there is no parameter {each.name!r}{did_you_mean(each.name, ours)}")
-            continue
-        if each.value is None:
-            raise InputError(f"{each.name} cannot be deleted; set it to another value")
-        value = values[each.name] = fitted(ours[each.name], each.value)
-        if settings is not None and value != getattr(settings, each.name) and not ours[each.name].is_live:
-            late.append(each.name)
+        if each.name in ours:
+            if each.value is None:
+                raise InputError(f"{each.name} cannot be deleted; set it to another value")
+            values[each.name] = fitted(ours[each.name], each.value)
+        elif not node.has_parameter(each.name):
+            raise InputError(f"there is no parameter {each.name!r}{did_you_mean(each.name, ours)}")
+    return values
+
+
+def _changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Settings with new values. Raises InputError if they must not be set now, or do not fit together."""
+    live = [each.name for each in parameters_of(type(settings)) if each.is_live]
+    late = [name for name, value in values.items() if value != getattr(settings, name) and name not in live]
     if late:
-        live = ", ".join(name for name, parameter in ours.items() if parameter.is_live)
         raise InputError(
             f"{', '.join(late)} cannot be changed while the node runs: deactivate and clean it up first, "
-            f"others can be: {live}"
+            f"others can be: {', '.join(live)}"
         )
-    if settings is not None:
-        _refuse(_contradictions({**vars(settings), **values}))
-    return values
+    changed = replace(settings, **values)
+    _refuse(changed.contradictions())
+    return changed
 
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import torch
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -16,6 +16,7 @@ from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.nodes.arrival import Arrival, NodeTime
 from vggt3_ros.nodes.camera_input import CameraFrame, CameraInput
 from vggt3_ros.nodes.conversions import header, pose_covariance, pose_message
+from vggt3_ros.nodes.node_parameters import LocalizerParameters
 from vggt3_ros.nodes.rival import Rival
 from vggt3_ros.nodes.transforms import TransformBroadcaster, TransformBuffer, TransformError
 from vggt3_ros.pipeline.tracking import Tracked
@@ -38,19 +39,20 @@ class PoseOutput:
     transform of this moment must find one, however long an attempt takes, and when no image comes at all.
 
     Of a scene without a scale, the pose is that of the camera, whose place on a robot is known in metres only.
+    settings(): those of this moment.
     """
 
-    def __init__(self, node: Node, settings: SimpleNamespace, time: NodeTime) -> None:
+    def __init__(self, node: Node, settings: Callable[[], LocalizerParameters], time: NodeTime) -> None:
         self._node, self._settings, self._time = node, settings, time
         self._publisher = node.create_publisher(PoseWithCovarianceStamped, "pose", 10)
         self._broadcaster = TransformBroadcaster(node)
-        self._rival = Rival(node, settings.odom_frame)
+        self._rival = Rival(node, settings().odom_frame)
         self._lock = threading.Lock()  # attempts and repetitions are of two threads
         self.forget()
 
     def watch(self, buffer: TransformBuffer) -> None:
         """Warn when the buffer is told of another's transform in the place of ours."""
-        if self._settings.tf_mode == "map_to_odom":
+        if self._settings().tf_mode == "map_to_odom":
             buffer.watcher = self._rival.hears
 
     def forget(self) -> None:
@@ -66,7 +68,8 @@ class PoseOutput:
 
     def child_frame(self, seen: CameraFrame, metric: bool) -> str:
         """The frame whose pose is published."""
-        return self._settings.base_frame if self._settings.base_frame and metric else seen.camera_frame
+        base_frame = self._settings().base_frame
+        return base_frame if base_frame and metric else seen.camera_frame
 
     def cam_from_child(self, camera: CameraInput, seen: CameraFrame, metric: bool) -> Tensor:
         """Where that frame is, as the camera sees it (4, 4). Raises TransformError when nobody knows."""
@@ -84,7 +87,7 @@ class PoseOutput:
         self, seen: CameraFrame, map_from_cam: Tensor, covariance: Tensor | None, cam_from_child: Tensor
     ) -> None:
         """The pose, with the stamp of the image. covariance: see Localization; None for unknown."""
-        message = PoseWithCovarianceStamped(header=header(self._settings.map_frame, seen.frame.stamp_ns))
+        message = PoseWithCovarianceStamped(header=header(self._settings().map_frame, seen.frame.stamp_ns))
         message.pose.pose = pose_message(map_from_cam @ cam_from_child)
         message.pose.covariance = pose_covariance(covariance, map_from_cam, cam_from_child)
         self._publisher.publish(message)
@@ -92,7 +95,7 @@ class PoseOutput:
     def publish_transform(self, camera: CameraInput, arrival: Arrival, seen: CameraFrame, tracked: Tracked,
                           metric: bool) -> str:  # fmt: skip
         """The transform that tf_mode asks for, as far as there is one. Returns what was published, or why nothing."""
-        settings = self._settings
+        settings = self._settings()
         if settings.tf_mode == "map_to_odom":
             return self._correct(arrival, seen, tracked, metric)
         if settings.tf_mode == "none":
@@ -114,7 +117,7 @@ class PoseOutput:
         Time is counted from when its image came: the attempt may have taken long. Raises InputError for a date that no
         message can hold.
         """
-        settings = self._settings
+        settings = self._settings()
         with self._lock:
             held = self._correction
             if held is None:
@@ -126,12 +129,13 @@ class PoseOutput:
 
     def standing(self, reason: str) -> str:
         """What goes on being published although there is no new pose, for the reason given; or that nothing is."""
-        if self._settings.tf_mode == "none":
+        settings = self._settings()
+        if settings.tf_mode == "none":
             return _UNWANTED
         with self._lock:
             if self._correction is None:
                 return f"nothing: {reason}"
-        return f"{self._settings.map_frame} -> {self._settings.odom_frame}, frozen: {reason}"
+        return f"{settings.map_frame} -> {settings.odom_frame}, frozen: {reason}"
 
     def _correct(self, arrival: Arrival, seen: CameraFrame, tracked: Tracked, metric: bool) -> str:
         """Publish map -> odom, if there is a new one. Returns what is published, or why nothing is."""
@@ -149,4 +153,5 @@ class PoseOutput:
             return f"nothing: {error}"
         if not tracked.publish:
             return self.standing(tracked.reason)
-        return f"{self._settings.map_frame} -> {self._settings.odom_frame}"
+        settings = self._settings()
+        return f"{settings.map_frame} -> {settings.odom_frame}"

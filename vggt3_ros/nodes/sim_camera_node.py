@@ -14,7 +14,6 @@ import math
 import os
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -37,7 +36,7 @@ from vggt3_ros.nodes.images import byte_array, image_message
 from vggt3_ros.nodes.lifecycle import run
 from vggt3_ros.nodes.parameter_values import change, declare, read
 from vggt3_ros.nodes.qos import LATCHED, STATUS, image_qos
-from vggt3_ros.nodes.sim_parameters import SIM_CAMERA
+from vggt3_ros.nodes.sim_parameters import SimCameraParameters
 from vggt3_ros.nodes.sim_playback import Playback
 from vggt3_ros.nodes.transforms import StaticTransformBroadcaster, TransformBroadcaster
 from vggt3_ros.worlds.film import Image, Lens, film
@@ -64,9 +63,9 @@ class SimCamera(GuardedNode):
         self._rendered, self._stopping = threading.Event(), threading.Event()
         self._painter: threading.Thread | None = None  # destroy_node may be called for a node that is half made
         super().__init__("sim_camera", allow_undeclared_parameters=True, **options)
-        declare(self, SIM_CAMERA)
-        self._settings = s = read(self, SIM_CAMERA)
-        distortion = Distortion("plumb_bob", tuple(s.distortion)) if any(s.distortion) else None
+        declare(self, SimCameraParameters)
+        self._settings = s = read(self, SimCameraParameters)
+        distortion = Distortion("plumb_bob", s.distortion) if any(s.distortion) else None
         self._lens = Lens.of(s.width, s.height, s.field_of_view, distortion)
         room, self._legs = plan(s)
         self._playback = Playback([len(leg) for leg in self._legs], s.wait_to_start, s.wait_between_legs, s.loop)
@@ -174,7 +173,7 @@ class SimCamera(GuardedNode):
         s, matrix = self._settings, self._lens.intrinsics
         info = CameraInfo(header=header(s.camera_frame, stamp), width=s.width, height=s.height)
         info.distortion_model = "plumb_bob"
-        info.d = [float(number) for number in s.distortion] or [0.0] * 5
+        info.d = list(s.distortion) or [0.0] * 5
         info.k = matrix.flatten().tolist()
         info.r = torch.eye(3).flatten().tolist()
         info.p = torch.cat([matrix, torch.zeros(3, 1, dtype=matrix.dtype)], dim=1).flatten().tolist()
@@ -205,7 +204,8 @@ class SimCamera(GuardedNode):
         return response
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
-        return change(self, SIM_CAMERA, changes, self._settings)
+        result, self._settings = change(self, changes, self._settings)
+        return result
 
     def _enter_leg(self, map_from_base: Tensor) -> None:
         """A leg begins where the last one ended, unless the robot was teleported: then somebody carries it there."""
@@ -226,7 +226,7 @@ class SimCamera(GuardedNode):
         return int(self.get_clock().now().nanoseconds)
 
 
-def plan(settings: SimpleNamespace) -> tuple[RoomBatch, list[Tensor]]:
+def plan(settings: SimCameraParameters) -> tuple[RoomBatch, list[Tensor]]:
     """The room, and world_from_cam (F, 4, 4) of each leg, one pose for every image."""
     seed = held_out_seed(settings.seed)
     room, generator = make_room(seed), torch.Generator().manual_seed(seed)

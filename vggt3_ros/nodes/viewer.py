@@ -8,6 +8,7 @@ if __name__ == "__main__":
     end_at_once()  # before what takes seconds to import
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,9 @@ from vggt3_ros.nodes.guard import GuardedNode
 from vggt3_ros.nodes.lifecycle import run
 from vggt3_ros.nodes.page import Viewer
 from vggt3_ros.nodes.parameter_values import change, declare, read
-from vggt3_ros.nodes.parameters import Parameter
+from vggt3_ros.nodes.parameters import NodeParameters, parameter
 from vggt3_ros.nodes.qos import LATCHED, STATUS
 
-VIEWER = (
-    Parameter("port", 8080, "port of the page; the next free one when it is taken", 0, 65535),
-    Parameter("host", "127.0.0.1", "address to serve at; 0.0.0.0 lets everybody on the network look on"),
-)
 _TRAIL = 3000  # poses
 _REDRAWN = 5.0  # times a second
 _BLUE, _ORANGE = (0, 80, 255), (255, 100, 0)
@@ -49,14 +46,22 @@ _MAPPING = {
 _Array = NDArray[Any]
 
 
+@dataclass(frozen=True)
+class ViewerParameters(NodeParameters):
+    """Where the page is served."""
+
+    port: int = parameter(8080, "port of the page; the next free one when it is taken", 0, 65535)
+    host: str = parameter("127.0.0.1", "address to serve at; 0.0.0.0 lets everybody on the network look on")
+
+
 class ViewerNode(GuardedNode):
     """Hears the mapper and the localizer, and the simulated camera's truth if there is one, and shows what they say."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("viewer", allow_undeclared_parameters=True, **options)
-        declare(self, VIEWER)
-        settings = read(self, VIEWER)
-        self.add_on_set_parameters_callback(lambda changes: change(self, VIEWER, changes, settings))
+        declare(self, ViewerParameters)
+        settings = read(self, ViewerParameters)
+        self.add_on_set_parameters_callback(lambda changes: change(self, changes, settings)[0])
         self.viewer = Viewer(settings.port, settings.host)
         self.get_logger().info(f"open {self.viewer.url} in a browser")
         self._trails = {"pose": deque[_Array](maxlen=_TRAIL), "truth": deque[_Array](maxlen=_TRAIL)}

@@ -7,6 +7,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from rclpy.node import Node
@@ -95,18 +96,20 @@ class Worker(Generic[Item]):
                 self._changed.wait_for(lambda: self._stopping or self._calls or self._items)
                 if self._stopping:
                     return
-                call = self._calls.popleft() if self._calls else None
-                item = None if call else self._items.popleft()
-                self._handling = call is None
-            if call is not None:
-                _fulfil(*call)
-                continue
-            try:
-                self._handle(item)  # type: ignore[arg-type]  # an Item: there was no call
-            except BaseException as error:  # libraries in Rust panic with what is no Exception
-                self._tell(error)
+                self._handling = not self._calls
+                if self._calls:
+                    todo = partial(_fulfil, *self._calls.popleft())
+                else:
+                    todo = partial(self._take, self._items.popleft())
+            todo()
             with self._changed:
                 self._handling = False
+
+    def _take(self, item: Item) -> None:
+        try:
+            self._handle(item)
+        except BaseException as error:  # libraries in Rust panic with what is no Exception
+            self._tell(error)
 
     def _tell(self, error: BaseException) -> None:
         try:
