@@ -116,6 +116,7 @@ def verified_figures(
         "chi_square_reason": _no_chi_square(mapped, scene),
         "map": {
             **scene.verification,
+            "calibration": scene.calibration_entry,
             "landmarks": len(tensors["positions"]) if tensors else 0,
             "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
             "position_rms_m": float(np.sqrt(np.mean(position**2))) if rows else np.nan,
