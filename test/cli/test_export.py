@@ -35,9 +35,14 @@ def verified(scene: Path, landmarks: Landmarks) -> Path:
     calibration = MapCalibration(((640, 480),) * 5, focal_factor=1.0, depth_scale=2.0)
     changed = replace(
         load_scene(scene),
-        landmarks=landmarks.tensors(), verdict=MapVerdict(True, ""), calibration=calibration, map_from_scene=scale, points=cloud, is_metric=True,
+        landmarks=landmarks.tensors(),
+        verdict=MapVerdict(True, ""),
+        calibration=calibration,
+        map_from_scene=scale,
+        points=cloud,
+        is_metric=True,
         metric_source="pose_priors",
-    )  # fmt: skip
+    )
     save_scene(changed, scene)
     return scene
 
