@@ -102,7 +102,7 @@ def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
 
 
 def recognized(data: bytes) -> Entries:
-    """The entries of scene.json, checked for the format alone. Raises SceneError when it is foreign, newer or no JSON."""
+    """The entries of scene.json, checked for the format alone. Raises SceneError if it is foreign, newer or no JSON."""
     values = parse_json(data, DESCRIPTION)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise SceneError(f"{DESCRIPTION} is not vggt3_ros's: it lacks the entry format = {FORMAT!r}")
