@@ -80,7 +80,7 @@ def outcomes(scene: Path, count: int, seed: int = 0, afterwards: Put | None = No
             found[outcome(folder)] += 1
             for changed in (name, "scene.json"):
                 (folder / changed).write_bytes(originals[changed])
-        assert outcome(folder) == "accepted"
+        load_scene(folder)  # what was damaged is whole again: nothing else refused the others
     return found
 
 

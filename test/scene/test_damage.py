@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -163,6 +164,17 @@ def test_editing_by_hand_is_told_with_what_to_do(folder: Path) -> None:
     resign(folder)  # as docs/scene_format.md says: the checksum can be made by others
     calibration = load_scene(folder).calibration
     assert calibration is not None and calibration.focal_factor == 1.0725
+
+
+def test_the_documentation_says_how_the_checksum_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scene_format.md").read_text()
+    code = textwrap.dedent(page.partition("```python\n")[2].partition("  ```")[0])
+    monkeypatch.chdir(folder)
+    exec(f"import hashlib, json\n{code}")
+    file = folder / "scene.json"
+    file.write_text(file.read_text().replace("1.0625", "1.0725"))
+    with pytest.raises(AssertionError):
+        exec(f"import hashlib, json\n{code}")
 
 
 def test_an_edited_scene_may_be_replaced(folder: Path, make_scene: MakeScene) -> None:
