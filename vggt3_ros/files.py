@@ -45,7 +45,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError with the line of the first mistake, or naming a key that occurs twice."""
     text = read_text(path)
     try:
-        data = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, path))
+        data = json.loads(text, object_pairs_hook=lambda pairs: unique(pairs, path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
@@ -64,7 +64,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            _once(((key.value, None) for key, _ in node.value if isinstance(key.value, str)), path)
+            unique(((key.value, None) for key, _ in node.value if isinstance(key.value, str)), path)
             return super().construct_mapping(node, deep)
 
     def matrix(loader: Loader, node: Any) -> dict[Any, Any]:
@@ -110,12 +110,15 @@ def is_number(text: str) -> bool:
     return True
 
 
-def _once(pairs: Iterable[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    """The pairs as a dictionary. Raises InputError for a key that occurs twice: one would be lost without a word."""
+def unique(pairs: Iterable[tuple[str, Any]], where: Path | str) -> dict[str, Any]:
+    """The pairs as a dictionary. Raises InputError for a key that occurs twice: one would be lost without a word.
+
+    where: what the message begins with, such as the file.
+    """
     pairs = list(pairs)
     twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1 and key != "<<"]
     if twice:
-        raise InputError(f"{path}: the key {twice[0]!r} occurs twice; keep one of them")
+        raise InputError(f"{where}: the key {twice[0]!r} occurs twice; keep one of them")
     return dict(pairs)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -310,6 +311,42 @@ def test_damaged_scene_is_refused(
     (scene / file).write_bytes(data[: len(data) // 2])
     arguments = [scene] if command == "info" else [scene, images / "000001.png", "--model", checkpoint]
     assert vggt3(command, *arguments).failed_with(str(scene), "damaged")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('"focal_factor": 1.0625,', "", "verification lacks the entry 'focal_factor'"),
+        ('"focal_factor": 1.0625', '"focal_factor": 1e999', "1e999 is too large for a number"),
+        ('"focal_factor": 1.0625', '"focal_factor": NaN', "NaN is not a number of JSON"),
+        ('"depth_scale": 2.5', '"depth_scale": null', "'depth_scale' must be a number"),
+        ('"scale": 2.0,\n  "rotation"', '"scale": -2.0,\n  "rotation"', "scale of map_from_scene must be from"),
+        ('"version": 3', '"version": 4', "lacks the entry 'checksum'"),
+        ('"reason": "12', '"reason": "\\ud800', "surrogates not allowed"),
+        ("{", "[" * 100_000, "damaged or truncated"),
+    ],
+)
+@pytest.mark.parametrize("command", ["info", "localize"])
+def test_a_scene_that_nothing_can_be_computed_with_is_refused(
+    command: str, old: str, new: str, why: str, vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """A scene of version 3, with landmarks; its scene.json has no checksum that would refuse all of this."""
+    folder = Path(shutil.copytree(ROOT / "test" / "data" / "scenes" / "version_3", tmp_path / "map"))
+    text = (folder / "scene.json").read_text()
+    assert old in text
+    (folder / "scene.json").write_text(text.replace(old, new, 1))
+    arguments = [folder] if command == "info" else [folder, images / "000001.png", "--model", checkpoint]
+    assert vggt3(command, *arguments).failed_with(str(folder), why)
+
+
+@pytest.mark.parametrize("command", ["info", "localize"])
+def test_a_scene_edited_by_hand_is_refused(
+    command: str, vggt3: Run, images: Path, checkpoint: Path, scene: Path
+) -> None:
+    file = scene / "scene.json"
+    file.write_text(file.read_text().replace('"map_frame": "map"', '"map_frame": "odom"'))
+    arguments = [scene] if command == "info" else [scene, images / "000001.png", "--model", checkpoint]
+    assert vggt3(command, *arguments).failed_with(f"{scene}: scene.json was edited by hand or damaged", "restore")
 
 
 def test_foreign_and_missing_folders_are_no_scenes(vggt3: Run, images: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.colmap import read_colmap
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.scene.storage import load_scene, save_scene
+from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 from ..landmarks.synthetic import synthetic_landmarks
 
@@ -31,12 +32,17 @@ def verified(scene: Path, landmarks: Landmarks) -> Path:
     dense = torch.from_numpy(landmarks.positions[::10])
     colors = torch.arange(len(dense), dtype=torch.uint8)[:, None].expand(-1, 3) * 40
     cloud = PointCloud(dense, colors, torch.ones(len(dense)))
-    verification = {"verified": True, "reason": "", "image_sizes_wh": [[640, 480]] * 5}
+    calibration = MapCalibration(((640, 480),) * 5, focal_factor=1.0, depth_scale=2.0)
     changed = replace(
         load_scene(scene),
-        landmarks=landmarks.tensors(), verification=verification, map_from_scene=scale, points=cloud, is_metric=True,
+        landmarks=landmarks.tensors(),
+        verdict=MapVerdict(True, ""),
+        calibration=calibration,
+        map_from_scene=scale,
+        points=cloud,
+        is_metric=True,
         metric_source="pose_priors",
-    )  # fmt: skip
+    )
     save_scene(changed, scene)
     return scene
 
@@ -97,8 +103,8 @@ def test_failed_export_leaves_the_earlier_model(vggt3, verified: Path, tmp_path:
 
 
 def test_scene_without_landmarks_is_refused_with_the_reason(vggt3, scene: Path, tmp_path: Path) -> None:
-    verification = {"verified": False, "reason": "the map falls into 3 parts"}
-    save_scene(replace(load_scene(scene), landmarks={}, verification=verification), scene)
+    verdict = MapVerdict(False, "the map falls into 3 parts")
+    save_scene(replace(load_scene(scene), landmarks={}, verdict=verdict), scene)
     outcome = vggt3("export", scene, "--colmap", tmp_path / "model")
     assert outcome.failed_with("has no landmarks to export (the map falls into 3 parts)")
     assert not (tmp_path / "model").exists()

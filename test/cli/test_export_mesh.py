@@ -73,7 +73,7 @@ def test_without_images_the_mesh_has_the_colours_of_the_points(vggt3, with_depth
 
 def test_a_scene_without_depth_is_refused_with_what_to_do(vggt3, scene: Path, tmp_path: Path) -> None:
     outcome = vggt3("export", scene, "--mesh", tmp_path / "wall.ply")
-    reason = load_scene(scene).verification["reason"]
+    reason = load_scene(scene).verdict.reason
     assert outcome.failed_with("has no depth of its keyframes to make a mesh of", reason, "map the place again")
     assert list(tmp_path.glob("*.ply")) == []
 

@@ -15,6 +15,7 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.scene.scene import Keyframes, Scene
+from vggt3_ros.scene.verification import MapCalibration
 
 from .oracle import arc_sequence
 
@@ -40,6 +41,7 @@ def scene_of(sequence: Sequence, map_poses: Tensor, carriers: tuple[int, ...], n
         input_size=(56, 70),
         ttt_steps=0,
         landmarks=landmarks if carriers else {},
+        calibration=MapCalibration(((64, 48),) * 6, focal_factor=1.0, depth_scale=1.0),
         map_from_scene=Sim3.identity(),
     )
 

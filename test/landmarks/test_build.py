@@ -96,14 +96,14 @@ def test_noisy_priors_are_repaired(visit: Visit) -> None:
     before = position_errors(start, visit.world_from_cam, align=True)
     after = position_errors(found.world_from_cam, visit.world_from_cam, align=True)
     assert after.max() < 0.03 and after.max() < before.max() / 3
-    assert 0.03 < found.report["prior_residual_m"] < 0.3
+    assert 0.03 < found.prior_residual_m < 0.3
 
 
 def test_one_lying_prior_is_named(visit: Visit) -> None:
     start = visit.world_from_cam.copy()
     start[5, :3, 3] += (0.6, 0.3, 0.0)
     found = build_landmarks(visit.features, visit.matches, start, visit.intrinsics, ALL)
-    assert found.verified and found.report["prior_outliers"] == [5]
+    assert found.verified and found.prior_outliers == (5,)
     assert position_errors(found.world_from_cam, visit.world_from_cam).max() < 0.05
 
 

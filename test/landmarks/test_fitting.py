@@ -38,13 +38,13 @@ def built(visit: Visit, start: np.ndarray, measured: np.ndarray = ALL, **setting
 
 def test_exact_poses_stay_to_the_bit(visit: Visit) -> None:
     found = built(visit, visit.world_from_cam)
-    assert found.verified and found.report["poses"] == "held as given" and "held as given" in found.reason
+    assert found.verified and found.poses == "held as given" and "held as given" in found.reason
     np.testing.assert_array_equal(found.world_from_cam, visit.world_from_cam)
 
 
 def test_noisy_poses_are_adjusted_and_it_is_said(visit: Visit) -> None:
     found = built(visit, shaken(visit.world_from_cam, 0.1, 3))
-    assert found.verified and found.report["poses"] == "adjusted to the images" and "adjusted" in found.reason
+    assert found.verified and found.poses == "adjusted to the images" and "adjusted" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_whoever_holds_poses_gets_them_held(visit: Visit) -> None:
     np.testing.assert_array_equal(found.world_from_cam, start)
     assert found.verified
     moved = built(visit, visit.world_from_cam, hold_priors=False)
-    assert moved.verified and moved.report["poses"] == "adjusted to the images"
+    assert moved.verified and moved.poses == "adjusted to the images"
     assert (moved.world_from_cam != visit.world_from_cam).any()
 
 
@@ -78,7 +78,7 @@ def test_a_wrong_focal_length_is_no_reason_to_leave_exact_poses(visit: Visit) ->
     wrong = visit.intrinsics.copy()
     wrong[:, [0, 1], [0, 1]] *= 1.03
     found = build_landmarks(visit.features, visit.matches, visit.world_from_cam, wrong, ALL)
-    assert found.verified and found.report["poses"] == "held as given"
+    assert found.verified and found.poses == "held as given"
     assert found.report["prior_sigma_deg"] > 0.02
 
 
@@ -88,7 +88,7 @@ def test_poses_said_to_be_exact_are_contradicted_one_by_one(visit: Visit) -> Non
     for settings in ({"hold_priors": True}, {"position_sigma": 0.003, "rotation_sigma": 0.001}):
         found = built(visit, start, **settings)
         assert found.verified, found.reason
-        assert found.report["prior_outliers"] == [2]
+        assert found.prior_outliers == (2,)
         assert position_errors(found.world_from_cam, visit.world_from_cam).max() < 0.05
 
 

@@ -115,9 +115,8 @@ def test_what_refined_points_hide_is_not_compared(scene: Scene, network: Vggt3, 
         torch.cat([scene.points.colors, torch.zeros(len(plate), 3, dtype=torch.uint8)]),
         torch.cat([scene.points.confidence, torch.ones(len(plate))]),
     )
-    without_depth = {name: value for name, value in scene.verification.items() if name != "depth"}
     compared = [
         Localizer(made, network).localize(frame).located.evidence.compared
-        for made in (scene, replace(scene, points=points), replace(scene, points=points, verification=without_depth))
+        for made in (scene, replace(scene, points=points), replace(scene, points=points, has_refined_points=False))
     ]
     assert compared[1] < min(compared[0], compared[2]) - 1

@@ -27,6 +27,7 @@ from vggt3_ros.nodes.conversions import (
     transform_from_pose,
 )
 from vggt3_ros.scene.scene import Scene
+from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 from ..scene.conftest import build_scene
 
@@ -149,7 +150,9 @@ def test_unknown_residual_is_not_a_number(scene: Scene) -> None:
 
 
 def test_landmarks_are_counted(scene: Scene) -> None:
-    verdict = {"verified": True, "reason": "they agree"}
+    verdict = MapVerdict(True, "they agree")
+    calibration = MapCalibration(((640, 480),) * 3, focal_factor=1.0, depth_scale=2.0)
     landmarks = {"positions": torch.zeros(17, 3), "world_from_cam": torch.eye(4).repeat(3, 1, 1).double()}
-    info = scene_info(dataclasses.replace(scene, landmarks=landmarks, verification=verdict), "p", 0)
+    known = dataclasses.replace(scene, landmarks=landmarks, verdict=verdict, calibration=calibration)
+    info = scene_info(known, "p", 0)
     assert (info.landmarks, info.verified, info.verification) == (17, True, "they agree")

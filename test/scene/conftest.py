@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from vggt3_ros.geometry.camera import intrinsics_matrix
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.scene.depth import KeyframeDepth
@@ -21,7 +22,7 @@ def build_scene(value: float, frames: int = 3) -> Scene:
             names=tuple(f"frame {value} {i}" for i in range(frames)),
             stamps_ns=tuple(int(value) * 10**18 + i for i in range(frames)),
             cam_from_world=poses,
-            intrinsics=torch.eye(3, dtype=torch.float64).repeat(frames, 1, 1) * (value + 0.1),
+            intrinsics=intrinsics_matrix(value + 0.1, value + 0.2, value, value).repeat(frames, 1, 1),
         ),
         points=PointCloud(
             points=torch.full((50, 3), value),

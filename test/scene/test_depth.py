@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +16,8 @@ from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
+
+from .signing import resign
 
 MakeScene = Callable[..., Scene]
 MakeDepth = Callable[..., KeyframeDepth]
@@ -98,7 +98,7 @@ def test_damaged_depth_is_refused(tmp_path: Path, make_scene: MakeScene, make_de
         data[0 if damage == "deserializing" else -1] ^= 0xFF
         (folder / FILE).write_bytes(data)
     if damage == "deserializing":
-        put_right(folder, data)
+        resign(folder)
     with pytest.raises(SceneError, match=f"{re.escape(str(folder))} is damaged: .*{damage}"):
         load_scene(folder)
 
@@ -122,16 +122,9 @@ def test_contradictory_arrays_are_refused(
     del arrays[name]
     data = safetensors.numpy.save(arrays | ({} if value is None else {name: value}))
     (folder / FILE).write_bytes(data)
-    put_right(folder, data)
+    resign(folder)
     with pytest.raises(SceneError, match=f"is damaged: .*{why}"):
         load_scene(folder)
-
-
-def put_right(folder: Path, data: bytes) -> None:
-    """The size and checksum that scene.json has of the depth, as somebody who changes it would."""
-    description = json.loads((folder / "scene.json").read_text())
-    description["files"][FILE] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (folder / "scene.json").write_text(json.dumps(description))
 
 
 def test_depth_of_other_keyframes_is_refused(make_scene: MakeScene, make_depth: MakeDepth) -> None:

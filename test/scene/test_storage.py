@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,15 +14,17 @@ import pytest
 import torch
 
 from vggt3_ros.errors import SceneError
-from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import check_target, load_scene, save_scene
+from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 from ..landmarks.synthetic import synthetic_landmarks
+from .signing import resign, signed
 
 MakeScene = Callable[..., Scene]
-VERDICT = {"verified": True, "reason": "landmarks tie 3 of 3 keyframes", "image_sizes_wh": [[640, 480]] * 3}
+VERDICT = MapVerdict(True, "landmarks tie 3 of 3 keyframes", "held as given")
+CALIBRATION = MapCalibration(((640, 480), (640, 480), (480, 640)), focal_factor=1.0625, depth_scale=2.5)
 
 
 def same(a: Scene, b: Scene) -> bool:
@@ -39,7 +40,7 @@ def same(a: Scene, b: Scene) -> bool:
         *((a.landmarks[name], b.landmarks[name]) for name in a.landmarks | b.landmarks),
     ]
     names = "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m map_frame made_by"
-    names += " scene_id created up_source verification"
+    names += " scene_id created up_source verdict calibration report has_refined_points"
     return (
         all(x.dtype == y.dtype and torch.equal(x, y) for x, y in tensors)
         and all(getattr(a, name) == getattr(b, name) for name in names.split())
@@ -61,28 +62,18 @@ def test_a_scene_without_memory_and_scale_is_stored_too(tmp_path: Path, make_sce
     assert loaded.memory == {} and not loaded.is_metric and loaded.metric_residual_m is None
 
 
-def test_a_scene_of_version_2_is_read_with_its_points_in_the_map(tmp_path: Path, make_scene: MakeScene) -> None:
-    """Its points were in scene units and axes."""
-    turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
-    scene = replace(make_scene(2.0), map_from_scene=Sim3(2.0, turn, torch.tensor([0.0, 0.0, 5.0]).double()))
-    file = save_scene(scene, tmp_path / "map") / "scene.json"
-    entries = json.loads(file.read_bytes())
-    assert (entries["version"], entries.pop("points_frame")) == (3, "map")
-    file.write_text(json.dumps({**entries, "version": 2}))
-    old = load_scene(tmp_path / "map")
-    assert torch.equal(old.points.points, scene.map_from_scene.points(scene.points.points))
-    assert old.bounds == ((-2.0, -4.0, 5.0), (0.0, 4.0, 7.0))
-    assert load_scene(save_scene(old, tmp_path / "new")).bounds == old.bounds
-
-
 def with_landmarks(scene: Scene) -> Scene:
-    return replace(scene, landmarks=synthetic_landmarks(3).tensors(), verification=VERDICT, up_source="floor")
+    landmarks = synthetic_landmarks(3).tensors()
+    report = {"residual_px": 0.5, "agreement": {"keyframes": 3}}
+    return replace(
+        scene, landmarks=landmarks, verdict=VERDICT, calibration=CALIBRATION, report=report, up_source="floor"
+    )
 
 
 def test_landmarks_and_verdict_survive(tmp_path: Path, make_scene: MakeScene) -> None:
     scene = with_landmarks(make_scene(2.0))
     loaded = load_scene(save_scene(scene, tmp_path / "map"))
-    assert same(loaded, scene) and loaded.is_verified and loaded.verification == VERDICT
+    assert same(loaded, scene) and loaded.is_verified
     landmarks = Landmarks.from_tensors(loaded.landmarks)
     assert len(landmarks) == 60 and torch.equal(loaded.map_from_keyframes, torch.from_numpy(landmarks.world_from_cam))
     save_scene(make_scene(2.0), tmp_path / "map")
@@ -105,9 +96,7 @@ def test_damaged_landmarks_are_refused(tmp_path: Path, make_scene: MakeScene, da
         data[0 if damage.startswith("Error") else -1] ^= 0xFF
         file.write_bytes(data)
     if damage.startswith("Error"):  # by somebody who corrects the checksum
-        description = json.loads((folder / "scene.json").read_text())
-        description["files"][file.name]["sha256"] = hashlib.sha256(data).hexdigest()
-        (folder / "scene.json").write_text(json.dumps(description))
+        resign(folder)
     with pytest.raises(SceneError, match=f"{re.escape(str(folder))} is damaged: .*{damage}"):
         load_scene(folder)
 
@@ -218,15 +207,25 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, make_scene: MakeScene, na
 @pytest.mark.parametrize(
     ("entry", "value", "why"),
     [
-        ("version", 4, "has format version 4, this program reads 2 and 3; update vggt3_ros, or map"),
-        ("version", 1, "has format version 1, this program reads 2 and 3; map the place again"),
-        ("version", "one", "version 'one' is not a positive number"),
+        ("version", 5, "has format version 5, this program reads 2, 3 and 4; update vggt3_ros, or map"),
+        ("version", 1, "has format version 1, this program reads 2, 3 and 4; map the place again"),
+        ("version", "one", "'version' must be a whole number from 1"),
         ("format", "other", "is not vggt3_ros's"),
         ("frames", 4, "promises 4 frames, keyframes.json has 3"),
-        ("files", {}, "the list of files is incomplete"),
-        ("bounds", [[0, 0], [1, 1]], "has an entry of the wrong kind"),
-        ("map_from_scene", {"scale": 0, "rotation": [], "translation": []}, "must be positive"),
+        ("files", {}, "files lacks the entry 'keyframes.json'"),
+        ("bounds", [[0, 0], [1, 1]], "'bounds' must be 2 x 3 numbers"),
+        ("bounds", [[0, 0, 0], [1, 1, -1]], "bounds must be a finite lowest and highest corner"),
+        (
+            "map_from_scene",
+            {"scale": 0, "rotation": [], "translation": []},
+            "scale of map_from_scene must be from 1e-09",
+        ),
         ("model_id", ..., "lacks the entry 'model_id'"),
+        ("focal_factor", 1.0, "has the unknown entry"),
+        ("created", "yesterday", "must be a date and time of ISO 8601 since 1970, got 'yesterday'"),
+        ("verification", {"verified": True, "reason": "", "poses": ""}, "can be verified, but there are no landmarks"),
+        ("points_refined", True, "of refined depth, but has no depth.safetensors"),
+        ("points_frame", "scene", "'points_frame' must be 'map', got \"scene\""),
     ],
 )
 def test_foreign_newer_and_contradictory_descriptions_are_refused(
@@ -237,7 +236,7 @@ def test_foreign_newer_and_contradictory_descriptions_are_refused(
     description[entry] = value
     if value is ...:
         del description[entry]
-    (folder / "scene.json").write_text(json.dumps(description))
+    (folder / "scene.json").write_bytes(signed(description))
     with pytest.raises(SceneError, match=why):
         load_scene(folder)
 

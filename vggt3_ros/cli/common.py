@@ -162,9 +162,9 @@ def check_writable(path: Path, option: str) -> None:
 
 def scene_files(folder: Path) -> list[Path]:
     """The files that a scene in `folder` has or will have."""
-    from vggt3_ros.scene.description import DEPTH, DESCRIPTION, KEYFRAMES, LANDMARKS, MEMORY, POINTS
+    from vggt3_ros.scene.description import FILES
 
-    return [folder / name for name in (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, DEPTH, POINTS)]
+    return [folder / name for name in FILES]
 
 
 def check_not_input(path: Path, option: str, inputs: Iterable[Path]) -> None:

@@ -139,7 +139,7 @@ def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome
     seconds = demo.reconstruct(folder.scene)
     scene = load_scene(folder.scene, with_depth=False)
     scale = "metric" if scene.is_metric else "not metric"
-    say("mapped", f"{len(scene.keyframes)} keyframes in {seconds:.1f} s, {scale}; {scene.verification['reason']}")
+    say("mapped", f"{len(scene.keyframes)} keyframes in {seconds:.1f} s, {scale}; {scene.verdict.reason}")
     demo.drive_to_localize()
     return demo.outcome(scene, seconds)
 

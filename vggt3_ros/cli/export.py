@@ -75,7 +75,7 @@ def _export_colmap(scene: Scene, source: Path, folder: Path) -> dict[str, Any]:
 
     if not scene.landmarks:
         raise InputError(
-            f"{source} has no landmarks to export ({scene.verification.get('reason', 'none were made')}); "
+            f"{source} has no landmarks to export ({scene.verdict.reason}); "
             "map the place again with images that overlap more, or with --poses"
         )
     landmarks = Landmarks.from_tensors(scene.landmarks)
@@ -110,7 +110,7 @@ def _write_colmap(scene: Scene, landmarks: Landmarks, target: Path) -> None:
     from vggt3_ros.landmarks.colmap import write_colmap
     from vggt3_ros.scene.replace import locked_parent, new_sibling, replace_folder, sync
 
-    sizes_wh = [(int(width), int(height)) for width, height in scene.verification["image_sizes_wh"]]
+    sizes_wh = scene.require_calibration().image_sizes_wh
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked_parent(target):
         sibling = new_sibling(target)

@@ -61,7 +61,7 @@ def export_mesh(scene: Scene, source: Path, path: Path, voxel: float | None) -> 
 
 def _depth_of(scene: Scene, source: Path) -> KeyframeDepth:
     if scene.depth is None:
-        why = "" if scene.is_verified else f"; it is not verified: {scene.verification.get('reason', 'no landmarks')}"
+        why = "" if scene.is_verified else f"; it is not verified: {scene.verdict.reason}"
         raise InputError(
             f"{source} has no depth of its keyframes to make a mesh of{why}; map the place again: depth is refined and "
             "stored where landmarks verify the map"

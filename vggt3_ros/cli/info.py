@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         "points": len(scene.points),
         "memory_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.memory.values()),
         "verification": scene.verification,
+        "calibration": scene.calibration_entry,
         "landmark_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()),
         "depth_bytes": 0 if scene.depth is None else scene.depth.nbytes,
         "depth": None if scene.depth is None else _depth_figures(scene.depth),
@@ -85,6 +86,5 @@ def _print(data: dict[str, Any]) -> None:
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in data["depth"]["shares"].items())
         what = "depth and images" if data["depth"]["images"] else "depth"
         print(f"depth      {data['depth_bytes'] / 1e6:.1f} MB: {what} of {width} x {height} pixels; {shares}")
-    verdict = data["verification"]
-    print(f"landmarks  {data['landmark_bytes'] / 1e6:.1f} MB: {verdict['reason']}")
+    print(f"landmarks  {data['landmark_bytes'] / 1e6:.1f} MB: {data['verification']['reason']}")
     print(f"scale      {scale}")

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     reader = ImageReader(args.images, "query", known, args.bit_depth)
     scene = load_scene(args.scene, with_depth=False)
     if not scene.is_verified and args.refine != "none":
-        print(f"vggt3: poses cannot be verified: {scene.verification['reason']}", file=sys.stderr)
+        print(f"vggt3: poses cannot be verified: {scene.verdict.reason}", file=sys.stderr)
     localizer = Localizer(scene, load_network(args.model, device), LocalizerSettings(refine=args.refine))
 
     rows = []

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         if scene.depth is not None:
             page.show_depth(scene.depth.world_from_cam, scene.keyframes.names, DepthPictures(scene.depth))
             what = "click a keyframe to see its depth"
-        page.show_text(f"### {args.scene.resolve().name}\n\n{scene.verification['reason']}\n\n{what}")
+        page.show_text(f"### {args.scene.resolve().name}\n\n{scene.verdict.reason}\n\n{what}")
         print(f"open {page.url} in a browser ({len(scene.keyframes)} keyframes, {what}); Ctrl-C ends it", flush=True)
         wait()
     except KeyboardInterrupt:

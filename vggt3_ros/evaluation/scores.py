@@ -124,9 +124,9 @@ def _verified_map(sequence: Sequence, mapped: MappedFrames, scene: Scene) -> Ver
     position, rotation = pose_errors(estimated, true)
     tensors = scene.landmarks
     return VerifiedMap(
-        verified=bool(scene.verification["verified"]),
-        reason=scene.verification.get("reason"),
-        report=scene.verification,
+        verified=scene.verdict.verified,
+        reason=scene.verdict.reason,
+        report={**scene.verification, "calibration": scene.calibration_entry},
         landmarks=len(tensors["positions"]) if tensors else 0,
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
         position_rms_m=float(np.sqrt(np.mean(position**2))) if rows else np.nan,

@@ -90,7 +90,7 @@ def _examined(trial: Trial, refused: Outcome, network: Any, progress: Progress |
     told = zip(trial.split.map, trial.priors, strict=True)
     frames = [replace(sequence.frame(index), prior_world_from_cam=prior) for index, prior in told]
     scene = reconstruct(frames, network, ReconstructionSettings(dense=None), progress).scene
-    reason = str(scene.verification.get("reason", ""))
+    reason = scene.verdict.reason
     if not scene.is_verified:
         return replace(refused, keyframes=len(scene.keyframes.names), reason=reason)
     settings = LocalizerSettings()

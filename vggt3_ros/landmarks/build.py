@@ -18,7 +18,7 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pairs import candidate_pairs, verified_matches
 from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
 from vggt3_ros.landmarks.tracks import build_tracks
-from vggt3_ros.landmarks.verdict import Evidence, Verdict, judge
+from vggt3_ros.landmarks.verdict import Evidence, judge
 
 Matches = Mapping[tuple[int, int], NDArray[np.int32]]
 Progress = Callable[[float], None]
@@ -26,9 +26,11 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True, eq=False)
 class LandmarkMap:
-    """landmarks, None unless verified; the reason for the verdict, and figures as plain data for JSON.
+    """landmarks, None unless verified; the reason for the verdict, and figures for people as plain data for JSON.
 
-    world_from_cam (K, 4, 4) as adjusted, also where that failed; focal: factor found for the focal lengths.
+    world_from_cam (K, 4, 4) as adjusted, also where that failed; focal: factor found for the focal lengths. poses:
+    whose frame the poses are in, in words. prior_residual_m: rms distance of measured positions from the adjusted ones.
+    prior_outliers: keyframes whose prior the images contradict.
     """
 
     landmarks: Landmarks | None
@@ -37,6 +39,9 @@ class LandmarkMap:
     report: dict[str, Any]
     world_from_cam: Floats
     focal: float
+    poses: str = "of the images alone"
+    prior_residual_m: float = 0.0
+    prior_outliers: tuple[int, ...] = ()
 
 
 def match_keyframes(
@@ -79,25 +84,24 @@ def build_landmarks(
         landmarks if verdict.verified else None,
         verdict.verified,
         verdict.reason,
-        _report(fit, evidence, verdict),
+        _report(fit, evidence),
         fit.world_from_cam,
         fit.focal,
+        _poses(evidence),
+        evidence.deviation[0],
+        tuple(int(k) for k in evidence.prior_outliers),
     )
 
 
-def _report(fit: Fit, evidence: Evidence, verdict: Verdict) -> dict[str, Any]:
+def _report(fit: Fit, evidence: Evidence) -> dict[str, Any]:
     return {
-        "verified": verdict.verified,
-        "reason": verdict.reason,
         "landmarks": evidence.landmarks,
         "observations": evidence.observations,
         "keyframes": evidence.keyframes,
         "keyframes_in_parts": [[int(k) for k in part] for part in evidence.parts],
         "residual_px": evidence.residual_px,
         "noise_px": fit.noise,
-        "focal_factor": fit.focal,
         "converged": evidence.converged,
-        "poses": _poses(evidence),
         "prior_sigma_m": fit.sigmas[0] if evidence.anchored else None,
         "prior_sigma_deg": float(np.degrees(fit.sigmas[1])) if evidence.anchored else None,
         "prior_residual_m": evidence.deviation[0],

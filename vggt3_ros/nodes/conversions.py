@@ -126,7 +126,7 @@ def scene_info(scene: Scene, path: str | os.PathLike[str], stamp_ns: int) -> Sce
         keyframes=len(scene.keyframes.names),
         landmarks=len(scene.landmarks.get("positions", ())),
         verified=scene.is_verified,
-        verification=str(scene.verification.get("reason", "")),
+        verification=scene.verdict.reason,
         metric=scene.is_metric,
         metric_source=scene.metric_source,
         metric_residual=math.nan if scene.metric_residual_m is None else scene.metric_residual_m,

@@ -73,8 +73,7 @@ class Localizing:
         self._initial = None
         self._recent.forget()
         self.tracker.reset("no pose in this scene was confirmed yet")
-        why = scene.verification.get("reason", "there are no landmarks")
-        checked = "poses are verified" if scene.is_verified else f"poses cannot be verified ({why})"
+        checked = "poses are verified" if scene.is_verified else f"poses cannot be verified ({scene.verdict.reason})"
         scale = "metric" if scene.is_metric else "not metric"
         said = f"localizing in scene {scene.scene_id[:8]} from {folder}: {scale}, {checked}"
         no_depth = self._how.refine_depth and scene.depth is None

@@ -210,10 +210,10 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
 def _summary(mapped: Mapped) -> str:
     made, scene = mapped.reconstruction, mapped.reconstruction.scene
     scale = f"metric ({scene.metric_source})" if scene.is_metric else f"not metric ({scene.metric_source})"
-    note = scene.verification.get("depth_given_up") or scene.verification.get("depth", {}).get("note")
+    note = scene.report.get("depth_given_up") or scene.report.get("depth", {}).get("note")
     depth = f"; depth: {note}" if note else ""
     skipped = "".join(f"; frame {name} was not used: {reason}" for name, reason in made.skipped[:3])
     return (
         f"scene {scene.scene_id[:8]} of {len(scene.keyframes)} keyframes in {mapped.seconds:.1f} s, {scale}, "
-        f"landmarks: {scene.verification['reason']}; saved in {mapped.folder}{depth}{skipped}"
+        f"landmarks: {scene.verdict.reason}; saved in {mapped.folder}{depth}{skipped}"
     )

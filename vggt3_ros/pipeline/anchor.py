@@ -23,6 +23,7 @@ from vggt3_ros.pipeline.gravity import upright
 from vggt3_ros.pipeline.metric import ScaleEstimate, first_found, scale_from_depth, scale_from_height
 from vggt3_ros.pipeline.preprocess import PreparedFrames
 from vggt3_ros.pipeline.tie import Tied, used_intrinsics
+from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 _STRIDE = 4  # pixels between the points that the floor is sought among
 
@@ -43,7 +44,9 @@ class Anchoring:
     metric_residual_m: float | None
     up_source: str
     landmarks: Landmarks | None
-    verification: dict[str, Any]
+    verdict: MapVerdict
+    calibration: MapCalibration | None
+    report: dict[str, Any]
     prediction: Prediction
     prior_outliers: tuple[int, ...]
 
@@ -76,15 +79,15 @@ def anchor(
     """
     scene_from_cam = se3_inverse(predicted_cameras(prediction)[0])
     if tied.landmarks is None or tied.anchors is None:
-        return _without_landmarks(frames, prepared, prediction, scene_from_cam, settings, tied.verification)
+        return _without_landmarks(frames, prepared, prediction, scene_from_cam, settings, tied)
     landmarks, anchors = tied.landmarks, tied.anchors
     problem = settings.priors_problem(frames)
     if problem is None and not settings.priors_are_metric:
         problem = "the given poses have no scale"
     if problem is None:
         estimate, placing = ScaleEstimate(1.0, POSE_PRIORS, ""), Placing(Sim3.identity(), POSE_PRIORS, None)
-        residual = tied.verification["prior_residual_m"]
-        outliers = tuple(int(i) for i in tied.verification["prior_outliers"])
+        residual: float | None = tied.prior_residual_m
+        outliers = tied.prior_outliers
     else:
         points = torch.from_numpy(landmarks.positions) if surface is None else surface
         depth = tied.depth(prediction.depth)
@@ -97,10 +100,15 @@ def anchor(
     bending = Bending.fit(scene_from_cam, adjusted, anchors.scene_scale)
     agreement = {
         **bending.report(),
-        "depth_scale": anchors.scene_scale,
         "depth_error_before": anchors.error_before,
         "depth_error_after": anchors.error_after,
     }
+    sizes_hw = [frame.size_hw for frame in frames]
+    calibration = MapCalibration(
+        image_sizes_wh=tuple((width, height) for height, width in sizes_hw),
+        focal_factor=tied.focal_factor,
+        depth_scale=anchors.scene_scale,
+    )
     intrinsics = used_intrinsics(prepared, prediction)
     return Anchoring(
         map_from_scene=bending.map_from_scene,
@@ -110,7 +118,9 @@ def anchor(
         metric_residual_m=residual,
         up_source=placing.up_source,
         landmarks=landmarks,
-        verification={**tied.verification, "agreement": agreement, **placing.report()},
+        verdict=tied.verdict,
+        calibration=calibration,
+        report={**tied.report, "agreement": agreement, **placing.report()},
         prediction=anchored(prediction, anchors.scale, adjusted, bending.map_from_scene, intrinsics),
         prior_outliers=outliers,
     )
@@ -122,7 +132,7 @@ def _without_landmarks(
     prediction: Prediction,
     scene_from_cam: Tensor,
     settings: AnchorSettings,
-    verification: dict[str, Any],
+    tied: Tied,
 ) -> Anchoring:
     """The network alone: its poses against the priors, or its frame scaled and turned as it can be told."""
     alignment = align_with_priors(scene_from_cam, frames if settings.priors_are_metric else [], settings.alignment)
@@ -144,7 +154,9 @@ def _without_landmarks(
         metric_residual_m=alignment.residual_m,
         up_source=placing.up_source,
         landmarks=None,
-        verification={**verification, **placing.report()},
+        verdict=tied.verdict,
+        calibration=None,
+        report={**tied.report, **placing.report()},
         prediction=prediction,
         prior_outliers=alignment.outliers,
     )

@@ -219,13 +219,13 @@ class Localizer:
     @property
     def _frame(self) -> str:
         """What a pose is relative to: a reference and what the images say may differ by more than a pose is wrong."""
-        return f"the poses of the map are {self.scene.verification.get('poses', 'adjusted to the images')}"
+        return f"the poses of the map are {self.scene.verdict.poses}"
 
     @property
     def _depth_scale(self) -> float:
         """Map units per predicted unit of depth: a weak network's poses and depths differ in scale."""
-        agreement = self.scene.verification.get("agreement", {})
-        return float(agreement.get("depth_scale", self.scene.map_from_scene.scale))
+        calibration = self.scene.calibration
+        return self.scene.map_from_scene.scale if calibration is None else calibration.depth_scale
 
     def _disposed(
         self, landmarks: LandmarkLocalizer, frame: Frame, proposal: Localization, last_map_from_cam: Tensor | None
@@ -285,11 +285,15 @@ class Localizer:
         Of several cameras in the map it is then taken for the one whose images have the shape most like its own.
         """
         if frame.intrinsics is None:
-            sizes_hw = [(height, width) for width, height in self.scene.verification["image_sizes_wh"]]
+            sizes_hw = [(height, width) for width, height in self.scene.require_calibration().image_sizes_wh]
             alike = most_like(frame.size_hw, sizes_hw)
             return resized_intrinsics(torch.from_numpy(landmarks.intrinsics[alike]), sizes_hw[alike], frame.size_hw)
-        corrected = frame.intrinsics.clone()
-        corrected[[0, 1], [0, 1]] *= self.scene.verification["focal_factor"]
+        return self._corrected(frame.intrinsics)
+
+    def _corrected(self, intrinsics: Tensor) -> Tensor:
+        """Intrinsics (3, 3) with focal lengths corrected as the map's were."""
+        corrected = intrinsics.clone()
+        corrected[[0, 1], [0, 1]] *= self.scene.require_calibration().focal_factor
         return corrected
 
     def _with_refined_depth(
@@ -302,8 +306,7 @@ class Localizer:
         if prepared.intrinsics is None:
             intrinsics = prepared.pixels_from_source[0] @ self._intrinsics(frame, landmarks)
         else:
-            intrinsics = prepared.intrinsics[0].clone()
-            intrinsics[[0, 1], [0, 1]] *= self.scene.verification["focal_factor"]
+            intrinsics = self._corrected(prepared.intrinsics[0])
         depth, how = self._live_depth.refined(prepared.images[0], answer.depth, intrinsics, answer.map_from_cam)
         seconds = {**answer.seconds, "depth": time.perf_counter() - begin}
         return replace(answer, intrinsics=intrinsics, depth=depth, depth_provenance=how, seconds=seconds)

@@ -151,14 +151,17 @@ def reconstruct(
         metric_residual_m=anchoring.metric_residual_m,
         up_source=anchoring.up_source,
         landmarks={} if anchoring.landmarks is None else anchoring.landmarks.tensors(),
-        verification={
-            **anchoring.verification,
+        verdict=anchoring.verdict,
+        calibration=anchoring.calibration,
+        report={
+            **anchoring.report,
             **({} if refined is None else {"depth": refined.report()}),
             **({"depth_given_up": given_up} if given_up else {}),
         },
         map_frame=settings.map_frame,
         made_by=settings.made_by,
         depth=None if refined is None else refined.stored(settings.keep_images),
+        has_refined_points=refined is not None,
     )
     outliers = tuple(keyframes.names[i] for i in anchoring.prior_outliers)
     clock.lap("scene")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from vggt3_ros.pipeline.cameras import predicted_cameras
 from vggt3_ros.pipeline.depth_anchors import DepthAnchors, anchor_depths
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.preprocess import PreparedFrames
+from vggt3_ros.scene.verification import MapVerdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +32,17 @@ class Tied:
     """S frames in the frame of their landmarks: that of the priors where these fix one, else with any scale and turn.
 
     landmarks, and the scales that bring predicted depth into their unit; both None where images carry none that hold
-    together. verification: the verdict on them, with its figures.
+    together. verdict on them, and report: its figures for people. focal_factor: what the focal lengths were multiplied
+    by. prior_residual_m and prior_outliers: see LandmarkMap.
     """
 
     landmarks: Landmarks | None
     anchors: DepthAnchors | None
-    verification: dict[str, Any]
+    verdict: MapVerdict
+    report: dict[str, Any] = field(default_factory=dict)
+    focal_factor: float = 1.0
+    prior_residual_m: float = 0.0
+    prior_outliers: tuple[int, ...] = ()
 
     def depth(self, predicted: Tensor) -> Tensor:
         """Predicted depth (S, h, w) in the unit of the landmarks, each keyframe's by its own scale."""
@@ -57,16 +63,22 @@ def tie(
     progress(stage, 0..1) may raise to cancel. Raises ImportError when `sfm` is asked for and pycolmap is missing.
     """
     if settings.landmarks is None:
-        return Tied(None, None, {"verified": False, "reason": "no landmarks were asked for"})
+        return Tied(None, None, MapVerdict(False, "no landmarks were asked for"))
     scene_from_cam = se3_inverse(predicted_cameras(prediction)[0])
     intrinsics = source_intrinsics(frames, prepared, prediction)
     made = _make_landmarks(frames, scene_from_cam, intrinsics, settings.landmarks, settings, progress)
-    sizes_wh = [[width, height] for height, width in (frame.size_hw for frame in frames)]
-    verification = {**made.report, "image_sizes_wh": sizes_wh}
-    if made.landmarks is None:
-        return Tied(None, None, verification)
-    anchors = anchor_depths(prediction.depth, made.landmarks, used_intrinsics(prepared, prediction))
-    return Tied(made.landmarks, anchors, verification)
+    anchors = None
+    if made.landmarks is not None:
+        anchors = anchor_depths(prediction.depth, made.landmarks, used_intrinsics(prepared, prediction))
+    return Tied(
+        landmarks=made.landmarks,
+        anchors=anchors,
+        verdict=MapVerdict(made.verified, made.reason, made.poses),
+        report=made.report,
+        focal_factor=made.focal,
+        prior_residual_m=made.prior_residual_m,
+        prior_outliers=made.prior_outliers,
+    )
 
 
 def used_intrinsics(prepared: PreparedFrames, prediction: Prediction) -> Tensor:
@@ -118,7 +130,7 @@ def _make_landmarks(
         start = _placed_by_images(start, found.world_from_cam)
         if found.doubts:
             reason = "; ".join(found.doubts)
-            return LandmarkMap(None, False, reason, {"verified": False, "reason": reason, **report}, start.numpy(), 1.0)
+            return LandmarkMap(None, False, reason, report, start.numpy(), 1.0)
     made = build_landmarks(
         features, matches, start.numpy(), k, measured, settings, lambda share: progress("adjustment", 0.8 + 0.2 * share)
     )

@@ -1,30 +1,58 @@
-"""scene.json and keyframes.json: the readable part of a stored scene, and the checks on what is read back.
-
-Poses are written as matrices (3x4, row by row), not quaternions, so that reading gives the very same numbers.
-"""
+"""scene.json: the readable part of a stored scene, and the checks on what is read back."""
 
 from __future__ import annotations
 
 import itertools
-import json
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vggt3_ros.errors import SceneError, Vggt3Error
+from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.pointcloud import PointCloud
+from vggt3_ros.geometry.se3 import check_pose, se3
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.scene.depth import KeyframeDepth
-from vggt3_ros.scene.scene import Corner, Keyframes, Scene
+from vggt3_ros.scene.entries import Entries, parse_json
+from vggt3_ros.scene.keyframe_list import KEYFRAMES, parse_keyframes
+from vggt3_ros.scene.older_versions import OLDER, SCENE_UNITS, upgraded
+from vggt3_ros.scene.scene import Corner, Scene
+from vggt3_ros.scene.seal import CHECKSUM, SHA256, check_seal, sealed
+from vggt3_ros.scene.verification import MAX_SCALE, MIN_SCALE, MapCalibration, MapVerdict, check_range
 
 FORMAT = "vggt3_scene"
-VERSION = 3
-_MAP = "map"
-_SCENE_UNITS = 2  # the version in which points were in scene units and axes
-DESCRIPTION, KEYFRAMES, MEMORY, POINTS = "scene.json", "keyframes.json", "memory.safetensors", "points.ply"
+VERSION = 4
+DESCRIPTION, MEMORY, POINTS = "scene.json", "memory.safetensors", "points.ply"
 LANDMARKS, DEPTH = "landmarks.safetensors", "depth.safetensors"  # only in scenes that have some
+FILES = (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, DEPTH, POINTS)
+_MAP = "map"
+_VERDICT = ("verified", "reason", "poses")
+_ENTRIES = (
+    "format",
+    "version",
+    "scene_id",
+    "created",
+    "model_id",
+    "model_fingerprint",
+    "input_size",
+    "frames",
+    "ttt_steps",
+    "map_frame",
+    "made_by",
+    "map_from_scene",
+    "metric",
+    "metric_source",
+    "metric_residual_m",
+    "up_source",
+    "verification",
+    "calibration",
+    "points_frame",
+    "points_refined",
+    "bounds",
+    "files",
+)
 
 
 @dataclass(frozen=True)
@@ -37,75 +65,70 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Description:
-    """Content of scene.json: the entries as they were read, and the record of every other file."""
+    """Content of scene.json: its version, its entries in the form of the present one, and the record of every file."""
 
-    entries: dict[str, Any]
+    version: int
+    entries: Entries
     files: dict[str, FileRecord]
 
 
 def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
     """scene.json for a scene whose other files have the given records."""
-    return _dump(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "scene_id": scene.scene_id,
-            "created": scene.created,
-            "model_id": scene.model_id,
-            "model_fingerprint": scene.model_fingerprint,
-            "input_size": list(scene.input_size),
-            "frames": len(scene.keyframes),
-            "ttt_steps": scene.ttt_steps,
-            "map_frame": scene.map_frame,
-            "made_by": scene.made_by,
-            "map_from_scene": scene.map_from_scene.to_dict(),
-            "metric": scene.is_metric,
-            "metric_source": scene.metric_source,
-            "metric_residual_m": scene.metric_residual_m,
-            "up_source": scene.up_source,
-            "verification": scene.verification,
-            "points_frame": _MAP,
-            "bounds": [list(corner) for corner in scene.bounds],
-            "files": {name: {"size": record.size, "sha256": record.sha256} for name, record in files.items()},
-        }
+    values = (
+        FORMAT,
+        VERSION,
+        scene.scene_id,
+        scene.created,
+        scene.model_id,
+        scene.model_fingerprint,
+        scene.input_size,
+        len(scene.keyframes),
+        scene.ttt_steps,
+        scene.map_frame,
+        scene.made_by,
+        scene.map_from_scene.to_dict(),
+        scene.is_metric,
+        scene.metric_source,
+        scene.metric_residual_m,
+        scene.up_source,
+        scene.verification,
+        scene.calibration_entry,
+        _MAP,
+        scene.has_refined_points,
+        scene.bounds,
+        {name: asdict(record) for name, record in files.items()},
     )
+    return sealed(dict(zip(_ENTRIES, values, strict=True)))
 
 
-def describe_keyframes(keyframes: Keyframes) -> bytes:
-    """keyframes.json: a list of name, stamp_ns, cam_from_world (3x4, scene units), intrinsics (3x3, px)."""
-    rows = zip(
-        keyframes.names,
-        keyframes.stamps_ns,
-        keyframes.cam_from_world.tolist(),
-        keyframes.intrinsics.tolist(),
-        strict=True,
-    )
-    names = ("name", "stamp_ns", "cam_from_world", "intrinsics")
-    return _dump([dict(zip(names, row, strict=True)) for row in rows])
+def recognized(data: bytes) -> Entries:
+    """The entries of scene.json, checked for the format alone. Raises SceneError if it is foreign, newer or no JSON."""
+    values = parse_json(data, DESCRIPTION)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise SceneError(f"{DESCRIPTION} is not vggt3_ros's: it lacks the entry format = {FORMAT!r}")
+    entries = Entries(values, DESCRIPTION)
+    version = entries.count("version", low=1)
+    if version not in (*OLDER, VERSION):
+        known = f"{', '.join(map(str, OLDER))} and {VERSION}"
+        remedy = "update vggt3_ros, or map" if version > VERSION else "map"
+        raise SceneError(
+            f"the scene has format version {version}, this program reads {known}; {remedy} the place again with this "
+            "one"
+        )
+    return entries
 
 
 def parse_description(data: bytes) -> Description:
-    """Read scene.json. Raises SceneError when it is damaged, foreign or of a newer format."""
-    entries = _parse(data, DESCRIPTION)
-    if not isinstance(entries, dict) or entries.get("format") != FORMAT:
-        raise SceneError(f"{DESCRIPTION} is not vggt3_ros's: it lacks the entry format = {FORMAT!r}")
-    version = entries.get("version")
-    if not isinstance(version, int) or version < 1:
-        raise SceneError(f"{DESCRIPTION} is damaged: version {version!r} is not a positive number")
-    if version not in (_SCENE_UNITS, VERSION):
-        remedy = "update vggt3_ros, or map" if version > VERSION else "map"
-        raise SceneError(
-            f"the scene has format version {version}, this program reads {_SCENE_UNITS} and {VERSION}; {remedy} the "
-            "place again with this one"
-        )
-    try:
-        files = {
-            name: FileRecord(int(entries["files"][name]["size"]), str(entries["files"][name]["sha256"]))
-            for name in (KEYFRAMES, MEMORY, POINTS, *({LANDMARKS, DEPTH} & set(entries["files"])))
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise SceneError(f"{DESCRIPTION} is damaged: the list of files is incomplete ({error!r})") from error
-    return Description(entries, files)
+    """Read scene.json. Raises SceneError when it is damaged, foreign, of a newer format or was edited by hand."""
+    entries = recognized(data)
+    version = entries.count("version")
+    if version == VERSION or CHECKSUM in entries.values:
+        check_seal(data, entries)
+    files = _files(entries.part("files"))
+    if version in OLDER:
+        entries = upgraded(entries, LANDMARKS in files)
+    entries.require(_ENTRIES, (CHECKSUM,))
+    return Description(version, entries, files)
 
 
 def assemble(
@@ -116,80 +139,121 @@ def assemble(
     points: PointCloud,
     depth: KeyframeDepth | None,
 ) -> Scene:
-    """Put a scene together from its parts. Raises SceneError for an entry missing or of the wrong kind."""
+    """Put a scene together from its parts. Raises SceneError for an entry missing or wrong, or at odds with others."""
     entries = description.entries
     try:
-        residual = entries["metric_residual_m"]
-        height, width = entries["input_size"]
-        map_from_scene = Sim3.from_dict(entries["map_from_scene"])
-        bounds = (_corner(entries["bounds"][0]), _corner(entries["bounds"][1]))
-        if entries["version"] == _SCENE_UNITS:
-            points, bounds = points.transformed(map_from_scene), _box_in(map_from_scene, bounds)
-        scene = Scene(
+        map_from_scene = _similarity(entries.part("map_from_scene"))
+        bounds = _bounds(entries)
+        if description.version == SCENE_UNITS:
+            points = points.transformed(map_from_scene)
+            bounds = _box_in(map_from_scene, bounds)
+        verdict, report = _verdict(entries.part("verification"))
+        height, width = entries.counts("input_size", (2,))
+        frames = entries.count("frames", low=1)
+        return Scene(
             memory=memory,
-            keyframes=_keyframes(_parse(keyframes, KEYFRAMES)),
+            keyframes=parse_keyframes(keyframes, frames),
             points=points,
             bounds=bounds,
-            model_id=str(entries["model_id"]),
-            model_fingerprint=str(entries["model_fingerprint"]),
-            input_size=(int(height), int(width)),
-            ttt_steps=int(entries["ttt_steps"]),
+            model_id=entries.text("model_id"),
+            model_fingerprint=entries.text("model_fingerprint"),
+            input_size=(height, width),
+            ttt_steps=entries.count("ttt_steps"),
             map_from_scene=map_from_scene,
-            is_metric=bool(entries["metric"]),
-            metric_source=str(entries["metric_source"]),
-            metric_residual_m=None if residual is None else float(residual),
-            up_source=str(entries["up_source"]),
+            is_metric=entries.flag("metric"),
+            metric_source=entries.text("metric_source"),
+            metric_residual_m=_residual(entries),
+            up_source=entries.text("up_source"),
             landmarks=landmarks,
+            verdict=verdict,
+            calibration=_calibration(entries, frames),
+            report=report,
+            has_refined_points=_refined(entries, description.files),
             depth=depth,
-            verification=dict(entries["verification"]),
-            map_frame=str(entries["map_frame"]),
-            made_by=str(entries.get("made_by", "")),
-            scene_id=str(entries["scene_id"]),
-            created=str(entries["created"]),
+            map_frame=entries.text("map_frame"),
+            made_by=entries.text("made_by"),
+            scene_id=entries.text("scene_id", "[0-9a-f]{32}", "32 hexadecimal digits"),
+            created=_created(entries),
         )
-        frames = int(entries["frames"])
-    except KeyError as error:
-        raise SceneError(f"{DESCRIPTION} or {KEYFRAMES} lacks the entry {error}") from error
-    except (TypeError, ValueError, IndexError, Vggt3Error) as error:
-        raise SceneError(f"{DESCRIPTION} or {KEYFRAMES} has an entry of the wrong kind ({error})") from error
-    if len(scene.keyframes) != frames:
-        raise SceneError(f"{DESCRIPTION} promises {frames} frames, {KEYFRAMES} has {len(scene.keyframes)}")
-    return scene
+    except InputError as error:
+        raise SceneError(f"{DESCRIPTION}: {error}") from error
 
 
-def _keyframes(rows: Any) -> Keyframes:
-    poses = torch.tensor([row["cam_from_world"] for row in rows], dtype=torch.float64)
-    intrinsics = torch.tensor([row["intrinsics"] for row in rows], dtype=torch.float64)
-    return Keyframes(
-        names=tuple(str(row["name"]) for row in rows),
-        stamps_ns=tuple(int(row["stamp_ns"]) for row in rows),
-        cam_from_world=poses.reshape(len(rows), 3, 4),
-        intrinsics=intrinsics.reshape(len(rows), 3, 3),
-    )
+def _files(records: Entries) -> dict[str, FileRecord]:
+    records.require((KEYFRAMES, MEMORY, POINTS), (LANDMARKS, DEPTH))
+    files = {}
+    for name in records.values:
+        record = records.part(name)
+        record.require(("size", "sha256"))
+        files[name] = FileRecord(record.count("size"), record.text("sha256", SHA256, "the 64 digits of a SHA-256"))
+    return files
+
+
+def _verdict(told: Entries) -> tuple[MapVerdict, dict[str, Any]]:
+    """The verdict, and the other entries beside it: the report."""
+    verdict = MapVerdict(told.flag("verified"), told.text("reason"), told.text("poses"))
+    return verdict, {name: value for name, value in told.values.items() if name not in _VERDICT}
+
+
+def _calibration(entries: Entries, frames: int) -> MapCalibration | None:
+    if entries.values["calibration"] is None:
+        return None
+    numbers = entries.part("calibration")
+    numbers.require(("image_sizes_wh", "focal_factor", "depth_scale"))
+    sides = numbers.counts("image_sizes_wh", (frames, 2))
+    sizes_wh = tuple(zip(sides[::2], sides[1::2], strict=True))
+    return MapCalibration(sizes_wh, numbers.number("focal_factor"), numbers.number("depth_scale"))
+
+
+def _similarity(entries: Entries) -> Sim3:
+    entries.require(("scale", "rotation", "translation"))
+    scale = entries.number("scale")
+    check_range("scale of map_from_scene", scale, MIN_SCALE, MAX_SCALE)
+    similarity = Sim3(scale, entries.numbers("rotation", (3, 3)), entries.numbers("translation", (3,)))
+    check_pose(se3(similarity.rotation, similarity.translation), "map_from_scene")
+    return similarity
+
+
+def _residual(entries: Entries) -> float | None:
+    if entries.values["metric_residual_m"] is None:
+        return None
+    residual = entries.number("metric_residual_m")
+    check_range("metric_residual_m", residual, 0.0, MAX_SCALE)
+    return residual
+
+
+def _refined(entries: Entries, files: dict[str, FileRecord]) -> bool:
+    """Whether points are of refined depth, which then has to be there. What its frame is called is checked as well."""
+    entries.text("points_frame", _MAP, repr(_MAP))
+    refined = entries.flag("points_refined")
+    if refined and DEPTH not in files:
+        raise SceneError(f"{DESCRIPTION} says that points are of refined depth, but has no {DEPTH} among its files")
+    return refined
+
+
+def _created(entries: Entries) -> str:
+    text = entries.text("created")
+    try:
+        year = datetime.fromisoformat(text).year
+    except ValueError:
+        year = 0
+    if not 1970 <= year < 9999:
+        raise SceneError(f"{DESCRIPTION}: created must be a date and time of ISO 8601 since 1970, got {text!r}")
+    return text
+
+
+def _bounds(entries: Entries) -> tuple[Corner, Corner]:
+    low, high = entries.numbers("bounds", (2, 3))
+    return _corner(low), _corner(high)
 
 
 def _box_in(map_from_scene: Sim3, box: tuple[Corner, Corner]) -> tuple[Corner, Corner]:
     """The box along the axes of the map around a box along those of the scene."""
     corners = torch.tensor(list(itertools.product(*zip(*box, strict=True))), dtype=torch.float64)
     inside = map_from_scene.points(corners)
-    return _corner(inside.amin(0).tolist()), _corner(inside.amax(0).tolist())
+    return _corner(inside.amin(0)), _corner(inside.amax(0))
 
 
-def _corner(values: Any) -> Corner:
-    x, y, z = values
-    return float(x), float(y), float(z)
-
-
-def _dump(value: Any) -> bytes:
-    return json.dumps(value, indent=1, allow_nan=False).encode() + b"\n"
-
-
-def _parse(data: bytes, name: str) -> Any:
-    try:
-        return json.loads(data, parse_constant=_refuse_constant)
-    except ValueError as error:  # also wrong encodings
-        raise SceneError(f"{name} is damaged or truncated: {error}") from error
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number of JSON")
+def _corner(values: Tensor) -> Corner:
+    x, y, z = values.tolist()
+    return x, y, z

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from vggt3_ros.errors import SceneError
 from vggt3_ros.scene import replace
 from vggt3_ros.scene.description import DESCRIPTION
+from vggt3_ros.scene.entries import Entries, parse_json
 from vggt3_ros.scene.replace import current
 from vggt3_ros.scene.scene import Scene
 
@@ -101,8 +101,9 @@ def is_scene(folder: Path) -> bool:
 def _maker(folder: Path) -> str | None:
     """Who made a scene; None when that cannot be read."""
     try:
-        return str(json.loads((folder / DESCRIPTION).read_bytes())["made_by"])
-    except (OSError, ValueError, KeyError, TypeError):
+        data = (folder / DESCRIPTION).read_bytes()
+        return Entries.of(parse_json(data, DESCRIPTION), DESCRIPTION).text("made_by")
+    except (OSError, SceneError):
         return None
 
 

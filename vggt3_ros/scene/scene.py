@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,6 +16,7 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.scene.depth import KeyframeDepth
+from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 Corner = tuple[float, float, float]
 
@@ -61,9 +62,11 @@ class Scene:
     says so ("pose_priors", "floor", "cameras", ...). metric_source says where the scale came from or why there is none
     ("pose_priors", "depth", "camera_height", "none: ..."); metric_residual_m is the rms position disagreement of what
     was used, where that is known.
-    landmarks: named tensors of the landmarks, in the map frame; empty when poses cannot be verified. verification:
-    plain data for JSON with the verdict: verified, reason, and figures.
-    depth: of every keyframe's pixels, in the map frame; None in scenes without any.
+    landmarks: named tensors of the landmarks, in the map frame; empty when poses cannot be verified, for the reason in
+    verdict. calibration: what localizing with landmarks computes with; None only without any. report: figures for
+    people, plain data for JSON; nothing computes with it.
+    depth: of every keyframe's pixels, in the map frame; None in scenes without any. has_refined_points: the points are
+    of that depth, on the surfaces of the place; the network's are about there.
     points and bounds (lowest and highest corner, each 3 numbers) are in the map frame.
     made_by: whose scene it is where several robots save in one folder: the mapper's full name and ROS domain; empty
     for scenes of nobody in particular.
@@ -84,10 +87,11 @@ class Scene:
     metric_residual_m: float | None = None
     up_source: str = "none"
     landmarks: dict[str, Tensor] = field(default_factory=dict)
-    verification: dict[str, Any] = field(
-        default_factory=lambda: {"verified": False, "reason": "there are no landmarks"}
-    )
+    verdict: MapVerdict = MapVerdict(False, "there are no landmarks")
+    calibration: MapCalibration | None = None
+    report: dict[str, Any] = field(default_factory=dict)
     depth: KeyframeDepth | None = None
+    has_refined_points: bool = False
     map_frame: str = "map"
     made_by: str = ""
     scene_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -103,6 +107,15 @@ class Scene:
             raise InputError("metric_residual_m is given but the scene is not metric; leave it out")
         if self.depth is not None and len(self.depth) != len(self.keyframes):
             raise InputError(f"there is depth of {len(self.depth)} keyframes, but there are {len(self.keyframes)}")
+        if asdict(self.verdict).keys() & self.report.keys():
+            raise InputError("the report repeats an entry of the verdict; leave it out")
+        if self.verdict.verified and not self.landmarks:
+            raise InputError("the verdict is that poses can be verified, but there are no landmarks to do it with")
+        if self.landmarks and self.calibration is None:
+            raise InputError("there are landmarks, but no calibration to use them with")
+        if self.calibration is not None and len(self.calibration.image_sizes_wh) != len(self.keyframes):
+            sizes = len(self.calibration.image_sizes_wh)
+            raise InputError(f"there are image sizes of {sizes} keyframes, but there are {len(self.keyframes)}")
 
     @property
     def metric_from_scene(self) -> Sim3 | None:
@@ -112,12 +125,17 @@ class Scene:
     @property
     def is_verified(self) -> bool:
         """Whether there are landmarks that poses can be verified against."""
-        return bool(self.verification.get("verified")) and bool(self.landmarks)
+        return self.verdict.verified
 
     @property
-    def has_refined_points(self) -> bool:
-        """Whether the points are of refined depth: on the surfaces of the place. The network's are about there."""
-        return "depth" in self.verification
+    def verification(self) -> dict[str, Any]:
+        """Verdict and report in one, as people find them in scene.json and in the JSON of commands."""
+        return {**asdict(self.verdict), **self.report}
+
+    @property
+    def calibration_entry(self) -> dict[str, Any] | None:
+        """The calibration as plain data for JSON, beside `verification`."""
+        return None if self.calibration is None else asdict(self.calibration)
 
     @property
     def map_from_keyframes(self) -> Tensor:
@@ -125,6 +143,12 @@ class Scene:
         if "world_from_cam" in self.landmarks:
             return self.landmarks["world_from_cam"]
         return self.map_from_scene.poses(se3_inverse(self.keyframes.cam_from_world))
+
+    def require_calibration(self) -> MapCalibration:
+        """The calibration that comes with landmarks. Raises SceneError where there are none."""
+        if self.calibration is None:
+            raise SceneError(f"scene {self.scene_id} has no landmarks ({self.verdict.reason}); map the place again")
+        return self.calibration
 
     def require_network(self, fingerprint: str) -> None:
         """Raise SceneError unless the scene was made by the network with this fingerprint."""

@@ -1,6 +1,7 @@
 """Saving and loading scenes: a folder of safetensors, JSON and PLY, replaced in one step, checked when read.
 
-scene.json lists size and SHA-256 of every other file: a scene is whole or refused. Nothing is unpickled.
+scene.json lists size and SHA-256 of every other file and has a checksum of its own: a scene is whole or refused.
+Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.description import (
     DEPTH,
     DESCRIPTION,
-    KEYFRAMES,
+    FILES,
     LANDMARKS,
     MEMORY,
     POINTS,
     FileRecord,
     assemble,
     describe,
-    describe_keyframes,
     parse_description,
+    recognized,
 )
+from vggt3_ros.scene.keyframe_list import KEYFRAMES, describe_keyframes
 from vggt3_ros.scene.replace import current, locked_parent, new_sibling, replace_folder, sync
 from vggt3_ros.scene.scene import Scene
 
-_FILES = (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, DEPTH, POINTS)
 _RESTORE = "restore the scene from a copy or map again"
 _PERMISSIONS = "check its permissions and the disk"
 
@@ -117,7 +118,7 @@ def _check_is_replaceable(target: Path) -> None:
     """A folder with content may be replaced only if that content is a scene, plus plain files at most."""
     advice = "nothing was changed; choose a new folder, or the folder of an existing scene"
     try:
-        parse_description((target / DESCRIPTION).read_bytes())
+        recognized((target / DESCRIPTION).read_bytes())
     except (OSError, SceneError) as error:
         why = "it has no scene.json" if isinstance(error, FileNotFoundError) else str(error)
         raise SceneError(f"{target} exists and is not a scene ({why}); {advice}") from error
@@ -127,7 +128,7 @@ def _check_is_replaceable(target: Path) -> None:
 
 
 def _foreign_files(target: Path) -> list[str]:
-    return [entry.name for entry in target.iterdir() if entry.name not in _FILES] if target.is_dir() else []
+    return [entry.name for entry in target.iterdir() if entry.name not in FILES] if target.is_dir() else []
 
 
 def _link(source: Path, copy: Path) -> None:
@@ -138,16 +139,25 @@ def _link(source: Path, copy: Path) -> None:
 
 
 def _write(scene: Scene, folder: Path) -> None:
-    """Write all files, each of them synced; scene.json last because it describes the others."""
+    """Write all files, each of them synced; scene.json last because it describes the others.
+
+    Raises SceneError when the scene would not be read back.
+    """
     (folder / MEMORY).write_bytes(_packed(scene.memory))
     if scene.landmarks:
         (folder / LANDMARKS).write_bytes(_packed(scene.landmarks))
     if scene.depth is not None:  # by way of numpy: safetensors has 16-bit numbers of torch since lately only
         (folder / DEPTH).write_bytes(safetensors.numpy.save(scene.depth.arrays()))
-    (folder / KEYFRAMES).write_bytes(describe_keyframes(scene.keyframes))
+    keyframes = describe_keyframes(scene.keyframes)
+    (folder / KEYFRAMES).write_bytes(keyframes)
     write_ply(scene.points, folder / POINTS)
     records = {file.name: _record(file.read_bytes()) for file in sorted(folder.iterdir())}
-    (folder / DESCRIPTION).write_bytes(describe(scene, records))
+    try:
+        description = describe(scene, records)
+        assemble(parse_description(description), keyframes, scene.memory, scene.landmarks, scene.points, scene.depth)
+    except (SceneError, ValueError) as error:
+        raise SceneError(f"cannot save a scene that would be refused when it is read: {error}") from error
+    (folder / DESCRIPTION).write_bytes(description)
     for file in folder.iterdir():
         sync(file)
 
