@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -18,7 +18,12 @@ from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 
 TAKEN = (Provenance.AGREED, Provenance.PLANE, Provenance.NEAR)
 _MERGED_AT = 1_000_000  # points that are gathered before they are fused together
-_SAME = 0.01  # relative depth, at most half a cube's side, within which a keyframe has a point
+_SAME = 0.01  # relative depth within which a keyframe has a point ...
+_TIMES_USUAL, _RELATED, _SAMPLED = (
+    3.0,
+    0.05,
+    16,
+)  # ... or so many times the median of what is related, of every 16th point
 _SHARE = 0.51  # of the keyframes that look at a point, those that must have it: more than half ...
 _SHARE_OF_MANY, _MISSING = 0.8, 2  # ... and of many, but for this number of keyframes
 
@@ -62,11 +67,28 @@ def fused_cloud(
 def _confirmed(points: Tensor, depth: Tensor, taken: Tensor, keyframes: Keyframes, least: float) -> Tensor:
     """Which points (N, 3) in the world are had by enough of the keyframes that look at them, past nothing nearer (N,).
 
-    A keyframe has a point if its depth (S, h, w) there is the same, to 1 % or `least`, and looks at it where that depth
-    was taken (S, h, w).
+    A keyframe looks at a point where its depth (S, h, w) was taken (S, h, w), and has it if that is the same: to 1 %,
+    `least`, or three times what depths usually differ by, as those of a sensor's reference poses do.
+    """
+    usual = [farther / z for _, farther, z in _looks(points[::_SAMPLED], depth, taken, keyframes)]
+    usual_off = torch.cat(usual).abs()
+    usual_off = usual_off[usual_off < _RELATED]
+    same = max(_SAME, _TIMES_USUAL * float(usual_off.median())) if len(usual_off) else _SAME
+    having, looking = (torch.zeros(len(points), dtype=torch.int32, device=points.device) for _ in range(2))
+    for seen, farther, z in _looks(points, depth, taken, keyframes):
+        off = torch.clamp(same * z, min=least)
+        having[seen] += (farther.abs() < off).int()
+        looking[seen] += (farther > -off).int()
+    return having >= torch.maximum(_SHARE * looking, _SHARE_OF_MANY * looking - _MISSING)
+
+
+def _looks(
+    points: Tensor, depth: Tensor, taken: Tensor, keyframes: Keyframes
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each keyframe which of points (N, 3) it has taken depth at (n,), how much farther that is (n,), and how far
+    the points are (n,), along its axis.
     """
     height, width = keyframes.size_hw
-    having, looking = (torch.zeros(len(points), dtype=torch.int32, device=points.device) for _ in range(2))
     for index in range(len(keyframes)):
         cam_from_world = se3_inverse(keyframes.world_from_cam[index].double())
         pixels, z = project(transform_points(cam_from_world, points), keyframes.intrinsics[index].double())
@@ -74,12 +96,9 @@ def _confirmed(points: Tensor, depth: Tensor, taken: Tensor, keyframes: Keyframe
         inside = (z > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
         seen = inside.nonzero()[:, 0]
         place = (row[seen] * width + column[seen]).long()
-        farther = depth[index].flatten()[place] - z[seen]
-        same = torch.clamp(_SAME * z[seen], min=least)
-        looks = taken[index].flatten()[place] & (farther > -same)
-        having[seen] += (looks & (farther < same)).int()
-        looking[seen] += looks.int()
-    return having >= torch.maximum(_SHARE * looking, _SHARE_OF_MANY * looking - _MISSING)
+        looks = taken[index].flatten()[place]
+        seen, place = seen[looks], place[looks]
+        yield seen, depth[index].flatten()[place] - z[seen], z[seen]
 
 
 def _weighted(points: Tensor, colours: Tensor, sigma: Tensor) -> Tensor:
