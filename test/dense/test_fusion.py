@@ -85,3 +85,13 @@ def test_points_that_most_who_look_at_them_see_through_are_left_out(scene) -> No
     assert float(cloud.points[:, 1].min()) > 3.0
     alone = fused_cloud(known(torch.where(depth == depth[1], floating, 0.0), Provenance.AGREED, 0.02), keyframe)
     assert float(alone.points[:, 1].min()) < 2.6
+
+
+def test_depths_that_differ_everywhere_by_as_much_leave_a_cloud(scene) -> None:
+    """By 1.2 %, as where the poses are those of a sensor; what is seen through stays out."""
+    keyframe, depth = scene
+    noisy = depth * torch.tensor([0.988, 1.0, 1.012])[:, None, None]
+    cloud = fused_cloud(known(noisy, Provenance.AGREED, 0.02), keyframe)
+    assert len(cloud) > 0.8 * len(fused_cloud(known(depth, Provenance.AGREED, 0.02), keyframe))
+    noisy[1, 20:30, 30:50] -= 0.5
+    assert float(fused_cloud(known(noisy, Provenance.AGREED, 0.02), keyframe).points[:, 1].min()) > 2.9
