@@ -19,11 +19,9 @@ from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 TAKEN = (Provenance.AGREED, Provenance.PLANE, Provenance.NEAR)
 _MERGED_AT = 1_000_000  # points that are gathered before they are fused together
 _SAME = 0.01  # relative depth within which a keyframe has a point ...
-_TIMES_USUAL, _RELATED, _SAMPLED = (
-    3.0,
-    0.05,
-    16,
-)  # ... or so many times the median of what is related, of every 16th point
+_TIMES_USUAL = 3.0  # ... or so many times what depths usually differ by ...
+_RELATED = 0.05  # ... of those that differ by less than this ...
+_SAMPLED = 16  # ... at every so many points
 _SHARE = 0.51  # of the keyframes that look at a point, those that must have it: more than half ...
 _SHARE_OF_MANY, _MISSING = 0.8, 2  # ... and of many, but for this number of keyframes
 
