@@ -39,3 +39,13 @@ def test_a_large_place_has_larger_cubes() -> None:
     large = np.array([[-1.0, -500.0, -500.0], [1000.0, 500.0, 500.0]])
     surfaces = Surfaces(wall(200.0, side=20.0), 0.05, large)
     np.testing.assert_array_equal(surfaces.hide(EYE, np.array([[400.0, 0.0, 0.0], [100.0, 0.0, 0.0]])), [True, False])
+
+
+def test_cameras_and_points_beyond_all_measure_cost_no_memory() -> None:
+    """A cube is 5 cm; a ray from a thousand kilometres away would have 20 million of them."""
+    surfaces = Surfaces(wall(2.0), 0.05, BOX)
+    far = np.array([-1e6, 0.0, 0.0])
+    beyond = np.array([[1e6, 0.0, 0.0], [1e6, 1e6, 0.0], [0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(surfaces.hide(far, beyond), [True, False, False])
+    beside = np.array([-1e12, 1e12, 0.0])  # in parallel to two sides of the box, which these rays never meet
+    assert not surfaces.hide(beside, beside + [[0.0, 0.0, 1e12], [1e12, 0.0, 0.0]]).any()

@@ -35,11 +35,22 @@ class Surfaces:
         """
         rays = points - eye
         distances = np.linalg.norm(rays, axis=1)
-        ends = distances * (1 - _NEAR) - _NEAR_CUBES * self._side
-        steps = np.maximum(np.floor(ends / self._side), 0).astype(np.int64)
-        which = np.repeat(np.arange(len(points)), steps)
-        rank = np.arange(len(which)) - np.repeat(np.cumsum(steps) - steps, steps)
         unit = rays / np.maximum(distances, 1e-12)[:, None]
+        enters, leaves = self._crossings(eye, unit)
+        ends = np.minimum(distances * (1 - _NEAR) - _NEAR_CUBES * self._side, leaves)
+        ends = np.maximum(ends, 0.0)
+        begins = np.floor(np.minimum(enters, ends) / self._side).astype(np.int64)
+        steps = np.floor(ends / self._side).astype(np.int64) - begins
+        which = np.repeat(np.arange(len(points)), steps)
+        rank = np.arange(len(which)) - np.repeat(np.cumsum(steps) - steps - begins, steps)
         cubes = ((eye - self._lowest) / self._side + unit[which] * (rank + 0.5)[:, None]).astype(np.int64)
         x, y, z = np.clip(cubes, 0, self._last).T
         return np.bincount(which[self._filled[x, y, z]], minlength=len(points)) > 0
+
+    def _crossings(self, eye: Floats, unit: Floats) -> tuple[Floats, Floats]:
+        """How far from `eye` (3,) rays along unit vectors (n, 3) enter the box and leave it: (n,) each, at least 0."""
+        along = np.where(np.abs(unit) < 1e-12, 1e-12, unit)
+        to_corners = np.stack([self._lowest, self._lowest + (self._last + 1) * self._side]) - eye
+        first, second = to_corners[0] / along, to_corners[1] / along
+        enters = np.minimum(first, second).max(1).clip(min=0.0)
+        return enters, np.maximum(first, second).min(1).clip(min=0.0) + self._side
