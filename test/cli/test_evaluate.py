@@ -144,8 +144,8 @@ def test_bad_options_fail_with_their_reason(vggt3: Run, sequence: Path, checkpoi
     assert vggt3("evaluate", tmp_path / "gone", "--model", checkpoint).failed_with("gone: no such folder")
     blocked = sequence / "poses.txt" / "pictures"
     assert vggt3("evaluate", sequence, "--model", checkpoint, "--out", blocked).failed_with("is not a folder")
-    outcome = vggt3("evaluate", sequence, "--refine-depth", "--dense", "off")
-    assert outcome.failed_with("--refine-depth needs the depth that --dense off leaves out", code=2)
+    outcome = vggt3("evaluate", sequence, "--query-depth", "refined", "--dense", "off")
+    assert outcome.failed_with("--query-depth refined needs the depth that --dense off leaves out", code=2)
 
 
 def test_the_papers_protocol_runs_on_a_scene(vggt3: Run, seven_scenes: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.worlds.sequence import RoomSequence
 
-REFINED = LocalizerSettings(refine_depth=True)
+NETWORK, REFINED = LocalizerSettings(depth="network"), LocalizerSettings(depth="refined")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def error(found: Localization, drive: RoomSequence, index: int, network: Vggt3) 
 def test_depth_of_a_verified_frame_is_that_of_the_map(
     scene: Scene, network: Vggt3, drive: RoomSequence, calibrated: bool
 ) -> None:
-    plain, refining = Localizer(scene, network), Localizer(scene, network, REFINED)
+    plain, refining = Localizer(scene, network, NETWORK), Localizer(scene, network, REFINED)
     verified = 0
     for index in map(int, drive.query_indices):
         frame = Frame(drive.images[index], intrinsics=drive.intrinsics if calibrated else None)
@@ -86,7 +87,7 @@ def test_larger_images_keep_the_edges_of_the_network(scene: Scene, network: Vggt
         == found.depth.shape
         == prepare([frame], network.config.image_size, network.config.patch_size).images.shape[-2:]
     )
-    before = Localizer(scene, network).localize(frame)
+    before = Localizer(scene, network, NETWORK).localize(frame)
     assert float(error(found, drive, index, network).mean()) < 0.6 * float(error(before, drive, index, network).mean())
 
 
@@ -98,9 +99,19 @@ def test_what_is_not_verified_keeps_the_depth_of_the_network(
     frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)
     for made, settings in (
         (replace(scene, depth=None), REFINED),
-        (scene, LocalizerSettings(refine="none", refine_depth=True)),
+        (scene, LocalizerSettings(refine="none", depth="refined")),
     ):
         assert Localizer(made, network, settings).localize(frame).depth_provenance is None
+
+
+def test_depth_that_nobody_wants_is_not_decoded(scene: Scene, network: Vggt3, drive: RoomSequence) -> None:
+    frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)
+    spared, decoded = Localizer(scene, network).localize(frame), Localizer(scene, network, NETWORK).localize(frame)
+    assert spared.depth is None and math.isnan(spared.confidence)
+    assert decoded.depth is not None and 0 < decoded.confidence < 1
+    assert torch.equal(spared.map_from_cam, decoded.map_from_cam)
+    proposed = Localizer(scene, network, LocalizerSettings(refine="none")).localize(frame)
+    assert torch.equal(proposed.depth, decoded.depth) and proposed.confidence == decoded.confidence
 
 
 def test_what_refined_points_hide_is_not_compared(scene: Scene, network: Vggt3, drive: RoomSequence) -> None:

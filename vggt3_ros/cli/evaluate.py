@@ -70,9 +70,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_dense_option(parser)
     parser.add_argument(
-        "--refine-depth", action="store_true",
-        help="refine the depth of verified queries by what keyframes know there",
-    )  # fmt: skip
+        "--query-depth",
+        choices=("none", "network", "refined"),
+        default="none",
+        help="also judge the depth of verified queries: the network's, or what keyframes know there (default: none)",
+    )
     parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write pictures into this folder")
     add_model_option(parser)
@@ -101,8 +103,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.prior_poses != "auto" and args.priors.kind == "none":
         raise argparse.ArgumentTypeError(f"--prior-poses {args.prior_poses} needs --priors given or noisy")
-    if args.refine_depth and args.dense == "off":
-        raise argparse.ArgumentTypeError("--refine-depth needs the depth that --dense off leaves out; give one of them")
+    if args.query_depth == "refined" and args.dense == "off":
+        raise argparse.ArgumentTypeError(
+            "--query-depth refined needs the depth that --dense off leaves out; give one of them"
+        )
     if args.json is not None:
         check_writable(args.json, "--json")
     if args.out is not None:
@@ -117,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     anchor = AnchorSettings(landmark_settings(args.prior_poses))
     settings = EvaluationSettings(
         reconstruction=ReconstructionSettings(steps=args.steps, anchor=anchor, dense=dense_settings(args)),
-        localizer=LocalizerSettings(refine_depth=args.refine_depth),
+        localizer=LocalizerSettings(depth=args.query_depth),
         priors=args.priors,
         adversarial=args.adversarial,
         seed=args.seed,

@@ -45,7 +45,7 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
         "--adversarial": args.adversarial,
         "--dense": args.dense is not None,
         "--dense-seconds": args.dense_seconds is not None,
-        "--refine-depth": args.refine_depth,
+        "--query-depth": args.query_depth != "none",
         "--steps": args.steps != STEPS,
         "--out": args.out is not None,
     }

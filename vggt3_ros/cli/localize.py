@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -107,7 +108,7 @@ def _row(name: str, localization: Localization, seconds: float) -> dict[str, Any
         "position_sigma": None if covariance is None else float(covariance[:3, :3].trace().sqrt()),
         "inliers": 0 if located is None else located.inliers,
         "source": "network" if located is None else located.source,
-        "confidence": localization.confidence,
+        "confidence": None if math.isnan(localization.confidence) else localization.confidence,
         "seconds": seconds,
     }
 

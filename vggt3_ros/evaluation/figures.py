@@ -201,7 +201,7 @@ class EvaluationFigures:
     live_depth: LiveDepthFigures = field(
         metadata=figure(
             definition="the same two of the depth of verified queries, in the map's own metres or those of its "
-            "alignment: the network's, or, with --refine-depth, what keyframes know there; ms: mean of refining it",
+            "alignment: the network's, or what keyframes know there, as --query-depth says; ms: mean of refining it",
         )
     )
     cloud: CloudFigures | None = field(

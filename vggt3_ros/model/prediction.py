@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -57,6 +58,15 @@ class Prediction:
         """The same on another device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: t.to(device) for name, t in moved.items() if t is not None})
+
+
+@dataclass(frozen=True, eq=False)
+class QueriedCameras:
+    """Cameras (as in Prediction) of queried images; their depth and points cost as much again, if they are wanted."""
+
+    pose_encoding: Tensor
+    size_hw: tuple[int, int]
+    decode: Callable[[], Prediction]
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,9 +42,13 @@ class Localizing:
         self.scene: Scene | None = None
         self.tracker = Tracker(_tracking(settings))
         self._recent = RecentImages(_tracking(settings))
-        self._how = LocalizerSettings(refine=settings.refine, refine_depth=settings.refine_depth)
+        self._how = LocalizerSettings(settings.refine, depth="refined" if settings.refine_depth else "none")
         self._localizer: Localizer | None = None
         self._initial: Tensor | None = None  # map_from_child that a person gave
+
+    @property
+    def _refines_depth(self) -> bool:
+        return self._how.depth == "refined"
 
     @property
     def scene_id(self) -> str:
@@ -64,7 +68,7 @@ class Localizing:
         """
         if self.network is None:
             raise InputError("the localizer is not active; activate it")
-        scene, folder = open_scene(path, self.network, library, self._how.refine_depth)
+        scene, folder = open_scene(path, self.network, library, self._refines_depth)
         try:
             self._localizer = Localizer(scene, self.network, self._how)
         except SceneError as error:  # of a softmax network, for instance
@@ -76,7 +80,7 @@ class Localizing:
         checked = "poses are verified" if scene.is_verified else f"poses cannot be verified ({scene.verdict.reason})"
         scale = "metric" if scene.is_metric else "not metric"
         said = f"localizing in scene {scene.scene_id[:8]} from {folder}: {scale}, {checked}"
-        no_depth = self._how.refine_depth and scene.depth is None
+        no_depth = self._refines_depth and scene.depth is None
         return f"{said}; it has no depth of keyframes to refine depth with" if no_depth else said
 
     def stop(self) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.geometry.camera import decode_camera
-from vggt3_ros.model.prediction import Prediction
+from vggt3_ros.model.prediction import Prediction, QueriedCameras
 
 _LEAST_VIEW, _LARGEST_VIEW = math.radians(1), math.radians(170)
 
@@ -22,7 +22,7 @@ def require_finite(prediction: Prediction) -> None:
         )
 
 
-def predicted_cameras(prediction: Prediction) -> tuple[Tensor, Tensor]:
+def predicted_cameras(prediction: Prediction | QueriedCameras) -> tuple[Tensor, Tensor]:
     """cam_from_world (S, 3, 4) and intrinsics (S, 3, 3) in double, so that poses are rigid to 1e-15.
 
     Fields of view are limited to 1 to 170 degrees: a network may say 0, which no camera has. The prediction must

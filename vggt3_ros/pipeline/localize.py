@@ -22,7 +22,7 @@ from vggt3_ros.landmarks.joint import View, is_thin, locate_jointly
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.model.prediction import SceneMemory
+from vggt3_ros.model.prediction import QueriedCameras, SceneMemory
 from vggt3_ros.pipeline.agreement import Bending
 from vggt3_ros.pipeline.cameras import predicted_cameras
 from vggt3_ros.pipeline.frame import Frame
@@ -50,18 +50,21 @@ class LocalizerSettings:
     features: of every frame. Where fewer than enough_inliers landmarks agree it is searched in a second size, too: the
     whole image, or half of it where features are those of the whole image.
 
-    refine_depth: depth of frames with a verified pose is what keyframes know there, as far as the scene has depth.
+    depth: "network" decodes the network's depth of every frame; "refined" replaces it, where the pose is verified, by
+    what keyframes know there, as far as the scene has depth. "none" spares it where landmarks judge the pose.
     """
 
     refine: Literal["refine", "verify", "none"] = "refine"
     features: FeatureSettings = field(default_factory=FeatureSettings)
     enough_inliers: int = 45
     locate: LocateSettings = field(default_factory=LocateSettings)
-    refine_depth: bool = False
+    depth: Literal["none", "network", "refined"] = "none"
 
     def __post_init__(self) -> None:
         if self.refine not in ("refine", "verify", "none"):
             raise InputError(f"refine is {self.refine!r}; choose 'refine', 'verify' or 'none'")
+        if self.depth not in ("none", "network", "refined"):
+            raise InputError(f"depth is {self.depth!r}; choose 'none', 'network' or 'refined'")
 
     @property
     def second_features(self) -> FeatureSettings:
@@ -84,14 +87,16 @@ class Localization:
 
     map_from_cam (4, 4) float64, OpenCV camera axes, None when LOST: in metres if `metric`, otherwise in
     scene units. covariance (6, 6) of its position in the map and its rotation vector in the camera frame (rad), of
-    verified poses. confidence 0 to 1 is the network's own opinion (of its depth), not a probability.
+    verified poses. confidence 0 to 1 is the network's own opinion of its depth, not a probability; NaN where that was
+    not decoded.
 
     located: what the landmarks say, also of a refused pose: how many agree, how they spread over the image, and whose
     keyframes were searched; None where they were not asked. searched: what was compared with them to find the pose, not
     to verify a given one. network_map_from_cam: the network's own proposal.
 
     intrinsics (3, 3) in pixels of the prepared image: the frame's own calibration, otherwise the network's
-    estimate. depth (h, w) along z of the prepared image, in the unit of the pose: the network's, roughly scaled.
+    estimate. depth (h, w) along z of the prepared image, in the unit of the pose: the network's, roughly scaled; None
+    unless it was wanted, or nothing but the network speaks for the pose.
     depth_provenance (h, w) uint8 says where it is not, None if nowhere: AGREED is the stored depth of keyframes around,
     rendered into the verified pose, NEAR and FAR the network's shape, scaled locally to agree with that; intrinsics are
     then the map's. What came or went since mapping is not noticed. Poses found together with images before keep the
@@ -145,7 +150,7 @@ class Localizer:
             surface = scene.points.points.double().numpy() if scene.has_refined_points else None
             self._landmarks = LandmarkLocalizer(landmarks, self.settings.locate, surface)
         self._live_depth: LiveDepth | None = None
-        if self.settings.refine_depth and self._landmarks is not None and scene.depth is not None:
+        if self.settings.depth == "refined" and self._landmarks is not None and scene.depth is not None:
             self._live_depth = LiveDepth(scene.depth)
 
     def localize(self, frame: Frame, last_map_from_cam: Tensor | None = None) -> Localization:
@@ -157,9 +162,13 @@ class Localizer:
         if frame.is_black:
             answer = self._lost("the image is black", {})
         else:
-            answer, prepared = self._propose(frame)
+            answer, prepared, cameras = self._propose(frame)
             if self._landmarks is not None:
                 answer = self._disposed(self._landmarks, frame, answer, last_map_from_cam)
+            wants_depth = self.settings.depth != "none" or answer.status is LocalizationStatus.UNVERIFIED
+            if wants_depth and cameras is not None:
+                answer = self._with_depth(answer, cameras)
+            if self._landmarks is not None:
                 answer = self._with_refined_depth(self._landmarks.landmarks, frame, prepared, answer)
         return replace(
             answer,
@@ -183,38 +192,52 @@ class Localizer:
         answer = replace(localization, seconds=seconds, cpu_seconds=cpu_seconds)
         return answer if together is None else self._judged(answer, together, seconds)
 
-    def _propose(self, frame: Frame) -> tuple[Localization, PreparedFrames]:
-        """The network's own answer, and the frame as it was prepared for it."""
+    def _propose(self, frame: Frame) -> tuple[Localization, PreparedFrames, QueriedCameras | None]:
+        """The network's own answer, the frame as it was prepared for it, and the cameras if they are finite."""
         begin, cpu_begin = time.perf_counter(), time.process_time()
         config = self.network.config
         prepared = prepare([frame], config.image_size, config.patch_size)
         ready = time.perf_counter()
-        prediction = self.network.query(prepared.images, self._memory).to("cpu")
+        cameras = self.network.query_cameras(prepared.images, self._memory)
+        cameras = replace(cameras, pose_encoding=cameras.pose_encoding.cpu())
         seconds = {"prepare": ready - begin, "network": time.perf_counter() - ready}
         cpu_seconds = {"network": time.process_time() - cpu_begin}
-        if not bool(prediction.pose_encoding.isfinite().all()):
+        if not bool(cameras.pose_encoding.isfinite().all()):
             lost = self._lost("the network returned a pose that is not finite", seconds)
-            return replace(lost, cpu_seconds=cpu_seconds), prepared
-        cam_from_world, intrinsics = predicted_cameras(prediction)
+            return replace(lost, cpu_seconds=cpu_seconds), prepared, None
+        cam_from_world, intrinsics = predicted_cameras(cameras)
         scene_from_cam = se3_inverse(cam_from_world)[0]
         if self._bending is None:
             map_from_cam = self.scene.map_from_scene.poses(scene_from_cam)
         else:
             map_from_cam = self._bending.map_from_cam(scene_from_cam)
-        median = float(prediction.depth_confidence.median())
         proposal = Localization(
             status=LocalizationStatus.UNVERIFIED,
             reason="proposed by the network, verified by nothing",
             map_from_cam=map_from_cam,
             metric=self.scene.is_metric,
-            confidence=1 - 1 / median if math.isfinite(median) else 0.0,
+            confidence=math.nan,
             intrinsics=(intrinsics if prepared.intrinsics is None else prepared.intrinsics)[0],
-            depth=self._depth_scale * prediction.depth[0],
+            depth=None,
             seconds=seconds,
             network_map_from_cam=map_from_cam,
             cpu_seconds=cpu_seconds,
         )
-        return proposal, prepared
+        return proposal, prepared, cameras
+
+    def _with_depth(self, answer: Localization, cameras: QueriedCameras) -> Localization:
+        """The answer with the network's depth and what it thinks of it; the time counts as the network's."""
+        begin, cpu_begin = time.perf_counter(), time.process_time()
+        prediction = cameras.decode().to("cpu")
+        median = float(prediction.depth_confidence.median())
+        spent, cpu_spent = time.perf_counter() - begin, time.process_time() - cpu_begin
+        return replace(
+            answer,
+            confidence=1 - 1 / median if math.isfinite(median) else 0.0,
+            depth=self._depth_scale * prediction.depth[0],
+            seconds={**answer.seconds, "network": answer.seconds["network"] + spent},
+            cpu_seconds={**answer.cpu_seconds, "network": answer.cpu_seconds["network"] + cpu_spent},
+        )
 
     @property
     def _frame(self) -> str:
