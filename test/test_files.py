@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vggt3_ros.errors import InputError, did_you_mean, nearest_name
-from vggt3_ros.files import check_known, read_json, read_text, read_yaml
+from vggt3_ros.files import atomic_path, check_known, clear_unfinished, read_json, read_text, read_yaml, write_json
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -64,3 +64,23 @@ def test_yaml_beyond_measure_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(InputError, match="not valid YAML"):
         read_yaml(tmp_path / "a.yaml")
+
+
+def test_what_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"before": 1})
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert read_json(path) == {"before": 1} and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_program_left_of_a_file_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    path, others = tmp_path / "[a].json", [tmp_path / "[a].json", tmp_path / ".[a].json", tmp_path / ".[a].notes.json"]
+    for other in others:
+        other.touch()
+    with atomic_path(path) as temporary:
+        clear_unfinished(path)
+        assert not temporary.exists()
+        temporary.touch()
+    assert sorted(tmp_path.iterdir()) == sorted(others)

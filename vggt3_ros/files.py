@@ -1,11 +1,17 @@
-"""Text, JSON and YAML files as people's tools write them: byte order marks, keys given twice, keys nobody knows."""
+"""Files read as people's tools write them (byte order marks, keys given twice, keys nobody knows), and written whole or
+not at all.
+"""
 
 from __future__ import annotations
 
 import codecs
+import contextlib
+import glob
 import json
+import os
+import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +88,62 @@ def read_yaml(path: Path) -> dict[str, Any]:
         kind = type(documents[0]).__name__ if documents else "nothing"
         raise InputError(f"{path}: expected a mapping of names to values, got {kind}")
     return {str(key): value for key, value in documents[0].items()}
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse a file that could not be written, before any long calculation.
+
+    Raises `InputError` when `path` is a folder, or its parent folder is missing or not writable.
+    """
+    parent = path.absolute().parent
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder; give the name of a file")
+    if not parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {parent}; create it or choose another place")
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device: opening it might block
+            return
+        tempfile.TemporaryFile(dir=parent).close()  # asks the disk itself; permission bits do not tell all
+    except OSError as error:
+        raise InputError(f"{option} {path} cannot be written: {error.strerror}; choose another place") from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` with the same suffix, which becomes `path` when the block succeeds.
+
+    Pipes and devices such as /dev/stdout are written directly: they cannot be replaced.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()  # through a symbolic link: the file behind it is replaced, the link stays
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def clear_unfinished(path: Path) -> None:
+    """Delete what killed programs left of writing `path` by `atomic_path`. For files that one program alone writes."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.{'?' * 8}{path.suffix}"):
+        left.unlink(missing_ok=True)
+
+
+def write_json(path: Path | None, data: dict[str, Any] | list[dict[str, Any]]) -> None:
+    """Write `data` to `path` as JSON, whole or not at all; nothing where `path` is None."""
+    if path is None:
+        return
+    text = json.dumps(data, indent=1) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def check_known(given: Iterable[str], known: Iterable[str], where: str, kind: str = "keys") -> None:

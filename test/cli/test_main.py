@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from vggt3_ros.cli import main as main_module
-from vggt3_ros.cli.common import atomic_path, check_writable, resolve_device, seed_int, write_json
+from vggt3_ros.cli.common import resolve_device, seed_int
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.errors import InputError, SceneError
+from vggt3_ros.files import atomic_path, check_writable, write_json
 
 ROOT = Path(__file__).parents[2]
 

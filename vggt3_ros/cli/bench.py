@@ -16,8 +16,9 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli import bench_colmap, bench_gpu, bench_graph, bench_maps, bench_soak
-from vggt3_ros.cli.common import add_common_options, check_writable, positive_int, resolve_device, write_json
+from vggt3_ros.cli.common import add_common_options, positive_int, resolve_device
 from vggt3_ros.cli.progress import track
+from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.cli.measure import Attention, Case, Failed, Measured

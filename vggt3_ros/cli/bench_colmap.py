@@ -10,17 +10,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vggt3_ros.cli.common import (
-    add_common_options,
-    add_model_option,
-    atomic_path,
-    check_writable,
-    positive_int,
-    resolve_device,
-    seed_everything,
-    write_json,
-)
+from vggt3_ros.cli.common import add_common_options, add_model_option, positive_int, resolve_device, seed_everything
 from vggt3_ros.cli.progress import Progress
+from vggt3_ros.files import atomic_path, check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.evaluation.side_by_side import Row

@@ -13,16 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vggt3_ros.cli.common import (
-    add_common_options,
-    add_model_option,
-    check_writable,
-    positive_float,
-    positive_int,
-    resolve_device,
-    write_json,
-)
+from vggt3_ros.cli.common import add_common_options, add_model_option, positive_float, positive_int, resolve_device
 from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.nodes.bench_graph import BenchCamera

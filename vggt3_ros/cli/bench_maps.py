@@ -10,17 +10,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vggt3_ros.cli.common import (
-    add_common_options,
-    add_model_option,
-    check_writable,
-    positive_int,
-    resolve_device,
-    seed_everything,
-    write_json,
-)
+from vggt3_ros.cli.common import add_common_options, add_model_option, positive_int, resolve_device, seed_everything
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.evaluation.trials import Outcome

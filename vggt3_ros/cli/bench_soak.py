@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 from vggt3_ros.cli.common import (
     add_common_options,
     add_model_option,
-    check_writable,
     positive_int,
     resolve_device,
     seed_everything,
     seed_int,
-    write_json,
 )
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.errors import InputError
-from vggt3_ros.files import read_text
+from vggt3_ros.files import check_writable, read_text, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.evaluation.trials import Outcome

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import os
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vggt3_ros.errors import InputError
 
@@ -142,24 +138,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def check_writable(path: Path, option: str) -> None:
-    """Refuse a file that could not be written, before any long calculation.
-
-    Raises `InputError` when `path` is a folder, or its parent folder is missing or not writable.
-    """
-    parent = path.absolute().parent
-    if path.is_dir():
-        raise InputError(f"{option} {path} is a folder; give the name of a file")
-    if not parent.is_dir():
-        raise InputError(f"{option} {path}: there is no folder {parent}; create it or choose another place")
-    try:
-        if path.exists() and not path.is_file():  # a pipe or a device: opening it might block
-            return
-        tempfile.TemporaryFile(dir=parent).close()  # asks the disk itself; permission bits do not tell all
-    except OSError as error:
-        raise InputError(f"{option} {path} cannot be written: {error.strerror}; choose another place") from error
-
-
 def scene_files(folder: Path) -> list[Path]:
     """The files that a scene in `folder` has or will have."""
     from vggt3_ros.scene.description import FILES
@@ -180,39 +158,7 @@ def check_not_input(path: Path, option: str, inputs: Iterable[Path]) -> None:
             )
 
 
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path` with the same suffix, which becomes `path` when the block succeeds.
-
-    Pipes and devices such as /dev/stdout are written directly: they cannot be replaced.
-    """
-    if path.exists() and not path.is_file():
-        yield path
-        return
-    path = path.resolve()  # through a symbolic link: the file behind it is replaced, the link stays
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
     """Tell on stderr which images were left out, and why."""
     for name, reason in skipped:
         print(f"vggt3: skipped {name}: {reason}", file=sys.stderr)
-
-
-def write_json(path: Path | None, data: dict[str, Any]) -> None:
-    """Write `data` to `path` as JSON, whole or not at all; nothing where `path` is None."""
-    if path is None:
-        return
-    text = json.dumps(data, indent=1) + "\n"
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -13,17 +13,16 @@ from vggt3_ros.cli.common import (
     add_json_option,
     add_model_option,
     check_not_input,
-    check_writable,
     positive_float,
     resolve_device,
     seed_int,
-    write_json,
 )
 from vggt3_ros.cli.demo_folder import DemoFolder
 from vggt3_ros.cli.demo_phases import Demo, Outcome
 from vggt3_ros.cli.demo_report import make_report, print_report, say
 from vggt3_ros.cli.interrupts import Interrupts
 from vggt3_ros.evaluation.blocks import to_json
+from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.nodes.demo_cameras import DemoCamera

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vggt3_ros.cli.common import check_writable, write_json
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import check_writable, write_json
 
 _MARK = "vggt3 demo"
 

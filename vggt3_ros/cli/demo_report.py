@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vggt3_ros.cli.common import atomic_path
 from vggt3_ros.cli.demo_folder import DemoFolder
 from vggt3_ros.cli.demo_phases import Demo, Messages, Outcome
 from vggt3_ros.evaluation.blocks import figure
+from vggt3_ros.files import atomic_path
 
 if TYPE_CHECKING:
     from vggt3_ros.evaluation.live import LiveFigures

@@ -13,16 +13,15 @@ from vggt3_ros.cli.common import (
     add_common_options,
     add_dense_option,
     add_model_option,
-    check_writable,
     dense_settings,
     positive_int,
     resolve_device,
     seed_everything,
-    write_json,
 )
 from vggt3_ros.cli.evaluate_protocol import run_protocol
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.evaluation.figures import AggregateFigures, EvaluationFigures

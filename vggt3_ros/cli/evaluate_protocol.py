@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from vggt3_ros.cli.common import check_writable, resolve_device, seed_everything, write_json
+from vggt3_ros.cli.common import resolve_device, seed_everything
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import check_writable, write_json
 
 
 def run_protocol(args: argparse.Namespace) -> int:

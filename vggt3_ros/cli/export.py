@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vggt3_ros.cli.common import (
-    add_json_option,
-    check_not_input,
-    check_writable,
-    positive_float,
-    scene_files,
-    write_json,
-)
+from vggt3_ros.cli.common import add_json_option, check_not_input, positive_float, scene_files
 from vggt3_ros.cli.export_mesh import check_mesh_path, export_mesh, nearest_colors
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.landmarks.landmarks import Landmarks

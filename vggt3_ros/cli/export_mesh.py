@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vggt3_ros.cli.common import atomic_path, check_not_input, check_writable, scene_files
+from vggt3_ros.cli.common import check_not_input, scene_files
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vggt3_ros.cli.common import add_json_option, check_not_input, scene_files, write_json
+from vggt3_ros.cli.common import add_json_option, check_not_input, scene_files
+from vggt3_ros.files import write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.scene.depth import KeyframeDepth

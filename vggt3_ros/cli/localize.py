@@ -16,15 +16,14 @@ from vggt3_ros.cli.common import (
     add_common_options,
     add_model_option,
     check_not_input,
-    check_writable,
     print_skipped,
     resolve_device,
     scene_files,
     seed_everything,
-    write_json,
 )
 from vggt3_ros.cli.progress import track
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.pipeline.localize import Localization

@@ -16,9 +16,7 @@ from vggt3_ros.cli.common import (
     add_common_options,
     add_dense_option,
     add_model_option,
-    atomic_path,
     check_not_input,
-    check_writable,
     dense_settings,
     positive_float,
     positive_int,
@@ -26,10 +24,10 @@ from vggt3_ros.cli.common import (
     resolve_device,
     scene_files,
     seed_everything,
-    write_json,
 )
 from vggt3_ros.cli.progress import Progress, track
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import atomic_path, check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.cli.account import Account

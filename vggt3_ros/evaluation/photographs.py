@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 import vggt3_ros.worlds
 from vggt3_ros.errors import InputError
+from vggt3_ros.files import atomic_path
 from vggt3_ros.worlds.film import Lens, film
 from vggt3_ros.worlds.room import RoomBatch
 
@@ -35,10 +35,8 @@ def photographs(
     images = np.stack(list(film(room, world_from_cam, lens, supersample)))
     try:
         kept_in.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        with unfinished.open("wb") as file:
-            np.save(file, images)
-        os.replace(unfinished, path)
+        with atomic_path(path) as temporary:
+            np.save(temporary, images)
     except OSError as error:
         raise InputError(f"{kept_in}: images cannot be kept there ({error.strerror}); choose another folder") from error
     return images

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable
 from collections.abc import Sequence as Items
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.evaluation.provenance import RefinedDepth
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.verified import CHI_SQUARE_MEDIAN, VerifiedErrors
+from vggt3_ros.files import atomic_path
 
 _HEADER = f"  {'':<15}{'median':>8}{'':>10}{'':>10}   {'mean':>9}{'':>10}   {'10cm/10deg':>10}  {'20cm/20deg':>10}"
 
@@ -48,17 +47,9 @@ def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
         pictures["slice"] = draw_slice
     paths = {name: folder / f"{stem}_{name}.png" for name in pictures}
     for name, draw in pictures.items():
-        _draw(draw, evaluation, paths[name])
+        with atomic_path(paths[name]) as temporary:
+            draw(evaluation, temporary)
     return list(paths.values())
-
-
-def _draw(draw: Callable[[Evaluation, Path], None], evaluation: Evaluation, path: Path) -> None:
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")  # the suffix tells the format
-    try:
-        draw(evaluation, unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _block(figures: EvaluationFigures | AggregateFigures) -> list[str]:

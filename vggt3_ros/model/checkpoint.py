@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import CheckpointError, InputError
+from vggt3_ros.files import atomic_path, clear_unfinished
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.network import Vggt3
 
@@ -61,10 +62,9 @@ def save_weights(network: Vggt3, path: Path, dtype: torch.dtype = torch.float32)
     from safetensors.torch import save_file
 
     state = {name: t.detach().to("cpu", dtype).contiguous() for name, t in stored_state(network).items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(state, partial, metadata={"config": json.dumps(network.config.to_dict())})
-    partial.chmod(0o644)  # safetensors makes files that nobody else can read
-    partial.replace(path)
+    clear_unfinished(path)
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"config": json.dumps(network.config.to_dict())})
 
 
 def stored_state(network: Vggt3) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vggt3_ros.errors import InputError, Vggt3Error
+from vggt3_ros.files import write_json
 from vggt3_ros.model.checkpoint import load_network
 
 _VALIDATION = (
@@ -131,7 +132,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"{validations} is empty: the run was never validated")
     data = card(weights, _read(told), validated[-1], files)
     shown = tables(data)
-    weights.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    write_json(weights.with_suffix(".json"), data)
     print(shown)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import CheckpointError
+from vggt3_ros.files import atomic_path, clear_unfinished
 from vggt3_ros.model.checkpoint import HANDOVER, stored_state
 from vggt3_ros.model.network import Vggt3
 
@@ -43,9 +44,9 @@ def leave(
         theirs = {n: t for n, t in _half(stored_state(parent)).items() if n not in own or not torch.equal(t, own[n])}
         files += [f"{_PARENT}/{name}" for name in _write(folder / _PARENT, "differs", theirs, config)]
     index = {"files": files, "aid": {name: tensor.tolist() for name, tensor in aid.items()}, "info": info}
-    partial = folder / f"{HANDOVER}.partial"
-    partial.write_text(json.dumps(index))
-    partial.replace(folder / HANDOVER)
+    clear_unfinished(folder / HANDOVER)
+    with atomic_path(folder / HANDOVER) as temporary:
+        temporary.write_text(json.dumps(index))
     for old in [*folder.glob("*.safetensors*"), *(folder / _PARENT).glob("*.safetensors*")]:
         if str(old.relative_to(folder)) not in files:  # or half-written by a run that was killed
             old.unlink()
@@ -87,8 +88,6 @@ def _write(folder: Path, name: str, tensors: dict[str, Tensor], config: str) -> 
         parts[-1][key] = tensor
     names = [f"{name}-{number + 1}-of-{len(parts)}.safetensors" for number in range(len(parts))]
     for file, part in zip(names, parts, strict=True):
-        partial = folder / f"{file}.partial"
-        save_file(part, partial, metadata={"config": config})
-        partial.chmod(0o644)  # safetensors makes files that nobody else can read
-        partial.replace(folder / file)
+        with atomic_path(folder / file) as temporary:
+            save_file(part, temporary, metadata={"config": config})
     return names

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
+
+from vggt3_ros.files import write_json
 
 
 class Logs:
@@ -42,7 +43,7 @@ class Logs:
     def validations(self, entries: list[dict[str, Any]]) -> None:
         """Write all validations so far; the last one is new."""
         if self.wanted:
-            (self.folder / "validation.json").write_text(json.dumps(entries, indent=1))
+            write_json(self.folder / "validation.json", entries)
             newest = {name: value for name, value in entries[-1].items() if isinstance(value, float)}
             self._scalars("validation", entries[-1]["step"], newest)
 

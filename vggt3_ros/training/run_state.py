@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from vggt3_ros.errors import CheckpointError
+from vggt3_ros.files import atomic_path, clear_unfinished
 
 _FILE = "state.safetensors"
 
@@ -23,14 +24,14 @@ class RunState:
 
 
 def save_state(folder: Path, state: RunState) -> None:
-    """Write to a temporary sibling, then rename."""
+    """Replace the state last saved, whole or not at all."""
     from safetensors.torch import save_file
 
     named = ((f"{part}/{name}", tensor) for part, tensors in state.parts.items() for name, tensor in tensors.items())
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named}
-    partial = folder / f"{_FILE}.partial"
-    save_file(flat, partial, metadata={"info": json.dumps(state.info)})
-    partial.replace(folder / _FILE)
+    clear_unfinished(folder / _FILE)
+    with atomic_path(folder / _FILE) as temporary:
+        save_file(flat, temporary, metadata={"info": json.dumps(state.info)})
 
 
 def load_state(folder: Path) -> RunState | None:

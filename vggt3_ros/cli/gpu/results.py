@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vggt3_ros.files import atomic_path, clear_unfinished
+
 TABLE = "results.txt"
 
 
@@ -38,9 +40,9 @@ class Results:
         return text
 
     def _replace(self, name: str, text: str) -> None:
-        partial = self.folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.folder / name)
+        clear_unfinished(self.folder / name)
+        with atomic_path(self.folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _section(data: dict[str, Any]) -> str:
