@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from vggt3_ros.cli import bench
-from vggt3_ros.cli.measure import Attention, Case, Failed, Measured, _StageTimer, measure
-from vggt3_ros.cli.peak_memory import PeakMemory
+from vggt3_ros.cli.bench import command
+from vggt3_ros.cli.bench.network import Attention, Case, Failed, Measured, _StageTimer, measure
+from vggt3_ros.cli.bench.peak_memory import PeakMemory
 from vggt3_ros.model.network import Vggt3
 
 Run = Callable[..., Any]
@@ -71,7 +71,7 @@ def test_both_kinds_of_global_layers_are_measured(attention: Attention, checkpoi
 
 def test_stage_is_given_the_time_since_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([10.0, 11.0, 13.0, 17.0])
-    monkeypatch.setattr("vggt3_ros.cli.measure.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("vggt3_ros.cli.bench.network.time.perf_counter", lambda: next(now))
     timer = _StageTimer(torch.device("cpu"))
     for stage in ("backbone", "heads", "backbone"):
         timer(stage, 0.5)
@@ -100,7 +100,7 @@ def test_only_the_task_itself_is_timed(
 
         return call
 
-    monkeypatch.setattr("vggt3_ros.cli.measure._seconds", seconds)
+    monkeypatch.setattr("vggt3_ros.cli.bench.network._seconds", seconds)
     monkeypatch.setattr(Vggt3, "map", counted("map"))
     monkeypatch.setattr(Vggt3, "query", counted("query"))
     assert measure(case(checkpoint, task=task)).seconds_all == [1.0, 1.0]
@@ -117,8 +117,8 @@ def test_peak_is_what_was_allocated_for_a_while() -> None:
 @pytest.mark.parametrize(("exponent", "scale"), [(1.0, 0.1), (2.0, 3.0)])
 def test_growth_exponent_is_that_of_a_power_law(exponent: float, scale: float) -> None:
     rows = [Measured("ttt", n, scale * n**exponent, [], 0, 0, {}) for n in (8, 16, 64)]
-    assert bench.growth_exponent(rows) == pytest.approx(exponent)
-    assert bench.growth_exponent(rows[:1]) is None
+    assert command.growth_exponent(rows) == pytest.approx(exponent)
+    assert command.growth_exponent(rows[:1]) is None
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory."), BrokenProcessPool("killed"), MemoryError()])
@@ -131,9 +131,9 @@ def test_row_without_enough_memory_is_reported_and_the_others_go_on(
                 raise error
             return measure(each)
 
-        return bench._or_error(each, work)
+        return command._or_error(each, work)
 
-    monkeypatch.setattr(bench, "_measure_in_child", measure_row)
+    monkeypatch.setattr(command, "_measure_in_child", measure_row)
     options = ["--model", checkpoint, "--global", "ttt", "--repeats", 1, "--json", tmp_path / "bench.json"]
     outcome = vggt3("bench", "mapping", "--frames", "2,4", *options)
     assert outcome.code == 0 and "memory" in outcome.out

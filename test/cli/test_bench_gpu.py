@@ -16,12 +16,12 @@ import psutil
 import pytest
 import torch
 
-from vggt3_ros.cli import bench_gpu
-from vggt3_ros.cli.gpu import correctness, mapping
-from vggt3_ros.cli.gpu.bench import Bench, Sizes, median_and_spread
-from vggt3_ros.cli.gpu.flop import _PUBLISHED, count_flop, map_flop
-from vggt3_ros.cli.gpu.results import TABLE, Results
-from vggt3_ros.cli.gpu.worker import Worker
+from vggt3_ros.cli.bench import gpu_command
+from vggt3_ros.cli.bench.gpu import correctness, mapping
+from vggt3_ros.cli.bench.gpu.bench import Bench, Sizes, median_and_spread
+from vggt3_ros.cli.bench.gpu.flop import _PUBLISHED, count_flop, map_flop
+from vggt3_ros.cli.bench.gpu.results import TABLE, Results
+from vggt3_ros.cli.bench.gpu.worker import Worker
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.network import Vggt3
 
@@ -51,7 +51,7 @@ def test_a_dry_run_goes_through_all_steps(tmp_path: Path) -> None:
     said, _ = process.communicate(timeout=280)
     assert process.returncode == 0, said
     rows: dict[str, list[dict[str, Any]]] = {}
-    for step in bench_gpu.STEPS:
+    for step in gpu_command.STEPS:
         data = json.loads((tmp_path / "out" / f"{step}.json").read_text())
         assert data["state"] == "done" and data["error"] is None, data
         rows[step] = data["rows"]
@@ -140,9 +140,9 @@ def test_steps_share_the_time_and_are_left_out_when_it_is_up(
             now[0] += 1.0 if step == "card" else 2 * seconds
             return "done", None
 
-    monkeypatch.setattr(bench_gpu, "Worker", lambda device, dry: Slow())
-    monkeypatch.setattr(bench_gpu.time, "monotonic", lambda: now[0])
-    code = bench_gpu.run(_arguments(tmp_path, "--minutes", "10"))
+    monkeypatch.setattr(gpu_command, "Worker", lambda device, dry: Slow())
+    monkeypatch.setattr(gpu_command.time, "monotonic", lambda: now[0])
+    code = gpu_command.run(_arguments(tmp_path, "--minutes", "10"))
     assert code == 0
     assert given["card"] == pytest.approx(600 * 4 / 100)
     assert given["correctness"] == pytest.approx(599 * 12 / 96)
@@ -156,7 +156,7 @@ def _arguments(out: Path, *options: str) -> Any:
     import argparse
 
     parser = argparse.ArgumentParser()
-    bench_gpu.add_parser(parser.add_subparsers())
+    gpu_command.add_parser(parser.add_subparsers())
     return parser.parse_args(["gpu", "--dry", "--device", "cpu", "--out", str(out), *options])
 
 

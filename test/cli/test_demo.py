@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vggt3_ros.cli.demo_folder import DemoFolder
-from vggt3_ros.cli.demo_picture import draw_demo
+from vggt3_ros.cli.demo.folder import DemoFolder
+from vggt3_ros.cli.demo.picture import draw_demo
 from vggt3_ros.cli.interrupts import Interrupts
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.evaluation.live import LiveRun

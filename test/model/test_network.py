@@ -147,7 +147,7 @@ def test_training_queries_see_the_map_alone(small_network, softmax_network) -> N
 
 PEAK = """
 import sys, torch
-from vggt3_ros.cli.peak_memory import PeakMemory
+from vggt3_ros.cli.bench.peak_memory import PeakMemory
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.model.network import Vggt3
 torch.set_num_threads(1)

@@ -14,6 +14,7 @@ from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.errors import Vggt3Error
 
 COMMANDS = ("demo", "map", "localize", "info", "view", "export", "evaluate", "train", "bench", "nodes")
+_FOLDERS = {"demo": "demo.command", "bench": "bench.command"}  # commands of several modules
 
 # Packages whose name for pip is not the one that is imported.
 _PIP_NAMES = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command_modules(arguments: list[str]) -> dict[str, ModuleType]:
     """Import only the command that was asked for: it starts faster and needs only its own third-party packages."""
     names = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
-    return {name: importlib.import_module(f"vggt3_ros.cli.{name}") for name in names}
+    return {name: importlib.import_module(f"vggt3_ros.cli.{_FOLDERS.get(name, name)}") for name in names}
 
 
 def _build_parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:

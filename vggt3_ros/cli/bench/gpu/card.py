@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vggt3_ros import __version__
-from vggt3_ros.cli.gpu.bench import Bench, median_and_spread
+from vggt3_ros.cli.bench.gpu.bench import Bench, median_and_spread
 
 
 def run(bench: Bench) -> None:

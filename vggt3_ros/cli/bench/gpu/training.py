@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vggt3_ros.cli.gpu.bench import Bench
-from vggt3_ros.cli.gpu.flop import count_flop
+from vggt3_ros.cli.bench.gpu.bench import Bench
+from vggt3_ros.cli.bench.gpu.flop import count_flop
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.trainer import Trainer
 from vggt3_ros.worlds.textures import texture_bank
 
-_CONFIG = Path(__file__).parents[3] / "configs" / "train_gpu.yaml"
+_CONFIG = Path(__file__).parents[4] / "configs" / "train_gpu.yaml"
 _ENDLESS = 10**6  # steps
 _COMPILING_S = 45.0  # that must be left for compiling to begin
 

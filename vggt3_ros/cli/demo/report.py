@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vggt3_ros.cli.demo_folder import DemoFolder
-from vggt3_ros.cli.demo_phases import Demo, Messages, Outcome
+from vggt3_ros.cli.demo.folder import DemoFolder
+from vggt3_ros.cli.demo.phases import Demo, Messages, Outcome
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.files import atomic_path
 
@@ -36,7 +36,7 @@ class DemoReport:
 
 def make_report(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float) -> DemoReport:
     """Write points and picture; returns what there is to report. `begin`: when it began, by time.perf_counter."""
-    from vggt3_ros.cli.demo_picture import draw_demo
+    from vggt3_ros.cli.demo.picture import draw_demo
     from vggt3_ros.geometry.pointcloud import write_ply
 
     scene, figures = outcome.scene, outcome.run.figures()

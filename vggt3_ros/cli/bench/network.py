@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from vggt3_ros.cli.peak_memory import PeakMemory
+from vggt3_ros.cli.bench.peak_memory import PeakMemory
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.config import ModelConfig, TttConfig

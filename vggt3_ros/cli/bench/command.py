@@ -15,13 +15,13 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
-from vggt3_ros.cli import bench_colmap, bench_gpu, bench_graph, bench_maps, bench_soak
+from vggt3_ros.cli.bench import colmap_command, gpu_command, graph_command, maps_command, soak_command
 from vggt3_ros.cli.common import add_common_options, positive_int, resolve_device
 from vggt3_ros.cli.progress import track
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
-    from vggt3_ros.cli.measure import Attention, Case, Failed, Measured
+    from vggt3_ros.cli.bench.network import Attention, Case, Failed, Measured
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,9 +31,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     alone = {"mapping": "the network maps all frames", "localize": "it localizes one in their scene"}
     for task, help_text in alone.items():
         _add_options(tasks.add_parser(task, help=help_text, description=f"Measure the network alone: {help_text}."))
-    bench_graph.add_parser(tasks)
-    bench_gpu.add_parser(tasks)
-    for further in (bench_colmap, bench_maps, bench_soak):
+    graph_command.add_parser(tasks)
+    gpu_command.add_parser(tasks)
+    for further in (colmap_command, maps_command, soak_command):
         further.add_parser(tasks)
 
 
@@ -63,11 +63,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure one task; the exit code is 1 when it failed."""
     others = {
-        "graph": bench_graph.run,
-        "gpu": bench_gpu.run,
-        "colmap": bench_colmap.run,
-        "maps": bench_maps.run,
-        "soak": bench_soak.run,
+        "graph": graph_command.run,
+        "gpu": gpu_command.run,
+        "colmap": colmap_command.run,
+        "maps": maps_command.run,
+        "soak": soak_command.run,
     }
     return others.get(args.task, _run_network)(args)
 
@@ -76,7 +76,7 @@ def _run_network(args: argparse.Namespace) -> int:
     """Measure row by row. A row that runs out of memory is reported; the exit code is 1 when no row succeeded."""
     import torch
 
-    from vggt3_ros.cli.measure import Case, Measured, config_of
+    from vggt3_ros.cli.bench.network import Case, Measured, config_of
     from vggt3_ros.evaluation.blocks import to_json
 
     if args.json is not None:
@@ -119,14 +119,14 @@ def growth_exponent(rows: Sequence[Measured]) -> float | None:
 
 
 def _measure_here(case: Case) -> Measured | Failed:
-    from vggt3_ros.cli.measure import measure
+    from vggt3_ros.cli.bench.network import measure
 
     return _or_error(case, lambda: measure(case))
 
 
 def _measure_in_child(case: Case) -> Measured | Failed:
     """In a fresh process: the peak of a resident set would otherwise be that of the largest row so far."""
-    from vggt3_ros.cli.measure import measure
+    from vggt3_ros.cli.bench.network import measure
 
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as executor:
         return _or_error(case, lambda: executor.submit(measure, case).result())
@@ -134,8 +134,8 @@ def _measure_in_child(case: Case) -> Measured | Failed:
 
 def _or_error(case: Case, measure_case: Callable[[], Measured]) -> Measured | Failed:
     """The row, or why there is none where memory did not suffice."""
+    from vggt3_ros.cli.bench.network import Failed
     from vggt3_ros.cli.main import is_out_of_memory
-    from vggt3_ros.cli.measure import Failed
 
     try:
         return measure_case()
@@ -169,7 +169,7 @@ def _conditions(args: argparse.Namespace, device: str, image_size: tuple[int, in
 
 
 def _print(rows: Sequence[Measured | Failed], growth: Mapping[Attention, float | None]) -> None:
-    from vggt3_ros.cli.measure import Failed
+    from vggt3_ros.cli.bench.network import Failed
 
     print(f"{'global':<8} {'frames':>6} {'seconds':>9} {'peak MB':>9}  stages (seconds)")
     for row in rows:

@@ -46,8 +46,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Start everything, map, measure, stop everything. What went wrong is raised; logs are kept then."""
+    from vggt3_ros.cli.bench.graph_phases import GraphBench
     from vggt3_ros.cli.interrupts import Interrupts
-    from vggt3_ros.cli.measure_graph import GraphBench
     from vggt3_ros.nodes.bench_graph import BenchCamera
     from vggt3_ros.nodes.demo_client import ClientThread
     from vggt3_ros.nodes.demo_session import Session

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vggt3_ros.cli.demo_phases import Demo
+from vggt3_ros.cli.demo.phases import Demo
 from vggt3_ros.cli.progress import Progress
 
 if TYPE_CHECKING:

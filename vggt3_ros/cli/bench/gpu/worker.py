@@ -89,7 +89,7 @@ def _serve(connection: Connection, device: str, dry: bool) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    from vggt3_ros.cli.gpu.bench import Bench, Sizes
+    from vggt3_ros.cli.bench.gpu.bench import Bench, Sizes
 
     there = torch.device(device)
     if there.type == "cuda" and there.index is not None:
@@ -102,7 +102,7 @@ def _serve(connection: Connection, device: str, dry: bool) -> None:
         deadline = time.monotonic() + seconds
         bench = Bench(there, sizes, deadline, lambda row: connection.send(("row", row)), ceilings)
         try:
-            importlib.import_module(f"vggt3_ros.cli.gpu.{step}").run(bench)
+            importlib.import_module(f"vggt3_ros.cli.bench.gpu.{step}").run(bench)
         except Exception:
             connection.send(("failed", traceback.format_exc()))
         else:

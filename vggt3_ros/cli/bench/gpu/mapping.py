@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vggt3_ros.cli.gpu.bench import Bench, median_and_spread
-from vggt3_ros.cli.gpu.flop import map_flop
+from vggt3_ros.cli.bench.gpu.bench import Bench, median_and_spread
+from vggt3_ros.cli.bench.gpu.flop import map_flop
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import SceneMemory

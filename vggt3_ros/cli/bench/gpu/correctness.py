@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vggt3_ros.cli.gpu.bench import Bench, Sizes
-from vggt3_ros.cli.gpu.training import read_config
+from vggt3_ros.cli.bench.gpu.bench import Bench, Sizes
+from vggt3_ros.cli.bench.gpu.training import read_config
 from vggt3_ros.model.checkpoint import load_weights
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.model.network import Vggt3
@@ -26,7 +26,7 @@ from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import make_rooms
 from vggt3_ros.worlds.viewpoints import random_intrinsics, training_views
 
-_GOLDEN = Path(__file__).parents[3] / "test" / "data" / "network"
+_GOLDEN = Path(__file__).parents[4] / "test" / "data" / "network"
 _CASES = ("dev_vggttt_step1", "dev_vggttt_step2", "dev_vggttt_mapquery", "dev_vggt_softmax")
 _CPU = torch.device("cpu")
 # Greatest ||out - truth|| / ||truth||. Of bf16: as many times what the CPU's own bf16 is off.

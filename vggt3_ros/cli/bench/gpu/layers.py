@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vggt3_ros.cli.gpu.bench import Bench, median_and_spread
-from vggt3_ros.cli.gpu.flop import count_flop
+from vggt3_ros.cli.bench.gpu.bench import Bench, median_and_spread
+from vggt3_ros.cli.bench.gpu.flop import count_flop
 from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.block import Block
 from vggt3_ros.model.camera_head import CameraHead

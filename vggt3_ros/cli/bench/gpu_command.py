@@ -11,9 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from vggt3_ros.cli.bench.gpu.results import TABLE, Results
+from vggt3_ros.cli.bench.gpu.worker import Worker
 from vggt3_ros.cli.common import positive_float
-from vggt3_ros.cli.gpu.results import TABLE, Results
-from vggt3_ros.cli.gpu.worker import Worker
 from vggt3_ros.errors import InputError
 
 STEPS = {"card": 4.0, "correctness": 12.0, "mapping": 50.0, "training": 22.0, "layers": 12.0}

@@ -1,0 +1,1 @@
+"""The command `vggt3 demo`."""
