@@ -244,7 +244,7 @@ def test_images_that_do_not_fit_into_memory_are_not_decoded(
         raise AssertionError("an image was decoded")
 
     monkeypatch.setattr("vggt3_ros.pipeline.memory.available_bytes", lambda device: 5 * 96 * 128 * 3 - 1)
-    monkeypatch.setattr("vggt3_ros.cli.images.read_image", decode)
+    monkeypatch.setattr("vggt3_ros.datasets.image_reader.read_image", decode)
     outcome = vggt3("map", images, "--out", tmp_path / "scene", "--model", checkpoint)
     assert outcome.failed_with("5 images take 0.00 GB of memory when decoded", "are available")
 

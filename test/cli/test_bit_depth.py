@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vggt3_ros.cli.images import ImageReader
-from vggt3_ros.cli.known_cameras import KnownCameras
 from vggt3_ros.cli.main import main
+from vggt3_ros.datasets.image_reader import ImageReader
+from vggt3_ros.datasets.known_cameras import KnownCameras
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import vggt3_ros.evaluation.challenges
-from vggt3_ros.evaluation.sequences import show_the_same_place
+from vggt3_ros.datasets.load import show_the_same_place
 
 from ..evaluation.miniature import write_scene
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggt3_ros.cli.known_cameras import KnownCameras
+from vggt3_ros.datasets.known_cameras import KnownCameras
 from vggt3_ros.errors import InputError
 
 from .conftest import Outcome

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggt3_ros.cli.image_files import image_files
-from vggt3_ros.cli.images import ImageReader
-from vggt3_ros.cli.known_cameras import KnownCameras
+from vggt3_ros.datasets.image_files import image_files
+from vggt3_ros.datasets.image_reader import ImageReader
+from vggt3_ros.datasets.known_cameras import KnownCameras
 from vggt3_ros.errors import InputError
 
 Run = Callable[..., Any]

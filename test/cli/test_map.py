@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vggt3_ros.cli.images import ImageReader
-from vggt3_ros.cli.known_cameras import KnownCameras
 from vggt3_ros.cli.map import _collect
+from vggt3_ros.datasets.image_reader import ImageReader
+from vggt3_ros.datasets.known_cameras import KnownCameras
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import read_ply
 from vggt3_ros.geometry.se3 import se3_inverse

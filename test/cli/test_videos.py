@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggt3_ros.cli.images import ImageReader
-from vggt3_ros.cli.known_cameras import KnownCameras
-from vggt3_ros.cli.mp4 import quarters_clockwise
+from vggt3_ros.datasets.image_reader import ImageReader
+from vggt3_ros.datasets.known_cameras import KnownCameras
+from vggt3_ros.datasets.mp4 import quarters_clockwise
 
 Run = Callable[..., Any]
 TURNS = {0: (1, 0, 0, 1), 1: (0, 1, -1, 0), 2: (-1, 0, 0, -1), 3: (0, -1, 1, 0)}  # quarters clockwise

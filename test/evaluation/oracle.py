@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggt3_ros.evaluation.sequence import Sequence, Split
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.geometry.camera import encode_camera, intrinsics_matrix
 from vggt3_ros.geometry.se3 import look_at, se3_inverse
 from vggt3_ros.model.prediction import QueriedCameras

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.evaluation.alignment import MappedFrames, align_scene
 from vggt3_ros.evaluation.priors import Priors
-from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.evaluation.clouds import Within, compare_cloud
 from vggt3_ros.evaluation.compared_clouds import NETWORK
 from vggt3_ros.evaluation.evaluate import evaluate
 from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import aggregate
-from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.true_surface import TrueSurface, true_surface
 from vggt3_ros.evaluation.voxels import VoxelMeans, voxel_means
 from vggt3_ros.geometry.camera import intrinsics_matrix

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.colmap_baseline import ColmapMap, mutual_matches
 from vggt3_ros.evaluation.metrics import pose_errors
-from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.side_by_side import Row, compare, markdown
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.worlds.sequence import RoomSequence

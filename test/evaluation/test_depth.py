@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.evaluation.depth import compare_depth, live_depth_figures
-from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
 
 from .oracle import SIZE_HW, SPLIT, arc_sequence

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from vggt3_ros.datasets.load import load_sequence
+from vggt3_ros.datasets.sequence import Split
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.blocks import to_json
 from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
@@ -19,8 +21,6 @@ from vggt3_ros.evaluation.figures import QueryCounts, SkippedFrame
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import aggregate
-from vggt3_ros.evaluation.sequence import Split
-from vggt3_ros.evaluation.sequences import load_sequence
 
 from .oracle import METRES_PER_UNIT, SPLIT, Oracle, arc_sequence
 from .test_report import colors_in

@@ -14,14 +14,14 @@ import pytest
 
 import vggt3_ros.evaluation.challenges
 import vggt3_ros.worlds.sequence
+from vggt3_ros.datasets.load import load_sequence
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.evaluation.blocks import to_json
 from vggt3_ros.evaluation.challenges import DEGRADATIONS, KINDS, challenges
 from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import Evaluation, aggregate
-from vggt3_ros.evaluation.sequence import Sequence
-from vggt3_ros.evaluation.sequences import load_sequence
 
 from .oracle import arc_sequence
 from .test_report import colors_in

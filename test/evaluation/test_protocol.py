@@ -15,12 +15,12 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.evaluation.pointmaps import compare_pointmaps, icp, true_pointmap
 from vggt3_ros.evaluation.protocol import evaluate_scene, load_scenes, protocol_figures
 from vggt3_ros.evaluation.protocol_figures import mean_of_scenes
 from vggt3_ros.evaluation.protocol_table import table
-from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.geometry.camera import intrinsics_matrix
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle
 from vggt3_ros.pipeline.frame import Frame

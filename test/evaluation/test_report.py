@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import vggt3_ros.evaluation.report
+from vggt3_ros.datasets.sequence import Split
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.draw_trajectory import view_limits
 from vggt3_ros.evaluation.evaluate import evaluate
 from vggt3_ros.evaluation.provenance import DepthShare, RefinedDepth
 from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import Evaluation, aggregate
-from vggt3_ros.evaluation.sequence import Split
 from vggt3_ros.geometry.pointcloud import PointCloud
 
 from .oracle import SPLIT, Oracle, arc_sequence

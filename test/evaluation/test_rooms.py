@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import vggt3_ros.worlds.sequence
+from vggt3_ros.datasets.load import load_sequence
+from vggt3_ros.datasets.sequence import Split
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.challenges import challenges
-from vggt3_ros.evaluation.sequence import Split
-from vggt3_ros.evaluation.sequences import load_sequence
 
 
 def test_a_room_is_a_sequence_with_queries_off_its_mapped_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation import hard_maps
 from vggt3_ros.evaluation.blocks import to_json
 from vggt3_ros.evaluation.hard_maps import HardMaps
 from vggt3_ros.evaluation.photographs import photographs
 from vggt3_ros.evaluation.priors import Priors
-from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.trials import Outcome, Trial, examine, line, summary, totals
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.worlds.film import Lens

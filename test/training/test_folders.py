@@ -13,9 +13,9 @@ import yaml
 from PIL import Image
 
 from vggt3_ros.cli.main import main
-from vggt3_ros.cli.recordings import read_recording
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import quaternion_from_rotation
+from vggt3_ros.training.folders import read_recording
 from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.recordings import Recording
 

@@ -14,10 +14,6 @@ from vggt3_ros.errors import InputError
 if TYPE_CHECKING:
     from vggt3_ros.dense.settings import DenseSettings
 
-IMAGES_HELP = (
-    "image files, folders with images in or below them, videos, or for a procedural place room:SEED[:FRAMES], "
-    "corridor:SEED[:FRAMES] or yard:SEED[:FRAMES]"
-)
 INTRINSICS_HELP = (
     "calibration: JSON with fx, fy, cx, cy in pixels of the images and, where the lens distorts, k1, k2, p1, p2, ...; "
     "or the YAML of ROS (camera_info), OpenCV or Kalibr"

@@ -90,11 +90,11 @@ def run(args: argparse.Namespace) -> int:
     if args.protocol is not None:
         return run_protocol(args)
 
+    from vggt3_ros.datasets.load import is_procedural, load_sequence, show_the_same_place
     from vggt3_ros.evaluation.blocks import to_json
     from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
     from vggt3_ros.evaluation.report import table, write_pictures
     from vggt3_ros.evaluation.result import aggregate
-    from vggt3_ros.evaluation.sequences import is_procedural, load_sequence, show_the_same_place
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
     from vggt3_ros.pipeline.localize import LocalizerSettings

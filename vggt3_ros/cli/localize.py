@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
-    IMAGES_HELP,
     INTRINSICS_HELP,
     add_bit_depth_option,
     add_common_options,
@@ -22,6 +21,7 @@ from vggt3_ros.cli.common import (
     seed_everything,
 )
 from vggt3_ros.cli.progress import track
+from vggt3_ros.datasets.image_files import IMAGES_HELP
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
 
@@ -47,8 +47,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Localize one image after the other. An image that cannot be localized is reported and is no failure."""
     from vggt3_ros.cli.account import Account
-    from vggt3_ros.cli.images import ImageReader, input_files
-    from vggt3_ros.cli.known_cameras import KnownCameras
+    from vggt3_ros.datasets.image_reader import ImageReader, input_files
+    from vggt3_ros.datasets.known_cameras import KnownCameras
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.localize import Localizer, LocalizerSettings
     from vggt3_ros.scene.storage import load_scene

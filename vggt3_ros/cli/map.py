@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
-    IMAGES_HELP,
     INTRINSICS_HELP,
     add_bit_depth_option,
     add_common_options,
@@ -26,14 +25,15 @@ from vggt3_ros.cli.common import (
     seed_everything,
 )
 from vggt3_ros.cli.progress import Progress, track
+from vggt3_ros.datasets.image_files import IMAGES_HELP
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import atomic_path, check_writable, write_json
 
 if TYPE_CHECKING:
     from vggt3_ros.cli.account import Account
-    from vggt3_ros.cli.colmap_cameras import ColmapCameras
-    from vggt3_ros.cli.images import ImageReader
-    from vggt3_ros.cli.known_cameras import KnownCameras
+    from vggt3_ros.datasets.colmap_cameras import ColmapCameras
+    from vggt3_ros.datasets.image_reader import ImageReader
+    from vggt3_ros.datasets.known_cameras import KnownCameras
     from vggt3_ros.pipeline.anchor_settings import AnchorSettings
     from vggt3_ros.pipeline.frame import Frame
     from vggt3_ros.pipeline.reconstruct import Reconstruction
@@ -104,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
     """Reconstruct and save. Outputs that cannot be written are refused before the work begins."""
     import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
 
-    from vggt3_ros.cli.images import ImageReader
     from vggt3_ros.cli.picture import draw_scene
+    from vggt3_ros.datasets.image_reader import ImageReader
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
     from vggt3_ros.scene.storage import save_scene
@@ -151,8 +151,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
     """What is known of the cameras. Raises `argparse.ArgumentTypeError` for options that exclude each other."""
-    from vggt3_ros.cli.colmap_cameras import ColmapCameras
-    from vggt3_ros.cli.known_cameras import KnownCameras
+    from vggt3_ros.datasets.colmap_cameras import ColmapCameras
+    from vggt3_ros.datasets.known_cameras import KnownCameras
 
     if args.no_landmarks and (args.sfm or args.from_colmap is not None):
         raise argparse.ArgumentTypeError("--no-landmarks leaves nothing to tie the map of --sfm or --from-colmap to")
@@ -232,7 +232,7 @@ def _check_outputs(args: argparse.Namespace) -> Path:
 
     Raises `SceneError` and `InputError` for places that cannot be written, `argparse.ArgumentTypeError` for others.
     """
-    from vggt3_ros.cli.images import input_files
+    from vggt3_ros.datasets.image_reader import input_files
     from vggt3_ros.scene.storage import check_target
 
     check_target(args.out)

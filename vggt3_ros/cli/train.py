@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import add_json_option, resolve_device, seed_int
 from vggt3_ros.cli.progress import Progress
-from vggt3_ros.cli.recordings import read_recording
 from vggt3_ros.files import check_writable, write_json
+from vggt3_ros.training.folders import read_recording
 
 if TYPE_CHECKING:
     import torch

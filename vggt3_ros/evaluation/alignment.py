@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.evaluation.collapse import SPOT, collapse, spread
 from vggt3_ros.evaluation.metrics import Alignment, align_map
 from vggt3_ros.evaluation.priors import Priors
-from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.pipeline.align import POSE_PRIORS

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggt3_ros.evaluation.sequence import Sequence, Split, evenly
+from vggt3_ros.datasets.sequence import Sequence, Split, evenly
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.worlds.places import Place
 from vggt3_ros.worlds.room import LARGEST_SEED

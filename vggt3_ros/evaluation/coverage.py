@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vggt3_ros.evaluation.sequence import Sequence
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.geometry.camera import project, unproject
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.pipeline.undistort import undistorted

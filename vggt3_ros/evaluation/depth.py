@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.metrics import DepthErrors, depth_errors
 from vggt3_ros.evaluation.provenance import RefinedDepth, RefinedFrames, refined_figures
-from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
 from vggt3_ros.pipeline.preprocess import prepare
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.evaluation.alignment import MappedFrames, align_scene
 from vggt3_ros.evaluation.attempts import Judge
 from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
@@ -30,7 +31,6 @@ from vggt3_ros.evaluation.scores import (
     query_figures,
     verified_figures,
 )
-from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.verified import Attempt
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.pipeline.frame import Frame

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence, Split, evenly
 from vggt3_ros.evaluation.photographs import photographs
 from vggt3_ros.evaluation.priors import Priors
-from vggt3_ros.evaluation.sequence import Sequence, Split, evenly
 from vggt3_ros.evaluation.trials import Trial
 from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.room import RoomBatch, make_room, make_rooms

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence
+from vggt3_ros.datasets.seven_scenes import MAP_STRIDE, PROTOCOL, load_seven_scenes
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.metrics import (
     Alignment,
@@ -32,8 +34,6 @@ from vggt3_ros.evaluation.protocol_figures import (
     SceneFigures,
     mean_of_scenes,
 )
-from vggt3_ros.evaluation.sequence import Sequence
-from vggt3_ros.evaluation.seven_scenes import MAP_STRIDE, PROTOCOL, load_seven_scenes
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.pipeline.cameras import predicted_cameras, require_finite
 from vggt3_ros.pipeline.frame import Frame

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interpolate
 
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.coverage import view_of
 from vggt3_ros.evaluation.metrics import is_within_delta
-from vggt3_ros.evaluation.sequence import Sequence
 from vggt3_ros.geometry.provenance import Provenance
 
 PROVENANCES = tuple(each.name.lower() for each in Provenance)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.blocks import combined, definitions, to_json
 from vggt3_ros.evaluation.challenge_figures import ChallengeFigures, challenge_figures
@@ -22,7 +23,6 @@ from vggt3_ros.evaluation.figures import (
     QueryCounts,
     VerifiedFigures,
 )
-from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.verified import Attempt, verified_errors
 from vggt3_ros.geometry.pointcloud import PointCloud
 

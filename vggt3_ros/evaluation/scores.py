@@ -9,6 +9,7 @@ from collections.abc import Sequence as Items
 import numpy as np
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.evaluation.alignment import MappedFrames
 from vggt3_ros.evaluation.baselines import mean_pose_baseline, nearest_image_baseline, thumbnails
 from vggt3_ros.evaluation.challenge_figures import challenge_figures
@@ -20,7 +21,6 @@ from vggt3_ros.evaluation.metrics import (
     pair_errors,
     pose_errors,
 )
-from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.verified import Attempt, verified_errors
 from vggt3_ros.pipeline.localize import Localization
 from vggt3_ros.scene.scene import Scene

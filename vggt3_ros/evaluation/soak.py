@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vggt3_ros.datasets.sequence import Sequence, Split, evenly
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.photographs import photographs
 from vggt3_ros.evaluation.priors import Priors
-from vggt3_ros.evaluation.sequence import Sequence, Split, evenly
 from vggt3_ros.evaluation.trials import Outcome, Trial, examine, summary
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.worlds.film import Lens

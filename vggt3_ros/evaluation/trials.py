@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.evaluation.alignment import align_scene
 from vggt3_ros.evaluation.attempts import Judge
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.priors import Priors
-from vggt3_ros.evaluation.sequence import Sequence, Split
 from vggt3_ros.evaluation.verified import Attempt
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localizer, LocalizerSettings

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.sequence import Sequence, evenly
 from vggt3_ros.evaluation.coverage import View, shows, view_of
-from vggt3_ros.evaluation.sequence import Sequence, evenly
 from vggt3_ros.evaluation.voxels import VoxelMeans
 from vggt3_ros.geometry.camera import unproject
 from vggt3_ros.geometry.se3 import transform_points

@@ -42,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
     import cv2
     import pycolmap  # noqa: F401  # missing, it should be missed now and not when half of the work is done
 
+    from vggt3_ros.datasets.load import load_sequence
     from vggt3_ros.evaluation.blocks import to_json
     from vggt3_ros.evaluation.evaluate import EvaluationSettings
     from vggt3_ros.evaluation.marked_text import with_marked
-    from vggt3_ros.evaluation.sequences import load_sequence
     from vggt3_ros.evaluation.side_by_side import compare, markdown
     from vggt3_ros.files import read_text
     from vggt3_ros.model.checkpoint import load_network

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vggt3_ros.datasets.calibration_names import lens_of_model, our_name
+from vggt3_ros.datasets.calibration_values import number, numbers_of, unpadded
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.calibration_names import lens_of_model, our_name
-from vggt3_ros.evaluation.calibration_values import number, numbers_of, unpadded
 from vggt3_ros.files import check_known
 from vggt3_ros.geometry.camera import Distortion
 

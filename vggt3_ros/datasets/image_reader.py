@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from vggt3_ros.cli.colmap_cameras import ColmapCameras
-from vggt3_ros.cli.image_files import ImageFile, image_files
-from vggt3_ros.cli.known_cameras import KnownCameras
-from vggt3_ros.cli.videos import lost_frames, video_frames, video_header
+from vggt3_ros.datasets.colmap_cameras import ColmapCameras
+from vggt3_ros.datasets.image_files import ImageFile, image_files
+from vggt3_ros.datasets.known_cameras import KnownCameras
+from vggt3_ros.datasets.load import is_procedural, load_sequence
+from vggt3_ros.datasets.sequence import Sequence as RoomSequence
+from vggt3_ros.datasets.videos import lost_frames, video_frames, video_header
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.sequence import Sequence as RoomSequence
-from vggt3_ros.evaluation.sequences import is_procedural, load_sequence
 from vggt3_ros.pipeline.deep_files import bit_depth_of
 from vggt3_ros.pipeline.frame import Frame, read_image
 from vggt3_ros.pipeline.image_file import opened_image

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.calibration import read_calibrated_image, read_calibration
+from vggt3_ros.datasets.pose_files import read_pose_file
+from vggt3_ros.datasets.sequence import Sequence, Split, standard_splits
+from vggt3_ros.datasets.text_files import read_depth_png
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.calibration import read_calibrated_image, read_calibration
-from vggt3_ros.evaluation.pose_files import read_pose_file
-from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
-from vggt3_ros.evaluation.text_files import read_depth_png
 from vggt3_ros.files import check_known, read_json, read_text
 from vggt3_ros.pipeline.deep_files import bit_depth_of
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggt3_ros.cli.matching import Matching, by_name
+from vggt3_ros.datasets.calibration import Calibration
+from vggt3_ros.datasets.matching import Matching, by_name
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.calibration import Calibration
 from vggt3_ros.landmarks.colmap import ColmapModel, read_colmap
 from vggt3_ros.pipeline.frame import Frame
 

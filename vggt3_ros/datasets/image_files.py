@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vggt3_ros.cli.common import IMAGES_HELP
 from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.image_file import OTHER_SUFFIXES
 
+IMAGES_HELP = (
+    "image files, folders with images in or below them, videos, or for a procedural place room:SEED[:FRAMES], "
+    "corridor:SEED[:FRAMES] or yard:SEED[:FRAMES]"
+)
 _IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"
 )  # fmt: skip

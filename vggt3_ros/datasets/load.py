@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
+from vggt3_ros.datasets.plain import load_plain
+from vggt3_ros.datasets.sequence import Sequence, Split, standard_splits
+from vggt3_ros.datasets.seven_scenes import load_seven_scenes
+from vggt3_ros.datasets.tum import load_tum
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.plain import load_plain
-from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
-from vggt3_ros.evaluation.seven_scenes import load_seven_scenes
-from vggt3_ros.evaluation.tum import load_tum
 from vggt3_ros.worlds.places import PLANNERS, Place
 
 _MOST_FRAMES = 512

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.datasets.calibration import Calibration, read_calibrated_image, read_calibration
+from vggt3_ros.datasets.pose_files import read_pose_file
+from vggt3_ros.datasets.sequence import Sequence, standard_splits
+from vggt3_ros.datasets.text_files import numbers, read_depth_png, read_rows
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.calibration import Calibration, read_calibrated_image, read_calibration
-from vggt3_ros.evaluation.pose_files import read_pose_file
-from vggt3_ros.evaluation.sequence import Sequence, standard_splits
-from vggt3_ros.evaluation.text_files import numbers, read_depth_png, read_rows
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.pipeline.deep_files import bit_depth_of
 

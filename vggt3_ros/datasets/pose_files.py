@@ -10,9 +10,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from vggt3_ros.datasets.pose_columns import order_of_columns
+from vggt3_ros.datasets.text_files import numbers, pose_from_numbers
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.pose_columns import order_of_columns
-from vggt3_ros.evaluation.text_files import numbers, pose_from_numbers
 from vggt3_ros.files import is_number, read_text
 from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggt3_ros.cli.matching import Matching, by_name, by_number, by_time, check_positions
+from vggt3_ros.datasets.calibration import Calibration, read_calibration
+from vggt3_ros.datasets.matching import Matching, by_name, by_number, by_time, check_positions
+from vggt3_ros.datasets.pose_files import PoseFile, read_pose_file
+from vggt3_ros.datasets.text_files import read_depth_png
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.calibration import Calibration, read_calibration
-from vggt3_ros.evaluation.pose_files import PoseFile, read_pose_file
-from vggt3_ros.evaluation.text_files import read_depth_png
 from vggt3_ros.pipeline.frame import Frame
 
 _DEPTH_PER_METRE = 1000.0

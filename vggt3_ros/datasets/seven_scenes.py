@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vggt3_ros.datasets.calibration import Calibration, read_calibrated_image, read_calibration
+from vggt3_ros.datasets.sequence import Sequence, Split, standard_splits
+from vggt3_ros.datasets.text_files import pose_from_numbers, read_depth_png, read_rows
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.calibration import Calibration, read_calibrated_image, read_calibration
-from vggt3_ros.evaluation.sequence import Sequence, Split, standard_splits
-from vggt3_ros.evaluation.text_files import pose_from_numbers, read_depth_png, read_rows
 from vggt3_ros.files import read_text
 from vggt3_ros.geometry.camera import intrinsics_matrix
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vggt3_ros.cli.mp4 import quarters_clockwise
+from vggt3_ros.datasets.mp4 import quarters_clockwise
 
 _SHARE = 0.95  # of the promised frames; headers of some formats only estimate them
 _STDERR = 2  # the file that libraries in C write to

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vggt3_ros.datasets.load import load_sequence
+from vggt3_ros.datasets.sequence import Split
+from vggt3_ros.datasets.seven_scenes import _in_color_camera
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.sequence import Split
-from vggt3_ros.evaluation.sequences import load_sequence
-from vggt3_ros.evaluation.seven_scenes import _in_color_camera
 
 
 def test_the_split_files_say_what_is_mapped(seven_scenes_folder: Path) -> None:

@@ -14,6 +14,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import check_pose
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.undistort import undistorted
 from vggt3_ros.worlds.places import Place
 
 
@@ -84,6 +85,10 @@ class Sequence:
             depth=self.read_depth(index) if with_depth else None,
             name=self.names[index],
         )
+
+    def pinhole_frame(self, index: int, with_depth: bool = False) -> Frame:
+        """Frame `index` without lens distortion, as `undistorted` makes it."""
+        return undistorted(self.frame(index, with_depth=with_depth))
 
     def split(self, name: str | None = None) -> Split:
         """The split of that name, by default the first; raises InputError for an unknown one."""

@@ -1,4 +1,4 @@
-"""Posed RGB-D folders as training data, by the readers that evaluation has for them."""
+"""Posed RGB-D folders as training data, by the readers of data sets."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ def read_recording(spec: str) -> Recording:
     import numpy as np
     import torch
 
-    from vggt3_ros.evaluation.sequence import evenly
-    from vggt3_ros.evaluation.sequences import load_sequence
-    from vggt3_ros.pipeline.undistort import undistorted
+    from vggt3_ros.datasets.load import load_sequence
+    from vggt3_ros.datasets.sequence import evenly
     from vggt3_ros.training.recordings import Recording
 
     if not Path(spec).is_dir():
@@ -38,10 +37,10 @@ def read_recording(spec: str) -> Recording:
         )
 
     def read(row: int) -> Picture:
-        frame = undistorted(sequence.frame(kept[row], with_depth=True))
+        frame = sequence.pinhole_frame(kept[row], with_depth=True)
         depth = np.zeros(frame.size_hw, dtype=np.float32) if frame.depth is None else frame.depth
         return frame.image.copy(), np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0)
 
-    pinhole = undistorted(sequence.frame(kept[0])).intrinsics
+    pinhole = sequence.pinhole_frame(kept[0]).intrinsics
     assert pinhole is not None, "every sequence has intrinsics"
     return Recording(sequence.name, sequence.world_from_cam[torch.tensor(kept)], pinhole, read)

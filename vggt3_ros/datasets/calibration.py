@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from vggt3_ros.datasets.calibration_lens import read_distortion
+from vggt3_ros.datasets.calibration_names import DESCRIPTIVE, KNOWN, our_name
+from vggt3_ros.datasets.calibration_values import number, numbers_of
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.calibration_lens import read_distortion
-from vggt3_ros.evaluation.calibration_names import DESCRIPTIVE, KNOWN, our_name
-from vggt3_ros.evaluation.calibration_values import number, numbers_of
 from vggt3_ros.files import check_known, read_json, read_yaml
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.pipeline.bit_depth import BitDepth

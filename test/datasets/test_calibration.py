@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from vggt3_ros.datasets.calibration import read_calibration
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.calibration import read_calibration
 
 FOUR = {"fx": 500, "fy": 510, "cx": 320, "cy": 240}
 MATRIX = [500, 0, 320, 0, 510, 240, 0, 0, 1]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from vggt3_ros.datasets.pose_files import PoseFile, read_pose_file
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.pose_files import PoseFile, read_pose_file
 
 EYE = "1 0 0 {} 0 1 0 0 0 0 1 0"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vggt3_ros.datasets.load import load_sequence
+from vggt3_ros.datasets.sequence import Split
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.sequence import Split
-from vggt3_ros.evaluation.sequences import load_sequence
 
 ReplaceLine = Callable[[Path, int, str], None]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vggt3_ros.cli.colmap_cameras import ColmapCameras
+from vggt3_ros.datasets.colmap_cameras import ColmapCameras
 from vggt3_ros.errors import InputError
 from vggt3_ros.landmarks.colmap import ColmapModel
 

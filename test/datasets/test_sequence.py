@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from vggt3_ros.datasets.load import load_sequence
+from vggt3_ros.datasets.sequence import Split, standard_splits
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.sequence import Split, standard_splits
-from vggt3_ros.evaluation.sequences import load_sequence
 
-from .oracle import arc_sequence
+from ..evaluation.oracle import arc_sequence
 
 
 def test_unknown_places_are_refused_with_the_known_layouts(tmp_path: Path) -> None:
