@@ -243,7 +243,7 @@ def test_images_that_do_not_fit_into_memory_are_not_decoded(
     def decode(*arguments: object, **options: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr("vggt3_ros.pipeline.memory.available_bytes", lambda device: 5 * 96 * 128 * 3 - 1)
+    monkeypatch.setattr("vggt3_ros.pipeline.memory_check.available_bytes", lambda device: 5 * 96 * 128 * 3 - 1)
     monkeypatch.setattr("vggt3_ros.datasets.image_reader.read_image", decode)
     outcome = vggt3("map", images, "--out", tmp_path / "scene", "--model", checkpoint)
     assert outcome.failed_with("5 images take 0.00 GB of memory when decoded", "are available")
@@ -264,7 +264,7 @@ def test_image_size_of_intrinsics_must_be_numbers(
 def test_too_little_memory_is_said_with_figures_beforehand(
     vggt3: Run, images: Path, checkpoint: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vggt3_ros.pipeline.memory.available_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr("vggt3_ros.pipeline.memory_check.available_bytes", lambda device: 1_000_000)
     before = content(scene)
     outcome = vggt3("map", images, "--out", scene, "--model", checkpoint)
     assert outcome.failed_with("mapping 5 frames", "GB of memory", "are available")

@@ -19,9 +19,9 @@ from vggt3_ros.geometry.se3 import transform_points
 from vggt3_ros.geometry.sim3 import fit_poses
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.pipeline.anchor_settings import AnchorSettings
 from vggt3_ros.pipeline.dense import FINE
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
 from vggt3_ros.worlds.sequence import RoomSequence

@@ -15,7 +15,7 @@ from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3_inverse, transf
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.frame import Frame, Image
-from vggt3_ros.pipeline.memory import available_bytes
+from vggt3_ros.pipeline.memory_check import available_bytes
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct

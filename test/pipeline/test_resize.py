@@ -11,8 +11,8 @@ import torch
 
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.pipeline.anchor_settings import AnchorSettings
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct, usable_frames
 from vggt3_ros.pipeline.resize import most_like, resized, same_shape, usual_size
 

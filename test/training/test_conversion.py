@@ -14,12 +14,12 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.model.checkpoint import load_network, save_weights, stored_state
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.training.checkpointing import compute_twice
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.distil import train_global_attention_alone
 from vggt3_ros.training.initialise import convert
 from vggt3_ros.training.optimizers import schedule
 from vggt3_ros.training.pool import ScenePool
+from vggt3_ros.training.recompute import compute_twice
 from vggt3_ros.training.step_shape import step_shape
 from vggt3_ros.training.trainer import Trainer
 

@@ -13,7 +13,7 @@ from vggt3_ros.worlds import shading, tours, viewpoints
 from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.jitter import lens_and_shutter, photometric_jitter
 from vggt3_ros.worlds.lookalike import make_lookalike
-from vggt3_ros.worlds.mapped import mapped_shares
+from vggt3_ros.worlds.mapped_share import mapped_shares
 from vggt3_ros.worlds.motion import steady_motion
 from vggt3_ros.worlds.places import place_planner
 from vggt3_ros.worlds.render import render, render_depth

@@ -10,7 +10,7 @@ import torch
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_angle
 from vggt3_ros.worlds.film import Lens
-from vggt3_ros.worlds.mapped import mapped_shares
+from vggt3_ros.worlds.mapped_share import mapped_shares
 from vggt3_ros.worlds.probe import clearance
 from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.trajectories import drive

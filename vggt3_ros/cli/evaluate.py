@@ -96,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.evaluation.report import table, write_pictures
     from vggt3_ros.evaluation.result import aggregate
     from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
     from vggt3_ros.pipeline.localize import LocalizerSettings
+    from vggt3_ros.pipeline.map_frame_settings import AnchorSettings, landmark_settings
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
     if args.prior_poses != "auto" and args.priors.kind == "none":

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from vggt3_ros.datasets.colmap_cameras import ColmapCameras
     from vggt3_ros.datasets.image_reader import ImageReader
     from vggt3_ros.datasets.known_cameras import KnownCameras
-    from vggt3_ros.pipeline.anchor_settings import AnchorSettings
     from vggt3_ros.pipeline.frame import Frame
+    from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
     from vggt3_ros.pipeline.reconstruct import Reconstruction
 
 _MAX_FRAMES = 200
@@ -215,7 +215,7 @@ def _account(
 
 def _anchor_settings(args: argparse.Namespace) -> AnchorSettings:
     """What ties the map to the world. Raises `InputError` for options that cannot be fulfilled."""
-    from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
+    from vggt3_ros.pipeline.map_frame_settings import AnchorSettings, landmark_settings
 
     if args.sfm:
         import pycolmap  # noqa: F401  # missing, it should be missed now and not after the network has run
@@ -264,10 +264,10 @@ def _require_memory(reader: ImageReader, max_frames: int) -> None:
     """Raise `InputError`, with figures, when the decoded images would not fit into memory beside each other."""
     import torch
 
-    from vggt3_ros.pipeline import memory
+    from vggt3_ros.pipeline import memory_check
 
     kept = max_frames if reader.has_video else None
-    needed, available = reader.decoded_bytes(kept), memory.available_bytes(torch.device("cpu"))
+    needed, available = reader.decoded_bytes(kept), memory_check.available_bytes(torch.device("cpu"))
     if available is not None and needed > available:
         what = f"photographs and up to {max_frames} video frames" if reader.has_video else f"{len(reader)} images"
         raise InputError(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
+from vggt3_ros.evaluation.attempt import Attempt
 from vggt3_ros.evaluation.blocks import figure
-from vggt3_ros.evaluation.verified import Attempt
 
 # Limits that the trade-offs try.
 _INLIERS = tuple(range(6, 41))

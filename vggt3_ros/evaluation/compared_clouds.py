@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence
-from vggt3_ros.evaluation.alignment import MappedFrames
 from vggt3_ros.evaluation.clouds import CloudComparison, CloudFigures, compare_cloud
+from vggt3_ros.evaluation.map_alignment import MappedFrames
 from vggt3_ros.evaluation.true_surface import true_surface
 from vggt3_ros.geometry.pointcloud import PointCloud
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.evaluation.attempt import VerifiedErrors
 from vggt3_ros.evaluation.figures import EvaluationFigures
 from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.top_view import plane_from_world
-from vggt3_ros.evaluation.verified import VerifiedErrors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence, Split
-from vggt3_ros.evaluation.alignment import MappedFrames, align_scene
-from vggt3_ros.evaluation.attempts import Judge
+from vggt3_ros.evaluation.attempt import Attempt
 from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, compare_clouds
 from vggt3_ros.evaluation.coverage import ANSWERABLE_SHARE, query_coverage
 from vggt3_ros.evaluation.depth import DepthComparison, compare_depth, live_depth_figures
 from vggt3_ros.evaluation.figures import AlignmentFigures, EvaluationFigures, MapFigures, SkippedFrame
+from vggt3_ros.evaluation.judge import Judge
+from vggt3_ros.evaluation.map_alignment import MappedFrames, align_scene
 from vggt3_ros.evaluation.metrics import localization_errors, trajectory_extent
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.provenance import RefinedFrames
@@ -31,7 +32,6 @@ from vggt3_ros.evaluation.scores import (
     query_figures,
     verified_figures,
 )
-from vggt3_ros.evaluation.verified import Attempt
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vggt3_ros.evaluation.attempt import Attempt, VerifiedErrors
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.challenge_figures import ChallengeFigures
 from vggt3_ros.evaluation.clouds import CloudFigures
 from vggt3_ros.evaluation.depth import DepthFigures, LiveDepthFigures
 from vggt3_ros.evaluation.metrics import LocalizationErrors
-from vggt3_ros.evaluation.verified import Attempt, VerifiedErrors
 from vggt3_ros.geometry.sim3 import Sim3
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.verified import CHI_SQUARE_95, WRONG_POSITION_M, WRONG_ROTATION_DEG
+from vggt3_ros.evaluation.attempt import CHI_SQUARE_95, WRONG_POSITION_M, WRONG_ROTATION_DEG
 from vggt3_ros.geometry.camera import intrinsics_matrix
 from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
 from vggt3_ros.geometry.uncertainty import corrected_pose, pose_error_vector, squared_error

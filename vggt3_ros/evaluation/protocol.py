@@ -35,9 +35,9 @@ from vggt3_ros.evaluation.protocol_figures import (
     mean_of_scenes,
 )
 from vggt3_ros.geometry.se3 import se3_inverse
-from vggt3_ros.pipeline.cameras import predicted_cameras, require_finite
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.memory import require_memory
+from vggt3_ros.pipeline.memory_check import require_memory
+from vggt3_ros.pipeline.predicted_cameras import predicted_cameras, require_finite
 from vggt3_ros.pipeline.preprocess import prepare
 
 STEPS = 2

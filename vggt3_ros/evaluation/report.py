@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence as Items
 from pathlib import Path
 
+from vggt3_ros.evaluation.attempt import CHI_SQUARE_MEDIAN, VerifiedErrors
 from vggt3_ros.evaluation.challenge_figures import ChallengeFigures
 from vggt3_ros.evaluation.clouds import DISTANCES_CM, CloudFigures
 from vggt3_ros.evaluation.depth import LiveDepthFigures
@@ -23,7 +24,6 @@ from vggt3_ros.evaluation.figures import (
 from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.evaluation.provenance import RefinedDepth
 from vggt3_ros.evaluation.result import Evaluation
-from vggt3_ros.evaluation.verified import CHI_SQUARE_MEDIAN, VerifiedErrors
 from vggt3_ros.files import atomic_path
 
 _HEADER = f"  {'':<15}{'median':>8}{'':>10}{'':>10}   {'mean':>9}{'':>10}   {'10cm/10deg':>10}  {'20cm/20deg':>10}"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.attempt import Attempt, verified_errors
 from vggt3_ros.evaluation.blocks import combined, definitions, to_json
 from vggt3_ros.evaluation.challenge_figures import ChallengeFigures, challenge_figures
 from vggt3_ros.evaluation.clouds import CloudFigures
@@ -23,7 +24,6 @@ from vggt3_ros.evaluation.figures import (
     QueryCounts,
     VerifiedFigures,
 )
-from vggt3_ros.evaluation.verified import Attempt, verified_errors
 from vggt3_ros.geometry.pointcloud import PointCloud
 
 

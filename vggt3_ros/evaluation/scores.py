@@ -10,10 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence, Split
-from vggt3_ros.evaluation.alignment import MappedFrames
+from vggt3_ros.evaluation.attempt import Attempt, verified_errors
 from vggt3_ros.evaluation.baselines import mean_pose_baseline, nearest_image_baseline, thumbnails
 from vggt3_ros.evaluation.challenge_figures import challenge_figures
 from vggt3_ros.evaluation.figures import Baselines, MapErrors, Queries, QueryFigures, VerifiedFigures, VerifiedMap
+from vggt3_ros.evaluation.map_alignment import MappedFrames
 from vggt3_ros.evaluation.metrics import (
     LocalizationErrors,
     absolute_trajectory_error,
@@ -21,7 +22,6 @@ from vggt3_ros.evaluation.metrics import (
     pair_errors,
     pose_errors,
 )
-from vggt3_ros.evaluation.verified import Attempt, verified_errors
 from vggt3_ros.pipeline.localize import Localization
 from vggt3_ros.scene.scene import Scene
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from vggt3_ros.datasets.sequence import Sequence, Split, standard_splits
+from vggt3_ros.evaluation.attempt import WRONG_POSITION_M, WRONG_ROTATION_DEG
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.colmap_baseline import ColmapMap
 from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
 from vggt3_ros.evaluation.metrics import pose_errors
 from vggt3_ros.evaluation.priors import Priors
-from vggt3_ros.evaluation.verified import WRONG_POSITION_M, WRONG_ROTATION_DEG
 
 SPLIT = "interleaved"
 

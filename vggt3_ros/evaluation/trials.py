@@ -14,11 +14,11 @@ from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.errors import Vggt3Error
-from vggt3_ros.evaluation.alignment import align_scene
-from vggt3_ros.evaluation.attempts import Judge
+from vggt3_ros.evaluation.attempt import Attempt
 from vggt3_ros.evaluation.blocks import figure
+from vggt3_ros.evaluation.judge import Judge
+from vggt3_ros.evaluation.map_alignment import align_scene
 from vggt3_ros.evaluation.priors import Priors
-from vggt3_ros.evaluation.verified import Attempt
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localizer, LocalizerSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct

@@ -27,7 +27,7 @@ from vggt3_ros.nodes.sim_camera_node import base_from_camera
 from vggt3_ros.nodes.sim_parameters import SimCameraParameters
 from vggt3_ros.nodes.topic_names import is_rectified
 from vggt3_ros.worlds.film import Lens
-from vggt3_ros.worlds.mapped import mapped_shares
+from vggt3_ros.worlds.mapped_share import mapped_shares
 from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.sequence import held_out_seed
 

@@ -14,9 +14,9 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.collector import Collector
 from vggt3_ros.nodes.mapping_job import CanceledError, Mapped, MappingJob
 from vggt3_ros.nodes.node_parameters import MapperParameters
-from vggt3_ros.pipeline.anchor_settings import AnchorSettings, landmark_settings
 from vggt3_ros.pipeline.dense import DENSE
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.map_frame_settings import AnchorSettings, landmark_settings
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 from vggt3_ros.scene.library import clear_leftovers, is_scene, meant_folder, prune

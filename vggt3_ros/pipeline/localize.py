@@ -23,10 +23,10 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import QueriedCameras, SceneMemory
-from vggt3_ros.pipeline.agreement import Bending
-from vggt3_ros.pipeline.cameras import predicted_cameras
+from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.live_depth import LiveDepth
+from vggt3_ros.pipeline.predicted_cameras import predicted_cameras
 from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare
 from vggt3_ros.pipeline.resize import most_like, resized_intrinsics
 from vggt3_ros.scene.scene import Scene

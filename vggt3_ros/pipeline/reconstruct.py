@@ -16,13 +16,13 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.model.network import Progress, Vggt3
 from vggt3_ros.model.prediction import Prediction
-from vggt3_ros.pipeline.anchor import anchor
-from vggt3_ros.pipeline.anchor_settings import AnchorSettings
-from vggt3_ros.pipeline.cameras import predicted_cameras, require_finite
 from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.memory import require_memory
+from vggt3_ros.pipeline.map_frame import anchor
+from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
+from vggt3_ros.pipeline.memory_check import require_memory
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
+from vggt3_ros.pipeline.predicted_cameras import predicted_cameras, require_finite
 from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare, prepared_size
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
 from vggt3_ros.pipeline.tie import Tied, tie

@@ -18,11 +18,11 @@ from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.model.network import Progress
 from vggt3_ros.model.prediction import Prediction
-from vggt3_ros.pipeline.agreement import Bending
-from vggt3_ros.pipeline.anchor_settings import AnchorSettings
-from vggt3_ros.pipeline.cameras import predicted_cameras
-from vggt3_ros.pipeline.depth_anchors import DepthAnchors, anchor_depths
+from vggt3_ros.pipeline.bending import Bending
+from vggt3_ros.pipeline.depth_scale import DepthAnchors, anchor_depths
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
+from vggt3_ros.pipeline.predicted_cameras import predicted_cameras
 from vggt3_ros.pipeline.preprocess import PreparedFrames
 from vggt3_ros.scene.verification import MapVerdict
 

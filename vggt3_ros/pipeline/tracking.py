@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import check_pose, chordal_mean, se3
-from vggt3_ros.pipeline.drift import Sighting, Track
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
+from vggt3_ros.pipeline.pose_filter import Sighting, Track
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings as TrackingSettings
 
 _ROUNDING = 1e-10  # variance, (10 um)^2 and (10 urad)^2, below which a covariance may fail to be positive

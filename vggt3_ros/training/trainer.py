@@ -15,7 +15,6 @@ from torch import Tensor
 from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.model.checkpoint import load_network, load_stored_state, save_weights, stored_state
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.training.checkpointing import compute_twice
 from vggt3_ros.training.compiling import compile_regions
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.distil import distillation_loss, learn_initial_fast_weights, train_global_attention_alone
@@ -27,6 +26,7 @@ from vggt3_ros.training.losses import PatchHead, total_loss
 from vggt3_ros.training.optimizers import MovingAverage, Optimizers, schedule
 from vggt3_ros.training.parallel import Ranks
 from vggt3_ros.training.pool import ScenePool
+from vggt3_ros.training.recompute import compute_twice
 from vggt3_ros.training.recordings import Recording
 from vggt3_ros.training.run_state import RunState, load_state, save_state
 from vggt3_ros.training.scenes import SceneBatch

@@ -10,7 +10,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle
 from vggt3_ros.worlds.film import Lens
-from vggt3_ros.worlds.mapped import mapped_shares
+from vggt3_ros.worlds.mapped_share import mapped_shares
 from vggt3_ros.worlds.probe import clearance
 from vggt3_ros.worlds.room import RoomBatch
 from vggt3_ros.worlds.viewpoints import drawing, free_points, pull_back

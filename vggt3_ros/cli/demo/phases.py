@@ -13,7 +13,7 @@ from vggt3_ros.cli.progress import Progress
 from vggt3_ros.evaluation.blocks import figure
 
 if TYPE_CHECKING:
-    from vggt3_ros.evaluation.live import LiveRun
+    from vggt3_ros.evaluation.live_run import LiveRun
     from vggt3_ros.nodes.demo_cameras import DemoCamera
     from vggt3_ros.nodes.demo_session import Session
     from vggt3_ros.scene.scene import Scene
@@ -119,7 +119,7 @@ class Demo:
 
     def outcome(self, scene: Scene, map_seconds: float) -> Outcome:
         """What there is to report of a drive in this scene."""
-        from vggt3_ros.evaluation.live import LiveRun
+        from vggt3_ros.evaluation.live_run import LiveRun
         from vggt3_ros.geometry.se3 import se3_inverse
 
         client = self.session.client

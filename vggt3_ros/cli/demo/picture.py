@@ -16,7 +16,7 @@ from vggt3_ros.evaluation.top_view import plane_from_world
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from vggt3_ros.evaluation.live import LiveFigures, LiveRun
+    from vggt3_ros.evaluation.live_run import LiveFigures, LiveRun
     from vggt3_ros.scene.scene import Scene
 
 _MAPPED, _TRUE, _FOUND, _REFUSED = "#1d3557", "#1a1a1a", "#2a9d2a", "#d1495b"

@@ -12,7 +12,7 @@ from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.files import atomic_path
 
 if TYPE_CHECKING:
-    from vggt3_ros.evaluation.live import LiveFigures
+    from vggt3_ros.evaluation.live_run import LiveFigures
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from vggt3_ros.evaluation.metrics import Alignment, align_map
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.pipeline.align import POSE_PRIORS
+from vggt3_ros.pipeline.prior_alignment import POSE_PRIORS
 from vggt3_ros.scene.scene import Scene
 
 _FITTED = "Sim(3) of the true map poses"

@@ -13,7 +13,7 @@ from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3_inverse, transf
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.model.prediction import Prediction
-from vggt3_ros.pipeline.depth_anchors import anchor_depths, anchored
+from vggt3_ros.pipeline.depth_scale import anchor_depths, anchored
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
 KEYFRAMES = 10

@@ -10,7 +10,7 @@ from torch import Tensor
 from vggt3_ros.geometry.camera import unproject
 from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle, se3, transform_points
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.pipeline.gravity import camera_up, floor_plane, upright
+from vggt3_ros.pipeline.upright import camera_up, floor_plane, upright
 from vggt3_ros.worlds.sequence import room_sequence
 
 Z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)

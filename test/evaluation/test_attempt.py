@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vggt3_ros.evaluation.challenge_figures import ChallengeCounts, TradeOff, challenge_figures
-from vggt3_ros.evaluation.verified import (
+from vggt3_ros.evaluation.attempt import (
     CHI_SQUARE_95,
     CHI_SQUARE_MEDIAN,
     Attempt,
@@ -18,6 +17,7 @@ from vggt3_ros.evaluation.verified import (
     transformed_covariance,
     verified_errors,
 )
+from vggt3_ros.evaluation.challenge_figures import ChallengeCounts, TradeOff, challenge_figures
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, rotation_vector, se3
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.acceptance import Evidence

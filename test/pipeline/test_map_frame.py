@@ -22,10 +22,10 @@ from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline import localize
-from vggt3_ros.pipeline.anchor import anchor
-from vggt3_ros.pipeline.anchor_settings import AnchorSettings
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.map_frame import anchor
+from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
 from vggt3_ros.pipeline.tie import tie

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.uncertainty import corrected_pose, pose_error_vector, squared_error
-from vggt3_ros.pipeline.drift import Carried, Sighting, Track
+from vggt3_ros.pipeline.pose_filter import Carried, Sighting, Track
 from vggt3_ros.pipeline.tracking import Tracker, TrackingSettings
 
 from .drives import ODOM_START, Dice, deviations, exact_odometry, pose_at, verified, winding_way

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vggt3_ros.geometry.se3 import rotation_angle, rotation_from_axis_angle, se3
 from vggt3_ros.geometry.sim3 import Sim3, robust_umeyama
-from vggt3_ros.pipeline.agreement import Bending
+from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.worlds.sequence import room_sequence
 
 SCENE_FROM_MAP = Sim3(

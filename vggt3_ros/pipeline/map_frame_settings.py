@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
-from vggt3_ros.pipeline.align import AlignmentSettings, priors_problem
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.prior_alignment import AlignmentSettings, priors_problem
 
 # What users call the values of LandmarkSettings.hold_priors.
 _PRIOR_POSES = {"auto": None, "hold": True, "adjust": False}

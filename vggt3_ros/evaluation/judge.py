@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vggt3_ros.evaluation.attempt import Attempt, chi_square, transformed_covariance
 from vggt3_ros.evaluation.metrics import pose_errors
-from vggt3_ros.evaluation.verified import Attempt, chi_square, transformed_covariance
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.acceptance import LocateSettings
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.evaluation.attempt import WRONG_POSITION_M, WRONG_ROTATION_DEG
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.metrics import pose_errors, trajectory_extent
-from vggt3_ros.evaluation.verified import WRONG_POSITION_M, WRONG_ROTATION_DEG
 
 MAPPED_SHARE = 0.5  # of an image's view that some map frame shows, for it to count as answerable
 

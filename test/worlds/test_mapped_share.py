@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from vggt3_ros.worlds.film import Lens
-from vggt3_ros.worlds.mapped import mapped_shares
+from vggt3_ros.worlds.mapped_share import mapped_shares
 from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.sequence import seen_share

@@ -13,16 +13,16 @@ from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.model.prediction import Prediction
-from vggt3_ros.pipeline.agreement import Bending
-from vggt3_ros.pipeline.align import POSE_PRIORS, align_with_priors
-from vggt3_ros.pipeline.anchor_settings import AnchorSettings
-from vggt3_ros.pipeline.cameras import predicted_cameras
-from vggt3_ros.pipeline.depth_anchors import anchored
+from vggt3_ros.pipeline.bending import Bending
+from vggt3_ros.pipeline.depth_scale import anchored
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.gravity import upright
-from vggt3_ros.pipeline.metric import ScaleEstimate, first_found, scale_from_depth, scale_from_height
+from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
+from vggt3_ros.pipeline.metric_scale import ScaleEstimate, first_found, scale_from_depth, scale_from_height
+from vggt3_ros.pipeline.predicted_cameras import predicted_cameras
 from vggt3_ros.pipeline.preprocess import PreparedFrames
+from vggt3_ros.pipeline.prior_alignment import POSE_PRIORS, align_with_priors
 from vggt3_ros.pipeline.tie import Tied, used_intrinsics
+from vggt3_ros.pipeline.upright import upright
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 _STRIDE = 4  # pixels between the points that the floor is sought among

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.pipeline.loaders import EvaluationCrop, quick_loader, target_size
+from vggt3_ros.pipeline.published_loaders import EvaluationCrop, quick_loader, target_size
 
 GOLDEN = Path(__file__).parents[1] / "data" / "network" / "dev_preprocess.safetensors"
 

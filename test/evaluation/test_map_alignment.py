@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence, Split
-from vggt3_ros.evaluation.alignment import MappedFrames, align_scene
+from vggt3_ros.evaluation.map_alignment import MappedFrames, align_scene
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse

@@ -9,8 +9,8 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.pipeline.align import AlignmentSettings, align_with_priors
 from vggt3_ros.pipeline.frame import Frame, Image
+from vggt3_ros.pipeline.prior_alignment import AlignmentSettings, align_with_priors
 
 TRUTH = Sim3(
     2.5,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from vggt3_ros.evaluation.attempts import Judge
-from vggt3_ros.evaluation.verified import Attempt, verified_errors
+from vggt3_ros.evaluation.attempt import Attempt, verified_errors
+from vggt3_ros.evaluation.judge import Judge
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.acceptance import LocateSettings
 from vggt3_ros.landmarks.locate import Located

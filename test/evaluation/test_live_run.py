@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vggt3_ros.evaluation.live import LiveRun, Spread
+from vggt3_ros.evaluation.live_run import LiveRun, Spread
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3
 
 

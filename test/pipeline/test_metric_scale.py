@@ -10,9 +10,9 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import unproject
 from vggt3_ros.geometry.se3 import se3, transform_points
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.pipeline.align import AlignmentSettings, priors_problem
-from vggt3_ros.pipeline.gravity import Plane, floor_plane
-from vggt3_ros.pipeline.metric import ScaleEstimate, first_found, scale_from_depth, scale_from_height
+from vggt3_ros.pipeline.metric_scale import ScaleEstimate, first_found, scale_from_depth, scale_from_height
+from vggt3_ros.pipeline.prior_alignment import AlignmentSettings, priors_problem
+from vggt3_ros.pipeline.upright import Plane, floor_plane
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
 SHRUNK = Sim3(0.4, torch.eye(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.pipeline.gravity import Plane
+from vggt3_ros.pipeline.upright import Plane
 
 DEPTH = "depth"
 CAMERA_HEIGHT = "camera_height"
