@@ -6,8 +6,8 @@ begins with `ros2 service call /vggt3/sim_camera/next_leg std_srvs/srv/Trigger`.
 
 from launch import LaunchDescription
 
-from vggt3_ros.nodes.launch_arguments import COMMON, FRAMES, arguments
-from vggt3_ros.nodes.launching import managed_node, middleware_profile, plain_node, rviz, true_if_installed
+from vggt3_ros.nodes.launching.actions import managed_node, middleware_profile, plain_node, rviz, true_if_installed
+from vggt3_ros.nodes.launching.arguments import COMMON, FRAMES, arguments
 
 BOTH = ("model", "device", *FRAMES)
 

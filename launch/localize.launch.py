@@ -5,8 +5,8 @@
 
 from launch import LaunchDescription
 
-from vggt3_ros.nodes.launch_arguments import COMMON, FRAMES, arguments, require_scene
-from vggt3_ros.nodes.launching import managed_node, middleware_profile, rviz
+from vggt3_ros.nodes.launching.actions import managed_node, middleware_profile, rviz
+from vggt3_ros.nodes.launching.arguments import COMMON, FRAMES, arguments, require_scene
 
 PASSED_ON = ("image_topic", "image_transport", "camera_info_topic", "odom_topic", "scene_dir", "model", "device")
 

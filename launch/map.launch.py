@@ -6,8 +6,8 @@ Drive around, then stand still: the mapper makes a scene of what it saw, and the
 
 from launch import LaunchDescription
 
-from vggt3_ros.nodes.launch_arguments import COMMON, FRAMES, arguments
-from vggt3_ros.nodes.launching import managed_node, middleware_profile, rviz
+from vggt3_ros.nodes.launching.actions import managed_node, middleware_profile, rviz
+from vggt3_ros.nodes.launching.arguments import COMMON, FRAMES, arguments
 
 CAMERA = ("image_topic", "image_transport", "camera_info_topic", "odom_topic")
 BOTH = (*CAMERA, *FRAMES, "model", "device")

@@ -14,9 +14,10 @@ import yaml
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_from_quaternion
-from vggt3_ros.nodes import share
-from vggt3_ros.nodes.node_parameters import LocalizerParameters, MapperParameters
-from vggt3_ros.nodes.parameters import Parameter, parameters_of
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.mapper.parameters import MapperParameters
+from vggt3_ros.nodes.runtime import config_files, middleware
+from vggt3_ros.nodes.runtime.parameters import Parameter, parameters_of
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
@@ -113,20 +114,21 @@ def test_launch_file_is_python_with_the_function_that_ros_looks_for(file: Path) 
 
 
 def test_configuration_is_found_or_its_places_are_named() -> None:
-    found = share.config_file("mapper.yaml")  # of this checkout, or a copy that was installed from it
+    found = config_files.config_file("mapper.yaml")  # of this checkout, or a copy that was installed from it
     assert found.read_bytes() == (CONFIG / "mapper.yaml").read_bytes()
     with pytest.raises(InputError, match=r"nothing\.yaml .* looked into .*config"):
-        share.config_file("nothing.yaml")
+        config_files.config_file("nothing.yaml")
 
 
 def test_configuration_of_an_installed_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = tmp_path / "share" / "vggt3_ros" / "config" / "mapper.yaml"
     installed.parent.mkdir(parents=True)
     installed.touch()
-    monkeypatch.setattr(share, "__file__", str(tmp_path / "lib/python3/site-packages/vggt3_ros/nodes/share.py"))
-    monkeypatch.setattr(share.sys, "prefix", str(tmp_path))
+    code = tmp_path / "lib/python3/site-packages/vggt3_ros/nodes/runtime/config_files.py"
+    monkeypatch.setattr(config_files, "__file__", str(code))
+    monkeypatch.setattr(config_files.sys, "prefix", str(tmp_path))
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
-    assert share.config_file("mapper.yaml") == installed
+    assert config_files.config_file("mapper.yaml") == installed
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_profile_is_set_under_the_name_a_distribution_knows_unless_the_user_has_
     environment: dict[str, str], added: set[str]
 ) -> None:
     before = dict(environment)
-    share.prepare(environment)
+    middleware.prepare(environment)
     assert set(environment) - set(before) == added
-    assert all(environment[name] == str(share.config_file("fastdds.xml")) for name in added)
+    assert all(environment[name] == str(config_files.config_file("fastdds.xml")) for name in added)
     assert before.items() <= environment.items()

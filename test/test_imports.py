@@ -37,6 +37,23 @@ ALLOWED = {
         "evaluation",
     },
 }
+# Folders and modules of nodes/, and which others of it they may import.
+NODES_ALLOWED = {
+    "runtime": set(),
+    "messages": {"runtime"},
+    "camera": {"runtime", "messages"},
+    "mapper": {"runtime", "messages", "camera"},
+    "localizer": {"runtime", "messages", "camera"},
+    "sim_camera": {"runtime", "messages"},
+    "viewer": {"runtime", "messages"},
+    "mapper_node": {"runtime", "messages", "mapper"},
+    "localizer_node": {"runtime", "messages", "localizer"},
+    "sim_camera_node": {"runtime", "messages", "sim_camera"},
+    "viewer_node": {"runtime", "messages", "viewer"},
+    "compose": {"runtime", "mapper", "localizer", "mapper_node", "localizer_node"},
+    "launching": {"runtime", "mapper", "localizer", "sim_camera"},  # parameters alone
+    "demo": {"runtime", "messages", "camera", "sim_camera", "viewer_node"},
+}
 GENERATED = {"msg", "srv", "action"}  # messages, made by the build
 EVERYONE_MAY = {"allocation", "errors", "files", "__version__"}
 
@@ -106,6 +123,14 @@ def test_module_imports_only_what_its_folder_may(module: str) -> None:
     assert forbidden_imports(source, module) == set()
 
 
+@pytest.mark.parametrize("module", [name for name in module_names() if name.count(".") > 1 and ".nodes." in name])
+def test_module_of_nodes_imports_only_what_its_part_may(module: str) -> None:
+    part = module.split(".")[2]
+    names = imported_modules(module_names()[module].read_text(encoding="utf-8"), module)
+    parts = {name.split(".")[2] for name in names if name.startswith("vggt3_ros.nodes.")}
+    assert parts - {part} - NODES_ALLOWED[part] == set()
+
+
 @pytest.mark.parametrize(
     ("source", "module", "forbidden"),
     [
@@ -114,7 +139,7 @@ def test_module_imports_only_what_its_folder_may(module: str) -> None:
         ("from ..model import config", "vggt3_ros.evaluation.report", {"model"}),
         ("from vggt3_ros import training", "vggt3_ros.pipeline.frame", {"training"}),
         ("import rclpy.node", "vggt3_ros.pipeline.frame", {"rclpy"}),
-        ("import rclpy\nfrom vggt3_ros.msg import SceneInfo", "vggt3_ros.nodes.clouds", set()),
+        ("import rclpy\nfrom vggt3_ros.msg import SceneInfo", "vggt3_ros.nodes.messages.clouds", set()),
         ("from vggt3_ros.msg import SceneInfo", "vggt3_ros.scene.storage", {"msg"}),
         ("from vggt3_ros.geometry.se3 import se3\nfrom . import se3", "vggt3_ros.geometry.camera", set()),
     ],

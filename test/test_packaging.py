@@ -46,7 +46,7 @@ def needed_to_run() -> set[str]:
 def imported_by_ros_code() -> set[str]:
     """Top-level packages that nodes/ and launch/ import, but the standard library and our own."""
     names: set[str] = set()
-    for path in [*ROOT.glob("vggt3_ros/nodes/*.py"), *ROOT.glob("launch/*.py")]:
+    for path in [*ROOT.glob("vggt3_ros/nodes/**/*.py"), *ROOT.glob("launch/*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names.update(alias.name.partition(".")[0] for alias in node.names)

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from vggt3_ros.nodes.graph_figures import Counts, Sample, Snapshot, Usage, messages, other_programs, processes, spread
+from vggt3_ros.nodes.demo.bench_figures import (
+    Counts,
+    Sample,
+    Snapshot,
+    Usage,
+    messages,
+    other_programs,
+    processes,
+    spread,
+)
 
 Run = Callable[..., Any]
 MB = 1_000_000

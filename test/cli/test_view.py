@@ -49,7 +49,7 @@ def test_a_click_on_a_keyframe_shows_its_depth(monkeypatch: pytest.MonkeyPatch) 
     pytest.importorskip("viser")
     from viser import CameraFrustumHandle
 
-    from vggt3_ros.nodes.page import Viewer
+    from vggt3_ros.nodes.viewer.page import Viewer
 
     clicks: list[Callable[[object], None]] = []
     monkeypatch.setattr(CameraFrustumHandle, "on_click", lambda self, callback: clicks.append(callback))
@@ -82,14 +82,14 @@ def test_the_page_is_served_until_it_is_interrupted(
             assert answer.status == 200
         raise KeyboardInterrupt
 
-    from vggt3_ros.nodes.page import Viewer
+    from vggt3_ros.nodes.viewer.page import Viewer
 
     class Watched(Viewer):
         def show_text(self, markdown: str) -> None:
             super().show_text(markdown)
             shown.extend([self.url, markdown])
 
-    monkeypatch.setattr("vggt3_ros.nodes.page.Viewer", Watched)
+    monkeypatch.setattr("vggt3_ros.nodes.viewer.page.Viewer", Watched)
     monkeypatch.setattr(view, "wait", look)
     outcome = vggt3("view", scene, "--port", "0")
     assert outcome.code == 0 and shown[0] in outcome.out

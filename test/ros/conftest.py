@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vggt3_ros.nodes.share import middleware_variables
+from vggt3_ros.nodes.runtime.middleware import middleware_variables
 
 from .processes import NodeProcess
 

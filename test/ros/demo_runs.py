@@ -24,7 +24,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from vggt3_ros.nodes.qos import LATCHED, TF, TF_STATIC_IN
+from vggt3_ros.nodes.messages.qos import LATCHED, TF, TF_STATIC_IN
 
 from .processes import REPOSITORY, wait_for
 

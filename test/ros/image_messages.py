@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 from sensor_msgs.msg import CompressedImage, Image
 
-from vggt3_ros.nodes.images import byte_array
+from vggt3_ros.nodes.messages.images import byte_array
 
 
 def message_of(values: np.ndarray, encoding: str, padding: int = 0, bigendian: bool = False) -> Image:

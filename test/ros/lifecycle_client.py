@@ -18,7 +18,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
-from vggt3_ros.nodes.parameters import NodeParameters, parameters_of
+from vggt3_ros.nodes.runtime.parameters import NodeParameters, parameters_of
 from vggt3_ros.srv import LoadScene
 
 from .processes import NodeProcess, ask

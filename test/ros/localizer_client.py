@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.msg import LocalizationStatus as Status
-from vggt3_ros.nodes.conversions import stamp_ns
-from vggt3_ros.nodes.node_parameters import LocalizerParameters
-from vggt3_ros.nodes.transforms import TransformBuffer, TransformError, TransformListener
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.messages.conversions import stamp_ns
+from vggt3_ros.nodes.messages.transforms import TransformBuffer, TransformError, TransformListener
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.scene import Scene

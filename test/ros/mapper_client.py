@@ -14,8 +14,8 @@ from rclpy.task import Future
 
 from vggt3_ros.action import Reconstruct
 from vggt3_ros.msg import MapperStatus
-from vggt3_ros.nodes.node_parameters import MapperParameters
-from vggt3_ros.nodes.qos import STATUS
+from vggt3_ros.nodes.mapper.parameters import MapperParameters
+from vggt3_ros.nodes.messages.qos import STATUS
 from vggt3_ros.srv import LoadScene, SaveScene
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 

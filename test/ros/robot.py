@@ -17,10 +17,10 @@ from torch import Tensor
 
 from vggt3_ros.geometry.se3 import rotation_angle, se3, se3_inverse
 from vggt3_ros.msg import LocalizationStatus, MapperStatus
-from vggt3_ros.nodes.conversions import header, pose_from_message, stamp_ns
-from vggt3_ros.nodes.images import image_message
-from vggt3_ros.nodes.qos import LATCHED, STATUS, image_qos
-from vggt3_ros.nodes.transforms import StaticTransformBroadcaster, TransformBroadcaster
+from vggt3_ros.nodes.messages.conversions import header, pose_from_message, stamp_ns
+from vggt3_ros.nodes.messages.images import image_message
+from vggt3_ros.nodes.messages.qos import LATCHED, STATUS, image_qos
+from vggt3_ros.nodes.messages.transforms import StaticTransformBroadcaster, TransformBroadcaster
 from vggt3_ros.worlds.sequence import RoomSequence
 
 from .processes import wait_for

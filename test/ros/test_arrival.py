@@ -14,11 +14,11 @@ from rclpy.parameter import Parameter
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
-from vggt3_ros.nodes import arrival
-from vggt3_ros.nodes.arrival import NodeTime
-from vggt3_ros.nodes.conversions import header
-from vggt3_ros.nodes.node_parameters import LocalizerParameters
-from vggt3_ros.nodes.pose_output import PoseOutput
+from vggt3_ros.nodes.localizer import arrival
+from vggt3_ros.nodes.localizer.arrival import NodeTime
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.localizer.pose_output import PoseOutput
+from vggt3_ros.nodes.messages.conversions import header
 from vggt3_ros.pipeline.tracking import Tracked, TrackingState
 
 SECOND = 10**9

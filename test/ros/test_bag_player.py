@@ -20,11 +20,11 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.bag_player import BagPlayer, bag_topics, read_bag
-from vggt3_ros.nodes.bag_topics import BagTopic, choose_topics
-from vggt3_ros.nodes.conversions import header, pose_message, stamp_ns, time_message, transform_from_pose
-from vggt3_ros.nodes.images import image_message
-from vggt3_ros.nodes.transforms import TransformBuffer, TransformListener
+from vggt3_ros.nodes.demo.bag_player import BagPlayer, bag_topics, read_bag
+from vggt3_ros.nodes.demo.bag_topics import BagTopic, choose_topics
+from vggt3_ros.nodes.messages.conversions import header, pose_message, stamp_ns, time_message, transform_from_pose
+from vggt3_ros.nodes.messages.images import image_message
+from vggt3_ros.nodes.messages.transforms import TransformBuffer, TransformListener
 
 from .processes import wait_for
 

@@ -15,13 +15,13 @@ import pytest
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from vggt3_ros.nodes import images
-from vggt3_ros.nodes.bridge import Bridge, find_bridge
-from vggt3_ros.nodes.camera_input import CameraInput
-from vggt3_ros.nodes.counts import Counts
-from vggt3_ros.nodes.images import depth_from_message, image_from_message
-from vggt3_ros.nodes.node_parameters import LocalizerParameters
-from vggt3_ros.nodes.raw_pixels import LAYOUTS, pixels_by_numpy
+from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.input import CameraInput
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.messages import images
+from vggt3_ros.nodes.messages.bridge import Bridge, find_bridge
+from vggt3_ros.nodes.messages.images import depth_from_message, image_from_message
+from vggt3_ros.nodes.messages.raw_pixels import LAYOUTS, pixels_by_numpy
 
 from .image_messages import message_of
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rclpy.node import Node
 
-from vggt3_ros.nodes.camera_input import CameraInput, UnusableError
-from vggt3_ros.nodes.counts import Counts
-from vggt3_ros.nodes.node_parameters import LocalizerParameters
+from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.input import CameraInput, UnusableError
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 
 from .image_messages import message_of
 

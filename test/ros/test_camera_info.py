@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion
-from vggt3_ros.nodes.camera_info import camera_from_info
+from vggt3_ros.nodes.messages.camera_info import camera_from_info
 
 K = [500.0, 0.0, 320.5, 0.0, 510.0, 241.0, 0.0, 0.0, 1.0]
 SIZE_HW = (480, 640)

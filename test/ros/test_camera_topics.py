@@ -21,17 +21,17 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from vggt3_ros.nodes import awaited, camera_topics
-from vggt3_ros.nodes.camera_topics import CameraTopics
-from vggt3_ros.nodes.conversions import header, time_message
-from vggt3_ros.nodes.counts import Counts
-from vggt3_ros.nodes.listening import listens_to
-from vggt3_ros.nodes.lost_messages import create_counted_subscription
-from vggt3_ros.nodes.node_parameters import CameraParameters
-from vggt3_ros.nodes.qos import HINTS, image_qos
-from vggt3_ros.nodes.subscriptions import AdaptiveSubscription
-from vggt3_ros.nodes.topic_names import image_topic, info_topic, is_rectified
-from vggt3_ros.nodes.transforms import TransformBuffer
+from vggt3_ros.nodes.camera import awaited, topics
+from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.lost_messages import create_counted_subscription
+from vggt3_ros.nodes.camera.parameters import CameraParameters
+from vggt3_ros.nodes.camera.topic_names import image_topic, info_topic, is_rectified
+from vggt3_ros.nodes.camera.topics import CameraTopics
+from vggt3_ros.nodes.messages.conversions import header, time_message
+from vggt3_ros.nodes.messages.qos import HINTS, image_qos
+from vggt3_ros.nodes.messages.transforms import TransformBuffer
+from vggt3_ros.nodes.runtime.listening import listens_to
+from vggt3_ros.nodes.runtime.subscriptions import AdaptiveSubscription
 
 from .processes import wait_for
 
@@ -73,7 +73,7 @@ class Heard:
 def listen(executor: MultiThreadedExecutor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listen]:
     """listen("image:=/cam/image_raw", image_transport="compressed") makes a node; silence is noticed early."""
     monkeypatch.setattr(awaited, "_SILENCE", 0.4)
-    monkeypatch.setattr(camera_topics, "_LOOK", 0.1)
+    monkeypatch.setattr(topics, "_LOOK", 0.1)
     made: list[Heard] = []
 
     def make(*remappings: str, **changes: Any) -> Heard:
@@ -257,9 +257,7 @@ def test_a_camera_that_is_not_introduced_yet_is_not_warned_of_under_another_name
 ) -> None:
     unknown = "_NODE_NAMESPACE_UNKNOWN_/_NODE_NAME_UNKNOWN_"
     known = threading.Event()
-    monkeypatch.setattr(
-        camera_topics, "publishers_of", lambda node, topic: ["/left", "/right" if known.is_set() else unknown]
-    )
+    monkeypatch.setattr(topics, "publishers_of", lambda node, topic: ["/left", "/right" if known.is_set() else unknown])
     heard = listen()
     time.sleep(0.4)  # in which it looks several times
     assert not any("is published by" in line for line in heard.log)

@@ -16,9 +16,9 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.nodes import clouds
-from vggt3_ros.nodes.clouds import cloud_message, points_and_colors, sensor_msgs_py
-from vggt3_ros.nodes.images import byte_array
+from vggt3_ros.nodes.messages import clouds
+from vggt3_ros.nodes.messages.clouds import cloud_message, points_and_colors, sensor_msgs_py
+from vggt3_ros.nodes.messages.images import byte_array
 
 CLOUD = PointCloud(
     torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]),

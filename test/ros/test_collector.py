@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from vggt3_ros.nodes import collector as module
-from vggt3_ros.nodes.collector import Collector
-from vggt3_ros.nodes.node_parameters import MapperParameters
+from vggt3_ros.nodes.mapper import collector as module
+from vggt3_ros.nodes.mapper.collector import Collector
+from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.pipeline.collection import Reason
 from vggt3_ros.pipeline.frame import Frame
 

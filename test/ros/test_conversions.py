@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, rotation_vector, se3
-from vggt3_ros.nodes.conversions import (
+from vggt3_ros.nodes.messages.conversions import (
     UNKNOWN_POSITION_VARIANCE,
     UNKNOWN_ROTATION_VARIANCE,
     path_message,

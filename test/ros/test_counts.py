@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vggt3_ros.nodes.counts import Counts
-from vggt3_ros.nodes.lost_messages import LostMessages
-from vggt3_ros.nodes.stamp_gaps import StampGaps
+from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.lost_messages import LostMessages
+from vggt3_ros.nodes.camera.stamp_gaps import StampGaps
 
 MS = 1_000_000
 START = 1_700_000_000_000 * MS

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from rclpy.node import Node
 
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 from vggt3_ros.nodes.localizer_node import LocalizerNode
+from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.nodes.mapper_node import MapperNode
-from vggt3_ros.nodes.node_parameters import LocalizerParameters, MapperParameters
-from vggt3_ros.nodes.parameters import markdown_table, parameters_of
+from vggt3_ros.nodes.runtime.parameters import markdown_table, parameters_of
+from vggt3_ros.nodes.sim_camera.parameters import SimCameraParameters
 from vggt3_ros.nodes.sim_camera_node import SimCamera
-from vggt3_ros.nodes.sim_parameters import SimCameraParameters
 
 from .processes import wait_for
 

@@ -15,7 +15,7 @@ from .processes import REPOSITORY, wait_for
 PROGRAMS = {
     "mapper_node": (signal.SIGINT, "-m", "vggt3_ros.nodes.mapper_node"),
     "localizer_node": (signal.SIGTERM, "-m", "vggt3_ros.nodes.localizer_node"),
-    "viewer": (signal.SIGINT, "-m", "vggt3_ros.nodes.viewer"),
+    "viewer": (signal.SIGINT, "-m", "vggt3_ros.nodes.viewer_node"),
     "script": (signal.SIGTERM, "scripts/sim_camera"),
     "command": (signal.SIGINT, "scripts/vggt3", "nodes"),
 }

@@ -17,7 +17,7 @@ from rclpy.node import Node
 from vggt3_ros.geometry.camera import intrinsics_matrix
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.msg import LocalizationStatus, MapperStatus
-from vggt3_ros.nodes.conversions import stamp_ns
+from vggt3_ros.nodes.messages.conversions import stamp_ns
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.storage import save_scene

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.given import check, rcl_arguments, read_file, unused
-from vggt3_ros.nodes.node_parameters import LocalizerParameters
-from vggt3_ros.nodes.parameters import parameters_of
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.runtime.given import check, rcl_arguments, read_file, unused
+from vggt3_ros.nodes.runtime.parameters import parameters_of
 
 from .lifecycle_client import START_S
 from .processes import NodeProcess, wait_for

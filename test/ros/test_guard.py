@@ -22,8 +22,8 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.guard import GuardedExecutor, GuardedNode
-from vggt3_ros.nodes.mapper_services import MapperServices
+from vggt3_ros.nodes.mapper.services import MapperServices
+from vggt3_ros.nodes.runtime.guard import GuardedExecutor, GuardedNode
 from vggt3_ros.srv import LoadScene
 
 from .processes import ask, wait_for

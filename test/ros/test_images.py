@@ -12,7 +12,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.images import depth_from_message, image_from_compressed, image_from_message, image_message
+from vggt3_ros.nodes.messages.images import depth_from_message, image_from_compressed, image_from_message, image_message
 from vggt3_ros.pipeline.bit_depth import BitDepth
 
 from .image_messages import compressed, message_of

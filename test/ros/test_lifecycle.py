@@ -13,11 +13,12 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes import active_localizer, active_mapper
-from vggt3_ros.nodes.lifecycle import ManagedNode
+from vggt3_ros.nodes.localizer import active as active_localizer
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 from vggt3_ros.nodes.localizer_node import LocalizerNode
+from vggt3_ros.nodes.mapper import active as active_mapper
 from vggt3_ros.nodes.mapper_node import MapperNode
-from vggt3_ros.nodes.node_parameters import LocalizerParameters
+from vggt3_ros.nodes.runtime.lifecycle import ManagedNode
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 

@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 
 from vggt3_ros.geometry.se3 import se3, se3_inverse
 from vggt3_ros.msg import LocalizationStatus as Status
-from vggt3_ros.nodes.conversions import stamp_ns
+from vggt3_ros.nodes.messages.conversions import stamp_ns
 
 from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, known, scene, transforms, visit
 from .processes import wait_for

@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 
 from vggt3_ros.geometry.se3 import se3
 from vggt3_ros.msg import LocalizationStatus as Status
-from vggt3_ros.nodes.conversions import stamp_ns
+from vggt3_ros.nodes.messages.conversions import stamp_ns
 from vggt3_ros.worlds.sequence import room_sequence
 
 from .localizer_client import QUERIES, LocalizerClient

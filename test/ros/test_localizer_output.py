@@ -14,10 +14,10 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from vggt3_ros.geometry.se3 import se3, se3_inverse
 from vggt3_ros.msg import LocalizationStatus as Status
-from vggt3_ros.nodes.camera_info import camera_from_info
-from vggt3_ros.nodes.conversions import header, pose_message, stamp_ns, time_message
-from vggt3_ros.nodes.images import depth_from_message
-from vggt3_ros.nodes.qos import STATUS
+from vggt3_ros.nodes.messages.camera_info import camera_from_info
+from vggt3_ros.nodes.messages.conversions import header, pose_message, stamp_ns, time_message
+from vggt3_ros.nodes.messages.images import depth_from_message
+from vggt3_ros.nodes.messages.qos import STATUS
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.preprocess import prepare
 

@@ -16,11 +16,11 @@ import torch
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
 from vggt3_ros.msg import SceneInfo
-from vggt3_ros.nodes import localizing
-from vggt3_ros.nodes.conversions import pose_message, scene_info
-from vggt3_ros.nodes.lifecycle import FAILURE, SUCCESS
+from vggt3_ros.nodes.localizer import session
 from vggt3_ros.nodes.localizer_node import LocalizerNode
-from vggt3_ros.nodes.qos import LATCHED
+from vggt3_ros.nodes.messages.conversions import pose_message, scene_info
+from vggt3_ros.nodes.messages.qos import LATCHED
+from vggt3_ros.nodes.runtime.lifecycle import FAILURE, SUCCESS
 from vggt3_ros.scene.library import default_library
 from vggt3_ros.scene.storage import save_scene
 from vggt3_ros.srv import LoadScene
@@ -123,7 +123,7 @@ def test_defect_while_loading_is_answered_and_survived(
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("no memory left")
 
-    monkeypatch.setattr(localizing, "open_scene", fail)
+    monkeypatch.setattr(session, "open_scene", fail)
     localizer = LocalizerNode(cli_args=["--ros-args", "-r", "__ns:=/other"], use_global_arguments=False)
     assert localizer.trigger_configure() == SUCCESS and localizer.trigger_activate() == SUCCESS
     executor.add_node(localizer)

@@ -17,10 +17,10 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from vggt3_ros.action import Reconstruct
 from vggt3_ros.geometry.se3 import quaternion_from_rotation, se3, se3_inverse
 from vggt3_ros.msg import MapperStatus, SceneInfo
-from vggt3_ros.nodes.conversions import header, pose_from_message, pose_message, stamp_ns
-from vggt3_ros.nodes.images import byte_array
-from vggt3_ros.nodes.qos import image_qos
-from vggt3_ros.nodes.transforms import TransformBroadcaster
+from vggt3_ros.nodes.messages.conversions import header, pose_from_message, pose_message, stamp_ns
+from vggt3_ros.nodes.messages.images import byte_array
+from vggt3_ros.nodes.messages.qos import image_qos
+from vggt3_ros.nodes.messages.transforms import TransformBroadcaster
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene
 from vggt3_ros.srv import LoadScene, SaveScene

@@ -17,7 +17,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from vggt3_ros.nodes import mapper_node
-from vggt3_ros.nodes.network import network_of
+from vggt3_ros.nodes.runtime.load_network import network_of
 from vggt3_ros.scene.library import find_scene
 from vggt3_ros.scene.storage import load_scene
 from vggt3_ros.srv import LoadScene, SaveScene

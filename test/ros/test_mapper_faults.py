@@ -12,9 +12,9 @@ import pytest
 import torch
 from sensor_msgs.msg import CameraInfo, Image
 
-from vggt3_ros.nodes.conversions import header
-from vggt3_ros.nodes.images import image_message
-from vggt3_ros.nodes.qos import image_qos
+from vggt3_ros.nodes.messages.conversions import header
+from vggt3_ros.nodes.messages.images import image_message
+from vggt3_ros.nodes.messages.qos import image_qos
 
 from .lifecycle_client import ANSWER_S
 from .mapper_client import QUICK, MapperClient, running_mapper, visit

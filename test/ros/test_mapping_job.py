@@ -13,10 +13,10 @@ import pytest
 
 from vggt3_ros.errors import SceneError
 from vggt3_ros.model.checkpoint import load_network
-from vggt3_ros.nodes import collector, mapping_job
-from vggt3_ros.nodes.mapper import BusyError, InactiveError, Mapper, TooFewFramesError
-from vggt3_ros.nodes.mapping_job import CanceledError, MappingJob
-from vggt3_ros.nodes.node_parameters import MapperParameters
+from vggt3_ros.nodes.mapper import collector, mapping_job
+from vggt3_ros.nodes.mapper.mapper import BusyError, InactiveError, Mapper, TooFewFramesError
+from vggt3_ros.nodes.mapper.mapping_job import CanceledError, MappingJob
+from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene

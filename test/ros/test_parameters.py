@@ -12,10 +12,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.node_parameters import LocalizerParameters, MapperParameters
-from vggt3_ros.nodes.parameter_values import Settings, change, declare, fitted, read
-from vggt3_ros.nodes.parameters import NodeParameters, markdown_table, parameters_of
-from vggt3_ros.nodes.sim_parameters import SimCameraParameters
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.mapper.parameters import MapperParameters
+from vggt3_ros.nodes.runtime.parameter_values import Settings, change, declare, fitted, read
+from vggt3_ros.nodes.runtime.parameters import NodeParameters, markdown_table, parameters_of
+from vggt3_ros.nodes.sim_camera.parameters import SimCameraParameters
 
 NODES: dict[str, type[NodeParameters]] = {
     "mapper": MapperParameters,

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vggt3_ros.nodes.processes import ProcessEndedError, Processes
+from vggt3_ros.nodes.demo.processes import ProcessEndedError, Processes
 
 from .processes import REPOSITORY, wait_for
 
@@ -26,7 +26,7 @@ FAILING = "print('reading the map')\nraise SystemExit('there is no map')\n"
 PARENT = """
 import sys, time
 from pathlib import Path
-from vggt3_ros.nodes.processes import Processes
+from vggt3_ros.nodes.demo.processes import Processes
 with Processes(Path(sys.argv[1])) as processes:
     processes.start("child", "stubborn_module", [])
     time.sleep(600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vggt3_ros.nodes.remappings import remappings_in_vain
+from vggt3_ros.nodes.runtime.remappings import remappings_in_vain
 
 from .test_documentation import DOCUMENT, section
 

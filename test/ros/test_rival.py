@@ -9,8 +9,8 @@ import pytest
 import torch
 from rclpy.node import Node
 
-from vggt3_ros.nodes.rival import Rival
-from vggt3_ros.nodes.transforms import (
+from vggt3_ros.nodes.localizer.rival import Rival
+from vggt3_ros.nodes.messages.transforms import (
     StaticTransformBroadcaster,
     TransformBroadcaster,
     TransformBuffer,

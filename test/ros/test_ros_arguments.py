@@ -10,9 +10,9 @@ import pytest
 import rclpy
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.parameter_file import read_parameter_file
-from vggt3_ros.nodes.ros_arguments import initialize
-from vggt3_ros.nodes.share import config_file
+from vggt3_ros.nodes.runtime.config_files import config_file
+from vggt3_ros.nodes.runtime.parameter_file import read_parameter_file
+from vggt3_ros.nodes.runtime.ros_arguments import initialize
 
 from .processes import REPOSITORY
 

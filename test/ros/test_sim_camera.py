@@ -22,12 +22,12 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from vggt3_ros.geometry.se3 import se3_inverse
-from vggt3_ros.nodes.camera_info import camera_from_info
-from vggt3_ros.nodes.conversions import pose_from_message, stamp_ns
-from vggt3_ros.nodes.images import image_from_compressed, image_from_message
-from vggt3_ros.nodes.qos import LATCHED, STATUS, image_qos
-from vggt3_ros.nodes.sim_playback import Motion, Playback
-from vggt3_ros.nodes.transforms import TransformBuffer, TransformError, TransformListener
+from vggt3_ros.nodes.messages.camera_info import camera_from_info
+from vggt3_ros.nodes.messages.conversions import pose_from_message, stamp_ns
+from vggt3_ros.nodes.messages.images import image_from_compressed, image_from_message
+from vggt3_ros.nodes.messages.qos import LATCHED, STATUS, image_qos
+from vggt3_ros.nodes.messages.transforms import TransformBuffer, TransformError, TransformListener
+from vggt3_ros.nodes.sim_camera.playback import Motion, Playback
 
 from .processes import NodeProcess, wait_for
 

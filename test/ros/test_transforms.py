@@ -21,9 +21,9 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3
-from vggt3_ros.nodes.conversions import pose_message, time_message, transform_from_pose
-from vggt3_ros.nodes.qos import TF
-from vggt3_ros.nodes.transforms import (
+from vggt3_ros.nodes.messages.conversions import pose_message, time_message, transform_from_pose
+from vggt3_ros.nodes.messages.qos import TF
+from vggt3_ros.nodes.messages.transforms import (
     StaticTransformBroadcaster,
     TransformBroadcaster,
     TransformBuffer,

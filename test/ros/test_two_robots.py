@@ -14,8 +14,8 @@ from rclpy.node import Node
 from torch import Tensor
 
 from vggt3_ros.geometry.se3 import se3, se3_inverse
-from vggt3_ros.nodes.conversions import stamp_ns
-from vggt3_ros.nodes.transforms import TransformBuffer, TransformListener
+from vggt3_ros.nodes.messages.conversions import stamp_ns
+from vggt3_ros.nodes.messages.transforms import TransformBuffer, TransformListener
 from vggt3_ros.scene.storage import load_scene, save_scene
 from vggt3_ros.srv import LoadScene
 

@@ -21,12 +21,12 @@ from sensor_msgs.msg import PointCloud2
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.msg import LocalizationStatus
-from vggt3_ros.nodes import viewer
-from vggt3_ros.nodes.clouds import cloud_message
-from vggt3_ros.nodes.conversions import header, path_message, pose_message
-from vggt3_ros.nodes.page import Viewer, frustum_lines
-from vggt3_ros.nodes.qos import LATCHED, STATUS
-from vggt3_ros.nodes.viewer import ViewerNode
+from vggt3_ros.nodes import viewer_node
+from vggt3_ros.nodes.messages.clouds import cloud_message
+from vggt3_ros.nodes.messages.conversions import header, path_message, pose_message
+from vggt3_ros.nodes.messages.qos import LATCHED, STATUS
+from vggt3_ros.nodes.viewer.page import Viewer, frustum_lines
+from vggt3_ros.nodes.viewer_node import ViewerNode
 
 from .processes import wait_for
 
@@ -111,7 +111,7 @@ class Recorder:
 
 @pytest.fixture
 def shown(executor: MultiThreadedExecutor, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    monkeypatch.setattr(viewer, "Viewer", Recorder)
+    monkeypatch.setattr(viewer_node, "Viewer", Recorder)
     node = ViewerNode(namespace="/vggt3")
     executor.add_node(node)
     yield node.viewer.shown  # type: ignore[attr-defined]

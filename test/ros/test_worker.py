@@ -10,7 +10,7 @@ import pytest
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from vggt3_ros.nodes.worker import Worker, in_executor
+from vggt3_ros.nodes.runtime.worker import Worker, in_executor
 
 from .processes import wait_for
 

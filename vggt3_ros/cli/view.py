@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C. Raises `SceneError`, and `InputError` where viser is not installed."""
     from vggt3_ros.cli.depth_picture import DepthPictures
-    from vggt3_ros.nodes.page import Viewer
+    from vggt3_ros.nodes.viewer.page import Viewer
     from vggt3_ros.scene.storage import load_scene
 
     if not 0 <= args.port <= 65535:

@@ -10,15 +10,16 @@ import yaml
 from rclpy.parameter import Parameter
 
 from vggt3_ros.errors import InputError, did_you_mean
-from vggt3_ros.nodes.given import STANDARD
-from vggt3_ros.nodes.lifecycle import run
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 from vggt3_ros.nodes.localizer_node import LocalizerNode
+from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.nodes.mapper_node import MapperNode
-from vggt3_ros.nodes.node_parameters import LocalizerParameters, MapperParameters
-from vggt3_ros.nodes.parameter_values import fitted, ros_parameter
-from vggt3_ros.nodes.parameters import parameters_of
-from vggt3_ros.nodes.remappings import remappings_in_vain
-from vggt3_ros.nodes.share import config_file
+from vggt3_ros.nodes.runtime.config_files import config_file
+from vggt3_ros.nodes.runtime.given import STANDARD
+from vggt3_ros.nodes.runtime.lifecycle import run
+from vggt3_ros.nodes.runtime.parameter_values import fitted, ros_parameter
+from vggt3_ros.nodes.runtime.parameters import parameters_of
+from vggt3_ros.nodes.runtime.remappings import remappings_in_vain
 
 _NODES = {"mapper": MapperNode, "localizer": LocalizerNode}
 _DECLARED = {"mapper": parameters_of(MapperParameters), "localizer": parameters_of(LocalizerParameters)}

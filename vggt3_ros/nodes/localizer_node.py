@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from vggt3_ros.nodes.ending import end_at_once
+from vggt3_ros.nodes.runtime.ending import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before what takes seconds to import
 
 from typing import Any
 
-from vggt3_ros.nodes.active_localizer import ActiveLocalizer
-from vggt3_ros.nodes.lifecycle import ManagedNode, run
-from vggt3_ros.nodes.localizer_output import LocalizerOutput
-from vggt3_ros.nodes.localizer_services import LocalizerServices
-from vggt3_ros.nodes.network import check_network, network_of
-from vggt3_ros.nodes.node_parameters import LocalizerParameters
+from vggt3_ros.nodes.localizer.active import ActiveLocalizer
+from vggt3_ros.nodes.localizer.output import LocalizerOutput
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.localizer.services import LocalizerServices
+from vggt3_ros.nodes.runtime.lifecycle import ManagedNode, run
+from vggt3_ros.nodes.runtime.load_network import check_network, network_of
 from vggt3_ros.scene.library import find_scene
 
 

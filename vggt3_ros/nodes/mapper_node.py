@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vggt3_ros.nodes.ending import end_at_once
+from vggt3_ros.nodes.runtime.ending import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before what takes seconds to import
@@ -11,14 +11,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from vggt3_ros.nodes.active_mapper import ActiveMapper
-from vggt3_ros.nodes.lifecycle import ManagedNode, run
-from vggt3_ros.nodes.mapper import Mapper
-from vggt3_ros.nodes.mapper_output import MapperOutput
-from vggt3_ros.nodes.mapper_services import MapperServices
-from vggt3_ros.nodes.network import check_network, network_of
-from vggt3_ros.nodes.node_parameters import MapperParameters
-from vggt3_ros.nodes.open_scene import library_of
+from vggt3_ros.nodes.mapper.active import ActiveMapper
+from vggt3_ros.nodes.mapper.mapper import Mapper
+from vggt3_ros.nodes.mapper.output import MapperOutput
+from vggt3_ros.nodes.mapper.parameters import MapperParameters
+from vggt3_ros.nodes.mapper.services import MapperServices
+from vggt3_ros.nodes.runtime.lifecycle import ManagedNode, run
+from vggt3_ros.nodes.runtime.load_network import check_network, network_of
+from vggt3_ros.nodes.runtime.open_scene import library_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ Leg 0 is a drive to make a map of; leg 1 goes back beside it, where nothing was 
 
 from __future__ import annotations
 
-from vggt3_ros.nodes.ending import end_at_once
+from vggt3_ros.nodes.runtime.ending import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before what takes seconds to import
@@ -29,26 +29,20 @@ from std_srvs.srv import Trigger
 from torch import Tensor
 
 from vggt3_ros.geometry.camera import Distortion
-from vggt3_ros.geometry.se3 import rotation_vector, se3, se3_inverse
-from vggt3_ros.nodes.conversions import header, pose_message
-from vggt3_ros.nodes.guard import GuardedNode
-from vggt3_ros.nodes.images import byte_array, image_message
-from vggt3_ros.nodes.lifecycle import run
-from vggt3_ros.nodes.parameter_values import change, declare, read
-from vggt3_ros.nodes.qos import LATCHED, STATUS, image_qos
-from vggt3_ros.nodes.sim_parameters import SimCameraParameters
-from vggt3_ros.nodes.sim_playback import Playback
-from vggt3_ros.nodes.transforms import StaticTransformBroadcaster, TransformBroadcaster
+from vggt3_ros.geometry.se3 import rotation_vector, se3_inverse
+from vggt3_ros.nodes.messages.conversions import header, pose_message
+from vggt3_ros.nodes.messages.images import byte_array, image_message
+from vggt3_ros.nodes.messages.qos import LATCHED, STATUS, image_qos
+from vggt3_ros.nodes.messages.transforms import StaticTransformBroadcaster, TransformBroadcaster
+from vggt3_ros.nodes.runtime.guard import GuardedNode
+from vggt3_ros.nodes.runtime.lifecycle import run
+from vggt3_ros.nodes.runtime.parameter_values import change, declare, read
+from vggt3_ros.nodes.sim_camera.drive import base_from_camera, plan
+from vggt3_ros.nodes.sim_camera.parameters import SimCameraParameters
+from vggt3_ros.nodes.sim_camera.playback import Playback
 from vggt3_ros.worlds.film import Image, Lens, film
-from vggt3_ros.worlds.motion import steady_motion
 from vggt3_ros.worlds.odometry import DriftingOdometry
-from vggt3_ros.worlds.room import RoomBatch, make_room
-from vggt3_ros.worlds.route import unseen_route
-from vggt3_ros.worlds.sequence import held_out_seed
-from vggt3_ros.worlds.trajectories import drive
 
-_SPACING = 0.25  # metres between the poses that a drive is planned by
-_MOUNT = (0.1, 0.0, 0.2)  # metres from the robot's base to the camera: forward and up
 _ODOM_JUMP = (0.8, 0.6)  # metres: 1 m in all
 _SET_DOWN = 0.3  # metres from one frame to the next beyond which nobody drove: legs that do not join
 _JPEG_QUALITY = 90
@@ -224,23 +218,6 @@ class SimCamera(GuardedNode):
 
     def _now(self) -> int:
         return int(self.get_clock().now().nanoseconds)
-
-
-def plan(settings: SimCameraParameters) -> tuple[RoomBatch, list[Tensor]]:
-    """The room, and world_from_cam (F, 4, 4) of each leg, one pose for every image."""
-    seed = held_out_seed(settings.seed)
-    room, generator = make_room(seed), torch.Generator().manual_seed(seed)
-    pace = {"rate": settings.rate, "speed": settings.speed, "turn_speed": settings.turn_speed}
-    count = max(4, round(settings.length / _SPACING))
-    mapping = steady_motion(drive(room, count, generator, settings.length), **pace)
-    back = unseen_route(room, mapping.flip(0), count + 1, generator)
-    return room, [mapping, steady_motion(torch.cat([mapping[-1:], back]), **pace)]
-
-
-def base_from_camera() -> Tensor:
-    """The camera on the robot (4, 4): it looks ahead, and its optical axes are x right, y down, z forward."""
-    rotation = torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64)
-    return se3(rotation, torch.tensor(_MOUNT, dtype=torch.float64))
 
 
 def main(args: list[str] | None = None) -> None:

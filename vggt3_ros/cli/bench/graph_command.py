@@ -18,7 +18,7 @@ from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
-    from vggt3_ros.nodes.bench_graph import BenchCamera
+    from vggt3_ros.nodes.demo.bench_rig import BenchCamera
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,11 +48,11 @@ def run(args: argparse.Namespace) -> int:
     """Start everything, map, measure, stop everything. What went wrong is raised; logs are kept then."""
     from vggt3_ros.cli.bench.graph_phases import GraphBench
     from vggt3_ros.cli.interrupts import Interrupts
-    from vggt3_ros.nodes.bench_graph import BenchCamera
-    from vggt3_ros.nodes.demo_client import ClientThread
-    from vggt3_ros.nodes.demo_session import Session
-    from vggt3_ros.nodes.processes import ProcessEndedError, Processes
-    from vggt3_ros.nodes.share import own_domain
+    from vggt3_ros.nodes.demo.bench_rig import BenchCamera
+    from vggt3_ros.nodes.demo.client import ClientThread
+    from vggt3_ros.nodes.demo.processes import ProcessEndedError, Processes
+    from vggt3_ros.nodes.demo.session import Session
+    from vggt3_ros.nodes.runtime.middleware import own_domain
 
     if args.json is not None:
         check_writable(args.json, "--json")

@@ -11,9 +11,9 @@ from vggt3_ros.cli.demo.phases import Demo
 from vggt3_ros.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from vggt3_ros.nodes.bench_graph import BenchCamera
-    from vggt3_ros.nodes.demo_session import Session
-    from vggt3_ros.nodes.graph_figures import Sample, Snapshot
+    from vggt3_ros.nodes.demo.bench_figures import Sample, Snapshot
+    from vggt3_ros.nodes.demo.bench_rig import BenchCamera
+    from vggt3_ros.nodes.demo.session import Session
 
 _SETTLE, _SLACK = 120.0, 60.0  # seconds until something has gone wrong
 _WARM_UP = 15.0  # seconds at most until the first pose, which takes memory once
@@ -29,8 +29,8 @@ class GraphBench:
 
     def run(self, model: str, device: str, work: Path, seconds: float) -> dict[str, Any]:
         """All figures, by phase. Raises DemoError or ProcessEndedError."""
-        from vggt3_ros.nodes.bench_graph import CountsOfNodes, Meter
-        from vggt3_ros.nodes.graph_figures import messages, other_programs, processes
+        from vggt3_ros.nodes.demo.bench_figures import messages, other_programs, processes
+        from vggt3_ros.nodes.demo.bench_rig import CountsOfNodes, Meter
 
         self._demo.start(model, device, work / "scenes")
         self._heard = CountsOfNodes(self._session.client)
@@ -50,7 +50,7 @@ class GraphBench:
 
     def _reconstruct(self, folder: Path, before: Snapshot) -> dict[str, Any]:
         """Reconstruct while the camera drives on."""
-        from vggt3_ros.nodes.graph_figures import messages
+        from vggt3_ros.nodes.demo.bench_figures import messages
         from vggt3_ros.scene.storage import load_scene
 
         self._camera.show(True, self._session)
@@ -70,7 +70,7 @@ class GraphBench:
 
     def _localize(self, seconds: float) -> tuple[dict[str, Any], list[Sample]]:
         """Localize while the camera goes to and fro."""
-        from vggt3_ros.nodes.graph_figures import messages, spread
+        from vggt3_ros.nodes.demo.bench_figures import messages, spread
 
         session, camera, client = self._session, self._camera, self._session.client
         with Progress("localize") as tell:
@@ -114,7 +114,7 @@ class GraphBench:
 
     def _snapshot(self) -> Snapshot:
         """What was counted, once all images have arrived and the nodes have said so; no images may be sent now."""
-        from vggt3_ros.nodes.graph_figures import Snapshot
+        from vggt3_ros.nodes.demo.bench_figures import Snapshot
 
         heard, client = self._heard, self._session.client
         self._session.wait(lambda: len(heard.counts) == 2, "diagnostics of mapper and localizer", _SETTLE)

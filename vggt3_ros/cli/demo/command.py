@@ -25,7 +25,7 @@ from vggt3_ros.evaluation.blocks import to_json
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
-    from vggt3_ros.nodes.demo_cameras import DemoCamera
+    from vggt3_ros.nodes.demo.cameras import DemoCamera
 
 _POLL = 0.1  # seconds
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if args.view:
         import viser  # noqa: F401  # likewise
 
-    from vggt3_ros.nodes.share import own_domain
+    from vggt3_ros.nodes.runtime.middleware import own_domain
 
     _check_usage(args)
     folder = DemoFolder(args.out)
@@ -104,9 +104,9 @@ def _run(
     args: argparse.Namespace, folder: DemoFolder, camera: DemoCamera, interrupts: Interrupts, begin: float
 ) -> None:
     """The phases and what they leave; every process has ended afterwards."""
-    from vggt3_ros.nodes.demo_client import ClientThread
-    from vggt3_ros.nodes.demo_session import DemoError, Session
-    from vggt3_ros.nodes.processes import ProcessEndedError, Processes
+    from vggt3_ros.nodes.demo.client import ClientThread
+    from vggt3_ros.nodes.demo.processes import ProcessEndedError, Processes
+    from vggt3_ros.nodes.demo.session import DemoError, Session
 
     with ClientThread() as thread:
         with Processes(folder.logs) as processes:
@@ -189,7 +189,7 @@ def _check_network(args: argparse.Namespace) -> None:
 
 
 def _camera(args: argparse.Namespace) -> DemoCamera:
-    from vggt3_ros.nodes.demo_cameras import RecordedCamera, SimulatedCamera
+    from vggt3_ros.nodes.demo.cameras import RecordedCamera, SimulatedCamera
 
     if args.bag is None:
         return SimulatedCamera(args.seed, args.length)

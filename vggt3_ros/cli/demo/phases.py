@@ -14,8 +14,8 @@ from vggt3_ros.evaluation.blocks import figure
 
 if TYPE_CHECKING:
     from vggt3_ros.evaluation.live_run import LiveRun
-    from vggt3_ros.nodes.demo_cameras import DemoCamera
-    from vggt3_ros.nodes.demo_session import Session
+    from vggt3_ros.nodes.demo.cameras import DemoCamera
+    from vggt3_ros.nodes.demo.session import Session
     from vggt3_ros.scene.scene import Scene
 
 _START, _SETTLE, _RECONSTRUCTION, _NEW_SCENE = 180.0, 120.0, 7200.0, 120.0  # seconds until something has gone wrong

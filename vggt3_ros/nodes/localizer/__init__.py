@@ -1,0 +1,1 @@
+"""What the localizer is made of."""

@@ -1,0 +1,64 @@
+"""What the localizer publishes: poses and transforms, depth, the status of every attempt, diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vggt3_ros.msg import LocalizationStatus
+from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.localizer.arrival import NodeTime
+from vggt3_ros.nodes.localizer.depth_output import DepthOutput
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.localizer.pose_output import PoseOutput
+from vggt3_ros.nodes.localizer.session import Localizing
+from vggt3_ros.nodes.messages.qos import STATUS
+from vggt3_ros.nodes.runtime.diagnostics import Diagnostics, Level
+from vggt3_ros.nodes.runtime.guard import GuardedNode
+from vggt3_ros.pipeline.tracking import TrackingState
+
+_STATES = {
+    TrackingState.UNINITIALIZED: LocalizationStatus.UNINITIALIZED,
+    TrackingState.LOCALIZED: LocalizationStatus.LOCALIZED,
+    TrackingState.UNCERTAIN: LocalizationStatus.UNCERTAIN,
+    TrackingState.LOST: LocalizationStatus.LOST,
+}
+_LEVELS = {TrackingState.LOCALIZED: Level.OK, TrackingState.LOST: Level.ERROR}
+
+
+class LocalizerOutput:
+    """The localizer's publishers, from configure to cleanup; `pose` and `depth` publish on their own."""
+
+    def __init__(self, node: GuardedNode, settings: Callable[[], LocalizerParameters]) -> None:
+        self._node = node
+        self._status = node.create_publisher(LocalizationStatus, "localizer/status", STATUS)
+        self.pose = PoseOutput(node, settings, NodeTime(node))
+        self.depth = DepthOutput(node)
+        self._diagnostics = Diagnostics(node)
+
+    def close(self) -> None:
+        """Publish no more."""
+        self._diagnostics.destroy()
+        self.pose.destroy()
+        self.depth.destroy()
+        self._node.destroy_publisher(self._status)
+
+    def publish_status(self, status: LocalizationStatus, reason: str, localizing: Localizing, counts: Counts) -> None:
+        """Fill in what every status has, and publish it. reason: of the attempt, or why there is none."""
+        status.state, status.reason = _STATES[localizing.tracker.state], reason
+        status.scene_id = localizing.scene_id
+        status.frames_received, status.frames_skipped = counts.received, counts.skipped
+        status.frames_dropped, status.frames_lost = counts.dropped, counts.lost
+        status.last_drop_reason = counts.last_reason
+        status.tf = status.tf or self.pose.standing(reason)
+        self._status.publish(status)
+
+    def publish_diagnostics(self, problem: str, no_scene: str, localizing: Localizing, counts: Counts) -> None:
+        """problem: what does not come, empty if everything does. no_scene: why there is no scene, if there is none."""
+        tracker = localizing.tracker
+        level = _LEVELS.get(tracker.state, Level.WARN)
+        if problem and level is Level.OK:
+            level = Level.WARN
+        reason = tracker.reason if localizing.scene else no_scene
+        message = "; ".join(filter(None, (problem, f"{tracker.state.value}: {reason}")))
+        values = {**counts.as_values(), "scene": localizing.scene_id, "errors survived": self._node.defects}
+        self._diagnostics.publish(level, message, values)

@@ -1,0 +1,126 @@
+"""What the localizer does, apart from ROS: one scene, one tracker, one attempt after the other, all in one thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from vggt3_ros.errors import InputError, SceneError
+from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.nodes.camera.input import CameraFrame
+from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.runtime.open_scene import SceneProblem, open_scene
+from vggt3_ros.pipeline.localize import Localization, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.recent import RecentImages
+from vggt3_ros.pipeline.tracking import Tracked, Tracker, TrackingSettings
+from vggt3_ros.scene.scene import Scene
+from vggt3_ros.srv import LoadScene
+
+NO_SCENE = "there is no scene yet; map the place, or load a scene"
+_REACH = 3.0  # extents of the map, around its middle, within which an initial pose is believed
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """What a single image says (answer), and what it means after those before it (tracked)."""
+
+    answer: Localization
+    tracked: Tracked
+
+
+class Localizing:
+    """A network, the scene once there is one, and what is known about the camera's way.
+
+    network: None once it has stopped, so that it is freed whoever still keeps this object, as rclpy keeps callbacks.
+    """
+
+    def __init__(self, settings: LocalizerParameters, network: Vggt3) -> None:
+        self.network: Vggt3 | None = network
+        self.scene: Scene | None = None
+        self.tracker = Tracker(_tracking(settings))
+        self._recent = RecentImages(_tracking(settings))
+        self._how = LocalizerSettings(settings.refine, depth="refined" if settings.refine_depth else "none")
+        self._localizer: Localizer | None = None
+        self._initial: Tensor | None = None  # map_from_child that a person gave
+
+    @property
+    def _refines_depth(self) -> bool:
+        return self._how.depth == "refined"
+
+    @property
+    def scene_id(self) -> str:
+        """Of the scene in use, empty while there is none."""
+        return self.scene.scene_id if self.scene else ""
+
+    def take_over(self, settings: LocalizerParameters) -> None:
+        """Track by these settings from the next attempt on."""
+        self.tracker.settings = self._recent.settings = _tracking(settings)
+
+    def use(self, path: str | Path, library: Path | None = None) -> str:
+        """Use the scene that a path means from now on, and return what to say about it.
+
+        library: where relative paths lie (default: here).
+
+        Raises SceneError; the scene before stays in use then.
+        """
+        if self.network is None:
+            raise InputError("the localizer is not active; activate it")
+        scene, folder = open_scene(path, self.network, library, self._refines_depth)
+        try:
+            self._localizer = Localizer(scene, self.network, self._how)
+        except SceneError as error:  # of a softmax network, for instance
+            raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
+        self.scene = scene
+        self._initial = None
+        self._recent.forget()
+        self.tracker.reset("no pose in this scene was confirmed yet")
+        checked = "poses are verified" if scene.is_verified else f"poses cannot be verified ({scene.verdict.reason})"
+        scale = "metric" if scene.is_metric else "not metric"
+        said = f"localizing in scene {scene.scene_id[:8]} from {folder}: {scale}, {checked}"
+        no_depth = self._refines_depth and scene.depth is None
+        return f"{said}; it has no depth of keyframes to refine depth with" if no_depth else said
+
+    def stop(self) -> None:
+        """Free the network; forget the scene and the way."""
+        self.network, self.scene, self._localizer, self._initial = None, None, None, None
+        self._recent.forget()
+        self.tracker.reset("the localizer was deactivated")
+
+    def expect(self, map_from_child: Tensor) -> None:
+        """Look there first with the next image: a hint, which is never believed unseen. Raises InputError if absurd."""
+        if self.scene is None:
+            raise InputError(NO_SCENE)
+        positions = self.scene.map_from_keyframes[:, :3, 3]
+        low, high = positions.amin(0), positions.amax(0)
+        extent = max(float((high - low).norm()), 1.0)
+        far = float((map_from_child[:3, 3] - (low + high) / 2).norm())
+        if far > _REACH * extent:
+            where = f"{far:.1f} m from the middle of a map {extent:.1f} m across"
+            raise InputError(f"it lies {where}; click inside the map")
+        self._initial = map_from_child
+
+    def attempt(self, seen: CameraFrame, cam_from_child: Tensor | None) -> Attempt:
+        """Localize one frame. cam_from_child (4, 4): of the frame that initial poses are of, None while unknown."""
+        if self._localizer is None:
+            raise InputError(NO_SCENE)
+        stamp = seen.frame.stamp_ns
+        hint = self.tracker.predicted_map_from_cam(stamp, seen.odom_from_cam)
+        if self._initial is not None and cam_from_child is not None:
+            hint, self._initial = self._initial @ se3_inverse(cam_from_child), None
+        alone = self._localizer.localize(seen.frame, hint)
+        together = self._recent.together(stamp, alone, seen.odom_from_cam)
+        answer = self._localizer.localize_jointly(alone, together)
+        return Attempt(answer, self.tracker.update(stamp, answer, seen.odom_from_cam))
+
+
+def _tracking(settings: LocalizerParameters) -> TrackingSettings:
+    return TrackingSettings(
+        confirmations=settings.confirmations,
+        lost_after_s=settings.lost_after,
+        joint_images=settings.joint_images,
+        clock_jump_s=settings.clock_jump,
+        drift_translation=settings.odom_drift,
+    )

@@ -1,0 +1,1 @@
+"""What the simulated camera is made of."""
