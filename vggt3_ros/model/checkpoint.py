@@ -126,7 +126,7 @@ def _weight_files(path: Path) -> list[Path]:
         names = json.loads((path / HANDOVER).read_text())["files"]
         return [path / name for name in names if "/" not in name]
     for pattern in ("network.safetensors", "*.safetensors", "*.pt"):  # the first: a training run's folder
-        files = sorted(path.glob(pattern))
+        files = sorted(file for file in path.glob(pattern) if not file.name.startswith("."))  # hidden: half-written
         if files:
             return files
     raise CheckpointError(f"no weights in {path}: expected .safetensors or .pt files")
