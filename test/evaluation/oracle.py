@@ -12,7 +12,7 @@ from torch import Tensor
 from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.geometry.camera import encode_camera, intrinsics_matrix
 from vggt3_ros.geometry.se3 import look_at, se3_inverse
-from vggt3_ros.model.prediction import QueriedCameras
+from vggt3_ros.model.prediction import UndecodedPrediction
 
 METRES_PER_UNIT = 2.0
 SIZE_HW = (56, 70)
@@ -62,11 +62,11 @@ class Oracle:
         prediction, memory = self._network.map(images, *args)
         return self._with_truth(prediction, self._sequence.world_from_cam[list(self._map)]), memory
 
-    def query_cameras(self, images: Tensor, memory: Any) -> Any:
+    def query_undecoded(self, images: Tensor, memory: Any) -> Any:
         pose = self._sequence.world_from_cam[next(self._queries)].clone()
         pose[:3, 3] += self._shift * pose[:3, 0]
         true = self._with_truth(self._network.query(images, memory), pose[None])
-        return QueriedCameras(true.pose_encoding, true.size_hw, lambda: true)
+        return UndecodedPrediction(true.pose_encoding, true.size_hw, lambda: true)
 
     def _with_truth(self, prediction: Any, world_from_cam: Tensor) -> Any:
         scene_from_cam = self._scene_from_world @ world_from_cam

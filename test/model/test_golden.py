@@ -38,16 +38,17 @@ def load_case(case: str) -> tuple[dict, Vggt3, dict[str, Tensor]]:
 
 def compare(prefix: str, prediction: Prediction, expected: dict[str, Tensor]) -> None:
     """Every output of one run."""
+    cameras = prediction.cameras
     outputs = {
         "pose_enc": prediction.pose_encoding,
-        "extrinsic": prediction.cam_from_world,
-        "pose": prediction.world_from_cam,
-        "intrinsics": prediction.intrinsics,
+        "extrinsic": cameras.cam_from_world,
+        "pose": cameras.world_from_cam,
+        "intrinsics": cameras.intrinsics,
         "depth": prediction.depth[..., None],
         "depth_conf": prediction.depth_confidence,
         "point_map": prediction.pointmap,
         "point_conf": prediction.pointmap_confidence,
-        "point_map_from_depth": prediction.pointmap_from_depth,
+        "point_map_from_depth": cameras.points(prediction.depth),
     }
     for name, actual in outputs.items():
         assert_close(f"{prefix}.{name}", actual, expected[f"{prefix}.{name}"])

@@ -34,4 +34,4 @@ def test_it_maps_and_localizes_without_anything_to_download() -> None:
     prediction, memory = network.map(images[:2])
     located = network.query(images[2:], memory)
     assert prediction.pointmap is None
-    assert located.pointmap_from_depth.shape == (1, 72, 96, 3)
+    assert located.cameras.points(located.depth).shape == (1, 72, 96, 3)

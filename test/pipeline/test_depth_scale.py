@@ -124,8 +124,8 @@ def test_the_anchored_prediction_has_adjusted_cameras_and_points_on_the_surfaces
     scales = anchor_depths(prediction.depth, landmarks(), intrinsics).scale
     poses = room().world_from_cam
     found = anchored(prediction, scales, poses, MAP_FROM_SCENE, intrinsics)
-    torch.testing.assert_close(MAP_FROM_SCENE.poses(found.world_from_cam), poses, rtol=0, atol=1e-9)
-    torch.testing.assert_close(found.intrinsics, intrinsics, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(MAP_FROM_SCENE.poses(found.cameras.world_from_cam), poses, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found.cameras.intrinsics, intrinsics, rtol=1e-9, atol=1e-9)
     surface = transform_points(poses, unproject(depth, intrinsics).flatten(1, 2)).view(*depth.shape, 3)
 
     def off(points: Tensor) -> float:
@@ -133,5 +133,6 @@ def test_the_anchored_prediction_has_adjusted_cameras_and_points_on_the_surfaces
 
     assert prediction.pointmap is not None and found.pointmap is not None
     assert off(prediction.pointmap) > 0.2
-    assert off(found.pointmap_from_depth) < 0.12 and off(found.pointmap) < 0.12
-    torch.testing.assert_close(found.pointmap, found.pointmap_from_depth, rtol=0, atol=1e-4)
+    from_depth = found.cameras.points(found.depth)
+    assert off(from_depth) < 0.12 and off(found.pointmap) < 0.12
+    torch.testing.assert_close(found.pointmap, from_depth, rtol=0, atol=1e-4)

@@ -69,7 +69,7 @@ def test_a_frame_gets_the_pose_that_the_network_proposes(
     direct = small_network.query(prepare([frame], 70, 14).images, memory)
     assert found.status is LocalizationStatus.UNVERIFIED and not found.metric
     assert found.map_from_cam is not None and found.map_from_cam.dtype == torch.float64
-    upright = scene.map_from_scene.poses(direct.world_from_cam[0].double())
+    upright = scene.map_from_scene.poses(direct.cameras.world_from_cam[0])
     torch.testing.assert_close(found.map_from_cam, upright, rtol=1e-5, atol=1e-5)
     assert found.intrinsics is not None and found.depth is not None
     torch.testing.assert_close(found.depth, direct.depth[0])

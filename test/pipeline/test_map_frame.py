@@ -26,6 +26,7 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
 from vggt3_ros.pipeline.map_frame import anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
+from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
 from vggt3_ros.pipeline.tie import tie
@@ -266,8 +267,9 @@ def test_the_known_height_of_the_camera_gives_metres(drive: RoomSequence) -> Non
     depth = torch.from_numpy(drive.depth[drive.map_indices]) / 2
     encoding = encode_camera(se3_inverse(scene_from_cam), drive.intrinsics.expand(len(frames), 3, 3), (240, 320))
     prediction = Prediction(encoding, depth, torch.ones_like(depth), None, None)
+    observed = Observed(tuple(frames), prepared, prediction)
     settings = AnchorSettings(landmarks=None, camera_height_m=float(world_from_cam[:, 2, 3].quantile(0.5)))
-    tied = tie(frames, prepared, prediction, settings, lambda *_: None)
-    found = anchor(frames, prepared, prediction, tied, settings)
+    tied = tie(observed, settings, lambda *_: None)
+    found = anchor(observed, tied, settings)
     assert found.is_metric and found.metric_source == "camera_height" and found.up_source == "floor"
     assert found.map_from_scene.scale == pytest.approx(2, rel=0.03)

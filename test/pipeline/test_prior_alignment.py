@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +7,6 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.pipeline.frame import Frame, Image
 from vggt3_ros.pipeline.prior_alignment import AlignmentSettings, align_with_priors
 
 TRUTH = Sim3(
@@ -27,25 +24,18 @@ def cameras() -> Tensor:
     return se3(rotation_from_axis_angle(torch.stack([0.1 * t, 0.5 * t, 0 * t], dim=-1)), positions)
 
 
-@pytest.fixture
-def with_priors(make_image: Callable[..., Image]) -> Callable[[list[Tensor | None]], list[Frame]]:
-    def make(priors: list[Tensor | None]) -> list[Frame]:
-        return [Frame(make_image(0), prior_world_from_cam=prior) for prior in priors]
-
-    return make
+def by_frame(priors: list[Tensor | None]) -> dict[int, Tensor]:
+    return {frame: prior for frame, prior in enumerate(priors) if prior is not None}
 
 
-WithPriors = Callable[[list[Tensor | None]], list[Frame]]
-
-
-def test_exact_priors_give_the_exact_similarity(cameras: Tensor, with_priors: WithPriors) -> None:
-    found = align_with_priors(cameras, with_priors(list(TRUTH.poses(cameras))))
+def test_exact_priors_give_the_exact_similarity(cameras: Tensor) -> None:
+    found = align_with_priors(cameras, by_frame(list(TRUTH.poses(cameras))))
     assert found.source == "pose_priors" and found.outliers == () and found.residual_m is not None
     assert found.metric_from_scene is not None and found.residual_m < 1e-9
     torch.testing.assert_close(found.metric_from_scene.matrix(), TRUTH.matrix(), rtol=0, atol=1e-9)
 
 
-def test_wrong_priors_are_refused_and_named_and_the_rest_decides(cameras: Tensor, with_priors: WithPriors) -> None:
+def test_wrong_priors_are_refused_and_named_and_the_rest_decides(cameras: Tensor) -> None:
     noise = torch.Generator().manual_seed(1)
     priors: list[Tensor | None] = list(TRUTH.poses(cameras))
     for prior in priors:
@@ -56,15 +46,13 @@ def test_wrong_priors_are_refused_and_named_and_the_rest_decides(cameras: Tensor
         assert moved is not None
         moved[:3, 3] += torch.tensor([4.0, -2.0, 3.0])
     priors[7] = None
-    found = align_with_priors(cameras, with_priors(priors))
+    found = align_with_priors(cameras, by_frame(priors))
     assert found.outliers == (2, 5, 9)
     assert found.metric_from_scene is not None and abs(found.metric_from_scene.scale / 2.5 - 1) < 0.02
     assert found.residual_m is not None and 0.005 < found.residual_m < 0.03, "the noise has 0.017 m rms"
 
 
-def test_without_enough_priors_or_motion_the_scene_says_why_it_is_not_metric(
-    cameras: Tensor, with_priors: WithPriors
-) -> None:
+def test_without_enough_priors_or_motion_the_scene_says_why_it_is_not_metric(cameras: Tensor) -> None:
     true = list(TRUTH.poses(cameras))
     cases: list[tuple[list[Tensor | None], str]] = [
         ([None] * 12, "none: no frame has a prior pose"),
@@ -72,15 +60,15 @@ def test_without_enough_priors_or_motion_the_scene_says_why_it_is_not_metric(
         ([true[0]] * 12, "none: the prior poses spread over 0 m, 0.05 m are needed"),
     ]
     for priors, why in cases:
-        found = align_with_priors(cameras, with_priors(priors))
+        found = align_with_priors(cameras, by_frame(priors))
         assert found.metric_from_scene is None and found.residual_m is None and found.source == why
 
 
-def test_priors_that_contradict_the_reconstruction_give_no_scale(cameras: Tensor, with_priors: WithPriors) -> None:
+def test_priors_that_contradict_the_reconstruction_give_no_scale(cameras: Tensor) -> None:
     dice = torch.Generator().manual_seed(3)
     elsewhere = TRUTH.poses(cameras)
     elsewhere[:, :3, 3] = 5 * torch.randn(12, 3, generator=dice, dtype=torch.float64)
-    found = align_with_priors(cameras, with_priors(list(elsewhere)))
+    found = align_with_priors(cameras, by_frame(list(elsewhere)))
     assert found.metric_from_scene is None
     assert found.source.startswith("none: ") and ("contradict" in found.source or "agree" in found.source)
 

@@ -31,8 +31,8 @@ def test_a_scene_holds_what_the_network_said_of_its_frames(small_network: Vggt3,
     scene, (direct, memory) = made.scene, small_network.map(prepare(frames, 70, 14).images)
     assert memory is not None
     assert all(torch.equal(tensor, scene.memory[name]) for name, tensor in memory.tensors().items())
-    torch.testing.assert_close(scene.keyframes.cam_from_world, direct.cam_from_world.double(), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(scene.keyframes.intrinsics, direct.intrinsics.double(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(scene.keyframes.cam_from_world, direct.cameras.cam_from_world, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(scene.keyframes.intrinsics, direct.cameras.intrinsics, rtol=1e-5, atol=1e-4)
     assert scene.keyframes.names == ("000.png", "001.png", "002.png", "003.png")
     assert scene.keyframes.stamps_ns == (0, 10**8, 2 * 10**8, 3 * 10**8)
     assert (scene.model_id, scene.model_fingerprint) == (small_network.model_id, small_network.fingerprint())
@@ -61,7 +61,7 @@ def test_every_point_has_the_colour_of_the_pixel_it_comes_from(
     prediction, images = made.prediction, prepare(frames, 70, 14).images
     assert len(cloud) > 0.9 * 3 * 56 * 70
     if source == "depth":
-        points, confidence = prediction.pointmap_from_depth, prediction.depth_confidence
+        points, confidence = prediction.cameras.points(prediction.depth), prediction.depth_confidence
     else:
         assert prediction.pointmap is not None and prediction.pointmap_confidence is not None
         points, confidence = prediction.pointmap, prediction.pointmap_confidence

@@ -34,10 +34,8 @@ from vggt3_ros.evaluation.protocol_figures import (
     SceneFigures,
     mean_of_scenes,
 )
-from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.memory_check import require_memory
-from vggt3_ros.pipeline.predicted_cameras import predicted_cameras, require_finite
 from vggt3_ros.pipeline.preprocess import prepare
 
 STEPS = 2
@@ -87,11 +85,11 @@ def evaluate_scene(
     require_memory(network, len(images), (height, width), _CHUNK)
     prediction, memory = network.map(images, STEPS, _CHUNK, lambda stage, share: tell(stage, 0.1 + 0.3 * share))
     prediction = prediction.to("cpu")
-    require_finite(prediction)
+    prediction.require_finite_cameras()
 
     true = sequence.world_from_cam[list(split.map)]
     truths = [true_pointmap(*each, config.image_size, config.patch_size) for each in zip(frames, true, strict=True)]
-    alignment = align_positions(se3_inverse(predicted_cameras(prediction)[0]), true)
+    alignment = align_positions(prediction.cameras.world_from_cam, true)
     answers: list[Tensor | None] = []
     for done, index in enumerate(split.query):
         tell("localize", 0.4 + 0.4 * done / len(split.query))
@@ -139,12 +137,13 @@ def _located(network: Any, memory: Any, image: Tensor) -> Tensor | None:
     prediction = network.query(image, memory).to("cpu")
     if not bool(prediction.pose_encoding.isfinite().all()):
         return None
-    return se3_inverse(predicted_cameras(prediction)[0])[0]
+    pose: Tensor = prediction.cameras.world_from_cam[0]
+    return pose
 
 
 def _pointmaps(prediction: Any, truths: Items[Tensor | None], progress: Callable[[float], None]) -> PointmapFigures:
     head = prediction.pointmap is not None
-    predicted = prediction.pointmap if head else prediction.pointmap_from_depth
+    predicted = prediction.pointmap if head else prediction.cameras.points(prediction.depth)
     unknown = torch.full(predicted.shape[1:], math.nan)
     known = sum(truth is not None for truth in truths)
     true = torch.stack([unknown if truth is None else truth for truth in truths])

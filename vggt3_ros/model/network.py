@@ -20,7 +20,7 @@ from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.precision import without_autocast
-from vggt3_ros.model.prediction import Prediction, QueriedCameras, SceneMemory
+from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
 from vggt3_ros.model.rope import RopeTable
 from vggt3_ros.model.ttt_attention import TttAttention
 
@@ -124,13 +124,13 @@ class Vggt3(nn.Module):
 
         Images of one call see each other in the camera head alone. Raises SceneError without a fitting memory.
         """
-        return self.query_cameras(images, memory, chunk, progress).decode()
+        return self.query_undecoded(images, memory, chunk, progress).decode()
 
     @torch.no_grad()
-    def query_cameras(
+    def query_undecoded(
         self, images: Tensor, memory: SceneMemory | None, chunk: int = 8, progress: Progress | None = None
-    ) -> QueriedCameras:
-        """As `query`, but the dense heads are run only when the answer is told to decode."""
+    ) -> UndecodedPrediction:
+        """As `query`, but the dense heads are run only when its depth is asked for."""
         self._check(images, chunk)
         if self.config.attn == "softmax" or memory is None:
             raise SceneError(
@@ -146,7 +146,7 @@ class Vggt3(nn.Module):
         tokens = torch.cat([memory.camera_tokens, tapped.camera_tokens])
         encoding = self.camera_head(tokens[None], wanted=len(images))[-1, 0]
         size_hw = images.shape[-2], images.shape[-1]
-        return QueriedCameras(encoding, size_hw, lambda: self._predict(encoding, tapped, chunk, progress))
+        return UndecodedPrediction(encoding, size_hw, lambda: self._predict(encoding, tapped, chunk, progress))
 
     def map_bytes(self, frames: int, height: int, width: int, chunk: int = 8) -> int:
         """How much memory `map` takes at most on top of the weights, in bytes of fp32: an estimate on the safe side."""

@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from vggt3_ros.errors import SceneError
+from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.geometry.camera import decode_camera, unproject
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.model.fast_weights import FastWeights
+
+_MIN_VIEW, _MAX_VIEW = math.radians(1), math.radians(170)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedCameras:
+    """Cameras of S frames in double, so that poses are rigid to 1e-15.
+
+    cam_from_world (S, 3, 4) in scene units, OpenCV axes. intrinsics (S, 3, 3) in pixels of the network's input, with
+    the principal point at its centre.
+    """
+
+    cam_from_world: Tensor
+    intrinsics: Tensor
+
+    @staticmethod
+    def decoded(pose_encoding: Tensor, size_hw: tuple[int, int]) -> PredictedCameras:
+        """From the camera head's finite numbers (S, 9) for images of this size.
+
+        Fields of view are limited to 1 to 170 degrees: a network may say 0, which no camera has.
+        """
+        encoding = pose_encoding.double().clone()
+        encoding[:, 7:] = encoding[:, 7:].clamp(_MIN_VIEW, _MAX_VIEW)
+        return PredictedCameras(*decode_camera(encoding, size_hw))
+
+    @cached_property
+    def world_from_cam(self) -> Tensor:
+        """Camera poses (S, 4, 4)."""
+        return se3_inverse(self.cam_from_world)
+
+    def points(self, depth: Tensor) -> Tensor:
+        """World points (S, H, W, 3) of depth (S, H, W) along z, in double inside; pixels are at integers (no half)."""
+        in_cam = unproject(depth.double(), self.intrinsics).to(depth.dtype)
+        world = transform_points(self.world_from_cam, in_cam.double().flatten(1, 2))
+        return world.to(depth.dtype).view_as(in_cam)
+
+    def __getitem__(self, frames: slice) -> PredictedCameras:
+        return PredictedCameras(self.cam_from_world[frames], self.intrinsics[frames])
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Cameras, depth and points of S frames of H x W pixels; lengths in scene units, world = first map camera.
 
-    The point head's `pointmap` is None in networks without one; `pointmap_from_depth` is always there.
+    The point head's `pointmap` is None in networks without one; `cameras.points(depth)` are always to be had.
     """
 
     pose_encoding: Tensor  # (S, 9): translation, quaternion x y z w, vertical and horizontal field of view
@@ -32,27 +72,18 @@ class Prediction:
         """Height and width in pixels."""
         return self.depth.shape[-2], self.depth.shape[-1]
 
-    @property
-    def cam_from_world(self) -> Tensor:
-        """Extrinsics (S, 3, 4), OpenCV axes."""
-        return decode_camera(self.pose_encoding, self.size_hw)[0]
+    @cached_property
+    def cameras(self) -> PredictedCameras:
+        """The cameras, decoded; the pose encoding must be finite."""
+        return PredictedCameras.decoded(self.pose_encoding, self.size_hw)
 
-    @property
-    def world_from_cam(self) -> Tensor:
-        """Camera poses (S, 4, 4)."""
-        return se3_inverse(self.cam_from_world)
-
-    @property
-    def intrinsics(self) -> Tensor:
-        """Intrinsics (S, 3, 3) in pixels of the network's input, principal point at its centre."""
-        return decode_camera(self.pose_encoding, self.size_hw)[1]
-
-    @property
-    def pointmap_from_depth(self) -> Tensor:
-        """World points (S, H, W, 3) from depth and camera, in double inside; pixels are at integers (no half)."""
-        cam_points = unproject(self.depth.double(), self.intrinsics.double()).to(self.depth.dtype)
-        world = transform_points(self.world_from_cam.double(), cam_points.double().flatten(1, 2))
-        return world.to(self.depth.dtype).view_as(cam_points)
+    def require_finite_cameras(self) -> None:
+        """Raise Vggt3Error for cameras that hold NaN or infinity."""
+        if not bool(self.pose_encoding.isfinite().all()):
+            raise Vggt3Error(
+                "the network returned poses that are not finite: its weights are damaged or the precision is too low; "
+                "try another checkpoint or fp32"
+            )
 
     def to(self, device: torch.device | str) -> Prediction:
         """The same on another device."""
@@ -61,12 +92,17 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
-class QueriedCameras:
-    """Cameras (as in Prediction) of queried images; their depth and points cost as much again, if they are wanted."""
+class UndecodedPrediction:
+    """A prediction of S frames whose depth and points are decoded when they are wanted; they cost as much again."""
 
-    pose_encoding: Tensor
-    size_hw: tuple[int, int]
+    pose_encoding: Tensor  # (S, 9), as in Prediction
+    size_hw: tuple[int, int]  # height and width in pixels
     decode: Callable[[], Prediction]
+
+    @cached_property
+    def cameras(self) -> PredictedCameras:
+        """The cameras, decoded; the pose encoding must be finite."""
+        return PredictedCameras.decoded(self.pose_encoding, self.size_hw)
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,7 +108,7 @@ def anchored(
     depth = (prediction.depth.double() * factor[:, None, None]).to(prediction.depth.dtype)
     pointmap = prediction.pointmap
     if pointmap is not None:
-        in_camera = transform_points(prediction.cam_from_world.double(), pointmap.double().flatten(1, 2))
+        in_camera = transform_points(prediction.cameras.cam_from_world, pointmap.double().flatten(1, 2))
         moved = transform_points(scene_from_cam, factor[:, None, None] * in_camera)
         pointmap = moved.to(pointmap.dtype).view_as(pointmap)
     return replace(prediction, pose_encoding=encoding, depth=depth, pointmap=pointmap)

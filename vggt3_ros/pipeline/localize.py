@@ -22,11 +22,10 @@ from vggt3_ros.landmarks.joint import View, is_thin, locate_jointly
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.model.prediction import QueriedCameras, SceneMemory
+from vggt3_ros.model.prediction import SceneMemory, UndecodedPrediction
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.live_depth import LiveDepth
-from vggt3_ros.pipeline.predicted_cameras import predicted_cameras
 from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare
 from vggt3_ros.pipeline.resize import most_like, resized_intrinsics
 from vggt3_ros.scene.scene import Scene
@@ -162,12 +161,12 @@ class Localizer:
         if frame.is_black:
             answer = self._lost("the image is black", {})
         else:
-            answer, prepared, cameras = self._propose(frame)
+            answer, prepared, undecoded = self._propose(frame)
             if self._landmarks is not None:
                 answer = self._disposed(self._landmarks, frame, answer, last_map_from_cam)
             wants_depth = self.settings.depth != "none" or answer.status is LocalizationStatus.UNVERIFIED
-            if wants_depth and cameras is not None:
-                answer = self._with_depth(answer, cameras)
+            if wants_depth and undecoded is not None:
+                answer = self._with_depth(answer, undecoded)
             if self._landmarks is not None:
                 answer = self._with_refined_depth(self._landmarks.landmarks, frame, prepared, answer)
         return replace(
@@ -192,21 +191,21 @@ class Localizer:
         answer = replace(localization, seconds=seconds, cpu_seconds=cpu_seconds)
         return answer if together is None else self._judged(answer, together, seconds)
 
-    def _propose(self, frame: Frame) -> tuple[Localization, PreparedFrames, QueriedCameras | None]:
-        """The network's own answer, the frame as it was prepared for it, and the cameras if they are finite."""
+    def _propose(self, frame: Frame) -> tuple[Localization, PreparedFrames, UndecodedPrediction | None]:
+        """The network's own answer, the frame as it was prepared for it, and its prediction if that is finite."""
         begin, cpu_begin = time.perf_counter(), time.process_time()
         config = self.network.config
         prepared = prepare([frame], config.image_size, config.patch_size)
         ready = time.perf_counter()
-        cameras = self.network.query_cameras(prepared.images, self._memory)
-        cameras = replace(cameras, pose_encoding=cameras.pose_encoding.cpu())
+        undecoded = self.network.query_undecoded(prepared.images, self._memory)
+        undecoded = replace(undecoded, pose_encoding=undecoded.pose_encoding.cpu())
         seconds = {"prepare": ready - begin, "network": time.perf_counter() - ready}
         cpu_seconds = {"network": time.process_time() - cpu_begin}
-        if not bool(cameras.pose_encoding.isfinite().all()):
+        if not bool(undecoded.pose_encoding.isfinite().all()):
             lost = self._lost("the network returned a pose that is not finite", seconds)
             return replace(lost, cpu_seconds=cpu_seconds), prepared, None
-        cam_from_world, intrinsics = predicted_cameras(cameras)
-        scene_from_cam = se3_inverse(cam_from_world)[0]
+        cameras = undecoded.cameras
+        scene_from_cam = cameras.world_from_cam[0]
         if self._bending is None:
             map_from_cam = self.scene.map_from_scene.poses(scene_from_cam)
         else:
@@ -217,18 +216,18 @@ class Localizer:
             map_from_cam=map_from_cam,
             metric=self.scene.is_metric,
             confidence=math.nan,
-            intrinsics=(intrinsics if prepared.intrinsics is None else prepared.intrinsics)[0],
+            intrinsics=(cameras.intrinsics if prepared.intrinsics is None else prepared.intrinsics)[0],
             depth=None,
             seconds=seconds,
             network_map_from_cam=map_from_cam,
             cpu_seconds=cpu_seconds,
         )
-        return proposal, prepared, cameras
+        return proposal, prepared, undecoded
 
-    def _with_depth(self, answer: Localization, cameras: QueriedCameras) -> Localization:
+    def _with_depth(self, answer: Localization, undecoded: UndecodedPrediction) -> Localization:
         """The answer with the network's depth and what it thinks of it; the time counts as the network's."""
         begin, cpu_begin = time.perf_counter(), time.process_time()
-        prediction = cameras.decode().to("cpu")
+        prediction = undecoded.decode().to("cpu")
         median = float(prediction.depth_confidence.median())
         spent, cpu_spent = time.perf_counter() - begin, time.process_time() - cpu_begin
         return replace(

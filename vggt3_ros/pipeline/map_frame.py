@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.depth_scale import anchored
-from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.metric_scale import ScaleEstimate, first_found, scale_from_depth, scale_from_height
-from vggt3_ros.pipeline.predicted_cameras import predicted_cameras
-from vggt3_ros.pipeline.preprocess import PreparedFrames
+from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.prior_alignment import POSE_PRIORS, align_with_priors
-from vggt3_ros.pipeline.tie import Tied, used_intrinsics
+from vggt3_ros.pipeline.tie import Tied
 from vggt3_ros.pipeline.upright import upright
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
@@ -64,24 +60,16 @@ class Placing:
         return {} if self.floor_z is None else {"floor_z": self.floor_z}
 
 
-def anchor(
-    frames: Sequence[Frame],
-    prepared: PreparedFrames,
-    prediction: Prediction,
-    tied: Tied,
-    settings: AnchorSettings,
-    surface: Tensor | None = None,
-) -> Anchoring:
-    """Find the map frame of S frames, given as prepared for the network, what it predicted, and their landmarks.
+def anchor(observed: Observed, tied: Tied, settings: AnchorSettings, surface: Tensor | None = None) -> Anchoring:
+    """Find the map frame of frames that were tied to landmarks, or could not be.
 
     surface (N, 3): points on surfaces in the landmarks' frame, better known than the landmarks alone; where priors fix
     neither metres nor up, the floor is sought among them.
     """
-    scene_from_cam = se3_inverse(predicted_cameras(prediction)[0])
     if tied.landmarks is None or tied.anchors is None:
-        return _without_landmarks(frames, prepared, prediction, scene_from_cam, settings, tied)
+        return _without_landmarks(observed, tied, settings)
     landmarks, anchors = tied.landmarks, tied.anchors
-    problem = settings.priors_problem(frames)
+    problem = settings.priors_problem(observed.priors)
     if problem is None and not settings.priors_are_metric:
         problem = "the given poses have no scale"
     if problem is None:
@@ -90,26 +78,24 @@ def anchor(
         outliers = tied.prior_outliers
     else:
         points = torch.from_numpy(landmarks.positions) if surface is None else surface
-        depth = tied.depth(prediction.depth)
+        depth = tied.depth(observed.prediction.depth)
         adjusted = torch.from_numpy(landmarks.world_from_cam)
-        estimate, placing = _scaled_and_upright(adjusted, points, depth, prepared, prediction, settings, problem)
+        estimate, placing = _scaled_and_upright(observed, adjusted, points, depth, settings, problem)
         landmarks = landmarks.transformed(placing.map_from_world)
         anchors = anchors.scaled(placing.map_from_world.scale)
         residual, outliers = None, ()
     adjusted = torch.from_numpy(landmarks.world_from_cam)
-    bending = Bending.fit(scene_from_cam, adjusted, anchors.scene_scale)
+    bending = Bending.fit(observed.scene_from_cam, adjusted, anchors.scene_scale)
     agreement = {
         **bending.report(),
         "depth_error_before": anchors.error_before,
         "depth_error_after": anchors.error_after,
     }
-    sizes_hw = [frame.size_hw for frame in frames]
     calibration = MapCalibration(
-        image_sizes_wh=tuple((width, height) for height, width in sizes_hw),
+        image_sizes_wh=tuple((width, height) for height, width in observed.sizes_hw),
         focal_factor=tied.focal_factor,
         depth_scale=anchors.scene_scale,
     )
-    intrinsics = used_intrinsics(prepared, prediction)
     return Anchoring(
         map_from_scene=bending.map_from_scene,
         map_from_tied=placing.map_from_world,
@@ -121,29 +107,22 @@ def anchor(
         verdict=tied.verdict,
         calibration=calibration,
         report={**tied.report, "agreement": agreement, **placing.report()},
-        prediction=anchored(prediction, anchors.scale, adjusted, bending.map_from_scene, intrinsics),
+        prediction=anchored(observed.prediction, anchors.scale, adjusted, bending.map_from_scene, observed.intrinsics),
         prior_outliers=outliers,
     )
 
 
-def _without_landmarks(
-    frames: Sequence[Frame],
-    prepared: PreparedFrames,
-    prediction: Prediction,
-    scene_from_cam: Tensor,
-    settings: AnchorSettings,
-    tied: Tied,
-) -> Anchoring:
+def _without_landmarks(observed: Observed, tied: Tied, settings: AnchorSettings) -> Anchoring:
     """The network alone: its poses against the priors, or its frame scaled and turned as it can be told."""
-    alignment = align_with_priors(scene_from_cam, frames if settings.priors_are_metric else [], settings.alignment)
+    prediction, scene_from_cam = observed.prediction, observed.scene_from_cam
+    priors = observed.priors if settings.priors_are_metric else {}
+    alignment = align_with_priors(scene_from_cam, priors, settings.alignment)
     if alignment.metric_from_scene is not None:
         placing, metric, source = Placing(alignment.metric_from_scene, POSE_PRIORS, None), True, alignment.source
     else:
-        cloud = prediction.pointmap_from_depth[:, ::_STRIDE, ::_STRIDE].reshape(-1, 3)
+        cloud = prediction.cameras.points(prediction.depth)[:, ::_STRIDE, ::_STRIDE].reshape(-1, 3)
         why = alignment.source.removeprefix("none: ")
-        estimate, placing = _scaled_and_upright(
-            scene_from_cam, cloud, prediction.depth, prepared, prediction, settings, why
-        )
+        estimate, placing = _scaled_and_upright(observed, scene_from_cam, cloud, prediction.depth, settings, why)
         metric = estimate.scale is not None
         source = estimate.source if metric else f"none: {estimate.reason}"
     return Anchoring(
@@ -163,19 +142,19 @@ def _without_landmarks(
 
 
 def _scaled_and_upright(
+    observed: Observed,
     world_from_cam: Tensor,
     points: Tensor,
     depth: Tensor,
-    prepared: PreparedFrames,
-    prediction: Prediction,
     settings: AnchorSettings,
     why_no_priors: str,
 ) -> tuple[ScaleEstimate, Placing]:
     """Scale of a world that no priors fixed, and the similarity into a map with Z up."""
     uprighting = upright(world_from_cam, points)
     estimates = [ScaleEstimate(None, "none", why_no_priors)]
-    if prepared.depth is not None:
-        estimates.append(scale_from_depth(depth, prepared.depth, prediction.depth_confidence))
+    measured = observed.prepared.depth
+    if measured is not None:
+        estimates.append(scale_from_depth(depth, measured, observed.prediction.depth_confidence))
     if settings.camera_height_m is not None:
         estimates.append(scale_from_height(world_from_cam, uprighting.floor, settings.camera_height_m))
     estimate = first_found(*estimates)

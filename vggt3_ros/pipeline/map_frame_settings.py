@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
-from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.prior_alignment import AlignmentSettings, priors_problem
 
 # What users call the values of LandmarkSettings.hold_priors.
@@ -40,8 +41,7 @@ class AnchorSettings:
         if self.landmarks is None and (self.sfm or not self.priors_are_metric):
             raise InputError("poses without a scale, of sfm or given ones, need landmarks; do not leave them out")
 
-    def priors_problem(self, frames: Sequence[Frame]) -> str | None:
-        """Why the frames' prior poses do not fix a frame, None when they do."""
-        priors = {i: f.prior_world_from_cam for i, f in enumerate(frames) if f.prior_world_from_cam is not None}
+    def priors_problem(self, priors: Mapping[int, Tensor]) -> str | None:
+        """Why prior poses (4, 4), by the indices of their images, do not fix a frame, None when they do."""
         settings = self.alignment if self.priors_are_metric else replace(self.alignment, min_extent_m=0.0)
         return priors_problem(priors, settings)

@@ -111,7 +111,7 @@ def _frame_points(prediction: Prediction, images: Tensor, index: int, source: st
         points, confidence = pointmap[part], confidence[part]
     else:
         depth, confidence = prediction.depth[part], prediction.depth_confidence[part]
-        points = Prediction(prediction.pose_encoding[part], depth, confidence, None, None).pointmap_from_depth
+        points = prediction.cameras[part].points(depth)
     colors = (images[index].permute(1, 2, 0).reshape(-1, 3) * 255).round().clamp(0, 255).to(torch.uint8)
     return PointCloud(points.reshape(-1, 3).float(), colors, confidence.reshape(-1).float())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.sim3 import Sim3, robust_umeyama
-from vggt3_ros.pipeline.frame import Frame
 
 POSE_PRIORS = "pose_priors"
 
@@ -44,11 +43,10 @@ class MetricAlignment:
 
 
 def align_with_priors(
-    world_from_cam: Tensor, frames: Sequence[Frame], settings: AlignmentSettings | None = None
+    world_from_cam: Tensor, priors: Mapping[int, Tensor], settings: AlignmentSettings | None = None
 ) -> MetricAlignment:
-    """Align world_from_cam (S, 4, 4), scene units, with the prior poses that some of the S frames have."""
+    """Align world_from_cam (S, 4, 4), scene units, with the prior poses (4, 4) that some of the S frames have."""
     settings = settings or AlignmentSettings()
-    priors = {i: f.prior_world_from_cam for i, f in enumerate(frames) if f.prior_world_from_cam is not None}
     problem = priors_problem(priors, settings)
     if problem is not None:
         return _none(problem)

@@ -13,7 +13,6 @@ from vggt3_ros.dense.refine import OverBudgetError
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
-from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.model.network import Progress, Vggt3
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
@@ -21,9 +20,9 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame import anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.memory_check import require_memory
+from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
-from vggt3_ros.pipeline.predicted_cameras import predicted_cameras, require_finite
-from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare, prepared_size
+from vggt3_ros.pipeline.preprocess import prepare, prepared_size
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
 from vggt3_ros.pipeline.tie import Tied, tie
 from vggt3_ros.scene.scene import Corner, Keyframes, Scene
@@ -104,19 +103,18 @@ def reconstruct(
 
     prediction, memory = network.map(prepared.images, settings.steps, settings.chunk, report)
     prediction = prediction.to("cpu")
+    prediction.require_finite_cameras()
+    observed = Observed(used, prepared, prediction)
     clock.lap("network")
-
-    require_finite(prediction)
-    cam_from_world, intrinsics = predicted_cameras(prediction)
 
     def report_tie(stage: str, share: float) -> None:
         _tell(progress, stage, 0.61 + 0.24 * share)
 
-    tied = tie(used, prepared, prediction, settings.anchor, report_tie)
+    tied = tie(observed, settings.anchor, report_tie)
     clock.lap("landmarks")
-    refined, given_up = _refined(used, prepared, prediction, tied, settings, network, progress)
+    refined, given_up = _refined(observed, tied, settings, network, progress)
     surface = None if refined is None else refined.surface()
-    anchoring = anchor(used, prepared, prediction, tied, settings.anchor, surface)
+    anchoring = anchor(observed, tied, settings.anchor, surface)
     refined = None if refined is None else refined.transformed(anchoring.map_from_tied)
     clock.lap("depth")
 
@@ -133,14 +131,14 @@ def reconstruct(
     keyframes = Keyframes(
         names=tuple(_name(i, frame) for i, frame in enumerate(used)),
         stamps_ns=tuple(frame.stamp_ns for frame in used),
-        cam_from_world=cam_from_world,
-        intrinsics=intrinsics if prepared.intrinsics is None else prepared.intrinsics,
+        cam_from_world=prediction.cameras.cam_from_world,
+        intrinsics=observed.intrinsics,
     )
     scene = Scene(
         memory={} if memory is None else memory.to("cpu").tensors(),
         keyframes=keyframes,
         points=points,
-        bounds=_bounds(points, anchoring.map_from_scene.poses(se3_inverse(cam_from_world))),
+        bounds=_bounds(points, anchoring.map_from_scene.poses(observed.scene_from_cam)),
         model_id=network.model_id,
         model_fingerprint=network.fingerprint(),
         input_size=prepared.size_hw,
@@ -179,9 +177,7 @@ def reconstruct(
 
 
 def _refined(
-    frames: Sequence[Frame],
-    prepared: PreparedFrames,
-    prediction: Prediction,
+    observed: Observed,
     tied: Tied,
     settings: ReconstructionSettings,
     network: Vggt3,
@@ -195,9 +191,9 @@ def _refined(
         return None, ""
     try:
         refined = refined_depth(
-            frames,
-            prepared,
-            tied.depth(prediction.depth),
+            observed.frames,
+            observed.prepared,
+            tied.depth(observed.prediction.depth),
             tied.landmarks,
             settings.dense,
             network.device,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,20 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import spread_ratio
 from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks, match_keyframes
 from vggt3_ros.landmarks.features import extract
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.model.network import Progress
-from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.depth_scale import DepthAnchors, anchor_depths
-from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
-from vggt3_ros.pipeline.predicted_cameras import predicted_cameras
-from vggt3_ros.pipeline.preprocess import PreparedFrames
+from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.scene.verification import MapVerdict
 
 
@@ -51,25 +47,17 @@ class Tied:
         return (self.anchors.scale[:, None, None] * predicted).to(predicted.dtype)
 
 
-def tie(
-    frames: Sequence[Frame],
-    prepared: PreparedFrames,
-    prediction: Prediction,
-    settings: AnchorSettings,
-    progress: Progress,
-) -> Tied:
-    """Find landmarks in S frames, given as prepared for the network and what it predicted of them.
+def tie(observed: Observed, settings: AnchorSettings, progress: Progress) -> Tied:
+    """Find landmarks in the frames of a map.
 
     progress(stage, 0..1) may raise to cancel. Raises ImportError when `sfm` is asked for and pycolmap is missing.
     """
     if settings.landmarks is None:
         return Tied(None, None, MapVerdict(False, "no landmarks were asked for"))
-    scene_from_cam = se3_inverse(predicted_cameras(prediction)[0])
-    intrinsics = source_intrinsics(frames, prepared, prediction)
-    made = _make_landmarks(frames, scene_from_cam, intrinsics, settings.landmarks, settings, progress)
+    made = _make_landmarks(observed, settings.landmarks, settings, progress)
     anchors = None
     if made.landmarks is not None:
-        anchors = anchor_depths(prediction.depth, made.landmarks, used_intrinsics(prepared, prediction))
+        anchors = anchor_depths(observed.prediction.depth, made.landmarks, observed.intrinsics)
     return Tied(
         landmarks=made.landmarks,
         anchors=anchors,
@@ -81,41 +69,21 @@ def tie(
     )
 
 
-def used_intrinsics(prepared: PreparedFrames, prediction: Prediction) -> Tensor:
-    """Intrinsics (S, 3, 3) in pixels of the prediction: known ones, or predicted."""
-    return predicted_cameras(prediction)[1] if prepared.intrinsics is None else prepared.intrinsics
-
-
-def source_intrinsics(frames: Sequence[Frame], prepared: PreparedFrames, prediction: Prediction) -> Tensor:
-    """Intrinsics (S, 3, 3) in pixels of the undistorted whole images: known ones, or the median of the predicted.
-
-    One camera takes all frames of a map, and its focal length is refined afterwards.
-    """
-    if prepared.intrinsics is not None:
-        return torch.stack([frame.intrinsics for frame in frames if frame.intrinsics is not None])
-    predicted: Tensor = torch.linalg.solve(prepared.pixels_from_source, predicted_cameras(prediction)[1])
-    return predicted.median(dim=0).values.expand(len(frames), 3, 3).clone()
-
-
 def _make_landmarks(
-    frames: Sequence[Frame],
-    scene_from_cam: Tensor,
-    intrinsics: Tensor,
-    settings: LandmarkSettings,
-    anchoring: AnchorSettings,
-    progress: Progress,
+    observed: Observed, settings: LandmarkSettings, anchoring: AnchorSettings, progress: Progress
 ) -> LandmarkMap:
-    start, measured = _start_poses(frames, scene_from_cam, anchoring)
+    frames = observed.frames
+    start, measured = _start_poses(observed, anchoring)
     sfm = anchoring.sfm and not measured.any()
     if sfm:  # all that can be had: nothing else holds such a map together
         settings = replace(settings, features=replace(settings.features, scale=1.0, count=2000), neighbours=50)
     if any(frame.intrinsics is None for frame in frames):
         settings = replace(settings, refine_focal=True)
+    k = observed.source_intrinsics.numpy()
     features = []
     for done, frame in enumerate(frames):
         progress("features", 0.3 * done / len(frames))
-        features.append(extract(frame.image, intrinsics[done].numpy(), frame.distortion, settings.features))
-    k = intrinsics.numpy()
+        features.append(extract(frame.image, k[done], frame.distortion, settings.features))
     matches = match_keyframes(
         features, start.numpy(), k, settings, lambda share: progress("matches", 0.3 + 0.3 * share)
     )
@@ -137,19 +105,16 @@ def _make_landmarks(
     return replace(made, report={**made.report, **report})
 
 
-def _start_poses(
-    frames: Sequence[Frame], scene_from_cam: Tensor, settings: AnchorSettings
-) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.bool_]]]:
+def _start_poses(observed: Observed, settings: AnchorSettings) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.bool_]]]:
     """Poses (S, 4, 4) to start from, and which of them are measured: priors where they fix a frame, else the network's.
 
     Frames without a prior among others that have one get the network's pose, bent to fit.
     """
-    measured = np.zeros(len(frames), dtype=bool)
-    if settings.priors_problem(frames) is not None:
-        return scene_from_cam, measured
-    priors = {i: f.prior_world_from_cam for i, f in enumerate(frames) if f.prior_world_from_cam is not None}
-    measured[list(priors)] = True
-    return _completed(scene_from_cam, priors), measured
+    measured = np.zeros(len(observed.frames), dtype=bool)
+    if settings.priors_problem(observed.priors) is not None:
+        return observed.scene_from_cam, measured
+    measured[list(observed.priors)] = True
+    return _completed(observed.scene_from_cam, observed.priors), measured
 
 
 def _placed_by_images(scene_from_cam: Tensor, placed: dict[int, Any]) -> Tensor:
@@ -165,7 +130,7 @@ def _placed_by_images(scene_from_cam: Tensor, placed: dict[int, Any]) -> Tensor:
     return sfm_from_scene.map_from_scene.inverse().poses(start)
 
 
-def _completed(scene_from_cam: Tensor, known: dict[int, Tensor]) -> Tensor:
+def _completed(scene_from_cam: Tensor, known: Mapping[int, Tensor]) -> Tensor:
     """The known poses, and for the other frames the network's, bent to fit in."""
     if len(known) == len(scene_from_cam):
         return torch.stack([known[i] for i in range(len(scene_from_cam))])

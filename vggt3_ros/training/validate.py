@@ -108,7 +108,7 @@ def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
     positions = room.world_from_cam[:, :3, 3]
     extent = float((positions.amax(0) - positions.amin(0)).norm())
     prediction, memory = network.map(room.images[:mapped])
-    estimated = prediction.world_from_cam.double().cpu()
+    estimated = prediction.cameras.world_from_cam.cpu()
     i, j = torch.triu_indices(mapped, mapped, 1)
     relative, relative_truth = se3_inverse(estimated[i]) @ estimated[j], se3_inverse(truth[i]) @ truth[j]
     between = relative[:, :3, :3].transpose(-1, -2) @ relative_truth[:, :3, :3]
@@ -128,8 +128,10 @@ def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
     }
     queries = room.world_from_cam[mapped:]
     if memory is not None:
-        located = torch.cat([network.query(image[None], memory).world_from_cam for image in room.images[mapped:]])
-        result |= _errors("query", metric_from_scene.poses(located.double().cpu()), queries, extent)
+        located = torch.cat(
+            [network.query(image[None], memory).cameras.world_from_cam for image in room.images[mapped:]]
+        )
+        result |= _errors("query", metric_from_scene.poses(located.cpu()), queries, extent)
     return result | _errors("nearest", truth[_most_similar(room.images, mapped)], queries, extent)
 
 
