@@ -1,8 +1,10 @@
-"""What pyproject.toml cannot say: messages are generated and compiled by the CMakeLists.txt that colcon uses too.
+"""What pyproject.toml cannot say: messages are generated and compiled by the CMakeLists.txt that
+colcon uses too.
 
-What CMake installs below lib/pythonX.Y/site-packages goes into the wheel's packages; everything else (shared libraries,
-lib/vggt3_ros/<node>, share/...) lands below sys.prefix, where ROS looks for it. Without ROS to build against (no wheels
-for this machine, no compiler) the package is built without messages: all but the nodes works.
+What CMake installs below lib/pythonX.Y/site-packages goes into the wheel's packages; everything
+else (shared libraries, lib/vggt3_ros/<node>, share/...) lands below sys.prefix, where ROS looks for
+it. Without ROS to build against (no wheels for this machine, no compiler) the package is built
+without messages: all but the nodes works.
 """
 
 import importlib.util
@@ -21,8 +23,12 @@ HERE = Path(__file__).resolve().parent
 
 
 def ros_prefixes() -> list[str]:
-    """Prefixes that hold ROS: a sourced one first, then the environment that the wheels were installed into."""
-    prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    """Prefixes that hold ROS: a sourced one first, then the environment that the wheels were
+    installed into.
+    """
+    prefixes = [
+        prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
+    ]
     import rosidl_pycommon
 
     prefixes.append(str(Path(rosidl_pycommon.__file__).resolve().parents[4]))
@@ -48,7 +54,8 @@ class BuildMessages(build_ext):
         if missing is not None:
             self.warn(f"{PACKAGE} is built without its ROS messages: {missing}")
             return
-        self._temporary = tempfile.TemporaryDirectory(prefix=PACKAGE)  # lives until the wheel is written
+        # lives until the wheel is written
+        self._temporary = tempfile.TemporaryDirectory(prefix=PACKAGE)
         self._install(HERE, PACKAGE)
         if not any((Path(prefix) / "share/tf2_msgs").is_dir() for prefix in ros_prefixes()):
             self._install(HERE / "cmake/tf2_msgs", "tf2_msgs")
@@ -60,7 +67,11 @@ class BuildMessages(build_ext):
         for arguments in (
             [
                 *("-S", str(source), "-B", str(build), "-G", "Ninja"),
-                *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_INSTALL_PREFIX={stage}", "-DBUILD_TESTING=OFF"),
+                *(
+                    "-DCMAKE_BUILD_TYPE=Release",
+                    f"-DCMAKE_INSTALL_PREFIX={stage}",
+                    "-DBUILD_TESTING=OFF",
+                ),
                 f"-DPython3_EXECUTABLE={sys.executable}",
                 f"-DCMAKE_PROJECT_INCLUDE={HERE}/cmake/ros_wheels_fix.cmake",
             ],
@@ -77,14 +88,19 @@ class BuildMessages(build_ext):
         files: dict[str, list[str]] = {}
         for file in stage.rglob("*"):
             place = file.relative_to(stage)
-            ours = file.is_file() and site_packages not in file.parents and place.parts[0] in ("lib", "share")
+            ours = (
+                file.is_file()
+                and site_packages not in file.parents
+                and place.parts[0] in ("lib", "share")
+            )
             if ours and "_cpp" not in file.name and file.suffix != ".pyc":
                 files.setdefault(str(place.parent), []).append(os.path.relpath(file, HERE))
         self.distribution.data_files += sorted(files.items())
 
 
 setup(
-    ext_modules=[Extension(f"{PACKAGE}._messages", [])],  # makes it a wheel of this platform and Python
+    # makes it a wheel of this platform and Python
+    ext_modules=[Extension(f"{PACKAGE}._messages", [])],
     cmdclass={"build_ext": BuildMessages},
     data_files=[],
 )

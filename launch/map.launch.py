@@ -1,7 +1,8 @@
-"""Mapper and localizer on a camera: `ros2 launch vggt3_ros map.launch.py image_topic:=/camera/image_raw`.
+"""Mapper and localizer on a camera: `ros2 launch vggt3_ros map.launch.py
+image_topic:=/camera/image_raw`.
 
-Drive around, then stand still: the mapper makes a scene of what it saw, and the localizer localizes in it.
-`ros2 launch vggt3_ros map.launch.py --show-args` explains the arguments.
+Drive around, then stand still: the mapper makes a scene of what it saw, and the localizer localizes
+in it. `ros2 launch vggt3_ros map.launch.py --show-args` explains the arguments.
 """
 
 from launch import LaunchDescription
@@ -17,7 +18,9 @@ def generate_launch_description() -> LaunchDescription:
     """Called by ros2 launch."""
     return LaunchDescription(
         [
-            *arguments(*CAMERA, "depth_topic", "model", "device", "scene_dir", *COMMON, "use_sim_time"),
+            *arguments(
+                *CAMERA, "depth_topic", "model", "device", "scene_dir", *COMMON, "use_sim_time"
+            ),
             middleware_profile(),
             rviz(),
             managed_node("mapper", *BOTH, "depth_topic", "scene_dir"),

@@ -1,11 +1,14 @@
-"""Fixtures shared by all tests: small networks with seeded random weights, rooms, and where the golden files lie."""
+"""Fixtures shared by all tests: small networks with seeded random weights, rooms, and where the
+golden files lie.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other make small networks crawl
+# threads that wait for each other make small networks crawl
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -47,7 +50,8 @@ def make_network(attn: str = "ttt", seed: int = 0) -> Vggt3:
         torch.manual_seed(seed)
         network = Vggt3(small_config(attn))
         for token in (network.aggregator.camera_token, network.aggregator.register_token):
-            token.data.normal_()  # published networks start at 1e-6; a trained one tells the reference frame apart
+            # published networks start at 1e-6; a trained one tells the reference frame apart
+            token.data.normal_()
         for parameter in network.parameters():
             if parameter.ndim == 1:
                 parameter.data += 0.1 * torch.randn_like(parameter)

@@ -1,4 +1,6 @@
-"""Banks of few textures, kept apart from those of other tests: whole ones take many seconds to paint."""
+"""Banks of few textures, kept apart from those of other tests: whole ones take many seconds to
+paint.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,15 @@ from vggt3_ros.worlds import shading, textures
 
 @contextmanager
 def few_textures() -> Iterator[None]:
-    """Within it rooms are painted with one texture of every family, and held-out rooms with another one."""
+    """Within it rooms are painted with one texture of every family, and held-out rooms with another
+    one.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(textures, "FAMILIES", {name: (pattern, 1) for name, (pattern, _) in textures.FAMILIES.items()})
+        patch.setattr(
+            textures,
+            "FAMILIES",
+            {name: (pattern, 1) for name, (pattern, _) in textures.FAMILIES.items()},
+        )
         patch.setattr(textures, "_SHARES", len(textures.FAMILIES))
         patch.setattr(textures, "_BANKS", {"training": (1, 1), "held_out": (1, 2)})
         bank = lru_cache(maxsize=4)(textures.texture_bank.__wrapped__)

@@ -1,4 +1,6 @@
-"""What makes the host wait until a GPU is done: told by the operators that it asks for, and where it did so."""
+"""What makes the host wait until a GPU is done: told by the operators that it asks for, and where
+it did so.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ _CPU = torch.device("cpu")
 _PACKAGE = str(Path(vggt3_ros.__file__).parent) + "/"
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 _TELLING = {
-    "_local_scalar_dense": "value", "equal": "value", "_linalg_check_errors": "value", "_linalg_svd": "value",
-    "_linalg_eigh": "value", "nonzero": "size", "nonzero_numpy": "size", "masked_select": "size", "bincount": "size",
+    "_local_scalar_dense": "value", "equal": "value", "_linalg_check_errors": "value",
+    "_linalg_svd": "value",
+    "_linalg_eigh": "value", "nonzero": "size", "nonzero_numpy": "size", "masked_select": "size",
+    "bincount": "size",
     "_unique": "size", "_unique2": "size", "unique_dim": "size", "unique_consecutive": "size",
 }  # fmt: skip
 """Operators that tell the host a value, or how large their result is."""
@@ -26,7 +30,9 @@ _TELLING = {
 
 @dataclass(frozen=True)
 class Wait:
-    """An event at which the host waits: of which kind, and where in the package it was asked for."""
+    """An event at which the host waits: of which kind, and where in the package it was asked
+    for.
+    """
 
     kind: str  # "to device", "to host", "value", "size", "indices"
     file: str  # relative to the package
@@ -45,7 +51,9 @@ def places(waits: Iterable[Wait]) -> set[str]:
 
 
 def here() -> tuple[str, str, int]:
-    """File, function and line of the innermost call within the package; comprehensions belong to their function."""
+    """File, function and line of the innermost call within the package; comprehensions belong to
+    their function.
+    """
     frame: Any = sys._getframe()
     while frame is not None:
         code = frame.f_code
@@ -56,12 +64,17 @@ def here() -> tuple[str, str, int]:
 
 
 def kind_of_wait(name: str, args: Any, kwargs: dict[str, Any]) -> str | None:
-    """What the host waits for in an aten operator with arguments on a device, None for one that is only queued.
+    """What the host waits for in an aten operator with arguments on a device, None for one that is
+    only queued.
 
     A tensor of the CPU counts as pinned that has the attribute `pretended_pinned`.
     """
     if name == "_to_copy":
-        return _copying(args[0], torch.device(kwargs.get("device") or args[0].device), kwargs.get("non_blocking"))
+        return _copying(
+            args[0],
+            torch.device(kwargs.get("device") or args[0].device),
+            kwargs.get("non_blocking"),
+        )
     if name == "copy_":
         at_once = args[2] if len(args) > 2 else kwargs.get("non_blocking")
         return _copying(args[1], args[0].device, at_once)
@@ -71,7 +84,8 @@ def kind_of_wait(name: str, args: Any, kwargs: dict[str, Any]) -> str | None:
     if name in INDEXING:
         indices = [index for index in args[1] if index is not None]
         masked = any(index.dtype in (torch.bool, torch.uint8) for index in indices)
-        if masked and not (name != "index" and len(indices) == 1 and args[2].numel() == 1):  # that is masked_fill
+        # that is masked_fill
+        if masked and not (name != "index" and len(indices) == 1 and args[2].numel() == 1):
             return "size"
         return "indices" if any(index.device == _CPU for index in indices) else None
     return _TELLING.get(name)

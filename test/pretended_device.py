@@ -1,7 +1,9 @@
-"""A device that computes on the CPU but says it is `meta`: mix-ups of devices and waits for a GPU, found without one.
+"""A device that computes on the CPU but says it is `meta`: mix-ups of devices and waits for a GPU,
+found without one.
 
-Within `PretendedDevice()` tensors on `meta` are wrappers around tensors of the CPU. As with a GPU, an operator that
-mixes devices is refused, and what makes the host wait until the device is done is noted, with its place in the package.
+Within `PretendedDevice()` tensors on `meta` are wrappers around tensors of the CPU. As with a GPU,
+an operator that mixes devices is refused, and what makes the host wait until the device is done is
+noted, with its place in the package.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from .host_waits import INDEXING, Wait, here, kind_of_wait
 
 CPU, DEVICE = torch.device("cpu"), torch.device("meta")
 _TAKING_NUMBERS = {"fill", "fill_", "masked_fill", "masked_fill_", *INDEXING}
-"""Operators that take a 0-dim tensor of the CPU beside a GPU's, other than those that torch calls pointwise."""
+"""Operators, beside torch's pointwise ones, that take a 0-dim tensor of the CPU with a GPU's."""
 
 
 class PretendedTensor(torch.Tensor):
@@ -67,13 +69,17 @@ class PretendedGenerator(torch.Generator):
 
     @classmethod
     def device_of(cls, generator: torch.Generator) -> torch.device:
-        """What a generator says, also when torch has handed it on, which makes a plain one of it."""
+        """What a generator says, also when torch has handed it on, which makes a plain one of
+        it.
+        """
         ours = any(generator._cdata == one._cdata for one in cls._alive)  # type: ignore[attr-defined]
         return DEVICE if ours else generator.device
 
 
 class PretendedDevice(TorchDispatchMode):
-    """Makes DEVICE usable while it is entered, and notes in `waits` what a GPU would make the host wait for."""
+    """Makes DEVICE usable while it is entered, and notes in `waits` what a GPU would make the host
+    wait for.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,13 +106,17 @@ class PretendedDevice(TorchDispatchMode):
 
 
 class _Functions(TorchFunctionMode):
-    """What torch does otherwise with `meta` and with wrappers than with a GPU before it asks for an operator."""
+    """What torch does otherwise with `meta` and with wrappers than with a GPU before it asks for an
+    operator.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _MAKING:  # on `meta` they make no values
             given = dict(kwargs)
-            target = given.pop("device", None) or (args[0].device if isinstance(args[0], Tensor) else CPU)
+            target = given.pop("device", None) or (
+                args[0].device if isinstance(args[0], Tensor) else CPU
+            )
             if func is torch.Tensor.new_tensor:
                 given.setdefault("dtype", args[0].dtype)
                 args, func = args[1:], torch.tensor
@@ -141,24 +151,38 @@ class _Operator:
             return part.alias_info is not None and part.alias_info.is_write
 
         name, schema = func.overloadpacket.__name__, func._schema
-        writes = tuple((place, part.name) for place, part in enumerate(schema.arguments) if is_written(part))
+        writes = tuple(
+            (place, part.name) for place, part in enumerate(schema.arguments) if is_written(part)
+        )
         returns_them = len(schema.returns) > 0 and is_written(schema.returns[0])
-        return _Operator(name, name in _TAKING_NUMBERS or torch.Tag.pointwise in func.tags, writes, returns_them)
+        return _Operator(
+            name, name in _TAKING_NUMBERS or torch.Tag.pointwise in func.tags, writes, returns_them
+        )
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any], waits: list[Wait]) -> Any:
-    """Compute an operator on the CPU as if the pretended tensors among its arguments were on a GPU."""
+    """Compute an operator on the CPU as if the pretended tensors among its arguments were on a
+    GPU.
+    """
     operator = _Operator.of(func)
     name = operator.name
     leaves = _leaves([*args, *kwargs.values()])
     ours = any(type(leaf) is PretendedTensor for leaf in leaves)
-    target = torch.device(kwargs["device"]) if kwargs.get("device") is not None else DEVICE if ours else CPU
+    target = (
+        torch.device(kwargs["device"])
+        if kwargs.get("device") is not None
+        else DEVICE
+        if ours
+        else CPU
+    )
     if name in ("is_pinned", "_pin_memory"):
         return _pinning(name, args[0])
     _check_generators(func, leaves, target)
     if not ours and target == CPU:
         return func(*args, **kwargs)
-    written = _leaves([args[at] if at < len(args) else kwargs.get(name) for at, name in operator.writes])
+    written = _leaves(
+        [args[at] if at < len(args) else kwargs.get(name) for at, name in operator.writes]
+    )
     if ours and name not in ("_to_copy", "copy_"):
         _check_devices(func, operator, args, leaves, written)
     kind = kind_of_wait(name, args, kwargs)
@@ -169,8 +193,12 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], waits: list[Wait]) -> Any
         plain["device"] = CPU
     out = func(*[_unwrapped(value) for value in args], **plain)
     if operator.returns_them:
-        grown = [one for one in written if type(one) is PretendedTensor and one.shape != one.inner.shape]
-        assert not grown, f"{func} changed the shape of a tensor in place, which PretendedTensor cannot follow"
+        grown = [
+            one for one in written if type(one) is PretendedTensor and one.shape != one.inner.shape
+        ]
+        assert not grown, (
+            f"{func} changed the shape of a tensor in place, which PretendedTensor cannot follow"
+        )
         return written[0] if len(written) == 1 else tuple(written)
     return out if target == CPU else _wrapped(out)
 
@@ -184,10 +212,16 @@ def _pinning(name: str, tensor: Tensor) -> Any:
     return pinned
 
 
-def _check_devices(func: Any, operator: _Operator, args: Any, leaves: list[Any], written: list[Tensor]) -> None:
+def _check_devices(
+    func: Any, operator: _Operator, args: Any, leaves: list[Any], written: list[Tensor]
+) -> None:
     """Raise as CUDA does for operands on different devices, one of which is ours."""
-    strangers = [leaf for leaf in leaves if isinstance(leaf, Tensor) and type(leaf) is not PretendedTensor]
-    assert not any(stranger.device == DEVICE for stranger in strangers), f"{func} got a tensor without values"
+    strangers = [
+        leaf for leaf in leaves if isinstance(leaf, Tensor) and type(leaf) is not PretendedTensor
+    ]
+    assert not any(stranger.device == DEVICE for stranger in strangers), (
+        f"{func} got a tensor without values"
+    )
     if operator.name in INDEXING:  # indices are sent along
         indices = {id(index) for index in args[1]}
         strangers = [leaf for leaf in strangers if id(leaf) not in indices]
@@ -195,7 +229,11 @@ def _check_devices(func: Any, operator: _Operator, args: Any, leaves: list[Any],
         results = {id(one) for one in written}
         strangers = [leaf for leaf in strangers if leaf.dim() > 0 or id(leaf) in results]
     if strangers:
-        _refuse(func, f"Expected all tensors to be on the same device, but found at least two, {DEVICE} and cpu")
+        _refuse(
+            func,
+            f"Expected all tensors to be on the same device, but found at least two, {DEVICE}"
+            " and cpu",
+        )
 
 
 def _check_generators(func: Any, leaves: list[Any], target: torch.device) -> None:

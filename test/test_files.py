@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from vggt3_ros.errors import InputError, did_you_mean, nearest_name
-from vggt3_ros.files import atomic_path, check_known, clear_unfinished, read_json, read_text, read_yaml, write_json
+from vggt3_ros.files import (
+    atomic_path,
+    check_known,
+    clear_unfinished,
+    read_json,
+    read_text,
+    read_yaml,
+    write_json,
+)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -34,7 +42,12 @@ def test_a_key_that_occurs_twice_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("a: [1", "not valid YAML"), ("- 1", "a mapping"), ("", "got nothing"), ("a: 1\n---\na: 2", "2 documents")],
+    [
+        ("a: [1", "not valid YAML"),
+        ("- 1", "a mapping"),
+        ("", "got nothing"),
+        ("a: 1\n---\na: 2", "2 documents"),
+    ],
 )
 def test_yaml_that_is_no_mapping_is_refused(text: str, complaint: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
@@ -44,7 +57,9 @@ def test_yaml_that_is_no_mapping_is_refused(text: str, complaint: str, tmp_path:
 
 def test_unknown_names_are_told_with_the_nearest_known_one() -> None:
     check_known(["fx"], ["fx", "fy"], "a.json")
-    with pytest.raises(InputError, match=r"a\.json: unknown keys \['widht'\]; did you mean 'width'\?"):
+    with pytest.raises(
+        InputError, match=r"a\.json: unknown keys \['widht'\]; did you mean 'width'\?"
+    ):
         check_known(["fx", "widht"], ["fx", "width"], "a.json")
     with pytest.raises(InputError, match=r"unknown columns \['speed'\]; known are x, y"):
         check_known(["speed"], ["x", "y"], "a.csv", "columns")
@@ -76,7 +91,10 @@ def test_what_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Pa
 
 
 def test_what_a_killed_program_left_of_a_file_is_cleared_and_nothing_else(tmp_path: Path) -> None:
-    path, others = tmp_path / "[a].json", [tmp_path / "[a].json", tmp_path / ".[a].json", tmp_path / ".[a].notes.json"]
+    path, others = (
+        tmp_path / "[a].json",
+        [tmp_path / "[a].json", tmp_path / ".[a].json", tmp_path / ".[a].notes.json"],
+    )
     for other in others:
         other.touch()
     with atomic_path(path) as temporary:

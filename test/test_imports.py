@@ -1,4 +1,6 @@
-"""Who may import whom (drawn in CONTRIBUTING.md), and which third-party packages each part may need."""
+"""Who may import whom (drawn in CONTRIBUTING.md), and which third-party packages each part may
+need.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +59,22 @@ NODES_ALLOWED = {
 GENERATED = {"msg", "srv", "action"}  # messages, made by the build
 EVERYONE_MAY = {"allocation", "errors", "files", "__version__"}
 
-# What pyproject.toml declares beyond torch, numpy and safetensors, and what a developer's machine may have besides.
-OPTIONAL = ("PIL", "cv2", "matplotlib", "tqdm", "yaml", "huggingface_hub", "scipy", "pycolmap", "skimage")
+# What pyproject.toml declares beyond torch, numpy and safetensors, and what a developer's machine
+# may have besides.
+OPTIONAL = (
+    "PIL",
+    "cv2",
+    "matplotlib",
+    "tqdm",
+    "yaml",
+    "huggingface_hub",
+    "scipy",
+    "pycolmap",
+    "skimage",
+)
 
-# In a child process: refuse to import the packages named in argv[1], then import the modules named after it.
+# In a child process: refuse to import the packages named in argv[1], then import the modules named
+# after it.
 IMPORT_BLOCKED = """
 import importlib, sys
 
@@ -92,7 +106,11 @@ def imported_modules(source: str, module: str) -> set[str]:
 def forbidden_imports(source: str, module: str) -> set[str]:
     """Those of a module's imports that the rules do not allow its folder."""
     folder = module.split(".")[1]
-    own = {name.split(".")[1] for name in imported_modules(source, module) if name.startswith("vggt3_ros.")}
+    own = {
+        name.split(".")[1]
+        for name in imported_modules(source, module)
+        if name.startswith("vggt3_ros.")
+    }
     generated = GENERATED if folder == "nodes" else set()
     wrong = own - ALLOWED.get(folder, set()) - EVERYONE_MAY - generated - {folder}
     outside = {name.partition(".")[0] for name in imported_modules(source, module)}
@@ -101,13 +119,20 @@ def forbidden_imports(source: str, module: str) -> set[str]:
 
 def module_names() -> dict[str, Path]:
     """Dotted name and file of every module but `__main__` and the package itself."""
-    files = (path.relative_to(PACKAGE.parent).with_suffix("") for path in sorted(PACKAGE.rglob("*.py")))
-    names = {".".join(part for part in path.parts if part != "__init__"): path.with_suffix(".py") for path in files}
+    files = (
+        path.relative_to(PACKAGE.parent).with_suffix("") for path in sorted(PACKAGE.rglob("*.py"))
+    )
+    names = {
+        ".".join(part for part in path.parts if part != "__init__"): path.with_suffix(".py")
+        for path in files
+    }
     skipped = {"vggt3_ros", "vggt3_ros.__main__"}
     return {name: PACKAGE.parent / path for name, path in names.items() if name not in skipped}
 
 
-def import_in_child(blocked: tuple[str, ...], modules: list[str]) -> subprocess.CompletedProcess[str]:
+def import_in_child(
+    blocked: tuple[str, ...], modules: list[str]
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", IMPORT_BLOCKED, ",".join(blocked), *modules],
         cwd=PACKAGE.parent,
@@ -123,7 +148,9 @@ def test_module_imports_only_what_its_folder_may(module: str) -> None:
     assert forbidden_imports(source, module) == set()
 
 
-@pytest.mark.parametrize("module", [name for name in module_names() if name.count(".") > 1 and ".nodes." in name])
+@pytest.mark.parametrize(
+    "module", [name for name in module_names() if name.count(".") > 1 and ".nodes." in name]
+)
 def test_module_of_nodes_imports_only_what_its_part_may(module: str) -> None:
     part = module.split(".")[2]
     names = imported_modules(module_names()[module].read_text(encoding="utf-8"), module)
@@ -139,9 +166,17 @@ def test_module_of_nodes_imports_only_what_its_part_may(module: str) -> None:
         ("from ..model import config", "vggt3_ros.evaluation.report", {"model"}),
         ("from vggt3_ros import training", "vggt3_ros.pipeline.frame", {"training"}),
         ("import rclpy.node", "vggt3_ros.pipeline.frame", {"rclpy"}),
-        ("import rclpy\nfrom vggt3_ros.msg import SceneInfo", "vggt3_ros.nodes.messages.clouds", set()),
+        (
+            "import rclpy\nfrom vggt3_ros.msg import SceneInfo",
+            "vggt3_ros.nodes.messages.clouds",
+            set(),
+        ),
         ("from vggt3_ros.msg import SceneInfo", "vggt3_ros.scene.storage", {"msg"}),
-        ("from vggt3_ros.geometry.se3 import se3\nfrom . import se3", "vggt3_ros.geometry.camera", set()),
+        (
+            "from vggt3_ros.geometry.se3 import se3\nfrom . import se3",
+            "vggt3_ros.geometry.camera",
+            set(),
+        ),
     ],
 )
 def test_forbidden_import_is_noticed(source: str, module: str, forbidden: set[str]) -> None:
@@ -149,12 +184,16 @@ def test_forbidden_import_is_noticed(source: str, module: str, forbidden: set[st
 
 
 def test_every_folder_with_modules_has_a_rule() -> None:
-    folders = {name.split(".")[1] for name, path in module_names().items() if path.parent != PACKAGE}
+    folders = {
+        name.split(".")[1] for name, path in module_names().items() if path.parent != PACKAGE
+    }
     assert folders <= set(ALLOWED)
 
 
 def test_everything_but_nodes_imports_without_rclpy() -> None:
-    result = import_in_child(("rclpy",), [name for name in module_names() if name.split(".")[1] != "nodes"])
+    result = import_in_child(
+        ("rclpy",), [name for name in module_names() if name.split(".")[1] != "nodes"]
+    )
     assert result.returncode == 0, result.stderr
 
 

@@ -1,4 +1,6 @@
-"""What the code takes from other libraries is there in their installed versions, also where no test comes by."""
+"""What the code takes from other libraries is there in their installed versions, also where no test
+comes by.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "vggt3_ros"
-LIBRARIES = ("PIL", "cv2", "matplotlib", "numpy", "psutil", "scipy", "tqdm", "yaml")  # those that apt has, too
+# those that apt has, too
+LIBRARIES = ("PIL", "cv2", "matplotlib", "numpy", "psutil", "scipy", "tqdm", "yaml")
 
 
 def taken(tree: ast.Module) -> Iterator[str]:
-    """Full names of everything that a module takes from the libraries, such as "numpy.linalg.norm"."""
+    """Full names of everything that a module takes from the libraries, such as
+    "numpy.linalg.norm".
+    """
     known: dict[str, str] = {}  # name in the module: full name
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -23,7 +28,9 @@ def taken(tree: ast.Module) -> Iterator[str]:
                 if library in LIBRARIES:
                     known[alias.asname or library] = alias.name if alias.asname else library
                     yield alias.name
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in LIBRARIES:
+        elif (
+            isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in LIBRARIES
+        ):
             for alias in node.names:
                 known[alias.asname or alias.name] = f"{node.module}.{alias.name}"
                 yield f"{node.module}.{alias.name}"
@@ -39,7 +46,9 @@ def taken(tree: ast.Module) -> Iterator[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether a full name is that of a module, or of something in one; what lies in values is not looked at."""
+    """Whether a full name is that of a module, or of something in one; what lies in values is not
+    looked at.
+    """
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
         try:
@@ -65,7 +74,9 @@ def places() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_every_name_that_is_taken_from_a_library_exists(library: str, places: dict[str, str]) -> None:
+def test_every_name_that_is_taken_from_a_library_exists(
+    library: str, places: dict[str, str]
+) -> None:
     names = [name for name in places if name.partition(".")[0] == library]
     assert names
     assert {name: places[name] for name in names if not exists(name)} == {}

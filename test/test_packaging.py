@@ -1,4 +1,6 @@
-"""One package in three descriptions (package.xml, CMakeLists.txt, pyproject.toml): they have to agree."""
+"""One package in three descriptions (package.xml, CMakeLists.txt, pyproject.toml): they have to
+agree.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ CMAKE = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")  # tomllib came with Python 3.11
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 KINDS = ("msg", "srv", "action")
-INTERFACES = sorted(path.relative_to(ROOT).as_posix() for kind in KINDS for path in ROOT.glob(f"{kind}/*"))
+INTERFACES = sorted(
+    path.relative_to(ROOT).as_posix() for kind in KINDS for path in ROOT.glob(f"{kind}/*")
+)
 
 # Packages of pip: README.md says how to get them, rosdep has no keys for their versions.
 FROM_PIP = {"torch", "rosbags", "viser"}
@@ -28,9 +32,20 @@ DEBIAN = {
     "psutil": "python3-psutil",
     "yaml": "python3-yaml",
 }
-RENAMED = {"opencv-python-headless": "python3-opencv", "pillow": "python3-pil", "pyyaml": "python3-yaml"}
+RENAMED = {
+    "opencv-python-headless": "python3-opencv",
+    "pillow": "python3-pil",
+    "pyyaml": "python3-yaml",
+}
 WITHOUT_WHEEL = {
-    *("ament_index_python", "builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "tf2_msgs"),
+    *(
+        "ament_index_python",
+        "builtin_interfaces",
+        "launch",
+        "launch_ros",
+        "rcl_interfaces",
+        "tf2_msgs",
+    ),
     *("cv_bridge", "sensor_msgs_py"),  # used where they are
 }
 
@@ -62,10 +77,15 @@ def ros_wheels() -> set[str]:
 
 
 def versions_of_pip() -> dict[str, str]:
-    """Oldest version of what pyproject.toml asks for, by its name in rosdep, but of what pip alone has."""
+    """Oldest version of what pyproject.toml asks for, by its name in rosdep, but of what pip alone
+    has.
+    """
     (dependencies,) = re.findall(r"^dependencies = \[(.*?)^\]", PYPROJECT, re.DOTALL | re.MULTILINE)
     asked = dict(re.findall(r'"([a-z0-9-]+)>=([0-9.]+)"', dependencies))
-    return {RENAMED.get(name, f"python3-{name}"): asked[name] for name in asked.keys() - {"torch", "safetensors"}}
+    return {
+        RENAMED.get(name, f"python3-{name}"): asked[name]
+        for name in asked.keys() - {"torch", "safetensors"}
+    }
 
 
 def test_pip_and_rosdep_are_asked_for_the_same_versions() -> None:
@@ -79,8 +99,10 @@ def test_pip_and_rosdep_are_asked_for_the_same_versions() -> None:
 
 # Of Ubuntu 22.04, the oldest that a supported ROS runs on.
 JAMMY = {
-    "python3-matplotlib": "3.5.1", "python3-numpy": "1.21.5", "python3-opencv": "4.5.4", "python3-pil": "9.0.1",
-    "python3-psutil": "5.9.0", "python3-scipy": "1.8.0", "python3-tqdm": "4.57.0", "python3-yaml": "5.4.1",
+    "python3-matplotlib": "3.5.1", "python3-numpy": "1.21.5", "python3-opencv": "4.5.4",
+    "python3-pil": "9.0.1",
+    "python3-psutil": "5.9.0", "python3-scipy": "1.8.0", "python3-tqdm": "4.57.0", "python3-yaml":
+    "5.4.1",
 }  # fmt: skip
 
 
@@ -129,7 +151,9 @@ def test_script_can_be_run_and_is_installed(script: str) -> None:
     assert path.stat().st_mode & 0o111 == 0o111
     assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3\n")
     installed = dict(re.findall(r"install\(PROGRAMS ([^)]*?) DESTINATION ([^)]*)\)", CMAKE))
-    (for_ros2_run,) = (files for files, folder in installed.items() if folder == "lib/${PROJECT_NAME}")
+    (for_ros2_run,) = (
+        files for files, folder in installed.items() if folder == "lib/${PROJECT_NAME}"
+    )
     assert f"scripts/{script}" in for_ros2_run.split()
     assert installed["scripts/vggt3"] == "bin"  # on PATH after `source install/setup.bash`
 
@@ -139,7 +163,9 @@ def test_import_of_a_node_is_a_dependency_of_the_ros_package(package: str) -> No
     assert DEBIAN.get(package, package) in needed_to_run()
 
 
-@pytest.mark.parametrize("package", sorted(imported_by_ros_code() - FROM_PIP - set(DEBIAN) - WITHOUT_WHEEL))
+@pytest.mark.parametrize(
+    "package", sorted(imported_by_ros_code() - FROM_PIP - set(DEBIAN) - WITHOUT_WHEEL)
+)
 def test_import_of_a_node_comes_with_the_wheels(package: str) -> None:
     assert package in ros_wheels()
 

@@ -1,4 +1,6 @@
-"""The pretended device refuses what a GPU refuses, and notes every event at which one would make the host wait."""
+"""The pretended device refuses what a GPU refuses, and notes every event at which one would make
+the host wait.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,14 @@ MIXED = {
     "indices of a gather": lambda there, here: there.gather(0, here.long()),
     "indices of a selection": lambda there, here: there.index_select(0, torch.tensor([0])),
     "indices that are there": lambda there, here: here[(there > 0).long()[0]],
-    "values put in": lambda there, here: there.index_put_((torch.tensor([0], device=DEVICE),), here[0]),
+    "values put in": lambda there, here: there.index_put_(
+        (torch.tensor([0], device=DEVICE),), here[0]
+    ),
     "convolution": lambda there, here: torch.conv2d(there[None, None], here[None, None]),
     "comparison": lambda there, here: torch.equal(there, here),
-    "generator of the CPU": lambda there, here: torch.rand(2, generator=torch.Generator(), device=DEVICE),
+    "generator of the CPU": lambda there, here: torch.rand(
+        2, generator=torch.Generator(), device=DEVICE
+    ),
     "generator of the CPU in place": lambda there, here: there.normal_(generator=torch.Generator()),
     "generator that is there": lambda there, here: torch.rand(2, generator=PretendedGenerator()),
 }
@@ -68,7 +74,9 @@ WAITING = {
         lambda there, here: there.index_put_((there > 0,), there.flatten() + 1),
         lambda there, here: there.unique(),
         lambda there, here: there.long().flatten().bincount(),
-        lambda there, here: there.repeat_interleave(torch.ones(3, dtype=torch.long, device=DEVICE), 0),
+        lambda there, here: there.repeat_interleave(
+            torch.ones(3, dtype=torch.long, device=DEVICE), 0
+        ),
     ],
     "indices": [lambda there, here: there[torch.tensor([0, 2])], lambda there, here: there[[0, 2]]],
     "none": [
@@ -101,11 +109,15 @@ def pair() -> tuple[Tensor, Tensor]:
 def test_a_mix_of_devices_is_refused(mix) -> None:
     with PretendedDevice():
         there, here = pair()
-        with pytest.raises(RuntimeError, match=r"same device.*meta and cpu|device type for generator"):
+        with pytest.raises(
+            RuntimeError, match=r"same device.*meta and cpu|device type for generator"
+        ):
             mix(there, here)
 
 
-@pytest.mark.parametrize(("kind", "number"), [(kind, i) for kind, calls in WAITING.items() for i in range(len(calls))])
+@pytest.mark.parametrize(
+    ("kind", "number"), [(kind, i) for kind, calls in WAITING.items() for i in range(len(calls))]
+)
 def test_waits_for_the_device_are_noted(kind, number) -> None:
     with PretendedDevice() as device:
         there, here = pair()
@@ -117,7 +129,10 @@ def test_waits_for_the_device_are_noted(kind, number) -> None:
 def test_a_wait_names_the_innermost_place_in_the_package() -> None:
     with PretendedDevice() as device:
         pose = torch.eye(4, device=DEVICE)
-        with device.noting() as waits, pytest.raises(RuntimeError, match=r"same device.*geometry/se3\.py:\d+ in check"):
+        with (
+            device.noting() as waits,
+            pytest.raises(RuntimeError, match=r"same device.*geometry/se3\.py:\d+ in check"),
+        ):
             check_pose(pose, "pose")  # which is for poses on the CPU
     assert Wait("value", "geometry/se3.py", "check_pose", waits[0].line) == waits[0]
     assert waits[0].place == "geometry/se3.py:check_pose"
@@ -131,7 +146,11 @@ def test_values_and_gradients_are_those_of_the_cpu() -> None:
         pose[0, 3:] *= 2  # in place on a view
         loss = se3_inverse(pose[None])[0].square().sum() + pose.detach().sum()
         loss.backward()
-        assert weight.grad is not None and weight.grad.device == device and layer.weight.grad is not None
+        assert (
+            weight.grad is not None
+            and weight.grad.device == device
+            and layer.weight.grad is not None
+        )
         return [loss.detach().cpu(), weight.grad.cpu(), layer.weight.grad.cpu()]
 
     with PretendedDevice():

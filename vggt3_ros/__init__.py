@@ -2,6 +2,7 @@
 
 import pkgutil
 
-# Lets a source checkout and an installed copy (which may hold generated modules) serve the same package name.
+# Lets a source checkout and an installed copy (which may hold generated modules) serve the same
+# package name.
 __path__ = pkgutil.extend_path(__path__, __name__)
 __version__ = "0.1.0"

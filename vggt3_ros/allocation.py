@@ -1,4 +1,6 @@
-"""How the C library hands memory back to the system, which decides what large short-lived buffers cost."""
+"""How the C library hands memory back to the system, which decides what large short-lived buffers
+cost.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,17 @@ import ctypes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
 _KEPT = 64 << 20  # bytes of freed memory that stay with the process
-_MAPPED = 32 << 20  # bytes from which a buffer still is mapped by itself; glibc takes no larger limit
+# bytes from which a buffer still is mapped by itself; glibc takes no larger limit
+_MAPPED = 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 64 MB of what it has freed; does nothing where the C library is not glibc.
+    """Let this process keep up to 64 MB of what it has freed; does nothing where the C library is
+    not glibc.
 
-    The images that a feature search makes, tens of megabytes for every frame, are otherwise given back each time and
-    cleared by the system page by page when they are needed again. Measured: 67 ms instead of 90 for SIFT on 448 x 299
-    pixels, on one core; the features are the same.
+    The images that a feature search makes, tens of megabytes for every frame, are otherwise given
+    back each time and cleared by the system page by page when they are needed again. Measured: 67
+    ms instead of 90 for SIFT on 448 x 299 pixels, on one core; the features are the same.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

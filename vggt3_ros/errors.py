@@ -1,4 +1,6 @@
-"""What can go wrong for a user, each with a message that says what was given, what was expected, and what to do."""
+"""What can go wrong for a user, each with a message that says what was given, what was expected,
+and what to do.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from collections.abc import Iterable
 
 
 class Vggt3Error(Exception):
-    """Base of every error that vggt3_ros raises on purpose; its text is complete and needs no traceback."""
+    """Base of every error that vggt3_ros raises on purpose; its text is complete and needs no
+    traceback.
+    """
 
 
 class InputError(Vggt3Error):
@@ -23,7 +27,8 @@ class SceneError(Vggt3Error):
 
 
 def nearest_name(given: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that was probably meant by a name that nobody knows; whether letters are large does not matter.
+    """The known name that was probably meant by a name that nobody knows; whether letters are large
+    does not matter.
 
     None if nothing is as near as cutoff, from 0 (anything) to 1 (the same).
     """
@@ -33,6 +38,8 @@ def nearest_name(given: str, known: Iterable[str], cutoff: float = 0.6) -> str |
 
 
 def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The part of a message that names what was probably meant, as `nearest_name` has it; empty if there is nothing."""
+    """The part of a message that names what was probably meant, as `nearest_name` has it; empty if
+    there is nothing.
+    """
     near = nearest_name(given, known, cutoff)
     return f" (did you mean {near!r}?)" if near is not None else ""

@@ -1,5 +1,5 @@
-"""Files read as people's tools write them (byte order marks, keys given twice, keys nobody knows), and written whole or
-not at all.
+"""Files read as people's tools write them (byte order marks, keys given twice, keys nobody knows),
+and written whole or not at all.
 """
 
 from __future__ import annotations
@@ -42,19 +42,26 @@ def read_text(path: Path) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text or (encoding in ("utf-16", "utf-32") and text and not any(map(_is_plain, text))):
-        raise InputError(f"cannot read {path}: it is not a text file, or in another encoding; save it as UTF-8")
+    if "\0" in text or (
+        encoding in ("utf-16", "utf-32") and text and not any(map(_is_plain, text))
+    ):
+        raise InputError(
+            f"cannot read {path}: it is not a text file, or in another encoding; save it as UTF-8"
+        )
     return text
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises InputError with the line of the first mistake, or naming a key that occurs twice."""
+    """A JSON object. Raises InputError with the line of the first mistake, or naming a key that
+    occurs twice.
+    """
     text = read_text(path)
     try:
         data = json.loads(text, object_pairs_hook=lambda pairs: unique(pairs, path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+    # a number of thousands of digits, brackets without end
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
@@ -77,13 +84,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return loader.construct_mapping(node, deep=True)
 
     Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", matrix)
-    text = "\n".join("" if line.startswith("%YAML") else line for line in read_text(path).splitlines())
+    text = "\n".join(
+        "" if line.startswith("%YAML") else line for line in read_text(path).splitlines()
+    )
     try:
         documents = [data for data in yaml.load_all(text, Loader) if data is not None]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: dates that there are not
+    # ValueError: dates that there are not
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML ({error})") from error
     if len(documents) > 1:
-        raise InputError(f"{path} holds {len(documents)} documents, divided by ---; keep one of them")
+        raise InputError(
+            f"{path} holds {len(documents)} documents, divided by ---; keep one of them"
+        )
     if not documents or not isinstance(documents[0], dict):
         kind = type(documents[0]).__name__ if documents else "nothing"
         raise InputError(f"{path}: expected a mapping of names to values, got {kind}")
@@ -99,18 +111,24 @@ def check_writable(path: Path, option: str) -> None:
     if path.is_dir():
         raise InputError(f"{option} {path} is a folder; give the name of a file")
     if not parent.is_dir():
-        raise InputError(f"{option} {path}: there is no folder {parent}; create it or choose another place")
+        raise InputError(
+            f"{option} {path}: there is no folder {parent}; create it or choose another place"
+        )
     try:
         if path.exists() and not path.is_file():  # a pipe or a device: opening it might block
             return
-        tempfile.TemporaryFile(dir=parent).close()  # asks the disk itself; permission bits do not tell all
+        # asks the disk itself; permission bits do not tell all
+        tempfile.TemporaryFile(dir=parent).close()
     except OSError as error:
-        raise InputError(f"{option} {path} cannot be written: {error.strerror}; choose another place") from error
+        raise InputError(
+            f"{option} {path} cannot be written: {error.strerror}; choose another place"
+        ) from error
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path` with the same suffix, which becomes `path` when the block succeeds.
+    """Yield a temporary sibling of `path` with the same suffix, which becomes `path` when the block
+    succeeds.
 
     Pipes and devices such as /dev/stdout are written directly: they cannot be replaced.
     """
@@ -132,7 +150,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def clear_unfinished(path: Path) -> None:
-    """Delete what killed programs left of writing `path` by `atomic_path`. For files that one program alone writes."""
+    """Delete what killed programs left of writing `path` by `atomic_path`. For files that one
+    program alone writes.
+    """
     for left in path.parent.glob(f".{glob.escape(path.stem)}.{'?' * 8}{path.suffix}"):
         left.unlink(missing_ok=True)
 
@@ -147,15 +167,19 @@ def write_json(path: Path | None, data: dict[str, Any] | list[dict[str, Any]]) -
 
 
 def check_known(given: Iterable[str], known: Iterable[str], where: str, kind: str = "keys") -> None:
-    """Raise InputError that names what is unknown among the given names, with the known ones nearest to them.
+    """Raise InputError that names what is unknown among the given names, with the known ones
+    nearest to them.
 
-    where: what the message begins with, such as the file; kind: what the names are, such as "keys" or "columns".
+    where: what the message begins with, such as the file; kind: what the names are, such as "keys"
+    or "columns".
     """
     names = sorted(set(known))
     unknown = [name for name in given if name not in names]
     if not unknown:
         return
-    nearest = [near for near in (nearest_name(name, names, _NEAR) for name in unknown) if near is not None]
+    nearest = [
+        near for near in (nearest_name(name, names, _NEAR) for name in unknown) if near is not None
+    ]
     if nearest:
         hint = f"did you mean {', '.join(map(repr, dict.fromkeys(nearest)))}?"
     else:
@@ -173,12 +197,15 @@ def is_number(text: str) -> bool:
 
 
 def unique(pairs: Iterable[tuple[str, Any]], where: Path | str) -> dict[str, Any]:
-    """The pairs as a dictionary. Raises InputError for a key that occurs twice: one would be lost without a word.
+    """The pairs as a dictionary. Raises InputError for a key that occurs twice: one would be lost
+    without a word.
 
     where: what the message begins with, such as the file.
     """
     pairs = list(pairs)
-    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1 and key != "<<"]
+    twice = [
+        key for key, count in Counter(key for key, _ in pairs).items() if count > 1 and key != "<<"
+    ]
     if twice:
         raise InputError(f"{where}: the key {twice[0]!r} occurs twice; keep one of them")
     return dict(pairs)

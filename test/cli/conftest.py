@@ -87,7 +87,9 @@ def own_images(images: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_scene(images: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_scene(
+    images: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A scene of the images. Not to be changed by tests."""
     folder = tmp_path_factory.mktemp("finished") / "scene"
     assert main(["map", str(images), "--out", str(folder), "--model", str(checkpoint)]) == 0
@@ -101,8 +103,12 @@ def scene(finished_scene: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def room(drive: RoomSequence, elsewhere: RoomSequence, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drive as files: map/, queries/, depth/, poses.txt, intrinsics.json, and other.png of another room."""
+def room(
+    drive: RoomSequence, elsewhere: RoomSequence, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A drive as files: map/, queries/, depth/, poses.txt, intrinsics.json, and other.png of
+    another room.
+    """
     folder = tmp_path_factory.mktemp("room")
     for part, indices in (("map", drive.map_indices), ("queries", drive.query_indices)):
         (folder / part).mkdir()
@@ -113,9 +119,16 @@ def room(drive: RoomSequence, elsewhere: RoomSequence, tmp_path_factory: pytest.
         millimetres = np.round(1000 * drive.depth[index]).astype(np.uint16)
         Image.fromarray(millimetres).save(folder / "depth" / f"{index:06d}.png")
     rows = [(int(i), drive.world_from_cam[i].flatten().tolist()) for i in drive.map_indices]
-    (folder / "poses.txt").write_text("\n".join(f"{i} {' '.join(map(repr, row))}" for i, row in rows))
+    (folder / "poses.txt").write_text(
+        "\n".join(f"{i} {' '.join(map(repr, row))}" for i, row in rows)
+    )
     fx, fy = (float(drive.intrinsics[i, i]) for i in (0, 1))
-    calibration = {"fx": fx, "fy": fy, "cx": float(drive.intrinsics[0, 2]), "cy": float(drive.intrinsics[1, 2])}
+    calibration = {
+        "fx": fx,
+        "fy": fy,
+        "cx": float(drive.intrinsics[0, 2]),
+        "cy": float(drive.intrinsics[1, 2]),
+    }
     (folder / "intrinsics.json").write_text(json.dumps(calibration | {"width": 320, "height": 240}))
     Image.fromarray(elsewhere.images[0]).save(folder / "other.png")
     return folder

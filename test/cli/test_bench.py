@@ -26,7 +26,8 @@ import sys
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"PIL", "cv2", "matplotlib", "tqdm", "yaml", "scipy", "huggingface_hub"}:
+        package = name.partition(".")[0]
+        if package in {"PIL", "cv2", "matplotlib", "tqdm", "yaml", "scipy", "huggingface_hub"}:
             raise ModuleNotFoundError(f"{name} is blocked by the test", name=name)
 
 sys.meta_path.insert(0, Blocker())
@@ -42,13 +43,18 @@ def case(checkpoint: Path, **changes: Any) -> Case:
     return Case(**{**kind, **sizes, "device": "cpu", "seed": 0, **changes})
 
 
-def test_bench_runs_with_torch_numpy_and_safetensors_alone(checkpoint: Path, tmp_path: Path) -> None:
-    script = tmp_path / "bare.py"  # a file, because rows are measured in child processes that import it again
+def test_bench_runs_with_torch_numpy_and_safetensors_alone(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    # a file, because rows are measured in child processes that import it again
+    script = tmp_path / "bare.py"
     script.write_text(BARE_BENCH)
     result = subprocess.run(
-        [sys.executable, script, "mapping", "--model", checkpoint, "--global", "ttt", "--frames", "2,4",
+        [sys.executable, script, "mapping", "--model", checkpoint, "--global", "ttt", "--frames",
+        "2,4",
          "--repeats", "1", "--json", tmp_path / "bench.json"],
-        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
+        text=True, timeout=120,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = json.loads((tmp_path / "bench.json").read_text())
@@ -121,7 +127,9 @@ def test_growth_exponent_is_that_of_a_power_law(exponent: float, scale: float) -
     assert command.growth_exponent(rows[:1]) is None
 
 
-@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory."), BrokenProcessPool("killed"), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA out of memory."), BrokenProcessPool("killed"), MemoryError()]
+)
 def test_row_without_enough_memory_is_reported_and_the_others_go_on(
     error: Exception, checkpoint: Path, vggt3: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -134,7 +142,16 @@ def test_row_without_enough_memory_is_reported_and_the_others_go_on(
         return command._or_error(each, work)
 
     monkeypatch.setattr(command, "_measure_in_child", measure_row)
-    options = ["--model", checkpoint, "--global", "ttt", "--repeats", 1, "--json", tmp_path / "bench.json"]
+    options = [
+        "--model",
+        checkpoint,
+        "--global",
+        "ttt",
+        "--repeats",
+        1,
+        "--json",
+        tmp_path / "bench.json",
+    ]
     outcome = vggt3("bench", "mapping", "--frames", "2,4", *options)
     assert outcome.code == 0 and "memory" in outcome.out
     rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
@@ -153,5 +170,7 @@ def test_row_without_enough_memory_is_reported_and_the_others_go_on(
         (["flying"], "invalid choice"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(arguments: list[str], complaint: str, vggt3: Run, checkpoint: Path) -> None:
+def test_wrong_usage_is_exit_code_2(
+    arguments: list[str], complaint: str, vggt3: Run, checkpoint: Path
+) -> None:
     assert vggt3("bench", *arguments, "--model", checkpoint).failed_with(complaint, code=2)

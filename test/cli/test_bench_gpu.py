@@ -1,4 +1,6 @@
-"""`vggt3 bench gpu`, rehearsed on a CPU: all steps, results that survive anything, and checks that can fail."""
+"""`vggt3 bench gpu`, rehearsed on a CPU: all steps, results that survive anything, and checks that
+can fail.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def start(out: Path, *options: str, script: Path | None = None) -> subprocess.Po
     )  # fmt: skip
 
 
-def bench(rows: list[dict[str, Any]] | None = None, left: float = 100.0, **ceilings: float) -> Bench:
+def bench(
+    rows: list[dict[str, Any]] | None = None, left: float = 100.0, **ceilings: float
+) -> Bench:
     keep = [] if rows is None else rows
     return Bench(CPU, Sizes.dry(), time.monotonic() + left, keep.append, ceilings)
 
@@ -56,22 +60,41 @@ def test_a_dry_run_goes_through_all_steps(tmp_path: Path) -> None:
         assert data["state"] == "done" and data["error"] is None, data
         rows[step] = data["rows"]
     rates = {row["name"]: row["rate"] for row in rows["card"] if "rate" in row}
-    assert rates.keys() == {"copy", "bf16", "tf32", "fp32"} and all(rate > 0 for rate in rates.values())
+    assert rates.keys() == {"copy", "bf16", "tf32", "fp32"} and all(
+        rate > 0 for rate in rates.values()
+    )
     verdicts = {row["name"]: row["ok"] for row in rows["correctness"]}
     assert all(verdicts.values())
-    assert {"golden dev_vggttt_step2, bf16", "random ttt, fp32", "gradients ttt, fp32", "rendering"} <= set(verdicts)
+    assert {
+        "golden dev_vggttt_step2, bf16",
+        "random ttt, fp32",
+        "gradients ttt, fp32",
+        "rendering",
+    } <= set(verdicts)
     timed = {row["name"]: row for row in rows["mapping"]}
     for frames in Sizes.dry().mapped:
         row = timed[f"ttt maps {frames}"]
-        assert row["flop"] > 0 and set(row["stages"]) == {"backbone", "frame blocks", "global blocks", "heads"}
+        assert row["flop"] > 0 and set(row["stages"]) == {
+            "backbone",
+            "frame blocks",
+            "global blocks",
+            "heads",
+        }
         assert 0.5 * row["seconds"] < sum(row["stages"].values()) <= row["seconds"]
-    assert {f"localize in {frames}" for frames in Sizes.dry().queried} < set(timed) and "softmax maps 8" in timed
+    assert {f"localize in {frames}" for frames in Sizes.dry().queried} < set(
+        timed
+    ) and "softmax maps 8" in timed
     trained = {row["name"]: row for row in rows["training"]}
     assert trained["rendering"]["views_per_s"] > 0 and trained["ttt, eager"]["steps_per_s"] > 0
     assert "skipped" in trained["softmax, compiled"]
-    assert all(row["kernels"] and row["flop"] > 0 for row in rows["layers"]) and len(rows["layers"]) == 6
+    assert (
+        all(row["kernels"] and row["flop"] > 0 for row in rows["layers"])
+        and len(rows["layers"]) == 6
+    )
     table = (tmp_path / "out" / TABLE).read_text()
-    assert all(row["text"] in table and row["text"] in said for step in rows.values() for row in step)
+    assert all(
+        row["text"] in table and row["text"] in said for step in rows.values() for row in step
+    )
 
 
 def test_what_needs_yaml_is_left_out_without_it(tmp_path: Path) -> None:
@@ -79,11 +102,16 @@ def test_what_needs_yaml_is_left_out_without_it(tmp_path: Path) -> None:
     script.write_text(BARE_BENCH)
     process = start(tmp_path / "out", "--only", "training", script=script)
     said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0 and "training: left out: reading the configuration needs PyYAML" in said
+    assert (
+        process.returncode == 0
+        and "training: left out: reading the configuration needs PyYAML" in said
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_killed_while_it_measures_it_leaves_results_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
+def test_killed_while_it_measures_it_leaves_results_and_no_process(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     process = start(tmp_path, "--only", "card,mapping")
     assert process.stdout is not None
     line = ""
@@ -93,7 +121,9 @@ def test_killed_while_it_measures_it_leaves_results_and_no_process(tmp_path: Pat
     process.send_signal(number)
     code = process.wait(timeout=30)
     assert code == (130 if number != signal.SIGKILL else -signal.SIGKILL)
-    card, mapped = (json.loads((tmp_path / f"{step}.json").read_text()) for step in ("card", "mapping"))
+    card, mapped = (
+        json.loads((tmp_path / f"{step}.json").read_text()) for step in ("card", "mapping")
+    )
     assert card["state"] == "done" and mapped["rows"][0]["frames_per_s"] > 0
     assert mapped["state"] == ("running" if number == signal.SIGKILL else "interrupted")
     if number != signal.SIGKILL:
@@ -101,7 +131,9 @@ def test_killed_while_it_measures_it_leaves_results_and_no_process(tmp_path: Pat
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
-def test_a_step_that_fails_or_takes_too_long_or_is_killed_does_not_end_the_others(tmp_path: Path) -> None:
+def test_a_step_that_fails_or_takes_too_long_or_is_killed_does_not_end_the_others(
+    tmp_path: Path,
+) -> None:
     worker, rows = Worker("cpu", dry=True), list[dict[str, Any]]()
     try:
         state, error = worker.do("no_such_step", 10, {}, rows.append)
@@ -113,10 +145,19 @@ def test_a_step_that_fails_or_takes_too_long_or_is_killed_does_not_end_the_other
             worker._process.kill()
 
         state, error = worker.do("card", 60, {}, kill)
-        assert state == "failed" and "killed, most likely for lack of memory (exit code -9)" in str(error)
+        assert state == "failed" and "killed, most likely for lack of memory (exit code -9)" in str(
+            error
+        )
         rows.clear()
         assert worker.do("card", 60, {}, rows.append) == ("done", None)
-        assert [row["name"] for row in rows] == ["machine", "copy", "bf16", "tf32", "fp32", "launch"]
+        assert [row["name"] for row in rows] == [
+            "machine",
+            "copy",
+            "bf16",
+            "tf32",
+            "fp32",
+            "launch",
+        ]
     finally:
         worker.end()
 
@@ -135,7 +176,9 @@ def test_steps_share_the_time_and_are_left_out_when_it_is_up(
         def end(self) -> None:
             pass
 
-        def do(self, step: str, seconds: float, ceilings: dict[str, float], on_row: Any) -> tuple[str, None]:
+        def do(
+            self, step: str, seconds: float, ceilings: dict[str, float], on_row: Any
+        ) -> tuple[str, None]:
             given[step] = seconds
             now[0] += 1.0 if step == "card" else 2 * seconds
             return "done", None
@@ -147,7 +190,9 @@ def test_steps_share_the_time_and_are_left_out_when_it_is_up(
     assert given["card"] == pytest.approx(600 * 4 / 100)
     assert given["correctness"] == pytest.approx(599 * 12 / 96)
     assert given["mapping"] == pytest.approx((599 * (1 - 2 * 12 / 96)) * 50 / 84)
-    assert "training" not in given and "training: left out, the time is up" in capsys.readouterr().out
+    assert (
+        "training" not in given and "training: left out, the time is up" in capsys.readouterr().out
+    )
     left_out = Results(tmp_path).read("training")
     assert left_out is not None and (left_out["state"], left_out["rows"]) == ("left out", [])
 
@@ -170,13 +215,21 @@ def test_rows_that_do_not_fit_or_lack_memory_say_so() -> None:
 
     one.attempt("large", work)
     assert [row["name"] for row in rows] == ["long", "large"]
-    assert "it would take 50 s" in rows[0]["skipped"] and rows[1]["error"].startswith("CUDA out of memory")
+    assert "it would take 50 s" in rows[0]["skipped"] and rows[1]["error"].startswith(
+        "CUDA out of memory"
+    )
     one.attempt("wrong", partial(_fail, "a kernel failed"))
-    assert rows[-1]["ok"] is False and "a kernel failed" in rows[-1]["text"] and "Traceback" in rows[-1]["error"]
+    assert (
+        rows[-1]["ok"] is False
+        and "a kernel failed" in rows[-1]["text"]
+        and "Traceback" in rows[-1]["error"]
+    )
 
 
 def test_a_broken_device_ends_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Bench, "synchronize", lambda bench: _fail("an illegal memory access was encountered"))
+    monkeypatch.setattr(
+        Bench, "synchronize", lambda bench: _fail("an illegal memory access was encountered")
+    )
     with pytest.raises(RuntimeError, match="illegal memory access"):
         bench().attempt("broken", partial(_fail, "a kernel failed"))
 
@@ -191,10 +244,16 @@ def test_what_is_computed_wrongly_is_not_ok(wrong: float) -> None:
     right = torch.linspace(1, 2, 50)
 
     def outputs(device: torch.device, mode: str) -> dict[str, torch.Tensor]:
-        return {"fine": right, "depth": right.bfloat16().float() if mode == "bf16" else right * wrong}
+        return {
+            "fine": right,
+            "depth": right.bfloat16().float() if mode == "bf16" else right * wrong,
+        }
 
     correctness._compare(bench(rows), "made up", outputs, {"fine": right, "depth": right})
-    assert {row["name"]: row["ok"] for row in rows} == {"made up, fp32": False, "made up, bf16": True}
+    assert {row["name"]: row["ok"] for row in rows} == {
+        "made up, fp32": False,
+        "made up, bf16": True,
+    }
     assert rows[0]["text"].startswith("NOT OK") and "(depth)" in rows[0]["text"]
 
 
@@ -221,10 +280,15 @@ def test_median_and_spread_leave_outliers_aside() -> None:
     assert median_and_spread([2.0, 1.0, 1.5]) == (1.5, 1.0)
 
 
-def test_without_a_gpu_and_with_wrong_options_it_says_what_to_do(tmp_path: Path, vggt3: Run) -> None:
+def test_without_a_gpu_and_with_wrong_options_it_says_what_to_do(
+    tmp_path: Path, vggt3: Run
+) -> None:
     if not torch.cuda.is_available():
         outcome = vggt3("bench", "gpu", "--out", tmp_path)
         assert outcome.failed_with("measures a CUDA GPU, and this would be cpu", "--dry")
     outcome = vggt3("bench", "gpu", "--out", tmp_path, "--only", "card,flying")
-    assert outcome.code == 2 and "is not a list of card, correctness, mapping, training, layers" in outcome.err
+    assert (
+        outcome.code == 2
+        and "is not a list of card, correctness, mapping, training, layers" in outcome.err
+    )
     assert vggt3("bench", "gpu", "--out", tmp_path, "--minutes", 0).code == 2

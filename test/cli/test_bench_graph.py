@@ -37,26 +37,45 @@ def sample(time_s: float, cpu_s: float, megabytes: float, busy_s: float = 0.0) -
 
 
 def test_process_is_told_by_its_share_of_a_core_and_its_memory() -> None:
-    figures = processes([sample(1000.0, 5.0, 300.0), sample(1010.0, 8.0, 310.0), sample(1020.0, 10.0, 320.0)])
+    figures = processes(
+        [sample(1000.0, 5.0, 300.0), sample(1010.0, 8.0, 310.0), sample(1020.0, 10.0, 320.0)]
+    )
     assert figures["mapper"].pop("rss_mb") == [300.0, 310.0, 320.0]
-    expected = {"cores": 0.25, "rss_mb_begin": 300.0, "rss_mb_end": 320.0, "rss_mb_per_minute": 90.0}
+    expected = {
+        "cores": 0.25,
+        "rss_mb_begin": 300.0,
+        "rss_mb_end": 320.0,
+        "rss_mb_per_minute": 90.0,
+    }
     assert figures == {"mapper": pytest.approx(expected)}
 
 
 def growth(sizes: list[float]) -> float:
     """MB per minute, of sizes that were sampled every two seconds."""
-    return float(processes([sample(2.0 * i, i, size) for i, size in enumerate(sizes)])["mapper"]["rss_mb_per_minute"])
+    return float(
+        processes([sample(2.0 * i, i, size) for i, size in enumerate(sizes)])["mapper"][
+            "rss_mb_per_minute"
+        ]
+    )
 
 
 def test_memory_that_is_taken_once_or_for_a_while_is_no_growth() -> None:
     up_and_down = [300.0, 350.0, 400.0, *[410.0, 395.0, 405.0] * 9]
     assert growth(up_and_down) == 0.0
-    assert growth([size + 0.1 * i for i, size in enumerate(up_and_down)]) == pytest.approx(3.0, rel=0.1)
+    assert growth([size + 0.1 * i for i, size in enumerate(up_and_down)]) == pytest.approx(
+        3.0, rel=0.1
+    )
 
 
 def test_other_programs_are_what_is_left_of_the_busy_time() -> None:
-    assert other_programs([sample(0.0, 1.0, 1.0, busy_s=50.0), sample(10.0, 4.0, 1.0, busy_s=60.0)]) == 0.7
-    assert other_programs([sample(0.0, 1.0, 1.0, busy_s=50.0), sample(10.0, 4.0, 1.0, busy_s=52.9)]) == 0.0
+    assert (
+        other_programs([sample(0.0, 1.0, 1.0, busy_s=50.0), sample(10.0, 4.0, 1.0, busy_s=60.0)])
+        == 0.7
+    )
+    assert (
+        other_programs([sample(0.0, 1.0, 1.0, busy_s=50.0), sample(10.0, 4.0, 1.0, busy_s=52.9)])
+        == 0.0
+    )
 
 
 def test_spread_of_delays() -> None:

@@ -1,4 +1,6 @@
-"""`vggt3 bench colmap`, `maps` and `soak`: tables, files, what is done before Ctrl-C, and runs that are continued."""
+"""`vggt3 bench colmap`, `maps` and `soak`: tables, files, what is done before Ctrl-C, and runs that
+are continued.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ MARKS = "<!-- begin vggt3 bench colmap -->\nold\n<!-- end vggt3 bench colmap -->
 
 
 def outcome(name: str, **changes: Any) -> Outcome:
-    return Outcome(**{"name": name, "keyframes": 8, "verified": True, "reason": "fine", "asked": 24, **changes})
+    return Outcome(
+        **{"name": name, "keyframes": 8, "verified": True, "reason": "fine", "asked": 24, **changes}
+    )
 
 
 @pytest.fixture
@@ -41,12 +45,16 @@ def test_maps_takes_the_cases_asked_for_and_counts_what_is_wrong(
 ) -> None:
     options = ("--model", checkpoint, "--json", tmp_path / "maps.json")
     done = vggt3("bench", "maps", "--rooms", 910_200, "--only", "turning", "--limit", 2, *options)
-    assert done.code == 0 and len(examined) == 2 and all("910200/turning" in name for name in examined)
+    assert (
+        done.code == 0 and len(examined) == 2 and all("910200/turning" in name for name in examined)
+    )
     assert "wrong accepted: 2 of 48 asked" in done.out
     data = json.loads((tmp_path / "maps.json").read_text())
     assert data["of"] == 2 and data["totals"]["wrong"] == 2
     assert [case["name"] for case in data["cases"]] == examined
-    assert vggt3("bench", "maps", "--only", "nothing").failed_with("--only nothing", "every-2/given")
+    assert vggt3("bench", "maps", "--only", "nothing").failed_with(
+        "--only nothing", "every-2/given"
+    )
 
 
 def test_maps_shows_and_writes_what_was_done_before_ctrl_c(
@@ -83,7 +91,17 @@ def test_a_soak_is_continued_and_lists_tracebacks_of_before(
     assert first.code == 1 and "1/room\nTraceback: provoked" in first.out
     with file.open("a") as stream:
         stream.write('{"place": 2, "na')  # killed while it wrote
-    again = vggt3("bench", "soak", file, "--places", 4, "--model", checkpoint, "--json", tmp_path / "totals.json")
+    again = vggt3(
+        "bench",
+        "soak",
+        file,
+        "--places",
+        4,
+        "--model",
+        checkpoint,
+        "--json",
+        tmp_path / "totals.json",
+    )
     assert numbers == [0, 1, 2, 3], again
     assert again.code == 1 and "Traceback: provoked" in again.out
     assert [json.loads(line)["place"] for line in file.read_text().splitlines()] == [0, 1, 2, 3]
@@ -100,8 +118,12 @@ def test_the_colmap_table_replaces_the_one_in_the_document(
     sequence = tmp_path / "walk"
     sequence.mkdir()
     own_images.rename(sequence / "images")
-    (sequence / "poses.txt").write_text("\n".join(f"{i} 1 0 0 {i} 0 1 0 0 0 0 1 0 0 0 0 1" for i in range(5)))
-    (sequence / "intrinsics.json").write_text(json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48}))
+    (sequence / "poses.txt").write_text(
+        "\n".join(f"{i} 1 0 0 {i} 0 1 0 0 0 0 1 0 0 0 0 1" for i in range(5))
+    )
+    (sequence / "intrinsics.json").write_text(
+        json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48})
+    )
     compared: list[str] = []
 
     def compare(sequence: Any, network: Any, progress: Any, settings: Any) -> tuple[Row, Row]:
@@ -115,7 +137,11 @@ def test_the_colmap_table_replaces_the_one_in_the_document(
     options = ("--model", checkpoint, "--document", document, "--json", tmp_path / "rows.json")
     assert vggt3("bench", "colmap", sequence, *options).code == 0
     text = document.read_text()
-    assert text.startswith("before\n<!-- begin") and text.endswith("-->\nafter\n") and "old" not in text
+    assert (
+        text.startswith("before\n<!-- begin")
+        and text.endswith("-->\nafter\n")
+        and "old" not in text
+    )
     assert text.count("| walk | COLMAP | 4 | 4 of 4 |") == 2
     assert vggt3("bench", "colmap", sequence, *options).code == 0
     assert document.read_text() == text, "run again, it is replaced"

@@ -24,19 +24,32 @@ def night(tmp_path: Path) -> Path:
 def test_images_of_a_folder_have_one_white(night: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = list(ImageReader([str(night)], "map", KnownCameras()))
     assert [int(frame.image.max()) for frame in frames] == [12, 56, 249]
-    assert "images of 12 bits, by their brightest pixel; give --bit-depth if they can" in capsys.readouterr().err
+    assert (
+        "images of 12 bits, by their brightest pixel; give --bit-depth if they can"
+        in capsys.readouterr().err
+    )
 
 
-def test_the_given_depth_holds_and_what_exceeds_it_is_left_out(night: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_given_depth_holds_and_what_exceeds_it_is_left_out(
+    night: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     reader = ImageReader([str(night)], "map", KnownCameras(), 10)
     assert [int(frame.image.max()) for frame in reader] == [50, 224]
     ((name, reason),) = reader.skipped
-    assert name == "2.png" and "pixels up to 4000, but bit_depth is 10" in reason and not capsys.readouterr().err
+    assert (
+        name == "2.png"
+        and "pixels up to 4000, but bit_depth is 10" in reason
+        and not capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("command", ["map", "localize"])
 @pytest.mark.parametrize("value", ["7", "17", "-1", "twelve"])
-def test_a_depth_that_no_image_has_is_refused(command: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["map", "images", "--out", "scene"] if command == "map" else ["localize", "scene", "images"]
+def test_a_depth_that_no_image_has_is_refused(
+    command: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (
+        ["map", "images", "--out", "scene"] if command == "map" else ["localize", "scene", "images"]
+    )
     assert main([*arguments, f"--bit-depth={value}"]) == 2
     assert f"{value!r} is not a whole number from 8 to 16" in capsys.readouterr().err

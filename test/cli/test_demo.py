@@ -39,18 +39,28 @@ def test_options_that_do_not_go_together_are_refused(
 
 
 @pytest.mark.parametrize("name", ["report.json", "top_view.png", "points.ply", "scene", "logs"])
-def test_a_file_of_somebody_else_is_not_harmed(name: str, vggt3: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_file_of_somebody_else_is_not_harmed(
+    name: str, vggt3: Callable[..., Any], tmp_path: Path
+) -> None:
     (tmp_path / name).write_text("mine")
     outcome = vggt3("demo", "--out", tmp_path)
     assert outcome.code == 1 and str(tmp_path) in outcome.err
-    assert [entry.name for entry in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "mine"
+    assert [entry.name for entry in tmp_path.iterdir()] == [name] and (
+        tmp_path / name
+    ).read_text() == "mine"
 
 
-def test_a_json_report_goes_nowhere_where_it_would_harm(vggt3: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_json_report_goes_nowhere_where_it_would_harm(
+    vggt3: Callable[..., Any], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    assert vggt3("demo", "--out", out, "--json", tmp_path / "no" / "x.json").failed_with("--json", "no folder")
+    assert vggt3("demo", "--out", out, "--json", tmp_path / "no" / "x.json").failed_with(
+        "--json", "no folder"
+    )
     out.mkdir()
-    assert vggt3("demo", "--out", out, "--json", out / "top_view.png").failed_with("would overwrite", code=2)
+    assert vggt3("demo", "--out", out, "--json", out / "top_view.png").failed_with(
+        "would overwrite", code=2
+    )
     bag = tmp_path / "bag"
     bag.mkdir()
     (bag / "metadata.yaml").write_text("")
@@ -117,7 +127,9 @@ def test_the_first_interrupt_waits_and_the_second_does_not() -> None:
 
 
 @pytest.mark.parametrize("truth", [True, False])
-def test_the_picture_is_drawn_with_and_without_the_truth(truth: bool, finished_scene: Path, tmp_path: Path) -> None:
+def test_the_picture_is_drawn_with_and_without_the_truth(
+    truth: bool, finished_scene: Path, tmp_path: Path
+) -> None:
     scene = load_scene(finished_scene)
     poses = scene.map_from_keyframes
     true = dict(enumerate(poses)) if truth else {}

@@ -37,28 +37,45 @@ def seven_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scene(tmp_path_factory.mktemp("miniature") / "den")
 
 
-def test_evaluate_writes_table_json_and_pictures(vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_evaluate_writes_table_json_and_pictures(
+    vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     files = ["--json", tmp_path / "figures.json", "--out", tmp_path / "pictures"]
     outcome = vggt3("evaluate", sequence, "--split", "mine", "--model", checkpoint, *files)
     assert outcome.code == 0, outcome
     data = json.loads((tmp_path / "figures.json").read_text())
     assert (data["split"], data["map"]["frames"], data["queries"]["total"]) == ("mine", 3, 2)
-    assert {"accepted", "wrong_accepted", "chi_square_median", "ms_per_frame"} <= set(data["verified"])
+    assert {"accepted", "wrong_accepted", "chi_square_median", "ms_per_frame"} <= set(
+        data["verified"]
+    )
     assert data["verified"]["queries"] == 2
     assert (data["priors"], data["seed"]) == ("none", 0)
-    for block in (data["localization"], data["baselines"]["mean_pose"], data["baselines"]["nearest_image"]):
+    for block in (
+        data["localization"],
+        data["baselines"]["mean_pose"],
+        data["baselines"]["nearest_image"],
+    ):
         assert {"median_position_m", "mean_rotation_deg", "success_10cm_10deg"} <= set(block)
     assert "walk, split mine: 3 map frames, 2 queries" in outcome.out
-    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"walk_trajectory.png", "walk_depth.png"}
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
+        "walk_trajectory.png",
+        "walk_depth.png",
+    }
 
 
-def test_several_sequences_give_medians_and_each(vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path) -> None:
-    outcome = vggt3("evaluate", sequence, sequence, "--model", checkpoint, "--json", tmp_path / "figures.json")
+def test_several_sequences_give_medians_and_each(
+    vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    outcome = vggt3(
+        "evaluate", sequence, sequence, "--model", checkpoint, "--json", tmp_path / "figures.json"
+    )
     assert outcome.code == 0 and "median of 2 sequences" in outcome.out, outcome
     data = json.loads((tmp_path / "figures.json").read_text())
     assert len(data["each"]) == 2 and data["queries"]["total"] == 4
     alone = data["each"][0]["baselines"]["mean_pose"]
-    assert data["baselines"]["mean_pose"]["median_position_m"] == pytest.approx(alone["median_position_m"])
+    assert data["baselines"]["mean_pose"]["median_position_m"] == pytest.approx(
+        alone["median_position_m"]
+    )
 
 
 def test_folders_of_the_same_name_get_pictures_of_their_own(
@@ -68,7 +85,9 @@ def test_folders_of_the_same_name_get_pictures_of_their_own(
     files = ["--json", tmp_path / "figures.json", "--out", tmp_path / "pictures"]
     outcome = vggt3("evaluate", sequence, other, "--split", "mine", "--model", checkpoint, *files)
     assert outcome.code == 0, outcome
-    pictures = {f"{name}_{kind}.png" for name in ("walk", "walk_2") for kind in ("trajectory", "depth")}
+    pictures = {
+        f"{name}_{kind}.png" for name in ("walk", "walk_2") for kind in ("trajectory", "depth")
+    }
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == pictures
     each = json.loads((tmp_path / "figures.json").read_text())["each"]
     assert [entry["sequence"] for entry in each] == ["walk", "walk_2"]
@@ -79,11 +98,28 @@ def test_sequences_are_challenged_with_frames_of_the_others(
 ) -> None:
     monkeypatch.setattr(vggt3_ros.evaluation.challenges, "_MOST", 2)
     other = Path(shutil.copytree(sequence, tmp_path / "elsewhere"))
-    options = ["--adversarial", "--split", "mine", "--model", checkpoint, "--json", tmp_path / "figures.json"]
+    options = [
+        "--adversarial",
+        "--split",
+        "mine",
+        "--model",
+        checkpoint,
+        "--json",
+        tmp_path / "figures.json",
+    ]
     outcome = vggt3("evaluate", sequence, other, *options)
     assert outcome.code == 0, outcome
     data = json.loads((tmp_path / "figures.json").read_text())
-    kinds = ["other sequence", "other place", "half a copy", "black", "dark", "blurred", "half covered", "mirrored"]
+    kinds = [
+        "other sequence",
+        "other place",
+        "half a copy",
+        "black",
+        "dark",
+        "blurred",
+        "half covered",
+        "mirrored",
+    ]
     assert list(data["verified"]["challenges"]) == kinds
     assert data["verified"]["challenges"]["other sequence"]["queries"] == 4
     assert outcome.out.count("other sequence ") == 3 and outcome.out.count("mirrored ") == 3
@@ -117,7 +153,9 @@ def test_priors_are_given_with_the_noise_that_was_asked_for(
         (["given,noisy:3cm,1deg"], "pose priors are none, given, or noisy:LENGTH,ANGLE"),
     ],
 )
-def test_priors_of_no_kind_are_usage_errors(value: list[str], complaint: str, vggt3: Run, sequence: Path) -> None:
+def test_priors_of_no_kind_are_usage_errors(
+    value: list[str], complaint: str, vggt3: Run, sequence: Path
+) -> None:
     outcome = vggt3("evaluate", sequence, "--priors", *value)
     assert outcome.code == 2 and complaint in outcome.err
 
@@ -139,21 +177,35 @@ def test_damaged_sequence_fails_with_the_file(
     assert vggt3("evaluate", sequence, "--model", checkpoint).failed_with(complaint)
 
 
-def test_bad_options_fail_with_their_reason(vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path) -> None:
-    assert vggt3("evaluate", sequence, "--model", checkpoint, "--split", "x").failed_with("has no split 'x'", "mine")
-    assert vggt3("evaluate", tmp_path / "gone", "--model", checkpoint).failed_with("gone: no such folder")
+def test_bad_options_fail_with_their_reason(
+    vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    assert vggt3("evaluate", sequence, "--model", checkpoint, "--split", "x").failed_with(
+        "has no split 'x'", "mine"
+    )
+    assert vggt3("evaluate", tmp_path / "gone", "--model", checkpoint).failed_with(
+        "gone: no such folder"
+    )
     blocked = sequence / "poses.txt" / "pictures"
-    assert vggt3("evaluate", sequence, "--model", checkpoint, "--out", blocked).failed_with("is not a folder")
+    assert vggt3("evaluate", sequence, "--model", checkpoint, "--out", blocked).failed_with(
+        "is not a folder"
+    )
     outcome = vggt3("evaluate", sequence, "--query-depth", "refined", "--dense", "off")
-    assert outcome.failed_with("--query-depth refined needs the depth that --dense off leaves out", code=2)
+    assert outcome.failed_with(
+        "--query-depth refined needs the depth that --dense off leaves out", code=2
+    )
 
 
-def test_the_papers_protocol_runs_on_a_scene(vggt3: Run, seven_scenes: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_the_papers_protocol_runs_on_a_scene(
+    vggt3: Run, seven_scenes: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     options = ["--protocol", "vgg-t3", "--model", checkpoint, "--json", tmp_path / "figures.json"]
     outcome = vggt3("evaluate", seven_scenes, *options)
     assert outcome.code == 0, outcome
     data = json.loads((tmp_path / "figures.json").read_text())
-    assert [(each["scene"], each["map_frames"], each["queries"]) for each in data["scenes"]] == [("den", 3, 3)]
+    assert [(each["scene"], each["map_frames"], each["queries"]) for each in data["scenes"]] == [
+        ("den", 3, 3)
+    ]
     assert data["scenes"][0]["pointmaps"]["of"] == "point head"
     assert {"accuracy_m", "completion_m", "normal_consistency"} <= set(data["mean"]["pointmaps"])
     assert "accuracy m" in outcome.out and "\nden " in outcome.out
@@ -161,7 +213,13 @@ def test_the_papers_protocol_runs_on_a_scene(vggt3: Run, seven_scenes: Path, che
 
 @pytest.mark.parametrize(
     "options",
-    [["--split", "standard"], ["--priors", "given"], ["--steps", 3], ["--adversarial"], ["--dense", "off"]],
+    [
+        ["--split", "standard"],
+        ["--priors", "given"],
+        ["--steps", 3],
+        ["--adversarial"],
+        ["--dense", "off"],
+    ],
 )
 def test_the_papers_protocol_takes_nothing_that_contradicts_it(
     options: list[Any], vggt3: Run, seven_scenes: Path
@@ -171,4 +229,6 @@ def test_the_papers_protocol_takes_nothing_that_contradicts_it(
 
 
 def test_the_papers_protocol_takes_7_scenes_alone(vggt3: Run, sequence: Path) -> None:
-    assert vggt3("evaluate", sequence, "--protocol", "vgg-t3").failed_with("neither a scene of 7-Scenes")
+    assert vggt3("evaluate", sequence, "--protocol", "vgg-t3").failed_with(
+        "neither a scene of 7-Scenes"
+    )

@@ -1,4 +1,6 @@
-"""What is given beside the images has an effect, is counted where it has none, and is an error where all has none."""
+"""What is given beside the images has an effect, is counted where it has none, and is an error
+where all has none.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ def poses_file(tmp_path: Path, *keys: object) -> Path:
 def xs(known: KnownCameras, *names: str) -> list[float | None]:
     """Where the pose of each of these images is; None for those without."""
     frames = [known.frame(IMAGE, position, name) for position, name in enumerate(names)]
-    return [None if f.prior_world_from_cam is None else float(f.prior_world_from_cam[0, 3]) for f in frames]
+    return [
+        None if f.prior_world_from_cam is None else float(f.prior_world_from_cam[0, 3])
+        for f in frames
+    ]
 
 
 def depth_folder(tmp_path: Path, *names: str) -> Path:
@@ -52,7 +57,11 @@ def depth_folder(tmp_path: Path, *names: str) -> Path:
         (["../d/a.png", "./b.png"], ["/d/a.png", "/d/b.png"], [0, 1]),
         (["\u00fc.png"], ["/d/u\u0308.png"], [0]),
         (["10.5", "11.5"], ["/d/11.51.png", "/d/10.499.png", "/d/12.5.png"], [1, 0, None]),
-        (["1403636580.83", "1403636581.83"], ["/d/1403636581830000000.png", "/d/1403636580830.png"], [1, 0]),
+        (
+            ["1403636580.83", "1403636581.83"],
+            ["/d/1403636581830000000.png", "/d/1403636580830.png"],
+            [1, 0],
+        ),
     ],
 )
 def test_a_pose_belongs_to_the_image_that_it_names(
@@ -73,40 +82,58 @@ def test_a_pose_belongs_to_the_image_that_it_names(
         (["10.5", "11.5"], ["left/10.5.png", "right/10.5.png"]),
     ],
 )
-def test_two_images_never_get_the_same_pose(keys: list[str], names: list[str], tmp_path: Path) -> None:
+def test_two_images_never_get_the_same_pose(
+    keys: list[str], names: list[str], tmp_path: Path
+) -> None:
     known = KnownCameras.from_files(poses_file(tmp_path, *keys), None)
-    with pytest.raises(InputError, match=rf"{names[0]} and {names[1]} would get the same pose.*file name"):
+    with pytest.raises(
+        InputError, match=rf"{names[0]} and {names[1]} would get the same pose.*file name"
+    ):
         xs(known, *names)
-    with pytest.raises(InputError, match="would get the same pose"):  # the whole run fails, not that image alone
+    # the whole run fails, not that image alone
+    with pytest.raises(InputError, match="would get the same pose"):
         known.check(1)
 
 
 def test_a_number_within_the_name_makes_the_position_doubtful(tmp_path: Path) -> None:
     known = KnownCameras.from_files(poses_file(tmp_path, *range(9)), None)
     xs(known, "frame_0005.png", "frame_0006.png")
-    with pytest.raises(InputError, match=r"frame_0005\.png is number 5 by its name and 0 by its position"):
+    with pytest.raises(
+        InputError, match=r"frame_0005\.png is number 5 by its name and 0 by its position"
+    ):
         known.check(2)
 
 
 def test_depth_goes_by_name_and_folder_and_to_one_image_alone(tmp_path: Path) -> None:
-    known = KnownCameras.from_files(None, None, depth_folder(tmp_path, "left/0.png", "right/0.png", "._0.png"))
-    frames = [known.frame(IMAGE, position, f"/d/{side}/0.jpg") for position, side in enumerate(("right", "left", "up"))]
+    known = KnownCameras.from_files(
+        None, None, depth_folder(tmp_path, "left/0.png", "right/0.png", "._0.png")
+    )
+    frames = [
+        known.frame(IMAGE, position, f"/d/{side}/0.jpg")
+        for position, side in enumerate(("right", "left", "up"))
+    ]
     assert [None if f.depth is None else float(f.depth[0, 0]) for f in frames] == [2, 1, None]
     shared = KnownCameras.from_files(None, None, depth_folder(tmp_path / "b", "0.png"))
     shared.frame(IMAGE, 0, "left/0.png")
-    with pytest.raises(InputError, match=r"left/0\.png and right/0\.png would get the same depth image, 0\.png"):
+    with pytest.raises(
+        InputError, match=r"left/0\.png and right/0\.png would get the same depth image, 0\.png"
+    ):
         shared.frame(IMAGE, 1, "right/0.png")
 
 
 def test_depth_of_another_size_is_named(tmp_path: Path) -> None:
     known = KnownCameras.from_files(None, None, depth_folder(tmp_path, "0.png"))
-    with pytest.raises(InputError, match=r"depth/0\.png has 8 x 6 pixels, its image 0\.jpg 4 x 3; .* registered"):
+    with pytest.raises(
+        InputError, match=r"depth/0\.png has 8 x 6 pixels, its image 0\.jpg 4 x 3; .* registered"
+    ):
         known.frame(np.full((3, 4, 3), 99, np.uint8), 0, "0.jpg")
 
 
 def test_depth_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "000000.exr").write_bytes(b"depth")
-    with pytest.raises(InputError, match=r"holds no png but 1 other files such as 000000\.exr; .* 16-bit"):
+    with pytest.raises(
+        InputError, match=r"holds no png but 1 other files such as 000000\.exr; .* 16-bit"
+    ):
         KnownCameras.from_files(None, None, tmp_path)
 
 
@@ -119,45 +146,83 @@ def test_depth_of_another_format_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_poses_of_no_image_are_an_error(
-    keys: list[object], fragments: tuple[str, ...], vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+    keys: list[object],
+    fragments: tuple[str, ...],
+    vggt3: Run,
+    images: Path,
+    checkpoint: Path,
+    tmp_path: Path,
 ) -> None:
     given = ("--poses", poses_file(tmp_path, *keys))
-    assert vggt3("map", images, "--out", tmp_path / "s", "--model", checkpoint, *given).failed_with(*fragments)
+    assert vggt3("map", images, "--out", tmp_path / "s", "--model", checkpoint, *given).failed_with(
+        *fragments
+    )
     assert not (tmp_path / "s").exists()
 
 
-def test_depth_of_no_image_is_an_error(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_depth_of_no_image_is_an_error(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     given = ("--depth", depth_folder(tmp_path, "000000_depth.png", "000001_depth.png"))
     outcome = vggt3("map", images, "--out", tmp_path / "s", "--model", checkpoint, *given)
-    assert outcome.failed_with("none of its 2 depth images", "called 000000_depth.png", "its image's name")
+    assert outcome.failed_with(
+        "none of its 2 depth images", "called 000000_depth.png", "its image's name"
+    )
 
 
-def test_same_names_in_two_folders_fail_as_a_whole(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_same_names_in_two_folders_fail_as_a_whole(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     shutil.copytree(images, tmp_path / "left")
     shutil.copytree(images, tmp_path / "right")
     given = ("--poses", poses_file(tmp_path, *range(5)))
     outcome = vggt3(
-        "map", tmp_path / "left", tmp_path / "right", "--out", tmp_path / "s", "--model", checkpoint, *given
+        "map",
+        tmp_path / "left",
+        tmp_path / "right",
+        "--out",
+        tmp_path / "s",
+        "--model",
+        checkpoint,
+        *given,
     )
-    assert outcome.failed_with("left/000000.png and ", "right/000000.png would get the same pose", "left/000.png")
+    assert outcome.failed_with(
+        "left/000000.png and ", "right/000000.png would get the same pose", "left/000.png"
+    )
 
 
-def test_what_was_used_is_always_said(vggt3: Run, own_images: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_what_was_used_is_always_said(
+    vggt3: Run, own_images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     (own_images / "000004.png").write_bytes(b"no image")
     camera = {"K": [100, 0, 64, 0, 100, 48, 0, 0, 1], "width": 128, "height": 96, "k1": 0.01}
     (tmp_path / "camera.json").write_text(json.dumps(camera))
     given = ("--poses", poses_file(tmp_path, 0, 1, 9), "--intrinsics", tmp_path / "camera.json")
     scene, report = tmp_path / "s", tmp_path / "map.json"
-    outcome = vggt3("map", own_images, "--out", scene, "--model", checkpoint, "--json", report, *given)
-    assert outcome.code == 0 and "images    4 of 5 used; 2 with a pose, 0 with depth, 4 calibrated" in outcome.out
+    outcome = vggt3(
+        "map", own_images, "--out", scene, "--model", checkpoint, "--json", report, *given
+    )
+    assert (
+        outcome.code == 0
+        and "images    4 of 5 used; 2 with a pose, 0 with depth, 4 calibrated" in outcome.out
+    )
     assert "1 poses belong to none of the images" in outcome.out and "plumb_bob 0.01" in outcome.out
     told = json.loads(report.read_text())["given"]
     assert told.pop("calibration").startswith("fx 100 fy 100")
     assert told == {
-        "images": 4, "left_out": 1, "with_pose": 2, "with_depth": 0, "calibrated": 4, "poses_without_image": 1,
-    }  # fmt: skip
-    outcome = vggt3("localize", scene, own_images, "--model", checkpoint, "--json", report, *given[2:])
-    assert outcome.code == 0 and "vggt3: images    4 of 5 used; 4 calibrated" in outcome.err, outcome
+        "images": 4,
+        "left_out": 1,
+        "with_pose": 2,
+        "with_depth": 0,
+        "calibrated": 4,
+        "poses_without_image": 1,
+    }
+    outcome = vggt3(
+        "localize", scene, own_images, "--model", checkpoint, "--json", report, *given[2:]
+    )
+    assert outcome.code == 0 and "vggt3: images    4 of 5 used; 4 calibrated" in outcome.err, (
+        outcome
+    )
     told = json.loads(report.read_text())["given"]
     assert (told["images"], told["left_out"], told["calibrated"]) == (4, 1, 4)
 
@@ -165,7 +230,9 @@ def test_what_was_used_is_always_said(vggt3: Run, own_images: Path, checkpoint: 
 def test_frames_of_videos_are_not_limited_where_there_are_none(
     vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    outcome = vggt3("map", images, "--out", tmp_path / "s", "--model", checkpoint, "--max-frames", 3)
+    outcome = vggt3(
+        "map", images, "--out", tmp_path / "s", "--model", checkpoint, "--max-frames", 3
+    )
     assert outcome.failed_with("--max-frames chooses among frames of videos")
 
 
@@ -178,28 +245,40 @@ def test_a_room_takes_nothing_that_is_given(tmp_path: Path) -> None:
 def test_a_calibration_that_names_no_size_is_that_of_one_size(tmp_path: Path) -> None:
     (tmp_path / "camera.json").write_text('{"fx": 8, "fy": 8, "cx": 4, "cy": 3}')
     known = KnownCameras.from_files(None, tmp_path / "camera.json")
-    with pytest.raises(InputError, match=r"thumb\.png has 16 x 12 pixels, and the principal point 4 3 is far from its"):
+    with pytest.raises(
+        InputError,
+        match=r"thumb\.png has 16 x 12 pixels, and the principal point 4 3 is far from its",
+    ):
         known.frame(np.full((12, 16, 3), 99, np.uint8), 0, "thumb.png")
     assert known.frame(IMAGE, 1, "a.png").intrinsics is not None
-    with pytest.raises(InputError, match=r"b\.png has 9 x 6 pixels, the intrinsics are for 8 x 6, as a\.png has"):
+    with pytest.raises(
+        InputError, match=r"b\.png has 9 x 6 pixels, the intrinsics are for 8 x 6, as a\.png has"
+    ):
         known.frame(np.full((6, 9, 3), 99, np.uint8), 2, "b.png")
 
 
 @pytest.mark.parametrize("size", ["", ', "width": 80, "height": 60'])
 @pytest.mark.parametrize(
-    "camera", ['"fx": 0.8, "fy": 1, "cx": 0.5, "cy": 0.5', '"fx": 3.6, "fy": 3.6, "cx": 40, "cy": 30']
+    "camera",
+    ['"fx": 0.8, "fy": 1, "cx": 0.5, "cy": 0.5', '"fx": 3.6, "fy": 3.6, "cx": 40, "cy": 30'],
 )
-def test_a_calibration_that_is_not_in_pixels_is_refused(camera: str, size: str, tmp_path: Path) -> None:
+def test_a_calibration_that_is_not_in_pixels_is_refused(
+    camera: str, size: str, tmp_path: Path
+) -> None:
     (tmp_path / "camera.json").write_text(f"{{{camera}{size}}}")
     known = KnownCameras.from_files(None, tmp_path / "camera.json")
-    with pytest.raises(InputError, match="is 80 pixels wide, and fx is .*; give fx, fy, cx, cy in pixels"):
+    with pytest.raises(
+        InputError, match="is 80 pixels wide, and fx is .*; give fx, fy, cx, cy in pixels"
+    ):
         known.frame(np.full((60, 80, 3), 99, np.uint8), 0, "a.png")
 
 
 def test_numbers_from_1_do_not_shift_the_poses(tmp_path: Path) -> None:
     known = KnownCameras.from_files(poses_file(tmp_path, 1, 2, 3), None)
     assert xs(known, "a.png", "b.png", "c.png") == [None, 0, 1]
-    with pytest.raises(InputError, match="counts from 1 to 3, the positions of the images in the list from 0 to 2"):
+    with pytest.raises(
+        InputError, match="counts from 1 to 3, the positions of the images in the list from 0 to 2"
+    ):
         known.check(3)
     known = KnownCameras.from_files(poses_file(tmp_path, 1, 2), None)  # some of them, from 0
     xs(known, "a.png", "b.png", "c.png")

@@ -1,4 +1,6 @@
-"""Which files a folder stands for, what they are called, and that nothing in it is left out without a word."""
+"""Which files a folder stands for, what they are called, and that nothing in it is left out without
+a word.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,17 @@ def names(*arguments: Path) -> list[str]:
     return [file.name for file in image_files([str(argument) for argument in arguments])]
 
 
-def test_images_in_sub_folders_are_found_in_natural_order_and_called_by_their_path(tmp_path: Path) -> None:
-    for name in ("cam10/000.png", "cam2/010.png", "cam2/9.png", "cam2/deep/1.png", "z.png", "depth/9.png"):
+def test_images_in_sub_folders_are_found_in_natural_order_and_called_by_their_path(
+    tmp_path: Path,
+) -> None:
+    for name in (
+        "cam10/000.png",
+        "cam2/010.png",
+        "cam2/9.png",
+        "cam2/deep/1.png",
+        "z.png",
+        "depth/9.png",
+    ):
         photograph(tmp_path / name)
     files = image_files([str(tmp_path)])
     assert [file.name for file in files if not file.problem] == [
@@ -37,7 +48,12 @@ def test_images_in_sub_folders_are_found_in_natural_order_and_called_by_their_pa
     ]  # fmt: skip
     assert [file.name for file in files if file.problem] == ["depth/"], "it is said"
     assert names(tmp_path / "depth") == ["9.png"], "given by itself it is used"
-    assert names(tmp_path / "cam2", tmp_path / "cam10") == ["9.png", "010.png", "deep/1.png", "000.png"]
+    assert names(tmp_path / "cam2", tmp_path / "cam10") == [
+        "9.png",
+        "010.png",
+        "deep/1.png",
+        "000.png",
+    ]
 
 
 def test_folders_with_files_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
@@ -62,7 +78,9 @@ def test_hidden_files_of_other_systems_shift_no_position(tmp_path: Path) -> None
     (tmp_path / "__MACOSX" / "._a.png").write_bytes(b"no image")
     rows = [f"{number} 1 0 0 {number} 0 1 0 0 0 0 1 0 0 0 0 1" for number in range(3)]
     (tmp_path / "poses.txt").write_text("\n".join(rows))
-    reader = ImageReader([str(tmp_path)], "map", KnownCameras.from_files(tmp_path / "poses.txt", None))
+    reader = ImageReader(
+        [str(tmp_path)], "map", KnownCameras.from_files(tmp_path / "poses.txt", None)
+    )
     assert [float(frame.prior_world_from_cam[0, 3]) for frame in reader] == [0.0, 1.0]  # type: ignore[index]
     assert reader.skipped == []
 
@@ -71,18 +89,41 @@ def test_whatever_is_no_usable_image_is_named_in_the_summary(
     vggt3: Run, own_images: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     left_out = {
-        "a.heic": "HEIC", "b.CR2": "raw sensor data", "c.dng": "raw sensor data", "d.gif": "256 colours",
-        "e.jp2": "cannot identify", "f.avif": "AVIF|cannot", "g.jpg": "cannot identify", "h.mov": "name the video",
-    }  # fmt: skip
+        "a.heic": "HEIC",
+        "b.CR2": "raw sensor data",
+        "c.dng": "raw sensor data",
+        "d.gif": "256 colours",
+        "e.jp2": "cannot identify",
+        "f.avif": "AVIF|cannot",
+        "g.jpg": "cannot identify",
+        "h.mov": "name the video",
+    }
     for name in left_out:
-        (own_images / name).write_bytes(b"\0\0\0\x18ftypheic" if name == "a.heic" else b"nothing that is known")
+        (own_images / name).write_bytes(
+            b"\0\0\0\x18ftypheic" if name == "a.heic" else b"nothing that is known"
+        )
     (own_images / "link.png").symlink_to(tmp_path / "gone.png")
     (own_images / "poses.txt").write_text("no image, and by its name nobody would think so")
     expected = [*left_out, "link.png"]
-    outcome = vggt3("map", own_images, "--out", tmp_path / "s", "--model", checkpoint, "--json", tmp_path / "m.json")
+    outcome = vggt3(
+        "map",
+        own_images,
+        "--out",
+        tmp_path / "s",
+        "--model",
+        checkpoint,
+        "--json",
+        tmp_path / "m.json",
+    )
     assert outcome.code == 0 and f"skipped   {len(expected)} images" in outcome.out, outcome
-    skipped = {entry["image"]: entry["reason"] for entry in json.loads((tmp_path / "m.json").read_text())["skipped"]}
-    assert sorted(skipped) == sorted(expected) and "gone.png, which does not exist" in skipped["link.png"]
+    skipped = {
+        entry["image"]: entry["reason"]
+        for entry in json.loads((tmp_path / "m.json").read_text())["skipped"]
+    }
+    assert (
+        sorted(skipped) == sorted(expected)
+        and "gone.png, which does not exist" in skipped["link.png"]
+    )
     for name, reason in left_out.items():
         assert any(part in skipped[name] for part in reason.split("|")), skipped[name]
         assert f"vggt3: skipped {name}: " in outcome.err
@@ -92,7 +133,10 @@ def test_a_folder_of_nothing_usable_says_what_is_in_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there are no images \(.*\) in this folder or below it$"):
         image_files([str(tmp_path)])
     (tmp_path / "a.mov").write_bytes(b"film")
-    with pytest.raises(InputError, match=r"left out: a\.mov \(a video among photographs is not read; name the video"):
+    with pytest.raises(
+        InputError,
+        match=r"left out: a\.mov \(a video among photographs is not read; name the video",
+    ):
         image_files([str(tmp_path)])
 
 
@@ -120,7 +164,9 @@ def test_no_two_frames_have_the_same_name(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         photograph(tmp_path / folder / "1.png")
     for name in ("v.avi", "v.mkv"):
-        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+        writer = cv2.VideoWriter(
+            str(tmp_path / name), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48)
+        )
         writer.write(np.full((48, 64, 3), 99, np.uint8))
         writer.release()
     arguments = [str(tmp_path / name) for name in ("v.avi", "v.mkv", "x", "y")]

@@ -1,4 +1,6 @@
-"""`vggt3 map` ended from outside at any moment leaves the old scene or the new one, and nothing half-written."""
+"""`vggt3 map` ended from outside at any moment leaves the old scene or the new one, and nothing
+half-written.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def saving_into(scene: Path, file: str) -> bool:
 
 
 def frames_in(scene: Path) -> int | None:
-    """Frames of the scene, cheaply; None while it is being exchanged on a file system that cannot do it in one step."""
+    """Frames of the scene, cheaply; None while it is being exchanged on a file system that cannot
+    do it in one step.
+    """
     try:
         frames: int = json.loads((scene / "scene.json").read_bytes())["frames"]
     except FileNotFoundError:
@@ -67,10 +71,14 @@ def test_killed_map_leaves_the_old_scene_or_the_new_one(
 
     assert vggt3("map", *files, "--out", scene, "--model", checkpoint).code == 0
     assert len(load_scene(scene).keyframes) == 3
-    assert not [path for path in scene.parent.iterdir() if path.name.startswith(".") and path.is_dir()]
+    assert not [
+        path for path in scene.parent.iterdir() if path.name.startswith(".") and path.is_dir()
+    ]
 
 
-def test_interrupt_is_exit_code_130_and_leaves_nothing(images: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_interrupt_is_exit_code_130_and_leaves_nothing(
+    images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     photographs = tmp_path / "photographs"
     photographs.mkdir()
     for number in range(200):

@@ -1,4 +1,6 @@
-"""The command line on a drive through a room: maps that are tied to the world, and poses that are verified."""
+"""The command line on a drive through a room: maps that are tied to the world, and poses that are
+verified.
+"""
 
 from __future__ import annotations
 
@@ -45,20 +47,42 @@ def length(poses: torch.Tensor) -> float:
     return float(poses[:, :3, 3].diff(dim=0).norm(dim=1).sum())
 
 
-def test_map_keeps_landmarks_and_says_so(vggt3: Run, mapped: Path, drive: RoomSequence, tmp_path: Path) -> None:
+def test_map_keeps_landmarks_and_says_so(
+    vggt3: Run, mapped: Path, drive: RoomSequence, tmp_path: Path
+) -> None:
     scene = load_scene(mapped)
-    assert (mapped / "landmarks.safetensors").exists() and scene.is_verified and farthest(scene, drive) < 0.01
+    assert (
+        (mapped / "landmarks.safetensors").exists()
+        and scene.is_verified
+        and farthest(scene, drive) < 0.01
+    )
     data = json.loads(mapped.with_suffix(".json").read_text())
-    assert (data["metric"], data["metric_source"], data["up_source"]) == (True, "pose_priors", "pose_priors")
-    assert data["verification"]["verified"] and data["landmark_bytes"] > 10_000 and data["prior_outliers"] == []
+    assert (data["metric"], data["metric_source"], data["up_source"]) == (
+        True,
+        "pose_priors",
+        "pose_priors",
+    )
+    assert (
+        data["verification"]["verified"]
+        and data["landmark_bytes"] > 10_000
+        and data["prior_outliers"] == []
+    )
     outcome = vggt3("info", mapped, "--json", tmp_path / "info.json")
     reason = data["verification"]["reason"]
-    assert outcome.code == 0 and f"landmarks  {data['landmark_bytes'] / 1e6:.1f} MB: {reason}" in outcome.out
+    assert (
+        outcome.code == 0
+        and f"landmarks  {data['landmark_bytes'] / 1e6:.1f} MB: {reason}" in outcome.out
+    )
     info = json.loads((tmp_path / "info.json").read_text())
-    assert info["verification"] == data["verification"] and info["landmark_bytes"] == data["landmark_bytes"]
+    assert (
+        info["verification"] == data["verification"]
+        and info["landmark_bytes"] == data["landmark_bytes"]
+    )
 
 
-def test_map_refines_depth_and_keeps_it(vggt3: Run, room: Path, mapped: Path, tmp_path: Path) -> None:
+def test_map_refines_depth_and_keeps_it(
+    vggt3: Run, room: Path, mapped: Path, tmp_path: Path
+) -> None:
     depth = load_scene(mapped).depth
     assert depth is not None and depth.images is None and depth.depth.shape == (8, 120, 160)
     options = ("--poses", room / "poses.txt", "--dense", "fine", "--keep-images")
@@ -67,7 +91,13 @@ def test_map_refines_depth_and_keeps_it(vggt3: Run, room: Path, mapped: Path, tm
     fine = load_scene(tmp_path / "fine").depth
     assert fine is not None and fine.images is not None and fine.depth.shape == (8, 240, 320)
     assert vggt3("export", mapped, "--mesh", tmp_path / "room.glb").code == 0
-    assert vggt3("map", *arguments(room, tmp_path / "off", "--poses", room / "poses.txt", "--dense", "off")).code == 0
+    assert (
+        vggt3(
+            "map",
+            *arguments(room, tmp_path / "off", "--poses", room / "poses.txt", "--dense", "off"),
+        ).code
+        == 0
+    )
     assert load_scene(tmp_path / "off").depth is None
     refused = vggt3("export", tmp_path / "off", "--mesh", tmp_path / "none.glb")
     assert refused.failed_with("has no depth of its keyframes")
@@ -94,19 +124,29 @@ def test_localize_verifies_and_gives_uncertainty(
         assert float(error.norm()) < 0.02 and row["status"] == "VERIFIED" and row["metric"]
         covariance = torch.tensor(row["covariance"])
         assert covariance.shape == (6, 6) and float(covariance.diagonal().min()) > 0
-    assert lost["status"] == "LOST" and lost["position"] is None and lost["covariance"] is None and lost["reason"]
+    assert (
+        lost["status"] == "LOST"
+        and lost["position"] is None
+        and lost["covariance"] is None
+        and lost["reason"]
+    )
     assert other == f"other.png  LOST  {lost['reason']}"
 
 
 def test_without_refinement_poses_stay_unverified(vggt3: Run, room: Path, mapped: Path) -> None:
     outcome = vggt3("localize", mapped, room / "queries" / "000008.png", "--refine", "none")
-    assert outcome.code == 0 and outcome.out.startswith("000008.png  UNVERIFIED  position "), outcome
+    assert outcome.code == 0 and outcome.out.startswith("000008.png  UNVERIFIED  position "), (
+        outcome
+    )
     assert "confidence" in outcome.out and "+-" not in outcome.out
 
 
 def test_without_landmarks_nothing_is_verified(vggt3: Run, room: Path, tmp_path: Path) -> None:
     outcome = vggt3("map", *arguments(room, tmp_path / "scene", "--no-landmarks"))
-    assert outcome.code == 0 and "landmarks none, poses stay unverified: no landmarks were asked for" in outcome.out
+    assert (
+        outcome.code == 0
+        and "landmarks none, poses stay unverified: no landmarks were asked for" in outcome.out
+    )
     assert not (tmp_path / "scene" / "landmarks.safetensors").exists()
     found = vggt3("localize", tmp_path / "scene", room / "queries" / "000008.png")
     assert found.out.startswith("000008.png  UNVERIFIED")
@@ -124,8 +164,12 @@ def test_depth_gives_the_scale(vggt3: Run, room: Path, drive: RoomSequence, tmp_
     assert length(scene.map_from_keyframes) == pytest.approx(true, rel=0.1)
 
 
-def test_camera_height_without_a_floor_says_why_there_is_no_scale(vggt3: Run, room: Path, tmp_path: Path) -> None:
-    outcome = vggt3("map", *arguments(room, tmp_path / "scene", "--camera-height", 1.4, "--dense", "off"))
+def test_camera_height_without_a_floor_says_why_there_is_no_scale(
+    vggt3: Run, room: Path, tmp_path: Path
+) -> None:
+    outcome = vggt3(
+        "map", *arguments(room, tmp_path / "scene", "--camera-height", 1.4, "--dense", "off")
+    )
     assert outcome.code == 0, outcome
     scene = load_scene(tmp_path / "scene")
     assert not scene.is_metric and "no floor stands out" in scene.metric_source
@@ -138,22 +182,31 @@ def test_colmap_model_gives_poses_and_metres_only_if_it_has_them(
     model = tmp_path / "model"
     assert vggt3("export", mapped, "--colmap", model).code == 0
     for extra in ((), ("--colmap-metric",)):
-        given = arguments(room, tmp_path / "scene", "--from-colmap", model, *extra, calibrated=False)
+        given = arguments(
+            room, tmp_path / "scene", "--from-colmap", model, *extra, calibrated=False
+        )
         outcome = vggt3("map", *given)
         scene = load_scene(tmp_path / "scene")
         assert outcome.code == 0 and scene.is_verified, outcome
         assert scene.is_metric == bool(extra) and farthest(scene, drive, align=not extra) < 0.02
-        assert ("metric, residual" if extra else "not metric (none: the given poses have no scale") in outcome.out
+        assert (
+            "metric, residual" if extra else "not metric (none: the given poses have no scale"
+        ) in outcome.out
 
 
-def test_colmap_model_of_other_images_is_refused(vggt3: Run, room: Path, mapped: Path, tmp_path: Path) -> None:
+def test_colmap_model_of_other_images_is_refused(
+    vggt3: Run, room: Path, mapped: Path, tmp_path: Path
+) -> None:
     assert vggt3("export", mapped, "--colmap", tmp_path / "model").code == 0
     folder = tmp_path / "renamed"
     folder.mkdir()
     for index in range(2):
         Image.open(room / "map" / f"{index:06d}.png").save(folder / f"photo{index}.png")
     outcome = vggt3("map", folder, "--out", tmp_path / "scene", "--from-colmap", tmp_path / "model")
-    assert outcome.failed_with("the model has none of these images") and not (tmp_path / "scene").exists()
+    assert (
+        outcome.failed_with("the model has none of these images")
+        and not (tmp_path / "scene").exists()
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,13 +214,19 @@ def test_colmap_model_of_other_images_is_refused(vggt3: Run, room: Path, mapped:
     [
         (["--colmap-metric"], "give both"),
         (["--from-colmap", "{room}", "--poses", "{room}/poses.txt"], "leave --poses out"),
-        (["--from-colmap", "{room}", "--intrinsics", "{room}/intrinsics.json"], "leave --intrinsics out"),
+        (
+            ["--from-colmap", "{room}", "--intrinsics", "{room}/intrinsics.json"],
+            "leave --intrinsics out",
+        ),
         (["--from-colmap", "{room}", "--depth", "{room}/depth"], "leave --depth out"),
         (["--no-landmarks", "--from-colmap", "{room}"], "--no-landmarks leaves nothing"),
         (["--no-landmarks", "--sfm"], "--no-landmarks leaves nothing"),
         (["--no-landmarks", "--dense", "fine"], "--dense fine needs the cameras of landmarks"),
         (["--no-landmarks", "--keep-images"], "--keep-images is about refined depth"),
-        (["--dense", "off", "--dense-seconds", "1"], "--dense-seconds limits what --dense off leaves out"),
+        (
+            ["--dense", "off", "--dense-seconds", "1"],
+            "--dense-seconds limits what --dense off leaves out",
+        ),
         (["--dense", "off", "--keep-images"], "--keep-images is about refined depth"),
         (["--camera-height", "0"], "not a number above 0"),
     ],

@@ -17,7 +17,9 @@ Run = Callable[..., Any]
 def test_localize_prints_a_line_per_image(
     vggt3: Run, scene: Path, images: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    outcome = vggt3("localize", scene, images, "--model", checkpoint, "--json", tmp_path / "poses.json")
+    outcome = vggt3(
+        "localize", scene, images, "--model", checkpoint, "--json", tmp_path / "poses.json"
+    )
     assert outcome.code == 0, outcome
     lines = outcome.out.splitlines()
     assert [line.split()[0] for line in lines] == [f"{i:06d}.png" for i in range(5)]
@@ -30,7 +32,9 @@ def test_localize_prints_a_line_per_image(
         assert row["status"] == "UNVERIFIED" and 0 <= row["confidence"] <= 1 and row["seconds"] > 0
 
 
-def test_black_image_is_lost_with_its_reason(vggt3: Run, scene: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_black_image_is_lost_with_its_reason(
+    vggt3: Run, scene: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     Image.fromarray(np.zeros((96, 128, 3), np.uint8)).save(tmp_path / "black.png")
     outcome = vggt3("localize", scene, tmp_path / "black.png", "--model", checkpoint)
     assert outcome.code == 0
@@ -41,8 +45,14 @@ def test_unreadable_image_is_skipped_and_alone_a_failure(
     vggt3: Run, scene: Path, images: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "text.png").write_text("no image")
-    both = vggt3("localize", scene, tmp_path / "text.png", images / "000001.png", "--model", checkpoint)
-    assert both.code == 0 and both.out.startswith("000001.png  UNVERIFIED") and "skipped text.png" in both.err
+    both = vggt3(
+        "localize", scene, tmp_path / "text.png", images / "000001.png", "--model", checkpoint
+    )
+    assert (
+        both.code == 0
+        and both.out.startswith("000001.png  UNVERIFIED")
+        and "skipped text.png" in both.err
+    )
     alone = vggt3("localize", scene, tmp_path / "text.png", "--model", checkpoint)
     assert alone.failed_with("none of the 1 images can be used")
 
@@ -53,5 +63,11 @@ def test_info_says_what_the_scene_holds(vggt3: Run, scene: Path, tmp_path: Path)
     data = json.loads((tmp_path / "info.json").read_text())
     assert (data["keyframes"], data["input_size"], data["metric"]) == (5, [56, 70], False)
     assert data["memory_bytes"] > 0
-    for text in (data["scene_id"], data["model_fingerprint"], "70 x 56", f"points     {data['points']}", "not metric"):
+    for text in (
+        data["scene_id"],
+        data["model_fingerprint"],
+        "70 x 56",
+        f"points     {data['points']}",
+        "not metric",
+    ):
         assert text in outcome.out

@@ -49,9 +49,21 @@ def code_of(error: BaseException | None) -> int:
         (MemoryError(), 1, "out of memory"),
         (argparse.ArgumentTypeError("--frames is odd"), 2, "vggt3: error: --frames is odd\n"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (ModuleNotFoundError("No module", name="yaml"), 1, "yaml is needed for this command: pip install pyyaml\n"),
-        (ModuleNotFoundError("No module", name="PIL.Image"), 1, "PIL is needed for this command: pip install pillow\n"),
-        (ImportError("libGL.so.1 is missing", name="cv2"), 1, "cv2 is needed for this command and cannot be imported"),
+        (
+            ModuleNotFoundError("No module", name="yaml"),
+            1,
+            "yaml is needed for this command: pip install pyyaml\n",
+        ),
+        (
+            ModuleNotFoundError("No module", name="PIL.Image"),
+            1,
+            "PIL is needed for this command: pip install pillow\n",
+        ),
+        (
+            ImportError("libGL.so.1 is missing", name="cv2"),
+            1,
+            "cv2 is needed for this command and cannot be imported",
+        ),
     ],
 )
 def test_error_becomes_one_line_and_exit_code(
@@ -90,8 +102,12 @@ def test_device_without_data_is_refused(name: str) -> None:
         resolve_device(name)
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["map"], ["map", "--out", "x"], ["info", "a", "b"], ["--nonsense"]])
-def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["map"], ["map", "--out", "x"], ["info", "a", "b"], ["--nonsense"]]
+)
+def test_wrong_usage_is_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main_module.main(arguments) == 2
     assert "usage: vggt3" in capsys.readouterr().err
 
@@ -104,9 +120,15 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_output_closed_by_its_reader_is_no_traceback() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(0.3); from vggt3_ros.cli.main import main; main(['--help'])"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import time; time.sleep(0.3); from vggt3_ros.cli.main import main; main(['--help'])",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
@@ -152,4 +174,7 @@ def test_progress_without_a_terminal_is_lines_now_and_then(
         for second in range(9):
             now[0] = float(second)
             progress("layers", second / 8)
-    assert capsys.readouterr().err.splitlines() == ["mapping: 25 % (layers)", "mapping: 88 % (layers)"]
+    assert capsys.readouterr().err.splitlines() == [
+        "mapping: 25 % (layers)",
+        "mapping: 88 % (layers)",
+    ]

@@ -37,9 +37,13 @@ def write_video(path: Path, frames: list[np.ndarray]) -> None:
     writer.release()
 
 
-def test_map_writes_scene_points_picture_and_json(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_map_writes_scene_points_picture_and_json(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     scene_folder = tmp_path / "scene"
-    outcome = vggt3("map", images, "--out", scene_folder, "--model", checkpoint, "--json", tmp_path / "map.json")
+    outcome = vggt3(
+        "map", images, "--out", scene_folder, "--model", checkpoint, "--json", tmp_path / "map.json"
+    )
     assert outcome.code == 0, outcome
     scene = load_scene(scene_folder)
     assert scene.keyframes.names == tuple(f"{i:06d}.png" for i in range(5))
@@ -54,7 +58,9 @@ def test_map_writes_scene_points_picture_and_json(vggt3: Run, images: Path, chec
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.json", "scene", "scene.png"]
 
 
-def test_same_seed_and_images_give_the_same_scene(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_same_seed_and_images_give_the_same_scene(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     for name in ("a", "b"):
         assert vggt3("map", images, "--out", tmp_path / name, "--model", checkpoint).code == 0
     a, b = load_scene(tmp_path / "a"), load_scene(tmp_path / "b")
@@ -89,30 +95,45 @@ def test_folder_is_read_in_natural_order_and_list_as_given(tmp_path: Path) -> No
     assert names(tmp_path / "img10.png", tmp_path / "img2.png") == ["img10.png", "img2.png"]
 
 
-def test_pose_belongs_to_the_number_in_the_name_else_to_the_position(own_images: Path, tmp_path: Path) -> None:
+def test_pose_belongs_to_the_number_in_the_name_else_to_the_position(
+    own_images: Path, tmp_path: Path
+) -> None:
     (own_images / "000003.png").rename(own_images / "third.png")
     (own_images / "000001.png").write_bytes(b"no image")
     eye = "1 0 0 {} 0 1 0 0 0 0 1 0 0 0 0 1"
     poses = tmp_path / "poses.txt"
     poses.write_text("\n".join(f"{index} " + eye.format(index) for index in (0, 1, 2, 3, 4)))
-    reader = ImageReader([str(own_images / n) for n in ("000004.png", "000001.png", "000000.png", "third.png")], "map",
-                         KnownCameras.from_files(poses, None))  # fmt: skip
-    numbers = [float(frame.prior_world_from_cam[0, 3]) for frame in reader if frame.prior_world_from_cam is not None]
+    reader = ImageReader(
+        [str(own_images / n) for n in ("000004.png", "000001.png", "000000.png", "third.png")],
+        "map",
+        KnownCameras.from_files(poses, None),
+    )
+    numbers = [
+        float(frame.prior_world_from_cam[0, 3])
+        for frame in reader
+        if frame.prior_world_from_cam is not None
+    ]
     assert numbers == [4.0, 0.0, 3.0]
     assert [name for name, _ in reader.skipped] == ["000001.png"]
 
 
-def test_video_gives_what_shows_something_new(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_video_gives_what_shows_something_new(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     frames = [np.asarray(Image.open(file)) for file in sorted(images.iterdir())]
     write_video(tmp_path / "video.avi", [frame for frame in frames for _ in range(4)])
-    outcome = vggt3("map", tmp_path / "video.avi", "--out", tmp_path / "scene", "--model", checkpoint)
+    outcome = vggt3(
+        "map", tmp_path / "video.avi", "--out", tmp_path / "scene", "--model", checkpoint
+    )
     assert outcome.code == 0 and "left out  15 video frames" in outcome.out, outcome
     keyframes = load_scene(tmp_path / "scene").keyframes
     assert keyframes.names == tuple(f"video_{index:06d}" for index in (0, 4, 8, 12, 16))
     assert keyframes.stamps_ns == tuple(index * 100_000_000 for index in (0, 4, 8, 12, 16))
 
 
-def test_no_frame_is_lost_for_coming_after_a_video(vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_no_frame_is_lost_for_coming_after_a_video(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     frames = [np.asarray(Image.open(file)) for file in sorted(images.iterdir())]
     write_video(tmp_path / "a.avi", frames[:2])
     write_video(tmp_path / "b.avi", frames[2:4])
@@ -125,12 +146,21 @@ def test_no_frame_is_lost_for_coming_after_a_video(vggt3: Run, images: Path, che
     assert keyframes.stamps_ns[3] - keyframes.stamps_ns[2] == 100_000_000
 
 
-def test_photographs_beside_a_video_are_all_used_and_no_video_frames(images: Path, tmp_path: Path) -> None:
+def test_photographs_beside_a_video_are_all_used_and_no_video_frames(
+    images: Path, tmp_path: Path
+) -> None:
     image = np.asarray(Image.open(images / "000000.png"))
     write_video(tmp_path / "v.avi", [image] * 3)
     Image.fromarray(image).save(tmp_path / "same.png")
-    files = [images / "000000.png", tmp_path / "v.avi", images / "000001.png", tmp_path / "same.png"]
-    frames, left_out = _collect(ImageReader([str(file) for file in files], "map", KnownCameras()), 2)
+    files = [
+        images / "000000.png",
+        tmp_path / "v.avi",
+        images / "000001.png",
+        tmp_path / "same.png",
+    ]
+    frames, left_out = _collect(
+        ImageReader([str(file) for file in files], "map", KnownCameras()), 2
+    )
     assert [frame.name for frame in frames] == ["000000.png", "v_000000", "000001.png", "same.png"]
     assert sum(left_out.values()) == 2, "of the video alone"
 
@@ -141,7 +171,10 @@ def test_decoded_size_is_known_from_the_headers(own_images: Path, tmp_path: Path
     reader = ImageReader([str(own_images), str(tmp_path / "video.avi")], "map", KnownCameras())
     photograph, frame = 96 * 128 * 3, 48 * 64 * 3
     assert reader.decoded_bytes() == 4 * photograph + 3 * frame
-    assert [reader.decoded_bytes(most) for most in (2, 6)] == [4 * photograph + 2 * frame, 4 * photograph + 3 * frame]
+    assert [reader.decoded_bytes(most) for most in (2, 6)] == [
+        4 * photograph + 2 * frame,
+        4 * photograph + 3 * frame,
+    ]
 
 
 def test_video_keeps_red_red(tmp_path: Path) -> None:
@@ -155,10 +188,16 @@ def test_video_keeps_red_red(tmp_path: Path) -> None:
 
 def test_intrinsics_of_another_image_size_are_refused(images: Path, tmp_path: Path) -> None:
     calibration = tmp_path / "intrinsics.json"
-    calibration.write_text(json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48, "width": 640, "height": 480}))
+    calibration.write_text(
+        json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48, "width": 640, "height": 480})
+    )
     known = KnownCameras.from_files(None, calibration)
     with pytest.raises(InputError, match="128 x 96 pixels, the intrinsics are for 640 x 480"):
         known.frame(np.zeros((96, 128, 3), np.uint8), 0, "a.png")
-    calibration.write_text(json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48, "width": 128, "height": 96}))
-    frame = next(iter(ImageReader([str(images)], "map", KnownCameras.from_files(None, calibration))))
+    calibration.write_text(
+        json.dumps({"fx": 100, "fy": 100, "cx": 64, "cy": 48, "width": 128, "height": 96})
+    )
+    frame = next(
+        iter(ImageReader([str(images)], "map", KnownCameras.from_files(None, calibration)))
+    )
     assert frame.intrinsics is not None and frame.intrinsics[0].tolist() == [100, 0, 64]

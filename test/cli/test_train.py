@@ -29,9 +29,22 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_dry_run_shows_the_schedule_and_keeps_nothing(tmp_path: Path, config: Path, vggt3: Run) -> None:
+def test_a_dry_run_shows_the_schedule_and_keeps_nothing(
+    tmp_path: Path, config: Path, vggt3: Run
+) -> None:
     run, left, figures = tmp_path / "run", tmp_path / "left", tmp_path / "figures.json"
-    options = ["--config", config, "--run", run, "--leave", left, "--device", "cpu", "--json", figures]
+    options = [
+        "--config",
+        config,
+        "--run",
+        run,
+        "--leave",
+        left,
+        "--device",
+        "cpu",
+        "--json",
+        figures,
+    ]
     outcome = vggt3("train", *options, "--dry")
     assert outcome.code == 0, outcome
     assert outcome.out.startswith("dry run: a hundredth of the size")
@@ -51,15 +64,22 @@ def test_a_run_is_carried_on_from_what_it_left(tmp_path: Path, config: Path, vgg
     assert second.code == 0 and "step 7 of 7 (ttt)" in second.out
     assert load_network(left).config == MINIATURE.model
     steps = [int(outcome.out.split("step ")[-1].split()[0]) for outcome in (first, second)]
-    done = [sum(int(line.split()[1]) for line in o.out.splitlines() if " steps in " in line) for o in (first, second)]
+    done = [
+        sum(int(line.split()[1]) for line in o.out.splitlines() if " steps in " in line)
+        for o in (first, second)
+    ]
     assert done == [steps[0], 7 - steps[0]]
 
 
-def test_options_that_exclude_each_other_are_refused(tmp_path: Path, config: Path, vggt3: Run) -> None:
+def test_options_that_exclude_each_other_are_refused(
+    tmp_path: Path, config: Path, vggt3: Run
+) -> None:
     options = ["--config", config, "--run", tmp_path / "run", "--device", "cpu"]
     both = vggt3("train", *options, "--from", "tiny", "--resume-from", tmp_path)
     assert both.failed_with("give one of them", code=2)
-    assert vggt3("train", *options, "--dry", "--from", "tiny").failed_with("--dry trains a network of its own", code=2)
+    assert vggt3("train", *options, "--dry", "--from", "tiny").failed_with(
+        "--dry trains a network of its own", code=2
+    )
     nothing = vggt3("train", *options, "--resume-from", tmp_path / "nothing")
     assert nothing.failed_with("nothing holds nothing to resume from", "vggt3 train --leave DIR")
     assert not (tmp_path / "run" / "state.safetensors").exists()

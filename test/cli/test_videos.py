@@ -1,4 +1,6 @@
-"""Videos as phones and crashes leave them: turned, cut off, with frames at uneven times, or without any."""
+"""Videos as phones and crashes leave them: turned, cut off, with frames at uneven times, or without
+any.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from vggt3_ros.datasets.known_cameras import KnownCameras
 from vggt3_ros.datasets.mp4 import quarters_clockwise
 
 Run = Callable[..., Any]
-TURNS = {0: (1, 0, 0, 1), 1: (0, 1, -1, 0), 2: (-1, 0, 0, -1), 3: (0, -1, 1, 0)}  # quarters clockwise
+# quarters clockwise
+TURNS = {0: (1, 0, 0, 1), 1: (0, 1, -1, 0), 2: (-1, 0, 0, -1), 3: (0, -1, 1, 0)}
 
 
 def write_video(path: Path, count: int, codec: str) -> None:
@@ -41,7 +44,9 @@ def turn(path: Path, quarters: int) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize(("quarters", "corner"), [(0, (0, 0)), (1, (0, -1)), (2, (-1, -1)), (3, (-1, 0))])
+@pytest.mark.parametrize(
+    ("quarters", "corner"), [(0, (0, 0)), (1, (0, -1)), (2, (-1, -1)), (3, (-1, 0))]
+)
 def test_a_phone_s_video_is_upright(quarters: int, corner: tuple[int, int], tmp_path: Path) -> None:
     write_video(tmp_path / "phone.mp4", 2, "mp4v")
     turn(tmp_path / "phone.mp4", quarters)
@@ -49,10 +54,15 @@ def test_a_phone_s_video_is_upright(quarters: int, corner: tuple[int, int], tmp_
     frames = list(ImageReader([str(tmp_path / "phone.mp4")], "map", KnownCameras()))
     assert [frame.name for frame in frames] == ["phone_000000", "phone_000001"]
     for frame in frames:
-        assert frame.size_hw == ((64, 48) if quarters % 2 else (48, 64)) and frame.image[corner].min() > 180
+        assert (
+            frame.size_hw == ((64, 48) if quarters % 2 else (48, 64))
+            and frame.image[corner].min() > 180
+        )
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense" * 9, b"\0\0\0\x08moov", b"\0\0\0\x01ftyp", b"\0\0\0\0moov\0\0"])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense" * 9, b"\0\0\0\x08moov", b"\0\0\0\x01ftyp", b"\0\0\0\0moov\0\0"]
+)
 def test_files_that_are_no_films_have_no_turn(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     assert quarters_clockwise(tmp_path / "a.mp4") is None
@@ -67,7 +77,9 @@ def test_a_video_that_is_cut_off_gives_what_it_has_and_says_what_is_missing(tmp_
     count = len(list(reader))
     assert 5 < count < 15
     assert [name for name, _ in reader.skipped] == ["cut.avi"]
-    assert f"only the first {count} of 20 frames can be decoded and are used" in reader.skipped[0][1]
+    assert (
+        f"only the first {count} of 20 frames can be decoded and are used" in reader.skipped[0][1]
+    )
 
 
 def test_a_video_without_frames_is_named_and_costs_no_other_image(
@@ -75,16 +87,27 @@ def test_a_video_without_frames_is_named_and_costs_no_other_image(
 ) -> None:
     for name in ("text.mp4", "cut.mp4"):  # an MP4 that was never finished lacks its index
         write_video(tmp_path / name, 5, "mp4v")
-        (tmp_path / name).write_bytes(b"no film" if name == "text.mp4" else (tmp_path / name).read_bytes()[:1000])
+        (tmp_path / name).write_bytes(
+            b"no film" if name == "text.mp4" else (tmp_path / name).read_bytes()[:1000]
+        )
     videos = [tmp_path / "text.mp4", tmp_path / "cut.mp4"]
     outcome = vggt3("map", *videos, images, "--out", tmp_path / "scene", "--model", checkpoint)
-    assert outcome.code == 0 and "5 keyframes" in outcome.out and "skipped   2 images" in outcome.out, outcome
+    assert (
+        outcome.code == 0 and "5 keyframes" in outcome.out and "skipped   2 images" in outcome.out
+    ), outcome
     for name in ("text.mp4", "cut.mp4"):
-        assert f"vggt3: skipped {name}: no frame of this video can be decoded; convert it" in outcome.err
-    assert vggt3("map", *videos, "--out", tmp_path / "other", "--model", checkpoint).failed_with("there are no frames")
+        assert (
+            f"vggt3: skipped {name}: no frame of this video can be decoded; convert it"
+            in outcome.err
+        )
+    assert vggt3("map", *videos, "--out", tmp_path / "other", "--model", checkpoint).failed_with(
+        "there are no frames"
+    )
 
 
-def test_times_grow_whatever_the_video_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_grow_whatever_the_video_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import cv2
 
     class Uneven:
@@ -96,7 +119,9 @@ def test_times_grow_whatever_the_video_says(tmp_path: Path, monkeypatch: pytest.
             self.time = 0.0
 
         def get(self, which: int) -> float:
-            return {cv2.CAP_PROP_POS_MSEC: self.time, cv2.CAP_PROP_FRAME_COUNT: float("nan")}.get(which, 0.0)
+            return {cv2.CAP_PROP_POS_MSEC: self.time, cv2.CAP_PROP_FRAME_COUNT: float("nan")}.get(
+                which, 0.0
+            )
 
         def read(self) -> tuple[bool, Any]:
             self.time = next(self.times, -1.0)
@@ -107,7 +132,9 @@ def test_times_grow_whatever_the_video_says(tmp_path: Path, monkeypatch: pytest.
 
     (tmp_path / "a.mkv").write_bytes(b"film")
     monkeypatch.setattr(cv2, "VideoCapture", Uneven)
-    stamps = [frame.stamp_ns for frame in ImageReader([str(tmp_path / "a.mkv")], "map", KnownCameras())]
+    stamps = [
+        frame.stamp_ns for frame in ImageReader([str(tmp_path / "a.mkv")], "map", KnownCameras())
+    ]
     assert stamps == [0, 20_000_000, 160_000_000, 193_333_333, 226_666_666, 360_000_000]
 
 
@@ -116,13 +143,19 @@ def test_videos_and_photographs_of_one_shape_make_one_map(
 ) -> None:
     import cv2
 
-    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (256, 192))
+    writer = cv2.VideoWriter(
+        str(tmp_path / "v.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (256, 192)
+    )
     for file in sorted(images.iterdir())[:2]:
         writer.write(np.asarray(Image.open(file).resize((256, 192)))[:, :, ::-1].copy())
     writer.release()
     others = sorted(images.iterdir())[2:]
-    outcome = vggt3("map", tmp_path / "v.avi", *others, "--out", tmp_path / "scene", "--model", checkpoint)
-    assert outcome.code == 0 and "5 keyframes" in outcome.out and "left out" not in outcome.out, outcome
+    outcome = vggt3(
+        "map", tmp_path / "v.avi", *others, "--out", tmp_path / "scene", "--model", checkpoint
+    )
+    assert outcome.code == 0 and "5 keyframes" in outcome.out and "left out" not in outcome.out, (
+        outcome
+    )
 
 
 def test_no_library_speaks_of_a_broken_video(

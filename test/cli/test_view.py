@@ -1,4 +1,6 @@
-"""`vggt3 view` serves a stored scene with the depth of its keyframes, coloured, and dim where it is not sure."""
+"""`vggt3 view` serves a stored scene with the depth of its keyframes, coloured, and dim where it is
+not sure.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,17 @@ from ..dense.views import COLOR, wall
 
 
 def depth(images: bool = True) -> KeyframeDepth:
-    """A wall before five keyframes, nearer on the right; the upper half agreed, the lower far, the first rows none."""
+    """A wall before five keyframes, nearer on the right; the upper half agreed, the lower far, the
+    first rows none.
+    """
     seen = wall(2.0, count=5)
     ramp = torch.linspace(4, 1, seen.depth.shape[2]).expand_as(seen.depth).clone()
     provenance = torch.full(seen.depth.shape, int(Provenance.AGREED), dtype=torch.uint8)
     provenance[:, 32:] = Provenance.FAR
     provenance[:, :4], ramp[:, :4] = Provenance.NONE, 0
-    return KeyframeDepth(ramp, provenance, seen.intrinsics, seen.world_from_cam, seen.images if images else None)
+    return KeyframeDepth(
+        ramp, provenance, seen.intrinsics, seen.world_from_cam, seen.images if images else None
+    )
 
 
 def test_near_is_red_far_is_blue_and_unsure_is_dim() -> None:
@@ -52,13 +58,19 @@ def test_a_click_on_a_keyframe_shows_its_depth(monkeypatch: pytest.MonkeyPatch) 
     from vggt3_ros.nodes.viewer.page import Viewer
 
     clicks: list[Callable[[object], None]] = []
-    monkeypatch.setattr(CameraFrustumHandle, "on_click", lambda self, callback: clicks.append(callback))
+    monkeypatch.setattr(
+        CameraFrustumHandle, "on_click", lambda self, callback: clicks.append(callback)
+    )
     asked: list[int] = []
     page = Viewer(0)
     try:
         page.show_keyframes(depth().world_from_cam)
         pictures = DepthPictures(depth())
-        page.show_depth(depth().world_from_cam, list("abcde"), lambda index: asked.append(index) or pictures(index))
+        page.show_depth(
+            depth().world_from_cam,
+            list("abcde"),
+            lambda index: asked.append(index) or pictures(index),
+        )
         clicks[3](None)
         deadline = time.monotonic() + 5
         while asked[-1] != 3 and time.monotonic() < deadline:
@@ -93,7 +105,9 @@ def test_the_page_is_served_until_it_is_interrupted(
     monkeypatch.setattr(view, "wait", look)
     outcome = vggt3("view", scene, "--port", "0")
     assert outcome.code == 0 and shown[0] in outcome.out
-    assert ("click a keyframe to see its depth" if with_depth else "no depth of its keyframes") in shown[1]
+    assert (
+        "click a keyframe to see its depth" if with_depth else "no depth of its keyframes"
+    ) in shown[1]
 
 
 def test_what_is_no_scene_or_port_is_refused(vggt3, tmp_path: Path, scene: Path) -> None:

@@ -32,22 +32,36 @@ def pose_text(x: float) -> str:
 
 @pytest.fixture
 def plain_folder(tmp_path: Path) -> Path:
-    """Six frames in the plain layout: camera i at x = i / 10 m, image of grey 40 + 10 i; frame 0 has a depth, 2 m."""
+    """Six frames in the plain layout: camera i at x = i / 10 m, image of grey 40 + 10 i; frame 0
+    has a depth, 2 m.
+    """
     folder = tmp_path / "desk"
     for i in range(6):
         write_image(folder / "images" / f"{i:06d}.png", 40 + 10 * i)
     write_depth(folder / "depth" / "000000.png", 2000)
     lines = ["# index then 16 numbers"] + [f"{i} {pose_text(i / 10)}" for i in range(6)]
     (folder / "poses.txt").write_text("\n".join(lines) + "\n")
-    camera = {"fx": 20, "fy": 20, "cx": 8, "cy": 6, "width": WIDTH, "height": HEIGHT, "distortion": "none (pinhole)"}
+    camera = {
+        "fx": 20,
+        "fy": 20,
+        "cx": 8,
+        "cy": 6,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "distortion": "none (pinhole)",
+    }
     (folder / "intrinsics.json").write_text(json.dumps(camera))
-    (folder / "split.json").write_text(json.dumps({"sparse": {"map": [0, 2, 4], "query": [3], "query_info": []}}))
+    (folder / "split.json").write_text(
+        json.dumps({"sparse": {"map": [0, 2, 4], "query": [3], "query_info": []}})
+    )
     return folder
 
 
 @pytest.fixture
 def tum_folder(tmp_path: Path) -> Path:
-    """A TUM RGB-D folder of 9 images at 2 Hz; poses at 10 Hz, camera at x = t metres; depth of 1 m."""
+    """A TUM RGB-D folder of 9 images at 2 Hz; poses at 10 Hz, camera at x = t metres; depth of
+    1 m.
+    """
     folder = tmp_path / "rgbd_dataset_freiburg1_desk"
     rgb, depth, truth = ["# color images"], ["# depth maps"], ["# timestamp tx ty tz qx qy qz qw"]
     for i in range(9):

@@ -1,4 +1,6 @@
-"""Calibration files as OpenCV, ROS, Kalibr, RealSense and people write them: understood, or refused by name."""
+"""Calibration files as OpenCV, ROS, Kalibr, RealSense and people write them: understood, or refused
+by name.
+"""
 
 from __future__ import annotations
 
@@ -79,13 +81,17 @@ cam0:
 """
 
 
-def calibration_of(tmp_path: Path, content: str | dict[str, Any]) -> tuple[list[float], Any, tuple[int, int] | None]:
+def calibration_of(
+    tmp_path: Path, content: str | dict[str, Any]
+) -> tuple[list[float], Any, tuple[int, int] | None]:
     """fx, fy, cx, cy, model and coefficients of the lens (None without), and size that are read."""
     path = tmp_path / ("camera.yaml" if isinstance(content, str) else "camera.json")
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     read = read_calibration(path)
     k = read.intrinsics
-    lens = None if read.distortion is None else (read.distortion.model, read.distortion.coefficients)
+    lens = (
+        None if read.distortion is None else (read.distortion.model, read.distortion.coefficients)
+    )
     return [float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])], lens, read.size_wh
 
 
@@ -109,7 +115,9 @@ def calibration_of(tmp_path: Path, content: str | dict[str, Any]) -> tuple[list[
 )
 def test_distortion_is_never_lost(lens: dict[str, Any], tmp_path: Path) -> None:
     _, (model, coefficients), _ = calibration_of(tmp_path, FOUR | lens)
-    assert model == "plumb_bob" and coefficients[:5] == pytest.approx(D5) and not any(coefficients[5:])
+    assert (
+        model == "plumb_bob" and coefficients[:5] == pytest.approx(D5) and not any(coefficients[5:])
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,10 +145,27 @@ def test_a_fisheye_stays_one(lens: dict[str, Any], tmp_path: Path) -> None:
         {"intrinsics": [500, 510, 320, 240]},
         {"fl_x": 500, "fl_y": 510, "cx": 320, "cy": 240},
         {"intrinsics": {"fx": 500, "fy": 510, "ppx": 320, "ppy": 240}},
-        {"model_type": "PINHOLE", "projection_parameters": FOUR, "distortion_parameters": {"k1": 0, "p1": 0.0}},
-        {"fx": 500, "fy": 510, "ppx": 320, "ppy": 240, "model": "Inverse Brown Conrady", "coeffs": [0, 0, 0, 0, 0]},
+        {
+            "model_type": "PINHOLE",
+            "projection_parameters": FOUR,
+            "distortion_parameters": {"k1": 0, "p1": 0.0},
+        },
+        {
+            "fx": 500,
+            "fy": 510,
+            "ppx": 320,
+            "ppy": 240,
+            "model": "Inverse Brown Conrady",
+            "coeffs": [0, 0, 0, 0, 0],
+        },
         {"Camera.fx": 500, "Camera.fy": 510, "Camera.cx": 320, "Camera.cy": 240},
-        {**FOUR, "camera_matrix": ROWS, "k1": 0, "distortion": "none (pinhole)", "source": "somewhere"},
+        {
+            **FOUR,
+            "camera_matrix": ROWS,
+            "k1": 0,
+            "distortion": "none (pinhole)",
+            "source": "somewhere",
+        },
     ],
 )
 def test_intrinsics_are_read_in_all_their_spellings(camera: dict[str, Any], tmp_path: Path) -> None:
@@ -168,21 +193,33 @@ def test_files_of_calibration_tools_are_read(text: str, lens: Any, tmp_path: Pat
         ({"distortion_model": "omnidirectional", "D": D5}, "'omnidirectional' is not supported"),
         ({"camera_model": "eucm"}, "'eucm' is not supported"),
         ({"camera_model": "eucm", "k1": 0.1}, "'eucm' is not supported"),
-        ({"distortion_model": "inverse_brown_conrady", "coeffs": D5}, "inverse_brown_conrady' is not supported"),
+        (
+            {"distortion_model": "inverse_brown_conrady", "coeffs": D5},
+            "inverse_brown_conrady' is not supported",
+        ),
         ({"distortion": "none", "k1": 0.1}, "the model says no distortion"),
         ({"k1": 0.1, "distortion_coefficients": D5}, "contradict"),
         ({"k1": 0.1, "k4": 0.1}, "add distortion_model"),
         ({"distortion_coefficients": [0.1, 0.2]}, "must be k1 k2 p1 p2"),
         ({"distortion_coefficients": [0.1] * 12}, "at most 8"),
-        ({"distortion_coefficients": {"rows": 1, "cols": 4, "data": D5}}, "distortion_coefficients must be"),
+        (
+            {"distortion_coefficients": {"rows": 1, "cols": 4, "data": D5}},
+            "distortion_coefficients must be",
+        ),
         ({"distortion_model": "equidistant"}, "has the coefficients k1 k2 k3 k4"),
         ({"distortion_model": "equidistant", "D": D5}, "has the coefficients k1 k2 k3 k4"),
         ({"camera_matrix": [[1, 0, 3], [0, 2, 4], [0, 0, 1]]}, "contradict"),
         ({"intrinsics": {"fx": 400}}, "'fx' is given twice, in 'intrinsics' and elsewhere"),
         ({"distortion_coefficients": {"k1": 0.1, "k9": 0.2}}, r"unknown keys \['k9'\]"),
-        ({"model_type": "MEI", "mirror_parameters": {"xi": 1.9}}, r"unknown keys \['mirror_parameters'\]"),
+        (
+            {"model_type": "MEI", "mirror_parameters": {"xi": 1.9}},
+            r"unknown keys \['mirror_parameters'\]",
+        ),
         ({"K": [0] * 9}, "the camera was not calibrated"),
-        ({"roi": {"width": 640, "height": 400}, "width": 640, "height": 480}, "regions of interest"),
+        (
+            {"roi": {"width": 640, "height": 400}, "width": 640, "height": 480},
+            "regions of interest",
+        ),
         ({"camera_matrix": [1, 2, 3]}, "camera_matrix must be a 3x3 matrix"),
         ({"K": [500, 3, 320, 0, 510, 240, 0, 0, 1]}, "camera_matrix must be fx 0 cx"),
         ({"width": 640, "image_width": 320}, "say the same, but differ"),
@@ -193,19 +230,26 @@ def test_files_of_calibration_tools_are_read(text: str, lens: Any, tmp_path: Pat
         ({"fx": "wide"}, "fx must be a positive number of pixels, got 'wide'"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(content: dict[str, Any], complaint: str, tmp_path: Path) -> None:
+def test_what_is_not_understood_is_refused_by_name(
+    content: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=complaint):
         calibration_of(tmp_path, FOUR | content)
 
 
 def test_of_several_cameras_none_is_chosen(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds cam0, cam1; give a file with the entries of one camera"):
+    with pytest.raises(
+        InputError, match="holds cam0, cam1; give a file with the entries of one camera"
+    ):
         calibration_of(tmp_path, KALIBR + KALIBR.replace("cam0", "cam1"))
 
 
 def test_a_region_of_interest_may_be_the_whole_image(tmp_path: Path) -> None:
     roi = {"x_offset": 0, "y_offset": 0, "width": 640, "height": 480, "do_rectify": True}
-    assert calibration_of(tmp_path, FOUR | {"width": 640, "height": 480, "roi": roi})[2] == (640, 480)
+    assert calibration_of(tmp_path, FOUR | {"width": 640, "height": 480, "roi": roi})[2] == (
+        640,
+        480,
+    )
 
 
 @pytest.mark.parametrize("name", ["cameras.txt", "ost.ini", "camera.XML", "k.npy"])

@@ -15,14 +15,24 @@ from vggt3_ros.errors import InputError
 
 def test_the_split_files_say_what_is_mapped(seven_scenes_folder: Path) -> None:
     sequence = load_sequence(str(seven_scenes_folder))
-    assert sequence.names == tuple(f"seq-{s}" for s in ("01/frame-000000", "01/frame-000001", "01/frame-000002",
-                                                        "02/frame-000000", "02/frame-000001"))  # fmt: skip
+    assert sequence.names == tuple(
+        f"seq-{s}"
+        for s in (
+            "01/frame-000000",
+            "01/frame-000001",
+            "01/frame-000002",
+            "02/frame-000000",
+            "02/frame-000001",
+        )
+    )
     assert sequence.split() == sequence.split("standard") == Split((0, 1, 2), (3, 4))
     assert sequence.world_from_cam[:, 0, 3].tolist() == pytest.approx([1, 1.1, 1.2, 2, 2.1])
     assert int(sequence.frame(1).image[0, 0, 0]) == 10
 
 
-def test_depth_is_brought_to_the_colour_camera_and_65535_is_unknown(seven_scenes_folder: Path) -> None:
+def test_depth_is_brought_to_the_colour_camera_and_65535_is_unknown(
+    seven_scenes_folder: Path,
+) -> None:
     sequence = load_sequence(str(seven_scenes_folder))
     known, unknown = sequence.read_depth(0), sequence.read_depth(2)
     assert known is not None and float(known[6, 8]) == pytest.approx(1.5)
@@ -69,7 +79,9 @@ def test_a_pose_with_infinities_is_refused_by_file(seven_scenes_folder: Path) ->
 def test_a_pose_cut_short_is_refused_by_file(seven_scenes_folder: Path) -> None:
     path = seven_scenes_folder / "seq-01" / "frame-000001.pose.txt"
     path.write_text("1 0 0 0\n0 1 0 0\n")
-    with pytest.raises(InputError, match=r"frame-000001\.pose\.txt: got 8 numbers, expected the 16"):
+    with pytest.raises(
+        InputError, match=r"frame-000001\.pose\.txt: got 8 numbers, expected the 16"
+    ):
         load_sequence(str(seven_scenes_folder))
 
 

@@ -1,4 +1,6 @@
-"""Textured rectangles filmed by cameras at exact poses: small scenes of which everything is known."""
+"""Textured rectangles filmed by cameras at exact poses: small scenes of which everything is
+known.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,15 @@ class Rectangle:
 
     def axes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Centre, both directions and the normal, each (3,) float64."""
-        centre, along, up = (torch.tensor(each, dtype=torch.float64) for each in (self.centre, self.along, self.up))
+        centre, along, up = (
+            torch.tensor(each, dtype=torch.float64) for each in (self.centre, self.along, self.up)
+        )
         return centre, along, up, torch.linalg.cross(along, up)
 
     def colour(self, place: Tensor) -> Tensor:
-        """RGB (..., 3) in [0, 1] at places (..., 2) in metres from the centre: waves of 15 cm and more."""
+        """RGB (..., 3) in [0, 1] at places (..., 2) in metres from the centre: waves of 15 cm and
+        more.
+        """
         generator = torch.Generator().manual_seed(self.seed)
         angle = 2 * math.pi * torch.rand(24, generator=generator, dtype=torch.float64)
         wave = 2 * math.pi / (0.15 + 0.6 * torch.rand(24, generator=generator, dtype=torch.float64))
@@ -58,10 +64,14 @@ def floor(height: float = -1.0) -> Rectangle:
     return Rectangle((0.0, 4.0, height), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (4.0, 4.0), seed=5)
 
 
-def row(count: int = 5, step: float = 0.2, target: tuple[float, float, float] = (0.0, 3.0, 0.0)) -> Tensor:
+def row(
+    count: int = 5, step: float = 0.2, target: tuple[float, float, float] = (0.0, 3.0, 0.0)
+) -> Tensor:
     """world_from_cam (count, 4, 4) of cameras side by side that look at one point."""
     across = step * (torch.arange(count, dtype=torch.float64) - (count - 1) / 2)
-    position = torch.stack([across, torch.zeros_like(across), 0.3 * step * (-1.0) ** torch.arange(count)], dim=1)
+    position = torch.stack(
+        [across, torch.zeros_like(across), 0.3 * step * (-1.0) ** torch.arange(count)], dim=1
+    )
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     return look_at(position, torch.tensor(target, dtype=torch.float64).expand(count, 3), up)
 
@@ -70,7 +80,8 @@ def filmed(surfaces: Sequence[Rectangle], world_from_cam: Tensor) -> tuple[Tenso
     """Images (S, 3, h, w) float32 and depth (S, h, w) float32, infinite where nothing is."""
     rows, columns = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
     pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).double().view(-1, 3)
-    rays = pixels @ torch.linalg.inv(INTRINSICS).T @ world_from_cam[:, :3, :3].transpose(1, 2)  # (S, N, 3)
+    # (S, N, 3)
+    rays = pixels @ torch.linalg.inv(INTRINSICS).T @ world_from_cam[:, :3, :3].transpose(1, 2)
     origin = world_from_cam[:, None, :3, 3]
     depth = torch.full(rays.shape[:2], torch.inf, dtype=torch.float64)
     colours = torch.zeros_like(rays)
@@ -79,7 +90,11 @@ def filmed(surfaces: Sequence[Rectangle], world_from_cam: Tensor) -> tuple[Tenso
         far = ((centre - origin) @ normal) / (rays @ normal)
         off = origin + far[..., None] * rays - centre
         place = torch.stack([off @ along, off @ up], dim=-1)
-        hit = (far > 0) & (far < depth) & (place.abs() <= torch.tensor(surface.half, dtype=torch.float64)).all(-1)
+        hit = (
+            (far > 0)
+            & (far < depth)
+            & (place.abs() <= torch.tensor(surface.half, dtype=torch.float64)).all(-1)
+        )
         depth = torch.where(hit, far, depth)
         colours = torch.where(hit[..., None], surface.colour(place), colours)
     size = (len(world_from_cam), HEIGHT, WIDTH)
@@ -87,7 +102,10 @@ def filmed(surfaces: Sequence[Rectangle], world_from_cam: Tensor) -> tuple[Tenso
 
 
 def keyframes(
-    surfaces: Sequence[Rectangle], world_from_cam: Tensor, predicted: Tensor | None = None, per_keyframe: int = 150
+    surfaces: Sequence[Rectangle],
+    world_from_cam: Tensor,
+    predicted: Tensor | None = None,
+    per_keyframe: int = 150,
 ) -> tuple[Keyframes, Tensor]:
     """Keyframes of a scene with landmarks on what is textured, and their true depth (S, h, w).
 
@@ -99,13 +117,17 @@ def keyframes(
         predicted = depth * (1 + ramp)
     points, observed, observed_from = landmarks(images, depth, world_from_cam, per_keyframe)
     intrinsics = INTRINSICS.expand(len(images), 3, 3)
-    return Keyframes(images, intrinsics, world_from_cam, predicted, points, observed, observed_from), depth
+    return Keyframes(
+        images, intrinsics, world_from_cam, predicted, points, observed, observed_from
+    ), depth
 
 
 def landmarks(
     images: Tensor, depth: Tensor, world_from_cam: Tensor, per_keyframe: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Landmarks (P, 3) at textured pixels, and the observations of them: landmark (M,) and keyframe (M,)."""
+    """Landmarks (P, 3) at textured pixels, and the observations of them: landmark (M,) and keyframe
+    (M,).
+    """
     generator = torch.Generator().manual_seed(2)
     textured = images.mean(1)[:, 1:-1, 1:-1].sub(images.mean(1)[:, 1:-1, 2:]).abs() > 1e-3
     points = []
@@ -114,7 +136,9 @@ def landmarks(
         places = places[torch.randperm(len(places), generator=generator)[:per_keyframe]]
         pixels = torch.cat([places.flip(1), torch.ones(len(places), 1)], dim=1).double()
         rays = pixels @ torch.linalg.inv(INTRINSICS).T
-        points.append(transform_points(pose, rays * depth[index, places[:, 0], places[:, 1], None].double()))
+        points.append(
+            transform_points(pose, rays * depth[index, places[:, 0], places[:, 1], None].double())
+        )
     every = torch.cat(points)
     pairs = []
     for index, pose in enumerate(world_from_cam):

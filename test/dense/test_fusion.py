@@ -1,4 +1,6 @@
-"""The cloud of all keyframes: one point per voxel, the surer pixels count more, and only what is asked for is in it."""
+"""The cloud of all keyframes: one point per voxel, the surer pixels count more, and only what is
+asked for is in it.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,15 @@ def scene() -> tuple[Keyframes, torch.Tensor]:
     return keyframes([wall(3.05)], row(3))
 
 
-def known(depth: torch.Tensor, provenance: torch.Tensor | int, sigma: torch.Tensor | float) -> DenseDepth:
-    kinds = torch.zeros_like(depth, dtype=torch.uint8) + torch.as_tensor(provenance, dtype=torch.uint8)
-    return DenseDepth(depth, kinds, kinds, torch.zeros_like(depth) + sigma, torch.zeros(0, 4), torch.zeros(0))
+def known(
+    depth: torch.Tensor, provenance: torch.Tensor | int, sigma: torch.Tensor | float
+) -> DenseDepth:
+    kinds = torch.zeros_like(depth, dtype=torch.uint8) + torch.as_tensor(
+        provenance, dtype=torch.uint8
+    )
+    return DenseDepth(
+        depth, kinds, kinds, torch.zeros_like(depth) + sigma, torch.zeros(0, 4), torch.zeros(0)
+    )
 
 
 def test_points_lie_on_the_wall_once_per_voxel_with_its_colours(scene) -> None:
@@ -55,7 +63,10 @@ def test_only_what_is_asked_for_is_taken(scene) -> None:
     kinds = torch.full_like(depth, int(Provenance.FAR))
     kinds[0], kinds[1] = int(Provenance.AGREED), int(Provenance.NONE)
     mixed = known(torch.where(kinds == Provenance.NONE, 0.0, depth), kinds, 0.02)
-    default, every = fused_cloud(mixed, keyframe, 0.05), fused_cloud(mixed, keyframe, 0.05, list(Provenance))
+    default, every = (
+        fused_cloud(mixed, keyframe, 0.05),
+        fused_cloud(mixed, keyframe, 0.05, list(Provenance)),
+    )
     assert 0 < len(default) < len(every)
     assert len(fused_cloud(mixed, keyframe, 0.05, [Provenance.PLANE])) == 0
 
@@ -65,7 +76,9 @@ def test_far_from_the_origin_points_stay_as_exact(scene) -> None:
     away = torch.tensor([500_000.0, 5_400_000.0, 0.0], dtype=torch.float64)
     poses = keyframe.world_from_cam.double().clone()
     poses[:, :3, 3] += away
-    cloud = fused_cloud(known(depth, Provenance.AGREED, 0.02), replace(keyframe, world_from_cam=poses), voxel_m=0.1)
+    cloud = fused_cloud(
+        known(depth, Provenance.AGREED, 0.02), replace(keyframe, world_from_cam=poses), voxel_m=0.1
+    )
     assert float(((cloud.points - away)[:, 1] - 3.05).abs().max()) < 1e-4
 
 
@@ -82,21 +95,29 @@ def test_points_that_most_who_look_at_them_see_through_are_left_out(scene) -> No
     keyframe, depth = scene
     floating = depth.clone()
     floating[1, 20:30, 30:50] -= 0.5
-    assert float(fused_cloud(known(depth, Provenance.AGREED, 0.02), keyframe).points[:, 1].min()) > 3.0
+    assert (
+        float(fused_cloud(known(depth, Provenance.AGREED, 0.02), keyframe).points[:, 1].min()) > 3.0
+    )
     cloud = fused_cloud(known(floating, Provenance.AGREED, 0.02), keyframe)
     assert float(cloud.points[:, 1].min()) > 3.0
-    alone = fused_cloud(known(torch.where(depth == depth[1], floating, 0.0), Provenance.AGREED, 0.02), keyframe)
+    alone = fused_cloud(
+        known(torch.where(depth == depth[1], floating, 0.0), Provenance.AGREED, 0.02), keyframe
+    )
     assert float(alone.points[:, 1].min()) < 2.6
 
 
 def test_depths_that_differ_everywhere_by_as_much_leave_a_cloud(scene) -> None:
-    """By 1.1 % (standard deviation), as where the poses are those of a sensor; what is seen through stays out."""
+    """By 1.1 % (standard deviation), as where the poses are those of a sensor; what is seen through
+    stays out.
+    """
     keyframe, depth = scene
     generator = torch.Generator().manual_seed(0)
     noisy = depth * (1 + 0.008 * torch.randn(depth.shape, generator=generator))
     noisy[1, 20:30, 30:50] -= 0.5
     points = camera_points(noisy, keyframe.intrinsics).flatten(1, 2).double()
-    cells = torch.floor(transform_points(keyframe.world_from_cam.double(), points).reshape(-1, 3) / 0.02)
+    cells = torch.floor(
+        transform_points(keyframe.world_from_cam.double(), points).reshape(-1, 3) / 0.02
+    )
     cloud = fused_cloud(known(noisy, Provenance.AGREED, 0.02), keyframe)
     assert len(cloud) > 0.9 * len(torch.unique(cells, dim=0))
     assert float(cloud.points[:, 1].min()) > 2.9

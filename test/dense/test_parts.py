@@ -32,7 +32,9 @@ def random(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("radius", [1, 2])
 def test_box_mean_is_that_of_the_pixels_within_the_image(radius: int) -> None:
     values = random(3, 7, 9)
-    pooled = torch.nn.functional.avg_pool2d(values, 2 * radius + 1, 1, radius, count_include_pad=False)
+    pooled = torch.nn.functional.avg_pool2d(
+        values, 2 * radius + 1, 1, radius, count_include_pad=False
+    )
     assert torch.allclose(box_mean(values, radius), pooled, atol=1e-6)
 
 
@@ -42,7 +44,8 @@ def test_near_mean_smooths_slants_and_keeps_steps() -> None:
     rough = slant + step + 0.005 * (random(1, 15, 20) - 0.5)
     smooth = near_mean(rough, 2, torch.tensor([[[0.1]]]))
     off = (smooth - slant - step)[:, 2:-2, 2:-2].abs()
-    assert float(off.max()) < 0.022  # beside the step a window leans to its own side, by a pixel's slant at most
+    # beside the step a window leans to its own side, by a pixel's slant at most
+    assert float(off.max()) < 0.022
     assert float(off[:, :, :5].max()) < 0.0015  # away from it, noise is averaged
 
 
@@ -53,8 +56,12 @@ def test_median_takes_out_single_pixels() -> None:
     assert torch.equal(median3(values)[0, 1:4, 1:4], torch.ones(3, 3))
 
 
-@pytest.mark.parametrize(("before", "after", "off"), [((48, 64), (12, 16), 1e-4), ((45, 80), (20, 35), 0.03)])
-def test_averaged_images_fit_averaged_intrinsics(before: tuple[int, int], after: tuple[int, int], off: float) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "off"), [((48, 64), (12, 16), 1e-4), ((45, 80), (20, 35), 0.03)]
+)
+def test_averaged_images_fit_averaged_intrinsics(
+    before: tuple[int, int], after: tuple[int, int], off: float
+) -> None:
     ramp = homogeneous_pixels(before, torch.zeros(1))[:2]  # each pixel's own place
     places = averaged(ramp, after)
     after_from_before = averaged_intrinsics(torch.eye(3), before, after)
@@ -74,7 +81,9 @@ def test_mapping_agrees_with_projection() -> None:
     poses = row(2)
     into = mapping(INTRINSICS.expand(2, 3, 3), poses, torch.tensor([0]), torch.tensor([[1]]))
     pixel, depth = torch.tensor([12.0, 40.0, 1.0]), 2.5
-    point = transform_points(poses[0], depth * (torch.linalg.inv(INTRINSICS) @ pixel.double())[None])
+    point = transform_points(
+        poses[0], depth * (torch.linalg.inv(INTRINSICS) @ pixel.double())[None]
+    )
     expected, z = project(transform_points(se3_inverse(poses[1]), point), INTRINSICS)
     found = into.turn[0, 0] @ pixel + into.shift[0, 0] / depth
     assert torch.allclose(found[:2] / found[2], expected[0].float(), atol=1e-3)
@@ -88,7 +97,8 @@ def test_images_are_most_alike_at_the_true_depth_and_nothing_is_evidence_outside
     cost = matching.cost(torch.stack([0.9 * true, true, 1.1 * true], dim=1), radius=2)
     assert float((cost.argmin(1) == 1).float().mean()) > 0.97
     assert float(matching.evidence(true, radius=2)[:, 5:-5, 10:-10].quantile(0.01)) > 0.9
-    beyond = matching.evidence(torch.full_like(true, 50.0), radius=2)  # 2 cm off the camera: views look past it
+    # 2 cm off the camera: views look past it
+    beyond = matching.evidence(torch.full_like(true, 50.0), radius=2)
     assert bool((beyond == -1).all())
 
 
@@ -150,7 +160,13 @@ def test_neighbours_share_landmarks_and_stand_apart() -> None:
 def test_keyframe_without_common_landmarks_has_no_neighbours() -> None:
     scene, _ = keyframes([wall()], row(3))
     few = scene.observed_from != 1
-    alone = type(scene)(**{**vars(scene), "observed": scene.observed[few], "observed_from": scene.observed_from[few]})
+    alone = type(scene)(
+        **{
+            **vars(scene),
+            "observed": scene.observed[few],
+            "observed_from": scene.observed_from[few],
+        }
+    )
     assert neighbours(alone, 2, 1.0)[1].tolist() == [-1, -1]
 
 
@@ -174,7 +190,8 @@ def test_views_that_agree_see_through_or_see_something_before_are_told_apart() -
     assert bool((nearer.through[middle] == 2).all()) and bool((nearer.agreeing[middle] == 0).all())
     behind = agreement(views, batch, around, 1.2 * depth[batch], depth, known, 0.01, 1.0)
     assert bool((behind.seeing[middle] == 0).all())
-    narrow = agreement(views, batch, around, depth[batch], depth, known, 0.01, 10.0)  # seen under 6 degrees
+    # seen under 6 degrees
+    narrow = agreement(views, batch, around, depth[batch], depth, known, 0.01, 10.0)
     assert bool((narrow.agreeing == 0).all())
 
 
@@ -182,7 +199,9 @@ def test_planes_bend_nowhere_and_their_normals_face_the_camera() -> None:
     plane = torch.tensor([[0.6, 0.0, -0.8, 2.0]])
     depth = 1 / plane_inverse(plane, INTRINSICS, (HEIGHT, WIDTH))
     assert float(bend(depth).max()) < 1e-3
-    found, known = normals(camera_points(depth, INTRINSICS[None]), torch.ones_like(depth, dtype=torch.bool))
+    found, known = normals(
+        camera_points(depth, INTRINSICS[None]), torch.ones_like(depth, dtype=torch.bool)
+    )
     assert torch.allclose(found[known], plane[:, :3].expand(int(known.sum()), 3), atol=2e-3)
     tangent = steepness(depth, INTRINSICS[None])[0, HEIGHT // 2, WIDTH // 2]
     assert float(tangent) == pytest.approx(0.6 / 0.8, rel=0.05)
@@ -211,7 +230,9 @@ def test_planes_are_found_among_points_and_come_back_from_the_world() -> None:
 
 
 def plane(degrees: float, offset: float, x: float, pixels: float) -> Planes:
-    """A plane that faces z but for some degrees about y, at `offset` above a point x metres off the origin."""
+    """A plane that faces z but for some degrees about y, at `offset` above a point x metres off the
+    origin.
+    """
     tilt = math.radians(degrees)
     normal = torch.tensor([math.sin(tilt), 0.0, math.cos(tilt)], dtype=torch.float64)
     centre = torch.tensor([x, 0.0, offset], dtype=torch.float64)
@@ -225,7 +246,9 @@ def test_planes_of_several_keyframes_are_each_told_once_and_the_larger_count_mor
     turned = Planes(-small.equations, small.centres, small.pixels)
     merged = Planes.together([other, turned, plane(0, 0, 0, 90)]).merged(0.1)
     assert merged.pixels.tolist() == [100, 50]
-    assert float(merged.equations[0, 2].abs()) == pytest.approx(math.cos(math.radians(0.3)), abs=1e-5)
+    assert float(merged.equations[0, 2].abs()) == pytest.approx(
+        math.cos(math.radians(0.3)), abs=1e-5
+    )
     assert len(Planes.none().merged(0.1)) == 0
 
 
@@ -236,7 +259,9 @@ def test_planes_are_one_by_how_far_they_are_off_where_they_were_seen() -> None:
 
 
 def test_planes_merge_until_nothing_merges() -> None:
-    steps = Planes.together([plane(0, 0.06 * step, 0, pixels) for step, pixels in enumerate((3, 1, 1, 2))])
+    steps = Planes.together(
+        [plane(0, 0.06 * step, 0, pixels) for step, pixels in enumerate((3, 1, 1, 2))]
+    )
     merged = steps.merged(0.1)
     off = (merged.centres[:, None, 2] - merged.centres[:, 2]).abs() + torch.eye(len(merged))
     assert float(off.min()) > 0.1

@@ -1,4 +1,6 @@
-"""Refined depth is exact where views agree, goes on along planes, and what cannot be known is not claimed."""
+"""Refined depth is exact where views agree, goes on along planes, and what cannot be known is not
+claimed.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def share(chosen: Tensor) -> float:
 
 
 def has(refined: DenseDepth, *kinds: Provenance) -> Tensor:
-    return torch.isin(refined.provenance, torch.tensor([int(kind) for kind in kinds], dtype=torch.uint8))
+    return torch.isin(
+        refined.provenance, torch.tensor([int(kind) for kind in kinds], dtype=torch.uint8)
+    )
 
 
 def relative_error(refined: DenseDepth, depth: Tensor) -> Tensor:
@@ -100,12 +104,16 @@ def test_agreement_is_in_proportion_to_the_views_that_see_a_point(scene) -> None
     flat = torch.full((1, HEIGHT, WIDTH), 3.0)
     none, two = torch.zeros_like(flat), torch.full_like(flat, 2.0)
     for seeing, expected in ((6.0, True), (7.0, False)):
-        said = Agreement(agreeing=two, seeing=torch.full_like(flat, seeing), through=none, fused=flat, angle=two)
+        said = Agreement(
+            agreeing=two, seeing=torch.full_like(flat, seeing), through=none, fused=flat, angle=two
+        )
         assert bool((believed(said, scene[0].intrinsics[:1]) == expected).all())
 
 
 def blank_wall() -> tuple[Keyframes, Tensor]:
-    """A wall without texture in its middle, where the network sees a bump of a fifth of the distance."""
+    """A wall without texture in its middle, where the network sees a bump of a fifth of the
+    distance.
+    """
     blank, depth = keyframes([wall(blank=(0.6, 0.45))], row())
     across, down = torch.arange(WIDTH) - 40.0, torch.arange(HEIGHT)[:, None] - 30.0
     bump = torch.exp(-0.5 * ((across / 10) ** 2 + (down / 8) ** 2))
@@ -117,7 +125,9 @@ def test_wall_without_texture_is_carried_on_as_a_plane_whatever_the_network_says
     refined = refine(blank)
     assert share(has(refined, Provenance.PLANE)[MIDDLE]) > 0.95
     assert float(relative_error(refined, depth)[MIDDLE].max()) < 0.005
-    assert torch.allclose(refined.planes.abs().float(), torch.tensor([[0.0, 1.0, 0.0, 3.0]]), atol=0.01)
+    assert torch.allclose(
+        refined.planes.abs().float(), torch.tensor([[0.0, 1.0, 0.0, 3.0]]), atol=0.01
+    )
     assert 0.3 < float(refined.plane_shares) < 1
 
 
@@ -130,7 +140,9 @@ def test_without_planes_the_wall_has_the_shape_that_the_network_gave_it_and_is_n
 
 
 def test_plane_that_only_a_neighbour_sees_as_one_is_carried_on() -> None:
-    """A camera near the wall has a strip of texture at the edge of its image, too narrow to tell a plane from."""
+    """A camera near the wall has a strip of texture at the edge of its image, too narrow to tell a
+    plane from.
+    """
     poses = row()
     poses[2, :3, 3] += torch.tensor([0.25, 1.2, 0.0])
     poses[2, :3, :3] = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -157,7 +169,9 @@ def test_image_of_another_place_is_agreed_with_nowhere_and_spoils_nothing(scene)
 def test_wildly_wrong_network_changes_little_of_what_is_taken(scene, wrong: str) -> None:
     predicted = scene[0].predicted.clone()
     if wrong == "noise":
-        predicted *= torch.exp(torch.randn(predicted.shape, generator=torch.Generator().manual_seed(0)))
+        predicted *= torch.exp(
+            torch.randn(predicted.shape, generator=torch.Generator().manual_seed(0))
+        )
     elif wrong == "nan":
         predicted[:, :, 30:] = torch.nan
     elif wrong == "zero":
@@ -174,7 +188,9 @@ def test_wildly_wrong_network_changes_little_of_what_is_taken(scene, wrong: str)
 def test_cameras_at_one_place_agree_on_nothing() -> None:
     poses = row(1).repeat(4, 1, 1)
     for pose, angle in zip(poses, (-0.1, -0.03, 0.04, 0.1), strict=True):
-        pose[:3, :3] @= rotation_from_axis_angle(torch.tensor([0.0, angle, 0.0], dtype=torch.float64))
+        pose[:3, :3] @= rotation_from_axis_angle(
+            torch.tensor([0.0, angle, 0.0], dtype=torch.float64)
+        )
     poses[:, 0, 3] += torch.tensor([0.0, 0.01, 0.02, 0.005])
     still, _ = keyframes([wall(), floor(), BOX], poses)
     refined = refine(still)
@@ -193,7 +209,9 @@ def test_two_cameras_at_one_place_do_not_count_as_views_that_agree(scene) -> Non
 
 def test_cameras_that_see_different_walls_agree_on_nothing() -> None:
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    away = look_at(torch.zeros(3, dtype=torch.float64), torch.tensor([0.0, -3.0, 0.0], dtype=torch.float64), up)
+    away = look_at(
+        torch.zeros(3, dtype=torch.float64), torch.tensor([0.0, -3.0, 0.0], dtype=torch.float64), up
+    )
     apart, depth = keyframes([wall(), wall(-3.0, seed=4)], torch.stack([row(1)[0], away]))
     refined = refine(apart)
     assert bool(has(refined, Provenance.FAR).all())
@@ -209,7 +227,10 @@ def test_one_keyframe_has_the_depth_of_the_network(scene) -> None:
     keyframe = scene[0]
     first = keyframe.observed_from == 0
     one = Keyframes(
-        *(getattr(keyframe, name)[:1] for name in ("images", "intrinsics", "world_from_cam", "predicted")),
+        *(
+            getattr(keyframe, name)[:1]
+            for name in ("images", "intrinsics", "world_from_cam", "predicted")
+        ),
         keyframe.points,
         keyframe.observed[first],
         keyframe.observed_from[first],
@@ -249,10 +270,14 @@ def test_progress_grows_to_one_and_may_cancel(scene) -> None:
         refine(scene[0], DenseSettings(batch=1), cancel)
 
 
-def test_what_would_take_too_long_ends_after_the_first_batch(scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_would_take_too_long_ends_after_the_first_batch(
+    scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ticks = iter((0.0, 6.5))
     monkeypatch.setattr("vggt3_ros.dense.refine.perf_counter", lambda: next(ticks))
-    with pytest.raises(OverBudgetError, match="at 80 pixels a keyframe was expected to take 5 s, 1 s are allowed"):
+    with pytest.raises(
+        OverBudgetError, match="at 80 pixels a keyframe was expected to take 5 s, 1 s are allowed"
+    ):
         refine(scene[0], DenseSettings(batch=2, seconds=1.0))
 
 

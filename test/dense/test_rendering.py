@@ -1,4 +1,6 @@
-"""What a camera should see is told from the depth of others: the nearest surface, and nothing where none saw one."""
+"""What a camera should see is told from the depth of others: the nearest surface, and nothing where
+none saw one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from vggt3_ros.geometry.se3 import rotation_from_axis_angle
 
 from .views import HEIGHT, WIDTH, DepthViews, together, views, wall
 
-SIZE = (HEIGHT // 2, WIDTH // 2)  # as far as there are keyframes, a camera has larger pixels than they
+# as far as there are keyframes, a camera has larger pixels than they
+SIZE = (HEIGHT // 2, WIDTH // 2)
 INTRINSICS = wall(2.0).intrinsics[0] * torch.tensor([[0.5], [0.5], [1.0]], dtype=torch.float64)
 
 
@@ -37,14 +40,19 @@ def with_box(distance: float) -> DepthViews:
 def test_a_wall_is_as_far_as_it_is_from_where_the_camera_stands() -> None:
     depth = renderer(wall(2.0, 3)).rendered(INTRINSICS, camera(z=0.25, x=0.1), SIZE, 3)
     assert float((depth > 0).float().mean()) > 0.9
-    torch.testing.assert_close(depth[depth > 0], torch.full_like(depth[depth > 0], 1.75), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        depth[depth > 0], torch.full_like(depth[depth > 0], 1.75), rtol=1e-5, atol=0
+    )
 
 
 def test_a_slanted_wall_is_exact_between_its_points() -> None:
     turned = camera(turn=0.6)
     depth = renderer(wall(2.0, 5)).rendered(INTRINSICS, turned, SIZE, 5)
     rows, columns = torch.meshgrid(torch.arange(SIZE[0]), torch.arange(SIZE[1]), indexing="ij")
-    rays = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).double() @ torch.linalg.inv(INTRINSICS).T
+    rays = (
+        torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).double()
+        @ torch.linalg.inv(INTRINSICS).T
+    )
     true = 2.0 / (rays @ turned[:3, :3].T)[..., 2]
     known = depth > 0
     assert float(known.float().mean()) > 0.4
@@ -59,9 +67,13 @@ def test_the_nearest_surface_hides_what_is_behind_it() -> None:
 
 
 def test_nothing_shows_through_the_gaps_of_a_surface_that_comes_near() -> None:
-    """Points of something near are pixels apart for who comes nearer, and those of the wall fall between them."""
+    """Points of something near are pixels apart for who comes nearer, and those of the wall fall
+    between them.
+    """
     seen = together(with_box(1.0), wall(2.0, 3))
-    depth = renderer(seen).rendered(wall(2.0).intrinsics[0], camera(x=0.02, z=0.3), (HEIGHT, WIDTH), 6)
+    depth = renderer(seen).rendered(
+        wall(2.0).intrinsics[0], camera(x=0.02, z=0.3), (HEIGHT, WIDTH), 6
+    )
     box = depth[24:40, 30:50]
     assert float((box > 1.0).float().mean()) < 0.01 < 0.4 < float((box > 0).float().mean())
 

@@ -21,13 +21,17 @@ def depth_of_plane(plane: Tensor) -> Tensor:
 
 def test_a_plane_is_found_in_every_pixel() -> None:
     plane = torch.tensor([0.1, -0.2, 0.4]).double()
-    assert torch.allclose(tangent_planes(depth_of_plane(plane), INTRINSICS), plane.expand(HEIGHT, WIDTH, 3))
+    assert torch.allclose(
+        tangent_planes(depth_of_plane(plane), INTRINSICS), plane.expand(HEIGHT, WIDTH, 3)
+    )
 
 
 def test_on_both_sides_of_a_step_the_slopes_are_those_of_the_surfaces() -> None:
     near, far = torch.tensor([0.1, 0.0, 0.5]).double(), torch.tensor([-0.05, 0.1, 0.3]).double()
     left = torch.arange(WIDTH).expand(HEIGHT, WIDTH) < 30
-    planes = tangent_planes(torch.where(left, depth_of_plane(near), depth_of_plane(far)), INTRINSICS)
+    planes = tangent_planes(
+        torch.where(left, depth_of_plane(near), depth_of_plane(far)), INTRINSICS
+    )
     assert torch.allclose(planes, torch.where(left[..., None], near, far))
 
 

@@ -1,4 +1,6 @@
-"""Depth of many views becomes one surface: where they see it, where they agree, and nowhere else."""
+"""Depth of many views becomes one surface: where they see it, where they agree, and nowhere
+else.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def borders(mesh: Mesh) -> int:
     """Edges that not exactly two faces share, in opposite directions."""
     faces = mesh.faces.long()
     ways = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    there, back = (ways @ torch.tensor(order) for order in ([len(mesh.vertices), 1], [1, len(mesh.vertices)]))
+    there, back = (
+        ways @ torch.tensor(order) for order in ([len(mesh.vertices), 1], [1, len(mesh.vertices)])
+    )
     return int((~torch.isin(there, back)).sum()) + len(there) - len(torch.unique(there))
 
 
@@ -61,7 +65,8 @@ def test_a_room_seen_from_inside_is_closed_with_its_front_inside() -> None:
     mesh = mesh_of(room())
     farthest, second, _ = mesh.vertices.abs().topk(3, dim=1).values.unbind(1)
     off = (farthest - 1).abs()
-    assert off[second < 1 - 2 * VOXEL].max() < VOXEL / 10 and off.max() < VOXEL  # edges of a cube are cut off
+    # edges of a cube are cut off
+    assert off[second < 1 - 2 * VOXEL].max() < VOXEL / 10 and off.max() < VOXEL
     assert borders(mesh) == 0
     assert signed_volume(mesh) == pytest.approx(-8, rel=0.02)
 
@@ -89,7 +94,9 @@ def test_colours_are_where_they_belong() -> None:
     images[..., :40] = 10  # left half
     mesh = mesh_of(replace(views, images=images))
     left, right = mesh.vertices[:, 0] < -0.05, mesh.vertices[:, 0] > 0.1
-    assert (mesh.colors[left] == 10).all() and (mesh.colors[right] == torch.tensor(COLOR).byte()).all()
+    assert (mesh.colors[left] == 10).all() and (
+        mesh.colors[right] == torch.tensor(COLOR).byte()
+    ).all()
 
 
 def test_what_one_view_alone_sees_before_a_wall_that_others_see_is_no_surface() -> None:
@@ -144,17 +151,26 @@ def test_voxels_are_as_large_as_pixels_unless_they_do_not_fit() -> None:
     volume = fuse(*views.arguments(), TsdfSettings(memory=memory))
     assert volume.voxel > volume.wanted == 0.075 and len(volume.blocks) <= 60
     assert (surface(volume).vertices[:, 2] - 3).abs().max() < 0.001
-    with pytest.raises(InputError, match=r"voxels of 0.075 do not fit into .* GB; give [0-9.]+, or none") as refusal:
+    with pytest.raises(
+        InputError, match=r"voxels of 0.075 do not fit into .* GB; give [0-9.]+, or none"
+    ) as refusal:
         fuse(*views.arguments(), TsdfSettings(voxel=0.075, memory=memory))
     (advised,) = re.findall(r"give ([0-9.]+),", str(refusal.value))
-    assert fuse(*views.arguments(), TsdfSettings(voxel=float(advised), memory=memory)).voxel == float(advised)
+    assert fuse(
+        *views.arguments(), TsdfSettings(voxel=float(advised), memory=memory)
+    ).voxel == float(advised)
 
 
 def test_progress_goes_from_0_to_1_and_may_cancel() -> None:
     views = sphere()
     shares: list[float] = []
     volume = fuse(*views.arguments(), TsdfSettings(voxel=0.1), shares.append)
-    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1 and len(shares) > len(views.depth)
+    assert (
+        shares == sorted(shares)
+        and shares[0] == 0
+        and shares[-1] == 1
+        and len(shares) > len(views.depth)
+    )
 
     def cancel(share: float) -> None:
         if share > 0.5:
@@ -193,7 +209,10 @@ def spoiled(name: str, value: Tensor) -> DepthViews:
     [
         (spoiled("depth", torch.ones(64, 80)), r"depth must be \(S, h, w\)"),
         (spoiled("depth", torch.ones(0, 64, 80)), "at least one keyframe"),
-        (spoiled("weights", torch.ones(2, 64, 81)), r"weights must be \(2, 64, 80\) .* got \(2, 64, 81\)"),
+        (
+            spoiled("weights", torch.ones(2, 64, 81)),
+            r"weights must be \(2, 64, 80\) .* got \(2, 64, 81\)",
+        ),
         (spoiled("images", torch.ones(2, 64, 80, 3)), r"images must be \(2, 3, 64, 80\)"),
         (spoiled("depth", torch.full((2, 64, 80), torch.nan)), "depth must be finite"),
         (spoiled("weights", -torch.ones(2, 64, 80)), "weights must be finite and 0 or more"),
@@ -202,7 +221,10 @@ def spoiled(name: str, value: Tensor) -> DepthViews:
         (spoiled("depth", torch.zeros(2, 64, 80)), "no pixel has depth"),
         (spoiled("weights", torch.zeros(2, 64, 80)), "no pixel has depth"),
         (together(wall(1e6), wall(2.0, count=2)), "the surfaces reach over .* voxels; leave out"),
-        (spoiled("depth", torch.eye(64)[:, :1].expand(2, 64, 80).contiguous()), "shows no surface: no pixel has"),
+        (
+            spoiled("depth", torch.eye(64)[:, :1].expand(2, 64, 80).contiguous()),
+            "shows no surface: no pixel has",
+        ),
     ],
 )
 def test_input_that_shows_nothing_is_refused_with_the_reason(views: DepthViews, why: str) -> None:
@@ -211,12 +233,21 @@ def test_input_that_shows_nothing_is_refused_with_the_reason(views: DepthViews, 
 
 
 def test_voxels_far_smaller_than_pixels_are_refused() -> None:
-    with pytest.raises(InputError, match="voxels of 0.01 are too small for pixels of 0.05: give 0.013 or more"):
+    with pytest.raises(
+        InputError, match="voxels of 0.01 are too small for pixels of 0.05: give 0.013 or more"
+    ):
         fuse(*wall(2.0).arguments(), TsdfSettings(voxel=0.01))
 
 
 @pytest.mark.parametrize(
-    "settings", [{"voxel": 0.0}, {"voxel": float("nan")}, {"truncation": 1.0}, {"least_cosine": 1.0}, {"memory": 100}]
+    "settings",
+    [
+        {"voxel": 0.0},
+        {"voxel": float("nan")},
+        {"truncation": 1.0},
+        {"least_cosine": 1.0},
+        {"memory": 100},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(settings))):
@@ -226,5 +257,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
 def test_without_scikit_image_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     volume = fuse(*wall(2.0).arguments())
     monkeypatch.setitem(sys.modules, "skimage.measure", None)
-    with pytest.raises(InputError, match=r"scikit-image, which is not installed: pip install 'vggt3_ros\[mesh\]'"):
+    with pytest.raises(
+        InputError, match=r"scikit-image, which is not installed: pip install 'vggt3_ros\[mesh\]'"
+    ):
         surface(volume)

@@ -11,14 +11,17 @@ from vggt3_ros.geometry.camera import intrinsics_matrix
 from vggt3_ros.geometry.se3 import look_at
 
 COLOR = (200, 100, 50)
-CENTER, RADIUS = torch.tensor([0.1, -0.2, 0.15], dtype=torch.float64), 0.5  # a sphere that crosses the planes of 0
+# a sphere that crosses the planes of 0
+CENTER, RADIUS = torch.tensor([0.1, -0.2, 0.15], dtype=torch.float64), 0.5
 WIDTH, HEIGHT, FOCAL = 80, 64, 40.0
 _UP = torch.tensor([0.0, 0.1, 1.0], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
 class DepthViews:
-    """S views: depth and weights (S, h, w), images (S, 3, h, w), intrinsics (S, 3, 3), world_from_cam (S, 4, 4)."""
+    """S views: depth and weights (S, h, w), images (S, 3, h, w), intrinsics (S, 3, 3),
+    world_from_cam (S, 4, 4).
+    """
 
     depth: Tensor
     weights: Tensor
@@ -46,9 +49,13 @@ def rays() -> Tensor:
 def views(depth: Tensor, world_from_cam: Tensor) -> DepthViews:
     """Views of depth (S, h, w) in one colour, all of weight 1."""
     count = len(depth)
-    images = torch.tensor(COLOR, dtype=torch.uint8)[None, :, None, None].expand(count, 3, HEIGHT, WIDTH)
+    images = torch.tensor(COLOR, dtype=torch.uint8)[None, :, None, None].expand(
+        count, 3, HEIGHT, WIDTH
+    )
     intrinsics = intrinsics_matrix(FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2).expand(count, 3, 3)
-    return DepthViews(depth.float(), torch.ones(count, HEIGHT, WIDTH), images, intrinsics, world_from_cam)
+    return DepthViews(
+        depth.float(), torch.ones(count, HEIGHT, WIDTH), images, intrinsics, world_from_cam
+    )
 
 
 def sphere() -> DepthViews:
@@ -66,9 +73,13 @@ def sphere() -> DepthViews:
 
 
 def room(half: float = 1.0) -> DepthViews:
-    """A cubic room with walls `half` from the origin, from its middle towards all sides; every part is seen."""
+    """A cubic room with walls `half` from the origin, from its middle towards all sides; every part
+    is seen.
+    """
     sides = torch.cat([torch.eye(3), -torch.eye(3)]).double()
-    corners = torch.nn.functional.normalize(torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3).double(), dim=1)
+    corners = torch.nn.functional.normalize(
+        torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3).double(), dim=1
+    )
     positions = torch.zeros(14, 3).double()
     poses = look_at(positions, torch.cat([sides, corners]), _UP)
     directions = rays() @ poses[:, None, :3, :3].transpose(-1, -2)
@@ -76,7 +87,9 @@ def room(half: float = 1.0) -> DepthViews:
 
 
 def wall(distance: float, count: int = 1) -> DepthViews:
-    """A wall that faces `count` views of the same place, `distance` before them along the world's z."""
+    """A wall that faces `count` views of the same place, `distance` before them along the world's
+    z.
+    """
     poses = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
     poses[:, 0, 3] = 0.02 * torch.arange(count)
     return views(torch.full((count, HEIGHT, WIDTH), distance), poses)
@@ -84,4 +97,6 @@ def wall(distance: float, count: int = 1) -> DepthViews:
 
 def together(*parts: DepthViews) -> DepthViews:
     """All views of several."""
-    return DepthViews(*(torch.cat(tensors) for tensors in zip(*(part.arguments() for part in parts), strict=True)))
+    return DepthViews(
+        *(torch.cat(tensors) for tensors in zip(*(part.arguments() for part in parts), strict=True))
+    )

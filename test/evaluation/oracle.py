@@ -20,9 +20,13 @@ SPLIT = Split((0, 2, 4, 6), (1, 3, 5))
 
 
 def arc_sequence(with_depth: bool = True, black: tuple[int, ...] = ()) -> Sequence:
-    """Seven noise images of 56x70 from an arc of radius 2 m around a point of interest; world Z up, depth 2 m."""
+    """Seven noise images of 56x70 from an arc of radius 2 m around a point of interest; world Z up,
+    depth 2 m.
+    """
     angle = torch.linspace(0, 1.2, 7, dtype=torch.float64)
-    position = torch.stack([2 * angle.cos(), 2 * angle.sin(), 1.5 + 0.2 * (4 * angle).sin()], dim=-1)
+    position = torch.stack(
+        [2 * angle.cos(), 2 * angle.sin(), 1.5 + 0.2 * (4 * angle).sin()], dim=-1
+    )
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     generator = np.random.default_rng(0)
     images = generator.integers(0, 255, (7, *SIZE_HW, 3), dtype=np.uint8)
@@ -44,10 +48,13 @@ def arc_sequence(with_depth: bool = True, black: tuple[int, ...] = ()) -> Sequen
 class Oracle:
     """Wraps a network and replaces its cameras and depths by the truth, in units of two metres.
 
-    Map frames and queries must come in the order given here. `query_shift_m` moves every answer sideways.
+    Map frames and queries must come in the order given here. `query_shift_m` moves every answer
+    sideways.
     """
 
-    def __init__(self, network: Any, sequence: Sequence, split: Split, query_shift_m: float = 0.0) -> None:
+    def __init__(
+        self, network: Any, sequence: Sequence, split: Split, query_shift_m: float = 0.0
+    ) -> None:
         self._network = network
         self._sequence = sequence
         self._map = split.map
@@ -73,4 +80,8 @@ class Oracle:
         scene_from_cam[:, :3, 3] /= METRES_PER_UNIT
         intrinsics = self._sequence.intrinsics.expand(len(world_from_cam), 3, 3)
         encoding = encode_camera(se3_inverse(scene_from_cam), intrinsics, SIZE_HW)
-        return replace(prediction, pose_encoding=encoding, depth=torch.full_like(prediction.depth, 2 / METRES_PER_UNIT))
+        return replace(
+            prediction,
+            pose_encoding=encoding,
+            depth=torch.full_like(prediction.depth, 2 / METRES_PER_UNIT),
+        )

@@ -37,28 +37,46 @@ def attempt(accepted: bool, position_m: float = math.inf, **other: object) -> At
         "off_plane_cells": 8,
     }
     shown |= {name: other.pop(name) for name in shown if name in other}  # type: ignore[misc]
-    fields = {"name": "a", "answerable": True, "rotation_deg": 1.0, "evidence": Evidence(**shown), **other}
+    fields = {
+        "name": "a",
+        "answerable": True,
+        "rotation_deg": 1.0,
+        "evidence": Evidence(**shown),
+        **other,
+    }
     return Attempt(accepted=accepted, position_m=position_m, **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-9, 0.1, 3.0, math.pi - 1e-7])
 def test_the_rotation_vector_inverts_the_exponential(angle: float) -> None:
     vector = angle * torch.tensor([0.6, 0.0, -0.8], dtype=torch.float64)
-    assert rotation_vector(rotation_from_axis_angle(vector)).tolist() == pytest.approx(vector.tolist(), abs=1e-9)
+    assert rotation_vector(rotation_from_axis_angle(vector)).tolist() == pytest.approx(
+        vector.tolist(), abs=1e-9
+    )
 
 
 def test_a_pose_error_is_in_world_axes_for_position_and_camera_axes_for_rotation() -> None:
-    shift, turn = torch.tensor([0.1, 0, 0], dtype=torch.float64), torch.tensor([0, 0.2, 0], dtype=torch.float64)
+    shift, turn = (
+        torch.tensor([0.1, 0, 0], dtype=torch.float64),
+        torch.tensor([0, 0.2, 0], dtype=torch.float64),
+    )
     true = se3(TURN @ rotation_from_axis_angle(turn), POSE[:3, 3] + shift)
-    assert pose_error_vector(POSE, true).tolist() == pytest.approx([0.1, 0, 0, 0, 0.2, 0], abs=1e-12)
+    assert pose_error_vector(POSE, true).tolist() == pytest.approx(
+        [0.1, 0, 0, 0, 0.2, 0], abs=1e-12
+    )
 
 
 def drawn(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """A correlated covariance (6, 6) and true poses (count, 4, 4) around POSE that follow it."""
     generator = torch.Generator().manual_seed(0)
-    root = torch.randn(6, 6, generator=generator, dtype=torch.float64) * torch.tensor([0.03] * 3 + [0.01] * 3)[:, None]
+    root = (
+        torch.randn(6, 6, generator=generator, dtype=torch.float64)
+        * torch.tensor([0.03] * 3 + [0.01] * 3)[:, None]
+    )
     errors = torch.randn(count, 6, generator=generator, dtype=torch.float64) @ root.T
-    return root @ root.T, se3(TURN @ rotation_from_axis_angle(errors[:, 3:]), POSE[:3, 3] + errors[:, :3])
+    return root @ root.T, se3(
+        TURN @ rotation_from_axis_angle(errors[:, 3:]), POSE[:3, 3] + errors[:, :3]
+    )
 
 
 def test_errors_that_follow_their_covariance_are_chi_square_with_six_degrees_of_freedom() -> None:
@@ -70,8 +88,12 @@ def test_errors_that_follow_their_covariance_are_chi_square_with_six_degrees_of_
 
 def test_a_similarity_of_the_map_changes_no_normalised_error() -> None:
     covariance, true = drawn(1)
-    moved = Sim3(2.5, rotation_from_axis_angle(POSE[:3, 3]), torch.tensor([3.0, -1, 2], dtype=torch.float64))
-    after = chi_square(moved.poses(POSE), transformed_covariance(covariance, moved), moved.poses(true)[0])
+    moved = Sim3(
+        2.5, rotation_from_axis_angle(POSE[:3, 3]), torch.tensor([3.0, -1, 2], dtype=torch.float64)
+    )
+    after = chi_square(
+        moved.poses(POSE), transformed_covariance(covariance, moved), moved.poses(true)[0]
+    )
     assert after == pytest.approx(chi_square(POSE, covariance, true[0]))
 
 
@@ -102,7 +124,9 @@ def test_medians_are_of_the_accepted_and_successes_of_all() -> None:
 
 def test_processor_time_beside_the_network_is_told_beside_that_of_the_wall() -> None:
     spent = {"network": 3.0, "total": 3.1}
-    block = verified_errors([attempt(True, 0.0, cpu_seconds=spent), attempt(False, cpu_seconds={"total": 0.0})])
+    block = verified_errors(
+        [attempt(True, 0.0, cpu_seconds=spent), attempt(False, cpu_seconds={"total": 0.0})]
+    )
     assert block.cpu_ms_per_frame == pytest.approx(50)
     assert math.isnan(verified_errors([attempt(False)]).cpu_ms_per_frame), "nobody measured it"
 
@@ -128,16 +152,23 @@ def test_the_trade_off_counts_what_more_or_fewer_inliers_would_let_through() -> 
     assert [failure.attempt.evidence.inliers for failure in figures.failures] == [14]
     curve = figures.trade_off
     at = {least: row for row, least in enumerate(curve.limits["min_inliers"])}
-    for least, answerable, accepted, wrong in ((6, 2, 4, 2), (9, 2, 3, 1), (12, 1, 2, 1), (15, 1, 1, 0), (31, 0, 0, 0)):
+    for least, answerable, accepted, wrong in (
+        (6, 2, 4, 2),
+        (9, 2, 3, 1),
+        (12, 1, 2, 1),
+        (15, 1, 1, 0),
+        (31, 0, 0, 0),
+    ):
         row = at[least]
         counts = curve.answerable_accepted[row], curve.accepted[row], curve.wrong_accepted[row]
         assert counts == (answerable, accepted, wrong), least
 
 
-def test_the_trade_offs_over_support_and_agreement_follow_the_rule_by_which_poses_are_accepted() -> None:
+def test_the_trade_offs_over_support_and_agreement_follow_the_rule_of_acceptance() -> None:
     queries = [
         attempt(True, 0.01, agreement=0.7),
-        attempt(True, 0.01, support=0.15, agreement=0.9),  # accepted for its agreement, whatever support is asked for
+        # accepted for its agreement, whatever support is asked for
+        attempt(True, 0.01, support=0.15, agreement=0.9),
         attempt(False, 0.01, support=0.2, agreement=0.4),
         attempt(False, 0.01, agreement=0.9),  # refused for what no limit here concerns
     ]
@@ -145,9 +176,13 @@ def test_the_trade_offs_over_support_and_agreement_follow_the_rule_by_which_pose
     figures = challenge_figures(queries, posed)
 
     def counts(curve: TradeOff) -> dict[float, list[int]]:
-        """Answerable queries and poses in all that are accepted, and wrong ones, at chosen limits."""
+        """Answerable queries and poses in all that are accepted, and wrong ones, at chosen
+        limits.
+        """
         (values,) = curve.limits.values()
-        rows = zip(values, curve.answerable_accepted, curve.accepted, curve.wrong_accepted, strict=True)
+        rows = zip(
+            values, curve.answerable_accepted, curve.accepted, curve.wrong_accepted, strict=True
+        )
         return {least: found for least, *found in rows if least in (0.2, 0.4, 0.8)}
 
     assert counts(figures.trade_off_support) == {0.2: [3, 3, 0], 0.4: [2, 2, 0], 0.8: [2, 2, 0]}

@@ -56,4 +56,7 @@ def test_numbers_are_drawn_together_and_what_is_not_defined_is_left_out() -> Non
 
 
 def test_mappings_are_drawn_together_like_blocks() -> None:
-    assert combined([{"a": 1, "b": "text", "c": True}, {"a": 3, "d": {"e": 1}}], np.mean) == {"a": 2.0, "d": {"e": 1.0}}
+    assert combined([{"a": 1, "b": "text", "c": True}, {"a": 3, "d": {"e": 1}}], np.mean) == {
+        "a": 2.0,
+        "d": {"e": 1.0},
+    }

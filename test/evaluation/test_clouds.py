@@ -27,7 +27,9 @@ FAR_AWAY = 6.0  # where the last camera stands, and sees another part of the wal
 
 
 def wall_sequence(distance: float = DISTANCE, with_depth: bool = True) -> Sequence:
-    """Cameras at x = 0, 0.1 and 0.2 m, and one that is not mapped far along the same wall, all looking along z."""
+    """Cameras at x = 0, 0.1 and 0.2 m, and one that is not mapped far along the same wall, all
+    looking along z.
+    """
     poses = torch.eye(4, dtype=torch.float64).repeat(4, 1, 1)
     poses[:, 0, 3] = torch.tensor([0.0, 0.1, 0.2, FAR_AWAY])
     depth = np.full((90, 120), distance, dtype=np.float32)
@@ -64,7 +66,9 @@ def test_a_cloud_in_front_of_the_wall_is_off_by_its_distance(surface: TrueSurfac
     assert figures.within_cm(1) == Within(0, 0, 0)
     assert figures.within_cm(5).f_score > 0.99
     assert figures.normal_consistency > 0.98
-    assert (figures.voxel_m, figures.true_voxel_m, figures.true_frames) == pytest.approx((0.02, 0.01, 4))
+    assert (figures.voxel_m, figures.true_voxel_m, figures.true_frames) == pytest.approx(
+        (0.02, 0.01, 4)
+    )
 
 
 def test_what_is_missing_lowers_recall_and_what_is_wrong_precision(surface: TrueSurface) -> None:
@@ -81,7 +85,9 @@ def test_what_is_missing_lowers_recall_and_what_is_wrong_precision(surface: True
 def test_complete_is_what_holds_all_that_two_map_frames_see(surface: TrueSurface) -> None:
     assert 0.4 < float(surface.seen.double().mean()) < 0.6, "the part far away is no map frame's"
     alone = compare_cloud(wall(), surface).figures.within_cm(5)
-    both = compare_cloud(torch.cat([wall(), wall(FAR_AWAY - 1, FAR_AWAY + 1)]), surface).figures.within_cm(5)
+    both = compare_cloud(
+        torch.cat([wall(), wall(FAR_AWAY - 1, FAR_AWAY + 1)]), surface
+    ).figures.within_cm(5)
     assert alone.recall > 0.99 and both.recall > 0.99
     assert both.precision > 0.99, "what other frames see there is right, though the map's do not"
 
@@ -110,7 +116,11 @@ def test_an_empty_cloud_and_one_point_have_figures(surface: TrueSurface) -> None
 
 def test_voxels_are_finer_where_everything_is_near() -> None:
     near = true_surface(wall_sequence(0.4), (0, 1, 2))
-    assert near is not None and near.voxel == pytest.approx(0.008) and near.grain == pytest.approx(0.004)
+    assert (
+        near is not None
+        and near.voxel == pytest.approx(0.008)
+        and near.grain == pytest.approx(0.004)
+    )
 
 
 def test_there_is_no_surface_without_depth() -> None:
@@ -152,9 +162,12 @@ def test_places_far_from_the_origin_keep_their_millimetres() -> None:
     assert torch.allclose(voxel_means(points, 0.1), points[:2], rtol=0, atol=1e-6)
 
 
-def test_the_points_of_a_scene_are_compared_in_the_true_world(small_network: Any, tmp_path: Any) -> None:
+def test_the_points_of_a_scene_are_compared_in_the_true_world(
+    small_network: Any, tmp_path: Any
+) -> None:
     sequence = arc_sequence()
-    evaluation = evaluate(sequence, Oracle(small_network, sequence, SPLIT))  # in units of two metres
+    # in units of two metres
+    evaluation = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
     figures = evaluation.to_json()
     assert figures["cloud"]["accuracy_cm"]["median"] < 3  # pixels lie 3 cm apart there
     assert figures["cloud"]["within"]["5cm"]["precision"] > 0.99
@@ -166,9 +179,16 @@ def test_the_points_of_a_scene_are_compared_in_the_true_world(small_network: Any
     assert text.count("  cloud: median") == 2 and text.count("(voxels of 2.0 cm)") == 2
 
 
-def test_without_depth_it_says_why_there_is_no_such_block(small_network: Any, tmp_path: Any) -> None:
+def test_without_depth_it_says_why_there_is_no_such_block(
+    small_network: Any, tmp_path: Any
+) -> None:
     sequence = arc_sequence(with_depth=False)
     evaluation = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
     assert evaluation.figures.cloud is None and aggregate([evaluation]).cloud is None
-    assert "note: clouds are not compared: no map frame has a true depth" in table([evaluation.figures])
-    assert [path.name for path in write_pictures(evaluation, tmp_path)] == ["arc_trajectory.png", "arc_depth.png"]
+    assert "note: clouds are not compared: no map frame has a true depth" in table(
+        [evaluation.figures]
+    )
+    assert [path.name for path in write_pictures(evaluation, tmp_path)] == [
+        "arc_trajectory.png",
+        "arc_depth.png",
+    ]

@@ -1,4 +1,6 @@
-"""Plain COLMAP finds what it should in a room, by its own rules; the rows beside ours say what both are worth."""
+"""Plain COLMAP finds what it should in a room, by its own rules; the rows beside ours say what both
+are worth.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_matches_are_those_of_colmaps_own_matcher(drive: RoomSequence) -> None:
     extractor = pycolmap.FeatureExtractor.create(extraction, pycolmap.Device.cpu)
     matching = pycolmap.FeatureMatchingOptions(num_threads=1, use_gpu=False)
     matcher = pycolmap.FeatureMatcher.create(matching, pycolmap.Device.cpu)
-    one, two = (extractor.extract_from_uint8_array(image[::2, ::2, 1].copy()) for image in drive.images[:2])
+    one, two = (
+        extractor.extract_from_uint8_array(image[::2, ::2, 1].copy()) for image in drive.images[:2]
+    )
     theirs = {tuple(pair) for pair in matcher.match(one[0], one[1], two[0], two[1]).tolist()}
     ours = mutual_matches(*(np.asarray(each[1].data, np.float32) / 512 for each in (one, two)))
     assert len(theirs) > 10
@@ -93,7 +97,9 @@ def test_images_of_several_sizes_are_refused() -> None:
         (Distortion("equidistant", (0.05, 0.01, 0.0, 0.0)), "OPENCV_FISHEYE"),
     ],
 )
-def test_colmaps_camera_projects_as_ours_half_a_pixel_on(distortion: Distortion | None, model: str) -> None:
+def test_colmaps_camera_projects_as_ours_half_a_pixel_on(
+    distortion: Distortion | None, model: str
+) -> None:
     import cv2
 
     from vggt3_ros.evaluation.colmap_baseline import _camera
@@ -102,7 +108,9 @@ def test_colmaps_camera_projects_as_ours_half_a_pixel_on(distortion: Distortion 
     camera = _camera(intrinsics, (240, 320), distortion)
     coefficients = np.array(distortion.coefficients if distortion else [0.0] * 4)
     project = cv2.fisheye.projectPoints if model == "OPENCV_FISHEYE" else cv2.projectPoints
-    expected = project(point.reshape(1, 1, 3), np.zeros(3), np.zeros(3), intrinsics.numpy(), coefficients)[0].ravel()
+    expected = project(
+        point.reshape(1, 1, 3), np.zeros(3), np.zeros(3), intrinsics.numpy(), coefficients
+    )[0].ravel()
     found = np.asarray(camera.img_from_cam(point.reshape(1, 3))).ravel()
     assert camera.model.name == model
     assert found == pytest.approx(expected + 0.5, abs=1e-6)

@@ -14,7 +14,8 @@ from vggt3_ros.geometry.se3 import look_at
 
 from .oracle import arc_sequence
 
-CAMERA = intrinsics_matrix(200, 200, 39.5, 29.5)  # 80 x 60 pixels: at 2 m a view is 0.8 m wide and 0.6 m high
+# 80 x 60 pixels: at 2 m a view is 0.8 m wide and 0.6 m high
+CAMERA = intrinsics_matrix(200, 200, 39.5, 29.5)
 
 
 def facing_the_wall(y: float, distance: float = 2.0) -> View:
@@ -22,7 +23,11 @@ def facing_the_wall(y: float, distance: float = 2.0) -> View:
     position = torch.tensor([2 - distance, y, 0], dtype=torch.float64)
     ahead = torch.tensor([1.0, 0, 0], dtype=torch.float64)
     up = torch.tensor([0, 0, 1.0], dtype=torch.float64)
-    return View(look_at(position, position + ahead, up), CAMERA, torch.full((60, 80), distance, dtype=torch.float64))
+    return View(
+        look_at(position, position + ahead, up),
+        CAMERA,
+        torch.full((60, 80), distance, dtype=torch.float64),
+    )
 
 
 def share(query: View, *map_views: View) -> float:
@@ -36,7 +41,9 @@ def test_two_map_frames_are_needed() -> None:
 
 
 def test_a_view_moved_by_half_its_width_is_half_covered() -> None:
-    assert share(facing_the_wall(0.4), facing_the_wall(0), facing_the_wall(0)) == pytest.approx(0.5, abs=0.03)
+    assert share(facing_the_wall(0.4), facing_the_wall(0), facing_the_wall(0)) == pytest.approx(
+        0.5, abs=0.03
+    )
 
 
 def test_what_something_hides_or_what_lies_elsewhere_is_not_covered() -> None:
@@ -44,7 +51,9 @@ def test_what_something_hides_or_what_lies_elsewhere_is_not_covered() -> None:
     behind_a_board.depth.fill_(0.5)
     assert share(query, behind_a_board, behind_a_board) == 0
     away = facing_the_wall(0)
-    away.world_from_cam[:3, :3] = away.world_from_cam[:3, :3] @ torch.diag(torch.tensor([-1.0, 1, -1]).double())
+    away.world_from_cam[:3, :3] = away.world_from_cam[:3, :3] @ torch.diag(
+        torch.tensor([-1.0, 1, -1]).double()
+    )
     assert share(query, away, away) == 0
 
 

@@ -69,7 +69,9 @@ def test_localization_errors_are_in_metres_of_the_true_world(small_network: Any)
 def test_with_priors_the_scenes_own_scale_is_measured(small_network: Any) -> None:
     sequence = arc_sequence()
     settings = EvaluationSettings(priors=Priors("given"))
-    figures = evaluate(sequence, Oracle(small_network, sequence, SPLIT, 0.15), settings=settings).figures
+    figures = evaluate(
+        sequence, Oracle(small_network, sequence, SPLIT, 0.15), settings=settings
+    ).figures
     assert figures.alignment.source == "pose_priors"
     assert figures.localization.median_position_m == pytest.approx(0.15)
 
@@ -100,17 +102,30 @@ def test_a_black_map_frame_is_skipped_and_reported(small_network: Any) -> None:
     assert evaluation.figures.map.errors.ate_m == pytest.approx(0, abs=1e-5)
 
 
-def test_the_json_has_the_agreed_keys_and_no_infinities(small_network: Any, plain_folder: Path) -> None:
+def test_the_json_has_the_agreed_keys_and_no_infinities(
+    small_network: Any, plain_folder: Path
+) -> None:
     data = evaluate(load_sequence(str(plain_folder)), small_network).to_json()
     text = json.dumps(data, allow_nan=False)
-    blocks = [data["localization"], data["baselines"]["mean_pose"], data["baselines"]["nearest_image"]]
+    blocks = [
+        data["localization"],
+        data["baselines"]["mean_pose"],
+        data["baselines"]["nearest_image"],
+    ]
     assert all(tuple(block) == LOCALIZATION_KEYS for block in blocks)
-    assert {"ate_m", "ate_percent", "pair_rotation_deg", "depth_abs_rel", "seconds", "peak_rss_bytes"} <= set(
-        data["map"]
-    )
+    assert {
+        "ate_m",
+        "ate_percent",
+        "pair_rotation_deg",
+        "depth_abs_rel",
+        "seconds",
+        "peak_rss_bytes",
+    } <= set(data["map"])
     assert data["map"]["depth_frames"] == 1
     assert "infinite" in text  # the definitions come along
-    assert {"ate", "depth_refined", "cloud", "chi_square", "answerable", "mean_pose"} <= set(data["definitions"])
+    assert {"ate", "depth_refined", "cloud", "chi_square", "answerable", "mean_pose"} <= set(
+        data["definitions"]
+    )
 
 
 def test_baselines_answer_with_true_map_poses(small_network: Any, plain_folder: Path) -> None:
@@ -128,7 +143,9 @@ def test_the_extent_is_that_of_map_and_query_frames(small_network: Any, plain_fo
     assert figures.baselines.mean_pose.median_position_percent == pytest.approx(80)
 
 
-def test_a_softmax_networks_map_is_measured_though_it_localizes_nothing(softmax_network: Any) -> None:
+def test_a_softmax_networks_map_is_measured_though_it_localizes_nothing(
+    softmax_network: Any,
+) -> None:
     evaluation = evaluate(arc_sequence(), softmax_network)
     assert evaluation.figures.map.errors.ate_m > 0
     assert evaluation.figures.localization.success_20cm_20deg == 0
@@ -149,11 +166,17 @@ def test_an_unknown_split_is_refused_before_any_work(small_network: Any) -> None
 
 def test_progress_is_told_and_may_cancel(small_network: Any) -> None:
     seen: list[tuple[str, float]] = []
-    evaluate(arc_sequence(), small_network, progress=lambda stage, share: seen.append((stage, share)))
+    evaluate(
+        arc_sequence(), small_network, progress=lambda stage, share: seen.append((stage, share))
+    )
     assert seen[0] == ("read", 0.0)
     assert seen[-1] == ("localize", 1.0)
-    assert all(later > earlier - 1e-9 for (_, earlier), (_, later) in pairwise(seen)), "one bar from 0 to 1"
-    assert [share for stage, share in seen if stage == "localize"] == pytest.approx([0.7, 0.8, 0.9, 1])
+    assert all(later > earlier - 1e-9 for (_, earlier), (_, later) in pairwise(seen)), (
+        "one bar from 0 to 1"
+    )
+    assert [share for stage, share in seen if stage == "localize"] == pytest.approx(
+        [0.7, 0.8, 0.9, 1]
+    )
 
     def cancel(stage: str, share: float) -> None:
         raise KeyboardInterrupt
@@ -180,19 +203,28 @@ def test_what_contradicts_the_truth_counts_no_success_where_the_mean_pose_has_th
     figures, total = evaluation.to_json(), to_json(aggregate([evaluation, evaluation]))
     assert figures["baselines"]["mean_pose"]["success_20cm_20deg"] > 0
     for each in (figures, total):
-        assert each["localization"]["success_20cm_20deg"] == each["verified"]["success_20cm_20deg"] == 0
+        assert (
+            each["localization"]["success_20cm_20deg"]
+            == each["verified"]["success_20cm_20deg"]
+            == 0
+        )
         assert each["localization"]["median_position_m"] is None
         assert each["alignment"]["collapsed"] and each["alignment"]["reason"]
     assert figures["queries"]["lost"] == 0 and figures["queries"]["each"][0]["position_m"] is None
     assert total["alignment"]["reason"] == "2 of 2 sequences: arc, arc"
     assert "no pose counts as right" in table([evaluation.figures, aggregate([evaluation])])
     colors = colors_in(write_pictures(evaluation, tmp_path)[0])
-    assert (0xD1, 0x49, 0x5B) not in colors and (0x00, 0x79, 0x8C) not in colors, "estimates are not shown"
+    assert (0xD1, 0x49, 0x5B) not in colors and (0x00, 0x79, 0x8C) not in colors, (
+        "estimates are not shown"
+    )
 
 
 def test_aggregate_takes_medians_over_sequences(small_network: Any) -> None:
     sequence = arc_sequence()
-    evaluations = [evaluate(sequence, Oracle(small_network, sequence, SPLIT, shift)) for shift in (0.05, 0.15, 0.30)]
+    evaluations = [
+        evaluate(sequence, Oracle(small_network, sequence, SPLIT, shift))
+        for shift in (0.05, 0.15, 0.30)
+    ]
     figures = aggregate(evaluations)
     assert figures.localization.median_position_m == pytest.approx(0.15)
     assert figures.localization.success_20cm_20deg == 1

@@ -22,7 +22,9 @@ COVARIANCE = 1e-4 * torch.eye(6, dtype=torch.float64)
 def judged(true_from_map: Sim3 | None, metric: bool = True) -> Attempt:
     """A verified pose that is the true one."""
     located = Located(True, "", "descriptor", POSE.numpy(), COVARIANCE.numpy(), 30, 10, 0.9)
-    localization = Localization(LocalizationStatus.VERIFIED, "", POSE, metric, 1.0, None, None, {}, COVARIANCE, located)
+    localization = Localization(
+        LocalizationStatus.VERIFIED, "", POSE, metric, 1.0, None, None, {}, COVARIANCE, located
+    )
     return Judge(true_from_map, LocateSettings()).attempt("a", localization, POSE, answerable=True)
 
 

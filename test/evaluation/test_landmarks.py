@@ -31,7 +31,9 @@ from .test_report import colors_in
 def room() -> Sequence:
     """Eight map frames along 2 m, four queries."""
     with pytest.MonkeyPatch.context() as patch:
-        short = partial(vggt3_ros.worlds.sequence.room_sequence, map_frames=8, query_frames=4, length=2.0)
+        short = partial(
+            vggt3_ros.worlds.sequence.room_sequence, map_frames=8, query_frames=4, length=2.0
+        )
         patch.setattr(vggt3_ros.worlds.sequence, "room_sequence", short)
         return load_sequence("room:3")
 
@@ -41,7 +43,11 @@ def challenged(room: Sequence, small_network: Any) -> Evaluation:
     """The room mapped with true poses; three challenges of each kind."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vggt3_ros.evaluation.challenges, "_MOST", 3)
-        return evaluate(room, small_network, settings=EvaluationSettings(priors=Priors("given"), adversarial=True))
+        return evaluate(
+            room,
+            small_network,
+            settings=EvaluationSettings(priors=Priors("given"), adversarial=True),
+        )
 
 
 def test_verified_poses_are_right_though_the_network_is_random(challenged: Evaluation) -> None:
@@ -66,7 +72,9 @@ def test_verified_poses_are_right_though_the_network_is_random(challenged: Evalu
     json.dumps(challenged.to_json(), allow_nan=False)
 
 
-def test_every_kind_of_challenge_is_posed_and_what_cannot_be_right_is_refused(challenged: Evaluation) -> None:
+def test_every_kind_of_challenge_is_posed_and_what_cannot_be_right_is_refused(
+    challenged: Evaluation,
+) -> None:
     block = challenged.figures.verified.challenges
     assert block is not None
     counts = block.challenges
@@ -80,7 +88,12 @@ def test_every_kind_of_challenge_is_posed_and_what_cannot_be_right_is_refused(ch
             "unmapped part": 3,
         }
     )
-    assert counts["other place"].accepted == counts["black"].accepted == counts["mirrored"].accepted == 0
+    assert (
+        counts["other place"].accepted
+        == counts["black"].accepted
+        == counts["mirrored"].accepted
+        == 0
+    )
     assert block.in_all.queries == 4 + sum(each.queries for each in counts.values())
     assert len(block.failures) == block.in_all.wrong_accepted
     accepted = block.trade_off.answerable_accepted
@@ -98,22 +111,36 @@ def test_table_and_picture_show_verified_poses(challenged: Evaluation, tmp_path:
     assert (0x00, 0x79, 0x8C) in colors  # the network's
 
 
-def test_several_sequences_are_summed_and_pooled(challenged: Evaluation, room: Sequence, softmax_network: Any) -> None:
+def test_several_sequences_are_summed_and_pooled(
+    challenged: Evaluation, room: Sequence, softmax_network: Any
+) -> None:
     nothing = evaluate(room, softmax_network, settings=EvaluationSettings(max_query_frames=1))
     total, one = aggregate([challenged, nothing]).verified, challenged.figures.verified
     assert total.errors.queries == 5 and total.errors.accepted == one.errors.accepted
-    assert total.errors.median_position_m == one.errors.median_position_m, "of the accepted of both together"
+    assert total.errors.median_position_m == one.errors.median_position_m, (
+        "of the accepted of both together"
+    )
     assert total.errors.success_10cm_10deg == pytest.approx(one.errors.accepted / 5)
-    assert "1 of 2 sequences: room:3" == total.chi_square_reason, "made without priors, it has no metres"
-    assert total.map.verified == 2, "this room can be mapped without priors and without a trained network"
+    assert "1 of 2 sequences: room:3" == total.chi_square_reason, (
+        "made without priors, it has no metres"
+    )
+    assert total.map.verified == 2, (
+        "this room can be mapped without priors and without a trained network"
+    )
     assert total.challenges is not None and one.challenges is not None
     assert total.challenges.challenges == one.challenges.challenges
 
 
 def test_frames_of_other_sequences_and_mirrored_ones_are_always_wrong(room: Sequence) -> None:
-    posed = list(itertools.islice(challenges(room, room.split(), (), 0, [arc_sequence(), arc_sequence()]), 15))
+    posed = list(
+        itertools.islice(
+            challenges(room, room.split(), (), 0, [arc_sequence(), arc_sequence()]), 15
+        )
+    )
     assert [each.kind for each in posed] == ["other sequence"] * 14 + ["other place"]
-    assert posed[6].frame.name == "arc 000006" and all(each.true_world_from_cam is None for each in posed)
+    assert posed[6].frame.name == "arc 000006" and all(
+        each.true_world_from_cam is None for each in posed
+    )
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     assert DEGRADATIONS["mirrored"](image, np.random.default_rng(0))[0, 0].tolist() == [9, 10, 11]
 
@@ -122,7 +149,9 @@ def test_noisy_priors_are_drawn_from_the_seed_and_measured_after_a_similarity(
     room: Sequence, small_network: Any
 ) -> None:
     def mapped(seed: int) -> Evaluation:
-        settings = EvaluationSettings(priors=Priors.parse("noisy:3cm,1deg"), seed=seed, max_query_frames=1)
+        settings = EvaluationSettings(
+            priors=Priors.parse("noisy:3cm,1deg"), seed=seed, max_query_frames=1
+        )
         return evaluate(room, small_network, settings=settings)
 
     first, other = (mapped(seed).figures for seed in (0, 1))

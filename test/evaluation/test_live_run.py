@@ -20,7 +20,9 @@ MAP = torch.stack([pose(0.0), pose(3.0)])
 
 
 def live_run(**changes: object) -> LiveRun:
-    """Six images: 0 was not tried, 1 refused, 2 to 5 localized, the last one 1 cm and 1 degree off."""
+    """Six images: 0 was not tried, 1 refused, 2 to 5 localized, the last one 1 cm and 1 degree
+    off.
+    """
     parts: dict[str, object] = {
         "refusals": {1: "3 of 20 landmarks agree"},
         "poses": {2: pose(2.0), 3: pose(3.0), 4: pose(4.0), 5: pose(5.01, 1.0)},
@@ -35,11 +37,14 @@ def live_run(**changes: object) -> LiveRun:
 def test_figures_count_what_was_tried_and_what_could_be_answered() -> None:
     figures = live_run().figures()
     assert (figures.query_frames, figures.localized, figures.refused, figures.wrong) == (5, 4, 1, 0)
-    assert (figures.answerable, figures.localized_answerable) == (3, 2)  # 1, 2 and 4; 0 was not tried
+    # 1, 2 and 4; 0 was not tried
+    assert (figures.answerable, figures.localized_answerable) == (3, 2)
     assert figures.position_error_m.median == 0.0
     assert figures.position_error_m.p90 == pytest.approx(0.007)
     assert figures.rotation_error_deg.p90 == pytest.approx(0.7)
-    assert (figures.image_to_pose_ms.median, figures.image_to_pose_ms.p90) == pytest.approx((250.0, 790.0))
+    assert (figures.image_to_pose_ms.median, figures.image_to_pose_ms.p90) == pytest.approx(
+        (250.0, 790.0)
+    )
     assert figures.trajectory_extent_m == 5.0  # from the map's first image to the last one tried
     assert live_run().failure() is None
 
@@ -64,7 +69,9 @@ def test_poses_without_a_scale_are_not_compared_with_the_truth() -> None:
     run = live_run(is_metric=False)
     figures = run.figures()
     assert figures.wrong is figures.trajectory_extent_m is figures.position_error_m.median is None
-    assert run.failure() == "the map has no scale, and so its poses cannot be compared with the truth"
+    assert (
+        run.failure() == "the map has no scale, and so its poses cannot be compared with the truth"
+    )
     assert live_run(is_metric=False, true_poses={}).failure() is None
 
 
@@ -72,7 +79,9 @@ def test_nothing_localized_fails_with_the_most_frequent_reason_whatever_its_numb
     refusals = {1: "dark", 2: "3 of 20 landmarks agree", 3: "0.5 of 7 landmarks agree"}
     run = live_run(refusals=refusals, poses={}, delays_ms={})
     assert run.figures().refusal_reasons == {"3 of 20 landmarks agree": 2, "dark": 1}
-    assert run.failure() == "none of 3 images was localized, mostly because: 3 of 20 landmarks agree"
+    assert (
+        run.failure() == "none of 3 images was localized, mostly because: 3 of 20 landmarks agree"
+    )
 
 
 def test_a_localizer_that_tried_nothing_fails_the_run() -> None:

@@ -1,4 +1,6 @@
-"""What the poses of a scene are compared by: keyframes that carry landmarks, and no similarity that shrinks them."""
+"""What the poses of a scene are compared by: keyframes that carry landmarks, and no similarity that
+shrinks them.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,17 @@ from vggt3_ros.scene.verification import MapCalibration
 from .oracle import arc_sequence
 
 SPLIT = Split((0, 1, 2, 4, 5, 6), (3,))
-IN_THE_MAP = Sim3(0.3, torch.eye(3, dtype=torch.float64), torch.tensor([1.0, 2, 3], dtype=torch.float64))
+IN_THE_MAP = Sim3(
+    0.3, torch.eye(3, dtype=torch.float64), torch.tensor([1.0, 2, 3], dtype=torch.float64)
+)
 
 
-def scene_of(sequence: Sequence, map_poses: Tensor, carriers: tuple[int, ...], network: Tensor | None = None) -> Scene:
-    """A scene of keyframes at map_poses (6, 4, 4), some of which carry landmarks; `network`: where the network is."""
+def scene_of(
+    sequence: Sequence, map_poses: Tensor, carriers: tuple[int, ...], network: Tensor | None = None
+) -> Scene:
+    """A scene of keyframes at map_poses (6, 4, 4), some of which carry landmarks; `network`: where
+    the network is.
+    """
     seen = se3_inverse(map_poses if network is None else network)[:, :3].contiguous()
     landmarks = {
         "world_from_cam": map_poses,
@@ -33,7 +41,9 @@ def scene_of(sequence: Sequence, map_poses: Tensor, carriers: tuple[int, ...], n
     names = tuple(sequence.names[i] for i in SPLIT.map)
     return Scene(
         memory={},
-        keyframes=Keyframes(names, tuple(range(6)), seen, torch.eye(3, dtype=torch.float64).repeat(6, 1, 1)),
+        keyframes=Keyframes(
+            names, tuple(range(6)), seen, torch.eye(3, dtype=torch.float64).repeat(6, 1, 1)
+        ),
         points=PointCloud(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.uint8), torch.zeros(0)),
         bounds=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         model_id="none",
@@ -47,7 +57,9 @@ def scene_of(sequence: Sequence, map_poses: Tensor, carriers: tuple[int, ...], n
 
 
 def mapped(carriers: tuple[int, ...], astray: tuple[int, ...]) -> tuple[MappedFrames, Tensor]:
-    """The alignment of a right map of which some keyframes stand metres away, and the true poses."""
+    """The alignment of a right map of which some keyframes stand metres away, and the true
+    poses.
+    """
     sequence = arc_sequence()
     true = sequence.world_from_cam[list(SPLIT.map)]
     poses = IN_THE_MAP.inverse().poses(true)
@@ -74,7 +86,9 @@ def test_where_fewer_than_three_carry_landmarks_all_are_used(carriers: tuple[int
 def test_three_keyframes_at_one_place_are_no_ruler() -> None:
     sequence = arc_sequence()
     close = sequence.world_from_cam.clone()
-    close[[1, 2], :3, 3] = close[0, :3, 3] + torch.tensor([[1e-3, 0, 0], [0, 1e-3, 0]], dtype=torch.float64)
+    close[[1, 2], :3, 3] = close[0, :3, 3] + torch.tensor(
+        [[1e-3, 0, 0], [0, 1e-3, 0]], dtype=torch.float64
+    )
     true = close[list(SPLIT.map)]
     poses = true.clone()
     poses[:3, :3, 3] = poses[[2, 0, 1], :3, 3]  # a millimetre wrong each
@@ -89,7 +103,9 @@ def test_a_network_that_sees_all_at_one_place_is_told_from_a_map_that_is_right()
     true = sequence.world_from_cam[list(SPLIT.map)]
     spot = true.clone()
     spot[:, :3, 3] = true[:, :3, 3].mean(0) + 0.01 * (true[:, :3, 3] - true[:, :3, 3].mean(0))
-    fit = align_scene(sequence, SPLIT, scene_of(sequence, true, (0, 1, 2, 3, 4, 5), spot), Priors("none"))
+    fit = align_scene(
+        sequence, SPLIT, scene_of(sequence, true, (0, 1, 2, 3, 4, 5), spot), Priors("none")
+    )
     assert fit.problem is None and fit.network_problem is not None
     assert fit.source == "Sim(3) of the true map poses"
 
@@ -101,8 +117,12 @@ def test_a_metric_map_of_a_camera_that_stood_still_is_taken_at_its_word() -> Non
     sequence = Sequence(**{**vars(sequence), "world_from_cam": still})
     true = still[list(SPLIT.map)]
     noisy = true.clone()
-    noisy[:, :3, 3] += 0.05 * torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    metric = replace(scene_of(sequence, noisy, (0, 1, 2, 3, 4, 5)), is_metric=True, metric_source="pose_priors")
+    noisy[:, :3, 3] += 0.05 * torch.randn(
+        6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    metric = replace(
+        scene_of(sequence, noisy, (0, 1, 2, 3, 4, 5)), is_metric=True, metric_source="pose_priors"
+    )
     fit = align_scene(sequence, SPLIT, metric, Priors("noisy", 0.1, 3.0))
     assert not fit.collapsed and torch.allclose(fit.true_from_map.poses(noisy), noisy)
     assert align_scene(sequence, SPLIT, metric, Priors("none")).collapsed

@@ -16,7 +16,9 @@ def test_what_is_between_the_marks_is_replaced_as_often_as_wanted() -> None:
     assert with_marked(with_marked(once, "rows", "b"), "rows", "| a |") == once
 
 
-@pytest.mark.parametrize("text", ["# Title\n", DOCUMENT + DOCUMENT, "<!-- end rows -->\n<!-- begin rows -->\n"])
+@pytest.mark.parametrize(
+    "text", ["# Title\n", DOCUMENT + DOCUMENT, "<!-- end rows -->\n<!-- begin rows -->\n"]
+)
 def test_a_document_without_one_pair_of_marks_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="<!-- begin rows -->"):
         with_marked(text, "rows", "new")

@@ -20,7 +20,9 @@ def turn(degrees: float, axis: tuple[float, float, float] = (0, 0, 1)) -> Tensor
     return rotation_from_axis_angle(math.radians(degrees) * torch.tensor(axis, dtype=torch.float64))
 
 
-def poses(positions: list[tuple[float, float, float]], degrees: list[float] | None = None) -> Tensor:
+def poses(
+    positions: list[tuple[float, float, float]], degrees: list[float] | None = None
+) -> Tensor:
     rotations = torch.stack([turn(angle) for angle in degrees or [0.0] * len(positions)])
     return se3(rotations, torch.tensor(positions, dtype=torch.float64))
 
@@ -30,7 +32,9 @@ SQUARE = poses([(0, 0, 0), (3, 0, 0), (3, 4, 0), (0, 4, 0)], [0, 10, 20, 30])
 
 def distorted_copy(true: Tensor) -> Tensor:
     """The same map in other units, axes and origin: what a perfect network would give."""
-    return Sim3(0.2, turn(40, (0.6, 0, 0.8)), torch.tensor([5.0, -1, 2], dtype=torch.float64)).poses(true)
+    return Sim3(
+        0.2, turn(40, (0.6, 0, 0.8)), torch.tensor([5.0, -1, 2], dtype=torch.float64)
+    ).poses(true)
 
 
 def test_extent_is_the_diagonal_of_the_box_around_the_positions() -> None:
@@ -38,11 +42,14 @@ def test_extent_is_the_diagonal_of_the_box_around_the_positions() -> None:
 
 
 def test_ate_does_not_see_units_axes_or_origin() -> None:
-    assert metrics.absolute_trajectory_error(distorted_copy(SQUARE), SQUARE) == pytest.approx(0, abs=1e-9)
+    assert metrics.absolute_trajectory_error(distorted_copy(SQUARE), SQUARE) == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 def test_ate_is_what_no_similarity_can_remove() -> None:
-    # Moved up and down in turns, a square is closest to itself at its own size: each corner is off by 1 m.
+    # Moved up and down in turns, a square is closest to itself at its own size: each corner is off
+    # by 1 m.
     bent = SQUARE.clone()
     bent[:, 2, 3] = torch.tensor([1.0, -1, 1, -1])
     # The best scale of the 4-corner square with variance 6.25 is 6.25 / 7.25.
@@ -52,7 +59,9 @@ def test_ate_is_what_no_similarity_can_remove() -> None:
 
 def test_ate_of_motion_along_a_line_uses_the_orientations() -> None:
     line = poses([(0, 0, 0), (1, 0, 0), (2, 0, 0)])
-    assert metrics.absolute_trajectory_error(distorted_copy(line), line) == pytest.approx(0, abs=1e-9)
+    assert metrics.absolute_trajectory_error(distorted_copy(line), line) == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0], ids=["all at one place", "mirrored"])
@@ -63,17 +72,22 @@ def test_a_useless_map_collapses_to_the_mean_true_position(factor: float) -> Non
     alignment = metrics.align_map(useless, line)
     assert alignment.collapsed
     aligned = alignment.true_from_estimated.poses(useless)
-    assert torch.allclose(aligned[:, :3, 3], torch.tensor([1.0, 0, 0], dtype=torch.float64), atol=1e-6)
+    assert torch.allclose(
+        aligned[:, :3, 3], torch.tensor([1.0, 0, 0], dtype=torch.float64), atol=1e-6
+    )
     assert torch.allclose(aligned[:, :3, :3], line[:, :3, :3])
     assert alignment.problem and "contradict" in alignment.problem
-    assert math.isinf(metrics.absolute_trajectory_error(useless, line)), "sqrt(2/3) is the error of the mean pose"
+    assert math.isinf(metrics.absolute_trajectory_error(useless, line)), (
+        "sqrt(2/3) is the error of the mean pose"
+    )
 
 
 @pytest.mark.parametrize("count", [3, 8, 90])
 def test_a_scale_that_draws_all_positions_together_is_a_collapse(count: int) -> None:
     true = poses([(i / count, 0, 0) for i in range(count)])
     unrelated = true.clone()
-    unrelated[:, 1, 3] = 3.0 * torch.tensor([(-1.0) ** i for i in range(count)])  # ten times its motion
+    # ten times its motion
+    unrelated[:, 1, 3] = 3.0 * torch.tensor([(-1.0) ** i for i in range(count)])
     alignment = metrics.align_map(unrelated, true)
     assert alignment.problem and "% of what the true ones do" in alignment.problem
 
@@ -107,14 +121,17 @@ def test_alignment_brings_a_perfect_map_onto_the_truth() -> None:
 
 
 def test_pair_errors_do_not_see_units_axes_or_origin() -> None:
-    assert metrics.pair_errors(distorted_copy(SQUARE), SQUARE, 0.1) == pytest.approx((0, 0), abs=1e-6)
+    assert metrics.pair_errors(distorted_copy(SQUARE), SQUARE, 0.1) == pytest.approx(
+        (0, 0), abs=1e-6
+    )
 
 
 def test_pair_errors_are_medians_over_all_pairs() -> None:
     true = poses([(0, 0, 0), (1, 0, 0), (2, 0, 0)])
     estimated = true.clone()
     estimated[2, :3, :3] = turn(30)  # wrong in two pairs of three
-    estimated[1, :3, 3] = torch.tensor([0.0, 1, 0])  # pair 0-1 is 90, pair 1-2 about 27, pair 0-2 is right
+    # pair 0-1 is 90, pair 1-2 about 27, pair 0-2 is right
+    estimated[1, :3, 3] = torch.tensor([0.0, 1, 0])
     rotation, direction = metrics.pair_errors(estimated, true, 0.1)
     assert rotation == pytest.approx(30)
     assert direction == pytest.approx(math.degrees(math.atan(0.5)))
@@ -139,7 +156,9 @@ def test_pose_errors_are_in_metres_and_degrees_and_infinite_for_lost() -> None:
 
 
 def test_summary_of_answered_queries() -> None:
-    summary = metrics.localization_errors(np.array([0.05, 0.15, 0.4]), np.array([1.0, 9.0, 2.0]), extent_m=5.0)
+    summary = metrics.localization_errors(
+        np.array([0.05, 0.15, 0.4]), np.array([1.0, 9.0, 2.0]), extent_m=5.0
+    )
     assert asdict(summary) == pytest.approx(
         {
             "median_position_percent": 3.0,
@@ -154,7 +173,9 @@ def test_summary_of_answered_queries() -> None:
 
 
 def test_success_needs_both_position_and_rotation() -> None:
-    summary = metrics.localization_errors(np.array([0.01, 0.01]), np.array([15.0, 25.0]), extent_m=1.0)
+    summary = metrics.localization_errors(
+        np.array([0.01, 0.01]), np.array([15.0, 25.0]), extent_m=1.0
+    )
     assert summary.success_10cm_10deg == 0
     assert summary.success_20cm_20deg == 0.5
 
@@ -168,7 +189,9 @@ def test_lost_queries_are_failures_and_count_in_the_medians() -> None:
 
 
 def test_with_half_of_the_queries_lost_the_median_is_infinite() -> None:
-    summary = metrics.localization_errors(np.array([0.01, np.inf]), np.array([1.0, np.inf]), extent_m=1.0)
+    summary = metrics.localization_errors(
+        np.array([0.01, np.inf]), np.array([1.0, np.inf]), extent_m=1.0
+    )
     assert math.isinf(summary.median_position_m)
     assert math.isinf(summary.median_position_percent)
 
@@ -201,11 +224,16 @@ def test_a_given_scale_of_depth_is_kept() -> None:
 
 def test_too_near_counts_like_too_far() -> None:
     true = [np.ones(4)]
-    assert metrics.depth_errors([np.array([1.24, 1.26, 0.81, 0.79])], true, 1.0).delta_1_25 == pytest.approx(0.5)
+    assert metrics.depth_errors(
+        [np.array([1.24, 1.26, 0.81, 0.79])], true, 1.0
+    ).delta_1_25 == pytest.approx(0.5)
 
 
 def test_depth_without_truth_is_not_a_number() -> None:
-    for errors in (metrics.depth_errors([np.ones((2, 2))], [np.zeros((2, 2))]), metrics.depth_errors([], [])):
+    for errors in (
+        metrics.depth_errors([np.ones((2, 2))], [np.zeros((2, 2))]),
+        metrics.depth_errors([], []),
+    ):
         assert math.isnan(errors.abs_rel) and math.isnan(errors.delta_1_25) and errors.pixels == 0
 
 

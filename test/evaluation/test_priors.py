@@ -27,7 +27,17 @@ def test_texts_are_understood_and_come_back(text: str, expected: Priors) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yes", "noisy", "noisy:3cm", "noisy:3,1", "noisy:-3cm,1deg", "noisy:3cm,1deg ", "noisy:3km,1deg"]
+    "text",
+    [
+        "",
+        "yes",
+        "noisy",
+        "noisy:3cm",
+        "noisy:3,1",
+        "noisy:-3cm,1deg",
+        "noisy:3cm,1deg ",
+        "noisy:3km,1deg",
+    ],
 )
 def test_anything_else_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InputError, match="noisy:3cm,1deg"):
@@ -42,7 +52,10 @@ def test_absurd_noise_is_refused(text: str) -> None:
 
 def test_given_priors_are_the_truth_and_none_are_none() -> None:
     true = arc_sequence().world_from_cam
-    assert all(torch.equal(prior, pose) for prior, pose in zip(Priors("given").poses(true, 0), true, strict=True))  # type: ignore[arg-type]
+    assert all(
+        torch.equal(prior, pose)
+        for prior, pose in zip(Priors("given").poses(true, 0), true, strict=True)
+    )  # type: ignore[arg-type]
     assert Priors().poses(true, 0) == [None] * len(true)
 
 

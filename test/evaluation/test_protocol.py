@@ -1,4 +1,6 @@
-"""The protocol of the VGG-T3 paper, on a miniature of 7-Scenes and with a network that knows its truth."""
+"""The protocol of the VGG-T3 paper, on a miniature of 7-Scenes and with a network that knows its
+truth.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_every_50th_training_and_20th_test_image_is_taken(scene: Sequence) -> No
     split = scene.split("vgg-t3")
     assert [scene.names[i] for i in split.map] == [f"seq-{each}" for each in (
         "01/frame-000000", "01/frame-000050", "03/frame-000040")]  # fmt: skip
-    assert [scene.names[i] for i in split.query] == [f"seq-02/frame-{number:06d}" for number in (0, 20, 40)]
+    assert [scene.names[i] for i in split.query] == [
+        f"seq-02/frame-{number:06d}" for number in (0, 20, 40)
+    ]
 
 
 def test_a_network_that_knows_the_truth_has_no_errors(scene: Sequence, small_network: Any) -> None:
@@ -53,7 +57,9 @@ def test_a_network_that_knows_the_truth_has_no_errors(scene: Sequence, small_net
     assert (figures.map_frames, figures.queries, figures.input_size) == (3, 3, (56, 70))
     points, poses = figures.pointmaps, figures.localization
     assert (points.of, points.frames, points.reason) == ("point head", 3, None)
-    assert points.errors.points > 0.5 * 3 * 56 * 70, "the depth camera sees less than the colour camera"
+    assert points.errors.points > 0.5 * 3 * 56 * 70, (
+        "the depth camera sees less than the colour camera"
+    )
     for middle in (points.errors.accuracy_m, points.errors.completion_m):
         assert middle.median < 0.004  # metres; 0.007 with the rays of whole pixels
     assert points.errors.normal_consistency.median > 0.98
@@ -62,11 +68,15 @@ def test_a_network_that_knows_the_truth_has_no_errors(scene: Sequence, small_net
     assert figures.true_from_scene.scale == pytest.approx(1 / 0.4)
 
 
-def test_successes_count_what_is_within_as_many_centimetres_and_degrees(scene: Sequence, small_network: Any) -> None:
+def test_successes_count_what_is_within_as_many_centimetres_and_degrees(
+    scene: Sequence, small_network: Any
+) -> None:
     errors = ((0.09, 1.0), (0.16, 1.0), (0.02, 25.0))
     poses = evaluate_scene(scene, KnowsTheRoom(small_network, errors)).localization.errors
     assert poses.successes == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    assert (poses.median_position_m, poses.median_rotation_deg) == pytest.approx((0.09, 1.0), abs=1e-4)
+    assert (poses.median_position_m, poses.median_rotation_deg) == pytest.approx(
+        (0.09, 1.0), abs=1e-4
+    )
     assert (poses.mean_position_m, poses.mean_rotation_deg) == pytest.approx((0.09, 9.0), abs=1e-4)
 
 
@@ -77,7 +87,9 @@ def outliers(points: Tensor) -> Tensor:
     return spoiled
 
 
-def test_icp_takes_back_what_outliers_do_to_the_similarity(scene: Sequence, small_network: Any) -> None:
+def test_icp_takes_back_what_outliers_do_to_the_similarity(
+    scene: Sequence, small_network: Any
+) -> None:
     figures = evaluate_scene(scene, KnowsTheRoom(small_network, spoil=outliers)).pointmaps.errors
     assert figures.accuracy_m.median < 0.016  # 0.025 without ICP, 0.023 with a threshold of 1 m
     assert figures.completion_m.median < 0.016 and figures.accuracy_m.mean > 0.03
@@ -86,7 +98,9 @@ def test_icp_takes_back_what_outliers_do_to_the_similarity(scene: Sequence, smal
 def test_points_without_a_point_head_come_from_depth(scene: Sequence, small_network: Any) -> None:
     figures = evaluate_scene(scene, KnowsTheRoom(small_network, point_head=False)).pointmaps
     assert figures.of == "depth and camera"
-    assert figures.errors.accuracy_m.median < 0.006, "the network's own pixels are at whole numbers, half a pixel off"
+    assert figures.errors.accuracy_m.median < 0.006, (
+        "the network's own pixels are at whole numbers, half a pixel off"
+    )
 
 
 def wall() -> np.ndarray:
@@ -112,7 +126,9 @@ def test_icp_leaves_points_that_have_no_surface_within_ten_centimetres() -> None
 def test_true_pixels_have_their_rays_through_their_centres() -> None:
     depth = np.full((56, 70), 2.0, dtype=np.float32)
     depth[0, 1] = 0
-    frame = Frame(np.zeros((56, 70, 3), np.uint8), intrinsics=intrinsics_matrix(50, 50, 35, 28), depth=depth)
+    frame = Frame(
+        np.zeros((56, 70, 3), np.uint8), intrinsics=intrinsics_matrix(50, 50, 35, 28), depth=depth
+    )
     points = true_pointmap(frame, torch.eye(4, dtype=torch.float64), 70, 14)
     assert points is not None and points[0, 1].isnan().all()
     assert points[0, 0].tolist() == pytest.approx([(0.5 - 35) / 50 * 2, (0.5 - 28) / 50 * 2, 2])
@@ -127,7 +143,9 @@ def test_distances_and_normals_are_measured_both_ways() -> None:
     assert figures.points == pytest.approx(len(true) / 2, abs=200)
     assert figures.accuracy_m.mean < 1e-6 and figures.completion_m.mean < 1e-6
     assert figures.normal_consistency.mean == pytest.approx(1)
-    swarm = true + 0.03 * torch.randn(true.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    swarm = true + 0.03 * torch.randn(
+        true.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     noisy, _ = compare_pointmaps(swarm, true)
     assert 0.005 < noisy.completion_m.mean < noisy.accuracy_m.mean < 0.05
     assert 0.4 < noisy.normal_consistency.mean < 0.8
@@ -145,7 +163,9 @@ def test_what_contradicts_the_map_counts_no_success(scene: Sequence, small_netwo
     assert poses.errors.success_30cm_30deg == 0 and poses.reason is not None
 
 
-def test_a_softmax_network_is_measured_though_it_localizes_nothing(scene: Sequence, softmax_network: Any) -> None:
+def test_a_softmax_network_is_measured_though_it_localizes_nothing(
+    scene: Sequence, softmax_network: Any
+) -> None:
     figures = evaluate_scene(scene, softmax_network)
     assert figures.pointmaps.errors.accuracy_m.median > 0
     assert figures.localization.errors.success_30cm_30deg == 0
@@ -159,7 +179,9 @@ def test_poses_that_are_not_finite_are_an_error(scene: Sequence, small_network: 
         evaluate_scene(scene, network)
 
 
-def test_of_several_scenes_the_mean_is_told(folder: Path, small_network: Any, tmp_path: Path) -> None:
+def test_of_several_scenes_the_mean_is_told(
+    folder: Path, small_network: Any, tmp_path: Path
+) -> None:
     for name in ("attic", "cellar"):
         (tmp_path / name).symlink_to(folder)
     (tmp_path / "notes").mkdir()
@@ -174,13 +196,19 @@ def test_of_several_scenes_the_mean_is_told(folder: Path, small_network: Any, tm
     data = protocol_figures(small_network, scenes).to_json()
     json.dumps(data, allow_nan=False)
     assert [each["scene"] for each in data["scenes"]] == ["attic", "cellar"]
-    assert (data["protocol"], data["ttt_steps"], data["model"]) == ("vgg-t3", 2, small_network.model_id)
+    assert (data["protocol"], data["ttt_steps"], data["model"]) == (
+        "vgg-t3",
+        2,
+        small_network.model_id,
+    )
     lines = table(scenes).splitlines()
     assert [line.split()[0] for line in lines[2:5]] == ["attic", "cellar", "mean"]
     assert "10.0, 10.0 cm" in lines[4] and "50.0 %" in lines[4]
 
 
-def test_a_scene_without_depth_is_localized_in(folder: Path, small_network: Any, tmp_path: Path) -> None:
+def test_a_scene_without_depth_is_localized_in(
+    folder: Path, small_network: Any, tmp_path: Path
+) -> None:
     own = Path(shutil.copytree(folder, tmp_path / "den", symlinks=True))
     for file in own.glob("seq-*/frame-*.depth.png"):
         file.unlink()
@@ -193,7 +221,9 @@ def test_a_scene_without_depth_is_localized_in(folder: Path, small_network: Any,
 
 def test_progress_is_told_and_may_cancel(scene: Sequence, small_network: Any) -> None:
     seen: list[tuple[str, float]] = []
-    evaluate_scene(scene, KnowsTheRoom(small_network), lambda stage, share: seen.append((stage, share)))
+    evaluate_scene(
+        scene, KnowsTheRoom(small_network), lambda stage, share: seen.append((stage, share))
+    )
     stages = list(dict.fromkeys(stage for stage, _ in seen))
     assert stages == ["read", "heads", "localize", "pointmaps"]
     assert seen[-1][1] == pytest.approx(1)

@@ -38,10 +38,14 @@ def test_the_table_has_a_row_per_method(small_network: Any) -> None:
     assert lines[0].startswith("arc, split sparse: 4 map frames, 3 queries, extent")
     localized = next(line for line in lines if "network alone" in line)
     assert "15.0 cm" in localized and localized.rstrip().endswith("100 %") and " 0 %" in localized
-    assert any("mean pose" in line for line in lines) and any("nearest image" in line for line in lines)
+    assert any("mean pose" in line for line in lines) and any(
+        "nearest image" in line for line in lines
+    )
 
 
-def test_the_table_shows_lost_queries_and_dashes_for_what_is_not_defined(softmax_network: Any) -> None:
+def test_the_table_shows_lost_queries_and_dashes_for_what_is_not_defined(
+    softmax_network: Any,
+) -> None:
     evaluation = evaluate(arc_sequence(with_depth=False), softmax_network)
     text = table([evaluation.figures, aggregate([evaluation])])
     assert text.count("3 LOST") == 2
@@ -61,7 +65,9 @@ def test_pictures_are_named_after_the_sequence(small_network: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize("with_depth", [True, False])
-def test_a_useless_map_has_pictures_too(softmax_network: Any, tmp_path: Path, with_depth: bool) -> None:
+def test_a_useless_map_has_pictures_too(
+    softmax_network: Any, tmp_path: Path, with_depth: bool
+) -> None:
     evaluation = evaluate(arc_sequence(with_depth), softmax_network)
     assert all(path.stat().st_size > 1000 for path in write_pictures(evaluation, tmp_path))
 
@@ -80,7 +86,9 @@ def test_interrupted_drawing_leaves_the_older_picture_and_nothing_else(
     monkeypatch.setattr(vggt3_ros.evaluation.report, "draw_trajectory", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_pictures(evaluation, tmp_path)
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("arc_trajectory.png", "older")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        ("arc_trajectory.png", "older")
+    ]
 
 
 def test_the_view_from_above_grows_to_hold_the_points_around_the_path(small_network: Any) -> None:
@@ -97,12 +105,16 @@ def test_the_view_from_above_grows_to_hold_the_points_around_the_path(small_netw
         return view_limits(replace(evaluation, points=cloud), view)
 
     shown = limits(ring)
-    assert bool((shown[:, 0] <= corners[0].numpy()).all() and (shown[:, 1] >= corners[1].numpy()).all())
+    assert bool(
+        (shown[:, 0] <= corners[0].numpy()).all() and (shown[:, 1] >= corners[1].numpy()).all()
+    )
     far = limits(ring + 100)  # a map of another scale: no reason to shrink the paths
     assert float(np.ptp(far, axis=1).max()) < 2 * extent
 
 
-def test_a_refined_map_is_shown_beside_what_it_was_before(small_network: Any, tmp_path: Path) -> None:
+def test_a_refined_map_is_shown_beside_what_it_was_before(
+    small_network: Any, tmp_path: Path
+) -> None:
     sequence = arc_sequence()
     plain = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
     compared = plain.clouds.clouds[SCENE]
@@ -114,13 +126,22 @@ def test_a_refined_map_is_shown_beside_what_it_was_before(small_network: Any, tm
         figures=replace(
             plain.figures,
             cloud_network=compared.figures,
-            map=replace(plain.figures.map, depth=replace(plain.figures.map.depth, depth_refined=refined_depth)),
+            map=replace(
+                plain.figures.map,
+                depth=replace(plain.figures.map.depth, depth_refined=refined_depth),
+            ),
         ),
     )
     text = table([refined.figures])
     assert "  cloud of the network: median" in text
-    assert "  refined depth: AbsRel 0.031, 98 % within 1.25 (agreed 90 % 0.012, far 10 % 0.200)" in text
-    one, two = write_pictures(plain, tmp_path / "one")[2], write_pictures(refined, tmp_path / "two")[2]
+    assert (
+        "  refined depth: AbsRel 0.031, 98 % within 1.25 (agreed 90 % 0.012, far 10 % 0.200)"
+        in text
+    )
+    one, two = (
+        write_pictures(plain, tmp_path / "one")[2],
+        write_pictures(refined, tmp_path / "two")[2],
+    )
     assert width(two) > 1.3 * width(one), "a panel more"
 
 

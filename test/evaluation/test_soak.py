@@ -15,7 +15,10 @@ from vggt3_ros.evaluation.trials import Outcome
 
 
 def test_a_hundred_and_eight_places_are_every_combination_once() -> None:
-    kinds = Counter((place.kind, place.frames, str(place.priors), place.damage) for place in map(Place, range(108)))
+    kinds = Counter(
+        (place.kind, place.frames, str(place.priors), place.damage)
+        for place in map(Place, range(108))
+    )
     assert len(kinds) == 108
     assert len({Place(number).seed for number in range(324)}) == 324
 
@@ -40,7 +43,9 @@ def test_doubled_frames_are_there_twice_in_a_row() -> None:
 def test_a_place_ends_in_an_outcome(small_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vggt3_ros.evaluation.soak, "_SIZE", (64, 48))
     outcome = soak(0, small_network)
-    assert outcome.name == "0/room-8/given/none" and outcome.asked == 8 and outcome.traceback is None
+    assert (
+        outcome.name == "0/room-8/given/none" and outcome.asked == 8 and outcome.traceback is None
+    )
     with pytest.raises(InputError, match="from 0"):
         soak(-1, small_network)
 

@@ -38,7 +38,8 @@ def test_up_is_found_from_cameras_that_look_down_and_turn() -> None:
 
 def test_without_turning_up_is_the_cameras_mean_up() -> None:
     poses, up = in_another_world(walk(0))
-    assert angle_deg(upward_direction(poses), up) == pytest.approx(30, abs=0.1)  # the pitch cannot be known
+    # the pitch cannot be known
+    assert angle_deg(upward_direction(poses), up) == pytest.approx(30, abs=0.1)
 
 
 def test_a_world_with_z_up_keeps_its_coordinates() -> None:
@@ -48,7 +49,9 @@ def test_a_world_with_z_up_keeps_its_coordinates() -> None:
 def test_otherwise_right_is_where_the_cameras_have_it() -> None:
     poses, up = in_another_world(walk(60))
     view_from_world = plane_from_world(poses, None)
-    assert torch.allclose(view_from_world @ view_from_world.T, torch.eye(3, dtype=torch.float64), atol=1e-9)
+    assert torch.allclose(
+        view_from_world @ view_from_world.T, torch.eye(3, dtype=torch.float64), atol=1e-9
+    )
     assert float(torch.linalg.det(view_from_world)) == pytest.approx(1)
     assert angle_deg(view_from_world[2], up) < 0.1
     sideways = view_from_world @ poses[:, :3, 0].mean(0)

@@ -1,4 +1,6 @@
-"""Maps and their queries are counted right, whatever becomes of them; images are kept for the next run."""
+"""Maps and their queries are counted right, whatever becomes of them; images are kept for the next
+run.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,17 @@ def trial(drive: RoomSequence, elsewhere: RoomSequence) -> Trial:
         read_depth=lambda i: None,
     )
     stranger = Frame(elsewhere.images[0], intrinsics=elsewhere.intrinsics, name="stranger")
-    return Trial("good", sequence, split, tuple(drive.world_from_cam[:6]), Priors("given"), (stranger,))
+    return Trial(
+        "good", sequence, split, tuple(drive.world_from_cam[:6]), Priors("given"), (stranger,)
+    )
 
 
 def test_right_and_wrong_poses_are_told_apart(trial: Trial, small_network: Any) -> None:
     moved = trial.sequence.world_from_cam.clone()
     moved[8, 0, 3] += 2.0  # the truth is elsewhere: what is found there is wrong
-    outcome = examine(replace(trial, sequence=replace(trial.sequence, world_from_cam=moved)), small_network)
+    outcome = examine(
+        replace(trial, sequence=replace(trial.sequence, world_from_cam=moved)), small_network
+    )
     assert outcome.verified and outcome.traceback is None and outcome.keyframes == 6
     assert (outcome.asked, outcome.accepted, outcome.right, outcome.wrong) == (3, 2, 1, 1)
     assert len(outcome.failures) == 1 and outcome.failures[0].startswith("8: 2.0")
@@ -62,7 +68,9 @@ def test_right_and_wrong_poses_are_told_apart(trial: Trial, small_network: Any) 
     json.dumps(to_json(outcome), allow_nan=False)
 
 
-def test_a_map_that_cannot_be_made_refuses_all_and_says_why(trial: Trial, small_network: Any) -> None:
+def test_a_map_that_cannot_be_made_refuses_all_and_says_why(
+    trial: Trial, small_network: Any
+) -> None:
     grey = replace(trial.sequence, read_image=lambda i: np.full((240, 320, 3), 90, np.uint8))
     refused = examine(replace(trial, sequence=grey), small_network)
     assert not refused.verified and refused.traceback is None and "landmarks" in refused.reason
@@ -72,11 +80,15 @@ def test_a_map_that_cannot_be_made_refuses_all_and_says_why(trial: Trial, small_
     assert (refused.asked, refused.accepted, unusable.asked, unusable.accepted) == (3, 0, 3, 0)
 
 
-def test_an_error_that_nobody_foresaw_is_kept_with_its_traceback(trial: Trial, small_network: Any) -> None:
+def test_an_error_that_nobody_foresaw_is_kept_with_its_traceback(
+    trial: Trial, small_network: Any
+) -> None:
     def broken(index: int) -> np.ndarray:
         raise ZeroDivisionError("provoked")
 
-    crashed = examine(replace(trial, sequence=replace(trial.sequence, read_image=broken)), small_network)
+    crashed = examine(
+        replace(trial, sequence=replace(trial.sequence, read_image=broken)), small_network
+    )
     assert crashed.reason == "ZeroDivisionError: provoked" and "in broken" in str(crashed.traceback)
     assert "CRASHED" in line(crashed) and totals([crashed]).crashed == 1
 
@@ -84,7 +96,9 @@ def test_an_error_that_nobody_foresaw_is_kept_with_its_traceback(trial: Trial, s
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        examine(replace(trial, sequence=replace(trial.sequence, read_image=interrupted)), small_network)
+        examine(
+            replace(trial, sequence=replace(trial.sequence, read_image=interrupted)), small_network
+        )
 
 
 def test_images_are_painted_once_and_again_when_anything_differs(tmp_path: Path) -> None:
@@ -93,7 +107,9 @@ def test_images_are_painted_once_and_again_when_anything_differs(tmp_path: Path)
     first = photographs(room, poses, lens, tmp_path / "new", supersample=1)
     (kept,) = (tmp_path / "new").iterdir()
     np.save(kept, first + 1)
-    assert np.array_equal(photographs(room, poses, lens, tmp_path / "new", supersample=1), first + 1)
+    assert np.array_equal(
+        photographs(room, poses, lens, tmp_path / "new", supersample=1), first + 1
+    )
     for other in (
         lambda: photographs(make_room(910_201), poses, lens, tmp_path / "new", supersample=1),
         lambda: photographs(room, poses.flip(0), lens, tmp_path / "new", supersample=1),
@@ -112,7 +128,11 @@ def small_maps() -> HardMaps:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hard_maps, "_LENS", (64, 48, 1.2))
         maps = HardMaps(910_200)
-        for album in (maps._drive, maps._door, *(maps._turn_of(wobble) for wobble in hard_maps._WOBBLES)):
+        for album in (
+            maps._drive,
+            maps._door,
+            *(maps._turn_of(wobble) for wobble in hard_maps._WOBBLES),
+        ):
             album.__dict__["images"] = np.zeros((len(album.poses), 48, 64, 3), np.uint8)
         return maps
 
@@ -121,16 +141,28 @@ def test_the_cases_cover_every_kind_and_ask_two_dozen_each(small_maps: HardMaps)
     trials = {case.name.partition("/")[2]: case.make() for case in small_maps.cases()}
     kinds = {name.partition("/")[0] for name in trials}
     assert kinds == {
-        "every-2", "every-3", "every-4", "every-6", "turning-0cm", "turning-3cm", "turning-10cm", "door-every-2",
-        "door-every-4", "half-told-alternate", "half-told-first", "weak-group",
-    }  # fmt: skip
+        "every-2",
+        "every-3",
+        "every-4",
+        "every-6",
+        "turning-0cm",
+        "turning-3cm",
+        "turning-10cm",
+        "door-every-2",
+        "door-every-4",
+        "half-told-alternate",
+        "half-told-first",
+        "weak-group",
+    }
     assert all(trial.queries == 24 for trial in trials.values())
     assert 3 * sum(trial.queries for trial in trials.values()) > 2000, "of three rooms"
     for name, trial in trials.items():
         told = sum(prior is not None for prior in trial.priors)
         known = 0 if name.endswith("none") else 9 if name.startswith("half") else len(trial.priors)
         assert told == known and len(trial.priors) == len(trial.split.map)
-        assert trial.judged.kind == {"group-noisy": "given"}.get(name.partition("/")[2], name.partition("/")[2])
+        assert trial.judged.kind == {"group-noisy": "given"}.get(
+            name.partition("/")[2], name.partition("/")[2]
+        )
 
 
 def test_noise_is_where_the_name_says(small_maps: HardMaps) -> None:
@@ -140,7 +172,11 @@ def test_noise_is_where_the_name_says(small_maps: HardMaps) -> None:
         trial = cases[name].make()
         true = trial.sequence.world_from_cam[list(trial.split.map)]
         priors = zip(trial.priors, true, strict=True)
-        return [float((prior[:3, 3] - pose[:3, 3]).norm()) for prior, pose in priors if prior is not None]
+        return [
+            float((prior[:3, 3] - pose[:3, 3]).norm())
+            for prior, pose in priors
+            if prior is not None
+        ]
 
     assert max(noise("every-3/given")) == 0 and min(noise("every-3/noisy")) > 0
     group = noise("weak-group/group-noisy")

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.camera import Distortion, decode_camera, encode_camera, intrinsics_matrix, project, unproject
+from vggt3_ros.geometry.camera import (
+    Distortion,
+    decode_camera,
+    encode_camera,
+    intrinsics_matrix,
+    project,
+    unproject,
+)
 
 from .test_se3 import random_poses
 

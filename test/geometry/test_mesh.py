@@ -1,4 +1,6 @@
-"""Meshes are read by other programs as they were meant: places, colours, fronts and which way is up."""
+"""Meshes are read by other programs as they were meant: places, colours, fronts and which way is
+up.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ import torch
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.mesh import Mesh, vertex_normals, write_mesh
 
-COLORS = torch.tensor([[255, 0, 0], [0, 128, 255], [10, 20, 30], [255, 255, 255]], dtype=torch.uint8)
+COLORS = torch.tensor(
+    [[255, 0, 0], [0, 128, 255], [10, 20, 30], [255, 255, 255]], dtype=torch.uint8
+)
 
 
 def tetrahedron() -> Mesh:
@@ -30,14 +34,21 @@ def chunks_of_glb(data: bytes) -> tuple[dict, bytes]:
     size, kind = struct.unpack("<I4s", data[12:20])
     rest = data[20 + size :]
     body_size, body_kind = struct.unpack("<I4s", rest[:8])
-    assert kind == b"JSON" and body_kind == b"BIN\0" and size % 4 == body_size % 4 == 0 and len(rest) == 8 + body_size
+    assert (
+        kind == b"JSON"
+        and body_kind == b"BIN\0"
+        and size % 4 == body_size % 4 == 0
+        and len(rest) == 8 + body_size
+    )
     return json.loads(data[20 : 20 + size]), rest[8:]
 
 
 def test_normals_point_to_the_front_and_large_faces_weigh_more() -> None:
     mesh = tetrahedron()
     assert torch.allclose(mesh.normals.norm(dim=1), torch.ones(4))
-    assert torch.allclose(mesh.normals[0], -torch.nn.functional.normalize(torch.tensor([6.0, 3, 2]), dim=0))
+    assert torch.allclose(
+        mesh.normals[0], -torch.nn.functional.normalize(torch.tensor([6.0, 3, 2]), dim=0)
+    )
 
 
 def test_ply_is_read_by_another_program(tmp_path: Path) -> None:
@@ -46,7 +57,9 @@ def test_ply_is_read_by_another_program(tmp_path: Path) -> None:
     write_mesh(mesh, tmp_path / "mesh.ply")
     read = trimesh.load(tmp_path / "mesh.ply", process=False)
     assert np.array_equal(read.vertices, mesh.vertices) and np.array_equal(read.faces, mesh.faces)
-    assert np.array_equal(read.visual.vertex_colors[:, :3], mesh.colors) and read.volume == pytest.approx(1)
+    assert np.array_equal(
+        read.visual.vertex_colors[:, :3], mesh.colors
+    ) and read.volume == pytest.approx(1)
     assert np.allclose(read.vertex_normals, mesh.normals, atol=1e-6)
 
 
@@ -72,7 +85,8 @@ def test_glb_keeps_to_the_specification(tmp_path: Path) -> None:
     assert (color["componentType"], color["normalized"], color["type"]) == (5123, True, "VEC4")
     levels = np.frombuffer(body, "<u2", 16, view["byteOffset"]).reshape(4, 4) / 65535
     assert np.allclose(levels[:, 3], 1) and np.allclose(levels[0, :3], [1, 0, 0])
-    assert levels[1, 1] == pytest.approx(0.2159, abs=1e-3)  # 128 of sRGB is 22 % of the light, as glTF wants it
+    # 128 of sRGB is 22 % of the light, as glTF wants it
+    assert levels[1, 1] == pytest.approx(0.2159, abs=1e-3)
     for view in document["bufferViews"]:
         assert view["byteOffset"] % 4 == 0
 

@@ -13,14 +13,22 @@ from vggt3_ros.geometry.sim3 import Sim3
 def cloud(count: int) -> PointCloud:
     generator = torch.Generator().manual_seed(0)
     colors = torch.randint(0, 256, (count, 3), generator=generator, dtype=torch.uint8)
-    return PointCloud(torch.rand(count, 3, generator=generator) - 0.5, colors, torch.rand(count, generator=generator))
+    return PointCloud(
+        torch.rand(count, 3, generator=generator) - 0.5,
+        colors,
+        torch.rand(count, generator=generator),
+    )
 
 
 def test_thinning_keeps_the_most_confident_point_of_each_voxel() -> None:
     full = cloud(500)
     thin = voxel_thin(full, 0.25)
     cells = torch.floor(thin.points / 0.25)
-    assert len(thin) == len(torch.unique(cells, dim=0)) == len(torch.unique(torch.floor(full.points / 0.25), dim=0))
+    assert (
+        len(thin)
+        == len(torch.unique(cells, dim=0))
+        == len(torch.unique(torch.floor(full.points / 0.25), dim=0))
+    )
     for cell, confidence in zip(cells, thin.confidence, strict=True):
         inside = (torch.floor(full.points / 0.25) == cell).all(-1)
         assert confidence == full.confidence[inside].max()

@@ -25,13 +25,18 @@ from vggt3_ros.geometry.se3 import (
 def random_poses(count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     axis_angle = torch.randn(count, 3, generator=generator, dtype=torch.float64) * 2
-    return se3(rotation_from_axis_angle(axis_angle), torch.randn(count, 3, generator=generator, dtype=torch.float64))
+    return se3(
+        rotation_from_axis_angle(axis_angle),
+        torch.randn(count, 3, generator=generator, dtype=torch.float64),
+    )
 
 
 def test_inverse_undoes_a_transform() -> None:
     poses = random_poses(20)
     points = torch.randn(20, 7, 3, dtype=torch.float64)
-    torch.testing.assert_close(transform_points(se3_inverse(poses), transform_points(poses, points)), points)
+    torch.testing.assert_close(
+        transform_points(se3_inverse(poses), transform_points(poses, points)), points
+    )
 
 
 def test_quaternions_round_trip_also_at_half_turns() -> None:
@@ -45,7 +50,9 @@ def test_quaternions_round_trip_also_at_half_turns() -> None:
 @pytest.mark.parametrize("angle", [0.0, 1e-8, 0.3, math.pi - 1e-6])
 def test_angles_are_exact_also_when_tiny(angle) -> None:
     axis = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
-    assert float(rotation_angle(rotation_from_axis_angle(angle * axis))) == pytest.approx(angle, abs=1e-12)
+    assert float(rotation_angle(rotation_from_axis_angle(angle * axis))) == pytest.approx(
+        angle, abs=1e-12
+    )
 
 
 def test_look_at_sees_its_target_ahead_and_up_at_the_top() -> None:
@@ -72,7 +79,9 @@ def test_bad_poses_are_refused_with_their_name(change, words) -> None:
 def test_the_chordal_mean_lies_in_the_middle_and_is_a_rotation() -> None:
     axis = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
     middle = random_poses(1)[0, :3, :3]
-    around = torch.stack([middle @ rotation_from_axis_angle(angle * axis) for angle in (-0.7, 0.0, 0.7)])
+    around = torch.stack(
+        [middle @ rotation_from_axis_angle(angle * axis) for angle in (-0.7, 0.0, 0.7)]
+    )
     torch.testing.assert_close(chordal_mean(around), middle)
     mirrored = torch.diag(torch.tensor([1.0, 1.0, -0.1], dtype=torch.float64))
     assert float(torch.linalg.det(chordal_mean(mirrored[None]))) == pytest.approx(1)

@@ -1,4 +1,6 @@
-"""Similarities are found from positions, from poses, and in spite of outliers; what cannot be determined is refused."""
+"""Similarities are found from positions, from poses, and in spite of outliers; what cannot be
+determined is refused.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,14 @@ import torch
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3, se3_inverse
-from vggt3_ros.geometry.sim3 import Sim3, fit_poses, fit_roughly, robust_umeyama, spread_ratio, umeyama
+from vggt3_ros.geometry.sim3 import (
+    Sim3,
+    fit_poses,
+    fit_roughly,
+    robust_umeyama,
+    spread_ratio,
+    umeyama,
+)
 
 from .test_se3 import random_poses
 
@@ -44,7 +53,9 @@ def test_poses_stay_rigid_and_keep_seeing_the_same() -> None:
 
 def test_poses_on_one_line_determine_a_similarity_but_points_do_not() -> None:
     poses = random_poses(6)
-    poses[:, :3, 3] = torch.linspace(0, 1, 6, dtype=torch.float64)[:, None] * torch.tensor([1.0, 2.0, 3.0])
+    poses[:, :3, 3] = torch.linspace(0, 1, 6, dtype=torch.float64)[:, None] * torch.tensor(
+        [1.0, 2.0, 3.0]
+    )
     assert_same(fit_poses(poses, TRUTH.poses(poses)), TRUTH)
     with pytest.raises(InputError, match="one line"):
         umeyama(poses[:, :3, 3], TRUTH.points(poses[:, :3, 3]))
@@ -65,7 +76,9 @@ def test_outliers_are_refused_and_the_residual_is_that_of_the_others() -> None:
 def test_wrong_orientations_are_outliers_too() -> None:
     source = random_poses(12)
     target = TRUTH.poses(source)
-    target[4, :3, :3] = target[4, :3, :3] @ rotation_from_axis_angle(torch.tensor([0.0, 2.0, 0.0], dtype=torch.float64))
+    target[4, :3, :3] = target[4, :3, :3] @ rotation_from_axis_angle(
+        torch.tensor([0.0, 2.0, 0.0], dtype=torch.float64)
+    )
     assert robust_umeyama(source, target).inliers.tolist() == [i != 4 for i in range(12)]
 
 
@@ -90,7 +103,9 @@ def test_a_robot_that_mostly_stood_at_one_place_still_has_a_scale(noise) -> None
         source[:15, :3, 3] = source[0, :3, 3]
         target = TRUTH.poses(source)
         for poses, unit in ((source, 1.0), (target, TRUTH.scale)):
-            poses[:, :3, 3] += unit * noise * torch.randn(20, 3, generator=generator, dtype=torch.float64)
+            poses[:, :3, 3] += (
+                unit * noise * torch.randn(20, 3, generator=generator, dtype=torch.float64)
+            )
         target[18:, :3, 3] += 4.0
         fit = robust_umeyama(source, target)
         assert fit.target_from_source.scale == pytest.approx(TRUTH.scale, rel=1e-9 + 4 * noise)

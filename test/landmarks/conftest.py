@@ -1,4 +1,6 @@
-"""Rooms, once for all tests: one mapped by its exact depth to localize in, one driven through to build landmarks of."""
+"""Rooms, once for all tests: one mapped by its exact depth to localize in, one driven through to
+build landmarks of.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def other_room() -> MappedRoom:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """A drive through a room: features, matches, true world_from_cam (K, 4, 4) and intrinsics (K, 3, 3)."""
+    """A drive through a room: features, matches, true world_from_cam (K, 4, 4) and intrinsics (K,
+    3, 3).
+    """
 
     room: RoomSequence
     features: list[Features]

@@ -12,12 +12,16 @@ import pytest
 
 @contextmanager
 def older_opencv() -> Iterator[None]:
-    """Within it, SIFT knows no precise upscaling; what it finds is the same then in all versions from 4.5.5 to 5.0."""
+    """Within it, SIFT knows no precise upscaling; what it finds is the same then in all versions
+    from 4.5.5 to 5.0.
+    """
     create = cv2.SIFT_create
 
     def create_without(*arguments: Any, **named: Any) -> Any:
         if "enable_precise_upscale" in named:
-            raise TypeError("'enable_precise_upscale' is an invalid keyword argument for SIFT_create()")
+            raise TypeError(
+                "'enable_precise_upscale' is an invalid keyword argument for SIFT_create()"
+            )
         return create(*arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch:

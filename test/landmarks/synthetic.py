@@ -14,7 +14,9 @@ NOISE_PX = 0.5
 
 
 def synthetic_landmarks(keyframes: int = 5, points: int = 60, seed: int = 0) -> Landmarks:
-    """Each keyframe sees all points but every seventh, to `NOISE_PX`; the last one has another focal length."""
+    """Each keyframe sees all points but every seventh, to `NOISE_PX`; the last one has another
+    focal length.
+    """
     rng = np.random.default_rng(seed)
     cloud = rng.uniform(-1, 1, (points, 3)).astype(np.float32)
     angles = torch.linspace(-0.6, 0.6, keyframes, dtype=torch.float64)
@@ -22,7 +24,9 @@ def synthetic_landmarks(keyframes: int = 5, points: int = 60, seed: int = 0) -> 
     poses = look_at(positions, torch.zeros(3).double(), torch.tensor([0.0, 0.0, 1.0]).double())
     intrinsics = intrinsics_matrix(500.0, 510.0, 318.5, 241.25).repeat(keyframes, 1, 1)
     intrinsics[-1, :2, :2] *= 1.2
-    pixels, _ = project(transform_points(se3_inverse(poses), torch.from_numpy(cloud).double()), intrinsics)
+    pixels, _ = project(
+        transform_points(se3_inverse(poses), torch.from_numpy(cloud).double()), intrinsics
+    )
     keyframe, point = np.nonzero((np.arange(points) + np.arange(keyframes)[:, None]) % 7 > 0)
     noisy = pixels.numpy()[keyframe, point] + NOISE_PX * rng.standard_normal((len(point), 2))
     return Landmarks(

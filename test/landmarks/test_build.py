@@ -33,13 +33,19 @@ def shaken(poses: np.ndarray, metres: float, degrees: float, seed: int = 0) -> n
 
 def position_errors(found: np.ndarray, true: np.ndarray, align: bool = False) -> np.ndarray:
     if align:
-        found = fit_poses(torch.from_numpy(found), torch.from_numpy(true)).poses(torch.from_numpy(found)).numpy()
+        found = (
+            fit_poses(torch.from_numpy(found), torch.from_numpy(true))
+            .poses(torch.from_numpy(found))
+            .numpy()
+        )
     return np.linalg.norm(found[:, :3, 3] - true[:, :3, 3], axis=1)
 
 
 @pytest.fixture(scope="module")
 def exact(visit: Visit) -> LandmarkMap:
-    return build_landmarks(visit.features, visit.matches, visit.world_from_cam, visit.intrinsics, ALL)
+    return build_landmarks(
+        visit.features, visit.matches, visit.world_from_cam, visit.intrinsics, ALL
+    )
 
 
 def surface_errors(visit: Visit, landmarks: Landmarks) -> np.ndarray:
@@ -48,7 +54,9 @@ def surface_errors(visit: Visit, landmarks: Landmarks) -> np.ndarray:
     column, row = np.rint(landmarks.pixels).astype(int).T
     true = depth[landmarks.observed_from, row.clip(0, 239), column.clip(0, 319)]
     pose = landmarks.world_from_cam[landmarks.observed_from]
-    cam = np.einsum("oji,oj->oi", pose[:, :3, :3], landmarks.positions[landmarks.observed] - pose[:, :3, 3])
+    cam = np.einsum(
+        "oji,oj->oi", pose[:, :3, :3], landmarks.positions[landmarks.observed] - pose[:, :3, 3]
+    )
     return np.abs(cam[:, 2] / true - 1)
 
 
@@ -58,7 +66,9 @@ def test_landmarks_lie_on_surfaces(visit: Visit, exact: LandmarkMap) -> None:
     errors = surface_errors(visit, landmarks)
     assert np.median(errors) < 0.01 and np.mean(errors < 0.1) > 0.9
     assert position_errors(landmarks.world_from_cam, visit.world_from_cam).max() < 0.01
-    assert exact.report["residual_px"] < 0.5 and exact.report["keyframes_in_parts"] == [list(range(8))]
+    assert exact.report["residual_px"] < 0.5 and exact.report["keyframes_in_parts"] == [
+        list(range(8))
+    ]
 
 
 def test_arrays_are_consistent_and_survive_storage(exact: LandmarkMap) -> None:
@@ -71,7 +81,9 @@ def test_arrays_are_consistent_and_survive_storage(exact: LandmarkMap) -> None:
     for name, tensor in landmarks.tensors().items():
         assert torch.equal(tensor, copy.tensors()[name]), name
     with pytest.raises(InputError, match="lack positions"):
-        Landmarks.from_tensors({name: t for name, t in landmarks.tensors().items() if name != "positions"})
+        Landmarks.from_tensors(
+            {name: t for name, t in landmarks.tensors().items() if name != "positions"}
+        )
 
 
 def test_landmarks_move_as_a_whole(exact: LandmarkMap) -> None:
@@ -83,7 +95,9 @@ def test_landmarks_move_as_a_whole(exact: LandmarkMap) -> None:
     back = moved.transformed(sim.inverse())
     np.testing.assert_allclose(back.positions, landmarks.positions, atol=1e-4)
     np.testing.assert_allclose(back.world_from_cam, landmarks.world_from_cam, atol=1e-9)
-    np.testing.assert_allclose(back.pose_covariance, landmarks.pose_covariance, rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(
+        back.pose_covariance, landmarks.pose_covariance, rtol=1e-3, atol=1e-9
+    )
     sigma = np.linalg.norm(landmarks.covariance_roots.astype(float), axis=(1, 2))
     grown = np.linalg.norm(moved.covariance_roots.astype(float), axis=(1, 2))
     assert np.median(np.abs(grown / sigma / 2.5 - 1)) < 0.01
@@ -131,7 +145,9 @@ def test_without_any_measured_pose_the_shape_is_right(visit: Visit) -> None:
 
 def test_the_budget_keeps_what_is_seen_most_often(visit: Visit, exact: LandmarkMap) -> None:
     settings = LandmarkSettings(budget=150)
-    found = build_landmarks(visit.features, visit.matches, visit.world_from_cam, visit.intrinsics, ALL, settings)
+    found = build_landmarks(
+        visit.features, visit.matches, visit.world_from_cam, visit.intrinsics, ALL, settings
+    )
     assert exact.landmarks is not None and found.landmarks is not None
     assert 100 < len(found.landmarks) <= 150 and found.landmarks.nbytes < exact.landmarks.nbytes
     mean = len(found.landmarks.observed) / len(found.landmarks)
@@ -140,7 +156,9 @@ def test_the_budget_keeps_what_is_seen_most_often(visit: Visit, exact: LandmarkM
 
 def test_strangers_give_no_map(visit: Visit) -> None:
     found = build_landmarks(visit.features, {}, visit.world_from_cam, visit.intrinsics, ALL)
-    assert not found.verified and "0 landmarks were found" in found.reason and found.landmarks is None
+    assert (
+        not found.verified and "0 landmarks were found" in found.reason and found.landmarks is None
+    )
     np.testing.assert_array_equal(found.world_from_cam, visit.world_from_cam)
 
 
@@ -171,7 +189,11 @@ def test_settings_are_checked() -> None:
 
 def test_the_same_input_gives_the_same_map_whatever_was_searched_before(visit, exact):
     cv2.setRNGSeed(7)  # OpenCV's dice, as an earlier search may have left them
-    again = build_landmarks(visit.features, visit.matches, visit.world_from_cam, visit.intrinsics, ALL)
+    again = build_landmarks(
+        visit.features, visit.matches, visit.world_from_cam, visit.intrinsics, ALL
+    )
     assert exact.landmarks is not None and again.landmarks is not None
     tensors = again.landmarks.tensors()
-    assert all(torch.equal(tensors[name], tensor) for name, tensor in exact.landmarks.tensors().items())
+    assert all(
+        torch.equal(tensors[name], tensor) for name, tensor in exact.landmarks.tensors().items()
+    )

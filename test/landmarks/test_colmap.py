@@ -42,20 +42,28 @@ def test_written_model_is_what_pycolmap_reads(landmarks: Landmarks, tmp_path: Pa
         assert image.name == NAMES[keyframe]
         pose = image.cam_from_world().inverse().matrix()
         assert np.allclose(pose, landmarks.world_from_cam[keyframe, :3], atol=1e-12)
-        assert np.allclose(image.camera.calibration_matrix()[:2, :2], landmarks.intrinsics[keyframe][:2, :2])
+        assert np.allclose(
+            image.camera.calibration_matrix()[:2, :2], landmarks.intrinsics[keyframe][:2, :2]
+        )
         seen = landmarks.observed_from == keyframe
         pixels = np.array([point.xy for point in image.points2D])
         assert np.allclose(pixels, landmarks.pixels[seen] + 0.5, atol=1e-4)
-        assert [point.point3D_id for point in image.points2D] == (landmarks.observed[seen] + 1).tolist()
+        assert [point.point3D_id for point in image.points2D] == (
+            landmarks.observed[seen] + 1
+        ).tolist()
     for landmark in range(60):
         point = model.point3D(landmark + 1)
         assert np.allclose(point.xyz, landmarks.positions[landmark])
         assert point.color.tolist() == colors[landmark].tolist()
         for element in point.track.elements:
             row = first[element.image_id - 1] + element.point2D_idx
-            assert landmarks.observed_from[row] == element.image_id - 1 and landmarks.observed[row] == landmark
+            assert (
+                landmarks.observed_from[row] == element.image_id - 1
+                and landmarks.observed[row] == landmark
+            )
     ours = model.compute_mean_reprojection_error()
-    model.update_point_3d_errors()  # by pycolmap's own projection, half a pixel's convention and all
+    # by pycolmap's own projection, half a pixel's convention and all
+    model.update_point_3d_errors()
     assert model.compute_mean_reprojection_error() == pytest.approx(ours, rel=1e-4)
     assert ours == pytest.approx(NOISE_PX * np.sqrt(np.pi / 2), rel=0.15)
 
@@ -99,7 +107,9 @@ def test_models_that_pycolmap_writes_are_read(landmarks: Landmarks, tmp_path: Pa
     ],
 )
 @pytest.mark.parametrize("suffix", ["text", "binary"])
-def test_camera_models_project_as_colmaps_do(model: str, parameters: list[float], suffix: str, tmp_path: Path) -> None:
+def test_camera_models_project_as_colmaps_do(
+    model: str, parameters: list[float], suffix: str, tmp_path: Path
+) -> None:
     pycolmap = pytest.importorskip("pycolmap")
     camera = pycolmap.Camera(camera_id=1, model=model, width=640, height=480, params=parameters)
     reconstruction = pycolmap.Reconstruction()
@@ -110,7 +120,11 @@ def test_camera_models_project_as_colmaps_do(model: str, parameters: list[float]
     ours = read_colmap(tmp_path)
     distortion = ours.distortions[0]
     points = np.array([[0.3, -0.2, 1.0], [-0.4, 0.35, 1.2]])
-    project = cv2.fisheye.projectPoints if distortion and distortion.model == "equidistant" else cv2.projectPoints
+    project = (
+        cv2.fisheye.projectPoints
+        if distortion and distortion.model == "equidistant"
+        else cv2.projectPoints
+    )
     coefficients = np.array(distortion.coefficients if distortion else [0.0] * 4)
     zero = np.zeros(3)
     if project is cv2.projectPoints:
@@ -125,21 +139,34 @@ def test_text_model_may_have_spaces_in_names_and_images_without_pixels(tmp_path:
     model = read_colmap(text_model(tmp_path, images=TEXT_IMAGE + "\n" + second))
     assert model.names == ("my image.png", "second.png")
     assert model.world_from_cam[0, :3, 3].tolist() == [-0.5, 0, 2]
-    assert np.allclose(model.world_from_cam[1].diagonal(), [-1, -1, 1, 1])  # a quaternion of length 2, w first
+    # a quaternion of length 2, w first
+    assert np.allclose(model.world_from_cam[1].diagonal(), [-1, -1, 1, 1])
     assert model.intrinsics[0].tolist() == [[500, 0, 318.5], [0, 510, 241.25], [0, 0, 1]]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize(
     "second_lines",
-    [["", "", ""], [None, None, None], ["10 20 -1 30.5 40 7", None, ""], [None, "1 2 3", None], ["1, 2, -1", "", None]],
+    [
+        ["", "", ""],
+        [None, None, None],
+        ["10 20 -1 30.5 40 7", None, ""],
+        [None, "1 2 3", None],
+        ["1, 2, -1", "", None],
+    ],
 )
 def test_no_pose_is_lost_with_the_lines_of_pixels(
     second_lines: list[str | None], encoding: str, tmp_path: Path
 ) -> None:
-    lines = ["# Image list with two lines of data per image:", "# Number of images: 3, mean observations per image: 0"]
+    lines = [
+        "# Image list with two lines of data per image:",
+        "# Number of images: 3, mean observations per image: 0",
+    ]
     for number, pixels in enumerate(second_lines):
-        lines += [f"{number} 1 0 0 0 {number} 0 0 1 cam {number}/{number}.png", *([] if pixels is None else [pixels])]
+        lines += [
+            f"{number} 1 0 0 0 {number} 0 0 1 cam {number}/{number}.png",
+            *([] if pixels is None else [pixels]),
+        ]
     text_model(tmp_path)
     (tmp_path / "images.txt").write_bytes("\r\n".join(lines).encode(encoding))
     (tmp_path / "cameras.txt").write_bytes(TEXT_CAMERA.encode(encoding))
@@ -154,22 +181,52 @@ def test_no_pose_is_lost_with_the_lines_of_pixels(
         ("1 FOV 640 480 500 500 320 240 0.1\n", TEXT_IMAGE, "FOV is not supported"),
         ("1 PINHOLE 640 480 500 500 320\n", TEXT_IMAGE, "PINHOLE takes a size and 4 parameters"),
         ("1 PINHOLE 640 480 -500 500 320 240\n", TEXT_IMAGE, "no calibration"),
-        ("1 PINHOLE wide 480 500 500 320 240\n", TEXT_IMAGE, "cameras.txt is not as COLMAP writes it"),
+        (
+            "1 PINHOLE wide 480 500 500 320 240\n",
+            TEXT_IMAGE,
+            "cameras.txt is not as COLMAP writes it",
+        ),
         (TEXT_CAMERA, "", "has no images"),
         (TEXT_CAMERA, "7 1 0 0 0 0 0 0 2 a.png\n", "camera 2, which the model lacks"),
         (TEXT_CAMERA, "7 0 0 0 0 0 0 0 1 a.png\n", "pose of a.png"),
         (TEXT_CAMERA, "7 nan 0 0 0 0 0 0 1 a.png\n", "pose of a.png"),
         (TEXT_CAMERA, "7 1 0 0 0 0 0 1 a.png\n", "images.txt is not as COLMAP writes it"),
-        (TEXT_CAMERA, TEXT_IMAGE + "\n1 2 3\n4 5 -1\n", "images.txt is not as COLMAP writes it .line 5"),
-        (TEXT_CAMERA, "# Number of images: 2\n" + TEXT_IMAGE, "its header promises 2 images, it has 1"),
-        (TEXT_CAMERA, TEXT_IMAGE + "\n" + TEXT_IMAGE.replace("7", "8", 1), "two images are called 'my image.png'"),
-        ("# Number of cameras: 2\n" + TEXT_CAMERA, TEXT_IMAGE, "its header promises 2 cameras, it has 1"),
+        (
+            TEXT_CAMERA,
+            TEXT_IMAGE + "\n1 2 3\n4 5 -1\n",
+            "images.txt is not as COLMAP writes it .line 5",
+        ),
+        (
+            TEXT_CAMERA,
+            "# Number of images: 2\n" + TEXT_IMAGE,
+            "its header promises 2 images, it has 1",
+        ),
+        (
+            TEXT_CAMERA,
+            TEXT_IMAGE + "\n" + TEXT_IMAGE.replace("7", "8", 1),
+            "two images are called 'my image.png'",
+        ),
+        (
+            "# Number of cameras: 2\n" + TEXT_CAMERA,
+            TEXT_IMAGE,
+            "its header promises 2 cameras, it has 1",
+        ),
         (TEXT_CAMERA + TEXT_CAMERA, TEXT_IMAGE, "camera 1 is there twice"),
-        (TEXT_CAMERA[:-1] + " 0.1 extra\n", TEXT_IMAGE, "cameras.txt is not as COLMAP writes it .line 2"),
-        (TEXT_CAMERA[:-1] + " 0.1 0.2\n", TEXT_IMAGE, "line 2: PINHOLE takes a size and 4 parameters"),
+        (
+            TEXT_CAMERA[:-1] + " 0.1 extra\n",
+            TEXT_IMAGE,
+            "cameras.txt is not as COLMAP writes it .line 2",
+        ),
+        (
+            TEXT_CAMERA[:-1] + " 0.1 0.2\n",
+            TEXT_IMAGE,
+            "line 2: PINHOLE takes a size and 4 parameters",
+        ),
     ],
 )
-def test_bad_models_are_refused_with_the_reason(cameras: str, images: str, complaint: str, tmp_path: Path) -> None:
+def test_bad_models_are_refused_with_the_reason(
+    cameras: str, images: str, complaint: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=complaint):
         read_colmap(text_model(tmp_path, cameras, images))
 
@@ -187,7 +244,9 @@ def test_model_without_cameras_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["cameras.bin", "images.bin"])
-def test_binary_model_cut_anywhere_is_refused(file: str, landmarks: Landmarks, tmp_path: Path) -> None:
+def test_binary_model_cut_anywhere_is_refused(
+    file: str, landmarks: Landmarks, tmp_path: Path
+) -> None:
     write_colmap(landmarks, NAMES, SIZES, tmp_path)
     whole = (tmp_path / file).read_bytes()
     for kept in (0, 5, 20, len(whole) // 2, len(whole) - 10):
@@ -200,7 +259,12 @@ def test_unseen_landmarks_are_left_out(landmarks: Landmarks, tmp_path: Path) -> 
     pycolmap = pytest.importorskip("pycolmap")
     seen = landmarks.observed != 3
     parts = ("observed_from", "observed", "pixels")
-    write_colmap(replace(landmarks, **{name: getattr(landmarks, name)[seen] for name in parts}), NAMES, SIZES, tmp_path)
+    write_colmap(
+        replace(landmarks, **{name: getattr(landmarks, name)[seen] for name in parts}),
+        NAMES,
+        SIZES,
+        tmp_path,
+    )
     model = pycolmap.Reconstruction(tmp_path)
     assert model.num_points3D() == 59 and not model.exists_point3D(4)
 

@@ -43,7 +43,9 @@ def test_positions_are_those_of_the_whole_image_at_any_scale(scale: float, openc
 
 
 @pytest.mark.skipif(not upscales_precisely(), reason="needs OpenCV 4.8, beside which to measure")
-def test_an_older_opencv_finds_the_same_places_in_every_octave(room_images: list[np.ndarray]) -> None:
+def test_an_older_opencv_finds_the_same_places_in_every_octave(
+    room_images: list[np.ndarray],
+) -> None:
     off: dict[int, list[np.ndarray]] = {}
     for image in room_images:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -62,16 +64,24 @@ def test_an_older_opencv_finds_the_same_places_in_every_octave(room_images: list
 
 
 def test_small_images_are_searched_as_they_are() -> None:
-    assert extract(blobs(PLACES), settings=FeatureSettings(scale=0.5, least_side=400)).pixel_size == 1.0
+    assert (
+        extract(blobs(PLACES), settings=FeatureSettings(scale=0.5, least_side=400)).pixel_size
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize(
     "distortion",
-    [Distortion("plumb_bob", (-0.2, 0.03, 0.001, -0.001)), Distortion("equidistant", (-0.02, 0.01, 0.0, 0.0))],
+    [
+        Distortion("plumb_bob", (-0.2, 0.03, 0.001, -0.001)),
+        Distortion("equidistant", (-0.02, 0.01, 0.0, 0.0)),
+    ],
     ids=["plumb_bob", "equidistant"],
 )
 def test_lens_distortion_is_undone(distortion: Distortion) -> None:
-    rays = np.concatenate([(PLACES - CAMERA[:2, 2]) / 300, np.ones((5, 1))], axis=1).reshape(-1, 1, 3)
+    rays = np.concatenate([(PLACES - CAMERA[:2, 2]) / 300, np.ones((5, 1))], axis=1).reshape(
+        -1, 1, 3
+    )
     coefficients, still = np.array(distortion.coefficients), np.zeros(3)
     if distortion.model == "equidistant":
         seen = cv2.fisheye.projectPoints(rays, still, still, CAMERA, coefficients)[0]

@@ -1,4 +1,6 @@
-"""Given poses are held where they are exact, adjusted where they are not, and contradicted keyframe by keyframe."""
+"""Given poses are held where they are exact, adjusted where they are not, and contradicted keyframe
+by keyframe.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from .conftest import Visit
 from .test_build import ALL, position_errors, shaken
 
 
-def built(visit: Visit, start: np.ndarray, measured: np.ndarray = ALL, **settings: object) -> LandmarkMap:
+def built(
+    visit: Visit, start: np.ndarray, measured: np.ndarray = ALL, **settings: object
+) -> LandmarkMap:
     return build_landmarks(
         visit.features,
         visit.matches,
@@ -49,12 +53,19 @@ def test_noisy_poses_are_adjusted_and_it_is_said(visit: Visit) -> None:
 
 @pytest.mark.parametrize(
     ("noise", "moved_noise", "worse", "are_held"),
-    [(2.5, 0.14, 1.2, False), (2.5, 0.14, 0.9, True), (0.97, 0.35, 1.2, True), (0.97, 0.35, 1.4, False)],
+    [
+        (2.5, 0.14, 1.2, False),
+        (2.5, 0.14, 0.9, True),
+        (0.97, 0.35, 1.2, True),
+        (0.97, 0.35, 1.4, False),
+    ],
 )
 def test_poses_that_fit_the_images_badly_are_held_only_if_they_predict_better(
     noise: float, moved_noise: float, worse: float, are_held: bool
 ) -> None:
-    """Pixels that both are off, and how much worse held poses predict, as measured with noisy and with exact ones."""
+    """Pixels that both are off, and how much worse held poses predict, as measured with noisy and
+    with exact ones.
+    """
     held, moved = (
         cast(Fit, SimpleNamespace(noise=px, converged=True, given=SimpleNamespace(pixel_size=1.0)))
         for px in (noise, moved_noise)
@@ -97,33 +108,43 @@ def test_priors_of_half_of_the_frames_hold_the_others(visit: Visit) -> None:
     start = shaken(visit.world_from_cam, 0.2, 5)
     start[measured] = visit.world_from_cam[measured]
     found = built(visit, start, measured)
-    assert found.verified and position_errors(found.world_from_cam, visit.world_from_cam).max() < 0.02
+    assert (
+        found.verified and position_errors(found.world_from_cam, visit.world_from_cam).max() < 0.02
+    )
 
 
 def test_what_left_its_priors_as_a_whole_is_brought_back(visit: Visit) -> None:
     """Images do not mind in what scale, and priors that all are far off let each other go."""
     tracks = build_tracks([len(one) for one in visit.features], visit.matches)
     measured = np.arange(8) < 5
-    given = Given(visit.features, tracks, visit.world_from_cam, measured, visit.intrinsics, LandmarkSettings())
+    given = Given(
+        visit.features, tracks, visit.world_from_cam, measured, visit.intrinsics, LandmarkSettings()
+    )
     fit, _ = adjusted(given, visit.world_from_cam, lambda share: None)
     assert brought_back(fit, lambda share: None) is None, "it is where it should be"
     fit.world_from_cam[:, :3, 3] *= 0.4
     fit.prior_deviation[:, 0] = position_errors(fit.world_from_cam, visit.world_from_cam)
     back = brought_back(fit, lambda share: None)
-    assert back is not None and position_errors(back.world_from_cam, visit.world_from_cam).max() < 0.02
+    assert (
+        back is not None and position_errors(back.world_from_cam, visit.world_from_cam).max() < 0.02
+    )
     one = replace(given, measured=np.arange(8) < 1)  # determines no scale
     assert brought_back(Fit(one, fit.world_from_cam), lambda share: None) is None
 
 
 def test_what_decides_between_two_fits_is_how_much_agrees(visit: Visit) -> None:
-    """Not how far off wrong matches lie, nor matches of an image with itself, which agree wherever it stands."""
+    """Not how far off wrong matches lie, nor matches of an image with itself, which agree wherever
+    it stands.
+    """
     own = np.repeat(np.arange(len(visit.features[0]), dtype=np.int32)[:, None], 2, axis=1)
     again = {(j, 8): found[:, ::-1] for (i, j), found in visit.matches.items() if i == 0}
     matches = {**visit.matches, (0, 8): own, **again}
     twice = [*range(8), 0]
     features, poses = [visit.features[i] for i in twice], visit.world_from_cam[twice]
     tracks = build_tracks([len(one) for one in features], matches)
-    given = Given(features, tracks, poses, np.ones(9, dtype=bool), visit.intrinsics[twice], LandmarkSettings())
+    given = Given(
+        features, tracks, poses, np.ones(9, dtype=bool), visit.intrinsics[twice], LandmarkSettings()
+    )
     rolled = poses.copy()
     rolled[:4, :3, 3] += 0.3
     right, wrong = (Fit(given, each).cost(0.2, (0.1, 0.1)) for each in (poses, rolled))
@@ -134,12 +155,20 @@ def test_what_decides_between_two_fits_is_how_much_agrees(visit: Visit) -> None:
 
 def test_a_keyframe_that_two_views_alone_tie_carries_no_landmarks(visit: Visit) -> None:
     """Its scale and turn are anybody's guess, and its residuals are perfect."""
-    matches = {pair: found for pair, found in visit.matches.items() if 7 not in pair or pair == (6, 7)}
+    matches = {
+        pair: found for pair, found in visit.matches.items() if 7 not in pair or pair == (6, 7)
+    }
     none = np.zeros(8, dtype=bool)
-    found = build_landmarks(visit.features, matches, shaken(visit.world_from_cam, 0.1, 3), visit.intrinsics, none)
+    found = build_landmarks(
+        visit.features, matches, shaken(visit.world_from_cam, 0.1, 3), visit.intrinsics, none
+    )
     shared = {pair: np.zeros((0, 2), np.int32) for pair in matches if 7 in pair}
     alone = build_landmarks(
-        visit.features, {**matches, **shared}, shaken(visit.world_from_cam, 0.1, 3), visit.intrinsics, none
+        visit.features,
+        {**matches, **shared},
+        shaken(visit.world_from_cam, 0.1, 3),
+        visit.intrinsics,
+        none,
     )
     assert found.verified and found.landmarks is not None and alone.landmarks is not None
     tied = {int(k) for k in np.unique(alone.landmarks.observed_from)}
@@ -150,12 +179,18 @@ def test_a_keyframe_that_two_views_alone_tie_carries_no_landmarks(visit: Visit) 
 def test_keyframes_whose_position_the_images_leave_open_carry_no_landmarks(visit: Visit) -> None:
     tracks = build_tracks([len(one) for one in visit.features], visit.matches)
     none = np.zeros(8, dtype=bool)
-    given = Given(visit.features, tracks, visit.world_from_cam, none, visit.intrinsics, LandmarkSettings())
+    given = Given(
+        visit.features, tracks, visit.world_from_cam, none, visit.intrinsics, LandmarkSettings()
+    )
     fit, _ = adjusted(given, visit.world_from_cam, lambda share: None)
     assert assembled(fit)[1].loose == 0
     fit.pose_covariance[:2, :3, :3] += 0.1 * np.eye(3)
     verdict = judge(assembled(copy(fit))[1])
-    assert not verdict.verified and "turned on the spot" in verdict.reason and "2 of 8" in verdict.reason
+    assert (
+        not verdict.verified
+        and "turned on the spot" in verdict.reason
+        and "2 of 8" in verdict.reason
+    )
     told = copy(fit)
     told.given = replace(given, measured=none | (np.arange(8) == 3))
     assert assembled(told)[1].loose == 0, "what a prior tells, images need not"

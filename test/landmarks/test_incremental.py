@@ -30,12 +30,21 @@ def test_given_poses_that_move_the_wrong_way_do_not_matter(visit: Visit) -> None
     found = placed_by_images(tracks, visit.features, visit.intrinsics, given, LEAST_ANGLE)
     assert found is not None and found[1].all()
     assert position_errors(found[0], visit.world_from_cam, align=True).max() < 0.05
-    assert np.allclose(found[0][:, :3, 3].std(0, ddof=1), 0.1 * visit.world_from_cam[:, :3, 3].std(0, ddof=1), rtol=0.1)
+    assert np.allclose(
+        found[0][:, :3, 3].std(0, ddof=1),
+        0.1 * visit.world_from_cam[:, :3, 3].std(0, ddof=1),
+        rtol=0.1,
+    )
 
 
 def test_nothing_begins_without_common_points(visit: Visit) -> None:
     tracks = build_tracks([len(one) for one in visit.features], {})
-    assert placed_by_images(tracks, visit.features, visit.intrinsics, visit.world_from_cam, LEAST_ANGLE) is None
+    assert (
+        placed_by_images(
+            tracks, visit.features, visit.intrinsics, visit.world_from_cam, LEAST_ANGLE
+        )
+        is None
+    )
 
 
 def test_poses_too_rough_to_adjust_from_are_mended(visit: Visit) -> None:

@@ -24,8 +24,8 @@ def errors(estimate: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return float(np.linalg.norm(estimate[:3, 3] - truth[:3, 3])), float(np.degrees(turn))
 
 
-# Twelve frames over six metres: sparser than a map whose every query shows what the default asks for. Things that the
-# map saw from another side alone hide half of what it expects in some.
+# Twelve frames over six metres: sparser than a map whose every query shows what the default asks
+# for. Things that the map saw from another side alone hide half of what it expects in some.
 LENIENT = LocateSettings(min_support=0.2, min_agreement=0.05)
 
 
@@ -44,7 +44,11 @@ def test_queries_are_found_within_centimetres(mapped_room, localizer):
             assert located.inliers >= 12 and located.cells >= 6 and 0.1 <= located.support <= 1
             assert np.linalg.eigvalsh(located.covariance).min() > 0
             assert set(located.seconds) >= {"retrieval", "matching", "pnp", "guided", "total"}
-            assert len(np.unique(located.features)) == len(np.unique(located.landmarks)) == len(located.features)
+            assert (
+                len(np.unique(located.features))
+                == len(np.unique(located.landmarks))
+                == len(located.features)
+            )
     assert len(found) >= 0.8 * len(mapped_room.room.query_indices)
     assert np.max(found, 0)[0] < 0.05 and np.max(found, 0)[1] < 1.0
     assert np.median(found, 0)[0] < 0.02
@@ -84,12 +88,18 @@ def test_little_support_is_enough_where_the_image_agrees(mapped_room):
     located = default.locate(mapped_room.features[query], mapped_room.intrinsics)
     assert located.support < 0.4 and located.evidence.agreement > 0.6 and located.accepted
     assert errors(located.world_from_cam, mapped_room.poses[query])[0] < 0.05
-    assert default.verify(mapped_room.features[query], mapped_room.intrinsics, mapped_room.poses[query]).accepted
+    assert default.verify(
+        mapped_room.features[query], mapped_room.intrinsics, mapped_room.poses[query]
+    ).accepted
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_what_half_of_the_image_contradicts_is_refused_though_the_other_half_has_depth(mapped_room, other_room, left):
-    """As where another place holds an exact copy of a corner of this one, things before it and all."""
+def test_what_half_of_the_image_contradicts_is_refused_though_the_other_half_has_depth(
+    mapped_room, other_room, left
+):
+    """As where another place holds an exact copy of a corner of this one, things before it and
+    all.
+    """
     default = LandmarkLocalizer(mapped_room.landmarks)
     fooled = 0
     for number, query in enumerate(mapped_room.room.query_indices):
@@ -104,13 +114,21 @@ def test_what_half_of_the_image_contradicts_is_refused_though_the_other_half_has
         assert not located.accepted
         assert not default.verify(mixed, mapped_room.intrinsics, mapped_room.poses[query]).accepted
         evidence = located.evidence
-        if evidence.inliers >= 12 and evidence.cells >= 6 and (evidence.has_depth or evidence.support >= 0.4):
-            assert "of what the map expects there" in located.reason or "support is" in located.reason
+        if (
+            evidence.inliers >= 12
+            and evidence.cells >= 6
+            and (evidence.has_depth or evidence.support >= 0.4)
+        ):
+            assert (
+                "of what the map expects there" in located.reason or "support is" in located.reason
+            )
             fooled += 1
     assert fooled >= 2, "inliers, support and depth alone would have accepted some"
 
 
-GOOD = Evidence(inliers=40, cells=12, support=0.6, agreement=0.9, compared=20, off_plane=20, off_plane_cells=8)
+GOOD = Evidence(
+    inliers=40, cells=12, support=0.6, agreement=0.9, compared=20, off_plane=20, off_plane_cells=8
+)
 FLAT = {"off_plane": 2, "off_plane_cells": 2}
 
 
@@ -120,9 +138,15 @@ FLAT = {"off_plane": 2, "off_plane_cells": 2}
         ({}, None),
         ({"inliers": 11}, "only 11 landmarks"),
         ({"cells": 5}, "lie in 5 cells"),
-        ({"inliers": 15, "compared": 2}, "only 15 landmarks agree with the best pose, 16 are needed"),
+        (
+            {"inliers": 15, "compared": 2},
+            "only 15 landmarks agree with the best pose, 16 are needed",
+        ),
         ({"inliers": 16, "compared": 2}, None),
-        ({"inliers": 23, "compared": 2, **FLAT}, "only 23 landmarks agree with the best pose, 24 are needed"),
+        (
+            {"inliers": 23, "compared": 2, **FLAT},
+            "only 23 landmarks agree with the best pose, 24 are needed",
+        ),
         ({"agreement": 0.34}, "shows only 0.34 of what the map expects there and 0.35 is needed"),
         ({"support": 0.31, "agreement": 0.35}, None),
         ({"support": 0.45, "agreement": 0.65, **FLAT}, "support is 0.45 and 0.50 is needed"),
@@ -134,7 +158,10 @@ FLAT = {"off_plane": 2, "off_plane_cells": 2}
         ({"support": 0.39, "agreement": 1.0, "compared": 2}, "support is 0.39 and 0.40 is needed"),
         ({"repeated": 0.5}, None),
         ({"agreement": 0.96, "repeated": 0.09, **FLAT}, None),
-        ({"agreement": 0.96, "repeated": 0.1, **FLAT}, "copies of 10% of them elsewhere: a thing that repeats"),
+        (
+            {"agreement": 0.96, "repeated": 0.1, **FLAT},
+            "copies of 10% of them elsewhere: a thing that repeats",
+        ),
     ],
 )
 def test_evidence_suffices_or_the_objection_tells_what_is_missing(shown, against):
@@ -160,7 +187,9 @@ def test_matching_finds_each_others_nearest_whose_second_is_clearly_farther(mapp
     rows = np.arange(len(query))
     chosen = ((1 - first) < 0.8**2 * (1 - second)) & (alike.argmax(0)[nearest] == rows)
     assert chosen.sum() > 50
-    np.testing.assert_array_equal(match(query, target), np.stack([rows[chosen], nearest[chosen]], axis=1))
+    np.testing.assert_array_equal(
+        match(query, target), np.stack([rows[chosen], nearest[chosen]], axis=1)
+    )
 
 
 def test_the_last_pose_is_searched_first_and_nonsense_falls_back(mapped_room, localizer):
@@ -198,28 +227,39 @@ def test_verify_confirms_true_poses_and_leaves_them_alone(mapped_room, localizer
         wrong = truth.copy()
         wrong[:3, 3] += [0.5, -0.5, 0.2]
         assert not localizer.verify(features, mapped_room.intrinsics, wrong).accepted
-        assert not localizer.verify(features, mapped_room.intrinsics, np.full((4, 4), np.nan)).accepted
+        assert not localizer.verify(
+            features, mapped_room.intrinsics, np.full((4, 4), np.nan)
+        ).accepted
     assert confirmed >= 0.8 * len(mapped_room.room.query_indices)
 
 
-def test_the_covariance_of_a_verified_pose_contains_its_distance_from_the_best_one(mapped_room, localizer):
+def test_the_covariance_of_a_verified_pose_contains_its_distance_from_the_best_one(
+    mapped_room, localizer
+):
     query = mapped_room.room.query_indices[0]
     aside = mapped_room.poses[query].copy()
     aside[:3, 3] += [0.0, 0.0, 0.02]
     located = localizer.verify(mapped_room.features[query], mapped_room.intrinsics, aside)
     assert located.accepted
-    assert 0.01 < np.sqrt(located.covariance[2, 2]) < 0.04 and located.covariance[0, 0] < located.covariance[2, 2]
+    assert (
+        0.01 < np.sqrt(located.covariance[2, 2]) < 0.04
+        and located.covariance[0, 0] < located.covariance[2, 2]
+    )
 
 
 def test_errors_are_as_large_as_the_covariance_says(mapped_room):
-    """Features that are off by half a pixel (rendered ones are not) give errors that follow chi-square of 6 degrees."""
+    """Features that are off by half a pixel (rendered ones are not) give errors that follow
+    chi-square of 6 degrees.
+    """
     localizer = LandmarkLocalizer(replace(mapped_room.landmarks, noise_px=0.5), LENIENT)
     rng = np.random.default_rng(0)
     squares = []
     for query in np.repeat(mapped_room.room.query_indices, 4):
         features = mapped_room.features[query]
         noise = rng.normal(size=features.pixels.shape).astype(np.float32) * 0.5
-        located = localizer.locate(replace(features, pixels=features.pixels + noise), mapped_room.intrinsics)
+        located = localizer.locate(
+            replace(features, pixels=features.pixels + noise), mapped_room.intrinsics
+        )
         if located.accepted:
             squares.append(normalised_square(located, mapped_room.poses[query]))
     assert 5.35 / 2 < np.median(squares) < 2 * 5.35
@@ -228,10 +268,14 @@ def test_errors_are_as_large_as_the_covariance_says(mapped_room):
 
 @pytest.mark.parametrize("mapped_by", ["the same", "another"])
 def test_the_covariance_holds_with_an_older_opencv(mapped_room, mapped_by):
-    """Also in a map that a newer one has made. With positions as the older one gives them, the median is 9 to 86."""
+    """Also in a map that a newer one has made. With positions as the older one gives them, the
+    median is 9 to 86.
+    """
     with older_opencv():
         features = room_features(mapped_room.room)
-    landmarks = mapped_room.landmarks if mapped_by == "another" else map_of_room(mapped_room.room, features)
+    landmarks = (
+        mapped_room.landmarks if mapped_by == "another" else map_of_room(mapped_room.room, features)
+    )
     localizer = LandmarkLocalizer(landmarks, LENIENT)
     squares = []
     for query in mapped_room.room.query_indices:
@@ -254,13 +298,19 @@ def test_the_uncertainty_of_keyframes_is_added(mapped_room):
     query = mapped_room.room.query_indices[0]
     two_centimetres = np.tile(np.diag([4e-4] * 3 + [1e-8] * 3).astype(np.float32), (12, 1, 1))
     vague = replace(mapped_room.landmarks, pose_covariance=two_centimetres)
-    located = LandmarkLocalizer(vague, LENIENT).locate(mapped_room.features[query], mapped_room.intrinsics)
+    located = LandmarkLocalizer(vague, LENIENT).locate(
+        mapped_room.features[query], mapped_room.intrinsics
+    )
     assert 0.02**2 <= located.covariance[0, 0] < 0.03**2
 
 
 def test_scale_and_frame_of_the_map_do_not_matter(mapped_room, localizer):
     """A map in other units accepts the same images, in its own frame."""
-    moved = Sim3(7.0, torch.linalg.qr(torch.eye(3).double().roll(1, 0)).Q, torch.tensor([3.0, 1.0, -2.0]).double())
+    moved = Sim3(
+        7.0,
+        torch.linalg.qr(torch.eye(3).double().roll(1, 0)).Q,
+        torch.tensor([3.0, 1.0, -2.0]).double(),
+    )
     rotation = moved.rotation * torch.linalg.det(moved.rotation)
     moved = Sim3(7.0, rotation, moved.translation)
     elsewhere = LandmarkLocalizer(mapped_room.landmarks.transformed(moved), LENIENT)

@@ -6,11 +6,19 @@ import pytest
 import torch
 
 from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle
-from vggt3_ros.landmarks.pnp import PnpSettings, projections, refine_pnp, reprojection_errors, solve_pnp
+from vggt3_ros.landmarks.pnp import (
+    PnpSettings,
+    projections,
+    refine_pnp,
+    reprojection_errors,
+    solve_pnp,
+)
 
 INTRINSICS = np.array([[520.0, 0, 322], [0, 510, 238], [0, 0, 1]])
 POSE = look_at(
-    torch.tensor([1.0, -3.0, 1.2]).double(), torch.tensor([0.2, 0.4, 0.8]).double(), torch.tensor([0, 0, 1.0]).double()
+    torch.tensor([1.0, -3.0, 1.2]).double(),
+    torch.tensor([0.2, 0.4, 0.8]).double(),
+    torch.tensor([0, 0, 1.0]).double(),
 ).numpy()
 
 
@@ -18,7 +26,9 @@ def scene(rng: np.random.Generator, count: int = 120, flat: bool = False) -> np.
     """Points (n, 3) that the camera at POSE sees, 2 to 6 m away or on a plane."""
     z = np.full(count, 3.0) if flat else rng.uniform(2, 6, count)
     pixels = rng.uniform([0, 0], [640, 480], (count, 2))
-    local = np.concatenate([(pixels - INTRINSICS[:2, 2]) / INTRINSICS[[0, 1], [0, 1]], np.ones((count, 1))], 1)
+    local = np.concatenate(
+        [(pixels - INTRINSICS[:2, 2]) / INTRINSICS[[0, 1], [0, 1]], np.ones((count, 1))], 1
+    )
     return local * z[:, None] @ POSE[:3, :3].T + POSE[:3, 3]
 
 
@@ -29,7 +39,9 @@ def rotation_vector(rotation: np.ndarray) -> np.ndarray:
 
 
 def pose_error(estimate: np.ndarray) -> np.ndarray:
-    """(6,) of position in the world and rotation in the camera frame, true pose against estimate."""
+    """(6,) of position in the world and rotation in the camera frame, true pose against
+    estimate.
+    """
     turn = rotation_vector(estimate[:3, :3].T @ POSE[:3, :3])
     return np.concatenate([POSE[:3, 3] - estimate[:3, 3], turn])
 
@@ -50,7 +62,9 @@ def test_exact_pose_among_outliers(flat, outliers):
 
 
 def test_covariance_tells_the_errors_that_occur():
-    """Normalised squared errors follow chi-square of 6 degrees, also where points are uncertain each in its own way."""
+    """Normalised squared errors follow chi-square of 6 degrees, also where points are uncertain
+    each in its own way.
+    """
     squares = []
     for seed in range(150):
         rng = np.random.default_rng(seed)
@@ -58,14 +72,17 @@ def test_covariance_tells_the_errors_that_occur():
         spread = 10 ** rng.uniform(-3.5, -1.3, 60)
         roots = np.tril(rng.normal(size=(60, 3, 3)))
         roots *= (spread / np.linalg.norm(roots, axis=(1, 2)))[:, None, None]
-        pixels, _ = projections(POSE, points + np.einsum("nij,nj->ni", roots, rng.normal(size=(60, 3))), INTRINSICS)
+        pixels, _ = projections(
+            POSE, points + np.einsum("nij,nj->ni", roots, rng.normal(size=(60, 3))), INTRINSICS
+        )
         pixels += rng.normal(size=pixels.shape) * 0.7
         start = POSE.copy()
         start[:3, 3] += 0.02
         solution = refine_pnp(start, points, pixels, roots, INTRINSICS, PnpSettings(inlier_px=30.0))
         error = pose_error(solution.world_from_cam)
         squares.append(error @ np.linalg.solve(solution.covariance, error))
-    assert 4.0 < np.median(squares) < 6.5  # 5.35 in theory; the scale is never below 1, so rather less
+    # 5.35 in theory; the scale is never below 1, so rather less
+    assert 4.0 < np.median(squares) < 6.5
     assert np.mean(np.array(squares) < 12.59) > 0.9
 
 
@@ -87,7 +104,9 @@ def test_refinement_converges_from_a_rough_pose():
     points = scene(np.random.default_rng(1))
     pixels, _ = projections(POSE, points, INTRINSICS)
     start = POSE.copy()
-    start[:3, :3] = start[:3, :3] @ rotation_from_axis_angle(torch.tensor([0.02, -0.03, 0.05]).double()).numpy()
+    start[:3, :3] = (
+        start[:3, :3] @ rotation_from_axis_angle(torch.tensor([0.02, -0.03, 0.05]).double()).numpy()
+    )
     start[:3, 3] += [0.1, -0.05, 0.08]
     solution = refine_pnp(start, points, pixels, None, INTRINSICS, PnpSettings(inlier_px=40.0))
     assert np.abs(pose_error(solution.world_from_cam)).max() < 1e-5
@@ -112,11 +131,16 @@ def test_what_determines_no_pose_gives_none():
     assert solve_pnp(points[:0], pixels[:0], None, INTRINSICS, settings) is None
     assert refine_pnp(POSE, points, pixels + 500, None, INTRINSICS, settings) is None
     same = np.repeat(points[:1], 60, axis=0)
-    assert refine_pnp(POSE, same, np.repeat(pixels[:1], 60, axis=0), None, INTRINSICS, settings) is None
+    assert (
+        refine_pnp(POSE, same, np.repeat(pixels[:1], 60, axis=0), None, INTRINSICS, settings)
+        is None
+    )
 
 
 def test_what_was_searched_before_changes_nothing():
-    """A search among many wrong matches ends with the same bits however far OpenCV's own dice have been thrown."""
+    """A search among many wrong matches ends with the same bits however far OpenCV's own dice have
+    been thrown.
+    """
     rng = np.random.default_rng(5)
     points = scene(rng, 150)
     pixels = projections(POSE, points, INTRINSICS)[0] + rng.normal(0, 1.0, (150, 2))
@@ -147,4 +171,9 @@ def test_points_that_determine_nothing_give_no_pose(where):
     pixels = np.tile([[322.0, 238.0]], (8, 1))
     with np.errstate(all="ignore"):
         assert refine_pnp(POSE, points, pixels, None, INTRINSICS, PnpSettings()) is None
-        assert refine_pnp(POSE, points, pixels, np.tile(np.eye(3), (8, 1, 1)), INTRINSICS, PnpSettings()) is None
+        assert (
+            refine_pnp(
+                POSE, points, pixels, np.tile(np.eye(3), (8, 1, 1)), INTRINSICS, PnpSettings()
+            )
+            is None
+        )

@@ -10,8 +10,12 @@ def test_a_query_finds_keyframes_that_share_its_landmarks(mapped_room):
     looks = directions(landmarks.keyframe_descriptors)
     shared, chance = [], []
     for query in mapped_room.room.query_indices:
-        found = most_similar(describe(mapped_room.features[query].descriptors, landmarks.vocabulary), looks, 3)
-        distance = np.linalg.norm(landmarks.world_from_cam[:, :3, 3] - mapped_room.poses[query, :3, 3], axis=1)
+        found = most_similar(
+            describe(mapped_room.features[query].descriptors, landmarks.vocabulary), looks, 3
+        )
+        distance = np.linalg.norm(
+            landmarks.world_from_cam[:, :3, 3] - mapped_room.poses[query, :3, 3], axis=1
+        )
         toward = landmarks.world_from_cam[:, :3, 2] @ mapped_room.poses[query, :3, 2]
         shared.append((distance[found].min(), toward[found].max()))
         chance.append((np.median(distance), np.median(toward)))

@@ -9,7 +9,12 @@ from vggt3_ros.landmarks.rigid import rigid_sets, tied_to, undetermined
 
 def seen(*groups: tuple[tuple[int, ...], int]) -> tuple[np.ndarray, np.ndarray]:
     """Observations (keyframe, point) of so many points per group of keyframes that all see them."""
-    pairs = [(k, (g, p)) for g, (keyframes, points) in enumerate(groups) for p in range(points) for k in keyframes]
+    pairs = [
+        (k, (g, p))
+        for g, (keyframes, points) in enumerate(groups)
+        for p in range(points)
+        for k in keyframes
+    ]
     numbers = {name: i for i, name in enumerate(dict.fromkeys(name for _, name in pairs))}
     return np.array([k for k, _ in pairs]), np.array([numbers[name] for _, name in pairs])
 
@@ -55,4 +60,6 @@ def test_a_position_is_open_by_the_distance_to_those_that_share_landmarks() -> N
 def test_keyframes_on_one_spot_have_no_position() -> None:
     keyframe, point = seen(((0, 1, 2), 40))
     assert undetermined(np.ones((3, 3)), np.full(3, 1e-9), keyframe, point).all()
-    assert undetermined(np.eye(4)[:, :3], np.full(4, 1e-9), keyframe, point).tolist() == [False] * 3 + [True]
+    assert undetermined(np.eye(4)[:, :3], np.full(4, 1e-9), keyframe, point).tolist() == [
+        False
+    ] * 3 + [True]

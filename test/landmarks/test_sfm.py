@@ -26,7 +26,12 @@ def room() -> tuple[list[Features], Matches, np.ndarray, torch.Tensor]:
     features = [extract(image, settings=FeatureSettings(scale=1.0)) for image in sequence.images]
     intrinsics = np.stack([sequence.intrinsics.numpy()] * FRAMES)
     pairs = list(itertools.combinations(range(FRAMES), 2))
-    return features, verified_matches(features, intrinsics, pairs), intrinsics, sequence.world_from_cam
+    return (
+        features,
+        verified_matches(features, intrinsics, pairs),
+        intrinsics,
+        sequence.world_from_cam,
+    )
 
 
 def errors(result: SfmResult, truth: torch.Tensor) -> tuple[float, float]:
@@ -35,10 +40,14 @@ def errors(result: SfmResult, truth: torch.Tensor) -> tuple[float, float]:
     poses = torch.from_numpy(np.stack(list(result.world_from_cam.values())))
     aligned = fit_poses(poses, truth[images]).poses(poses)
     angles = rotation_angle(aligned[:, :3, :3].mT @ truth[images, :3, :3])
-    return float((aligned[:, :3, 3] - truth[images, :3, 3]).norm(dim=1).max()), float(angles.max().rad2deg())
+    return float((aligned[:, :3, 3] - truth[images, :3, 3]).norm(dim=1).max()), float(
+        angles.max().rad2deg()
+    )
 
 
-def test_images_of_a_drive_are_placed_without_priors(room: tuple, capfd: pytest.CaptureFixture[str]) -> None:
+def test_images_of_a_drive_are_placed_without_priors(
+    room: tuple, capfd: pytest.CaptureFixture[str]
+) -> None:
     features, matches, intrinsics, truth = room
     result = incremental_poses(features, matches, intrinsics)
     position, rotation = errors(result, truth)
@@ -51,7 +60,9 @@ def test_images_of_a_drive_are_placed_without_priors(room: tuple, capfd: pytest.
 
 def test_the_same_input_gives_the_same_poses(room: tuple) -> None:
     features, matches, intrinsics, _ = room
-    first, second = (incremental_poses(features, matches, intrinsics).world_from_cam for _ in range(2))
+    first, second = (
+        incremental_poses(features, matches, intrinsics).world_from_cam for _ in range(2)
+    )
     assert first.keys() == second.keys()
     assert all((first[image] == second[image]).all() for image in first)
 

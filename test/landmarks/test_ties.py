@@ -24,12 +24,16 @@ def test_a_part_that_a_look_alike_ties_is_left_out() -> None:
         counts[0, 5] = counts[5, 0] = 25
     assert at_odds(ALL, NONE, matched, agreeing).tolist() == [False] * 4 + [True] * 2
     last = np.arange(6) == 5
-    assert at_odds(ALL, last, matched, agreeing).tolist() == [True] * 4 + [False] * 2, "what has a prior stays"
+    assert at_odds(ALL, last, matched, agreeing).tolist() == [True] * 4 + [False] * 2, (
+        "what has a prior stays"
+    )
     assert not at_odds(ALL, ALL, matched, agreeing).any(), "priors tell how they lie"
 
 
 def test_a_part_that_a_look_alike_ties_better_than_what_follows_is_left_out() -> None:
-    """2 and 3 follow one another and contradict; that their parts look alike ties them ten times as often."""
+    """2 and 3 follow one another and contradict; that their parts look alike ties them ten times as
+    often.
+    """
     matched, agreeing = chain(90, 90, 50, 90, 90), chain(88, 90, 8, 90, 90)
     for counts in (matched, agreeing):
         counts[0, 3:] = counts[3:, 0] = 200
@@ -37,7 +41,9 @@ def test_a_part_that_a_look_alike_ties_better_than_what_follows_is_left_out() ->
     counts[1, 5] = counts[5, 1] = 60
     assert at_odds(ALL, NONE, counts, agreeing).tolist() == [False] * 3 + [True] * 3
     first = np.arange(6) == 0
-    assert at_odds(ALL, first, counts, agreeing).tolist() == [False] * 3 + [True] * 3, "what has a prior stays"
+    assert at_odds(ALL, first, counts, agreeing).tolist() == [False] * 3 + [True] * 3, (
+        "what has a prior stays"
+    )
 
 
 def test_every_part_at_odds_goes() -> None:

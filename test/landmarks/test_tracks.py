@@ -19,7 +19,9 @@ def test_matches_are_chained_over_keyframes() -> None:
     tracks = build_tracks([3, 3, 3], {(0, 1): pairs((0, 1), (2, 2)), (1, 2): pairs((1, 0))})
     assert tracks.points == 2
     found = {
-        tuple(zip(tracks.keyframe[tracks.point == p], tracks.feature[tracks.point == p], strict=True))
+        tuple(
+            zip(tracks.keyframe[tracks.point == p], tracks.feature[tracks.point == p], strict=True)
+        )
         for p in range(tracks.points)
     }
     assert found == {((0, 0), (1, 1), (2, 0)), ((0, 2), (1, 2))}
@@ -70,5 +72,7 @@ def test_points_are_where_rays_meet() -> None:
 
 
 def test_a_point_behind_a_camera_misses_by_far() -> None:
-    observations = Observations(np.zeros(1, int), np.zeros(1, int), np.array([[320.0, 240]]), CAMERA[None])
+    observations = Observations(
+        np.zeros(1, int), np.zeros(1, int), np.array([[320.0, 240]]), CAMERA[None]
+    )
     assert np.abs(project(observations, cameras(1), np.array([[0.0, 0, -2]]))[0]).max() > 100

@@ -18,7 +18,10 @@ def cameras(*x: float) -> np.ndarray:
 
 
 def seen_by_all(poses: np.ndarray, points: np.ndarray) -> Observations:
-    keyframe, point = np.tile(np.arange(len(poses)), len(points)), np.repeat(np.arange(len(points)), len(poses))
+    keyframe, point = (
+        np.tile(np.arange(len(poses)), len(points)),
+        np.repeat(np.arange(len(points)), len(poses)),
+    )
     cam = points[point] - poses[keyframe, :3, 3]
     with np.errstate(all="ignore"):
         pixels = 500 * cam[:, :2] / cam[:, 2:] + [320, 240]
@@ -28,7 +31,9 @@ def seen_by_all(poses: np.ndarray, points: np.ndarray) -> Observations:
 def test_points_are_refined_with_the_deviation_that_noise_gives_them():
     poses, points = cameras(-0.5, 0.0, 0.5), np.array([[0.1, 0.2, 4.0], [-0.3, 0.1, 6.0]])
     observations = seen_by_all(poses, points)
-    found, covariance = refine_points(observations, poses, points + [0.02, -0.01, 0.1], 0.5, rounds=6)
+    found, covariance = refine_points(
+        observations, poses, points + [0.02, -0.01, 0.1], 0.5, rounds=6
+    )
     assert np.abs(found - points).max() < 1e-6
     depth = np.sqrt(covariance[:, 2, 2])
     assert np.allclose(depth, 0.5 * points[:, 2] ** 2 / (500 * np.sqrt(0.5)), rtol=0.05)
@@ -62,7 +67,9 @@ def test_a_point_that_is_not_determined_leaves_the_others_alone(x, degenerate):
 
 @pytest.mark.parametrize("apart_px", [0.0, 0.5, -0.5])
 def test_rays_that_are_parallel_but_for_noise_agree_far_out(apart_px: float):
-    """As of an image that is there twice, or of the horizon: in front of the cameras, not anywhere along the ray."""
+    """As of an image that is there twice, or of the horizon: in front of the cameras, not anywhere
+    along the ray.
+    """
     for x in (0.0, 0.001):
         poses = cameras(3.0, 3.0 + x)
         pixels = np.array([[500.0, 100.0], [500.0 + apart_px, 100.0]])

@@ -50,8 +50,12 @@ def test_nothing_is_expected_where_no_keyframe_looked(visibility: Visibility) ->
 
 
 def wall(distance: float, side: float = 0.6) -> np.ndarray:
-    """Points of a square wall across the line of sight of a camera `beside` the keyframes, `distance` before it."""
-    across = np.stack(np.meshgrid(*2 * [np.linspace(-side / 2, side / 2, 60)], indexing="ij"), axis=-1).reshape(-1, 2)
+    """Points of a square wall across the line of sight of a camera `beside` the keyframes,
+    `distance` before it.
+    """
+    across = np.stack(
+        np.meshgrid(*2 * [np.linspace(-side / 2, side / 2, 60)], indexing="ij"), axis=-1
+    ).reshape(-1, 2)
     pose = beside()
     return pose[:3, 3] + distance * pose[:3, 2] + across @ pose[:3, :2].T
 
@@ -89,4 +93,6 @@ def test_a_surface_that_keyframes_saw_through_hides_nothing() -> None:
     nothing = np.zeros(len(expected.landmarks), dtype=bool)
     seen_there = np.isin(expected.landmarks, landmarks.seen_from(2))
     before = Visibility(landmarks).likelihood(expected, pose, nothing)
-    np.testing.assert_array_equal(seen_through.likelihood(expected, pose, nothing)[seen_there], before[seen_there])
+    np.testing.assert_array_equal(
+        seen_through.likelihood(expected, pose, nothing)[seen_there], before[seen_there]
+    )

@@ -1,4 +1,6 @@
-"""Weights are loaded whole or not at all, and a file that does not fit is refused by the names in it."""
+"""Weights are loaded whole or not at all, and a file that does not fit is refused by the names in
+it.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,11 @@ def test_the_point_tracker_of_the_published_model_is_ignored(tmp_path) -> None:
 def test_truncated_and_absent_files_are_refused(tmp_path) -> None:
     (tmp_path / "half.safetensors").write_bytes(STATE.read_bytes()[:100_000])
     (tmp_path / "empty").mkdir()
-    refusals = {"half.safetensors": "cannot be read", "none.safetensors": "no weights at", "empty": "no weights in"}
+    refusals = {
+        "half.safetensors": "cannot be read",
+        "none.safetensors": "no weights at",
+        "empty": "no weights in",
+    }
     for path, words in refusals.items():
         with pytest.raises(CheckpointError, match=words):
             load_network(tmp_path / path)

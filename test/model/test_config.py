@@ -23,16 +23,22 @@ def test_golden_configs_round_trip(case) -> None:
 
 
 def test_own_settings_round_trip() -> None:
-    config = replace(small_config(), patch_embedding="conv", patch_size=8, image_size=96, point_head=False)
+    config = replace(
+        small_config(), patch_embedding="conv", patch_size=8, image_size=96, point_head=False
+    )
     wide = replace(config, ttt=replace(config.ttt, num_heads=1))
     for given in (config, wide):
         assert ModelConfig.from_dict(json.loads(json.dumps(given.to_dict()))) == given
 
 
-@pytest.mark.parametrize(("attn", "keys"), [("ttt", "keys_vggttt.tsv"), ("softmax", "keys_vggt1b.tsv")])
+@pytest.mark.parametrize(
+    ("attn", "keys"), [("ttt", "keys_vggttt.tsv"), ("softmax", "keys_vggt1b.tsv")]
+)
 def test_full_size_has_the_published_names_and_shapes(attn, keys) -> None:
     rows = [line.split("\t") for line in (GOLDEN / keys).read_text().splitlines()]
-    published = {row[0]: ast.literal_eval(row[1]) for row in rows if not row[0].startswith("track_head.")}
+    published = {
+        row[0]: ast.literal_eval(row[1]) for row in rows if not row[0].startswith("track_head.")
+    }
     with torch.device("meta"):
         network = Vggt3(ModelConfig.full(attn))
     assert {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()} == published
@@ -75,7 +81,9 @@ def test_unknown_and_missing_entries_are_refused() -> None:
         ModelConfig.from_dict(data)
 
 
-@pytest.mark.parametrize(("heads", "words"), [(0, "at least 1"), (1.5, "whole number"), (3, "divisor of embed_dim 32")])
+@pytest.mark.parametrize(
+    ("heads", "words"), [(0, "at least 1"), (1.5, "whole number"), (3, "divisor of embed_dim 32")]
+)
 def test_fast_weights_need_a_whole_number_of_heads_that_divides_the_width(heads, words) -> None:
     with pytest.raises(InputError, match=f"ttt.num_heads is {heads}, .*{words}"):
         replace(small_config(), ttt=TttConfig(num_heads=heads))

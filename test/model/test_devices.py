@@ -1,4 +1,6 @@
-"""A network on another device than the CPU maps and queries there: nothing is misplaced, and the host need not wait."""
+"""A network on another device than the CPU maps and queries there: nothing is misplaced, and the
+host need not wait.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,29 @@ from ..conftest import small_config
 from ..host_waits import places
 from ..pretended_device import CPU, DEVICE, PretendedDevice
 
-KINDS = [("ttt", "dinov2", True), ("ttt", "conv", False), ("softmax", "dinov2", False), ("softmax", "conv", True)]
+KINDS = [
+    ("ttt", "dinov2", True),
+    ("ttt", "conv", False),
+    ("softmax", "dinov2", False),
+    ("softmax", "conv", True),
+]
 
 
 @pytest.fixture(autouse=True)
 def same_kernels():
-    """Fused attention of the CPU rounds otherwise than the plain products that the pretended device takes."""
+    """Fused attention of the CPU rounds otherwise than the plain products that the pretended device
+    takes.
+    """
     with sdpa_kernel(SDPBackend.MATH):
         yield
 
 
-def make(attn: str = "ttt", stem: str = "dinov2", points: bool = True, device: torch.device = CPU) -> Vggt3:
-    """A network of a few thousand weights for images of 64 x 80 (conv) or 56 x 70 pixels (dinov2)."""
+def make(
+    attn: str = "ttt", stem: str = "dinov2", points: bool = True, device: torch.device = CPU
+) -> Vggt3:
+    """A network of a few thousand weights for images of 64 x 80 (conv) or 56 x 70 pixels
+    (dinov2).
+    """
     sizes = {"patch_size": 16, "image_size": 80} if stem == "conv" else {}
     config = replace(small_config(attn), patch_embedding=stem, point_head=points, **sizes)
     with torch.random.fork_rng():
@@ -65,11 +78,18 @@ def test_a_network_answers_on_a_device_as_it_does_on_the_cpu(attn, stem, points)
         frames, queries = frames.to(DEVICE), queries.to(DEVICE)
         with device.noting() as waits:
             prediction, memory_there = network.map(frames, chunk=2)
-            answer = network.query(queries, memory_there, chunk=2) if memory_there is not None else None
+            answer = (
+                network.query(queries, memory_there, chunk=2) if memory_there is not None else None
+            )
         assert waits == []  # the host never waits for the device
         assert_same(prediction, truth)
         assert (memory_there is None) == (memory is None)
-        if memory is not None and memory_there is not None and answer is not None and located is not None:
+        if (
+            memory is not None
+            and memory_there is not None
+            and answer is not None
+            and located is not None
+        ):
             pairs = zip(memory_there.tensors().values(), memory.tensors().values(), strict=True)
             assert all(torch.equal(a.cpu(), b) for a, b in pairs)
             assert_same(answer, located)
@@ -85,7 +105,8 @@ def test_images_and_memory_may_come_from_the_cpu_each_with_a_copy() -> None:
         network = make(device=DEVICE)
         with device.noting() as waits:
             prediction, _ = network.map(frames, chunk=2)
-        assert places(waits) == {"model/network.py:_encode"} and len(waits) == 2  # one for every chunk of images
+        # one for every chunk of images
+        assert places(waits) == {"model/network.py:_encode"} and len(waits) == 2
         assert_same(prediction, truth)
         with device.noting() as waits:
             answer = network.query(queries.to(DEVICE), memory)
@@ -105,9 +126,13 @@ def _on_cpu(module: torch.nn.Module, name: str) -> None:
 MISPLACED: dict[str, Callable[[Vggt3, pytest.MonkeyPatch], None]] = {
     "mean of images": lambda network, patch: _on_cpu(network.aggregator, "mean"),
     "register token": lambda network, patch: _on_cpu(network.aggregator, "register_token"),
-    "initial fast weights": lambda network, patch: _on_cpu(network.aggregator.global_block(2).attn, "w1"),
+    "initial fast weights": lambda network, patch: _on_cpu(
+        network.aggregator.global_block(2).attn, "w1"
+    ),
     "rates": lambda network, patch: _on_cpu(network.aggregator.global_block(1).attn.lr_fc, "bias"),
-    "scale of a layer": lambda network, patch: _on_cpu(network.aggregator.frame_blocks[3].ls2, "gamma"),
+    "scale of a layer": lambda network, patch: _on_cpu(
+        network.aggregator.frame_blocks[3].ls2, "gamma"
+    ),
     "camera head": lambda network, patch: _on_cpu(network.camera_head.pose_branch.fc2, "weight"),
     "depth head": lambda network, patch: _on_cpu(network.depth_head.projects[1], "bias"),
     "rotary table": lambda network, patch: patch.setattr(

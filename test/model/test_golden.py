@@ -78,29 +78,47 @@ def test_scene_memory_matches(case: str, chunk: int) -> None:
     assert_close("camera_tokens", memory.camera_tokens, tensors[f"{run['prefix']}.cam_tokens"])
     for layer, weights in enumerate(memory.fast_weights):
         for name, weight in weights._asdict().items():
-            assert_close(f"fast.{layer}.{name}", weight, tensors[f"{run['prefix']}.inter.fast.{layer}.{name}"])
+            assert_close(
+                f"fast.{layer}.{name}",
+                weight,
+                tensors[f"{run['prefix']}.inter.fast.{layer}.{name}"],
+            )
 
 
 @pytest.mark.parametrize("case", ["dev_vggttt_step2", "dev_vggt_softmax"])
 def test_training_forward_gives_the_intermediate_tokens(case: str) -> None:
     description, network, tensors = load_case(case)
     with torch.no_grad():
-        output = network(tensors["in.images"][None], steps=description["runs"][0].get("num_ttt_steps", 1))
+        output = network(
+            tensors["in.images"][None], steps=description["runs"][0].get("num_ttt_steps", 1)
+        )
     for index, tapped in enumerate(output.tapped):
         within, across = tapped[0].chunk(2, dim=-1)
         assert_close(f"frame.{index}", within, tensors[f"out.inter.tokens.frame.{index}"])
-        assert_close(f"global.{index}", across.flatten(0, 1)[None], tensors[f"out.inter.tokens.global.{index}"])
+        assert_close(
+            f"global.{index}",
+            across.flatten(0, 1)[None],
+            tensors[f"out.inter.tokens.global.{index}"],
+        )
     assert_close("pose_enc_iters", output.pose_encodings[:, 0], tensors["out.pose_enc_iters"])
     assert_close("depth", output.depth[0, ..., None], tensors["out.depth"])
 
 
 def test_frames_of_two_processes_hold_the_camera_tokens_of_one() -> None:
-    """The two-process case of the specification: its tokens equal ours, its camera head saw only half of them."""
+    """The two-process case of the specification: its tokens equal ours, its camera head saw only
+    half of them.
+    """
     description, network, tensors = load_case("dev_vggttt_step2")
     ranks = load_file(GOLDEN / "dev_sp2.safetensors")
     _, memory = network.map(tensors["in.images"], steps=2)
     assert memory is not None
-    assert_close("cam_tokens", memory.camera_tokens, torch.cat([ranks["rank0.cam_tokens"], ranks["rank1.cam_tokens"]]))
+    assert_close(
+        "cam_tokens",
+        memory.camera_tokens,
+        torch.cat([ranks["rank0.cam_tokens"], ranks["rank1.cam_tokens"]]),
+    )
     for rank, tokens in (("rank0", memory.camera_tokens[:3]), ("rank1", memory.camera_tokens[3:])):
         with torch.no_grad():
-            assert_close(rank, network.camera_head(tokens[None])[:, 0], ranks[f"{rank}.pose_enc_iters"])
+            assert_close(
+                rank, network.camera_head(tokens[None])[:, 0], ranks[f"{rank}.pose_enc_iters"]
+            )

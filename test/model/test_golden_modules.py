@@ -37,7 +37,9 @@ def ttt_layer() -> tuple[TttAttention, RopeTable, Tensor]:
 
 
 def test_rope_rotates_by_row_and_column() -> None:
-    assert_close("rope", apply_rope(DATA["rope.in"], rope_table(GRID, 5, 16, 100, "cpu")), DATA["rope.out"])
+    assert_close(
+        "rope", apply_rope(DATA["rope.in"], rope_table(GRID, 5, 16, 100, "cpu")), DATA["rope.out"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,9 @@ def test_rope_rotates_by_row_and_column() -> None:
         ("autocast_bf16_tokens", True, torch.bfloat16),
     ],
 )
-def test_rope_tables_round_as_the_weights_were_trained(name: str, bf16: bool, dtype: torch.dtype) -> None:
+def test_rope_tables_round_as_the_weights_were_trained(
+    name: str, bf16: bool, dtype: torch.dtype
+) -> None:
     angles = axis_angles(38, 32, 100, bf16, "cpu")
     assert_close("cos", angles.cos().to(dtype).float(), DATA[f"rope_table.{name}.cos"].float())
     assert_close("sin", angles.sin().to(dtype).float(), DATA[f"rope_table.{name}.sin"].float())
@@ -68,10 +72,15 @@ def test_newton_schulz_with_negative_steps_changes_nothing() -> None:
 def test_short_conv_leaves_special_tokens_alone() -> None:
     conv = ShortConv(48, 3)
     conv.conv.weight.data = DATA["shortconv.weight"]
-    tokens = DATA["shortconv.in"].transpose(1, 2).flatten(2).unflatten(1, (IMAGES, -1))  # (B, S, P, C)
+    # (B, S, P, C)
+    tokens = DATA["shortconv.in"].transpose(1, 2).flatten(2).unflatten(1, (IMAGES, -1))
     with torch.no_grad():
         actual = conv(tokens, GRID)
-    assert_close("shortconv", actual, DATA["shortconv.out"].transpose(1, 2).flatten(2).unflatten(1, (IMAGES, -1)))
+    assert_close(
+        "shortconv",
+        actual,
+        DATA["shortconv.out"].transpose(1, 2).flatten(2).unflatten(1, (IMAGES, -1)),
+    )
 
 
 def test_ttt_layer_projects_queries_keys_values_and_rates() -> None:
@@ -91,10 +100,14 @@ def test_gradients_match_and_add_up_over_tokens() -> None:
         k, v, rates = layer.training_signals(x, rope, GRID)
         whole = fast_weights.gradient(layer.initial, k, v, rates)
         halves = [
-            fast_weights.gradient(layer.initial, k[..., part, :], v[..., part, :], rates[..., part, :])
+            fast_weights.gradient(
+                layer.initial, k[..., part, :], v[..., part, :], rates[..., part, :]
+            )
             for part in (slice(0, 30), slice(30, None))
         ]
-    for name, gradient, summed in zip(("w0", "w1", "w2"), whole, halves[0] + halves[1], strict=True):
+    for name, gradient, summed in zip(
+        ("w0", "w1", "w2"), whole, halves[0] + halves[1], strict=True
+    ):
         assert_close(name, gradient.flatten(0, 1), DATA[f"fwa.grad1.{name}"])
         assert_close(name, summed.flatten(0, 1), DATA[f"fwa.grad1.{name}"])
 
@@ -119,7 +132,9 @@ def test_camera_head() -> None:
 def test_camera_head_gives_the_same_for_wanted_frames_alone() -> None:
     head = load(CameraHead(48, 4, 2, 4), "camera.state.")
     with torch.no_grad():
-        assert_close("wanted", head(DATA["camera.in"], wanted=1), DATA["camera.out_iters"][-1:, :, -1:])
+        assert_close(
+            "wanted", head(DATA["camera.in"], wanted=1), DATA["camera.out_iters"][-1:, :, -1:]
+        )
 
 
 @pytest.mark.parametrize("kind", ["depth", "point"])
@@ -127,18 +142,26 @@ def test_dpt_head(kind: str) -> None:
     head = DptHead(40, 14, 16, (12, 20, 24, 24), "depth" if kind == "depth" else "points")
     load(head, f"dpt_{kind}.state.")
     with torch.no_grad():
-        values, confidence = head.decode([head.project(DATA[f"dpt.in.{i}"][0, :, 5:], i, GRID) for i in range(4)])
+        values, confidence = head.decode(
+            [head.project(DATA[f"dpt.in.{i}"][0, :, 5:], i, GRID) for i in range(4)]
+        )
     expected = DATA[f"dpt_{kind}.pred"][0]
     assert_close("values", values, expected[..., 0] if kind == "depth" else expected)
     assert_close("confidence", confidence, DATA[f"dpt_{kind}.conf"][0])
 
 
 def test_cameras_are_decoded_encoded_and_unprojected() -> None:
-    encoding, extrinsic, intrinsic = (DATA[f"geom.{n}"][0] for n in ("pose_enc", "extrinsic", "intrinsic"))
+    encoding, extrinsic, intrinsic = (
+        DATA[f"geom.{n}"][0] for n in ("pose_enc", "extrinsic", "intrinsic")
+    )
     cam_from_world, intrinsics = decode_camera(encoding, (56, 70))
     assert_close("extrinsic", cam_from_world, extrinsic)
     assert_close("intrinsic", intrinsics, intrinsic)
-    assert_close("roundtrip", encode_camera(extrinsic, intrinsic, (56, 70)), DATA["geom.pose_enc_roundtrip"][0])
+    assert_close(
+        "roundtrip",
+        encode_camera(extrinsic, intrinsic, (56, 70)),
+        DATA["geom.pose_enc_roundtrip"][0],
+    )
     assert_close("inverse", se3_inverse(extrinsic), DATA["geom.pose_c2w"])
     cam_points = unproject(DATA["geom.depth"][..., 0], intrinsic)
     world = transform_points(se3_inverse(extrinsic), cam_points.flatten(1, 2)).view_as(cam_points)

@@ -1,4 +1,6 @@
-"""Mapping and querying: no hidden state, honest refusals, small memory, reduced precision close to the truth."""
+"""Mapping and querying: no hidden state, honest refusals, small memory, reduced precision close to
+the truth.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ def test_mapping_twice_gives_the_same_answer(small_network) -> None:
     small_network.map(images(3, seed=3))
     second, again = small_network.map(images(4))
     assert torch.equal(first.pose_encoding, second.pose_encoding)
-    assert all(torch.equal(a, b) for a, b in zip(memory.tensors().values(), again.tensors().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(memory.tensors().values(), again.tensors().values(), strict=True)
+    )
 
 
 def test_queries_do_not_change_the_memory_and_depend_on_it(small_network) -> None:
@@ -44,7 +49,10 @@ def test_queries_do_not_change_the_memory_and_depend_on_it(small_network) -> Non
 def test_a_querys_depth_does_not_depend_on_its_companions(small_network) -> None:
     _, memory = small_network.map(images(4))
     queries = images(3, seed=2)
-    together, alone = small_network.query(queries, memory), small_network.query(queries[1:2], memory)
+    together, alone = (
+        small_network.query(queries, memory),
+        small_network.query(queries[1:2], memory),
+    )
     torch.testing.assert_close(together.depth[1:2], alone.depth, rtol=1e-5, atol=1e-5)
 
 
@@ -52,9 +60,13 @@ def test_the_first_frame_alone_is_the_reference(small_network) -> None:
     frames = images(4)
     swapped, _ = small_network.map(frames[[0, 2, 1, 3]])
     straight, _ = small_network.map(frames)
-    torch.testing.assert_close(swapped.pose_encoding[[0, 2, 1, 3]], straight.pose_encoding, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        swapped.pose_encoding[[0, 2, 1, 3]], straight.pose_encoding, rtol=1e-4, atol=1e-4
+    )
     rotated, _ = small_network.map(frames[[1, 2, 3, 0]])
-    assert not torch.allclose(rotated.pose_encoding[[3, 0, 1, 2]], straight.pose_encoding, atol=1e-3)
+    assert not torch.allclose(
+        rotated.pose_encoding[[3, 0, 1, 2]], straight.pose_encoding, atol=1e-3
+    )
 
 
 def test_memory_has_a_fixed_size_but_for_camera_tokens(small_network) -> None:
@@ -76,7 +88,10 @@ def test_memory_survives_as_named_tensors(small_network) -> None:
     _, memory = small_network.map(images(3))
     copy = SceneMemory.from_tensors(memory.tensors())
     query = images(1, seed=2)
-    assert torch.equal(small_network.query(query, memory).pose_encoding, small_network.query(query, copy).pose_encoding)
+    assert torch.equal(
+        small_network.query(query, memory).pose_encoding,
+        small_network.query(query, copy).pose_encoding,
+    )
 
 
 def test_incomplete_memory_is_refused(small_network) -> None:
@@ -96,7 +111,11 @@ def test_softmax_maps_without_memory_and_refuses_queries(softmax_network) -> Non
 
 @pytest.mark.parametrize(
     ("shape", "words"),
-    [((0, 3, 56, 70), "at least 1"), ((2, 1, 56, 70), "must be"), ((2, 3, 56, 71), "multiples of 14")],
+    [
+        ((0, 3, 56, 70), "at least 1"),
+        ((2, 1, 56, 70), "must be"),
+        ((2, 3, 56, 71), "multiples of 14"),
+    ],
 )
 def test_wrong_images_are_refused_with_their_shape(small_network, shape, words) -> None:
     with pytest.raises(InputError, match=words):
@@ -131,7 +150,8 @@ def test_bf16_stays_near_fp32(attn) -> None:
 def test_fitting_is_differentiable() -> None:
     network = make_network("ttt").train().requires_grad_(True)
     output = network(images(4).unflatten(0, (1, 4)), map_frames=3)
-    output.pose_encodings[-1, :, 3].square().sum().backward()  # the query frame's pose, learnt from the others
+    # the query frame's pose, learnt from the others
+    output.pose_encodings[-1, :, 3].square().sum().backward()
     for block in network.aggregator.global_blocks:
         assert block.attn.lr_fc.weight.grad.abs().sum() > 0
 
@@ -151,9 +171,10 @@ from vggt3_ros.cli.bench.peak_memory import PeakMemory
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.model.network import Vggt3
 torch.set_num_threads(1)
-config = ModelConfig(patch_size=8, embed_dim=256, num_heads=4, depth=4, intermediate_layers=(0, 1, 2, 3),
-    camera_num_heads=2, camera_trunk_depth=1, dpt_features=16, dpt_out_channels=(16, 16, 16, 16), attn="ttt",
-    ttt=TttConfig(), patch_embedding="conv", point_head=False, image_size=64)
+config = ModelConfig(patch_size=8, embed_dim=256, num_heads=4, depth=4,
+    intermediate_layers=(0, 1, 2, 3), camera_num_heads=2, camera_trunk_depth=1, dpt_features=16,
+    dpt_out_channels=(16, 16, 16, 16), attn="ttt", ttt=TttConfig(),
+    patch_embedding="conv", point_head=False, image_size=64)
 network = Vggt3(config).eval()
 frames = torch.zeros(int(sys.argv[1]), 3, 64, 64)
 network.map(frames[:2], chunk=2)
@@ -164,7 +185,9 @@ print(peak.peak_bytes(), network.map_bytes(len(frames), 64, 64, chunk=4))
 
 
 def peak(count: int) -> tuple[int, int]:
-    """Bytes that mapping so many frames takes in a fresh process, and what the network said beforehand."""
+    """Bytes that mapping so many frames takes in a fresh process, and what the network said
+    beforehand.
+    """
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PEAK, str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -182,4 +205,6 @@ def test_peak_memory_grows_by_what_is_kept_of_each_frame_alone() -> None:
     per_frame = (peak(250)[0] - peak(100)[0]) / 150
     residual = (64 + 5) * 256 * 4
     kept = residual + 64 * (4 * 16) * 4 + 64 * 64 * (2 * 2 + 1) * 4  # tokens, tapped maps, outputs
-    assert 0.2 * kept < per_frame < 1.1 * kept, "keys, values or gradients of all frames are held at once"
+    assert 0.2 * kept < per_frame < 1.1 * kept, (
+        "keys, values or gradients of all frames are held at once"
+    )

@@ -25,7 +25,11 @@ def test_the_card_describes_the_file_beside_it() -> None:
 def test_the_card_has_the_baselines_beside_every_figure() -> None:
     for figures in CARD["evaluation"].values():
         keys = figures["localization"].keys()
-        assert keys == figures["baselines"]["mean_pose"].keys() == figures["baselines"]["nearest_image"].keys()
+        assert (
+            keys
+            == figures["baselines"]["mean_pose"].keys()
+            == figures["baselines"]["nearest_image"].keys()
+        )
 
 
 def test_it_maps_and_localizes_without_anything_to_download() -> None:

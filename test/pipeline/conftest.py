@@ -16,7 +16,9 @@ def textured(seed: int, height: int = 48, width: int = 64) -> Image:
     dice = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
     waves = [
-        np.sin(columns * dice.uniform(0.05, 0.4) + rows * dice.uniform(-0.4, 0.4) + dice.uniform(0, 6))
+        np.sin(
+            columns * dice.uniform(0.05, 0.4) + rows * dice.uniform(-0.4, 0.4) + dice.uniform(0, 6)
+        )
         for _ in range(3)
     ]
     return (127.5 + 120 * np.stack(waves, axis=-1)).astype(np.uint8)

@@ -14,7 +14,8 @@ from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
 from vggt3_ros.pipeline.tracking import Tracked, Tracker, TrackingSettings, TrackingState
 
 ODOM_START = corrected_pose(
-    torch.eye(4, dtype=torch.float64), torch.tensor([30.0, -20.0, 0.0, 0.1, 0.2, 1.0], dtype=torch.float64)
+    torch.eye(4, dtype=torch.float64),
+    torch.tensor([30.0, -20.0, 0.0, 0.1, 0.2, 1.0], dtype=torch.float64),
 )  # odom_from_cam of the first pose: far from the origin of odom, where lever arms would show
 
 
@@ -79,9 +80,15 @@ class Dice:
         return corrected_pose(pose, torch.linalg.cholesky(covariance) @ error)
 
     def odometry(
-        self, way: list[Tensor], per_metre: float = 0.05, per_radian: float = 0.02, turn_per_metre: float = 0.005
+        self,
+        way: list[Tensor],
+        per_metre: float = 0.05,
+        per_radian: float = 0.02,
+        turn_per_metre: float = 0.005,
     ) -> list[Tensor]:
-        """odom_from_cam along a way, with independent errors that grow as TrackingSettings says by default."""
+        """odom_from_cam along a way, with independent errors that grow as TrackingSettings says by
+        default.
+        """
         odom = [ODOM_START]
         for before, after in zip(way, way[1:]):  # noqa: B905, one shorter
             motion = se3_inverse(before) @ after

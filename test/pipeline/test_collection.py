@@ -59,7 +59,14 @@ def test_unusable_frames_are_dropped_with_their_reason(make_image: MakeImage) ->
         Frame(make_image(1), stamp_ns=35),
         Frame(make_image(1), stamp_ns=40),
     ]
-    expected = [Reason.KEPT, Reason.BLACK, Reason.BAD_POSE, Reason.SIZE_CHANGED, Reason.STAMP_BACKWARDS, Reason.KEPT]
+    expected = [
+        Reason.KEPT,
+        Reason.BLACK,
+        Reason.BAD_POSE,
+        Reason.SIZE_CHANGED,
+        Reason.STAMP_BACKWARDS,
+        Reason.KEPT,
+    ]
     collection = FrameCollection()
     assert reasons(collection, frames) == expected
     assert collection.counts.total() == len(frames)
@@ -72,7 +79,9 @@ def test_a_full_collection_that_may_not_thin_refuses(make_image: MakeImage) -> N
     assert len(collection) == 3
 
 
-def test_a_full_collection_drops_what_lies_closest_and_keeps_the_first(make_image: MakeImage) -> None:
+def test_a_full_collection_drops_what_lies_closest_and_keeps_the_first(
+    make_image: MakeImage,
+) -> None:
     xs = [0.0, 0.2, 1.0, 2.0, 3.0]
     frames = [Frame(make_image(i), prior_world_from_cam=pose(x)) for i, x in enumerate(xs)]
     collection = FrameCollection(CollectionSettings(max_frames=4))
@@ -88,7 +97,9 @@ def test_a_full_collection_drops_what_lies_closest_and_keeps_the_first(make_imag
 def test_a_long_drive_stays_bounded_and_evenly_covered(make_image: MakeImage) -> None:
     collection = FrameCollection(CollectionSettings(max_frames=10))
     for i in range(200):
-        collection.add(Frame(make_image(i, 24, 32), stamp_ns=i, prior_world_from_cam=pose(0.11 * i)))
+        collection.add(
+            Frame(make_image(i, 24, 32), stamp_ns=i, prior_world_from_cam=pose(0.11 * i))
+        )
         assert len(collection) <= 10
     priors = [frame.prior_world_from_cam for frame in collection.frames]
     xs = [float(prior[0, 3]) for prior in priors if prior is not None]

@@ -43,10 +43,14 @@ def test_grey_is_as_bright_as_that_of_8_bits(tmp_path: Path, bits: int, suffix: 
 
 def test_transparency_has_16_bits_whatever_the_colours_have(tmp_path: Path) -> None:
     opacity = np.where(np.arange(32) < 16, 65535, 0)[None, :, None].repeat(24, axis=0)
-    deep = np.concatenate([RGB[..., ::-1].astype(np.uint16) * 16, opacity.astype(np.uint16)], axis=2)
+    deep = np.concatenate(
+        [RGB[..., ::-1].astype(np.uint16) * 16, opacity.astype(np.uint16)], axis=2
+    )
     cv2.imwrite(str(tmp_path / "deep.png"), deep)
     image = read_image(tmp_path / "deep.png")
-    assert np.abs(image[:, :16].astype(int) - RGB[:, :16]).max() <= 1 and (image[:, 16:] == 255).all()
+    assert (
+        np.abs(image[:, :16].astype(int) - RGB[:, :16]).max() <= 1 and (image[:, 16:] == 255).all()
+    )
 
 
 def test_a_deep_image_is_turned_like_any_other(tmp_path: Path) -> None:
@@ -63,7 +67,10 @@ def test_a_deep_image_is_turned_like_any_other(tmp_path: Path) -> None:
 
 
 def test_brightness_is_that_of_the_sequence(tmp_path: Path) -> None:
-    bright, dark = written(tmp_path / "0.png", RGB, 12), written(tmp_path / "1.png", RGB[..., 0] // 16, 12)
+    bright, dark = (
+        written(tmp_path / "0.png", RGB, 12),
+        written(tmp_path / "1.png", RGB[..., 0] // 16, 12),
+    )
     depth = BitDepth()
     read_image(bright, bit_depth=depth)
     assert read_image(dark, bit_depth=depth).max() == 15
@@ -71,7 +78,9 @@ def test_brightness_is_that_of_the_sequence(tmp_path: Path) -> None:
     assert read_image(dark).max() > 200  # alone it tells of 8 bits
 
 
-def test_the_depth_of_many_files_is_told_by_some_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_depth_of_many_files_is_told_by_some_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = [written(tmp_path / f"{i}.png", RGB if i == 39 else RGB // 16, 12) for i in range(40)]
     files[10].write_bytes(files[10].read_bytes()[:100])
     opened: list[str] = []
@@ -85,15 +94,21 @@ def test_the_depth_of_many_files_is_told_by_some_of_them(tmp_path: Path, monkeyp
 
 
 def test_pixels_above_the_given_depth_are_refused_by_its_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="pixels up to 16383, but bit_depth is 12, which ends at 4095"):
+    with pytest.raises(
+        InputError, match="pixels up to 16383, but bit_depth is 12, which ends at 4095"
+    ):
         read_image(written(tmp_path / "deep.png", RGB, 14), bit_depth=BitDepth(12))
 
 
-def test_deep_colours_that_opencv_cannot_give_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deep_colours_that_opencv_cannot_give_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = written(tmp_path / "deep.tif", RGB, 12)
     turned = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[::-1]
     monkeypatch.setattr(cv2, "imread", lambda path, flags: turned)
-    with pytest.raises(InputError, match="deep.tif .* not all of its 16 bits per channel can be read; convert it"):
+    with pytest.raises(
+        InputError, match="deep.tif .* not all of its 16 bits per channel can be read; convert it"
+    ):
         read_image(path)
 
 

@@ -1,4 +1,6 @@
-"""Maps that landmarks verify have points where the surfaces are: a drive through a room, seen by the tiny network."""
+"""Maps that landmarks verify have points where the surfaces are: a drive through a room, seen by
+the tiny network.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ def network() -> Vggt3:
 
 def frames_of(room: RoomSequence) -> list[Frame]:
     return [
-        Frame(room.images[i], intrinsics=room.intrinsics, prior_world_from_cam=room.world_from_cam[i], name=str(i))
+        Frame(
+            room.images[i],
+            intrinsics=room.intrinsics,
+            prior_world_from_cam=room.world_from_cam[i],
+            name=str(i),
+        )
         for i in map(int, room.map_indices)
     ]
 
@@ -52,7 +59,9 @@ def surface(drive: RoomSequence) -> cKDTree:
     """What the map frames truly see."""
     depth = torch.from_numpy(drive.depth[drive.map_indices])[:, ::2, ::2].double()
     intrinsics = drive.intrinsics / torch.tensor([[2.0], [2.0], [1.0]])
-    points = transform_points(drive.world_from_cam[drive.map_indices], unproject(depth, intrinsics).flatten(1, 2))
+    points = transform_points(
+        drive.world_from_cam[drive.map_indices], unproject(depth, intrinsics).flatten(1, 2)
+    )
     return cKDTree(points.flatten(0, 1).numpy())
 
 
@@ -68,38 +77,59 @@ def test_points_lie_on_the_surfaces(refined: Reconstruction, surface: cKDTree) -
     assert np.median(distances) < 0.015 and np.mean(distances < 0.05) > 0.93
 
 
-def test_what_is_agreed_is_exact_and_the_scene_says_how_much_is(refined: Reconstruction, drive: RoomSequence) -> None:
+def test_what_is_agreed_is_exact_and_the_scene_says_how_much_is(
+    refined: Reconstruction, drive: RoomSequence
+) -> None:
     assert refined.refined is not None
     depth, report = refined.refined.depth, refined.scene.verification["depth"]
-    true = torch.from_numpy(drive.depth[drive.map_indices])[:, 1::2, 1::2]  # 160 x 120, right and below the middle
+    # 160 x 120, right and below the middle
+    true = torch.from_numpy(drive.depth[drive.map_indices])[:, 1::2, 1::2]
     agreed = depth.provenance == Provenance.AGREED
     assert float(((depth.depth - true).abs() / true)[agreed].median()) < 0.01
-    assert report["size_wh"] == [160, 120] and sum(report["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert report["size_wh"] == [160, 120] and sum(report["shares"].values()) == pytest.approx(
+        1, abs=1e-3
+    )
     assert report["shares"]["agreed"] == pytest.approx(float(agreed.float().mean()), abs=1e-3)
 
 
-def test_what_is_off_or_unverified_stays_as_the_network_has_it(drive: RoomSequence, network: Vggt3) -> None:
+def test_what_is_off_or_unverified_stays_as_the_network_has_it(
+    drive: RoomSequence, network: Vggt3
+) -> None:
     frames = frames_of(drive)[:4]
     settings = ReconstructionSettings(dense=None)
     for made in (
         reconstruct(frames, network, settings),
         reconstruct(frames, network, ReconstructionSettings(anchor=AnchorSettings(landmarks=None))),
     ):
-        assert made.refined is None and "depth" not in made.scene.verification and len(made.scene.points) > 0
+        assert (
+            made.refined is None
+            and "depth" not in made.scene.verification
+            and len(made.scene.points) > 0
+        )
 
 
-def test_distortion_is_undone_and_cameras_may_differ(drive: RoomSequence, network: Vggt3, surface: cKDTree) -> None:
+def test_distortion_is_undone_and_cameras_may_differ(
+    drive: RoomSequence, network: Vggt3, surface: cKDTree
+) -> None:
     """Half of the frames come through a barrel lens, one of them upright."""
     frames = frames_of(drive)
     height, width = drive.images.shape[1:3]
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     pixels = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2).astype(np.float64)
     matrix, numbers = drive.intrinsics.numpy(), np.array(BARREL.coefficients)
-    straight = cv2.undistortPoints(pixels, matrix, numbers, P=matrix).reshape(height, width, 2).astype(np.float32)
+    straight = (
+        cv2.undistortPoints(pixels, matrix, numbers, P=matrix)
+        .reshape(height, width, 2)
+        .astype(np.float32)
+    )
     mixed = []
     for index, frame in enumerate(frames):
         image = cv2.remap(
-            frame.image, straight[..., 0], straight[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+            frame.image,
+            straight[..., 0],
+            straight[..., 1],
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT,
         )
         mixed.append(replace(frame, image=image, distortion=BARREL) if index % 2 else frame)
     left = int(width / 4)
@@ -113,7 +143,9 @@ def test_distortion_is_undone_and_cameras_may_differ(drive: RoomSequence, networ
     assert np.median(distances) < 0.02 and np.mean(distances < 0.05) > 0.85
 
 
-def test_a_map_without_metres_is_refined_in_its_own_units(drive: RoomSequence, network: Vggt3) -> None:
+def test_a_map_without_metres_is_refined_in_its_own_units(
+    drive: RoomSequence, network: Vggt3
+) -> None:
     frames = [replace(frame, prior_world_from_cam=None) for frame in frames_of(drive)]
     made = reconstruct(frames, network, ReconstructionSettings(dense=SMALL))
     assert made.scene.is_verified and not made.scene.is_metric
@@ -137,7 +169,9 @@ def test_floor_of_refined_depth_gives_up_and_metres_and_all_of_the_scene_follows
     assert torch.allclose(scene.depth.world_from_cam, scene.landmarks["world_from_cam"], atol=1e-9)
     distances = off(truth_from_map.points(scene.points.points.double()), surface)
     assert np.median(distances) < 0.02
-    assert np.median(off(truth_from_map.points(scene.landmarks["positions"].double()), surface)) < 0.02
+    assert (
+        np.median(off(truth_from_map.points(scene.landmarks["positions"].double()), surface)) < 0.02
+    )
 
 
 def test_points_are_no_more_than_asked_for(drive: RoomSequence, network: Vggt3) -> None:

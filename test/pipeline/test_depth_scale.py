@@ -36,13 +36,17 @@ def truth() -> tuple[Tensor, Tensor]:
 
 @cache
 def landmarks(per_keyframe: int = 60) -> Landmarks:
-    """Exact landmarks: random pixels of each keyframe, observed from all keyframes that see them."""
+    """Exact landmarks: random pixels of each keyframe, observed from all keyframes that see
+    them.
+    """
     depth, intrinsics = truth()
     poses, dice = room().world_from_cam, torch.Generator().manual_seed(0)
     points = transform_points(poses, unproject(depth, intrinsics).flatten(1, 2))
     pick = torch.randint(points.shape[1], (KEYFRAMES, per_keyframe), generator=dice)
     positions = torch.cat([points[k, pick[k]] for k in range(KEYFRAMES)])
-    pixels, z = project(transform_points(se3_inverse(poses), positions.expand(KEYFRAMES, -1, -1)), intrinsics)
+    pixels, z = project(
+        transform_points(se3_inverse(poses), positions.expand(KEYFRAMES, -1, -1)), intrinsics
+    )
     column, row = pixels.round().long().unbind(-1)
     inside = (z > 0) & (column >= 0) & (column < 96) & (row >= 0) & (row < 72)
     index = row.clamp(0, 71) * 96 + column.clamp(0, 95)
@@ -67,7 +71,9 @@ def landmarks(per_keyframe: int = 60) -> Landmarks:
 
 
 def network_view(spread: float) -> tuple[Prediction, Tensor]:
-    """What a network might say in scene units: each keyframe's depth off by its own factor (10,), poses off by 5 cm."""
+    """What a network might say in scene units: each keyframe's depth off by its own factor (10,),
+    poses off by 5 cm.
+    """
     depth, intrinsics = truth()
     dice = torch.Generator().manual_seed(7)
     factor = (spread * torch.randn(KEYFRAMES, generator=dice, dtype=torch.float64)).exp()
@@ -76,7 +82,9 @@ def network_view(spread: float) -> tuple[Prediction, Tensor]:
     poses[:, :3, 3] += 0.05 * torch.randn(KEYFRAMES, 3, generator=dice, dtype=torch.float64)
     scene_from_cam = MAP_FROM_SCENE.inverse().poses(poses)
     seen = depth * pixels / factor[:, None, None] / MAP_FROM_SCENE.scale
-    points = transform_points(scene_from_cam, unproject(seen, intrinsics).flatten(1, 2)).view(*seen.shape, 3)
+    points = transform_points(scene_from_cam, unproject(seen, intrinsics).flatten(1, 2)).view(
+        *seen.shape, 3
+    )
     encoding = encode_camera(se3_inverse(scene_from_cam), intrinsics, (72, 96))
     ones = torch.ones(seen.shape)
     return Prediction(encoding.float(), seen.float(), ones, points.float(), ones), factor
@@ -94,7 +102,9 @@ def test_every_keyframes_depth_is_scaled_to_its_landmarks() -> None:
 def test_where_keyframes_agree_and_observations_are_few_the_common_scale_holds() -> None:
     prediction, _ = network_view(spread=0.0)
     found = anchor_depths(prediction.depth, landmarks(), truth()[1])
-    torch.testing.assert_close(found.scale, torch.full_like(found.scale, MAP_FROM_SCENE.scale), rtol=0.01, atol=0)
+    torch.testing.assert_close(
+        found.scale, torch.full_like(found.scale, MAP_FROM_SCENE.scale), rtol=0.01, atol=0
+    )
     assert found.error_before is not None and found.error_after is not None
     assert found.error_after < 1.1 * found.error_before
 
@@ -106,12 +116,16 @@ def test_where_keyframes_agree_and_observations_are_few_the_common_scale_holds()
     for name in ("observed_from", "observed", "pixels"):
         arrays[name] = arrays[name][torch.from_numpy(kept)]
     found = anchor_depths(prediction.depth, Landmarks.from_tensors(arrays), truth()[1])
-    assert int(found.observations[4]) == 7 and float(found.scale[4]) == pytest.approx(found.scene_scale)
+    assert int(found.observations[4]) == 7 and float(found.scale[4]) == pytest.approx(
+        found.scene_scale
+    )
     assert float(found.scale[5]) == pytest.approx(float(factor[5]) * MAP_FROM_SCENE.scale, rel=0.03)
 
 
 def test_depth_that_cannot_be_compared_keeps_the_fallback_scale() -> None:
-    found = anchor_depths(torch.full((KEYFRAMES, 72, 96), torch.nan), landmarks(), truth()[1], fallback_scale=3.0)
+    found = anchor_depths(
+        torch.full((KEYFRAMES, 72, 96), torch.nan), landmarks(), truth()[1], fallback_scale=3.0
+    )
     assert found.scale.tolist() == [3.0] * KEYFRAMES and found.scene_scale == 3.0
     assert found.error_before is None and found.error_after is None
     with pytest.raises(InputError, match="10 keyframes of landmarks but 3 depth images"):
@@ -124,9 +138,13 @@ def test_the_anchored_prediction_has_adjusted_cameras_and_points_on_the_surfaces
     scales = anchor_depths(prediction.depth, landmarks(), intrinsics).scale
     poses = room().world_from_cam
     found = anchored(prediction, scales, poses, MAP_FROM_SCENE, intrinsics)
-    torch.testing.assert_close(MAP_FROM_SCENE.poses(found.cameras.world_from_cam), poses, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        MAP_FROM_SCENE.poses(found.cameras.world_from_cam), poses, rtol=0, atol=1e-9
+    )
     torch.testing.assert_close(found.cameras.intrinsics, intrinsics, rtol=1e-9, atol=1e-9)
-    surface = transform_points(poses, unproject(depth, intrinsics).flatten(1, 2)).view(*depth.shape, 3)
+    surface = transform_points(poses, unproject(depth, intrinsics).flatten(1, 2)).view(
+        *depth.shape, 3
+    )
 
     def off(points: Tensor) -> float:
         return float((MAP_FROM_SCENE.points(points.double()) - surface).norm(dim=-1).median())

@@ -48,7 +48,9 @@ def test_transparent_pixels_are_seen_over_white(tmp_path: Path) -> None:
     assert image[0, 0].tolist() == [10, 20, 30] and image[1, 1].tolist() == [255, 255, 255]
 
 
-def test_a_turned_photograph_is_set_upright_unless_it_is_calibrated(tmp_path: Path, make_image: MakeImage) -> None:
+def test_a_turned_photograph_is_set_upright_unless_it_is_calibrated(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     Pillow.fromarray(make_image(1)).save(tmp_path / "a.png", exif=exif)
@@ -58,12 +60,16 @@ def test_a_turned_photograph_is_set_upright_unless_it_is_calibrated(tmp_path: Pa
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tif", "webp"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
-def test_a_truncated_file_is_refused_by_name(tmp_path: Path, make_image: MakeImage, kind: str, share: float) -> None:
+def test_a_truncated_file_is_refused_by_name(
+    tmp_path: Path, make_image: MakeImage, kind: str, share: float
+) -> None:
     path = tmp_path / f"broken.{kind}"
     Pillow.fromarray(make_image(1)).save(path)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(InputError, match=rf"broken\.{kind} cannot be read as an image: .*; leave it out or copy"):
+    with pytest.raises(
+        InputError, match=rf"broken\.{kind} cannot be read as an image: .*; leave it out or copy"
+    ):
         Frame.from_file(path)
 
 
@@ -81,15 +87,27 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
     ("change", "why"),
     [
         ({"image": np.zeros((4, 4), np.uint8)}, r"must be (H, W, 3) uint8 RGB; got (4, 4) uint8"),
-        ({"image": np.zeros((4, 4, 3), np.float32)}, r"must be (H, W, 3) uint8 RGB; got (4, 4, 3) float32"),
+        (
+            {"image": np.zeros((4, 4, 3), np.float32)},
+            r"must be (H, W, 3) uint8 RGB; got (4, 4, 3) float32",
+        ),
         ({"image": np.zeros((0, 4, 3), np.uint8)}, r"got (0, 4, 3)"),
         ({"image": None}, r"got () NoneType"),
         ({"intrinsics": torch.eye(4)}, "intrinsics must be 3x3; got (4, 4)"),
-        ({"intrinsics": torch.full((3, 3), float("nan"))}, "positive focal lengths and a principal point inside"),
-        ({"intrinsics": intrinsics_matrix(60, 60, 70, 23)}, "a principal point inside the 64x48 image"),
+        (
+            {"intrinsics": torch.full((3, 3), float("nan"))},
+            "positive focal lengths and a principal point inside",
+        ),
+        (
+            {"intrinsics": intrinsics_matrix(60, 60, 70, 23)},
+            "a principal point inside the 64x48 image",
+        ),
         ({"intrinsics": intrinsics_matrix(0, 0, 31, 23)}, "positive focal lengths"),
         ({"intrinsics": "none"}, "intrinsics must be a 3x3 matrix of numbers; got 'none'"),
-        ({"distortion": Distortion("plumb_bob", (0.1, 0, 0, 0))}, "distortion is given without intrinsics"),
+        (
+            {"distortion": Distortion("plumb_bob", (0.1, 0, 0, 0))},
+            "distortion is given without intrinsics",
+        ),
         ({"prior_world_from_cam": torch.eye(3)}, "prior_world_from_cam must be 4x4; got (3, 3)"),
         ({"depth": np.zeros((4, 4), np.float32)}, "depth must be (48, 64), got (4, 4)"),
     ],
@@ -113,6 +131,10 @@ def test_a_damaged_prior_is_told_apart_from_a_good_one_and_from_none(make_image:
     nan[0, 3] = float("nan")
     assert Frame(make_image(1)).prior_problem is None
     assert Frame(make_image(1), prior_world_from_cam=torch.eye(4)).prior_problem is None
-    for pose, why in ((nan, "contains NaN"), (mirrored, "is not a rotation"), (2 * torch.eye(4), "not a rotation")):
+    for pose, why in (
+        (nan, "contains NaN"),
+        (mirrored, "is not a rotation"),
+        (2 * torch.eye(4), "not a rotation"),
+    ):
         problem = Frame(make_image(1), prior_world_from_cam=pose).prior_problem
         assert problem is not None and why in problem

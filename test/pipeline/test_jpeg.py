@@ -1,4 +1,6 @@
-"""Whether a JPEG is whole is told by its markers, whatever comes behind it and whatever a thumbnail holds."""
+"""Whether a JPEG is whole is told by its markers, whatever comes behind it and whatever a thumbnail
+holds.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ KINDS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", KINDS)
-@pytest.mark.parametrize("behind", [b"", b"\0" * 10, b"garbage", b"\xff", b"\xff\xda\x00", jpeg(1), jpeg(1)[:300]])
+@pytest.mark.parametrize(
+    "behind", [b"", b"\0" * 10, b"garbage", b"\xff", b"\xff\xda\x00", jpeg(1), jpeg(1)[:300]]
+)
 def test_whole_image_is_whole_whatever_follows(options: dict[str, Any], behind: bytes) -> None:
     whole = jpeg(**options)
     assert jpeg_length(whole + behind) == len(whole)
@@ -40,7 +44,9 @@ def test_whole_image_is_whole_whatever_follows(options: dict[str, Any], behind: 
 
 @pytest.mark.parametrize("options", KINDS)
 @pytest.mark.parametrize("behind", [b"", b"\0" * 10, jpeg(1)])
-def test_image_cut_anywhere_is_not_whole_whatever_follows(options: dict[str, Any], behind: bytes) -> None:
+def test_image_cut_anywhere_is_not_whole_whatever_follows(
+    options: dict[str, Any], behind: bytes
+) -> None:
     whole = jpeg(**options)
     for length in range(len(whole)):
         cut = whole[:length]
@@ -49,7 +55,9 @@ def test_image_cut_anywhere_is_not_whole_whatever_follows(options: dict[str, Any
         assert jpeg_length(cut + behind) is None, length
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xd9", b"\x89PNG\r\n", b"text"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xd9", b"\x89PNG\r\n", b"text"]
+)
 def test_what_has_no_pixels_is_no_whole_image(data: bytes) -> None:
     assert jpeg_length(data) is None
     assert is_jpeg(data) == data.startswith(b"\xff\xd8\xff")

@@ -14,7 +14,12 @@ from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.localize import (
+    Localization,
+    LocalizationStatus,
+    Localizer,
+    LocalizerSettings,
+)
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.scene import Scene
@@ -31,7 +36,12 @@ def network() -> Vggt3:
 @pytest.fixture(scope="module")
 def scene(drive: RoomSequence, network: Vggt3) -> Scene:
     frames = [
-        Frame(drive.images[i], intrinsics=drive.intrinsics, prior_world_from_cam=drive.world_from_cam[i], name=str(i))
+        Frame(
+            drive.images[i],
+            intrinsics=drive.intrinsics,
+            prior_world_from_cam=drive.world_from_cam[i],
+            name=str(i),
+        )
         for i in map(int, drive.map_indices)
     ]
     return reconstruct(frames, network).scene
@@ -58,7 +68,10 @@ def test_depth_of_a_verified_frame_is_that_of_the_map(
         if after.status is not LocalizationStatus.VERIFIED:
             continue
         verified += 1
-        assert after.depth_provenance is not None and 0 < after.seconds["depth"] < after.seconds["total"]
+        assert (
+            after.depth_provenance is not None
+            and 0 < after.seconds["depth"] < after.seconds["total"]
+        )
         agreed = after.depth_provenance == Provenance.AGREED
         errors = error(after, drive, index, network)
         assert float(agreed.float().mean()) > 0.6 and float(errors[agreed].median()) < 0.015
@@ -67,7 +80,9 @@ def test_depth_of_a_verified_frame_is_that_of_the_map(
     assert verified >= 3
 
 
-def test_larger_images_keep_the_edges_of_the_network(scene: Scene, network: Vggt3, drive: RoomSequence) -> None:
+def test_larger_images_keep_the_edges_of_the_network(
+    scene: Scene, network: Vggt3, drive: RoomSequence
+) -> None:
     """Keyframes of half the size: known depth scales the network's, which has more pixels."""
     assert scene.depth is not None
     depth = scene.depth
@@ -88,14 +103,22 @@ def test_larger_images_keep_the_edges_of_the_network(scene: Scene, network: Vggt
         == prepare([frame], network.config.image_size, network.config.patch_size).images.shape[-2:]
     )
     before = Localizer(scene, network, NETWORK).localize(frame)
-    assert float(error(found, drive, index, network).mean()) < 0.6 * float(error(before, drive, index, network).mean())
+    assert float(error(found, drive, index, network).mean()) < 0.6 * float(
+        error(before, drive, index, network).mean()
+    )
 
 
 def test_what_is_not_verified_keeps_the_depth_of_the_network(
     scene: Scene, network: Vggt3, drive: RoomSequence, elsewhere: RoomSequence
 ) -> None:
-    lost = Localizer(scene, network, REFINED).localize(Frame(elsewhere.images[0], intrinsics=elsewhere.intrinsics))
-    assert lost.status is LocalizationStatus.LOST and lost.depth_provenance is None and lost.depth is not None
+    lost = Localizer(scene, network, REFINED).localize(
+        Frame(elsewhere.images[0], intrinsics=elsewhere.intrinsics)
+    )
+    assert (
+        lost.status is LocalizationStatus.LOST
+        and lost.depth_provenance is None
+        and lost.depth is not None
+    )
     frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)
     for made, settings in (
         (replace(scene, depth=None), REFINED),
@@ -104,9 +127,14 @@ def test_what_is_not_verified_keeps_the_depth_of_the_network(
         assert Localizer(made, network, settings).localize(frame).depth_provenance is None
 
 
-def test_depth_that_nobody_wants_is_not_decoded(scene: Scene, network: Vggt3, drive: RoomSequence) -> None:
+def test_depth_that_nobody_wants_is_not_decoded(
+    scene: Scene, network: Vggt3, drive: RoomSequence
+) -> None:
     frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)
-    spared, decoded = Localizer(scene, network).localize(frame), Localizer(scene, network, NETWORK).localize(frame)
+    spared, decoded = (
+        Localizer(scene, network).localize(frame),
+        Localizer(scene, network, NETWORK).localize(frame),
+    )
     assert spared.depth is None and math.isnan(spared.confidence)
     assert decoded.depth is not None and 0 < decoded.confidence < 1
     assert torch.equal(spared.map_from_cam, decoded.map_from_cam)
@@ -114,7 +142,9 @@ def test_depth_that_nobody_wants_is_not_decoded(scene: Scene, network: Vggt3, dr
     assert torch.equal(proposed.depth, decoded.depth) and proposed.confidence == decoded.confidence
 
 
-def test_what_refined_points_hide_is_not_compared(scene: Scene, network: Vggt3, drive: RoomSequence) -> None:
+def test_what_refined_points_hide_is_not_compared(
+    scene: Scene, network: Vggt3, drive: RoomSequence
+) -> None:
     """A plate just before the camera, where no keyframe stood."""
     index = int(drive.query_indices[0])
     frame = Frame(drive.images[index], intrinsics=drive.intrinsics)
@@ -128,6 +158,10 @@ def test_what_refined_points_hide_is_not_compared(scene: Scene, network: Vggt3, 
     )
     compared = [
         Localizer(made, network).localize(frame).located.evidence.compared
-        for made in (scene, replace(scene, points=points), replace(scene, points=points, has_refined_points=False))
+        for made in (
+            scene,
+            replace(scene, points=points),
+            replace(scene, points=points, has_refined_points=False),
+        )
     ]
     assert compared[1] < min(compared[0], compared[2]) - 1

@@ -45,7 +45,8 @@ def load(path):
 
 network = load(sys.argv[2]).with_plausible_view(load(sys.argv[1]).make_network("ttt"))
 found = Localizer(load_scene(sys.argv[3]), network).localize(Frame.from_file(sys.argv[4]))
-print(json.dumps([found.status.name, found.map_from_cam.tolist(), found.intrinsics.tolist(), found.confidence]))
+pose, intrinsics = found.map_from_cam.tolist(), found.intrinsics.tolist()
+print(json.dumps([found.status.name, pose, intrinsics, found.confidence]))
 """
 
 
@@ -80,7 +81,9 @@ def test_in_a_metric_scene_the_pose_is_rigid_and_in_metres(
     small_network: Vggt3, scene: Scene, make_image: MakeImage, metric: Sim3
 ) -> None:
     in_units = Localizer(scene, small_network).localize(Frame(make_image(50)))
-    metric_scene = replace(scene, map_from_scene=metric, is_metric=True, metric_source="pose_priors")
+    metric_scene = replace(
+        scene, map_from_scene=metric, is_metric=True, metric_source="pose_priors"
+    )
     found = Localizer(metric_scene, small_network).localize(Frame(make_image(50)))
     assert found.metric and found.map_from_cam is not None and in_units.map_from_cam is not None
     scene_from_cam = scene.map_from_scene.inverse().poses(in_units.map_from_cam)
@@ -103,16 +106,22 @@ def test_localizing_in_another_process_gives_the_same_pose(
     conftests = [TESTS / "conftest.py", TESTS / "pipeline" / "conftest.py"]
     arguments = [sys.executable, "-c", LOCALIZE, *conftests, folder, tmp_path / "query.png"]
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(list(map(str, arguments)), capture_output=True, text=True, env=environment, timeout=100)
+    run = subprocess.run(
+        list(map(str, arguments)), capture_output=True, text=True, env=environment, timeout=100
+    )
     assert run.returncode == 0, run.stderr
     status, pose, intrinsics, confidence = json.loads(run.stdout)
     assert here.map_from_cam is not None and here.intrinsics is not None
     assert status == here.status.name and confidence == pytest.approx(here.confidence, abs=1e-6)
     torch.testing.assert_close(torch.tensor(pose).double(), here.map_from_cam, rtol=0, atol=1e-6)
-    torch.testing.assert_close(torch.tensor(intrinsics).double(), here.intrinsics, rtol=1e-6, atol=1e-4)
+    torch.testing.assert_close(
+        torch.tensor(intrinsics).double(), here.intrinsics, rtol=1e-6, atol=1e-4
+    )
 
 
-def test_frames_do_not_influence_each_other(small_network: Vggt3, scene: Scene, make_image: MakeImage) -> None:
+def test_frames_do_not_influence_each_other(
+    small_network: Vggt3, scene: Scene, make_image: MakeImage
+) -> None:
     localizer = Localizer(scene, small_network)
     first = localizer.localize(Frame(make_image(50)))
     for i in range(3):
@@ -122,7 +131,9 @@ def test_frames_do_not_influence_each_other(small_network: Vggt3, scene: Scene, 
     assert torch.equal(first.map_from_cam, again.map_from_cam)
 
 
-def test_a_frame_of_another_shape_is_localized_too(small_network: Vggt3, scene: Scene, make_image: MakeImage) -> None:
+def test_a_frame_of_another_shape_is_localized_too(
+    small_network: Vggt3, scene: Scene, make_image: MakeImage
+) -> None:
     found = Localizer(scene, small_network).localize(Frame(make_image(50, 90, 50)))
     assert found.status is LocalizationStatus.UNVERIFIED
     assert found.depth is not None and tuple(found.depth.shape) == (70, 42)
@@ -143,7 +154,9 @@ def test_a_black_frame_is_lost_with_the_reason(small_network: Vggt3, scene: Scen
     assert found.map_from_cam is None and found.confidence == 0
 
 
-def test_an_unusable_answer_of_the_network_is_lost(small_network: Vggt3, scene: Scene, make_image: MakeImage) -> None:
+def test_an_unusable_answer_of_the_network_is_lost(
+    small_network: Vggt3, scene: Scene, make_image: MakeImage
+) -> None:
     tokens = scene.memory["camera_tokens"]
     damaged = replace(scene, memory={**scene.memory, "camera_tokens": tokens * float("nan")})
     found = Localizer(damaged, small_network).localize(Frame(make_image(50)))
@@ -157,5 +170,7 @@ def test_scenes_that_do_not_fit_the_network_are_refused(
         Localizer(scene, softmax_network)
     without_memory = reconstruct(make_frames(2), softmax_network).scene
     assert without_memory.memory == {} and without_memory.ttt_steps == 0
-    with pytest.raises(SceneError, match="holds no memory, because 'small-softmax-0' is a softmax network"):
+    with pytest.raises(
+        SceneError, match="holds no memory, because 'small-softmax-0' is a softmax network"
+    ):
         Localizer(without_memory, softmax_network)

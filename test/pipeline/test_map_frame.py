@@ -1,4 +1,6 @@
-"""What ties a map to the world, and poses that landmarks verify: a drive through a room, seen by the tiny network."""
+"""What ties a map to the world, and poses that landmarks verify: a drive through a room, seen by
+the tiny network.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline import localize
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.localize import (
+    Localization,
+    LocalizationStatus,
+    Localizer,
+    LocalizerSettings,
+)
 from vggt3_ros.pipeline.map_frame import anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.observed import Observed
@@ -33,7 +40,11 @@ from vggt3_ros.pipeline.tie import tie
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.worlds.sequence import RoomSequence
 
-VERIFIED, UNVERIFIED, LOST = LocalizationStatus.VERIFIED, LocalizationStatus.UNVERIFIED, LocalizationStatus.LOST
+VERIFIED, UNVERIFIED, LOST = (
+    LocalizationStatus.VERIFIED,
+    LocalizationStatus.UNVERIFIED,
+    LocalizationStatus.LOST,
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +53,11 @@ def network() -> Vggt3:
 
 
 def frame_of(room: RoomSequence, index: int, **known: Any) -> Frame:
-    known = {"intrinsics": room.intrinsics, "stamp_ns": index * 10**9, "name": f"{index:06d}.png"} | known
+    known = {
+        "intrinsics": room.intrinsics,
+        "stamp_ns": index * 10**9,
+        "name": f"{index:06d}.png",
+    } | known
     return Frame(room.images[index], **known)
 
 
@@ -101,7 +116,9 @@ def test_priors_make_map_metric_and_verified(metric: Scene, drive: RoomSequence)
 def test_dense_points_lie_about_the_surfaces(metric: Scene, drive: RoomSequence) -> None:
     depth = torch.from_numpy(drive.depth[drive.map_indices])[:, ::4, ::4].double()
     intrinsics = drive.intrinsics / torch.tensor([[4.0], [4.0], [1.0]])
-    surface = transform_points(truth_of(drive), unproject(depth, intrinsics).flatten(1, 2)).flatten(0, 1)
+    surface = transform_points(truth_of(drive), unproject(depth, intrinsics).flatten(1, 2)).flatten(
+        0, 1
+    )
     dense = metric.points.points.double()[::50]
     assert float(torch.cdist(dense, surface).amin(1).median()) < 0.3
     agreement = metric.verification["agreement"]
@@ -110,7 +127,10 @@ def test_dense_points_lie_about_the_surfaces(metric: Scene, drive: RoomSequence)
 
 def test_without_priors_up_is_known_and_scale_is_not(unaided: Scene, drive: RoomSequence) -> None:
     assert unaided.is_verified and not unaided.is_metric
-    assert unaided.metric_source == "none: no frame has a prior pose" and unaided.metric_residual_m is None
+    assert (
+        unaided.metric_source == "none: no frame has a prior pose"
+        and unaided.metric_residual_m is None
+    )
     assert unaided.up_source in ("floor", "cameras") and tilt(unaided, drive) < np.radians(3)
 
 
@@ -118,7 +138,9 @@ def test_calibration_can_be_estimated(drive: RoomSequence, network: Vggt3) -> No
     frames = [replace(frame, intrinsics=None) for frame in frames_of(drive)]
     scene = reconstruct(frames, network).scene
     assert scene.is_verified, scene.verification
-    assert float(scene.landmarks["intrinsics"][0, 0, 0]) == pytest.approx(float(drive.intrinsics[0, 0]), rel=0.03)
+    assert float(scene.landmarks["intrinsics"][0, 0, 0]) == pytest.approx(
+        float(drive.intrinsics[0, 0]), rel=0.03
+    )
 
 
 def test_lying_prior_is_named_and_repaired(drive: RoomSequence, network: Vggt3) -> None:
@@ -132,7 +154,10 @@ def test_lying_prior_is_named_and_repaired(drive: RoomSequence, network: Vggt3) 
 
 
 def test_frames_without_a_prior_find_their_place(drive: RoomSequence, network: Vggt3) -> None:
-    frames = [f if i not in (2, 6) else replace(f, prior_world_from_cam=None) for i, f in enumerate(frames_of(drive))]
+    frames = [
+        f if i not in (2, 6) else replace(f, prior_world_from_cam=None)
+        for i, f in enumerate(frames_of(drive))
+    ]
     scene = reconstruct(frames, network).scene
     assert scene.is_metric and scene.is_verified
     assert distances(scene.map_from_keyframes, truth_of(drive)).max() < 0.02
@@ -141,7 +166,10 @@ def test_frames_without_a_prior_find_their_place(drive: RoomSequence, network: V
 def test_priors_of_another_unit_give_the_shape_alone(drive: RoomSequence, network: Vggt3) -> None:
     turn = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)
     other = Sim3(0.01, turn, torch.tensor([5.0, -3.0, 1.0], dtype=torch.float64))
-    frames = [replace(f, prior_world_from_cam=other.poses(truth_of(drive)[i])) for i, f in enumerate(frames_of(drive))]
+    frames = [
+        replace(f, prior_world_from_cam=other.poses(truth_of(drive)[i]))
+        for i, f in enumerate(frames_of(drive))
+    ]
     scene = made_of(frames, network, priors_are_metric=False).scene
     assert scene.is_verified and not scene.is_metric and "no scale" in scene.metric_source
     assert tilt(scene, drive) < np.radians(3)
@@ -154,20 +182,34 @@ def test_poses_from_the_images_alone(drive: RoomSequence, network: Vggt3) -> Non
     assert tilt(scene, drive) < np.radians(3)
 
 
-def test_strangers_are_mapped_and_stay_unverified(drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3) -> None:
-    frames = [frame_of(drive, 0), frame_of(elsewhere, 0, name="other.png", intrinsics=drive.intrinsics)]
+def test_strangers_are_mapped_and_stay_unverified(
+    drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3
+) -> None:
+    frames = [
+        frame_of(drive, 0),
+        frame_of(elsewhere, 0, name="other.png", intrinsics=drive.intrinsics),
+    ]
     scene = reconstruct(frames, network).scene
-    assert not scene.is_verified and scene.landmarks == {} and "landmarks were found" in scene.verification["reason"]
+    assert (
+        not scene.is_verified
+        and scene.landmarks == {}
+        and "landmarks were found" in scene.verification["reason"]
+    )
     found = Localizer(scene, network).localize(frame_of(drive, 1))
     assert found.status is UNVERIFIED and found.covariance is None and found.located is None
 
 
-def test_queries_are_verified_with_their_uncertainty(metric: Scene, drive: RoomSequence, network: Vggt3) -> None:
-    settings = LocalizerSettings(locate=LocateSettings(min_support=0.2))  # one of the views lies far off the path
+def test_queries_are_verified_with_their_uncertainty(
+    metric: Scene, drive: RoomSequence, network: Vggt3
+) -> None:
+    # one of the views lies far off the path
+    settings = LocalizerSettings(locate=LocateSettings(min_support=0.2))
     localizer = Localizer(metric, network, settings)
     for query in map(int, drive.query_indices):
         found, truth = localizer.localize(frame_of(drive, query)), drive.world_from_cam[query]
-        assert found.status is VERIFIED and found.metric and found.map_from_cam is not None, found.reason
+        assert found.status is VERIFIED and found.metric and found.map_from_cam is not None, (
+            found.reason
+        )
         assert found.located is not None and found.located.source in ("descriptor", "network")
         assert distances(found.map_from_cam, truth) < 0.02
         assert rotation_angle(found.map_from_cam[:3, :3].T @ truth[:3, :3]) < np.radians(0.5)
@@ -184,25 +226,42 @@ def test_last_pose_is_looked_at_first(metric: Scene, drive: RoomSequence, networ
     away = drive.world_from_cam[query].clone()
     away[:3, 3] += 50
     misled = localizer.localize(frame_of(drive, query), away)
-    assert misled.status is VERIFIED and misled.located is not None and misled.located.source != "last"
-    assert misled.map_from_cam is not None and distances(misled.map_from_cam, drive.world_from_cam[query]) < 0.02
+    assert (
+        misled.status is VERIFIED and misled.located is not None and misled.located.source != "last"
+    )
+    assert (
+        misled.map_from_cam is not None
+        and distances(misled.map_from_cam, drive.world_from_cam[query]) < 0.02
+    )
 
 
-def test_another_place_is_lost(metric: Scene, drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3) -> None:
+def test_another_place_is_lost(
+    metric: Scene, drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3
+) -> None:
     for index in (0, 1):
-        found = Localizer(metric, network).localize(frame_of(elsewhere, index, intrinsics=drive.intrinsics))
+        found = Localizer(metric, network).localize(
+            frame_of(elsewhere, index, intrinsics=drive.intrinsics)
+        )
         assert found.status is LOST and found.map_from_cam is None and found.covariance is None
         assert found.reason and found.network_map_from_cam is not None
 
 
 def test_a_frame_that_is_not_found_is_searched_in_another_size_where_there_is_one(
-    metric: Scene, drive: RoomSequence, elsewhere: RoomSequence, network: Vggt3, monkeypatch: pytest.MonkeyPatch
+    metric: Scene,
+    drive: RoomSequence,
+    elsewhere: RoomSequence,
+    network: Vggt3,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scales = []
-    monkeypatch.setattr(localize, "extract", lambda *given: scales.append(given[-1].scale) or extract(*given))
+    monkeypatch.setattr(
+        localize, "extract", lambda *given: scales.append(given[-1].scale) or extract(*given)
+    )
     small = frame_of(elsewhere, 0, intrinsics=drive.intrinsics)
     assert max(small.image.shape) <= FeatureSettings().least_side
-    large = replace(small, image=np.ascontiguousarray(small.image.repeat(2, 0).repeat(2, 1)), intrinsics=None)
+    large = replace(
+        small, image=np.ascontiguousarray(small.image.repeat(2, 0).repeat(2, 1)), intrinsics=None
+    )
     for frame, first, searched in (
         (small, FeatureSettings(), [0.5]),
         (small, whole_image(), [1.0]),
@@ -211,15 +270,24 @@ def test_a_frame_that_is_not_found_is_searched_in_another_size_where_there_is_on
         (large, whole_image(), [1.0, 0.5]),
     ):
         scales.clear()
-        assert Localizer(metric, network, LocalizerSettings(features=first)).localize(frame).status is LOST
+        assert (
+            Localizer(metric, network, LocalizerSettings(features=first)).localize(frame).status
+            is LOST
+        )
         assert scales == searched
 
 
-def test_what_one_size_does_not_find_the_other_does(metric: Scene, drive: RoomSequence, network: Vggt3) -> None:
+def test_what_one_size_does_not_find_the_other_does(
+    metric: Scene, drive: RoomSequence, network: Vggt3
+) -> None:
     frame = frame_of(drive, int(drive.query_indices[0]))
     poor = FeatureSettings(least_side=100, count=8)
     found = Localizer(metric, network, LocalizerSettings(features=poor)).localize(frame)
-    assert found.status is VERIFIED and found.searched is not None and len(found.searched.features) > 100
+    assert (
+        found.status is VERIFIED
+        and found.searched is not None
+        and len(found.searched.features) > 100
+    )
 
 
 def test_queries_need_no_calibration(metric: Scene, drive: RoomSequence, network: Vggt3) -> None:
@@ -239,11 +307,17 @@ def test_refinement_can_be_limited(metric: Scene, drive: RoomSequence, network: 
         return Localizer(metric, network, LocalizerSettings(refine=refine)).localize(frame)
 
     unverified = found_with("none")
-    assert unverified.status is UNVERIFIED and unverified.located is None and unverified.covariance is None
+    assert (
+        unverified.status is UNVERIFIED
+        and unverified.located is None
+        and unverified.covariance is None
+    )
     checked = found_with("verify")
     assert checked.network_map_from_cam is not None and unverified.map_from_cam is not None
     assert torch.equal(checked.network_map_from_cam, unverified.map_from_cam)
-    assert (checked.status is LOST) == (checked.map_from_cam is None) == (checked.covariance is None)
+    assert (
+        (checked.status is LOST) == (checked.map_from_cam is None) == (checked.covariance is None)
+    )
     with pytest.raises(InputError, match="choose 'refine', 'verify' or 'none'"):
         found_with("on")
 
@@ -258,17 +332,25 @@ def test_impossible_settings_are_refused() -> None:
 
 
 def test_the_known_height_of_the_camera_gives_metres(drive: RoomSequence) -> None:
-    """With exact depths and poses in units of two metres, so that the floor is there to be found."""
-    frames = [Frame(drive.images[i], intrinsics=drive.intrinsics, name=str(i)) for i in drive.map_indices]
+    """With exact depths and poses in units of two metres, so that the floor is there to be
+    found.
+    """
+    frames = [
+        Frame(drive.images[i], intrinsics=drive.intrinsics, name=str(i)) for i in drive.map_indices
+    ]
     prepared = prepare(frames, 320, 8)
     world_from_cam = drive.world_from_cam[drive.map_indices]
     scene_from_cam = se3_inverse(world_from_cam[:1]) @ world_from_cam
     scene_from_cam[:, :3, 3] /= 2
     depth = torch.from_numpy(drive.depth[drive.map_indices]) / 2
-    encoding = encode_camera(se3_inverse(scene_from_cam), drive.intrinsics.expand(len(frames), 3, 3), (240, 320))
+    encoding = encode_camera(
+        se3_inverse(scene_from_cam), drive.intrinsics.expand(len(frames), 3, 3), (240, 320)
+    )
     prediction = Prediction(encoding, depth, torch.ones_like(depth), None, None)
     observed = Observed(tuple(frames), prepared, prediction)
-    settings = AnchorSettings(landmarks=None, camera_height_m=float(world_from_cam[:, 2, 3].quantile(0.5)))
+    settings = AnchorSettings(
+        landmarks=None, camera_height_m=float(world_from_cam[:, 2, 3].quantile(0.5))
+    )
     tied = tie(observed, settings, lambda *_: None)
     found = anchor(observed, tied, settings)
     assert found.is_metric and found.metric_source == "camera_height" and found.up_source == "floor"

@@ -10,7 +10,12 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import unproject
 from vggt3_ros.geometry.se3 import se3, transform_points
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.pipeline.metric_scale import ScaleEstimate, first_found, scale_from_depth, scale_from_height
+from vggt3_ros.pipeline.metric_scale import (
+    ScaleEstimate,
+    first_found,
+    scale_from_depth,
+    scale_from_height,
+)
 from vggt3_ros.pipeline.prior_alignment import AlignmentSettings, priors_problem
 from vggt3_ros.pipeline.upright import Plane, floor_plane
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
@@ -53,7 +58,8 @@ def test_depth_with_holes_and_outliers_gives_the_scale() -> None:
 def test_the_least_confident_pixels_have_no_say() -> None:
     wrong = torch.arange(64) < 15
     prediction = predicted(2, 0.0) * torch.where(wrong, 8.0, 1.0)
-    prediction[:, :, ~wrong] *= torch.linspace(0.8, 1.2, 49)  # the median moves with what is left out
+    # the median moves with what is left out
+    prediction[:, :, ~wrong] *= torch.linspace(0.8, 1.2, 49)
     confidence = torch.where(wrong, 1.0, 3.0).expand(depth().shape)
     found = scale_from_depth(prediction, depth(), confidence)
     clean = scale_from_depth(prediction[:, :, ~wrong], depth()[:, :, ~wrong])
@@ -65,9 +71,15 @@ def test_depth_that_is_too_little_or_contradicts_itself_is_refused_with_figures(
     few = torch.zeros_like(depth())
     few[:, 0, :40] = depth()[:, 0, :40]
     found = scale_from_depth(predicted(3, 0.0), few)
-    assert found.scale is None and found.reason.endswith("at most 40 pixels of a frame can be compared, 100 are needed")
+    assert found.scale is None and found.reason.endswith(
+        "at most 40 pixels of a frame can be compared, 100 are needed"
+    )
     found = scale_from_depth(predicted(3, 1.2), depth())
-    assert found.scale is None and "contradict each other" in found.reason and "over 12 frames" in found.reason
+    assert (
+        found.scale is None
+        and "contradict each other" in found.reason
+        and "over 12 frames" in found.reason
+    )
     assert found.residual is not None and found.residual > 0.5
     found = scale_from_depth(torch.stack([depth()[0], 3 * depth()[1]]), depth()[:2])
     assert found.scale is None, "two frames that contradict each other"
@@ -92,7 +104,9 @@ def test_a_height_that_says_nothing_is_refused_with_figures() -> None:
     heights = torch.tensor([0.5, 1.0, 1.5, 2.0, 2.5], dtype=torch.float64)
     carried = se3(torch.eye(3, dtype=torch.float64).expand(5, 3, 3), heights[:, None] * UP)
     found = scale_from_height(carried, ground, 1.0)
-    assert found.scale is None and found.reason.endswith("differ too much: spread 49%, 25% is allowed")
+    assert found.scale is None and found.reason.endswith(
+        "differ too much: spread 49%, 25% is allowed"
+    )
     assert "no floor" in scale_from_height(carried, None, 1.0).reason
     assert "below the floor" in scale_from_height(carried, Plane(UP, 3.0, 0.2), 1.0).reason
     with pytest.raises(InputError, match="height above the floor is -1"):
@@ -100,7 +114,10 @@ def test_a_height_that_says_nothing_is_refused_with_figures() -> None:
 
 
 def test_the_first_source_that_knows_decides_and_otherwise_all_say_why() -> None:
-    nothing, other = ScaleEstimate(None, "none", "no depth"), ScaleEstimate(None, "none", "no floor")
+    nothing, other = (
+        ScaleEstimate(None, "none", "no depth"),
+        ScaleEstimate(None, "none", "no floor"),
+    )
     known = ScaleEstimate(2.0, "camera_height", "1 m", 0.01)
     assert first_found(nothing, known) is known
     assert first_found(nothing, other) == ScaleEstimate(None, "none", "no depth; no floor")

@@ -20,13 +20,19 @@ NO_FLOORS = TrackingSettings(
 )  # what Dice.odometry() does, and no more
 
 WITHOUT_DRIFT = TrackingSettings(
-    drift_translation=0, drift_translation_per_s=0, drift_rotation=0, drift_rotation_per_m=0, drift_rotation_per_s=0
+    drift_translation=0,
+    drift_translation_per_s=0,
+    drift_rotation=0,
+    drift_rotation_per_m=0,
+    drift_rotation_per_s=0,
 )
 
 
 @dataclass
 class Errors:
-    """Of every published pose: errors (N, 6) of the filter and of the single pose, and the filter's chi-square (N,)."""
+    """Of every published pose: errors (N, 6) of the filter and of the single pose, and the filter's
+    chi-square (N,).
+    """
 
     filtered: Tensor
     single: Tensor
@@ -36,7 +42,9 @@ class Errors:
     @staticmethod
     def rms(errors: Tensor) -> tuple[float, float]:
         """Of positions (m) and of rotations (rad)."""
-        return float(errors[:, :3].square().sum(1).mean().sqrt()), float(errors[:, 3:].square().sum(1).mean().sqrt())
+        return float(errors[:, :3].square().sum(1).mean().sqrt()), float(
+            errors[:, 3:].square().sum(1).mean().sqrt()
+        )
 
 
 def drive(
@@ -58,7 +66,9 @@ def drive(
                 single.append(pose_error_vector(seen, true))
                 squares.append(squared_error(filtered[-1], tracked.covariance))
             count += 1
-    return Errors(torch.stack(filtered), torch.stack(single), torch.tensor(squares), len(filtered) / count)
+    return Errors(
+        torch.stack(filtered), torch.stack(single), torch.tensor(squares), len(filtered) / count
+    )
 
 
 def test_the_filter_errs_less_than_single_poses_and_its_covariance_is_right() -> None:
@@ -110,14 +120,20 @@ def test_noise_of_poses_in_fast_motion_leaves_no_bias() -> None:
 def test_odometry_carries_the_covariance_as_it_carries_errors() -> None:
     start, end = pose_at(0), pose_at(8, 3, yaw=0.7, z=1.5)
     motion, covariance, epsilon = se3_inverse(start) @ end, deviations(0.01, 1.0), 1e-5
-    moved = Carried(0, start, covariance, ODOM_START).moved(10**9, ODOM_START @ motion, WITHOUT_DRIFT)
+    moved = Carried(0, start, covariance, ODOM_START).moved(
+        10**9, ODOM_START @ motion, WITHOUT_DRIFT
+    )
     columns = []
     for axis in range(6):
         wrong = corrected_pose(start, epsilon * torch.eye(6, dtype=torch.float64)[axis])
         columns.append(pose_error_vector(moved.map_from_cam, wrong @ motion) / epsilon)
     by_error = torch.stack(columns, dim=1)
-    torch.testing.assert_close(moved.covariance, by_error @ covariance @ by_error.T, rtol=1e-3, atol=1e-7)
-    assert math.sqrt(float(moved.covariance[2, 2])) == pytest.approx(math.hypot(8, 3) * math.radians(1), rel=0.01)
+    torch.testing.assert_close(
+        moved.covariance, by_error @ covariance @ by_error.T, rtol=1e-3, atol=1e-7
+    )
+    assert math.sqrt(float(moved.covariance[2, 2])) == pytest.approx(
+        math.hypot(8, 3) * math.radians(1), rel=0.01
+    )
 
 
 def test_drift_grows_alike_in_few_and_in_many_steps_and_shrinks_with_a_pose() -> None:
@@ -131,7 +147,11 @@ def test_drift_grows_alike_in_few_and_in_many_steps_and_shrinks_with_a_pose() ->
         return track
 
     in_many, at_once = carried(1).newest[1], carried(60).newest[1]
-    assert float(in_many[0, 0]) == pytest.approx(float(at_once[0, 0])) == pytest.approx(0.02**2 + 0.15**2)
+    assert (
+        float(in_many[0, 0])
+        == pytest.approx(float(at_once[0, 0]))
+        == pytest.approx(0.02**2 + 0.15**2)
+    )
     track = carried(1)
     track.include(Sighting(int(3e9), way[60], HONEST, odom[60]))
     assert float(track.newest[1][0, 0]) < 0.02**2

@@ -23,7 +23,9 @@ LENSES = [BARREL, PINCUSHION, RATIONAL, FISHEYE]
 
 
 def rays(intrinsics: Tensor, height: int, width: int, distortion: Distortion | None = None) -> Any:
-    """x/z, y/z of what each pixel of a camera sees (H, W, 2): the lens formulas, inverted by iteration."""
+    """x/z, y/z of what each pixel of a camera sees (H, W, 2): the lens formulas, inverted by
+    iteration.
+    """
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
     fx, fy, cx, cy = (float(intrinsics[r, c]) for r, c in ((0, 0), (1, 1), (0, 2), (1, 2)))
     x0, y0 = (columns - cx) / fx, (rows - cy) / fy
@@ -42,7 +44,8 @@ def rays(intrinsics: Tensor, height: int, width: int, distortion: Distortion | N
             k1, k2, p1, p2, k3, k4, k5, k6 = (*distortion.coefficients, 0.0, 0.0, 0.0, 0.0)[:8]
             radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
             dx, dy = 2 * p1 * x * y + p2 * (r2 + 2 * x * x), p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
-        x, y = 0.5 * (x + (x0 - dx) / radial), 0.5 * (y + (y0 - dy) / radial)  # damped, so that it converges
+        # damped, so that it converges
+        x, y = 0.5 * (x + (x0 - dx) / radial), 0.5 * (y + (y0 - dy) / radial)
     return np.stack([x, y], axis=-1)
 
 
@@ -68,7 +71,9 @@ def centre_of(image: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("distortion", LENSES, ids=["barrel", "pincushion", "rational", "fisheye"])
-def test_undistorting_gives_the_image_of_a_pinhole_camera_up_to_its_corners(distortion: Distortion) -> None:
+def test_undistorting_gives_the_image_of_a_pinhole_camera_up_to_its_corners(
+    distortion: Distortion,
+) -> None:
     intrinsics = intrinsics_matrix(260.0, 255.0, 165.0, 117.0)
     image = painted(rays(intrinsics, 240, 320, distortion))
     frame = undistorted(Frame(image, intrinsics=intrinsics, distortion=distortion))
@@ -96,18 +101,26 @@ def test_an_undistorted_frame_keeps_all_else(make_image: MakeImage) -> None:
     result = undistorted(frame)
     assert (result.name, result.stamp_ns) == ("a", 7) and result.prior_world_from_cam is not None
     assert result.depth is not None and np.array_equal(result.depth, depth)
-    still = Frame(make_image(1), 7, intrinsics, Distortion("plumb_bob", (0, 0, 0, 0)), pose, depth, "a")
+    still = Frame(
+        make_image(1), 7, intrinsics, Distortion("plumb_bob", (0, 0, 0, 0)), pose, depth, "a"
+    )
     assert undistorted(still) is still
 
 
 def test_coefficients_that_no_lens_has_are_refused(make_image: MakeImage) -> None:
     wrong = Distortion("plumb_bob", (-4000.0, 0, 0, 0))
-    frame = Frame(make_image(1), intrinsics=intrinsics_matrix(60, 60, 31, 23), distortion=wrong, name="a")
-    with pytest.raises(InputError, match=r"^a: distortion plumb_bob \[-4000.0, .* check the calibration"):
+    frame = Frame(
+        make_image(1), intrinsics=intrinsics_matrix(60, 60, 31, 23), distortion=wrong, name="a"
+    )
+    with pytest.raises(
+        InputError, match=r"^a: distortion plumb_bob \[-4000.0, .* check the calibration"
+    ):
         undistorted(frame)
 
 
-@pytest.mark.parametrize("distortion", [None, *LENSES], ids=["none", "barrel", "pincushion", "rational", "fisheye"])
+@pytest.mark.parametrize(
+    "distortion", [None, *LENSES], ids=["none", "barrel", "pincushion", "rational", "fisheye"]
+)
 @pytest.mark.parametrize("size", [(240, 320), (320, 240), (300, 300), (230, 407)])
 def test_a_known_point_is_seen_where_the_prepared_intrinsics_project_it(
     size: tuple[int, int], distortion: Distortion | None
@@ -128,7 +141,9 @@ def test_frames_without_calibration_are_cropped_about_their_centre(make_image: M
     assert prepared.intrinsics is None and prepared.depth is None
     assert prepared.size_hw == (42, 70) and prepared.images.dtype == torch.float32
     middle = torch.tensor([44.5, 24.5, 1.0], dtype=torch.float64)
-    assert torch.allclose(prepared.pixels_from_source[0] @ middle, torch.tensor([34.5, 20.5, 1.0]).double(), atol=0.6)
+    assert torch.allclose(
+        prepared.pixels_from_source[0] @ middle, torch.tensor([34.5, 20.5, 1.0]).double(), atol=0.6
+    )
 
 
 def test_a_partly_calibrated_set_is_taken_as_not_calibrated(make_image: MakeImage) -> None:
@@ -148,19 +163,30 @@ def test_depth_follows_the_image_and_is_zero_where_unknown(make_image: MakeImage
     assert 1 <= int((~known).sum()) <= 2 and not prepared.depth[1].any()
 
 
-def test_the_shape_of_most_frames_is_that_of_all_and_known_beforehand(make_image: MakeImage) -> None:
+def test_the_shape_of_most_frames_is_that_of_all_and_known_beforehand(
+    make_image: MakeImage,
+) -> None:
     wide, tall = Frame(make_image(1)), Frame(make_image(2, 64, 48))
     assert prepared_size([wide], 70, 14) == (56, 70) and prepared_size([tall], 70, 14) == (70, 56)
-    assert prepared_size([wide, tall, tall], 70, 14) == prepare([wide, tall, tall], 70, 14).size_hw == (70, 56)
+    assert (
+        prepared_size([wide, tall, tall], 70, 14)
+        == prepare([wide, tall, tall], 70, 14).size_hw
+        == (70, 56)
+    )
 
 
 def test_a_known_point_is_seen_where_a_frame_cropped_to_another_shape_projects_it() -> None:
     sizes, frames, point = ((240, 320), (240, 320), (400, 300), (200, 500)), [], (0.05, -0.04, 1.5)
     for height, width in sizes:
         intrinsics = intrinsics_matrix(280.0, 290.0, width / 2 + 9.3, height / 2 - 6.7)
-        frames.append(Frame(spot(rays(intrinsics, height, width), point, size=0.03), intrinsics=intrinsics))
+        frames.append(
+            Frame(spot(rays(intrinsics, height, width), point, size=0.03), intrinsics=intrinsics)
+        )
     prepared = prepare(frames, 140, 14)
-    assert prepared.size_hw == prepared_size(frames, 140, 14) == (112, 140) and prepared.intrinsics is not None
+    assert (
+        prepared.size_hw == prepared_size(frames, 140, 14) == (112, 140)
+        and prepared.intrinsics is not None
+    )
     for image, camera in zip(prepared.images, prepared.intrinsics, strict=True):
         pixel, _ = project(torch.tensor([point], dtype=torch.float64), camera)
         assert torch.linalg.vector_norm(pixel[0] - centre_of(image)) < 0.1, "pixels"

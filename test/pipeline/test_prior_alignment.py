@@ -48,11 +48,17 @@ def test_wrong_priors_are_refused_and_named_and_the_rest_decides(cameras: Tensor
     priors[7] = None
     found = align_with_priors(cameras, by_frame(priors))
     assert found.outliers == (2, 5, 9)
-    assert found.metric_from_scene is not None and abs(found.metric_from_scene.scale / 2.5 - 1) < 0.02
-    assert found.residual_m is not None and 0.005 < found.residual_m < 0.03, "the noise has 0.017 m rms"
+    assert (
+        found.metric_from_scene is not None and abs(found.metric_from_scene.scale / 2.5 - 1) < 0.02
+    )
+    assert found.residual_m is not None and 0.005 < found.residual_m < 0.03, (
+        "the noise has 0.017 m rms"
+    )
 
 
-def test_without_enough_priors_or_motion_the_scene_says_why_it_is_not_metric(cameras: Tensor) -> None:
+def test_without_enough_priors_or_motion_the_scene_says_why_it_is_not_metric(
+    cameras: Tensor,
+) -> None:
     true = list(TRUTH.poses(cameras))
     cases: list[tuple[list[Tensor | None], str]] = [
         ([None] * 12, "none: no frame has a prior pose"),
@@ -70,7 +76,9 @@ def test_priors_that_contradict_the_reconstruction_give_no_scale(cameras: Tensor
     elsewhere[:, :3, 3] = 5 * torch.randn(12, 3, generator=dice, dtype=torch.float64)
     found = align_with_priors(cameras, by_frame(list(elsewhere)))
     assert found.metric_from_scene is None
-    assert found.source.startswith("none: ") and ("contradict" in found.source or "agree" in found.source)
+    assert found.source.startswith("none: ") and (
+        "contradict" in found.source or "agree" in found.source
+    )
 
 
 def test_impossible_settings_are_refused() -> None:

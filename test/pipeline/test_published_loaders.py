@@ -13,7 +13,8 @@ from vggt3_ros.pipeline.published_loaders import EvaluationCrop, quick_loader, t
 
 GOLDEN = Path(__file__).parents[1] / "data" / "network" / "dev_preprocess.safetensors"
 
-# The golden pixels were made with Pillow 13; earlier ones, the last for Python 3.10, round some pixels differently.
+# The golden pixels were made with Pillow 13; earlier ones, the last for Python 3.10, round some
+# pixels differently.
 ROUNDING = 1e-6 if int(PIL.__version__.split(".")[0]) >= 13 else 4 / 255
 
 
@@ -24,19 +25,27 @@ def golden() -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("image", ["img0", "img1", "img2"])
 @pytest.mark.parametrize("mode", ["crop", "pad"])
-def test_the_quick_loader_gives_the_published_pixels(golden: dict[str, Tensor], image: str, mode: str) -> None:
+def test_the_quick_loader_gives_the_published_pixels(
+    golden: dict[str, Tensor], image: str, mode: str
+) -> None:
     loaded = quick_loader([golden[image].numpy()], mode, target=70)  # type: ignore[arg-type]
     torch.testing.assert_close(loaded[0], golden[f"{image}.{mode}.70"], rtol=0, atol=ROUNDING)
 
 
-def test_the_quick_loader_pads_images_of_several_sizes_to_the_largest(golden: dict[str, Tensor]) -> None:
+def test_the_quick_loader_pads_images_of_several_sizes_to_the_largest(
+    golden: dict[str, Tensor],
+) -> None:
     loaded = quick_loader([golden["img0"].numpy(), golden["img1"].numpy()], "crop", target=70)
     torch.testing.assert_close(loaded, golden["batch.crop"], rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize(
     ("image", "crop", "pad"),
-    [("img0", (392, 518), (518, 518)), ("img1", (518, 518), (518, 518)), ("img2", (294, 518), (518, 518))],
+    [
+        ("img0", (392, 518), (518, 518)),
+        ("img1", (518, 518), (518, 518)),
+        ("img2", (294, 518), (518, 518)),
+    ],
 )
 def test_the_quick_loader_gives_the_published_sizes(
     golden: dict[str, Tensor], image: str, crop: tuple[int, int], pad: tuple[int, int]
@@ -46,24 +55,32 @@ def test_the_quick_loader_gives_the_published_sizes(
 
 
 @pytest.mark.parametrize("image", ["img0", "img1"])
-def test_the_evaluation_loader_gives_the_published_pixels_and_intrinsics(golden: dict[str, Tensor], image: str) -> None:
+def test_the_evaluation_loader_gives_the_published_pixels_and_intrinsics(
+    golden: dict[str, Tensor], image: str
+) -> None:
     pixels, intrinsics = golden[image].numpy(), golden[f"{image}.eval.K"]
     height, width = pixels.shape[:2]
     centre = (float(intrinsics[0, 2]), float(intrinsics[1, 2]))
     crop = EvaluationCrop.plan((width, height), centre, target_size(width, height, 70))
-    torch.testing.assert_close(crop.image(pixels), golden[f"{image}.eval.out"], rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(
+        crop.image(pixels), golden[f"{image}.eval.out"], rtol=0, atol=ROUNDING
+    )
     expected = golden[f"{image}.eval.K_out"].double()
     torch.testing.assert_close(crop.published_intrinsics(intrinsics), expected, rtol=0, atol=1e-5)
 
 
 def test_exact_pixels_stay_within_a_pixel_of_the_published_intrinsics() -> None:
     crop = EvaluationCrop.plan((640, 480), (320.1, 247.6), target_size(640, 480))
-    intrinsics = torch.tensor([[535.4, 0, 320.1], [0, 539.2, 247.6], [0, 0, 1]], dtype=torch.float64)
+    intrinsics = torch.tensor(
+        [[535.4, 0, 320.1], [0, 539.2, 247.6], [0, 0, 1]], dtype=torch.float64
+    )
     difference = crop.pixels_from_source() @ intrinsics - crop.published_intrinsics(intrinsics)
     assert float(difference.abs().max()) < 1.0
 
 
-@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1, 1), (4000, 30), (30, 4000), (519, 517), (100, 99)])
+@pytest.mark.parametrize(
+    "size", [(640, 480), (480, 640), (1, 1), (4000, 30), (30, 4000), (519, 517), (100, 99)]
+)
 def test_images_of_any_size_and_aspect_fill_their_target(size: tuple[int, int]) -> None:
     width, height = size
     target = target_size(width, height, 70)
@@ -75,7 +92,9 @@ def test_images_of_any_size_and_aspect_fill_their_target(size: tuple[int, int]) 
 
 
 def test_wrong_use_is_refused() -> None:
-    with pytest.raises(InputError, match="expected images and the mode 'crop' or 'pad'; got 0 and 'crop'"):
+    with pytest.raises(
+        InputError, match="expected images and the mode 'crop' or 'pad'; got 0 and 'crop'"
+    ):
         quick_loader([])
     with pytest.raises(InputError, match="lies at the border of the 64x48 image"):
         EvaluationCrop.plan((64, 48), (0.5, 20.0), (70, 56))

@@ -23,14 +23,19 @@ FEATURES = Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), 
 
 def seen(number: int, metric: bool = True) -> Localization:
     """A refused image; its number is that of its landmarks."""
-    located = Located(False, "only 4 landmarks agree", "descriptor", evidence=Evidence(inliers=number))
+    located = Located(
+        False, "only 4 landmarks agree", "descriptor", evidence=Evidence(inliers=number)
+    )
     searched = Searched(FEATURES, np.eye(3))
     return replace(failure(), located=located, searched=searched, metric=metric)
 
 
 def asked(recent: RecentImages, index: int, odometry: Tensor | None, **options: bool) -> list[int]:
     """Which images, by number, are asked together when image `index` of WAY has come."""
-    return [view.located.inliers for view in recent.together(at(index), seen(index, **options), odometry)]
+    return [
+        view.located.inliers
+        for view in recent.together(at(index), seen(index, **options), odometry)
+    ]
 
 
 def test_the_last_images_of_a_moving_robot_are_asked_together() -> None:
@@ -59,10 +64,16 @@ def test_a_robot_that_stands_shows_nothing_more() -> None:
 
 def test_a_robot_that_turns_shows_more() -> None:
     recent = RecentImages(TrackingSettings(joint_images=4))
-    assert [asked(recent, i, pose_at(0.0, yaw=0.2 * i)) for i in range(3)] == [[], [0, 1], [0, 1, 2]]
+    assert [asked(recent, i, pose_at(0.0, yaw=0.2 * i)) for i in range(3)] == [
+        [],
+        [0, 1],
+        [0, 1, 2],
+    ]
 
 
-@pytest.mark.parametrize("unusable", [None, torch.full((4, 4), torch.nan).double(), 2 * torch.eye(4).double()])
+@pytest.mark.parametrize(
+    "unusable", [None, torch.full((4, 4), torch.nan).double(), 2 * torch.eye(4).double()]
+)
 def test_without_odometry_images_stand_alone(unusable: Tensor | None) -> None:
     recent = RecentImages(TrackingSettings(joint_images=4))
     asked(recent, 0, ODOM[0])

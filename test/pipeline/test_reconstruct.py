@@ -25,25 +25,44 @@ MakeImage = Callable[..., Image]
 ALL_POINTS = PointSettings(confidence_quantile=0.0, voxel_size=1e-7)
 
 
-def test_a_scene_holds_what_the_network_said_of_its_frames(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_a_scene_holds_what_the_network_said_of_its_frames(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     frames = make_frames(4)
     made = reconstruct(frames, small_network)
     scene, (direct, memory) = made.scene, small_network.map(prepare(frames, 70, 14).images)
     assert memory is not None
     assert all(torch.equal(tensor, scene.memory[name]) for name, tensor in memory.tensors().items())
-    torch.testing.assert_close(scene.keyframes.cam_from_world, direct.cameras.cam_from_world, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(scene.keyframes.intrinsics, direct.cameras.intrinsics, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        scene.keyframes.cam_from_world, direct.cameras.cam_from_world, rtol=1e-5, atol=1e-6
+    )
+    torch.testing.assert_close(
+        scene.keyframes.intrinsics, direct.cameras.intrinsics, rtol=1e-5, atol=1e-4
+    )
     assert scene.keyframes.names == ("000.png", "001.png", "002.png", "003.png")
     assert scene.keyframes.stamps_ns == (0, 10**8, 2 * 10**8, 3 * 10**8)
-    assert (scene.model_id, scene.model_fingerprint) == (small_network.model_id, small_network.fingerprint())
+    assert (scene.model_id, scene.model_fingerprint) == (
+        small_network.model_id,
+        small_network.fingerprint(),
+    )
     assert (scene.input_size, scene.ttt_steps, scene.is_metric) == ((56, 70), 2, False)
     assert scene.metric_source == "none: no frame has a prior pose"
     assert made.skipped == () and made.frames == tuple(frames)
-    assert set(made.seconds) == {"prepare", "network", "landmarks", "depth", "points", "scene", "total"}
+    assert set(made.seconds) == {
+        "prepare",
+        "network",
+        "landmarks",
+        "depth",
+        "points",
+        "scene",
+        "total",
+    }
     assert math.isclose(sum(made.seconds.values()), 2 * made.seconds["total"], rel_tol=1e-6)
 
 
-def test_reconstructing_twice_gives_the_same_scene(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_reconstructing_twice_gives_the_same_scene(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     first, second = (reconstruct(make_frames(3), small_network).scene for _ in range(2))
     assert all(torch.equal(first.memory[name], second.memory[name]) for name in first.memory)
     assert torch.equal(first.points.points, second.points.points)
@@ -61,22 +80,35 @@ def test_every_point_has_the_colour_of_the_pixel_it_comes_from(
     prediction, images = made.prediction, prepare(frames, 70, 14).images
     assert len(cloud) > 0.9 * 3 * 56 * 70
     if source == "depth":
-        points, confidence = prediction.cameras.points(prediction.depth), prediction.depth_confidence
+        points, confidence = (
+            prediction.cameras.points(prediction.depth),
+            prediction.depth_confidence,
+        )
     else:
         assert prediction.pointmap is not None and prediction.pointmap_confidence is not None
         points, confidence = prediction.pointmap, prediction.pointmap_confidence
     colors = (images.permute(0, 2, 3, 1).reshape(-1, 3) * 255).round()
-    distance, pixel = torch.cdist(cloud.points[::97].double(), points.reshape(-1, 3).double()).min(dim=1)
+    distance, pixel = torch.cdist(cloud.points[::97].double(), points.reshape(-1, 3).double()).min(
+        dim=1
+    )
     assert float(distance.max()) < 1e-6
     assert torch.equal(cloud.colors[::97].float(), colors[pixel])
     assert torch.equal(cloud.confidence[::97], confidence.reshape(-1)[pixel])
 
 
-def test_points_project_onto_their_own_pixels(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_points_project_onto_their_own_pixels(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     made = reconstruct(make_frames(2), small_network, ReconstructionSettings(points=ALL_POINTS))
-    keyframes, cloud = made.scene.keyframes, made.scene.points.transformed(made.scene.map_from_scene.inverse())
+    keyframes, cloud = (
+        made.scene.keyframes,
+        made.scene.points.transformed(made.scene.map_from_scene.inverse()),
+    )
     image = prepare(make_frames(2), 70, 14).images[0]
-    pixels, z = project(transform_points(keyframes.cam_from_world[0], cloud.points.double()), keyframes.intrinsics[0])
+    pixels, z = project(
+        transform_points(keyframes.cam_from_world[0], cloud.points.double()),
+        keyframes.intrinsics[0],
+    )
     whole = pixels.round().long()
     inside = (whole >= 0).all(1) & (whole[:, 0] < 70) & (whole[:, 1] < 56) & (z > 0)
     whole, cloud, z, pixels = whole[inside], cloud[inside], z[inside], pixels[inside]
@@ -88,8 +120,12 @@ def test_points_project_onto_their_own_pixels(small_network: Vggt3, make_frames:
     assert float((cloud.colors[own].float() == expected).all(1).float().mean()) > 0.99
 
 
-def test_points_are_bounded_thinned_and_the_most_confident(small_network: Vggt3, make_frames: MakeFrames) -> None:
-    everything = reconstruct(make_frames(3), small_network, ReconstructionSettings(points=ALL_POINTS))
+def test_points_are_bounded_thinned_and_the_most_confident(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
+    everything = reconstruct(
+        make_frames(3), small_network, ReconstructionSettings(points=ALL_POINTS)
+    )
     few = reconstruct(
         make_frames(3),
         small_network,
@@ -103,38 +139,55 @@ def test_points_are_bounded_thinned_and_the_most_confident(small_network: Vggt3,
     assert few.scene.points.points.amax(0).tolist() == pytest.approx(high)
 
 
-def test_an_unreachable_confidence_leaves_a_scene_without_points(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_an_unreachable_confidence_leaves_a_scene_without_points(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     settings = ReconstructionSettings(points=PointSettings(min_confidence=1e9))
     scene = reconstruct(make_frames(2), small_network, settings).scene
     assert len(scene.points) == 0 and np.isfinite(scene.bounds).all()
 
 
-def test_priors_make_the_scene_metric_and_outliers_are_named(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_priors_make_the_scene_metric_and_outliers_are_named(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     frames = make_frames(6)
     plain = reconstruct(frames, small_network)
     turn = rotation_from_axis_angle(torch.tensor([0.1, 0.9, -0.4], dtype=torch.float64))
     positions = se3_inverse(plain.scene.keyframes.cam_from_world)[:, :3, 3]
-    metres = Sim3(3.0 / float(positions.std()), turn, torch.tensor([5.0, 6.0, 7.0], dtype=torch.float64))
+    metres = Sim3(
+        3.0 / float(positions.std()), turn, torch.tensor([5.0, 6.0, 7.0], dtype=torch.float64)
+    )
     priors = metres.poses(se3_inverse(plain.scene.keyframes.cam_from_world))
     priors[4, :3, 3] += 40.0
-    frames = [replace(frame, prior_world_from_cam=prior) for frame, prior in zip(frames, priors, strict=True)]
+    frames = [
+        replace(frame, prior_world_from_cam=prior)
+        for frame, prior in zip(frames, priors, strict=True)
+    ]
     made = reconstruct(frames, small_network)
     assert made.scene.is_metric and made.scene.metric_source == "pose_priors"
     assert made.scene.metric_from_scene is not None and made.scene.metric_residual_m is not None
-    torch.testing.assert_close(made.scene.metric_from_scene.matrix(), metres.matrix(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        made.scene.metric_from_scene.matrix(), metres.matrix(), rtol=1e-4, atol=1e-4
+    )
     assert made.scene.metric_residual_m < 1e-3 and made.prior_outliers == ("004.png",)
     assert torch.equal(made.scene.keyframes.cam_from_world, plain.scene.keyframes.cam_from_world)
 
 
-def test_known_intrinsics_go_into_the_keyframes_in_prepared_pixels(small_network: Vggt3, make_image: MakeImage) -> None:
+def test_known_intrinsics_go_into_the_keyframes_in_prepared_pixels(
+    small_network: Vggt3, make_image: MakeImage
+) -> None:
     camera = intrinsics_matrix(60.0, 61.0, 30.0, 24.5)
     frames = [Frame(make_image(i), intrinsics=camera) for i in range(2)]
     prepared = prepare(frames, 70, 14)
     assert prepared.intrinsics is not None
-    assert torch.equal(reconstruct(frames, small_network).scene.keyframes.intrinsics, prepared.intrinsics)
+    assert torch.equal(
+        reconstruct(frames, small_network).scene.keyframes.intrinsics, prepared.intrinsics
+    )
 
 
-def test_unusable_frames_are_skipped_and_reported(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_unusable_frames_are_skipped_and_reported(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     frames = make_frames(6)
     nan = torch.full((4, 4), float("nan"))
     frames[0] = replace(frames[0], image=np.zeros_like(frames[0].image))
@@ -145,11 +198,17 @@ def test_unusable_frames_are_skipped_and_reported(small_network: Vggt3, make_fra
     assert [name for name, _ in made.skipped] == ["000.png", "002.png", "004.png"]
     black, pose, size = (reason for _, reason in made.skipped)
     assert black == "the image is black" and "contains NaN" in pose
-    assert size.startswith("the image is 64x40, most are 64x48: images of several shapes can be used together only if")
+    assert size.startswith(
+        "the image is 64x40, most are 64x48: images of several shapes can be used together only if"
+    )
 
 
-def test_too_few_usable_frames_are_refused_with_the_reasons(small_network: Vggt3, make_frames: MakeFrames) -> None:
-    with pytest.raises(InputError, match="there are no frames; give at least 2 images of the place"):
+def test_too_few_usable_frames_are_refused_with_the_reasons(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
+    with pytest.raises(
+        InputError, match="there are no frames; give at least 2 images of the place"
+    ):
         reconstruct([], small_network)
     with pytest.raises(InputError, match=r"at least 2 usable frames, but only 1 of 1 can be used$"):
         reconstruct(make_frames(1), small_network)
@@ -159,11 +218,14 @@ def test_too_few_usable_frames_are_refused_with_the_reasons(small_network: Vggt3
         reconstruct(black, small_network)
 
 
-def test_too_little_memory_is_refused_with_figures(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_too_little_memory_is_refused_with_figures(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     frames = make_frames(4)
     reconstruct(frames, small_network, ReconstructionSettings(memory_limit_bytes=10**9))
     why = (
-        r"mapping 4 frames of 70x56 pixels needs about \d+\.\d\d GB of memory on cpu, 0\.00 GB are available; "
+        r"mapping 4 frames of 70x56 pixels needs about \d+\.\d\d GB of memory on cpu, 0\.00 GB are"
+        r" available; "
         r"use a smaller chunk and fewer frames, or use a network with smaller images"
     )
     with pytest.raises(InputError, match=why):
@@ -176,9 +238,13 @@ def test_too_little_memory_is_refused_with_figures(small_network: Vggt3, make_fr
     assert free is not None and 10**7 < free < 10**14
 
 
-def test_progress_rises_from_0_to_1_through_all_stages(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_progress_rises_from_0_to_1_through_all_stages(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     told: list[tuple[str, float]] = []
-    reconstruct(make_frames(3), small_network, progress=lambda stage, share: told.append((stage, share)))
+    reconstruct(
+        make_frames(3), small_network, progress=lambda stage, share: told.append((stage, share))
+    )
     shares = [share for _, share in told]
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == pytest.approx(1)
     network = {"backbone", "frame blocks", "global blocks", "heads"}
@@ -203,14 +269,21 @@ def test_cancelling_at_any_stage_stops_at_once_and_leaves_the_network_as_it_was(
     assert all(torch.equal(before.memory[name], after.memory[name]) for name in before.memory)
 
 
-def test_chunk_size_does_not_change_the_scene(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_chunk_size_does_not_change_the_scene(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     one, all_at_once = (
-        reconstruct(make_frames(5), small_network, ReconstructionSettings(chunk=chunk)).scene for chunk in (1, 8)
+        reconstruct(make_frames(5), small_network, ReconstructionSettings(chunk=chunk)).scene
+        for chunk in (1, 8)
     )
-    torch.testing.assert_close(one.keyframes.cam_from_world, all_at_once.keyframes.cam_from_world, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        one.keyframes.cam_from_world, all_at_once.keyframes.cam_from_world, rtol=1e-4, atol=1e-4
+    )
 
 
-def test_a_network_without_point_head_refuses_points_of_it(softmax_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_a_network_without_point_head_refuses_points_of_it(
+    softmax_network: Vggt3, make_frames: MakeFrames
+) -> None:
     head, softmax_network.point_head = softmax_network.point_head, None
     try:
         settings = ReconstructionSettings(points=PointSettings(source="pointmap"))
@@ -225,7 +298,10 @@ def test_a_network_without_point_head_refuses_points_of_it(softmax_network: Vggt
     [
         (lambda: ReconstructionSettings(steps=0), "steps is 0; expected at least 1"),
         (lambda: ReconstructionSettings(chunk=0), "chunk is 0; expected at least 1"),
-        (lambda: PointSettings(confidence_quantile=1.0), "confidence_quantile is 1.0; expected 0 up to below 1"),
+        (
+            lambda: PointSettings(confidence_quantile=1.0),
+            "confidence_quantile is 1.0; expected 0 up to below 1",
+        ),
         (lambda: PointSettings(voxel_size=0.0), "voxels must be larger than 0; got voxel_size 0.0"),
         (lambda: PointSettings(max_points=0), "max_points is 0; expected at least 1"),
         (lambda: PointSettings(source="mesh"), "the source of points is 'mesh'"),  # type: ignore[arg-type]

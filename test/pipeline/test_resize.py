@@ -1,4 +1,6 @@
-"""Images of several sizes in one map: what has the same shape is resized, other cameras need a calibration."""
+"""Images of several sizes in one map: what has the same shape is resized, other cameras need a
+calibration.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def enlarged(frame: Frame, factor: int) -> Frame:
         ((480, 640), (360, 640), False),
     ],
 )
-def test_sizes_have_the_same_shape_but_for_rounding(one: tuple[int, int], other: tuple[int, int], same: bool) -> None:
+def test_sizes_have_the_same_shape_but_for_rounding(
+    one: tuple[int, int], other: tuple[int, int], same: bool
+) -> None:
     assert same_shape(one, other) is same_shape(other, one) is same
 
 
@@ -47,23 +51,32 @@ def test_the_usual_size_is_the_most_frequent_of_the_most_frequent_shape() -> Non
 
 
 @pytest.mark.parametrize("size", [(96, 128), (24, 32), (36, 48)])
-def test_a_resized_frame_sees_each_point_where_its_calibration_projects_it(size: tuple[int, int]) -> None:
+def test_a_resized_frame_sees_each_point_where_its_calibration_projects_it(
+    size: tuple[int, int],
+) -> None:
     """A ramp of brightness tells which pixel of the original each one sees."""
     columns = np.arange(64, dtype=np.float64)
     image = np.repeat(np.tile(20 + 3 * columns, (48, 1))[..., None], 3, axis=2).astype(np.uint8)
     depth = np.tile((1 + columns).astype(np.float32), (48, 1))
     lens = Distortion("plumb_bob", (0.1, 0.0, 0.0, 0.0))
-    frame = resized(Frame(image, 7, intrinsics_matrix(60.0, 61.0, 30.0, 24.5), lens, None, depth, "a"), size)
+    frame = resized(
+        Frame(image, 7, intrinsics_matrix(60.0, 61.0, 30.0, 24.5), lens, None, depth, "a"), size
+    )
     assert (frame.size_hw, frame.distortion, frame.name, frame.stamp_ns) == (size, lens, "a", 7)
     assert frame.intrinsics is not None and frame.depth is not None and frame.depth.shape == size
     fx, cx = float(frame.intrinsics[0, 0]), float(frame.intrinsics[0, 2])
-    before = (np.arange(size[1]) - cx) / fx * 60.0 + 30.0  # the column of the original that each column sees
+    # the column of the original that each column sees
+    before = (np.arange(size[1]) - cx) / fx * 60.0 + 30.0
     inside = slice(3, -3)
-    assert np.abs(frame.image[size[0] // 2, inside, 0] - (20 + 3 * before[inside])).max() < 1.0, "a third of a pixel"
+    assert np.abs(frame.image[size[0] // 2, inside, 0] - (20 + 3 * before[inside])).max() < 1.0, (
+        "a third of a pixel"
+    )
     assert np.abs(frame.depth[0] - (1 + before)).max() <= 0.51
 
 
-def test_the_minority_of_another_size_is_not_lost(small_network: Vggt3, make_frames: MakeFrames) -> None:
+def test_the_minority_of_another_size_is_not_lost(
+    small_network: Vggt3, make_frames: MakeFrames
+) -> None:
     frames = make_frames(5)
     frames[0], frames[3] = enlarged(frames[0], 2), enlarged(frames[3], 3)
     made = reconstruct(frames, small_network, NO_LANDMARKS)
@@ -74,16 +87,36 @@ def test_the_minority_of_another_size_is_not_lost(small_network: Vggt3, make_fra
 def test_other_shapes_are_used_where_all_are_calibrated_and_named_otherwise(
     small_network: Vggt3, make_frames: MakeFrames
 ) -> None:
-    frames = [replace(frame, intrinsics=intrinsics_matrix(60.0, 60.0, 31.5, 23.5)) for frame in make_frames(4)]
+    frames = [
+        replace(frame, intrinsics=intrinsics_matrix(60.0, 60.0, 31.5, 23.5))
+        for frame in make_frames(4)
+    ]
     portrait = np.ascontiguousarray(np.rot90(frames[1].image))
-    frames[1] = replace(frames[1], image=portrait, intrinsics=intrinsics_matrix(60.0, 60.0, 23.5, 31.5))
+    frames[1] = replace(
+        frames[1], image=portrait, intrinsics=intrinsics_matrix(60.0, 60.0, 23.5, 31.5)
+    )
     made = reconstruct(frames, small_network)
-    assert made.skipped == () and [frame.size_hw for frame in made.frames] == [(48, 64), (64, 48), (48, 64), (48, 64)]
-    assert torch.allclose(made.scene.keyframes.intrinsics[:, 0, 0], torch.tensor(60.0 * 70 / 64).double(), rtol=0.5)
-    unknown = [replace(frame, intrinsics=None) if index == 3 else frame for index, frame in enumerate(frames)]
+    assert made.skipped == () and [frame.size_hw for frame in made.frames] == [
+        (48, 64),
+        (64, 48),
+        (48, 64),
+        (48, 64),
+    ]
+    assert torch.allclose(
+        made.scene.keyframes.intrinsics[:, 0, 0], torch.tensor(60.0 * 70 / 64).double(), rtol=0.5
+    )
+    unknown = [
+        replace(frame, intrinsics=None) if index == 3 else frame
+        for index, frame in enumerate(frames)
+    ]
     used, skipped = usable_frames(unknown)
     assert len(used) == 3
     assert skipped == (
-        ("001.png", "the image is 48x64, most are 64x48: images of several shapes can be used together only if all of "
-         "them are calibrated"),
-    )  # fmt: skip
+        (
+            "001.png",
+            (
+                "the image is 48x64, most are 64x48: images of several shapes can be used together"
+                " only if all of them are calibrated"
+            ),
+        ),
+    )

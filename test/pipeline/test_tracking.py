@@ -31,12 +31,15 @@ UNCERTAIN, LOST = TrackingState.UNCERTAIN, TrackingState.LOST
 both = pytest.mark.parametrize("odometry", [True, False], ids=["odometry", "no odometry"])
 
 
-# -- becoming localized -----------------------------------------------------------------------------------------------
+# -- becoming localized
+# --------------------------------------------------------------------------------------------------
 
 
 @both
 @pytest.mark.parametrize("confirmations", [1, 2, 3])
-def test_poses_are_published_once_so_many_in_a_row_agree(confirmations: int, odometry: bool) -> None:
+def test_poses_are_published_once_so_many_in_a_row_agree(
+    confirmations: int, odometry: bool
+) -> None:
     tracker = Tracker(TrackingSettings(confirmations=confirmations))
     assert tracker.state is UNINITIALIZED and tracker.map_from_odom is None
     tracked = [attempt(tracker, i, good(i), odometry) for i in range(5)]
@@ -66,18 +69,26 @@ def test_a_failure_between_two_agreeing_poses_starts_the_count_again() -> None:
 def test_without_odometry_a_turn_too_fast_is_no_confirmation() -> None:
     tracker = Tracker()
     for i in range(6):
-        tracked = attempt(tracker, i, verified(pose_at(0, yaw=1.0 * (i % 2)), PRECISE), odometry=False)
+        tracked = attempt(
+            tracker, i, verified(pose_at(0, yaw=1.0 * (i % 2)), PRECISE), odometry=False
+        )
     assert tracked.state is UNINITIALIZED
 
 
 def test_without_odometry_poses_further_apart_than_lost_after_confirm_nothing() -> None:
     tracker = Tracker(TrackingSettings(lost_after_s=0.5))
-    assert [attempt(tracker, i, good(i), odometry=False).publish for i in range(0, 60, 10)] == [False] * 6
+    assert [attempt(tracker, i, good(i), odometry=False).publish for i in range(0, 60, 10)] == [
+        False
+    ] * 6
     with_odometry = Tracker(TrackingSettings(lost_after_s=0.5))
-    assert [attempt(with_odometry, i, good(i)).publish for i in range(0, 60, 10)] == [False] + [True] * 5
+    assert [attempt(with_odometry, i, good(i)).publish for i in range(0, 60, 10)] == [False] + [
+        True
+    ] * 5
 
 
-@pytest.mark.parametrize("make", [lambda i: unverified(WAY[i]), lambda i: failure()], ids=["unverified", "failures"])
+@pytest.mark.parametrize(
+    "make", [lambda i: unverified(WAY[i]), lambda i: failure()], ids=["unverified", "failures"]
+)
 def test_what_is_not_verified_never_localizes(make: Any) -> None:
     tracker = Tracker()
     assert [attempt(tracker, i, make(i)).state for i in range(30)] == [UNINITIALIZED] * 30
@@ -87,11 +98,14 @@ def test_what_is_not_verified_never_localizes(make: Any) -> None:
     assert make(0).reason in known.reason
 
 
-# -- staying localized ------------------------------------------------------------------------------------------------
+# -- staying localized
+# --------------------------------------------------------------------------------------------------
 
 
 @both
-def test_a_single_failure_makes_uncertain_and_the_next_agreeing_pose_localized_again(odometry: bool) -> None:
+def test_a_single_failure_makes_uncertain_and_the_next_agreeing_pose_localized_again(
+    odometry: bool,
+) -> None:
     tracker = localized(odometry)
     before = tracker.map_from_odom
     failed = attempt(tracker, 5, failure("the image is blurred"), odometry)
@@ -130,13 +144,18 @@ def test_a_pose_a_little_too_far_off_for_its_covariance_is_not_published(
 def test_wrong_poses_between_good_ones_never_confirm_each_other() -> None:
     tracker = localized()
     for i in range(5, 25):
-        wrong = verified(pose_at(WAY[i][0, 3], 2.0), PRECISE)  # all at the same wrong place, as odometry sees it
+        # all at the same wrong place, as odometry sees it
+        wrong = verified(pose_at(WAY[i][0, 3], 2.0), PRECISE)
         tracked = attempt(tracker, i, wrong if i % 2 else good(i))
         assert tracked.publish is (i % 2 == 0)
 
 
-@pytest.mark.parametrize("interruption", [failure(), verified(pose_at(9.0), PRECISE)], ids=["failure", "wrong pose"])
-def test_poses_before_an_interruption_do_not_count_after_a_pause(interruption: Localization) -> None:
+@pytest.mark.parametrize(
+    "interruption", [failure(), verified(pose_at(9.0), PRECISE)], ids=["failure", "wrong pose"]
+)
+def test_poses_before_an_interruption_do_not_count_after_a_pause(
+    interruption: Localization,
+) -> None:
     tracker = localized(settings=TrackingSettings(confirmations=3))
     attempt(tracker, 5, interruption)
     assert attempt(tracker, 6, good(6)).publish  # the first in a row
@@ -165,7 +184,8 @@ def test_frozen_means_that_map_from_odom_stays_as_it_was_until_localized_again()
     assert tracked.publish and tracked.map_from_odom is not before
 
 
-# -- losing it, and finding it again ----------------------------------------------------------------------------------
+# -- losing it, and finding it again
+# --------------------------------------------------------------------------------------------------
 
 
 @both
@@ -200,14 +220,19 @@ def test_time_of_any_clock_loses_the_robot_whose_stamps_stand_still() -> None:
     tracker.wait(2_000_000_000, "the image has no stamp")
     assert tracker.state is LOCALIZED
     tracker.wait(2_000_000_001, "the image has no stamp")
-    assert tracker.state is LOST and tracker.reason == "no pose has agreed for 2.0 s; the image has no stamp"
+    assert (
+        tracker.state is LOST
+        and tracker.reason == "no pose has agreed for 2.0 s; the image has no stamp"
+    )
     tracker.reset("another map")
     tracker.wait(100_000_000_000, "the image has no stamp")
     assert tracker.state is UNINITIALIZED and tracker.reason == "another map"
 
 
 @both
-def test_after_a_pause_one_pose_suffices_only_where_odometry_ties_it_to_those_before(odometry: bool) -> None:
+def test_after_a_pause_one_pose_suffices_only_where_odometry_ties_it_to_those_before(
+    odometry: bool,
+) -> None:
     tracker = localized(odometry)
     tracked = attempt(tracker, 100, good(100), odometry)
     assert tracked.publish is odometry
@@ -221,7 +246,11 @@ def test_a_jump_of_the_odometry_is_corrected_after_so_many_poses(confirmations: 
     for i in range(5, 15):
         tracked = tracker.update(at(i), good(i), jumped[i])
         if i < 4 + confirmations:
-            assert tracked.state is UNCERTAIN and not tracked.publish and tracked.map_from_odom is before
+            assert (
+                tracked.state is UNCERTAIN
+                and not tracked.publish
+                and tracked.map_from_odom is before
+            )
         else:
             assert tracked.publish and tracked.map_from_odom is not None
             torch.testing.assert_close(tracked.map_from_odom @ jumped[i], WAY[i], rtol=0, atol=1e-9)

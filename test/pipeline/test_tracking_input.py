@@ -32,12 +32,17 @@ from .drives import (
     winding_way,
 )
 
-UNINITIALIZED, LOCALIZED, UNCERTAIN = TrackingState.UNINITIALIZED, TrackingState.LOCALIZED, TrackingState.UNCERTAIN
+UNINITIALIZED, LOCALIZED, UNCERTAIN = (
+    TrackingState.UNINITIALIZED,
+    TrackingState.LOCALIZED,
+    TrackingState.UNCERTAIN,
+)
 
 both = pytest.mark.parametrize("odometry", [True, False], ids=["odometry", "no odometry"])
 
 
-# -- stamps -----------------------------------------------------------------------------------------------------------
+# -- stamps
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("earlier", [0.0, 1.0, 19.0])
@@ -45,7 +50,12 @@ def test_an_attempt_that_is_not_newer_changes_nothing(earlier: float) -> None:
     tracker = Tracker()
     attempt(tracker, 30, good(30))
     late = tracker.update(at(30 - earlier), good(30), ODOM[30])
-    assert late.ignored and not late.publish and "ignored" in late.reason and "ignored" not in tracker.reason
+    assert (
+        late.ignored
+        and not late.publish
+        and "ignored" in late.reason
+        and "ignored" not in tracker.reason
+    )
     known = localized()
     assert known.update(at(4), failure(), None).state is LOCALIZED
     assert attempt(tracker, 31, good(31)).publish
@@ -54,7 +64,11 @@ def test_an_attempt_that_is_not_newer_changes_nothing(earlier: float) -> None:
 def test_a_clock_that_was_set_back_starts_over() -> None:
     tracker = localized()
     tracked = tracker.update(at(4) - int(2.1e9), good(4), ODOM[4])
-    assert tracked.state is UNINITIALIZED and not tracked.ignored and "clock was set back" in tracked.reason
+    assert (
+        tracked.state is UNINITIALIZED
+        and not tracked.ignored
+        and "clock was set back" in tracked.reason
+    )
     assert tracked.map_from_odom is None
     assert tracker.update(at(5) - int(2.1e9), good(5), ODOM[5]).publish
 
@@ -64,10 +78,12 @@ def test_a_reset_forgets_everything_and_says_why() -> None:
     tracker.reset("there is a new scene")
     assert tracker.state is UNINITIALIZED and tracker.reason == "there is a new scene"
     assert tracker.map_from_odom is None and tracker.predicted_map_from_cam(at(5), ODOM[5]) is None
-    assert [attempt(tracker, i, good(i)).publish for i in range(3)] == [False, True, True]  # older stamps, too
+    # older stamps, too
+    assert [attempt(tracker, i, good(i)).publish for i in range(3)] == [False, True, True]
 
 
-# -- odometry that comes and goes -------------------------------------------------------------------------------------
+# -- odometry that comes and goes
+# --------------------------------------------------------------------------------------------------
 
 
 def test_odometry_that_appears_later_is_used_from_then_on() -> None:
@@ -89,7 +105,8 @@ def test_odometry_that_is_missing_now_and_then_does_not_start_the_filter_again()
             assert tracked.map_from_odom is not None and torch.equal(tracked.map_from_odom, before)
             assert tracked.map_from_cam is not None and "without odometry" in tracked.reason
             torch.testing.assert_close(tracked.map_from_cam, seen, rtol=0, atol=1e-9)
-        elif i > 40 and i % 4 == 0 and tracked.map_from_odom is not None:  # the first with odometry again
+        # the first with odometry again
+        elif i > 40 and i % 4 == 0 and tracked.map_from_odom is not None:
             filtered.append(float((tracked.map_from_odom @ odom[i] - pose)[:3, 3].norm()))
             single.append(float((seen - pose)[:3, 3].norm()))
         before = torch.eye(4) if tracked.map_from_odom is None else tracked.map_from_odom
@@ -101,7 +118,9 @@ def test_odometry_that_returns_at_another_place_has_to_be_confirmed() -> None:
     for i in range(5, 10):
         assert attempt(tracker, i, good(i), odometry=False).publish
     tracked = [tracker.update(at(i), good(i), jumped[i]) for i in range(10, 12)]
-    assert [each.publish for each in tracked] == [False, True] and tracked[1].map_from_odom is not None
+    assert [each.publish for each in tracked] == [False, True] and tracked[
+        1
+    ].map_from_odom is not None
     torch.testing.assert_close(tracked[1].map_from_odom @ jumped[11], WAY[11], rtol=0, atol=1e-9)
 
 
@@ -120,7 +139,11 @@ def test_unusable_odometry_is_taken_as_absent_and_the_reason_says_so(kind: str) 
     before = tracker.map_from_odom
     tracked = tracker.update(at(5), good(5), broken(ODOM[5], kind))
     assert tracked.publish and "without odometry (" in tracked.reason
-    assert before is not None and tracked.map_from_odom is not None and torch.equal(tracked.map_from_odom, before)
+    assert (
+        before is not None
+        and tracked.map_from_odom is not None
+        and torch.equal(tracked.map_from_odom, before)
+    )
     hint = tracker.predicted_map_from_cam(at(6), broken(ODOM[6], kind))
     assert hint is not None and bool(hint.isfinite().all())
     assert attempt(tracker, 6, good(6)).publish
@@ -133,7 +156,8 @@ def test_in_a_map_without_scale_odometry_is_left_out() -> None:
     assert tracked.publish and tracked.map_from_odom is None and "no scale" in tracked.reason
 
 
-# -- what is taken and given ------------------------------------------------------------------------------------------
+# -- what is taken and given
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_prediction_follows_odometry_and_without_it_stays_for_a_while() -> None:
@@ -151,13 +175,23 @@ def test_the_prediction_follows_odometry_and_without_it_stays_for_a_while() -> N
     assert tracker.predicted_map_from_cam(at(25), None) is None
 
 
-def test_published_poses_fit_map_from_odom_and_their_covariance_never_goes_below_the_floors() -> None:
+def test_published_poses_fit_map_from_odom_and_their_covariance_never_goes_below_the_floors() -> (
+    None
+):
     tracker, dice = Tracker(), Dice(4)
     for i in range(100):
         tracked = attempt(tracker, i, verified(dice.noisy(WAY[i], PRECISE), PRECISE))
-    assert tracked.map_from_cam is not None and tracked.map_from_odom is not None and tracked.covariance is not None
-    torch.testing.assert_close(tracked.map_from_cam, tracked.map_from_odom @ ODOM[99], rtol=0, atol=1e-9)
-    torch.testing.assert_close(tracked.map_from_odom, tracked.map_from_cam @ se3_inverse(ODOM[99]), rtol=0, atol=1e-9)
+    assert (
+        tracked.map_from_cam is not None
+        and tracked.map_from_odom is not None
+        and tracked.covariance is not None
+    )
+    torch.testing.assert_close(
+        tracked.map_from_cam, tracked.map_from_odom @ ODOM[99], rtol=0, atol=1e-9
+    )
+    torch.testing.assert_close(
+        tracked.map_from_odom, tracked.map_from_cam @ se3_inverse(ODOM[99]), rtol=0, atol=1e-9
+    )
     assert float(tracked.covariance.diagonal()[:3].min()) > 0.01**2
     assert float(tracked.covariance.diagonal()[3:].min()) > math.radians(0.3) ** 2
 
@@ -172,8 +206,14 @@ def with_entry(row: int, column: int, value: float) -> Tensor:
     ("reason", "unreliable"),
     [
         ("no pose came", outcome(LocalizationStatus.VERIFIED, "no pose came", None, PRECISE)),
-        ("the image contradicts it", outcome(LocalizationStatus.LOST, "the image contradicts it", WAY[5], PRECISE)),
-        ("not verified", outcome(LocalizationStatus.UNVERIFIED, "there are no landmarks", WAY[5], PRECISE)),
+        (
+            "the image contradicts it",
+            outcome(LocalizationStatus.LOST, "the image contradicts it", WAY[5], PRECISE),
+        ),
+        (
+            "not verified",
+            outcome(LocalizationStatus.UNVERIFIED, "there are no landmarks", WAY[5], PRECISE),
+        ),
         ("NaN", verified(broken(WAY[5], "nan"), PRECISE)),
         ("not a rotation", verified(broken(WAY[5], "sheared"), PRECISE)),
         ("not finite", verified(WAY[5], with_entry(2, 3, math.nan))),
@@ -182,7 +222,9 @@ def with_entry(row: int, column: int, value: float) -> Tensor:
         ("covariance (6, 6), got None", verified(WAY[5], None)),
     ],
 )
-def test_a_pose_that_cannot_be_relied_upon_is_a_failure(reason: str, unreliable: Localization) -> None:
+def test_a_pose_that_cannot_be_relied_upon_is_a_failure(
+    reason: str, unreliable: Localization
+) -> None:
     tracker = localized()
     tracked = attempt(tracker, 5, unreliable)
     assert tracked.state is UNCERTAIN and not tracked.publish and reason in tracked.reason
@@ -192,7 +234,9 @@ def test_a_pose_that_cannot_be_relied_upon_is_a_failure(reason: str, unreliable:
 def test_the_same_attempts_lead_to_the_same_poses() -> None:
     def run() -> list[Tensor]:
         tracker, dice = Tracker(), Dice(5)
-        tracked = [attempt(tracker, i, verified(dice.noisy(WAY[i], PRECISE), PRECISE)) for i in range(20)]
+        tracked = [
+            attempt(tracker, i, verified(dice.noisy(WAY[i], PRECISE), PRECISE)) for i in range(20)
+        ]
         return [each.map_from_cam for each in tracked if each.map_from_cam is not None]
 
     assert all(torch.equal(a, b) for a, b in zip(run(), run(), strict=True))
@@ -202,7 +246,12 @@ def test_the_same_attempts_lead_to_the_same_poses() -> None:
     ("name", "value"),
     [("confirmations", 0), ("confirmations", 1.5), ("joint_images", 0), ("joint_images", 2.5)]
     + [("lost_after_s", 0.0), ("clock_jump_s", -1.0), ("gate", math.nan)]
-    + [("drift_rotation", -0.1), ("floor_position_m", math.inf), ("max_speed_mps", 0.0), ("largest_correction_m", 0.0)],
+    + [
+        ("drift_rotation", -0.1),
+        ("floor_position_m", math.inf),
+        ("max_speed_mps", 0.0),
+        ("largest_correction_m", 0.0),
+    ],
 )
 def test_settings_out_of_range_are_refused_by_name_and_value(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{name} is {value:g}"):

@@ -1,4 +1,5 @@
-"""A ROS graph of our own for the tests: domain, context, a spinning node, and nodes as child processes.
+"""A ROS graph of our own for the tests: domain, context, a spinning node, and nodes as child
+processes.
 
 The whole folder is skipped where rclpy or our messages are missing.
 """
@@ -37,7 +38,10 @@ def _missing() -> str | None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            return f"ROS tests need {name} ({error}): install vggt3_ros with ROS sourced, or with [ros-wheels]"
+            return (
+                f"ROS tests need {name} ({error}): install vggt3_ros with ROS sourced, or with"
+                " [ros-wheels]"
+            )
     return None
 
 
@@ -50,7 +54,9 @@ def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def ros_environment() -> Iterator[None]:
-    """A domain that no other run on this machine uses, and this machine alone, whatever robot is on the network."""
+    """A domain that no other run on this machine uses, and this machine alone, whatever robot is on
+    the network.
+    """
     with pytest.MonkeyPatch.context() as patch, _free_domain() as domain:
         patch.setenv("ROS_DOMAIN_ID", str(domain))
         patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -129,7 +135,9 @@ def node(executor: MultiThreadedExecutor) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def localizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalizerClient]:
-    """A localizer as a process, which the tests of a module share; not configured before the first of them."""
+    """A localizer as a process, which the tests of a module share; not configured before the first
+    of them.
+    """
     from .localizer_client import running_localizer
 
     with running_localizer(tmp_path_factory.mktemp("localizer")) as client:
@@ -152,7 +160,9 @@ def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     started: list[NodeProcess] = []
 
     def start(module: str, *arguments: str, **options: Any) -> NodeProcess:
-        process = NodeProcess(tmp_path / f"{len(started)}-{module}.log", module, *arguments, **options)
+        process = NodeProcess(
+            tmp_path / f"{len(started)}-{module}.log", module, *arguments, **options
+        )
         started.append(process)
         return process
 

@@ -30,7 +30,9 @@ from .processes import REPOSITORY, wait_for
 
 
 class RunningDemo:
-    """`vggt3 demo --out OUT ARGUMENTS...` in a process of its own; what it prints goes to files beside OUT."""
+    """`vggt3 demo --out OUT ARGUMENTS...` in a process of its own; what it prints goes to files
+    beside OUT.
+    """
 
     def __init__(self, out: Path, *arguments: object) -> None:
         self.out = out
@@ -83,7 +85,9 @@ class RunningDemo:
 
 
 class Recorder:
-    """Records each leg of a simulated camera as a bag: `bags`[0] as mcap, [1] as sqlite3; there after the context."""
+    """Records each leg of a simulated camera as a bag: `bags`[0] as mcap, [1] as sqlite3; there
+    after the context.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.bags = (folder / "there", folder / "back")
@@ -96,9 +100,12 @@ class Recorder:
         self._node = Node("recorder", namespace="/vggt3", context=self._context)
         self._node.create_subscription(String, "sim_camera/leg", self._on_leg, LATCHED)
         for kind, topic, qos in (
-            (Image, "image", 100), (CameraInfo, "camera_info", 100), (Odometry, "odom", 100), (TFMessage, "/tf", TF),
+            (Image, "image", 100),
+            (CameraInfo, "camera_info", 100),
+            (Odometry, "odom", 100),
+            (TFMessage, "/tf", TF),
             (TFMessage, "/tf_static", TF_STATIC_IN),
-        ):  # fmt: skip
+        ):
             self._node.create_subscription(kind, topic, self._hear(kind, topic), qos, raw=True)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)

@@ -1,4 +1,6 @@
-"""A lifecycle node in a process of its own, and what any client can ask of it; a graph of our own to ask from."""
+"""A lifecycle node in a process of its own, and what any client can ask of it; a graph of our own
+to ask from.
+"""
 
 from __future__ import annotations
 
@@ -27,25 +29,35 @@ START_S, ANSWER_S = 60.0, 30.0
 
 
 class LifecycleClient:
-    """Talks to the node `name`; `restart` brings it from any state to one where it is active with given parameters."""
+    """Talks to the node `name`; `restart` brings it from any state to one where it is active with
+    given parameters.
+    """
 
-    def __init__(self, node: Node, process: NodeProcess, name: str, declared: type[NodeParameters]) -> None:
+    def __init__(
+        self, node: Node, process: NodeProcess, name: str, declared: type[NodeParameters]
+    ) -> None:
         self.node, self.process, self.name = node, process, name
-        self._defaults = {each.name: each.default for each in parameters_of(declared) if each.name != "autostart"}
+        self._defaults = {
+            each.name: each.default for each in parameters_of(declared) if each.name != "autostart"
+        }
         # Made before anybody asks, so that the node has found them when it answers the first time.
         kinds = {"change_state": ChangeState, "set_parameters_atomically": SetParametersAtomically}
         kinds |= {"load_scene": LoadScene, "pause": Trigger, "resume": Trigger}
         self._clients: dict[str, Any] = {
-            service: node.create_client(kind, f"{name}/{service}") for service, kind in kinds.items()
+            service: node.create_client(kind, f"{name}/{service}")
+            for service, kind in kinds.items()
         }
 
-    # -- lifecycle ---------------------------------------------------------------------------------------------------
+    # -- lifecycle
+    # ----------------------------------------------------------------------------------------------
 
     def restart(self, **parameters: Any) -> None:
         """Forget everything, take these parameters (the others are the defaults), be active."""
         self.forget()
         assert self.set({**self._defaults, **parameters}) == ""
-        assert self.transition("configure") and self.transition("activate"), self.process.log[-2000:]
+        assert self.transition("configure") and self.transition("activate"), self.process.log[
+            -2000:
+        ]
 
     def forget(self) -> None:
         """Unconfigured, from any state."""
@@ -60,7 +72,9 @@ class LifecycleClient:
         return self._call(ChangeState, "change_state", request).success
 
     def state(self) -> str:
-        return ask(self.node, GetState, f"{self.name}/get_state", GetState.Request()).current_state.label
+        return ask(
+            self.node, GetState, f"{self.name}/get_state", GetState.Request()
+        ).current_state.label
 
     def set(self, parameters: dict[str, Any]) -> str:
         """Set parameters together; why they were refused, empty when they were not."""
@@ -72,7 +86,8 @@ class LifecycleClient:
         answer = self._call(SetParametersAtomically, "set_parameters_atomically", request).result
         return "" if answer.successful else answer.reason
 
-    # -- services ----------------------------------------------------------------------------------------------------
+    # -- services
+    # ----------------------------------------------------------------------------------------------
 
     def load(self, path: object) -> LoadScene.Response:
         return self._call(LoadScene, "load_scene", LoadScene.Request(path=str(path)))
@@ -94,17 +109,25 @@ class LifecycleClient:
 
     def is_sound(self) -> None:
         """Fails when it ended, or when something went wrong that nobody expected."""
-        assert self.process.is_running and "Traceback" not in self.process.log and "defect" not in self.process.log
+        assert (
+            self.process.is_running
+            and "Traceback" not in self.process.log
+            and "defect" not in self.process.log
+        )
 
 
 def came_of_waiting(error: BaseException) -> bool:
     """Whether rclpy raised an error while it waited for callbacks, and not one of them."""
-    return any(frame.name == "wait_for_ready_callbacks" for frame in traceback.extract_tb(error.__traceback__))
+    return any(
+        frame.name == "wait_for_ready_callbacks"
+        for frame in traceback.extract_tb(error.__traceback__)
+    )
 
 
 @contextmanager
 def graph(namespace: str, *arguments: str) -> Iterator[Node]:
-    """A node `tester` with a context and a spinning executor of its own, for fixtures that outlive a test.
+    """A node `tester` with a context and a spinning executor of its own, for fixtures that outlive
+    a test.
 
     arguments: of ROS, such as "-r", "/tf:=/robot1/tf".
     """
@@ -120,8 +143,8 @@ def graph(namespace: str, *arguments: str) -> Iterator[Node]:
                 executor.spin()
             except ExternalShutdownException:
                 return
-            # Of an action client that another thread is still making, and of what another thread destroys, while rclpy
-            # waits for both.
+            # Of an action client that another thread is still making, and of what another thread
+            # destroys, while rclpy waits for both.
             except (AttributeError, InvalidHandle) as error:
                 if not came_of_waiting(error):
                     raise

@@ -39,10 +39,19 @@ def visit() -> RoomSequence:
 
 @lru_cache(maxsize=2)
 def scene(metric: bool = True) -> Scene:
-    """A scene of the visit's mapped images: in the true frame, or without any prior and so without a scale."""
+    """A scene of the visit's mapped images: in the true frame, or without any prior and so without
+    a scale.
+    """
     drive = visit()
     frames = [
-        Frame(drive.images[i], 1 + i, drive.intrinsics, None, drive.world_from_cam[i] if metric else None, name=f"{i}")
+        Frame(
+            drive.images[i],
+            1 + i,
+            drive.intrinsics,
+            None,
+            drive.world_from_cam[i] if metric else None,
+            name=f"{i}",
+        )
         for i in MAPPED
     ]
     made = reconstruct(frames, load_network("tiny")).scene
@@ -51,7 +60,9 @@ def scene(metric: bool = True) -> Scene:
 
 
 class LocalizerClient(LifecycleClient):
-    """Talks to a localizer; `start` brings it from any state to one where it is active with the given parameters."""
+    """Talks to a localizer; `start` brings it from any state to one where it is active with the
+    given parameters.
+    """
 
     def __init__(self, node: Node, process: NodeProcess, folder: Path) -> None:
         super().__init__(node, process, "localizer", LocalizerParameters)
@@ -64,7 +75,9 @@ class LocalizerClient(LifecycleClient):
 
     @contextmanager
     def meet(self, made: Scene | None = None) -> Iterator[Robot]:
-        """A robot whose camera the localizer sees, after it has loaded a scene (that of the visit)."""
+        """A robot whose camera the localizer sees, after it has loaded a scene (that of the
+        visit).
+        """
         is_new = self.state() != "active"
         if is_new:
             self.start()
@@ -95,14 +108,22 @@ class LocalizerClient(LifecycleClient):
         for status, index in zip(statuses, indices, strict=True):
             if status.pose_published:
                 self.pose_of(status)
-                metres, degrees = self.heard.error(stamp_ns(status.header.stamp), robot.true_pose(index))
-                assert metres < LIMIT_M and degrees < LIMIT_DEG, f"image {index}: {metres:.3f} m, {degrees:.2f} deg"
+                metres, degrees = self.heard.error(
+                    stamp_ns(status.header.stamp), robot.true_pose(index)
+                )
+                assert metres < LIMIT_M and degrees < LIMIT_DEG, (
+                    f"image {index}: {metres:.3f} m, {degrees:.2f} deg"
+                )
 
 
 @contextmanager
-def running_localizer(folder: Path, namespace: str = "/vggt3", **parameters: Any) -> Iterator[LocalizerClient]:
+def running_localizer(
+    folder: Path, namespace: str = "/vggt3", **parameters: Any
+) -> Iterator[LocalizerClient]:
     """A localizer, not configured yet; `folder` is where its scenes and its log are."""
-    process = NodeProcess(folder / "localizer.log", "localizer_node", namespace=namespace, parameters=parameters)
+    process = NodeProcess(
+        folder / "localizer.log", "localizer_node", namespace=namespace, parameters=parameters
+    )
     try:
         with graph(namespace) as node:
             yield LocalizerClient(node, process, folder)

@@ -25,9 +25,11 @@ from .robot import Robot
 
 MAP_S = 90.0
 FRAMES = 8  # shown by `collect`, of the ten of the visit
-# Every image that a test shows arrives, nothing happens by itself, and what happens is said at once.
+# Every image that a test shows arrives, nothing happens by itself, and what happens is said at
+# once.
 SETTINGS = {
-    "image_qos": "reliable", "queue_size": 100, "trigger_idle": 0.0, "min_frames": 4, "status_rate": 20.0,
+    "image_qos": "reliable", "queue_size": 100, "trigger_idle": 0.0, "min_frames": 4, "status_rate":
+    20.0,
     "transform_timeout": 1.0,
 }  # fmt: skip
 QUICK = {"ttt_steps": 1, "landmarks": False}  # where the quality of a map does not matter
@@ -45,7 +47,9 @@ class Goal:
     def __init__(self, client: ActionClient, save_path: str, overwrite: bool) -> None:
         self.feedback: list[Reconstruct.Feedback] = []
         request = Reconstruct.Goal(save_path=save_path, overwrite=overwrite)
-        sent = client.send_goal_async(request, lambda message: self.feedback.append(message.feedback))
+        sent = client.send_goal_async(
+            request, lambda message: self.feedback.append(message.feedback)
+        )
         wait_for(sent.done, ANSWER_S, "the answer to a goal")
         self._handle = sent.result()
         assert self._handle.accepted
@@ -66,14 +70,18 @@ class Goal:
 
 
 class MapperClient(LifecycleClient):
-    """Talks to a mapper; `start` brings it from any state to one where it is active with the given parameters."""
+    """Talks to a mapper; `start` brings it from any state to one where it is active with the given
+    parameters.
+    """
 
     def __init__(self, node: Node, process: NodeProcess, robot: Robot) -> None:
         super().__init__(node, process, "mapper", MapperParameters)
         self.robot = robot
         self.statuses: list[MapperStatus] = []
         self._action = ActionClient(node, Reconstruct, "mapper/reconstruct")
-        node.create_subscription(MapperStatus, "mapper/status", lambda status: self.statuses.append(status), STATUS)
+        node.create_subscription(
+            MapperStatus, "mapper/status", lambda status: self.statuses.append(status), STATUS
+        )
 
     def start(self, scene_dir: Path, watch: bool = True, **parameters: Any) -> None:
         """Forget everything, take these parameters (the others are SETTINGS and defaults), map.
@@ -83,12 +91,17 @@ class MapperClient(LifecycleClient):
         self.restart(**{**SETTINGS, "scene_dir": str(scene_dir), **parameters})
         self.statuses.clear()
         if watch:
-            self.robot.wait_until_connected(0 if parameters.get("image_transport") == "compressed" else 1)
+            self.robot.wait_until_connected(
+                0 if parameters.get("image_transport") == "compressed" else 1
+            )
 
-    # -- services and action -----------------------------------------------------------------------------------------
+    # -- services and action
+    # ----------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path, overwrite: bool = False) -> SaveScene.Response:
-        return self._call(SaveScene, "save_scene", SaveScene.Request(path=str(path), overwrite=overwrite))
+        return self._call(
+            SaveScene, "save_scene", SaveScene.Request(path=str(path), overwrite=overwrite)
+        )
 
     def ask_to_save(self, path: str | Path, overwrite: bool = False) -> Future:
         """The answer to come."""
@@ -103,18 +116,27 @@ class MapperClient(LifecycleClient):
         assert self._action.wait_for_server(ANSWER_S)
         return Goal(self._action, save_path, overwrite)
 
-    # -- what it says ------------------------------------------------------------------------------------------------
+    # -- what it says
+    # ----------------------------------------------------------------------------------------------
 
-    def says(self, what: Callable[[MapperStatus], bool], description: str, timeout_s: float = ANSWER_S) -> MapperStatus:
+    def says(
+        self, what: Callable[[MapperStatus], bool], description: str, timeout_s: float = ANSWER_S
+    ) -> MapperStatus:
         """The newest status, once it is as wanted."""
-        return wait_for(lambda: next((s for s in self.statuses[-1:] if what(s)), None), timeout_s, description)
+        return wait_for(
+            lambda: next((s for s in self.statuses[-1:] if what(s)), None), timeout_s, description
+        )
 
     def keeps(self, frames: int) -> MapperStatus:
         """The status once the collection has so many frames."""
-        return self.says(lambda status: status.frames_kept == frames, f"{frames} frames in the collection")
+        return self.says(
+            lambda status: status.frames_kept == frames, f"{frames} frames in the collection"
+        )
 
     def has_seen(self, images: int) -> MapperStatus:
-        """The status once so many images came and each was kept or left out, while nothing is reconstructed."""
+        """The status once so many images came and each was kept or left out, while nothing is
+        reconstructed.
+        """
 
         def done(status: MapperStatus) -> bool:
             left_out = status.frames_skipped + status.frames_dropped
@@ -123,7 +145,9 @@ class MapperClient(LifecycleClient):
         return self.says(done, f"{images} images received and dealt with")
 
     def makes_another_map_than(self, scene_id: str) -> MapperStatus:
-        """The status once there is a new scene, and everything is done that belongs to its making."""
+        """The status once there is a new scene, and everything is done that belongs to its
+        making.
+        """
 
         def done(status: MapperStatus) -> bool:
             return status.scene_id not in ("", scene_id) and status.state == MapperStatus.COLLECTING
@@ -137,8 +161,12 @@ class MapperClient(LifecycleClient):
 
 
 @contextmanager
-def running_mapper(log: Path, namespace: str = "/vggt3", **parameters: Any) -> Iterator[MapperClient]:
-    """A mapper (not configured yet, unless `autostart` is among the parameters), and a robot before its camera."""
+def running_mapper(
+    log: Path, namespace: str = "/vggt3", **parameters: Any
+) -> Iterator[MapperClient]:
+    """A mapper (not configured yet, unless `autostart` is among the parameters), and a robot before
+    its camera.
+    """
     process = NodeProcess(log, "mapper_node", namespace=namespace, parameters=parameters)
     try:
         with graph(namespace) as node:

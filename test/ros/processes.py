@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 
 def wait_for(predicate: Callable[[], T], timeout_s: float, what: str) -> T:
-    """The first true value of predicate(); fails the test with "waited ... for `what`" when none comes in time."""
+    """The first true value of predicate(); fails the test with "waited ... for `what`" when none
+    comes in time.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         value = predicate()
@@ -37,7 +39,8 @@ def wait_for(predicate: Callable[[], T], timeout_s: float, what: str) -> T:
 def ask(node: Node, kind: Any, name: str, request: Any, timeout_s: float = 60.0) -> Any:
     """Answer of a service that may be asked several times: it is, every 3 s.
 
-    A server may be found, and asked, before it has found its client; then the request or the answer is lost.
+    A server may be found, and asked, before it has found its client; then the request or the answer
+    is lost.
     """
     client = node.create_client(kind, name)
     futures: list[Any] = []
@@ -57,10 +60,12 @@ def ask(node: Node, kind: Any, name: str, request: Any, timeout_s: float = 60.0)
 
 
 class NodeProcess:
-    """`python -m vggt3_ros.nodes.<module> --ros-args ...` in a session of its own; what it prints goes to a file.
+    """`python -m vggt3_ros.nodes.<module> --ros-args ...` in a session of its own; what it prints
+    goes to a file.
 
-    parameters: name -> value; further arguments are taken as they are, for example "-r", "image:=/front/image".
-    The environment is that of the tests: their ROS domain and Fast DDS profile.
+    parameters: name -> value; further arguments are taken as they are, for example "-r",
+    "image:=/front/image". The environment is that of the tests: their ROS domain and Fast DDS
+    profile.
     """
 
     def __init__(
@@ -72,8 +77,19 @@ class NodeProcess:
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
         self.module, self.log_path = module, log
-        given = [part for name, value in (parameters or {}).items() for part in ("-p", f"{name}:={json.dumps(value)}")]
-        command = [sys.executable, "-m", f"vggt3_ros.nodes.{module}", "--ros-args", "-r", f"__ns:={namespace}"]
+        given = [
+            part
+            for name, value in (parameters or {}).items()
+            for part in ("-p", f"{name}:={json.dumps(value)}")
+        ]
+        command = [
+            sys.executable,
+            "-m",
+            f"vggt3_ros.nodes.{module}",
+            "--ros-args",
+            "-r",
+            f"__ns:={namespace}",
+        ]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -120,12 +136,15 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             name = signal.Signals(signal_number).name
             self.kill()
-            pytest.fail(f"{self.module} still ran {timeout_s:g} s after {name}; its log:\n{self.log}")
+            pytest.fail(
+                f"{self.module} still ran {timeout_s:g} s after {name}; its log:\n{self.log}"
+            )
 
     def kill(self) -> None:
         """End it and its children at once (SIGKILL)."""
         try:
-            os.killpg(self.pid, signal.SIGKILL)  # it leads its own session, so this is nobody else's group
+            # it leads its own session, so this is nobody else's group
+            os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         self._process.wait()

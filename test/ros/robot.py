@@ -1,4 +1,6 @@
-"""A robot's sensors in a test's hands: every image, transform and stamp is published when and as the test says."""
+"""A robot's sensors in a test's hands: every image, transform and stamp is published when and as
+the test says.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ BASE_FROM_CAM = se3(
 
 
 class Robot:
-    """Shows the images of a recorded visit, with odometry odom -> base_link that the test may displace.
+    """Shows the images of a recorded visit, with odometry odom -> base_link that the test may
+    displace.
 
     odom_from_map: what odometry makes of the truth; identity until a test changes it.
     """
@@ -53,7 +56,9 @@ class Robot:
 
     def now(self) -> int:
         """A stamp (ns) of this moment, newer than all before."""
-        self._last_stamp = max(self.node.get_clock().now().nanoseconds, self._last_stamp + 1_000_000)
+        self._last_stamp = max(
+            self.node.get_clock().now().nanoseconds, self._last_stamp + 1_000_000
+        )
         return self._last_stamp
 
     def show(
@@ -64,10 +69,14 @@ class Robot:
         odometry: bool = True,
         change: Callable[[Image], None] | None = None,
     ) -> int:
-        """Publish image `index` of the visit (or another one in its place) with all that belongs to it."""
+        """Publish image `index` of the visit (or another one in its place) with all that belongs to
+        it.
+        """
         stamp = self.now() if stamp is None else stamp
         if odometry:
-            odom_from_base = self.odom_from_map @ self.visit.world_from_cam[index] @ se3_inverse(BASE_FROM_CAM)
+            odom_from_base = (
+                self.odom_from_map @ self.visit.world_from_cam[index] @ se3_inverse(BASE_FROM_CAM)
+            )
             self._moving.send("odom", "base_link", stamp, odom_from_base)
         message = image_message(self.visit.images[index] if image is None else image, CAMERA, stamp)
         if change is not None:
@@ -87,7 +96,9 @@ class Robot:
 
     def info(self, height: int, width: int, stamp: int) -> CameraInfo:
         """Calibration of the visit's camera, for images of that size."""
-        message = CameraInfo(header=header(CAMERA, stamp), height=height, width=width, distortion_model="plumb_bob")
+        message = CameraInfo(
+            header=header(CAMERA, stamp), height=height, width=width, distortion_model="plumb_bob"
+        )
         scaled = self.visit.intrinsics.clone()
         scale = width / self.visit.images.shape[2]
         scaled[:2] *= scale
@@ -97,7 +108,9 @@ class Robot:
         return message
 
     def calibrate(self) -> None:
-        """Tell the calibration before the first image: one that comes with it may be later on a busy machine."""
+        """Tell the calibration before the first image: one that comes with it may be later on a
+        busy machine.
+        """
         height, width = self.visit.images.shape[1:3]
         for _ in range(5):
             self._infos.publish(self.info(height, width, self.now()))
@@ -116,8 +129,14 @@ class Robot:
 
     def wait_until_connected(self, images: int = 1) -> None:
         """Until so many nodes listen to the camera."""
-        wait_for(lambda: self._images.get_subscription_count() >= images, 30, f"{images} subscribers of the camera")
-        wait_for(lambda: self._infos.get_subscription_count() >= images, 30, "subscribers of camera_info")
+        wait_for(
+            lambda: self._images.get_subscription_count() >= images,
+            30,
+            f"{images} subscribers of the camera",
+        )
+        wait_for(
+            lambda: self._infos.get_subscription_count() >= images, 30, "subscribers of camera_info"
+        )
         time.sleep(0.5)  # the other side may learn of the match a moment later
 
 
@@ -130,7 +149,9 @@ class Heard:
         self.localizer: list[LocalizationStatus] = []
         self.mapper: list[MapperStatus] = []
         node.create_subscription(PoseWithCovarianceStamped, "pose", self._on_pose, 100)
-        node.create_subscription(LocalizationStatus, "localizer/status", self.localizer.append, STATUS)
+        node.create_subscription(
+            LocalizationStatus, "localizer/status", self.localizer.append, STATUS
+        )
         node.create_subscription(MapperStatus, "mapper/status", self.mapper.append, STATUS)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
@@ -140,14 +161,20 @@ class Heard:
         """The localizer's status of the image with this stamp; waits for it."""
 
         def find() -> LocalizationStatus | None:
-            return next((s for s in tuple(self.localizer) if stamp_ns(s.header.stamp) == stamp), None)
+            return next(
+                (s for s in tuple(self.localizer) if stamp_ns(s.header.stamp) == stamp), None
+            )
 
         return wait_for(find, timeout_s, "the localizer's status of an image")
 
-    def mapper_says(self, what: Callable[[MapperStatus], bool], timeout_s: float, description: str) -> MapperStatus:
+    def mapper_says(
+        self, what: Callable[[MapperStatus], bool], timeout_s: float, description: str
+    ) -> MapperStatus:
         """The newest status of the mapper, once it is as wanted."""
         return wait_for(
-            lambda: self.mapper[-1] if self.mapper and what(self.mapper[-1]) else None, timeout_s, description
+            lambda: self.mapper[-1] if self.mapper and what(self.mapper[-1]) else None,
+            timeout_s,
+            description,
         )
 
     def error(self, stamp: int, true_pose: Tensor) -> tuple[float, float]:

@@ -1,4 +1,6 @@
-"""How map -> odom is dated: whoever asks for the transform of now finds one, however attempts, stamps and clocks go."""
+"""How map -> odom is dated: whoever asks for the transform of now finds one, however attempts,
+stamps and clocks go.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ UNIT = torch.eye(4, dtype=torch.float64)
 
 
 class Bench:
-    """A real node and its output, with the steady clock and that of a simulation in the test's hands."""
+    """A real node and its output, with the steady clock and that of a simulation in the test's
+    hands.
+    """
 
     def __init__(self, node: Node, patch: pytest.MonkeyPatch, **changes: Any) -> None:
         self.node = node
@@ -37,13 +41,19 @@ class Bench:
         settings = LocalizerParameters(**changes)
         self.output = PoseOutput(node, lambda: settings, self.time)
         self.dates: list[int] = []
-        patch.setattr(self.output._broadcaster, "send", lambda parent, child, stamp, pose: self.dates.append(stamp))
+        patch.setattr(
+            self.output._broadcaster,
+            "send",
+            lambda parent, child, stamp, pose: self.dates.append(stamp),
+        )
 
     def wall(self) -> int:
         return int(self.node.get_clock().now().nanoseconds)
 
     def simulate(self, ns: int) -> None:
-        self.node.get_clock().set_ros_time_override(Time(nanoseconds=ns, clock_type=ClockType.ROS_TIME))
+        self.node.get_clock().set_ros_time_override(
+            Time(nanoseconds=ns, clock_type=ClockType.ROS_TIME)
+        )
 
     def arrive(self, stamp: int) -> arrival.Arrival:
         return self.time.arrival(Image(header=header("camera", stamp)))
@@ -82,7 +92,9 @@ def test_slow_attempts_do_not_date_the_transform_back(bench: Callable[..., Bench
     ours.publish(came)
     assert ours.dates[-1] >= begin + 3 * SECOND // 2 + TOLERANCE
     ours.steady += SECOND
-    assert begin <= ours.date() - 5 * SECOND // 2 - TOLERANCE < begin + SECOND, "once more a second later"
+    assert begin <= ours.date() - 5 * SECOND // 2 - TOLERANCE < begin + SECOND, (
+        "once more a second later"
+    )
 
 
 def test_images_that_come_late_do_not_date_the_transform_back(bench: Callable[..., Bench]) -> None:
@@ -117,7 +129,9 @@ def test_a_recording_dates_by_its_own_clock_fast_or_paused(bench: Callable[..., 
     assert ours.time.since_ns(came.moment) == 0
 
 
-def test_a_clock_that_starts_after_the_first_pose_counts_from_then_on(bench: Callable[..., Bench]) -> None:
+def test_a_clock_that_starts_after_the_first_pose_counts_from_then_on(
+    bench: Callable[..., Bench],
+) -> None:
     ours, begin = bench(simulated=True), 1_700_000_000 * SECOND
     ours.publish(ours.arrive(begin))
     ours.steady += SECOND
@@ -133,9 +147,13 @@ def test_corrections_never_share_a_date(bench: Callable[..., Bench]) -> None:
     assert ours.dates[1] == ours.dates[0] + 1
 
 
-def test_a_date_that_no_message_holds_is_no_transform_and_does_not_spoil_the_next(bench: Callable[..., Bench]) -> None:
+def test_a_date_that_no_message_holds_is_no_transform_and_does_not_spoil_the_next(
+    bench: Callable[..., Bench],
+) -> None:
     ours = bench()
-    ours.output._broadcaster.send = type(ours.output._broadcaster).send.__get__(ours.output._broadcaster)
+    ours.output._broadcaster.send = type(ours.output._broadcaster).send.__get__(
+        ours.output._broadcaster
+    )
     said = ours.publish(ours.arrive(2**31 * SECOND - 1))
     assert said.startswith("nothing: stamp of") and "32-bit" in said
     assert ours.output.standing("no image has come") == "nothing: no image has come"

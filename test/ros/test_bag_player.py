@@ -1,4 +1,6 @@
-"""A recorded bag, whichever its format, reaches subscribers under our names, unchanged and in order."""
+"""A recorded bag, whichever its format, reaches subscribers under our names, unchanged and in
+order.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ from tf2_msgs.msg import TFMessage
 from vggt3_ros.errors import InputError
 from vggt3_ros.nodes.demo.bag_player import BagPlayer, bag_topics, read_bag
 from vggt3_ros.nodes.demo.bag_topics import BagTopic, choose_topics
-from vggt3_ros.nodes.messages.conversions import header, pose_message, stamp_ns, time_message, transform_from_pose
+from vggt3_ros.nodes.messages.conversions import (
+    header,
+    pose_message,
+    stamp_ns,
+    time_message,
+    transform_from_pose,
+)
 from vggt3_ros.nodes.messages.images import image_message
 from vggt3_ros.nodes.messages.transforms import TransformBuffer, TransformListener
 
@@ -53,7 +61,9 @@ def picture(number: int) -> Image:
 
 @pytest.fixture(params=["sqlite3", "mcap"])
 def bag(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A robot that drives along x at 50 images a second, and two publishers of static transforms."""
+    """A robot that drives along x at 50 images a second, and two publishers of static
+    transforms.
+    """
     store, path = get_typestore(Stores.ROS2_HUMBLE), tmp_path / "drive"
     plugin = rosbags.StoragePlugin[request.param.upper()]
     with rosbags.Writer(path, version=8, storage_plugin=plugin) as writer:
@@ -72,10 +82,16 @@ def bag(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
             odom = Odometry(header=header("odom", stamp), child_frame_id="base_link")
             odom.pose.pose = pose_message(pose(0.01 * number))
             write("/wheels/odom", odom, stamp)
-            moved = TransformStamped(child_frame_id="base_link", transform=transform_from_pose(pose(0.01 * number)))
+            moved = TransformStamped(
+                child_frame_id="base_link", transform=transform_from_pose(pose(0.01 * number))
+            )
             moved.header.frame_id, moved.header.stamp = "odom", time_message(stamp)
             write("/tf", TFMessage(transforms=[moved]), stamp)
-            write("/front/camera_info", CameraInfo(header=header("camera", stamp), width=32, height=24), stamp + 1)
+            write(
+                "/front/camera_info",
+                CameraInfo(header=header("camera", stamp), width=32, height=24),
+                stamp + 1,
+            )
             write("/front/image_raw", picture(number), stamp + 2)
         write("/tf_static", static("laser", 0.3), START + COUNT * PERIOD)
     return path
@@ -98,24 +114,32 @@ def test_a_bag_reaches_subscribers_in_order_and_unchanged(bag: Path, node: Node)
     assert player.image_transport == "raw" and player.wait_for_subscribers(10)
     listener = TransformListener(node, buffer)
     assert player.play(rate=1.0) == COUNT
-    wait_for(lambda: all(len(messages) == COUNT for messages in received.values()), 10, "all messages")
+    wait_for(
+        lambda: all(len(messages) == COUNT for messages in received.values()), 10, "all messages"
+    )
     for number, image in enumerate(received["image"]):
         assert image == picture(number)
     assert [stamp_ns(each.header.stamp) for each in received["camera_info"]] == [
         START + number * PERIOD for number in range(COUNT)
     ]
     last = START + (COUNT - 1) * PERIOD
-    assert buffer.lookup("odom", "camera", last, 5.0)[0, 3] == pytest.approx(0.01 * (COUNT - 1) + 0.1)
+    assert buffer.lookup("odom", "camera", last, 5.0)[0, 3] == pytest.approx(
+        0.01 * (COUNT - 1) + 0.1
+    )
     listener.destroy()
 
     late = TransformBuffer()
     listener = TransformListener(node, late)
-    assert late.lookup("camera", "laser", last, 5.0)[0, 3] == pytest.approx(0.2), "both publishers' are latched"
+    assert late.lookup("camera", "laser", last, 5.0)[0, 3] == pytest.approx(0.2), (
+        "both publishers' are latched"
+    )
     listener.destroy()
     player.destroy()
 
 
-def test_as_fast_as_possible_loses_nothing_on_the_way_to_a_reliable_subscriber(bag: Path, node: Node) -> None:
+def test_as_fast_as_possible_loses_nothing_on_the_way_to_a_reliable_subscriber(
+    bag: Path, node: Node
+) -> None:
     received: list[Image] = []
     node.create_subscription(Image, "image", received.append, 100)
     player = BagPlayer(node, bag)
@@ -137,7 +161,9 @@ def test_a_single_file_of_a_bag_is_read_too(bag: Path) -> None:
     file = next(path for path in bag.iterdir() if path.suffix in (".mcap", ".db3"))
     assert bag_topics(file) == bag_topics(bag)
     messages = list(read_bag(file, {"odom": "/wheels/odom"}))
-    assert [each.time_ns for each in messages] == [START + number * PERIOD for number in range(COUNT)]
+    assert [each.time_ns for each in messages] == [
+        START + number * PERIOD for number in range(COUNT)
+    ]
     assert {(each.name, each.type) for each in messages} == {("odom", "nav_msgs/msg/Odometry")}
 
 
@@ -165,16 +191,25 @@ def other(bag: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [(truncate, "cannot be read"), (remove, "there is no bag"), (old, "rosbags-convert"), (other, "cannot be read")],
+    [
+        (truncate, "cannot be read"),
+        (remove, "there is no bag"),
+        (old, "rosbags-convert"),
+        (other, "cannot be read"),
+    ],
 )
-def test_what_is_no_bag_is_refused_with_its_name(bag: Path, damage: Callable[[Path], Path], words: str) -> None:
+def test_what_is_no_bag_is_refused_with_its_name(
+    bag: Path, damage: Callable[[Path], Path], words: str
+) -> None:
     path = damage(bag)
     with pytest.raises(InputError, match=words) as caught:
         list(read_bag(path, choose_topics(bag_topics(path))))
     assert str(path) in str(caught.value)
 
 
-def test_without_rosbags_the_error_says_what_to_install(bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rosbags_the_error_says_what_to_install(
+    bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "rosbags.rosbag2", None)
     with pytest.raises(InputError, match=r"pip install 'vggt3_ros\[bag\]'"):
         bag_topics(bag)
@@ -189,14 +224,23 @@ def topics(**kinds: str) -> list[BagTopic]:
 
 def test_the_calibrated_colour_camera_is_chosen() -> None:
     available = topics(
-        cam__depth__image="image", cam__depth__camera_info="info", aaa__image="image", cam__rgb__image="image",
-        cam__rgb__camera_info="info", cam__rgb__image__compressed="packed",
-    )  # fmt: skip
-    assert choose_topics(available) == {"image": "/cam/rgb/image", "camera_info": "/cam/rgb/camera_info"}
+        cam__depth__image="image",
+        cam__depth__camera_info="info",
+        aaa__image="image",
+        cam__rgb__image="image",
+        cam__rgb__camera_info="info",
+        cam__rgb__image__compressed="packed",
+    )
+    assert choose_topics(available) == {
+        "image": "/cam/rgb/image",
+        "camera_info": "/cam/rgb/camera_info",
+    }
 
 
 def test_a_compressed_camera_is_played_as_such() -> None:
-    available = topics(cam__image_raw__compressed="packed", cam__camera_info="info", tf="tf", robot__tf_static="tf")
+    available = topics(
+        cam__image_raw__compressed="packed", cam__camera_info="info", tf="tf", robot__tf_static="tf"
+    )
     assert choose_topics(available) == {
         "image/compressed": "/cam/image_raw/compressed",
         "camera_info": "/cam/camera_info",
@@ -207,7 +251,12 @@ def test_a_compressed_camera_is_played_as_such() -> None:
 
 def test_wishes_come_first_and_topics_can_be_left_out() -> None:
     available = topics(
-        a__image="image", a__camera_info="info", b__image="image", b__camera_info="info", odom="odom", d__depth="image"
+        a__image="image",
+        a__camera_info="info",
+        b__image="image",
+        b__camera_info="info",
+        odom="odom",
+        d__depth="image",
     )
     wanted = {"image": "/b/image", "odom": "", "depth": "/d/depth"}
     assert choose_topics(available, wanted) == {
@@ -219,7 +268,12 @@ def test_wishes_come_first_and_topics_can_be_left_out() -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["sensor_msgs/Image", "sensor_msgs/msg/Image", "sensor_msgs::msg::dds_::Image_", "sensor_msgs::msg::Image"],
+    [
+        "sensor_msgs/Image",
+        "sensor_msgs/msg/Image",
+        "sensor_msgs::msg::dds_::Image_",
+        "sensor_msgs::msg::Image",
+    ],
 )
 def test_a_type_may_be_spelt_in_several_ways(spelling: str) -> None:
     assert choose_topics([BagTopic("/cam/image", spelling, 3)]) == {"image": "/cam/image"}
@@ -229,12 +283,17 @@ def test_a_type_may_be_spelt_in_several_ways(spelling: str) -> None:
     ("names", "chosen"),
     [
         (("odom", "odometry/filtered", "wheel/odom"), "/odometry/filtered"),
-        (("odometry/filtered/global", "odometry/filtered/local", "wheel/odom"), "/odometry/filtered/local"),
+        (
+            ("odometry/filtered/global", "odometry/filtered/local", "wheel/odom"),
+            "/odometry/filtered/local",
+        ),
         (("odometry/filtered", "odometry/filtered_map", "odometry/gps"), "/odometry/filtered"),
         (("wheel/odom",), "/wheel/odom"),
     ],
 )
-def test_of_several_odometries_the_filtered_one_is_chosen(names: tuple[str, ...], chosen: str) -> None:
+def test_of_several_odometries_the_filtered_one_is_chosen(
+    names: tuple[str, ...], chosen: str
+) -> None:
     available = topics(cam__image="image", **{name.replace("/", "__"): "odom" for name in names})
     assert choose_topics(available)["odom"] == chosen
 
@@ -242,23 +301,47 @@ def test_of_several_odometries_the_filtered_one_is_chosen(names: tuple[str, ...]
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"odom": "odom", "wheel__odom": "odom"}, "several odometries: /odom, /wheel/odom; .*--topic.* odom=/odom or"),
-        ({"left__image": "image", "left__camera_info": "info", "right__image": "image", "right__camera_info": "info"},
-         "several cameras: /left/image, /right/image; .*image=/left/image"),
-        ({"a__image": "image", "b__image__compressed": "packed"}, "several cameras: /a/image, /b/image/compressed"),
-        ({"a__image": "image", "b__camera_info": "info", "c__camera_info": "info"},
-         "several calibrations, none of them beside /a/image: /b/camera_info, /c/camera_info"),
-        ({"a__image": "image", "r1__tf": "tf", "r2__tf": "tf"}, "several topics of transforms: /r1/tf, /r2/tf"),
+        (
+            {"odom": "odom", "wheel__odom": "odom"},
+            "several odometries: /odom, /wheel/odom; .*--topic.* odom=/odom or",
+        ),
+        (
+            {
+                "left__image": "image",
+                "left__camera_info": "info",
+                "right__image": "image",
+                "right__camera_info": "info",
+            },
+            "several cameras: /left/image, /right/image; .*image=/left/image",
+        ),
+        (
+            {"a__image": "image", "b__image__compressed": "packed"},
+            "several cameras: /a/image, /b/image/compressed",
+        ),
+        (
+            {"a__image": "image", "b__camera_info": "info", "c__camera_info": "info"},
+            "several calibrations, none of them beside /a/image: /b/camera_info, /c/camera_info",
+        ),
+        (
+            {"a__image": "image", "r1__tf": "tf", "r2__tf": "tf"},
+            "several topics of transforms: /r1/tf, /r2/tf",
+        ),
     ],
-)  # fmt: skip
+)
 def test_where_several_topics_would_do_the_user_is_asked(given: dict[str, str], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        choose_topics(topics(**{"cam__image": "image", **given} if "image" not in given.values() else given))
+        choose_topics(
+            topics(**{"cam__image": "image", **given} if "image" not in given.values() else given)
+        )
 
 
 def test_who_has_answered_is_not_asked() -> None:
     available = topics(
-        cam__image="image", odom="odom", wheel__odom="odom", b__camera_info="info", c__camera_info="info"
+        cam__image="image",
+        odom="odom",
+        wheel__odom="odom",
+        b__camera_info="info",
+        c__camera_info="info",
     )
     answers = {"odom": "/wheel/odom", "camera_info": ""}
     assert choose_topics(available, answers) == {"image": "/cam/image", "odom": "/wheel/odom"}
@@ -266,16 +349,24 @@ def test_who_has_answered_is_not_asked() -> None:
 
 def test_images_of_one_camera_are_no_several_cameras() -> None:
     available = topics(
-        cam__camera_info="info", cam__image_rect="image", cam__image_raw="image", cam__image_raw__compressed="packed",
-        cam__infra1__image_rect_raw="image", cam__infra1__camera_info="info",
-    )  # fmt: skip
+        cam__camera_info="info",
+        cam__image_rect="image",
+        cam__image_raw="image",
+        cam__image_raw__compressed="packed",
+        cam__infra1__image_rect_raw="image",
+        cam__infra1__camera_info="info",
+    )
     assert choose_topics(available)["image"] == "/cam/image_raw"
 
 
 def test_what_is_not_there_is_refused_with_what_is() -> None:
-    with pytest.raises(InputError, match=r"no images.*The bag has: /chatter \(std_msgs/msg/String, 5 messages\)"):
+    with pytest.raises(
+        InputError, match=r"no images.*The bag has: /chatter \(std_msgs/msg/String, 5 messages\)"
+    ):
         choose_topics(topics(chatter="text"))
-    with pytest.raises(InputError, match=r"image is to be played from /nope, which is not there.*/a/image"):
+    with pytest.raises(
+        InputError, match=r"image is to be played from /nope, which is not there.*/a/image"
+    ):
         choose_topics(topics(a__image="image"), {"image": "/nope"})
     with pytest.raises(InputError, match="no topic video"):
         choose_topics(topics(a__image="image"), {"video": "/a/image"})

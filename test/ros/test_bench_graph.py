@@ -27,7 +27,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     environment = {**os.environ, "TMPDIR": str(folder)}
     options = ["--size", "160x120", "--rate", 10, "--seconds", 5, "--json", folder / "bench.json"]
     result = subprocess.run(
-        command(*options), cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240
+        command(*options),
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert result.returncode == 0, result.stderr
     assert [path.name for path in folder.iterdir()] == ["bench.json"]
@@ -66,7 +71,9 @@ def test_every_process_is_weighed(data: dict[str, Any]) -> None:
 
 
 def test_rate_that_the_camera_does_not_take_is_refused() -> None:
-    result = subprocess.run(command("--rate", 1000), cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        command("--rate", 1000), cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
     assert result.returncode == 1 and "rate is 1000" in result.stderr and "to 120" in result.stderr
 
 
@@ -76,10 +83,17 @@ def test_interrupted_bench_leaves_no_process_and_no_file(tmp_path: Path) -> None
     with tempfile.TemporaryFile() as output:
         environment = {**os.environ, "TMPDIR": str(tmp_path)}
         running = subprocess.Popen(
-            command(), cwd=REPOSITORY, env=environment, stdout=output, stderr=output, start_new_session=True
+            command(),
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         try:
-            children = wait_for(lambda: psutil.Process(running.pid).children(), 60, "the nodes to be started")
+            children = wait_for(
+                lambda: psutil.Process(running.pid).children(), 60, "the nodes to be started"
+            )
             running.send_signal(signal.SIGINT)
             assert running.wait(30) == 130
             assert not any(child.is_running() for child in children)

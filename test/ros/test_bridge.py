@@ -1,6 +1,8 @@
-"""cv_bridge where it works, our own decoding where it is missing or broken: the same arrays, and no process ends.
+"""cv_bridge where it works, our own decoding where it is missing or broken: the same arrays, and no
+process ends.
 
-Against the real cv_bridge where it can be imported (PYTHONPATH), and always against an imitation with its habits.
+Against the real cv_bridge where it can be imported (PYTHONPATH), and always against an imitation
+with its habits.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from vggt3_ros.nodes.messages.raw_pixels import LAYOUTS, pixels_by_numpy
 
 from .image_messages import message_of
 
-# It knows no yuyv, takes any row for whole pixels, and its big-endian images need what NumPy 2 no longer has.
+# It knows no yuyv, takes any row for whole pixels, and its big-endian images need what NumPy 2 no
+# longer has.
 IMITATION = """
 import numpy as np
 KINDS = {
@@ -39,7 +42,8 @@ class CvBridge:
         kind = np.dtype((">" if message.is_bigendian else "<") + kind)
         shape = (message.height, message.step // kind.itemsize // channels, channels)
         pixels = np.ndarray(shape=shape, dtype=kind, buffer=message.data)
-        pixels = np.ascontiguousarray(pixels[:, : message.width] if channels > 1 else pixels[:, : message.width, 0])
+        pixels = pixels[:, : message.width] if channels > 1 else pixels[:, : message.width, 0]
+        pixels = np.ascontiguousarray(pixels)
         if message.is_bigendian:
             raise AttributeError("newbyteorder")
         return pixels if encoding == "passthrough" else pixels[..., ::-1]
@@ -80,7 +84,9 @@ def install(tmp_path: Path) -> Iterator[Install]:
 
 
 @pytest.fixture(scope="module", params=["imitation", "real"])
-def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+def found(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bridge]:
     if request.param == "imitation":
         with cv_bridge_of(IMITATION, tmp_path_factory.mktemp("imitation")) as bridge:
             yield bridge
@@ -120,16 +126,24 @@ def test_it_is_found_out_and_logged_before_the_first_image(
 ) -> None:
     install(UNIMPORTABLE)
     CameraInput(node, LocalizerParameters, Counts(), lambda message: None, lambda: None).destroy()
-    assert "images are decoded without cv_bridge: it does not work with NumPy" in capfd.readouterr().err
+    assert (
+        "images are decoded without cv_bridge: it does not work with NumPy"
+        in capfd.readouterr().err
+    )
 
 
 def test_no_cv_bridge_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     bridge = find_bridge.__wrapped__()
-    assert str(bridge) == "images are decoded without cv_bridge: it is not installed" and not bridge.is_broken
+    assert (
+        str(bridge) == "images are decoded without cv_bridge: it is not installed"
+        and not bridge.is_broken
+    )
 
 
-def test_cv_bridge_decodes_what_it_gets_right_and_only_that(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cv_bridge_decodes_what_it_gets_right_and_only_that(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
     def decode(message: Image, encoding: str) -> np.ndarray:
@@ -140,13 +154,17 @@ def test_cv_bridge_decodes_what_it_gets_right_and_only_that(bridge: Bridge, monk
     monkeypatch.setattr(bridge.converter, "imgmsg_to_cv2", decode)
     pixels = np.arange(48, dtype=np.uint8).reshape(2, 8, 3)
     for padding in (0, 3, 1):  # the last one shears what it decodes
-        np.testing.assert_array_equal(image_from_message(message_of(pixels, "rgb8", padding)), pixels)
+        np.testing.assert_array_equal(
+            image_from_message(message_of(pixels, "rgb8", padding)), pixels
+        )
     image_from_message(message_of(pixels[..., :2], "yuyv"))
     assert asked == ["rgb8", "rgb8"]
 
 
 @pytest.mark.parametrize("encoding", LAYOUTS)
-def test_both_ways_give_equal_arrays(bridge: Bridge, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_give_equal_arrays(
+    bridge: Bridge, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layout = LAYOUTS[encoding]
     draw = np.random.default_rng(len(encoding))
     for case in range(24):
@@ -160,7 +178,9 @@ def test_both_ways_give_equal_arrays(bridge: Bridge, encoding: str, monkeypatch:
             with monkeypatch.context() as patch:
                 patch.setattr(images, "find_bridge", lambda: Bridge(None))
                 expected = convert(message)
-        assert given.dtype == expected.dtype and not np.shares_memory(given, np.frombuffer(message.data, np.uint8))
+        assert given.dtype == expected.dtype and not np.shares_memory(
+            given, np.frombuffer(message.data, np.uint8)
+        )
         np.testing.assert_array_equal(given, expected)
         if bridge.takes(message, layout):
             ours, theirs = pixels_by_numpy(message, layout), bridge.pixels(message, layout)

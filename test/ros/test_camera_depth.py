@@ -1,4 +1,6 @@
-"""The bit depth of a node's camera: as the parameter says, or of all its images since it was activated."""
+"""The bit depth of a node's camera: as the parameter says, or of all its images since it was
+activated.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ def camera(node: Node) -> Callable[..., Brightness]:
     """A camera whose mono16 images have one pixel value, of which it gives what is made of it."""
 
     def make(**changes: Any) -> Brightness:
-        values: dict[str, Any] = {"require_calibration": False, "odometry_source": "none", "camera_frame": "camera"}
+        values: dict[str, Any] = {
+            "require_calibration": False,
+            "odometry_source": "none",
+            "camera_frame": "camera",
+        }
         settings = LocalizerParameters(**{**values, **changes})
         made = CameraInput(node, lambda: settings, Counts(), lambda message: None, lambda: None)
         stamps = iter(range(1, 100))
@@ -45,7 +51,11 @@ def test_brightness_stays_once_the_brightest_pixel_has_come(
     assert [brightness(value) for value in (700, 4095, 700, 4095)] == [174, 255, 44, 255]
     assert camera()(1023) == 255  # activated anew
     told = [line for line in capfd.readouterr().err.splitlines() if "bits" in line]
-    assert ["images have 10 bits, so far: set bit_depth" in line for line in told] == [True, False, True]
+    assert ["images have 10 bits, so far: set bit_depth" in line for line in told] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_the_parameter_says_what_white_is(camera: Callable[..., Brightness]) -> None:

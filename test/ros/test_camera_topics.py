@@ -1,4 +1,6 @@
-"""What a node listens to under which names, whoever publishes it how; and what it says when nothing comes."""
+"""What a node listens to under which names, whoever publishes it how; and what it says when nothing
+comes.
+"""
 
 from __future__ import annotations
 
@@ -41,17 +43,28 @@ Listen = Callable[..., "Heard"]
 
 
 class Heard:
-    """The topics of a node called `camera_user` with these remappings, what came on them, and what it logged."""
+    """The topics of a node called `camera_user` with these remappings, what came on them, and what
+    it logged.
+    """
 
-    def __init__(self, executor: MultiThreadedExecutor, remappings: tuple[str, ...], changes: dict[str, Any]) -> None:
-        arguments = ["--ros-args", "-r", "__ns:=/vggt3", *(part for rule in remappings for part in ("-r", rule))]
+    def __init__(
+        self, executor: MultiThreadedExecutor, remappings: tuple[str, ...], changes: dict[str, Any]
+    ) -> None:
+        arguments = [
+            "--ros-args",
+            "-r",
+            "__ns:=/vggt3",
+            *(part for rule in remappings for part in ("-r", rule)),
+        ]
         self.node = Node("camera_user", cli_args=arguments, use_global_arguments=False)
         self.log: list[str] = []
         logger = SimpleNamespace(warning=self._log, info=self._log)
         self.node.get_logger = lambda: logger  # type: ignore[method-assign]
         self.counts, self.buffer, self.images = Counts(), TransformBuffer(), list[Any]()
         settings = CameraParameters(**{"odometry_source": "topic", **changes})
-        self.topics = CameraTopics(self.node, settings, self.counts, self.images.append, self.buffer, use_depth=True)
+        self.topics = CameraTopics(
+            self.node, settings, self.counts, self.images.append, self.buffer, use_depth=True
+        )
         self._executor = executor
         executor.add_node(self.node)
 
@@ -66,12 +79,18 @@ class Heard:
 
     def says(self, pattern: str) -> None:
         """Waits for such a line in the log."""
-        wait_for(lambda: any(re.search(pattern, line) for line in self.log), 10, f"{pattern!r} in the log")
+        wait_for(
+            lambda: any(re.search(pattern, line) for line in self.log),
+            10,
+            f"{pattern!r} in the log",
+        )
 
 
 @pytest.fixture
 def listen(executor: MultiThreadedExecutor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listen]:
-    """listen("image:=/cam/image_raw", image_transport="compressed") makes a node; silence is noticed early."""
+    """listen("image:=/cam/image_raw", image_transport="compressed") makes a node; silence is
+    noticed early.
+    """
     monkeypatch.setattr(awaited, "_SILENCE", 0.4)
     monkeypatch.setattr(topics, "_LOOK", 0.1)
     made: list[Heard] = []
@@ -87,7 +106,9 @@ def listen(executor: MultiThreadedExecutor, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def driver(ros_context: Context) -> Iterator[Node]:
-    """A node in a context, and so a DDS participant, of its own, since a participant knows one type for a topic."""
+    """A node in a context, and so a DDS participant, of its own, since a participant knows one type
+    for a topic.
+    """
     context = Context()
     context.init(args=[])
     node = Node("driver", namespace="/vggt3", context=context)
@@ -103,22 +124,42 @@ def driver(ros_context: Context) -> Iterator[Node]:
         ((), "compressed", "/vggt3/image/compressed", "/vggt3/camera_info"),
         (("image:=/cam/image_raw",), "raw", "/cam/image_raw", "/cam/camera_info"),
         (("image:=/cam/image_raw",), "compressed", "/cam/image_raw/compressed", "/cam/camera_info"),
-        (("image:=/cam/image_raw/compressed",), "compressed", "/cam/image_raw/compressed", "/cam/camera_info"),
+        (
+            ("image:=/cam/image_raw/compressed",),
+            "compressed",
+            "/cam/image_raw/compressed",
+            "/cam/camera_info",
+        ),
         (("image/compressed:=/cam/jpeg",), "compressed", "/cam/jpeg", "/cam/camera_info"),
-        (("image:=/a/b", "image/compressed:=/cam/jpeg"), "compressed", "/cam/jpeg", "/cam/camera_info"),
+        (
+            ("image:=/a/b", "image/compressed:=/cam/jpeg"),
+            "compressed",
+            "/cam/jpeg",
+            "/cam/camera_info",
+        ),
         (
             ("image:=/a/b", "image/compressed:=/a/b/compressed", "camera_info:=/c"),
             "compressed",
             "/a/b/compressed",
             "/c",
         ),
-        (("image:=front/image",), "compressed", "/vggt3/front/image/compressed", "/vggt3/front/camera_info"),
+        (
+            ("image:=front/image",),
+            "compressed",
+            "/vggt3/front/image/compressed",
+            "/vggt3/front/camera_info",
+        ),
     ],
 )
 def test_names_are_those_of_image_transport(
     ros_context: object, remappings: tuple[str, ...], transport: str, image: str, info: str
 ) -> None:
-    arguments = ["--ros-args", "-r", "__ns:=/vggt3", *(part for rule in remappings for part in ("-r", rule))]
+    arguments = [
+        "--ros-args",
+        "-r",
+        "__ns:=/vggt3",
+        *(part for rule in remappings for part in ("-r", rule)),
+    ]
     node = Node("camera_user", cli_args=arguments, use_global_arguments=False)
     assert (image_topic(node, transport), info_topic(node, transport)) == (image, info)
     node.destroy_node()
@@ -131,10 +172,15 @@ def test_rectified_images_are_known_by_their_name() -> None:
 
 @pytest.mark.parametrize("qos", ["sensor_data", "reliable"])
 @pytest.mark.parametrize(
-    ("reliability", "durability"), [(RELIABLE, LATCHED), (RELIABLE, VOLATILE), (BEST_EFFORT, VOLATILE)]
+    ("reliability", "durability"),
+    [(RELIABLE, LATCHED), (RELIABLE, VOLATILE), (BEST_EFFORT, VOLATILE)],
 )
 def test_calibration_and_odometry_arrive_however_they_are_published(
-    node: Node, listen: Listen, reliability: ReliabilityPolicy, durability: DurabilityPolicy, qos: str
+    node: Node,
+    listen: Listen,
+    reliability: ReliabilityPolicy,
+    durability: DurabilityPolicy,
+    qos: str,
 ) -> None:
     profile = QoSProfile(depth=5, reliability=reliability, durability=durability)
     infos = node.create_publisher(CameraInfo, "camera_info", profile)
@@ -172,7 +218,9 @@ def test_what_comes_by_two_ways_is_taken_once(node: Node) -> None:
 
 
 def test_all_topics_are_told_with_type_and_quality(listen: Listen) -> None:
-    line = listens_to(listen("image:=/cam/image_raw", image_transport="compressed", image_qos="reliable").node)
+    line = listens_to(
+        listen("image:=/cam/image_raw", image_transport="compressed", image_qos="reliable").node
+    )
     assert "/cam/image_raw/compressed (sensor_msgs/msg/CompressedImage, reliable)" in line
     assert "/vggt3/odom (nav_msgs/msg/Odometry, best effort)" in line
     assert "/tf (tf2_msgs/msg/TFMessage, reliable)" in line and "/parameter_events" not in line
@@ -182,10 +230,13 @@ def test_silence_is_told_once_with_what_there_is_and_its_end(node: Node, listen:
     other = node.create_publisher(Image, "/front/image_raw", 1)
     heard = listen("camera_info:=/my/info")
     heard.says(
-        r"no image for .* on /vggt3/image \(sensor_msgs/msg/Image\): nobody publishes it; there are /front/image_raw "
+        r"no image for .* on /vggt3/image \(sensor_msgs/msg/Image\): nobody publishes it; there are"
+        r" /front/image_raw "
         r"\(sensor_msgs/msg/Image\): remap image \(-r image:=TOPIC\)"
     )
-    heard.says("no camera_info for .* on /my/info .* no topic of type sensor_msgs/msg/CameraInfo at all")
+    heard.says(
+        "no camera_info for .* on /my/info .* no topic of type sensor_msgs/msg/CameraInfo at all"
+    )
     heard.says("no depth for .*/front/image_raw")
     heard.says(r"no odom for .* on /vggt3/odom \(nav_msgs/msg/Odometry\)")
     assert "no image for" in heard.topics.problem
@@ -195,7 +246,13 @@ def test_silence_is_told_once_with_what_there_is_and_its_end(node: Node, listen:
     publisher.publish(Image(header=header("", 5)))
     heard.says("image comes now on /vggt3/image, after")
     assert heard.counts.received == 1 and "no image" not in heard.topics.problem
-    assert sum("nobody publishes it; there are /front" in line and "no image" in line for line in heard.log) == 1
+    assert (
+        sum(
+            "nobody publishes it; there are /front" in line and "no image" in line
+            for line in heard.log
+        )
+        == 1
+    )
     node.destroy_publisher(other)
 
 
@@ -212,7 +269,13 @@ def test_a_calibration_that_came_once_is_enough(node: Node, listen: Listen) -> N
 @pytest.mark.parametrize(
     ("kind", "topic", "reliability", "changes", "words"),
     [
-        (Image, "image", BEST_EFFORT, {"image_qos": "reliable"}, "publishes it best effort.* image_qos to sensor_data"),
+        (
+            Image,
+            "image",
+            BEST_EFFORT,
+            {"image_qos": "reliable"},
+            "publishes it best effort.* image_qos to sensor_data",
+        ),
         (
             CompressedImage,
             "image",
@@ -227,12 +290,30 @@ def test_a_calibration_that_came_once_is_enough(node: Node, listen: Listen) -> N
             {"image_transport": "compressed"},
             "publishes sensor_msgs/msg/Image .* to raw",
         ),
-        (CompressedImage, "depth", RELIABLE, {}, "publishes .*CompressedImage.* remap depth to .*compressedDepth"),
-        (Header, "odom", RELIABLE, {}, "publishes std_msgs/msg/Header there, expected nav_msgs/msg/Odometry"),
+        (
+            CompressedImage,
+            "depth",
+            RELIABLE,
+            {},
+            "publishes .*CompressedImage.* remap depth to .*compressedDepth",
+        ),
+        (
+            Header,
+            "odom",
+            RELIABLE,
+            {},
+            "publishes std_msgs/msg/Header there, expected nav_msgs/msg/Odometry",
+        ),
     ],
 )
 def test_a_publisher_that_cannot_be_heard_is_named(
-    driver: Node, listen: Listen, kind: type, topic: str, reliability: ReliabilityPolicy, changes: Any, words: str
+    driver: Node,
+    listen: Listen,
+    kind: type,
+    topic: str,
+    reliability: ReliabilityPolicy,
+    changes: Any,
+    words: str,
 ) -> None:
     driver.create_publisher(kind, topic, QoSProfile(depth=1, reliability=reliability))
     listen(**changes).says(f"/vggt3/driver {words}")
@@ -240,14 +321,21 @@ def test_a_publisher_that_cannot_be_heard_is_named(
 
 def test_a_rectified_topic_without_the_parameter_is_warned_of(listen: Listen) -> None:
     listen("image:=/cam/image_rect").says("/cam/image_rect .*set rectified to true")
-    assert not any("rectified" in line for line in listen("image:=/cam/image_rect", rectified=True).log)
+    assert not any(
+        "rectified" in line for line in listen("image:=/cam/image_rect", rectified=True).log
+    )
 
 
-def test_a_second_camera_on_the_topic_is_warned_of_once(node: Node, driver: Node, listen: Listen) -> None:
+def test_a_second_camera_on_the_topic_is_warned_of_once(
+    node: Node, driver: Node, listen: Listen
+) -> None:
     for each in (node, driver):
         each.create_publisher(Image, "image", 1)
     heard = listen()
-    heard.says("/vggt3/image is published by 2 nodes, /vggt3/driver and /vggt3/tester: images of several cameras")
+    heard.says(
+        "/vggt3/image is published by 2 nodes, /vggt3/driver and /vggt3/tester: images of several"
+        " cameras"
+    )
     time.sleep(0.3)  # in which it looks again
     assert sum("is published by 2 nodes" in line for line in heard.log) == 1
 
@@ -257,7 +345,11 @@ def test_a_camera_that_is_not_introduced_yet_is_not_warned_of_under_another_name
 ) -> None:
     unknown = "_NODE_NAMESPACE_UNKNOWN_/_NODE_NAME_UNKNOWN_"
     known = threading.Event()
-    monkeypatch.setattr(topics, "publishers_of", lambda node, topic: ["/left", "/right" if known.is_set() else unknown])
+    monkeypatch.setattr(
+        topics,
+        "publishers_of",
+        lambda node, topic: ["/left", "/right" if known.is_set() else unknown],
+    )
     heard = listen()
     time.sleep(0.4)  # in which it looks several times
     assert not any("is published by" in line for line in heard.log)
@@ -277,12 +369,19 @@ def test_images_that_did_not_come_are_counted(node: Node, listen: Listen) -> Non
     assert (heard.counts.received, heard.counts.lost) == (9, 2)
 
 
-def test_images_that_a_slow_node_did_not_fetch_are_counted(node: Node, ros_context: Context) -> None:
+def test_images_that_a_slow_node_did_not_fetch_are_counted(
+    node: Node, ros_context: Context
+) -> None:
     """A full queue drives them out; the camera's period cannot tell when every third one comes."""
     slow = Node("slow", namespace="/vggt3")  # nobody serves it meanwhile
     counts, received = Counts(), list[Any]()
     subscription = create_counted_subscription(
-        slow, Header, "flood", received.append, QoSProfile(depth=2, reliability=BEST_EFFORT), counts.lost_on_the_way
+        slow,
+        Header,
+        "flood",
+        received.append,
+        QoSProfile(depth=2, reliability=BEST_EFFORT),
+        counts.lost_on_the_way,
     )
     publisher = node.create_publisher(Header, "flood", QoSProfile(depth=9, reliability=BEST_EFFORT))
     wait_for(publisher.get_subscription_count, 10, "the subscription")

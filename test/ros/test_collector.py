@@ -34,13 +34,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def make(**settings: Any) -> Collector:
-    given = MapperParameters(**{"min_frames": 3, "max_frames": 100, "trigger_idle": 0.0, **settings})
+    given = MapperParameters(
+        **{"min_frames": 3, "max_frames": 100, "trigger_idle": 0.0, **settings}
+    )
     return Collector(lambda: given)
 
 
 def frame(number: int, stamp_ns: int | None = None, prior: bool = True) -> Frame:
     """Each number is another place, a metre from the last, that looks like no other."""
-    image = np.random.default_rng(number).integers(0, 255, (6, 8, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    image = (
+        np.random.default_rng(number)
+        .integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        .repeat(4, 0)
+        .repeat(4, 1)
+    )
     pose = torch.eye(4, dtype=torch.float64)
     pose[0, 3] = number
     stamp = number * SECOND if stamp_ns is None else stamp_ns
@@ -80,7 +87,10 @@ def enlarged(small: Frame, rows: int, columns: int) -> Frame:
 def test_a_camera_that_goes_on_with_another_resolution_goes_on() -> None:
     collector = make()
     fill(collector, 1, 2)
-    assert all(collector.add(enlarged(frame(number), 2, 2)).kept for number in (3, 4)) and len(collector) == 4
+    assert (
+        all(collector.add(enlarged(frame(number), 2, 2)).kept for number in (3, 4))
+        and len(collector) == 4
+    )
 
 
 def test_a_camera_that_goes_on_with_another_shape_starts_it_over() -> None:
@@ -156,7 +166,9 @@ def test_no_frame_gets_lost_when_the_clock_was_set_back_meanwhile() -> None:
 
 
 @pytest.mark.parametrize("trigger", [{"trigger_count": 3}, {"trigger_idle": 5.0}])
-def test_after_a_failure_it_is_due_only_when_more_has_come(clock: Clock, trigger: dict[str, Any]) -> None:
+def test_after_a_failure_it_is_due_only_when_more_has_come(
+    clock: Clock, trigger: dict[str, Any]
+) -> None:
     collector = make(**trigger)
     fill(collector, 1, 2, 3)
     collector.give_back(collector.take())

@@ -35,10 +35,16 @@ STEP = 1e-5
 
 
 def pose(vector: tuple[float, float, float], position: tuple[float, float, float]) -> Tensor:
-    return se3(rotation_from_axis_angle(torch.tensor(vector).double()), torch.tensor(position).double())
+    return se3(
+        rotation_from_axis_angle(torch.tensor(vector).double()), torch.tensor(position).double()
+    )
 
 
-POSES = [pose((0.3, -1.2, 2.0), (1.0, -2.0, 3.0)), pose((math.pi, 0, 0), (0, 0, 0)), pose((0, 0, 0), (1e3, 1, 1))]
+POSES = [
+    pose((0.3, -1.2, 2.0), (1.0, -2.0, 3.0)),
+    pose((math.pi, 0, 0), (0, 0, 0)),
+    pose((0, 0, 0), (1e3, 1, 1)),
+]
 
 
 @pytest.mark.parametrize("ns", [0, 1, 999_999_999, 1_700_000_000_123_456_789, -1])
@@ -54,7 +60,9 @@ def test_stamp_beyond_32_bits_of_seconds_is_refused() -> None:
 @pytest.mark.parametrize("original", POSES)
 def test_pose_and_transform_come_back(original: Tensor) -> None:
     np.testing.assert_allclose(pose_from_message(pose_message(original)), original, atol=1e-12)
-    np.testing.assert_allclose(pose_from_transform(transform_from_pose(original)), original, atol=1e-12)
+    np.testing.assert_allclose(
+        pose_from_transform(transform_from_pose(original)), original, atol=1e-12
+    )
 
 
 def test_quaternion_is_x_y_z_w() -> None:
@@ -84,7 +92,9 @@ def test_pose_without_meaning_is_refused(
 
 
 def moved_child(error: Tensor, map_from_cam: Tensor, cam_from_child: Tensor) -> Tensor:
-    """How far the child is off, (position in the map, rotation about the map's axes), when the camera is by `error`."""
+    """How far the child is off, (position in the map, rotation about the map's axes), when the
+    camera is by `error`.
+    """
     true = map_from_cam.clone()
     true[:3, 3] += error[:3]
     true[:3, :3] = true[:3, :3] @ rotation_from_axis_angle(error[3:])
@@ -93,26 +103,35 @@ def moved_child(error: Tensor, map_from_cam: Tensor, cam_from_child: Tensor) -> 
     return torch.cat([true_child[:3, 3] - estimated_child[:3, 3], turn])
 
 
-@pytest.mark.parametrize("cam_from_child", [torch.eye(4).double(), pose((1.2, -1.2, 1.2), (0.3, 0.5, -0.8))])
+@pytest.mark.parametrize(
+    "cam_from_child", [torch.eye(4).double(), pose((1.2, -1.2, 1.2), (0.3, 0.5, -0.8))]
+)
 def test_covariance_is_that_of_the_child_about_the_axes_of_the_map(cam_from_child: Tensor) -> None:
     map_from_cam = POSES[0]
     root = torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     covariance = root @ root.T
     steps = STEP * torch.eye(6, dtype=torch.float64)
     effects = [
-        moved_child(e, map_from_cam, cam_from_child) - moved_child(-e, map_from_cam, cam_from_child) for e in steps
+        moved_child(e, map_from_cam, cam_from_child) - moved_child(-e, map_from_cam, cam_from_child)
+        for e in steps
     ]
     jacobian = torch.stack(effects, dim=1) / (2 * STEP)
     result = pose_covariance(covariance, map_from_cam, cam_from_child)
-    np.testing.assert_allclose(np.reshape(result, (6, 6)), jacobian @ covariance @ jacobian.T, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        np.reshape(result, (6, 6)), jacobian @ covariance @ jacobian.T, rtol=1e-6, atol=1e-6
+    )
     assert np.array_equal(np.reshape(result, (6, 6)), np.reshape(result, (6, 6)).T)
     PoseWithCovariance(covariance=result)
 
 
-@pytest.mark.parametrize("unknown", [None, torch.full((6, 6), math.nan), torch.diag(torch.tensor([math.inf] * 6))])
+@pytest.mark.parametrize(
+    "unknown", [None, torch.full((6, 6), math.nan), torch.diag(torch.tensor([math.inf] * 6))]
+)
 def test_unknown_covariance_is_huge_and_not_zero(unknown: Tensor | None) -> None:
     result = np.reshape(pose_covariance(unknown, POSES[0], POSES[0]), (6, 6))
-    np.testing.assert_array_equal(result, np.diag([UNKNOWN_POSITION_VARIANCE] * 3 + [UNKNOWN_ROTATION_VARIANCE] * 3))
+    np.testing.assert_array_equal(
+        result, np.diag([UNKNOWN_POSITION_VARIANCE] * 3 + [UNKNOWN_ROTATION_VARIANCE] * 3)
+    )
 
 
 def test_path_has_each_pose_with_its_stamp() -> None:
@@ -134,25 +153,44 @@ def scene() -> Scene:
 
 
 def test_scene_is_described_in_the_units_of_the_map(scene: Scene) -> None:
-    info = scene_info(dataclasses.replace(scene, bounds=((-1.0, 0.0, 1.0), (2.0, 3.0, 16.0))), "/scenes/one", 9)
-    assert (info.scene_id, info.path, info.created) == (scene.scene_id, "/scenes/one", scene.created)
+    info = scene_info(
+        dataclasses.replace(scene, bounds=((-1.0, 0.0, 1.0), (2.0, 3.0, 16.0))), "/scenes/one", 9
+    )
+    assert (info.scene_id, info.path, info.created) == (
+        scene.scene_id,
+        "/scenes/one",
+        scene.created,
+    )
     assert (info.header.frame_id, stamp_ns(info.header.stamp)) == ("map", 9)
     assert (info.keyframes, info.landmarks, info.verified) == (3, 0, False)
     assert info.verification == "there are no landmarks"
-    assert info.metric and info.metric_source == "pose_priors" and info.metric_residual == pytest.approx(2 / 3)
+    assert (
+        info.metric
+        and info.metric_source == "pose_priors"
+        and info.metric_residual == pytest.approx(2 / 3)
+    )
     low, high = info.bounds_min, info.bounds_max
     assert [low.x, low.y, low.z, high.x, high.y, high.z] == [-1, 0, 1, 2, 3, 16]
 
 
 def test_unknown_residual_is_not_a_number(scene: Scene) -> None:
-    info = scene_info(dataclasses.replace(scene, is_metric=False, metric_residual_m=None, metric_source="none"), "p", 0)
+    info = scene_info(
+        dataclasses.replace(scene, is_metric=False, metric_residual_m=None, metric_source="none"),
+        "p",
+        0,
+    )
     assert math.isnan(info.metric_residual) and not info.metric
 
 
 def test_landmarks_are_counted(scene: Scene) -> None:
     verdict = MapVerdict(True, "they agree")
     calibration = MapCalibration(((640, 480),) * 3, focal_factor=1.0, depth_scale=2.0)
-    landmarks = {"positions": torch.zeros(17, 3), "world_from_cam": torch.eye(4).repeat(3, 1, 1).double()}
-    known = dataclasses.replace(scene, landmarks=landmarks, verdict=verdict, calibration=calibration)
+    landmarks = {
+        "positions": torch.zeros(17, 3),
+        "world_from_cam": torch.eye(4).repeat(3, 1, 1).double(),
+    }
+    known = dataclasses.replace(
+        scene, landmarks=landmarks, verdict=verdict, calibration=calibration
+    )
     info = scene_info(known, "p", 0)
     assert (info.landmarks, info.verified, info.verification) == (17, True, "they agree")

@@ -1,4 +1,6 @@
-"""Images that never came are counted from what the others' stamps tell, and nothing else is taken for a loss."""
+"""Images that never came are counted from what the others' stamps tell, and nothing else is taken
+for a loss.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ def camera(rate: float, count: int, begin: float = 0.0) -> list[float]:
 def test_what_is_missing_between_stamps_is_counted() -> None:
     stamps = camera(30, 100)
     assert lost(stamps) == 0
-    assert lost([stamp for number, stamp in enumerate(stamps) if number not in (20, 40, 41, 42, 77)]) == 5
+    assert (
+        lost([stamp for number, stamp in enumerate(stamps) if number not in (20, 40, 41, 42, 77)])
+        == 5
+    )
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
@@ -39,7 +44,11 @@ def test_heavy_losses_are_counted_too(share: float) -> None:
     random = np.random.default_rng(3)
     came = [number < 10 or random.random() > share for number in range(400)]
     came[-1] = True
-    stamps = [stamp + random.normal(0, 1.5) for stamp, here in zip(camera(30, 400), came, strict=True) if here]
+    stamps = [
+        stamp + random.normal(0, 1.5)
+        for stamp, here in zip(camera(30, 400), came, strict=True)
+        if here
+    ]
     assert lost(stamps) == pytest.approx(came.count(False), rel=0.03)
 
 
@@ -55,7 +64,8 @@ def test_heavy_losses_are_counted_too(share: float) -> None:
         [0.0] * 50,  # a frozen stamp
         [stamp for stamp in camera(30, 50) for _ in range(2)],  # two publishers of the same images
         [*camera(30, 20), 600.0, *camera(30, 20, 667)],  # one that others have overtaken
-        [*camera(30, 20), *(800.0 + number for number in range(5)), *camera(30, 20, 833)],  # a burst after a delay
+        # a burst after a delay
+        [*camera(30, 20), *(800.0 + number for number in range(5)), *camera(30, 20, 833)],
     ],
 )
 def test_other_irregularities_are_no_losses(stamps: list[float]) -> None:
@@ -79,8 +89,18 @@ def test_what_the_middleware_reports_counts_where_stamps_say_less() -> None:
 
 def test_numbers_in_sequence_are_those_of_each_publisher() -> None:
     lost = LostMessages()
-    for publisher, number in ((b"a", 7), (b"b", 90), (b"a", 8), (b"a", 12), (b"b", 91), (b"a", 11), (b"a", 13)):
-        lost.on_message({"publisher_gid": {"data": publisher}, "publication_sequence_number": number})
+    for publisher, number in (
+        (b"a", 7),
+        (b"b", 90),
+        (b"a", 8),
+        (b"a", 12),
+        (b"b", 91),
+        (b"a", 11),
+        (b"a", 13),
+    ):
+        lost.on_message(
+            {"publisher_gid": {"data": publisher}, "publication_sequence_number": number}
+        )
     lost.on_message({"source_timestamp": 5})  # a middleware that does not tell
     assert lost.total == 3
 
@@ -100,5 +120,10 @@ def test_skipped_and_dropped_are_two_things() -> None:
     counts.drop("the image has 17 bytes", "unusable image")
     assert (counts.skipped, counts.dropped, counts.last_reason) == (3, 1, "the image has 17 bytes")
     assert counts.as_values() == {
-        "received": 0, "skipped": 3, "dropped": 1, "lost": 0, "skipped: paused": 3, "dropped: unusable image": 1,
-    }  # fmt: skip
+        "received": 0,
+        "skipped": 3,
+        "dropped": 1,
+        "lost": 0,
+        "skipped: paused": 3,
+        "dropped: unusable image": 1,
+    }

@@ -1,4 +1,6 @@
-"""`vggt3 demo` with real processes: its report, a recorded camera, and how it ends when something comes in between."""
+"""`vggt3 demo` with real processes: its report, a recorded camera, and how it ends when something
+comes in between.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def finished(ros_environment: None, tmp_path_factory: pytest.TempPathFactory) ->
         demo = RunningDemo(out, "--json", report, "--length", 1.5)
         code = demo.wait()
     assert code == 0, demo.stdout + demo.stderr
-    return Finished(code, demo.stdout, demo.stderr, out, json.loads(report.read_text()), report, recorder.bags)
+    return Finished(
+        code, demo.stdout, demo.stderr, out, json.loads(report.read_text()), report, recorder.bags
+    )
 
 
 @pytest.fixture
@@ -60,7 +64,9 @@ def test_the_demo_localizes_and_publishes_nothing_wrong(finished: Finished) -> N
     assert report["query_frames"] == report["localized"] + report["refused"]
     assert report["answerable"] <= report["query_frames"]
     assert report["localized_answerable"] >= 0.8 * report["answerable"] > 0
-    assert report["position_error_m"]["median"] < 0.05 and report["rotation_error_deg"]["median"] < 2
+    assert (
+        report["position_error_m"]["median"] < 0.05 and report["rotation_error_deg"]["median"] < 2
+    )
     assert report["metric"] and report["verified"] and report["model"] == "tiny"
     assert report["image_to_pose_ms"]["median"] > 0
     assert "localized" in finished.stdout and "0 poses wrong" in finished.stdout
@@ -76,14 +82,21 @@ def test_the_demo_leaves_the_files_that_it_names(finished: Finished) -> None:
     assert len(read_ply(finished.out / "points.ply")) == len(scene.points) > 0
     with Image.open(finished.out / "top_view.png") as picture:
         assert picture.width > 800
-    assert {log.stem for log in (finished.out / "logs").iterdir()} == {"sim_camera", "mapper", "localizer"}
+    assert {log.stem for log in (finished.out / "logs").iterdir()} == {
+        "sim_camera",
+        "mapper",
+        "localizer",
+    }
 
 
 def test_every_image_is_accounted_for(finished: Finished) -> None:
     messages = finished.report["dropped_messages"]
     for name in ("mapper", "localizer"):
         node = messages[name]
-        assert node["sent"] > finished.report["query_frames"] and node["lost"] == node["sent"] - node["received"] >= 0
+        assert (
+            node["sent"] > finished.report["query_frames"]
+            and node["lost"] == node["sent"] - node["received"] >= 0
+        )
         assert 0 <= node["left_out"] <= node["received"]
     assert messages["lost"] == messages["mapper"]["lost"] + messages["localizer"]["lost"]
 
@@ -92,13 +105,17 @@ def test_a_recorded_camera_is_mapped_and_localized_without_the_truth(recorded: R
     assert recorded.wait() == 0, recorded.stdout + recorded.stderr
     report = json.loads((recorded.out / "report.json").read_text())
     assert report["camera"] == "there and back" and report["metric"] and report["localized"] >= 1
-    assert report["position_error_m"] == report["rotation_error_deg"] == {"median": None, "p90": None}
+    assert (
+        report["position_error_m"] == report["rotation_error_deg"] == {"median": None, "p90": None}
+    )
     assert report["wrong"] is report["answerable"] is report["localized_answerable"] is None
     assert report["image_to_pose_ms"]["median"] > 0  # from when the image was played
 
 
 def interrupt(demo: RunningDemo) -> set[str]:
-    """Ctrl-C: it ends and leaves no process, no half-made file, no traceback; returns the names of its processes."""
+    """Ctrl-C: it ends and leaves no process, no half-made file, no traceback; returns the names of
+    its processes.
+    """
     children = demo.children()
     demo.interrupt()
     assert demo.wait(60) == 130
@@ -126,4 +143,6 @@ def test_a_mapper_that_dies_ends_the_demo_with_its_log(recorded: RunningDemo) ->
     children["mapper_node"].kill()
     assert recorded.wait(60) == 1
     assert not children["localizer_node"].is_running()
-    assert "mapper was ended by SIGKILL" in recorded.stderr and "collecting frames" in recorded.stderr
+    assert (
+        "mapper was ended by SIGKILL" in recorded.stderr and "collecting frames" in recorded.stderr
+    )

@@ -25,8 +25,14 @@ from vggt3_ros.nodes.sim_camera_node import SimCamera
 from .processes import wait_for
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ros.md"
-PARAMETERS = {"mapper": MapperParameters, "localizer": LocalizerParameters, "sim_camera": SimCameraParameters}
-INFRASTRUCTURE = re.compile(r"parameter|/rosout|transition|(get|change)_state|get_(available|type)|clock")
+PARAMETERS = {
+    "mapper": MapperParameters,
+    "localizer": LocalizerParameters,
+    "sim_camera": SimCameraParameters,
+}
+INFRASTRUCTURE = re.compile(
+    r"parameter|/rosout|transition|(get|change)_state|get_(available|type)|clock"
+)
 
 # What the table says about each name beyond its type.
 MEANINGS = {
@@ -47,7 +53,9 @@ MEANINGS = {
     "/diagnostics": "state, reasons, counts",
     "pose": "`base_frame` in the map, with covariance, only while LOCALIZED; stamp of the image",
     "localizer/status": "state and reason of every attempt",
-    "localizer/depth/image_rect": "with `refine_depth`: metres along z, of the image as the network takes it",
+    "localizer/depth/image_rect": (
+        "with `refine_depth`: metres along z, of the image as the network takes it"
+    ),
     "localizer/depth/camera_info": "its calibration",
     "localizer/load_scene": "use a stored scene",
     "localizer/pause": "leave images out",
@@ -65,8 +73,26 @@ MEANINGS = {
 @pytest.fixture
 def nodes(executor: Any, tmp_path: Path) -> Iterator[dict[str, Node]]:
     """One of each, active, in this process."""
-    arguments = ["--ros-args", "-r", "__ns:=/vggt3", "-p", f"scene_dir:={tmp_path}", "-p", "autostart:=true"]
-    small = ["--ros-args", "-r", "__ns:=/vggt3", "-p", "width:=32", "-p", "height:=24", "-p", "length:=0.5"]
+    arguments = [
+        "--ros-args",
+        "-r",
+        "__ns:=/vggt3",
+        "-p",
+        f"scene_dir:={tmp_path}",
+        "-p",
+        "autostart:=true",
+    ]
+    small = [
+        "--ros-args",
+        "-r",
+        "__ns:=/vggt3",
+        "-p",
+        "width:=32",
+        "-p",
+        "height:=24",
+        "-p",
+        "length:=0.5",
+    ]
     made = {
         "mapper": MapperNode(cli_args=arguments, use_global_arguments=False),
         "localizer": LocalizerNode(cli_args=arguments, use_global_arguments=False),
@@ -89,7 +115,11 @@ def interface_table(node: Node) -> str:
         ("subscribes", node.get_subscriber_names_and_types_by_node),
         ("service", node.get_service_names_and_types_by_node),
     ]
-    wait_for(lambda: len(node.get_service_names_and_types_by_node(name, namespace)) > 2, 10, "the node's own graph")
+    wait_for(
+        lambda: len(node.get_service_names_and_types_by_node(name, namespace)) > 2,
+        10,
+        "the node's own graph",
+    )
     found: dict[tuple[str, str], str] = {}
     for kind, ask in kinds:
         for topic, types in ask(name, namespace):

@@ -1,4 +1,6 @@
-"""Signals that come while a program only starts: it ends at once, with exit code 0 and without a word."""
+"""Signals that come while a program only starts: it ends at once, with exit code 0 and without a
+word.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ localizer_node.main(["--ros-args", "-p", "autostart:=true"])
 
 def start(*command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, *command], cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        [sys.executable, *command], cwd=REPOSITORY, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
 
@@ -45,7 +48,11 @@ def test_while_torch_is_imported(program: str) -> None:
     number, *command = PROGRAMS[program]
     process = start(*command)
     maps = Path(f"/proc/{process.pid}/maps")
-    wait_for(lambda: process.poll() is not None or "libtorch" in maps.read_text(), 60, "torch to be loaded")
+    wait_for(
+        lambda: process.poll() is not None or "libtorch" in maps.read_text(),
+        60,
+        "torch to be loaded",
+    )
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (0, "")

@@ -1,4 +1,6 @@
-"""Half a minute of a 640x480 camera at 30 Hz: nothing grows, nothing is lost uncounted, everything goes on."""
+"""Half a minute of a 640x480 camera at 30 Hz: nothing grows, nothing is lost uncounted, everything
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ from .robot import Heard, Robot
 
 SECONDS, RATE, STAY = 32, 30, 0.5  # STAY: seconds before the robot goes on to the next place
 WARM_UP = 12  # seconds until libraries, caches and queues have their size
-GROWTH_MB_S = 0.5  # half of what a leak of 30 kB per image would add in a second; `vggt3 bench graph` looks closer
+# half of what a leak of 30 kB per image would add in a second; `vggt3 bench graph` looks closer
+GROWTH_MB_S = 0.5
 NOISES = 4  # images of each place that differ by their noise
-MAPPED, PLACES = range(10), range(10, 16)  # images of the visit for the map; and those that the robot goes by
+# images of the visit for the map; and those that the robot goes by
+MAPPED, PLACES = range(10), range(10, 16)
 START_S = 90.0
 
 
@@ -43,16 +47,23 @@ def visit() -> RoomSequence:
 @pytest.fixture(scope="module")
 def scene_folder(visit: RoomSequence, tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames = [
-        Frame(visit.images[i], 1 + i, visit.intrinsics, None, visit.world_from_cam[i], name=f"{i}") for i in MAPPED
+        Frame(visit.images[i], 1 + i, visit.intrinsics, None, visit.world_from_cam[i], name=f"{i}")
+        for i in MAPPED
     ]
-    return save_scene(reconstruct(frames, load_network("tiny")).scene, tmp_path_factory.mktemp("scenes") / "room")
+    return save_scene(
+        reconstruct(frames, load_network("tiny")).scene, tmp_path_factory.mktemp("scenes") / "room"
+    )
 
 
 @pytest.fixture
 def robot(node: Node, visit: RoomSequence) -> Iterator[Robot]:
     """One whose camera is twice as large in each direction."""
-    images = np.stack([cv2.resize(image, (640, 480), interpolation=cv2.INTER_CUBIC) for image in visit.images])
-    fx, fy, cx, cy = (float(visit.intrinsics[row, column]) for row, column in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    images = np.stack(
+        [cv2.resize(image, (640, 480), interpolation=cv2.INTER_CUBIC) for image in visit.images]
+    )
+    fx, fy, cx, cy = (
+        float(visit.intrinsics[row, column]) for row, column in ((0, 0), (1, 1), (0, 2), (1, 2))
+    )
     larger = intrinsics_matrix(2 * fx, 2 * fy, 2 * cx + 0.5, 2 * cy + 0.5)
     robot = Robot(node, replace(visit, images=images, intrinsics=larger))
     yield robot
@@ -65,7 +76,9 @@ def noisy(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
 
 
 def drive(robot: Robot, processes: list[NodeProcess]) -> list[list[int]]:
-    """To and fro between the places, for SECONDS; returns the memory (bytes) of the processes, every second."""
+    """To and fro between the places, for SECONDS; returns the memory (bytes) of the processes,
+    every second.
+    """
     there = [noisy(robot.visit.images[place], seed) for place in PLACES for seed in range(NOISES)]
     route = [*range(len(PLACES)), *range(len(PLACES) - 2, 0, -1)]
     memory: list[list[int]] = []
@@ -98,11 +111,17 @@ def left_out(status: MapperStatus | LocalizationStatus) -> int:
 
 
 def settled(heard: Heard) -> tuple[list[int], list[int]]:
-    """Images that mapper and localizer have received, and those that they have handled, once nothing changes."""
+    """Images that mapper and localizer have received, and those that they have handled, once
+    nothing changes.
+    """
 
     def counts() -> tuple[list[int], list[int]]:
         mapper, localizer = heard.mapper[-1], heard.localizer[-1]
-        tried = {stamp_ns(status.header.stamp) for status in tuple(heard.localizer) if status.header.frame_id}
+        tried = {
+            stamp_ns(status.header.stamp)
+            for status in tuple(heard.localizer)
+            if status.header.frame_id
+        }
         handled = [mapper.frames_kept + left_out(mapper), len(tried) + left_out(localizer)]
         return [mapper.frames_received, localizer.frames_received], handled
 
@@ -116,14 +135,24 @@ def settled(heard: Heard) -> tuple[list[int], list[int]]:
 
 
 def test_half_a_minute_of_large_images(
-    node: Node, robot: Robot, start_node: Callable[..., NodeProcess], scene_folder: Path, tmp_path: Path
+    node: Node,
+    robot: Robot,
+    start_node: Callable[..., NodeProcess],
+    scene_folder: Path,
+    tmp_path: Path,
 ) -> None:
     common = {"autostart": True}
-    mapper = start_node("mapper_node", parameters={**common, "scene_dir": str(tmp_path), "trigger_idle": 0.0})
+    mapper = start_node(
+        "mapper_node", parameters={**common, "scene_dir": str(tmp_path), "trigger_idle": 0.0}
+    )
     localizer = start_node("localizer_node", parameters=common)
     heard = Heard(node)
     load(node, scene_folder)
-    wait_for(lambda: heard.localizer and heard.localizer[-1].scene_id, START_S, "the localizer to follow the mapper")
+    wait_for(
+        lambda: heard.localizer and heard.localizer[-1].scene_id,
+        START_S,
+        "the localizer to follow the mapper",
+    )
     robot.wait_until_connected(2)
     before, shown = first_images(robot, heard), robot.shown
 
@@ -137,9 +166,12 @@ def test_half_a_minute_of_large_images(
     assert len(heard.poses) > SECONDS / 2
     for statuses in (heard.mapper, heard.localizer):
         count = len(statuses)
-        wait_for(lambda statuses=statuses, count=count: len(statuses) > count, 10, "a further status")
+        wait_for(
+            lambda statuses=statuses, count=count: len(statuses) > count, 10, "a further status"
+        )
     for process, sizes in zip((mapper, localizer), zip(*memory, strict=True), strict=True):
-        # The median: a process takes and keeps some 20 MB at once, now and then, for the buffers of another thread.
+        # The median: a process takes and keeps some 20 MB at once, now and then, for the buffers of
+        # another thread.
         growth = np.median(np.diff(sizes[WARM_UP:])) / 1e6
         assert growth < GROWTH_MB_S, f"{process.module} grew by {growth:.1f} MB a second: {sizes}"
         assert process.is_running and "defect" not in process.log and "Traceback" not in process.log

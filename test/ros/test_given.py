@@ -1,4 +1,6 @@
-"""What is given to nodes and fits none is refused by name, or warned of where others may be meant."""
+"""What is given to nodes and fits none is refused by name, or warned of where others may be
+meant.
+"""
 
 from __future__ import annotations
 
@@ -32,46 +34,80 @@ def check_file(tmp_path: Path) -> Callable[[str], list[str]]:
 
 @pytest.mark.parametrize(
     "key",
-    ["/**/localizer", "/vggt3/localizer", "vggt3/localizer", "/*/localizer", "/**", "/vggt3/*", '"/**/localizer"'],
+    [
+        "/**/localizer",
+        "/vggt3/localizer",
+        "vggt3/localizer",
+        "/*/localizer",
+        "/**",
+        "/vggt3/*",
+        '"/**/localizer"',
+    ],
 )
-def test_keys_that_fit_are_those_that_rcl_takes(check_file: Callable[[str], list[str]], key: str) -> None:
+def test_keys_that_fit_are_those_that_rcl_takes(
+    check_file: Callable[[str], list[str]], key: str
+) -> None:
     assert check_file(f"{key}: {{ros__parameters: {{max_rate: 2, use_sim_time: true}}}}") == []
 
 
-@pytest.mark.parametrize("key", ["localizer", "/localizer", "/other/localizer", "/*", "/**/localiser", "/amcl"])
-def test_file_whose_keys_fit_no_node_is_refused(check_file: Callable[[str], list[str]], key: str) -> None:
-    with pytest.raises(InputError, match=r"sets nothing for /vggt3/localizer; its keys are '.*/\*\*/localizer'"):
+@pytest.mark.parametrize(
+    "key", ["localizer", "/localizer", "/other/localizer", "/*", "/**/localiser", "/amcl"]
+)
+def test_file_whose_keys_fit_no_node_is_refused(
+    check_file: Callable[[str], list[str]], key: str
+) -> None:
+    with pytest.raises(
+        InputError, match=r"sets nothing for /vggt3/localizer; its keys are '.*/\*\*/localizer'"
+    ):
         check_file(f"{key}: {{ros__parameters: {{max_rate: 2}}}}")
 
 
 @pytest.mark.parametrize("key", ["/**/localizer", "/vggt3/localizer"])
-def test_unknown_name_under_a_key_of_the_node_is_refused(check_file: Callable[[str], list[str]], key: str) -> None:
-    with pytest.raises(InputError, match=r"of /vggt3/localizer is called 'max_rat' \(did you .*'max_rate'"):
+def test_unknown_name_under_a_key_of_the_node_is_refused(
+    check_file: Callable[[str], list[str]], key: str
+) -> None:
+    with pytest.raises(
+        InputError, match=r"of /vggt3/localizer is called 'max_rat' \(did you .*'max_rate'"
+    ):
         check_file(f"{key}: {{ros__parameters: {{max_rat: 2, lost_after: 1}}}}")
     with pytest.raises(InputError, match="is called 'camera.rate'"):
         check_file(f"{key}: {{ros__parameters: {{camera: {{rate: 2}}}}}}")
 
 
-def test_names_that_may_be_others_are_warned_of_if_they_are_near(check_file: Callable[[str], list[str]]) -> None:
-    (warning,) = check_file("/**: {ros__parameters: {max_rat: 2, robot_radius: 0.3, qos_overrides: {x: 1}}}")
+def test_names_that_may_be_others_are_warned_of_if_they_are_near(
+    check_file: Callable[[str], list[str]],
+) -> None:
+    (warning,) = check_file(
+        "/**: {ros__parameters: {max_rat: 2, robot_radius: 0.3, qos_overrides: {x: 1}}}"
+    )
     assert "own.yaml" in warning and "'max_rat' (did you mean 'max_rate'?)" in warning
 
 
-def test_files_for_several_nodes_and_robots_are_no_mistake(check_file: Callable[[str], list[str]]) -> None:
+def test_files_for_several_nodes_and_robots_are_no_mistake(
+    check_file: Callable[[str], list[str]],
+) -> None:
     assert check_file("/**/mapper: {ros__parameters: {min_frames: 2}}") == []
     both = "/{}/localizer: {{ros__parameters: {{max_rate: 2}}}}\n"
-    assert check_file(both.format("vggt3") + both.format("robot2/vggt3") + both.format("amcl")) == []
+    assert (
+        check_file(both.format("vggt3") + both.format("robot2/vggt3") + both.format("amcl")) == []
+    )
 
 
 @pytest.mark.parametrize("key", ["/vggt/localizer", "localizer", "/vggt3/localiser"])
-def test_key_that_nearly_fits_is_warned_of(check_file: Callable[[str], list[str]], key: str) -> None:
+def test_key_that_nearly_fits_is_warned_of(
+    check_file: Callable[[str], list[str]], key: str
+) -> None:
     mapper = "/**/mapper: {ros__parameters: {min_frames: 2}}\n"
     (warning,) = check_file(f"{mapper}{key}: {{ros__parameters: {{max_rate: 2}}}}")
     assert key in warning and "write '/**/localizer'" in warning
 
 
-@pytest.mark.parametrize("content", ["", "[]", "max_rate: 2", "{", "/**/localizer: {max_rate: 2}", "\0"])
-def test_what_is_no_parameter_file_is_refused(check_file: Callable[[str], list[str]], content: str) -> None:
+@pytest.mark.parametrize(
+    "content", ["", "[]", "max_rate: 2", "{", "/**/localizer: {max_rate: 2}", "\0"]
+)
+def test_what_is_no_parameter_file_is_refused(
+    check_file: Callable[[str], list[str]], content: str
+) -> None:
     with pytest.raises(InputError, match=r"own.yaml: "):
         check_file(content)
 
@@ -107,8 +143,12 @@ def test_a_node_refuses_at_start_what_it_does_not_know(
     wrong.write_text("localizer: {ros__parameters: {max_rate: 2.0}}\n", encoding="utf-8")
     started = {
         "did you mean 'max_rate'?": start_node("localizer_node", "-p", "max_rat:=2"),
-        "own.yaml sets nothing for": start_node("localizer_node", "-p", "base_frame:=", "--params-file", str(wrong)),
+        "own.yaml sets nothing for": start_node(
+            "localizer_node", "-p", "base_frame:=", "--params-file", str(wrong)
+        ),
     }
     for words, process in started.items():
         wait_for(lambda process=process: not process.is_running, START_S, "the end of the node")  # type: ignore[misc]
-        assert process.exit_code == 1 and words in process.log and "Traceback" not in process.log, process.log
+        assert process.exit_code == 1 and words in process.log and "Traceback" not in process.log, (
+            process.log
+        )

@@ -94,10 +94,14 @@ def counted(node: GuardedNode, errors: int) -> None:
     wait_for(lambda: node.defects >= errors, 20, f"{errors} errors survived")
 
 
-def test_timers_subscriptions_and_the_clock_of_ros_itself_are_survived(faulty: Faulty, node: Node) -> None:
+def test_timers_subscriptions_and_the_clock_of_ros_itself_are_survived(
+    faulty: Faulty, node: Node
+) -> None:
     words = node.create_publisher(String, "words", 10)
     clock = node.create_publisher(Clock, "/clock", 10)
-    wait_for(lambda: words.get_subscription_count() and clock.get_subscription_count(), 20, "the node")
+    wait_for(
+        lambda: words.get_subscription_count() and clock.get_subscription_count(), 20, "the node"
+    )
     words.publish(String(data="bad"))
     counted(faulty, 1)
     before_time = Clock()
@@ -113,7 +117,9 @@ def test_timers_subscriptions_and_the_clock_of_ros_itself_are_survived(faulty: F
 
 
 def test_a_message_that_cannot_be_taken_leaves_no_node_deaf(faulty: Faulty, node: Node) -> None:
-    """Otherwise rclpy would wait neither for its topic nor for any other of the callback group again."""
+    """Otherwise rclpy would wait neither for its topic nor for any other of the callback group
+    again.
+    """
     faulty.is_well = True
     words = node.create_publisher(String, "words", 10)
     wait_for(words.get_subscription_count, 20, "the node")
@@ -171,7 +177,9 @@ def test_who_asks_is_told_that_it_failed(faulty: Faulty, node: Node) -> None:
     loaded = ask(node, LoadScene, "load", LoadScene.Request())
     assert loaded.code == LoadScene.Response.FAILED and "KeyError" in loaded.message
     change = ParameterMessage(name="use_sim_time", value=ParameterValue(type=1, bool_value=False))
-    many = ask(node, SetParameters, "faulty/set_parameters", SetParameters.Request(parameters=[change] * 2))
+    many = ask(
+        node, SetParameters, "faulty/set_parameters", SetParameters.Request(parameters=[change] * 2)
+    )
     assert [result.successful for result in many.results] == [False, False]
     atomic = SetParametersAtomically.Request(parameters=[change])
     answer = ask(node, SetParametersAtomically, "faulty/set_parameters_atomically", atomic)
@@ -198,12 +206,17 @@ def test_a_goal_whose_callback_raises_is_answered(ros_context: Any) -> None:
     coroutine = services._on_goal(goal)
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)
-    assert ended.value.value.code == ended.value.value.FAILED and "nobody expected" in ended.value.value.message
+    assert (
+        ended.value.value.code == ended.value.value.FAILED
+        and "nobody expected" in ended.value.value.message
+    )
     assert not goal.is_active and node.defects == 1
     node.destroy_node()
 
 
-def test_the_log_tells_every_error_but_not_every_time(ros_context: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_tells_every_error_but_not_every_time(
+    ros_context: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     node = GuardedNode("talkative")
 
     def raised(error: Exception) -> Exception:

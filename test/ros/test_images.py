@@ -12,7 +12,12 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.messages.images import depth_from_message, image_from_compressed, image_from_message, image_message
+from vggt3_ros.nodes.messages.images import (
+    depth_from_message,
+    image_from_compressed,
+    image_from_message,
+    image_message,
+)
 from vggt3_ros.pipeline.bit_depth import BitDepth
 
 from .image_messages import compressed, message_of
@@ -61,7 +66,9 @@ def test_image_has_the_colours_of_the_message(
 
 @pytest.mark.parametrize("encoding", ["mono16", "16UC1"])
 @pytest.mark.parametrize("bigendian", [False, True])
-def test_sixteen_bits_are_scaled_to_eight_in_either_byte_order(encoding: str, bigendian: bool) -> None:
+def test_sixteen_bits_are_scaled_to_eight_in_either_byte_order(
+    encoding: str, bigendian: bool
+) -> None:
     deep = np.array([[0, 128, 129, 257, 65535, 0x1234]], dtype=">u2" if bigendian else "<u2")
     image = image_from_message(message_of(deep, encoding, padding=3, bigendian=bigendian))
     np.testing.assert_array_equal(image[0, :, 0], [0, 0, 1, 1, 255, 18])
@@ -69,7 +76,9 @@ def test_sixteen_bits_are_scaled_to_eight_in_either_byte_order(encoding: str, bi
 
 
 @pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "16UC3", "rgba16", "bgra16", "16UC4"])
-def test_colours_of_sixteen_bits_are_scaled_to_eight_whatever_their_transparency_is(encoding: str) -> None:
+def test_colours_of_sixteen_bits_are_scaled_to_eight_whatever_their_transparency_is(
+    encoding: str,
+) -> None:
     values = RGB if encoding.startswith("rgb") else RGB[..., ::-1]
     opaque = [np.full((4, 6, 1), 65535, np.uint16)] if encoding.endswith(("a16", "4")) else []
     deep = np.concatenate([values.astype(np.uint16) * 16, *opaque], 2)
@@ -77,24 +86,40 @@ def test_colours_of_sixteen_bits_are_scaled_to_eight_whatever_their_transparency
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
-@pytest.mark.parametrize("encoding", ["mono16", "16UC1", *(f"bayer_{pattern}16" for pattern in BAYER)])
+@pytest.mark.parametrize(
+    "encoding", ["mono16", "16UC1", *(f"bayer_{pattern}16" for pattern in BAYER)]
+)
 def test_few_bits_in_sixteen_are_as_bright_as_in_eight(encoding: str, bits: int) -> None:
     if encoding.startswith("bayer"):
-        values, shown = mosaic(BAYER[encoding[6:10]], (200, 100, 250)), np.broadcast_to((200, 100, 250), (8, 10, 3))
+        values, shown = (
+            mosaic(BAYER[encoding[6:10]], (200, 100, 250)),
+            np.broadcast_to((200, 100, 250), (8, 10, 3)),
+        )
     else:
         values, shown = GREY[..., 0], np.repeat(GREY, 3, 2)
     deep = np.round(values * ((2**bits - 1) / 255)).astype(np.uint16)
     assert np.abs(image_from_message(message_of(deep, encoding)).astype(int) - shown).max() <= 1
-    assert np.abs(image_from_message(message_of(deep, encoding), BitDepth(bits)).astype(int) - shown).max() <= 1
+    assert (
+        np.abs(
+            image_from_message(message_of(deep, encoding), BitDepth(bits)).astype(int) - shown
+        ).max()
+        <= 1
+    )
 
 
 def test_brightness_does_not_jump_back_in_a_sequence() -> None:
     depth = BitDepth()
     bright, dark = np.array([[0, 4095]], np.uint16), np.array([[0, 1000]], np.uint16)
-    shown = [image_from_message(message_of(each, "mono16"), depth)[0, 1, 0] for each in (bright, dark, bright, dark)]
+    shown = [
+        image_from_message(message_of(each, "mono16"), depth)[0, 1, 0]
+        for each in (bright, dark, bright, dark)
+    ]
     assert shown == [255, 62, 255, 62]
     _, png = cv2.imencode(".png", dark)
-    assert image_from_compressed(CompressedImage(format="png", data=png.tobytes()), depth)[0, 1, 0] == 62
+    assert (
+        image_from_compressed(CompressedImage(format="png", data=png.tobytes()), depth)[0, 1, 0]
+        == 62
+    )
 
 
 def test_pixels_above_the_given_bit_depth_are_refused_by_its_name() -> None:
@@ -107,7 +132,8 @@ def test_pixels_above_the_given_bit_depth_are_refused_by_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "luma_first"), [("yuv422", False), ("uyvy", False), ("yuv422_yuy2", True), ("yuyv", True)]
+    ("encoding", "luma_first"),
+    [("yuv422", False), ("uyvy", False), ("yuv422_yuy2", True), ("yuyv", True)],
 )
 @pytest.mark.parametrize("rgb", [(220, 30, 40), (30, 200, 60), (20, 40, 210)])
 def test_yuv_has_its_colour(encoding: str, luma_first: bool, rgb: tuple[int, int, int]) -> None:
@@ -119,7 +145,9 @@ def test_yuv_has_its_colour(encoding: str, luma_first: bool, rgb: tuple[int, int
 @pytest.mark.parametrize("pattern", BAYER)
 def test_bayer_pattern_is_demosaiced(pattern: str) -> None:
     rgb = (200, 100, 50)
-    image = image_from_message(message_of(mosaic(BAYER[pattern], rgb), f"bayer_{pattern}8", padding=2))
+    image = image_from_message(
+        message_of(mosaic(BAYER[pattern], rgb), f"bayer_{pattern}8", padding=2)
+    )
     assert image.shape == (8, 10, 3)
     np.testing.assert_array_equal(image, np.broadcast_to(rgb, image.shape))
 
@@ -140,7 +168,9 @@ def test_image_message_survives_the_wire() -> None:
 
 
 def test_unknown_encoding_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"'nv12' is not supported; expected one of rgb8, .*bayer_grbg8"):
+    with pytest.raises(
+        InputError, match=r"'nv12' is not supported; expected one of rgb8, .*bayer_grbg8"
+    ):
         image_from_message(message_of(GREY, "nv12"))
 
 
@@ -165,7 +195,9 @@ def test_data_that_does_not_fit_is_refused(change: dict[str, Any], words: str) -
 
 
 def test_yuv_of_odd_width_is_refused() -> None:
-    with pytest.raises(InputError, match="yuv422 image of 5x4 pixels cannot be converted.*even width"):
+    with pytest.raises(
+        InputError, match="yuv422 image of 5x4 pixels cannot be converted.*even width"
+    ):
         image_from_message(message_of(np.zeros((4, 5, 2), np.uint8), "yuv422"))
 
 
@@ -183,14 +215,17 @@ def test_png_comes_back_exactly_and_jpeg_nearly() -> None:
 
 def test_grey_jpeg_and_deep_png_become_rgb() -> None:
     grey = image_from_compressed(compressed(smooth()[..., 0], "JPEG", quality=95))
-    assert grey.shape == (64, 96, 3) and np.abs(grey[..., 1].astype(int) - smooth()[..., 0]).max() <= 8
+    assert (
+        grey.shape == (64, 96, 3) and np.abs(grey[..., 1].astype(int) - smooth()[..., 0]).max() <= 8
+    )
     deep = image_from_compressed(compressed(smooth()[..., 0].astype(np.uint16) * 256, "PNG"))
     np.testing.assert_array_equal(deep, np.repeat(smooth()[..., :1], 3, 2))
 
 
 def test_orientation_of_a_photograph_is_not_applied() -> None:
     exif = Pillow.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter for people; the calibration is for the pixels as stored
+    # to be turned by a quarter for people; the calibration is for the pixels as stored
+    exif[0x0112] = 6
     assert image_from_compressed(compressed(smooth(), "JPEG", exif=exif)).shape == (64, 96, 3)
 
 
@@ -204,7 +239,8 @@ def test_compressed_image_that_is_cut_off_is_refused(kind: str, share: float) ->
 
 
 def test_jpeg_that_opencv_would_paint_grey_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: np.full((64, 96, 3), 128, np.uint8))  # as OpenCV 4 does
+    # as OpenCV 4 does
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: np.full((64, 96, 3), 128, np.uint8))
     whole = compressed(smooth(), "JPEG")
     assert image_from_compressed(whole).shape == (64, 96, 3)
     with pytest.raises(InputError, match="cannot be decoded"):
@@ -222,17 +258,23 @@ def test_what_follows_a_whole_image_does_not_matter(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_an_image_that_is_cut_off_is_not_made_whole_by_the_next_one(kind: str, share: float) -> None:
+def test_an_image_that_is_cut_off_is_not_made_whole_by_the_next_one(
+    kind: str, share: float
+) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
     data = bytes(compressed(noise, kind).data)
     with pytest.raises(InputError, match="cannot be decoded; expected a whole JPEG or PNG file"):
-        image_from_compressed(CompressedImage(format=kind, data=data[: int(share * len(data))] + data))
+        image_from_compressed(
+            CompressedImage(format=kind, data=data[: int(share * len(data))] + data)
+        )
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(100), b"\xff\xd8\xff\xd9"])
 def test_what_is_no_image_is_refused_with_its_format(data: bytes) -> None:
     message = CompressedImage(format="32FC1; compressedDepth", data=data)
-    with pytest.raises(InputError, match=rf"{len(data)} bytes, format '32FC1; compressedDepth', cannot be decoded"):
+    with pytest.raises(
+        InputError, match=rf"{len(data)} bytes, format '32FC1; compressedDepth', cannot be decoded"
+    ):
         image_from_compressed(message)
 
 

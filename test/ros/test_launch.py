@@ -1,4 +1,6 @@
-"""What the launch files start, and with what: with programs that only note it in place of the nodes, and for real."""
+"""What the launch files start, and with what: with programs that only note it in place of the
+nodes, and for real.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from unittest import mock
 import pytest
 import yaml
 
-pytest.importorskip("launch_ros", reason="launch files are for ROS from apt: PyPI has no launch_ros")
+pytest.importorskip(
+    "launch_ros", reason="launch files are for ROS from apt: PyPI has no launch_ros"
+)
 
 from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription
@@ -71,11 +75,17 @@ class Started:
 
 
 Launch = Callable[..., dict[str, Started]]
-NEEDED: dict[str, dict[str, str]] = {"map": {}, "localize": {"scene_dir": "/data/office"}, "demo": {}}
+NEEDED: dict[str, dict[str, str]] = {
+    "map": {},
+    "localize": {"scene_dir": "/data/office"},
+    "demo": {},
+}
 
 
 def ament_prefix(folder: Path) -> Path:
-    """An installation of our package and of RViz without executables; returns the folder these belong to."""
+    """An installation of our package and of RViz without executables; returns the folder these
+    belong to.
+    """
     for package in EXECUTABLES:
         (folder / "share" / package).mkdir(parents=True)
         (folder / "lib" / package).mkdir(parents=True)
@@ -108,7 +118,8 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
         for executable in executables:
             (library / package / executable).write_text(NOTE, encoding="utf-8")
             (library / package / executable).chmod(0o755)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # launch_ros leaves parameter files behind
+    # launch_ros leaves parameter files behind
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def run(name: str, expected_exit: int = 0, **arguments: str) -> dict[str, Started]:
         file = REPOSITORY / "launch" / f"{name}.launch.py"
@@ -117,7 +128,9 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
         service = LaunchService(noninteractive=True)
         source = PythonLaunchDescriptionSource(str(file))
         service.include_launch_description(
-            LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments.items())])
+            LaunchDescription(
+                [IncludeLaunchDescription(source, launch_arguments=arguments.items())]
+            )
         )
         assert service.run() == expected_exit
         started = {}
@@ -127,7 +140,9 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
             started[note.stem] = Started(note.read_text(encoding="utf-8").splitlines(), pairs)
         return started
 
-    with mock.patch.dict(os.environ, AMENT_PREFIX_PATH=str(tmp_path), ROS_LOG_DIR=str(tmp_path / "log")):
+    with mock.patch.dict(
+        os.environ, AMENT_PREFIX_PATH=str(tmp_path), ROS_LOG_DIR=str(tmp_path / "log")
+    ):
         for variable in (*PROFILES, "ROS_DISTRO"):
             os.environ.pop(variable, None)
         yield run
@@ -141,7 +156,9 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
         ("demo", {"sim_camera", "mapper", "localizer"}),
     ],
 )
-def test_launch_file_starts_its_nodes_in_the_namespace(launch: Launch, name: str, nodes: set[str]) -> None:
+def test_launch_file_starts_its_nodes_in_the_namespace(
+    launch: Launch, name: str, nodes: set[str]
+) -> None:
     started = launch(name, rviz="false", **NEEDED[name])
     assert {executable: node.full_name for executable, node in started.items()} == {
         node: f"/vggt3/{node}" for node in nodes
@@ -149,10 +166,14 @@ def test_launch_file_starts_its_nodes_in_the_namespace(launch: Launch, name: str
 
 
 @pytest.mark.parametrize("name", ["map", "localize", "demo"])
-def test_without_arguments_the_defaults_hold_and_nodes_activate_themselves(launch: Launch, name: str) -> None:
+def test_without_arguments_the_defaults_hold_and_nodes_activate_themselves(
+    launch: Launch, name: str
+) -> None:
     for executable, node in launch(name, rviz="false", **NEEDED[name]).items():
         if executable != "sim_camera":
-            document = yaml.safe_load((REPOSITORY / "config" / f"{executable}.yaml").read_text(encoding="utf-8"))
+            document = yaml.safe_load(
+                (REPOSITORY / "config" / f"{executable}.yaml").read_text(encoding="utf-8")
+            )
             defaults = document[f"/**/{executable}"]["ros__parameters"]
             fixed = {"follow_mapper": False, **NEEDED[name]} if name == "localize" else {}
             assert node.parameters == {**defaults, "autostart": True, **fixed}
@@ -164,7 +185,9 @@ def test_camera_of_the_demo_is_understood_by_its_nodes(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize("name", ["map", "localize"])
-def test_image_topic_brings_its_compressed_images_and_calibration(launch: Launch, name: str) -> None:
+def test_image_topic_brings_its_compressed_images_and_calibration(
+    launch: Launch, name: str
+) -> None:
     for node in launch(name, image_topic="/front/image_raw", **NEEDED[name]).values():
         assert node.remappings["image"] == "/front/image_raw"
         assert node.remappings["image/compressed"] == "/front/image_raw/compressed"
@@ -172,7 +195,9 @@ def test_image_topic_brings_its_compressed_images_and_calibration(launch: Launch
 
 
 def test_calibration_can_be_elsewhere(launch: Launch) -> None:
-    for node in launch("map", image_topic="/front/image_raw", camera_info_topic="/calibration").values():
+    for node in launch(
+        "map", image_topic="/front/image_raw", camera_info_topic="/calibration"
+    ).values():
         assert node.remappings["camera_info"] == "/calibration"
 
 
@@ -190,7 +215,11 @@ def test_named_depth_topic_is_listened_to_by_the_mapper(launch: Launch) -> None:
 
 
 def test_arguments_become_parameters_of_both_nodes(launch: Launch) -> None:
-    given = {"model": "/weights/large.safetensors", "device": "cuda:1", "base_frame": "base_footprint"}
+    given = {
+        "model": "/weights/large.safetensors",
+        "device": "cuda:1",
+        "base_frame": "base_footprint",
+    }
     for node in launch("map", **given).values():
         assert given.items() <= node.parameters.items()
 
@@ -210,7 +239,9 @@ def test_folder_named_like_a_number_stays_a_name(launch: Launch) -> None:
     assert launch("localize", scene_dir="2026")["localizer"].parameters["scene_dir"] == "2026"
 
 
-def test_own_parameter_file_beats_the_defaults_and_arguments_beat_both(launch: Launch, tmp_path: Path) -> None:
+def test_own_parameter_file_beats_the_defaults_and_arguments_beat_both(
+    launch: Launch, tmp_path: Path
+) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("/**/mapper: {ros__parameters: {model: mine, chunk: 2}}\n", encoding="utf-8")
     mapper = launch("map", params_file=str(own), model="theirs")["mapper"]
@@ -225,7 +256,10 @@ def test_missing_parameter_file_starts_nothing(launch: Launch) -> None:
     ("content", "words"),
     [
         ("mapper: {ros__parameters: {min_frames: 4}}", "sets nothing for /vggt3/mapper"),
-        ("/**/localizer: {ros__parameters: {max_rat: 2.0}}", "is called 'max_rat' (did you mean 'max_rate'?)"),
+        (
+            "/**/localizer: {ros__parameters: {max_rat: 2.0}}",
+            "is called 'max_rat' (did you mean 'max_rate'?)",
+        ),
         ("max_rate: 2.0", "'max_rate' has a value without 'ros__parameters' above it"),
         ("{", "it is no YAML"),
     ],
@@ -249,10 +283,17 @@ def test_localizer_alone_without_a_scene_starts_nothing(
 
 def test_scene_may_be_named_by_the_parameter_file(launch: Launch, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
-    own.write_text("/**/localizer: {ros__parameters: {scene_dir: /data/office}}\n", encoding="utf-8")
-    assert launch("localize", params_file=str(own))["localizer"].parameters["scene_dir"] == "/data/office"
+    own.write_text(
+        "/**/localizer: {ros__parameters: {scene_dir: /data/office}}\n", encoding="utf-8"
+    )
+    assert (
+        launch("localize", params_file=str(own))["localizer"].parameters["scene_dir"]
+        == "/data/office"
+    )
     own.write_text("/**/mapper: {ros__parameters: {scene_dir: /data/office}}\n", encoding="utf-8")
-    assert launch("localize", expected_exit=1, params_file=str(own)) == {}, "that is where the mapper saves"
+    assert launch("localize", expected_exit=1, params_file=str(own)) == {}, (
+        "that is where the mapper saves"
+    )
 
 
 @pytest.mark.parametrize("way", ["package", "path"])
@@ -269,18 +310,29 @@ def test_unknown_argument_starts_nothing(
 def test_arguments_of_a_launch_file_that_includes_ours_are_its_own(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["/opt/ros/bin/ros2", "launch", "my_robot", "map.launch.py", "slam:=true"])
+    monkeypatch.setattr(
+        sys, "argv", ["/opt/ros/bin/ros2", "launch", "my_robot", "map.launch.py", "slam:=true"]
+    )
     assert set(launch("map", slam="true")) == {"mapper", "localizer"}
 
 
 def test_frames_and_the_transforms_of_one_robot_reach_every_node(launch: Launch) -> None:
-    frames = {"map_frame": "r1/map", "odom_frame": "r1/odom", "base_frame": "r1/base", "camera_frame": "r1/camera"}
+    frames = {
+        "map_frame": "r1/map",
+        "odom_frame": "r1/odom",
+        "base_frame": "r1/base",
+        "camera_frame": "r1/camera",
+    }
     started = launch("demo", namespace="r1/vggt3", tf_topic="/r1/tf", rviz="true", **frames)
     assert started["rviz2"].options("-f") == ["r1/map"]
     for name, node in started.items():
-        assert node.remappings["/tf"] == "/r1/tf" and node.remappings["/tf_static"] == "/r1/tf_static"
+        assert (
+            node.remappings["/tf"] == "/r1/tf" and node.remappings["/tf_static"] == "/r1/tf_static"
+        )
         if name != "rviz2":
-            assert frames.items() <= node.parameters.items() and node.full_name == f"/r1/vggt3/{name}"
+            assert (
+                frames.items() <= node.parameters.items() and node.full_name == f"/r1/vggt3/{name}"
+            )
 
 
 def test_static_transforms_can_be_elsewhere(launch: Launch) -> None:
@@ -289,7 +341,9 @@ def test_static_transforms_can_be_elsewhere(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize(("given", "expected"), [("''", ""), ('""', ""), ("", "base_link")])
-def test_robot_frame_that_is_given_empty_in_quotes_is_none(launch: Launch, given: str, expected: str) -> None:
+def test_robot_frame_that_is_given_empty_in_quotes_is_none(
+    launch: Launch, given: str, expected: str
+) -> None:
     assert launch("map", base_frame=given)["mapper"].parameters["base_frame"] == expected
 
 
@@ -300,14 +354,21 @@ def test_robot_frame_that_is_given_empty_in_quotes_is_none(launch: Launch, given
         {"image_topic": "/front/image_raw/compressed"},
     ],
 )
-def test_compressed_images_are_asked_for_by_transport_or_by_name(launch: Launch, given: dict[str, str]) -> None:
+def test_compressed_images_are_asked_for_by_transport_or_by_name(
+    launch: Launch, given: dict[str, str]
+) -> None:
     for node in launch("map", **given).values():
         assert node.parameters["image_transport"] == "compressed"
         assert node.remappings["image/compressed"] == "/front/image_raw/compressed"
-        assert (node.remappings["image"], node.remappings["camera_info"]) == ("/front/image_raw", "/front/camera_info")
+        assert (node.remappings["image"], node.remappings["camera_info"]) == (
+            "/front/image_raw",
+            "/front/camera_info",
+        )
 
 
-def test_missing_rviz_starts_nothing_that_would_go_on_without_it(launch: Launch, tmp_path: Path) -> None:
+def test_missing_rviz_starts_nothing_that_would_go_on_without_it(
+    launch: Launch, tmp_path: Path
+) -> None:
     (tmp_path / "share/ament_index/resource_index/packages/rviz2").unlink()
     assert launch("map", expected_exit=1, rviz="true") == {}
 
@@ -335,10 +396,14 @@ def test_the_demo_shows_rviz_where_there_is_one(launch: Launch, tmp_path: Path) 
 def test_rviz_follows_the_namespace_and_the_image_topic(launch: Launch) -> None:
     rviz = launch("map", rviz="true", namespace="robot", image_topic="/front/image_raw")["rviz2"]
     text = (REPOSITORY / "config/vggt3.rviz").read_text(encoding="utf-8")
-    shown = {line.split()[-1] for line in text.splitlines() if line.strip().startswith("Value: /vggt3/")}
+    shown = {
+        line.split()[-1] for line in text.splitlines() if line.strip().startswith("Value: /vggt3/")
+    }
     expected = {topic: topic.replace("/vggt3/", "/robot/") for topic in shown}
     expected["/vggt3/image"] = "/front/image_raw"
-    assert {origin: target for origin, target in rviz.remappings.items() if origin.startswith("/")} == expected
+    assert {
+        origin: target for origin, target in rviz.remappings.items() if origin.startswith("/")
+    } == expected
 
 
 def test_fast_dds_profile_is_set(launch: Launch) -> None:
@@ -351,14 +416,16 @@ def test_fast_dds_profile_is_set(launch: Launch) -> None:
 def test_fast_dds_profile_of_the_user_stays(launch: Launch, variable: str) -> None:
     with mock.patch.dict(os.environ, {variable: "/own.xml"}):
         for node in launch("demo").values():
-            assert {name: node.environment[name] for name in PROFILES if name in node.environment} == {
-                variable: "/own.xml"
-            }
+            assert {
+                name: node.environment[name] for name in PROFILES if name in node.environment
+            } == {variable: "/own.xml"}
 
 
 @pytest.fixture
 def ros2_launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """ros2_launch("map", "scene_dir:=/tmp/x") runs the real thing with the nodes of this checkout."""
+    """ros2_launch("map", "scene_dir:=/tmp/x") runs the real thing with the nodes of this
+    checkout.
+    """
     beside = Path(sys.executable).parent / "ros2"
     ros2 = str(beside) if beside.exists() else shutil.which("ros2")
     if ros2 is None:
@@ -391,7 +458,8 @@ def ros2_launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes
     yield start
     for process in started:
         try:
-            os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own, which its nodes belong to
+            # it leads a session of its own, which its nodes belong to
+            os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         process.wait()
@@ -406,10 +474,17 @@ def test_nodes_really_become_active_with_their_parameters_and_end_with_the_launc
         request = GetState.Request()
 
         def is_active(service: str = f"/robot/{name}/get_state", request: Any = request) -> bool:
-            return bool(ask(node, GetState, service, request).current_state.id == State.PRIMARY_STATE_ACTIVE)
+            return bool(
+                ask(node, GetState, service, request).current_state.id == State.PRIMARY_STATE_ACTIVE
+            )
 
         wait_for(is_active, 60.0, f"{name} to become active")
-    answer = ask(node, GetParameters, "/robot/mapper/get_parameters", GetParameters.Request(names=["scene_dir"]))
+    answer = ask(
+        node,
+        GetParameters,
+        "/robot/mapper/get_parameters",
+        GetParameters.Request(names=["scene_dir"]),
+    )
     assert answer.values[0].string_value == str(scenes)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0

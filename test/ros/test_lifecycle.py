@@ -1,4 +1,6 @@
-"""What a node has while it is configured and while it is active: made and closed by the transitions."""
+"""What a node has while it is configured and while it is active: made and closed by the
+transitions.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,11 @@ def test_what_is_made_is_there_until_the_transition_back_closes_it(node: Managed
         assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
         assert node.configured is not None and node.active is not None and node.closed == []
         assert node.trigger_deactivate() == SUCCESS
-        assert node.configured is not None and node.active is None and node.closed == ["active, configured"]
+        assert (
+            node.configured is not None
+            and node.active is None
+            and node.closed == ["active, configured"]
+        )
         assert node.trigger_cleanup() == SUCCESS
         assert node.configured is None and node.closed == ["active, configured", "configured"]
         node.closed.clear()
@@ -90,14 +96,21 @@ def test_a_failed_transition_makes_nothing_and_can_be_tried_again(
     node.set_parameters([Parameter("model", value="tiny")])
     node.missing = True
     assert node.trigger_configure() == SUCCESS
-    assert node.trigger_activate() == FAILURE and node.active is None and node.configured is not None
+    assert (
+        node.trigger_activate() == FAILURE and node.active is None and node.configured is not None
+    )
     node.missing = False
     assert node.trigger_activate() == SUCCESS and node.active is not None
     log = capfd.readouterr().err
-    assert "cannot configure: there is no network 'none'" in log and "cannot activate: the device is gone" in log
+    assert (
+        "cannot configure: there is no network 'none'" in log
+        and "cannot activate: the device is gone" in log
+    )
 
 
-def test_what_cannot_be_closed_keeps_no_node_active(node: Managed, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_closed_keeps_no_node_active(
+    node: Managed, capfd: pytest.CaptureFixture[str]
+) -> None:
     node.stuck = True
     assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
     assert node.trigger_deactivate() == SUCCESS and node.active is None
@@ -107,14 +120,22 @@ def test_what_cannot_be_closed_keeps_no_node_active(node: Managed, capfd: pytest
 def test_settings_are_those_of_the_configuration_and_of_live_changes_since(node: Managed) -> None:
     node.set_parameters([Parameter("max_rate", value=3.0)])
     assert node.settings == LocalizerParameters() and node.rates == []
-    assert node.trigger_configure() == SUCCESS and node.settings == LocalizerParameters(max_rate=3.0)
+    assert node.trigger_configure() == SUCCESS and node.settings == LocalizerParameters(
+        max_rate=3.0
+    )
     (answer,) = node.set_parameters([Parameter("max_rate", value=4.0)])
     assert answer.successful and node.rates == [4.0]
     (answer,) = node.set_parameters([Parameter("refine", value="verify")])
-    assert not answer.successful and node.rates == [4.0] and node.settings == LocalizerParameters(max_rate=4.0)
+    assert (
+        not answer.successful
+        and node.rates == [4.0]
+        and node.settings == LocalizerParameters(max_rate=4.0)
+    )
 
 
-@pytest.mark.parametrize("kind, module", [(MapperNode, active_mapper), (LocalizerNode, active_localizer)])
+@pytest.mark.parametrize(
+    "kind, module", [(MapperNode, active_mapper), (LocalizerNode, active_localizer)]
+)
 def test_a_node_that_fails_half_way_hears_nothing_any_more(
     kind: type[ManagedNode[Any, Any, Any]],
     module: ModuleType,

@@ -1,4 +1,6 @@
-"""The localizer as a process of its own: which poses and transforms it publishes, and which it withholds."""
+"""The localizer as a process of its own: which poses and transforms it publishes, and which it
+withholds.
+"""
 
 from __future__ import annotations
 
@@ -40,16 +42,21 @@ def test_poses_are_published_once_two_agree(localizer: LocalizerClient, robot: R
     assert (np.linalg.eigvalsh(covariance) > 0).all() and covariance.trace() < 0.1
 
 
-def test_images_that_show_too_little_are_localized_together(localizer: LocalizerClient, robot: Robot) -> None:
+def test_images_that_show_too_little_are_localized_together(
+    localizer: LocalizerClient, robot: Robot
+) -> None:
     through = [np.zeros_like(visit().images[i]) for i in QUERIES[:3]]
     for image, index, left in zip(through, QUERIES, (120, 40, 200), strict=False):
-        window = (slice(80, 160), slice(left, left + 80))  # four cells, through whatever covers the lens
+        # four cells, through whatever covers the lens
+        window = (slice(80, 160), slice(left, left + 80))
         image[window] = visit().images[index][window]
     for together in (True, False):
         assert localizer.set({"joint_images": 4 if together else 1}) == ""
         localizer.load(localizer.folder / scene().scene_id)  # which begins anew
         shown = zip(QUERIES, through, strict=False)
-        statuses = [localizer.heard.status_of(robot.show(index, image=image)) for index, image in shown]
+        statuses = [
+            localizer.heard.status_of(robot.show(index, image=image)) for index, image in shown
+        ]
         assert [status.pose_published for status in statuses] == [False, False, together]
         assert ("images and the odometry between them" in statuses[2].reason) == together
         assert ("cells of the image" in statuses[2].reason) != together
@@ -57,17 +64,25 @@ def test_images_that_show_too_little_are_localized_together(localizer: Localizer
     assert localizer.set({"joint_images": 1}) == ""
 
 
-def test_transform_from_map_to_odometry_follows_its_drift(localizer: LocalizerClient, robot: Robot) -> None:
-    robot.odom_from_map = se3(torch.eye(3, dtype=torch.float64), torch.tensor([1.0, -2.0, 0.1], dtype=torch.float64))
+def test_transform_from_map_to_odometry_follows_its_drift(
+    localizer: LocalizerClient, robot: Robot
+) -> None:
+    robot.odom_from_map = se3(
+        torch.eye(3, dtype=torch.float64), torch.tensor([1.0, -2.0, 0.1], dtype=torch.float64)
+    )
     with transforms(localizer) as buffer:
         statuses = localizer.attempts(robot, QUERIES[:4])
         assert statuses[-1].tf == "map -> odom"
         # Dated into the future: known for a moment that has not come when the image was taken.
         stamp = stamp_ns(statuses[-1].header.stamp) + 400_000_000
         wait_for(lambda: buffer.parent_of("odom") == "map", 10, "map -> odom")
-        wait_for(lambda: known(buffer, "map", "odom", stamp) is not None, 10, "map -> odom, dated ahead")
+        wait_for(
+            lambda: known(buffer, "map", "odom", stamp) is not None, 10, "map -> odom, dated ahead"
+        )
         map_from_odom = buffer.lookup("map", "odom", stamp)
-    assert torch.allclose(map_from_odom @ robot.odom_from_map, torch.eye(4, dtype=torch.float64), atol=LIMIT_M)
+    assert torch.allclose(
+        map_from_odom @ robot.odom_from_map, torch.eye(4, dtype=torch.float64), atol=LIMIT_M
+    )
 
 
 def test_transform_holds_when_no_image_comes(localizer: LocalizerClient, robot: Robot) -> None:
@@ -76,12 +91,15 @@ def test_transform_holds_when_no_image_comes(localizer: LocalizerClient, robot: 
         late = stamp + 3_000_000_000  # far beyond transform_tolerance
         held = "map -> odom, three seconds after the last image"
         wait_for(lambda: known(buffer, "map", "odom", late) is not None, 20, held)
-    settled = buffer.lookup("map", "odom", stamp + 2_000_000_000)  # before, it is that of the attempt before
+    # before, it is that of the attempt before
+    settled = buffer.lookup("map", "odom", stamp + 2_000_000_000)
     moved = buffer.lookup("map", "odom", late) @ se3_inverse(settled)
     assert torch.allclose(moved, torch.eye(4, dtype=torch.float64), atol=1e-6)
 
 
-def test_without_odometry_there_are_poses_but_no_transform(localizer: LocalizerClient, robot: Robot) -> None:
+def test_without_odometry_there_are_poses_but_no_transform(
+    localizer: LocalizerClient, robot: Robot
+) -> None:
     index = QUERIES[1]
     statuses = localizer.attempts(robot, [index] * 4, odometry=False)
     assert statuses[-1].pose_published and statuses[-1].tf.startswith("nothing")
@@ -90,12 +108,17 @@ def test_without_odometry_there_are_poses_but_no_transform(localizer: LocalizerC
 
 def test_diagnostics_tell_the_state(localizer: LocalizerClient, robot: Robot) -> None:
     heard: list[DiagnosticArray] = []
-    subscription = localizer.node.create_subscription(DiagnosticArray, "/diagnostics", heard.append, 10)
+    subscription = localizer.node.create_subscription(
+        DiagnosticArray, "/diagnostics", heard.append, 10
+    )
     localizer.attempts(robot, QUERIES[:2])
     wait_for(
-        lambda: any(s.message.startswith("localized") and s.level == b"\0" for a in heard for s in a.status), 10,
+        lambda: any(
+            s.message.startswith("localized") and s.level == b"\0" for a in heard for s in a.status
+        ),
+        10,
         "diagnostics that say localized",
-    )  # fmt: skip
+    )
     localizer.node.destroy_subscription(subscription)
 
 

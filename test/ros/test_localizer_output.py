@@ -1,4 +1,6 @@
-"""What the localizer publishes as its parameters say: transforms of three kinds, unmetric and unverified poses."""
+"""What the localizer publishes as its parameters say: transforms of three kinds, unmetric and
+unverified poses.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,21 @@ from vggt3_ros.nodes.messages.qos import STATUS
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.preprocess import prepare
 
-from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, known, running_localizer, scene, transforms
+from .localizer_client import (
+    LIMIT_M,
+    QUERIES,
+    LocalizerClient,
+    known,
+    running_localizer,
+    scene,
+    transforms,
+)
 from .processes import wait_for
 from .robot import BASE_FROM_CAM, CAMERA
 
 LONELY: dict[str, Any] = {"change": lambda image: setattr(image.header, "frame_id", "lonely")}
-STILL = [QUERIES[1]] * 6  # without odometry, a camera that jumps from image to image is not believed
+# without odometry, a camera that jumps from image to image is not believed
+STILL = [QUERIES[1]] * 6
 UNIT = torch.eye(4, dtype=torch.float64)
 
 
@@ -38,7 +49,11 @@ def test_a_camera_by_itself_is_placed_in_the_map(localizer: LocalizerClient) -> 
         stamp = stamp_ns(statuses[-1].header.stamp)
         seen = wait_for(lambda: buffer.parent_of("lonely"), 10, "map -> lonely")
         assert seen == "map"
-        wait_for(lambda: known(buffer, "map", "lonely", stamp) is not None, 10, "the transform of the last image")
+        wait_for(
+            lambda: known(buffer, "map", "lonely", stamp) is not None,
+            10,
+            "the transform of the last image",
+        )
         off = buffer.lookup("map", "lonely", stamp) - robot.visit.world_from_cam[STILL[0]]
         assert float(off[:3, 3].norm()) < LIMIT_M
 
@@ -48,7 +63,10 @@ def test_a_camera_that_hangs_on_a_robot_is_not_torn_off(localizer: LocalizerClie
     with localizer.meet() as robot, transforms(localizer) as buffer:
         statuses = localizer.attempts(robot, QUERIES[:3])
         assert statuses[-1].pose_published
-        assert statuses[-1].tf == f"nothing: {CAMERA!r} hangs from 'base_link' already; use tf_mode map_to_odom"
+        assert (
+            statuses[-1].tf
+            == f"nothing: {CAMERA!r} hangs from 'base_link' already; use tf_mode map_to_odom"
+        )
         assert buffer.parent_of(CAMERA) == "base_link"
 
 
@@ -62,7 +80,9 @@ def test_no_transform_where_none_is_wanted(localizer: LocalizerClient) -> None:
 
 
 @pytest.mark.parametrize("told", [False, True])
-def test_without_a_scale_there_is_no_transform_unless_asked_for(localizer: LocalizerClient, told: bool) -> None:
+def test_without_a_scale_there_is_no_transform_unless_asked_for(
+    localizer: LocalizerClient, told: bool
+) -> None:
     localizer.start(tf_mode="map_to_camera", unmetric_tf=told)
     with localizer.meet(scene(metric=False)) as robot:
         statuses = localizer.attempts(robot, STILL, **LONELY)
@@ -70,7 +90,11 @@ def test_without_a_scale_there_is_no_transform_unless_asked_for(localizer: Local
         assert len(published) >= 3
         assert all(not status.metric and status.child_frame_id == "lonely" for status in published)
         said = {status.tf for status in published}
-        assert said == ({"map -> lonely"} if told else {"nothing: the scene has no scale, and unmetric_tf is false"})
+        assert said == (
+            {"map -> lonely"}
+            if told
+            else {"nothing: the scene has no scale, and unmetric_tf is false"}
+        )
 
 
 def test_odometry_is_never_corrected_in_a_map_without_a_scale(localizer: LocalizerClient) -> None:
@@ -78,12 +102,16 @@ def test_odometry_is_never_corrected_in_a_map_without_a_scale(localizer: Localiz
     with localizer.meet(scene(metric=False)) as robot, transforms(localizer) as buffer:
         statuses = localizer.attempts(robot, STILL)
         assert any(status.pose_published for status in statuses)
-        assert {status.tf for status in statuses} == {"nothing: the scene has no scale, and odometry is in metres"}
+        assert {status.tf for status in statuses} == {
+            "nothing: the scene has no scale, and odometry is in metres"
+        }
         assert buffer.parent_of("odom") is None
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-def test_unverified_poses_are_published_if_wanted_and_claim_nothing(localizer: LocalizerClient, wanted: bool) -> None:
+def test_unverified_poses_are_published_if_wanted_and_claim_nothing(
+    localizer: LocalizerClient, wanted: bool
+) -> None:
     localizer.start(refine="none", publish_unverified=wanted)
     with localizer.meet() as robot:
         status = localizer.attempts(robot, QUERIES[:2])[-1]
@@ -93,7 +121,9 @@ def test_unverified_poses_are_published_if_wanted_and_claim_nothing(localizer: L
             assert min(localizer.pose_of(status).pose.covariance[::7]) > 9
 
 
-def test_where_poses_are_verified_only_nothing_wrong_is_published(localizer: LocalizerClient) -> None:
+def test_where_poses_are_verified_only_nothing_wrong_is_published(
+    localizer: LocalizerClient,
+) -> None:
     """The embedded network's own poses are decimetres off: landmarks must not confirm them."""
     localizer.start(refine="verify")
     with localizer.meet() as robot:
@@ -107,15 +137,27 @@ def test_refined_depth_is_published_with_its_camera(localizer: LocalizerClient) 
     depths: list[Image] = []
     cameras: list[CameraInfo] = []
     heard = [
-        localizer.node.create_subscription(Image, "localizer/depth/image_rect", depths.append, STATUS),
-        localizer.node.create_subscription(CameraInfo, "localizer/depth/camera_info", cameras.append, STATUS),
+        localizer.node.create_subscription(
+            Image, "localizer/depth/image_rect", depths.append, STATUS
+        ),
+        localizer.node.create_subscription(
+            CameraInfo, "localizer/depth/camera_info", cameras.append, STATUS
+        ),
     ]
     with localizer.meet() as robot:
         statuses = localizer.attempts(robot, QUERIES[:3])
         published = [stamp_ns(status.header.stamp) for status in statuses if status.pose_published]
-        wait_for(lambda: len(cameras) == len(depths) == len(published) > 0, 10, "the depth of published poses")
-        assert [stamp_ns(each.header.stamp) for each in depths] == published and statuses[2].pose_published
-        intrinsics, distortion = camera_from_info(cameras[-1], (depths[-1].height, depths[-1].width))
+        wait_for(
+            lambda: len(cameras) == len(depths) == len(published) > 0,
+            10,
+            "the depth of published poses",
+        )
+        assert [stamp_ns(each.header.stamp) for each in depths] == published and statuses[
+            2
+        ].pose_published
+        intrinsics, distortion = camera_from_info(
+            cameras[-1], (depths[-1].height, depths[-1].width)
+        )
         assert distortion is None and depths[-1].header == cameras[-1].header
         assert depths[-1].header.frame_id == CAMERA
         visit, last = robot.visit, QUERIES[2]
@@ -135,11 +177,14 @@ def test_odometry_of_a_topic_counts_and_that_of_tf_does_not(localizer: Localizer
     publisher = localizer.node.create_publisher(Odometry, "odom", 10)
     with localizer.meet() as robot, transforms(localizer) as buffer:
         wait_for(publisher.get_subscription_count, 10, "the localizer to listen to odometry")
-        robot.odom_from_map = se3(UNIT[:3, :3], torch.tensor([5.0, 0.0, 0.0], dtype=torch.float64))  # on /tf
+        # on /tf
+        robot.odom_from_map = se3(UNIT[:3, :3], torch.tensor([5.0, 0.0, 0.0], dtype=torch.float64))
         for index in QUERIES[:4]:
             stamp = robot.now()
             message = Odometry(header=header("odom", stamp), child_frame_id="base_link")
-            message.pose.pose = pose_message(robot.visit.world_from_cam[index] @ se3_inverse(BASE_FROM_CAM))
+            message.pose.pose = pose_message(
+                robot.visit.world_from_cam[index] @ se3_inverse(BASE_FROM_CAM)
+            )
             publisher.publish(message)
             status = localizer.heard.status_of(robot.show(index, stamp=stamp))
         assert status.tf == "map -> odom"
@@ -149,8 +194,12 @@ def test_odometry_of_a_topic_counts_and_that_of_tf_does_not(localizer: Localizer
     localizer.node.destroy_publisher(publisher)
 
 
-def test_in_simulation_the_transform_is_dated_by_the_clock(localizer: LocalizerClient, tmp_path: Path) -> None:
-    """It is repeated while the simulation stands still, but does not run ahead of it. The clock may begin late."""
+def test_in_simulation_the_transform_is_dated_by_the_clock(
+    localizer: LocalizerClient, tmp_path: Path
+) -> None:
+    """It is repeated while the simulation stands still, but does not run ahead of it. The clock may
+    begin late.
+    """
     localizer.forget()  # of two that publish map -> odom, one is too many
     begin = 1_000_000_000_000
     with running_localizer(tmp_path, "/simulated", use_sim_time=True) as localizer:
@@ -167,8 +216,16 @@ def test_in_simulation_the_transform_is_dated_by_the_clock(localizer: LocalizerC
                 clock.publish(Clock(clock=time_message(stamp)))
                 status = localizer.heard.status_of(robot.show(index, stamp=stamp))
             assert status.tf == "map -> odom"
-            wait_for(lambda: known(buffer, "map", "odom", stamp + 400_000_000) is not None, 10, "map -> odom")
+            wait_for(
+                lambda: known(buffer, "map", "odom", stamp + 400_000_000) is not None,
+                10,
+                "map -> odom",
+            )
             later = stamp + 1_500_000_000
             assert known(buffer, "map", "odom", later) is None
             clock.publish(Clock(clock=time_message(stamp + 1_200_000_000)))
-            wait_for(lambda: known(buffer, "map", "odom", later) is not None, 10, "map -> odom after the clock went on")
+            wait_for(
+                lambda: known(buffer, "map", "odom", later) is not None,
+                10,
+                "map -> odom after the clock went on",
+            )

@@ -37,7 +37,11 @@ def test_pause_and_resume(localizer: LocalizerClient, robot: Robot) -> None:
     before = localizer.attempts(robot, QUERIES[:2])[-1]
     assert localizer.trigger("pause").success
     robot.show(QUERIES[2])
-    wait_for(lambda: localizer.heard.localizer[-1].frames_skipped == before.frames_skipped + 1, 10, "an image skipped")
+    wait_for(
+        lambda: localizer.heard.localizer[-1].frames_skipped == before.frames_skipped + 1,
+        10,
+        "an image skipped",
+    )
     assert localizer.heard.localizer[-1].frames_dropped == before.frames_dropped
     assert localizer.trigger("resume").success
     assert localizer.attempts(robot, QUERIES[2:5])[-1].pose_published
@@ -70,29 +74,43 @@ def test_scene_of_the_mapper_is_followed_and_a_read_only_one_will_do(
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     publisher = localizer.node.create_publisher(SceneInfo, "scene", LATCHED)
     publisher.publish(scene_info(newer, folder, robot.now()))
-    wait_for(lambda: localizer.heard.localizer[-1].scene_id == "f" * 32, 20, "the localizer to follow")
+    wait_for(
+        lambda: localizer.heard.localizer[-1].scene_id == "f" * 32, 20, "the localizer to follow"
+    )
     assert localizer.attempts(robot, QUERIES[:2])[-1].pose_published
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
     localizer.node.destroy_publisher(publisher)
     os.chmod(folder, 0o700)
 
 
-def test_a_relative_path_lies_in_the_folder_of_the_scenes(localizer: LocalizerClient, robot: Robot) -> None:
+def test_a_relative_path_lies_in_the_folder_of_the_scenes(
+    localizer: LocalizerClient, robot: Robot
+) -> None:
     assert localizer.load("nowhere").code == Answer.NOT_FOUND
     refused = localizer.load("nowhere").message
     library = default_library("/vggt3")
     assert f"{library / 'nowhere'} is no folder (relative paths lie in {library})" in refused
     localizer.start(scene_dir=str(localizer.folder / scene().scene_id))
-    assert localizer.load(scene().scene_id).code == Answer.SUCCESS, "beside the scene that scene_dir names"
-    assert str(localizer.folder / "vggt3_ros") in localizer.load("vggt3_ros").message, "not in the working directory"
+    assert localizer.load(scene().scene_id).code == Answer.SUCCESS, (
+        "beside the scene that scene_dir names"
+    )
+    assert str(localizer.folder / "vggt3_ros") in localizer.load("vggt3_ros").message, (
+        "not in the working directory"
+    )
 
 
-def test_what_can_be_changed_while_it_runs_takes_effect(localizer: LocalizerClient, robot: Robot) -> None:
+def test_what_can_be_changed_while_it_runs_takes_effect(
+    localizer: LocalizerClient, robot: Robot
+) -> None:
     assert localizer.set({"confirmations": 4, "lost_after": 30}) == ""
     statuses = localizer.attempts(robot, QUERIES[:5])
-    assert [status.pose_published for status in statuses][:3] == [False] * 3 and statuses[-1].pose_published
+    assert [status.pose_published for status in statuses][:3] == [False] * 3 and statuses[
+        -1
+    ].pose_published
     assert "of 4 poses that must agree" in statuses[0].reason
-    assert "refine cannot be changed while the node runs" in localizer.set({"max_rate": 1, "refine": "none"})
+    assert "refine cannot be changed while the node runs" in localizer.set(
+        {"max_rate": 1, "refine": "none"}
+    )
     assert localizer.attempts(robot, QUERIES[5:6])[0].pose_published
     localizer.start()
 
@@ -124,7 +142,9 @@ def test_defect_while_loading_is_answered_and_survived(
         raise torch.OutOfMemoryError("no memory left")
 
     monkeypatch.setattr(session, "open_scene", fail)
-    localizer = LocalizerNode(cli_args=["--ros-args", "-r", "__ns:=/other"], use_global_arguments=False)
+    localizer = LocalizerNode(
+        cli_args=["--ros-args", "-r", "__ns:=/other"], use_global_arguments=False
+    )
     assert localizer.trigger_configure() == SUCCESS and localizer.trigger_activate() == SUCCESS
     executor.add_node(localizer)
     client = node.create_client(LoadScene, "/other/localizer/load_scene")
@@ -153,7 +173,13 @@ def test_lifecycle_round_trip_frees_the_network(executor: Any, tmp_path: Path) -
 
 
 def test_scene_that_must_be_there_is_missed_when_configuring(executor: Any, tmp_path: Path) -> None:
-    arguments = ["--ros-args", "-p", f"scene_dir:={tmp_path / 'nowhere'}", "-p", "follow_mapper:=false"]
+    arguments = [
+        "--ros-args",
+        "-p",
+        f"scene_dir:={tmp_path / 'nowhere'}",
+        "-p",
+        "follow_mapper:=false",
+    ]
     node = LocalizerNode(cli_args=arguments, use_global_arguments=False)
     assert node.trigger_configure() == FAILURE
     node.destroy_node()

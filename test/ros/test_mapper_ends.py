@@ -1,4 +1,6 @@
-"""How a mapper ends: by signals, by what it cannot start with, and by being killed in the middle of saving."""
+"""How a mapper ends: by signals, by what it cannot start with, and by being killed in the middle of
+saving.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 @contextmanager
 def started_mapper(folder: Path, namespace: str, **parameters: Any) -> Iterator[MapperClient]:
     """A mapper that starts itself and has collected four images."""
-    settings = {**SETTINGS, **QUICK, "autostart": True, "require_calibration": False}  # it may come after an image
+    # it may come after an image
+    settings = {**SETTINGS, **QUICK, "autostart": True, "require_calibration": False}
     given = {**settings, "scene_dir": str(folder / "maps"), **parameters}
     with running_mapper(folder / "log", namespace, **given) as mapper:
         mapper.robot.wait_until_connected()
@@ -43,11 +46,17 @@ def started_mapper(folder: Path, namespace: str, **parameters: Any) -> Iterator[
 
 def leftovers(library: Path) -> list[str]:
     """Names that are none of scenes."""
-    return [entry.name for entry in library.iterdir() if entry.name.startswith(".")] if library.is_dir() else []
+    return (
+        [entry.name for entry in library.iterdir() if entry.name.startswith(".")]
+        if library.is_dir()
+        else []
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_order_while_it_reconstructs(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_it_in_order_while_it_reconstructs(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     with started_mapper(tmp_path, f"/ends_by_{number.name.lower()}", ttt_steps=50) as mapper:
         mapper.reconstruct().wait_until_begun()
         assert mapper.process.stop(number) == 0
@@ -100,17 +109,24 @@ def test_interrupts_of_the_terminal_and_of_launch_are_one_wish(tmp_path: Path) -
 @pytest.mark.parametrize(
     "parameters, words",
     [
-        ({"min_frames": "many", "trigger_idle": -1.0}, ("min_frames is 'many'; expected", "trigger_idle is -1.0; exp")),
+        (
+            {"min_frames": "many", "trigger_idle": -1.0},
+            ("min_frames is 'many'; expected", "trigger_idle is -1.0; exp"),
+        ),
         ({"min_frames": 10, "max_frames": 5}, ("min_frames is 10", "max_frames 5; lower it")),
     ],
 )
 def test_what_it_cannot_start_with_ends_it_with_code_1(
     tmp_path: Path, parameters: dict[str, Any], words: tuple[str, ...]
 ) -> None:
-    process = NodeProcess(tmp_path / "log", "mapper_node", parameters={"autostart": True, **parameters})
+    process = NodeProcess(
+        tmp_path / "log", "mapper_node", parameters={"autostart": True, **parameters}
+    )
     wait_for(lambda: not process.is_running, START_S, "the end of the node")
     assert process.exit_code == 1
-    assert all(each in process.log for each in words) and "Traceback" not in process.log, process.log
+    assert all(each in process.log for each in words) and "Traceback" not in process.log, (
+        process.log
+    )
 
 
 def test_the_network_is_freed_when_it_is_deactivated(

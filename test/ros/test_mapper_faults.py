@@ -1,4 +1,6 @@
-"""Whatever a camera, its calibration and its odometry may send: the mapper says what is wrong, and goes on."""
+"""Whatever a camera, its calibration and its odometry may send: the mapper says what is wrong, and
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,13 @@ def left_out(mapper: MapperClient, show: Callable[[], object]) -> str:
     """Why the image that `show` publishes was left out, as one that cannot be used."""
     before = mapper.statuses[-1]
     show()
-    after = mapper.says(lambda status: status.frames_received == before.frames_received + 1, "the image")
-    after = mapper.says(lambda status: status.frames_dropped == before.frames_dropped + 1, "the image to be left out")
+    after = mapper.says(
+        lambda status: status.frames_received == before.frames_received + 1, "the image"
+    )
+    after = mapper.says(
+        lambda status: status.frames_dropped == before.frames_dropped + 1,
+        "the image to be left out",
+    )
     assert (after.frames_kept, after.frames_skipped) == (before.frames_kept, before.frames_skipped)
     return after.last_drop_reason
 
@@ -77,7 +84,12 @@ def too_large(image: Image) -> None:
 
 
 def odd_width(image: Image) -> None:
-    image.encoding, image.width, image.step, image.data = "yuv422", 159, 318, image.data[: 318 * 120]
+    image.encoding, image.width, image.step, image.data = (
+        "yuv422",
+        159,
+        318,
+        image.data[: 318 * 120],
+    )
 
 
 def empty(image: Image) -> None:
@@ -116,26 +128,37 @@ def test_a_damaged_image_is_left_out_with_its_reason(
     assert words in left_out(mapping, lambda: robot.show(1, change=fault))
 
 
-def test_black_images_are_dropped_and_frozen_ones_skipped(mapping: MapperClient, robot: Robot) -> None:
+def test_black_images_are_dropped_and_frozen_ones_skipped(
+    mapping: MapperClient, robot: Robot
+) -> None:
     black = np.full((120, 160, 3), 5, np.uint8)
     assert "black" in left_out(mapping, lambda: robot.show(1, image=black))
     before = mapping.statuses[-1]
     robot.show(1, image=visit().images[0])
-    after = mapping.says(lambda status: status.frames_skipped == before.frames_skipped + 1, "the image to be skipped")
-    assert (after.frames_dropped, after.last_drop_reason) == (before.frames_dropped, before.last_drop_reason)
+    after = mapping.says(
+        lambda status: status.frames_skipped == before.frames_skipped + 1, "the image to be skipped"
+    )
+    assert (after.frames_dropped, after.last_drop_reason) == (
+        before.frames_dropped,
+        before.last_drop_reason,
+    )
 
 
 def test_another_resolution_in_between_is_used_as_well(mapping: MapperClient, robot: Robot) -> None:
     before = mapping.statuses[-1]
     robot.show(1, image=np.repeat(np.repeat(visit().images[1], 2, axis=0), 2, axis=1))
     used = before.frames_kept + before.frames_skipped + 1
-    after = mapping.says(lambda status: status.frames_kept + status.frames_skipped == used, "the image to be used")
+    after = mapping.says(
+        lambda status: status.frames_kept + status.frames_skipped == used, "the image to be used"
+    )
     assert after.frames_dropped == before.frames_dropped
 
 
 def test_stamps_that_run_backwards_are_left_out(mapping: MapperClient, robot: Robot) -> None:
     before = robot.now() - SECOND
-    assert "before that of the image before" in left_out(mapping, lambda: robot.show(1, stamp=before))
+    assert "before that of the image before" in left_out(
+        mapping, lambda: robot.show(1, stamp=before)
+    )
 
 
 def test_a_clock_that_was_set_back_begins_anew(mapping: MapperClient, robot: Robot) -> None:
@@ -145,7 +168,8 @@ def test_a_clock_that_was_set_back_begins_anew(mapping: MapperClient, robot: Rob
     robot.show(3, stamp=before - 99 * SECOND)
     mapping.keeps(3)
     robot.show(4)  # and forward again
-    assert mapping.keeps(4).frames_without_prior <= 1  # transforms may have come before the image that told the jump
+    # transforms may have come before the image that told the jump
+    assert mapping.keeps(4).frames_without_prior <= 1
 
 
 def test_odometry_that_is_no_number_is_ignored(mapping: MapperClient, robot: Robot) -> None:
@@ -153,7 +177,11 @@ def test_odometry_that_is_no_number_is_ignored(mapping: MapperClient, robot: Rob
     robot.show(2)
     robot.odom_from_map = torch.eye(4, dtype=torch.float64)
     assert mapping.keeps(2).frames_without_prior == 1
-    wait_for(lambda: "ignored: transform from 'base_link' to 'odom'" in mapping.process.log, ANSWER_S, "a warning")
+    wait_for(
+        lambda: "ignored: transform from 'base_link' to 'odom'" in mapping.process.log,
+        ANSWER_S,
+        "a warning",
+    )
 
 
 def test_a_calibration_that_does_not_fit_is_named(mapping: MapperClient, robot: Robot) -> None:
@@ -191,10 +219,14 @@ def test_after_all_that_it_makes_a_map(mapping: MapperClient) -> None:
     assert mapping.reconstruct().result().code == 0
     log = mapping.process.log
     lines = log.count("image left out: ")  # whose reasons these are, the throttle decides
-    assert 0 < lines < mapping.statuses[-1].frames_dropped, "warned, but not one line for each image"
+    assert 0 < lines < mapping.statuses[-1].frames_dropped, (
+        "warned, but not one line for each image"
+    )
 
 
-def test_a_camera_may_start_late_stop_and_start_again(process: MapperClient, tmp_path: Path) -> None:
+def test_a_camera_may_start_late_stop_and_start_again(
+    process: MapperClient, tmp_path: Path
+) -> None:
     process.start(tmp_path, odometry_source="none", watch=False)
     process.says(lambda status: status.frames_received == 0, "a status before any image")
     process.robot.destroy()
@@ -208,7 +240,9 @@ def test_a_camera_may_start_late_stop_and_start_again(process: MapperClient, tmp
     process.is_sound()
 
 
-def test_without_calibration_images_are_left_out_unless_that_is_allowed(process: MapperClient, tmp_path: Path) -> None:
+def test_without_calibration_images_are_left_out_unless_that_is_allowed(
+    process: MapperClient, tmp_path: Path
+) -> None:
     images = process.node.create_publisher(Image, "image", image_qos("reliable"))
     for required in (True, False):
         process.start(tmp_path, odometry_source="none", require_calibration=required)

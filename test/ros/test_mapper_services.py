@@ -1,4 +1,6 @@
-"""Every answer that save_scene and load_scene can give, and the mapper's life cycle, over its services."""
+"""Every answer that save_scene and load_scene can give, and the mapper's life cycle, over its
+services.
+"""
 
 from __future__ import annotations
 
@@ -43,21 +45,34 @@ def kept_map(process: MapperClient, tmp_path_factory: pytest.TempPathFactory) ->
     return Path(process.reconstruct().result().path)
 
 
-def test_what_was_loaded_is_saved_where_one_wants_it(mapper: MapperClient, kept_map: Path, tmp_path: Path) -> None:
+def test_what_was_loaded_is_saved_where_one_wants_it(
+    mapper: MapperClient, kept_map: Path, tmp_path: Path
+) -> None:
     library = tmp_path / "not" / "there" / "yet"
     mapper.start(library, watch=False)
     nothing = mapper.save("somewhere")
-    assert nothing.code == Saved.NO_SCENE and "reconstruct or load" in nothing.message and not library.exists()
+    assert (
+        nothing.code == Saved.NO_SCENE
+        and "reconstruct or load" in nothing.message
+        and not library.exists()
+    )
 
     scene = load_scene(kept_map)
     loaded = mapper.load(kept_map)
     assert (loaded.code, loaded.scene_id) == (Loaded.SUCCESS, scene.scene_id)
-    assert mapper.says(lambda status: status.scene_id != "", "the scene in the status").scene_id == scene.scene_id
+    assert (
+        mapper.says(lambda status: status.scene_id != "", "the scene in the status").scene_id
+        == scene.scene_id
+    )
     told = latched(mapper.node, SceneInfo, "scene")
     assert wait_for(lambda: told, ANSWER_S, "the scene")[0].path == str(kept_map)
 
     saved = mapper.save("rooms/kitchen")
-    assert (saved.code, saved.scene_id, saved.path) == (Saved.SUCCESS, scene.scene_id, str(library / "rooms/kitchen"))
+    assert (saved.code, saved.scene_id, saved.path) == (
+        Saved.SUCCESS,
+        scene.scene_id,
+        str(library / "rooms/kitchen"),
+    )
     assert load_scene(library / "rooms" / "kitchen").scene_id == scene.scene_id
     assert mapper.save(tmp_path / "absolute").path == str(tmp_path / "absolute")
     assert mapper.save("attic").code == Saved.SUCCESS
@@ -68,7 +83,9 @@ def test_what_was_loaded_is_saved_where_one_wants_it(mapper: MapperClient, kept_
         assert mapper.load(path).code == Loaded.SUCCESS
 
 
-def test_a_scene_is_replaced_only_when_that_is_wanted(mapper: MapperClient, kept_map: Path, tmp_path: Path) -> None:
+def test_a_scene_is_replaced_only_when_that_is_wanted(
+    mapper: MapperClient, kept_map: Path, tmp_path: Path
+) -> None:
     scene = load_scene(kept_map)
     save_scene(dataclasses.replace(scene, scene_id="f" * 32), tmp_path / "old")
     (tmp_path / "diary").mkdir()
@@ -87,7 +104,9 @@ def test_a_scene_is_replaced_only_when_that_is_wanted(mapper: MapperClient, kept
     assert (tmp_path / "diary" / "today.txt").read_text() == "nothing happened"
 
 
-@pytest.mark.parametrize("place", ["", "/proc/map", "/dev/null/map", "x" * 300, "~nobody-of-that-name/map"])
+@pytest.mark.parametrize(
+    "place", ["", "/proc/map", "/dev/null/map", "x" * 300, "~nobody-of-that-name/map"]
+)
 def test_where_nothing_can_be_written_saving_fails(
     mapper: MapperClient, kept_map: Path, tmp_path: Path, place: str
 ) -> None:
@@ -98,8 +117,12 @@ def test_where_nothing_can_be_written_saving_fails(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_loaded_leaves_the_scene_before(mapper: MapperClient, kept_map: Path, tmp_path: Path) -> None:
-    truncated, newer, foreign = (Path(shutil.copytree(kept_map, tmp_path / name)) for name in ("cut", "new", "other"))
+def test_what_cannot_be_loaded_leaves_the_scene_before(
+    mapper: MapperClient, kept_map: Path, tmp_path: Path
+) -> None:
+    truncated, newer, foreign = (
+        Path(shutil.copytree(kept_map, tmp_path / name)) for name in ("cut", "new", "other")
+    )
     memory = truncated / "memory.safetensors"
     memory.write_bytes(memory.read_bytes()[:-100])
     description = json.loads((newer / "scene.json").read_text())
@@ -124,11 +147,16 @@ def test_what_cannot_be_loaded_leaves_the_scene_before(mapper: MapperClient, kep
     assert mapper.save("still there").scene_id == scene.scene_id
 
 
-def test_a_node_that_is_not_active_says_so(mapper: MapperClient, kept_map: Path, tmp_path: Path) -> None:
+def test_a_node_that_is_not_active_says_so(
+    mapper: MapperClient, kept_map: Path, tmp_path: Path
+) -> None:
     mapper.start(tmp_path, watch=False)
     assert mapper.transition("deactivate")
     for _ in ("inactive", "unconfigured"):
-        assert mapper.save("a").code == Saved.INACTIVE and mapper.load(kept_map).code == Loaded.INACTIVE
+        assert (
+            mapper.save("a").code == Saved.INACTIVE
+            and mapper.load(kept_map).code == Loaded.INACTIVE
+        )
         assert mapper.reconstruct().result().code == Result.INACTIVE
         for name in ("pause", "resume", "reset"):
             answer = mapper.trigger(name)
@@ -151,7 +179,11 @@ def test_frames_and_scene_outlast_a_break_and_end_with_the_configuration(
     assert mapper.keeps(5).scene_id == status.scene_id != ""
     assert mapper.reconstruct().result().frames == 5
 
-    assert mapper.transition("deactivate") and mapper.transition("cleanup") and mapper.transition("configure")
+    assert (
+        mapper.transition("deactivate")
+        and mapper.transition("cleanup")
+        and mapper.transition("configure")
+    )
     assert mapper.transition("activate")
     mapper.statuses.clear()
     assert mapper.says(lambda status: True, "a status").scene_id == ""
@@ -160,7 +192,9 @@ def test_frames_and_scene_outlast_a_break_and_end_with_the_configuration(
     assert mapper.reconstruct().result().code == Result.SUCCESS
 
 
-def test_deactivation_ends_a_reconstruction_and_keeps_its_frames(mapper: MapperClient, tmp_path: Path) -> None:
+def test_deactivation_ends_a_reconstruction_and_keeps_its_frames(
+    mapper: MapperClient, tmp_path: Path
+) -> None:
     mapper.start(tmp_path, ttt_steps=50)
     mapper.collect(4)
     goal = mapper.reconstruct()
@@ -185,10 +219,16 @@ def test_requests_in_the_making_are_answered_across_a_clean_up(
     mapper.forget()
     for answer in answers:
         wait_for(answer.done, ANSWER_S, "an answer")
-    assert {answer.result().code for answer in answers} <= {Saved.SUCCESS, Saved.INACTIVE, Loaded.INACTIVE}
+    assert {answer.result().code for answer in answers} <= {
+        Saved.SUCCESS,
+        Saved.INACTIVE,
+        Loaded.INACTIVE,
+    }
 
 
-def test_most_parameters_change_while_unconfigured_only(mapper: MapperClient, tmp_path: Path) -> None:
+def test_most_parameters_change_while_unconfigured_only(
+    mapper: MapperClient, tmp_path: Path
+) -> None:
     mapper.start(tmp_path, **QUICK)
     assert "max_frames cannot be changed while the node runs" in mapper.set({"max_frames": 5})
     assert mapper.set({"max_frames": 200, "scene_dir": str(tmp_path)}) == "", "what it is already"
@@ -211,7 +251,10 @@ def test_most_parameters_change_while_unconfigured_only(mapper: MapperClient, tm
         ({"scene_dir": "~nobody-of-that-name/maps"}, "give another path"),
         ({"model": "/no/weights.safetensors"}, "no weights at '/no/weights.safetensors'"),
         ({"device": "tpu"}, "device tpu"),
-        ({"base_from_camera": [*[0.0] * 6, 1.0], "base_frame": ""}, "base_frame is empty; name the robot's frame"),
+        (
+            {"base_from_camera": [*[0.0] * 6, 1.0], "base_frame": ""},
+            "base_frame is empty; name the robot's frame",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_when_it_is_configured(
@@ -230,7 +273,11 @@ def test_an_activation_that_fails_can_be_tried_again(mapper: MapperClient, tmp_p
     mapper.start(tmp_path / "maps", watch=False)
     mapper.forget()
     mapper.set({"model": str(weights)})
-    assert mapper.transition("configure") and not mapper.transition("activate") and mapper.state() == "inactive"
+    assert (
+        mapper.transition("configure")
+        and not mapper.transition("activate")
+        and mapper.state() == "inactive"
+    )
     assert "cannot activate" in mapper.process.log.splitlines()[-1]
     mapper.start(tmp_path / "maps")
     mapper.collect(1)

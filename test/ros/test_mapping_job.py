@@ -62,17 +62,23 @@ def make(tmp_path: Path, told: Told) -> Callable[..., Mapper]:
         drive = visit()
         for index in range(4):
             pose = drive.world_from_cam[index]
-            mapper.collector.add(Frame(drive.images[index], index + 1, drive.intrinsics, prior_world_from_cam=pose))
+            mapper.collector.add(
+                Frame(drive.images[index], index + 1, drive.intrinsics, prior_world_from_cam=pose)
+            )
         return mapper
 
     return make
 
 
-def test_who_hears_of_the_outcome_finds_the_mapper_done(make: Callable[..., Mapper], told: Told) -> None:
+def test_who_hears_of_the_outcome_finds_the_mapper_done(
+    make: Callable[..., Mapper], told: Told
+) -> None:
     mapper = make()
     job = mapper.start()
     seen: list[object] = []
-    job.outcome.add_done_callback(lambda _: seen.append((mapper.job, mapper.scene, len(told.scenes))))
+    job.outcome.add_done_callback(
+        lambda _: seen.append((mapper.job, mapper.scene, len(told.scenes)))
+    )
     with pytest.raises(BusyError, match="running already"):
         mapper.start()
     mapped = job.outcome.result(MAP_S)
@@ -86,7 +92,10 @@ def test_who_hears_of_the_outcome_finds_the_mapper_done(make: Callable[..., Mapp
 
 
 def test_a_defect_gives_the_frames_back_and_is_told(
-    make: Callable[..., Mapper], told: Told, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    make: Callable[..., Mapper],
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("nobody expected this")
@@ -152,7 +161,10 @@ def test_a_copy_that_fails_does_not_lose_the_scene(
     mapper = make()
     mapped = mapper.start(save_path=tmp_path / "stick").outcome.result(MAP_S)
     assert "no space left" in mapped.uncopied
-    assert told.scenes == [(mapped.reconstruction.scene.scene_id, mapped.folder)] and len(mapper.collector) == 0
+    assert (
+        told.scenes == [(mapped.reconstruction.scene.scene_id, mapped.folder)]
+        and len(mapper.collector) == 0
+    )
     assert load_scene(mapped.folder).scene_id == mapped.reconstruction.scene.scene_id
     mapper.stop()
 
@@ -180,7 +192,9 @@ def test_only_time_in_which_images_could_come_triggers_it(
     mapper.stop()
 
 
-def test_a_library_that_cannot_be_is_refused_at_once(make: Callable[..., Mapper], tmp_path: Path) -> None:
+def test_a_library_that_cannot_be_is_refused_at_once(
+    make: Callable[..., Mapper], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SceneError, match="is a file"):
         make("file")

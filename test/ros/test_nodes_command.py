@@ -1,4 +1,6 @@
-"""`vggt3 nodes`: the same nodes in one process, from the same YAML, for whoever has no `ros2 launch`."""
+"""`vggt3 nodes`: the same nodes in one process, from the same YAML, for whoever has no `ros2
+launch`.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,14 @@ from .processes import REPOSITORY, ask, wait_for
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "vggt3_ros", "nodes", *arguments]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
-def test_both_nodes_become_active_with_parameters_from_file_and_command_line(node: Any, tmp_path: Path) -> None:
+def test_both_nodes_become_active_with_parameters_from_file_and_command_line(
+    node: Any, tmp_path: Path
+) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("/**/mapper:\n  ros__parameters:\n    min_frames: 11\n")
     scenes = f"mapper:scene_dir:={tmp_path / 'scenes'}"
@@ -31,15 +37,27 @@ def test_both_nodes_become_active_with_parameters_from_file_and_command_line(nod
     try:
         for name in ("mapper", "localizer"):
             wait_for(
-                lambda name=name: ask(node, GetState, f"/vggt3/{name}/get_state", GetState.Request()).current_state.id
-                == State.PRIMARY_STATE_ACTIVE, 30, f"an active {name}",
-            )  # fmt: skip
+                lambda name=name: (
+                    ask(
+                        node, GetState, f"/vggt3/{name}/get_state", GetState.Request()
+                    ).current_state.id
+                    == State.PRIMARY_STATE_ACTIVE
+                ),
+                30,
+                f"an active {name}",
+            )
         names = ["min_frames", "scene_dir", "max_frames", "base_frame"]
-        values = ask(node, GetParameters, "/vggt3/mapper/get_parameters", GetParameters.Request(names=names)).values
+        values = ask(
+            node, GetParameters, "/vggt3/mapper/get_parameters", GetParameters.Request(names=names)
+        ).values
         assert values[0].integer_value == 11
         assert values[1].string_value == str(tmp_path / "scenes")
         assert values[2].integer_value == 200 and values[3].string_value == ""
-        wait_for(lambda: node.count_subscribers("/front") == 2, 20, "both nodes to listen to the remapped camera")
+        wait_for(
+            lambda: node.count_subscribers("/front") == 2,
+            20,
+            "both nodes to listen to the remapped camera",
+        )
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 0, output
@@ -48,7 +66,8 @@ def test_both_nodes_become_active_with_parameters_from_file_and_command_line(nod
         process.wait()
 
 
-# By what is named in the answer; all in one process, since nothing of ROS has begun yet when they are refused.
+# By what is named in the answer; all in one process, since nothing of ROS has begun yet when they
+# are refused.
 REFUSED_AT_ONCE = {
     "/nowhere.yaml": ("--params-file", "/nowhere.yaml"),
     "max_rate=3": ("-p", "max_rate=3"),
@@ -69,7 +88,9 @@ for arguments in json.loads(sys.argv[1]):
 
 def test_what_cannot_be_used_is_named_and_the_exit_code_is_1() -> None:
     command = [sys.executable, "-c", RUN_EACH, json.dumps(list(REFUSED_AT_ONCE.values()))]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
     lines = done.stderr.splitlines()
     assert lines[1::2] == ["1"] * len(REFUSED_AT_ONCE), done.stderr
     for reason, line in zip(REFUSED_AT_ONCE, lines[::2], strict=True):
@@ -83,7 +104,9 @@ def test_what_cannot_be_used_is_named_and_the_exit_code_is_1() -> None:
         (("--only", "localizer", "-p", "model:=/no/weights"), "/no/weights"),
     ],
 )
-def test_what_nodes_cannot_start_with_ends_them_with_exit_code_1(arguments: tuple[str, ...], reason: str) -> None:
+def test_what_nodes_cannot_start_with_ends_them_with_exit_code_1(
+    arguments: tuple[str, ...], reason: str
+) -> None:
     process = start(*arguments)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1 and reason in output

@@ -56,9 +56,18 @@ def test_what_is_given_is_told_from_the_defaults() -> None:
 def test_what_is_given_is_read(made: list[Node]) -> None:
     mount = [0.1, 0.0, 0.2, -0.5, 0.5, -0.5, 0.5]
     settings = values(
-        made, MapperParameters, min_frames=3, trigger_idle=0.5, odometry_source="topic", base_from_camera=mount
+        made,
+        MapperParameters,
+        min_frames=3,
+        trigger_idle=0.5,
+        odometry_source="topic",
+        base_from_camera=mount,
     )
-    assert (settings.min_frames, settings.trigger_idle, settings.odometry_source) == (3, 0.5, "topic")
+    assert (settings.min_frames, settings.trigger_idle, settings.odometry_source) == (
+        3,
+        0.5,
+        "topic",
+    )
     assert settings.base_from_camera == tuple(mount)
 
 
@@ -72,19 +81,43 @@ def test_what_is_given_is_read(made: list[Node]) -> None:
         ({"trigger_idle": True}, ["trigger_idle is True; expected number from 0 to 3600"]),
         ({"use_depth": "yes"}, ["use_depth is 'yes'; expected true or false"]),
         ({"scene_dir": 2026}, ["scene_dir is 2026; expected a string: write it in quotes"]),
-        ({"base_frame": "null"}, ["base_frame is 'null'; expected a string, which this is not in YAML: write ''"]),
-        ({"odometry_source": "gps"}, ["odometry_source is 'gps'; expected one of 'tf', 'topic', 'none'"]),
+        (
+            {"base_frame": "null"},
+            ["base_frame is 'null'; expected a string, which this is not in YAML: write ''"],
+        ),
+        (
+            {"odometry_source": "gps"},
+            ["odometry_source is 'gps'; expected one of 'tf', 'topic', 'none'"],
+        ),
         ({"odometry_source": "topik"}, ["odometry_source is 'topik'", "did you mean 'topic'?"]),
-        ({"odometry_source": False}, ["odometry_source is False; expected one of 'tf', 'topic', 'none'"]),
+        (
+            {"odometry_source": False},
+            ["odometry_source is False; expected one of 'tf', 'topic', 'none'"],
+        ),
         ({"base_from_camera": ["x", "y"]}, ["base_from_camera is ['x', 'y']; expected numbers"]),
-        ({"base_from_camera": "[0.1, 0, 1]"}, ["expected numbers, all of them with decimal points"]),
+        (
+            {"base_from_camera": "[0.1, 0, 1]"},
+            ["expected numbers, all of them with decimal points"],
+        ),
         ({"base_from_camera": [1, 2, 3]}, ["base_from_camera is ", "expected 7 finite numbers"]),
-        ({"base_from_camera": [1.0, 2.0, 3.0]}, ["base_from_camera is ", "expected 7 finite numbers"]),
-        ({"base_from_camera": [0.0] * 7}, ["base_from_camera is ", "[0.0, ", "quaternion of length 1"]),
-        ({"base_from_camera": [math.nan] * 3 + [0.0, 0.0, 0.0, 1.0]}, ["base_from_camera is ", "[nan, ", "finite"]),
+        (
+            {"base_from_camera": [1.0, 2.0, 3.0]},
+            ["base_from_camera is ", "expected 7 finite numbers"],
+        ),
+        (
+            {"base_from_camera": [0.0] * 7},
+            ["base_from_camera is ", "[0.0, ", "quaternion of length 1"],
+        ),
+        (
+            {"base_from_camera": [math.nan] * 3 + [0.0, 0.0, 0.0, 1.0]},
+            ["base_from_camera is ", "[nan, ", "finite"],
+        ),
         ({"base_from_camera": [0.0] * 6 + [1.0], "base_frame": ""}, ["base_frame is empty; name"]),
         ({"map_frame": ""}, ["map_frame is ''; expected the name of a TF frame, such as 'map'"]),
-        ({"odom_frame": "/"}, ["odom_frame is '/'; expected the name of a TF frame, such as 'odom'"]),
+        (
+            {"odom_frame": "/"},
+            ["odom_frame is '/'; expected the name of a TF frame, such as 'odom'"],
+        ),
         ({"map_frame": "odom"}, ["map_frame and odom_frame are both 'odom'"]),
         ({"map_frame": "/odom"}, ["map_frame and odom_frame are both 'odom'"]),
         ({"base_frame": "/map"}, ["map_frame and base_frame are both 'map'"]),
@@ -110,21 +143,31 @@ def test_what_does_not_fit_is_refused_with_name_value_and_remedy(
 def test_everything_that_does_not_fit_is_told_at_once(made: list[Node]) -> None:
     with pytest.raises(InputError) as refusal:
         values(made, MapperParameters, min_frames=0, chunk=0, precision=1)
-    assert all(name in str(refusal.value) for name in ("min_frames is 0", "chunk is 0", "precision is 1"))
+    assert all(
+        name in str(refusal.value) for name in ("min_frames is 0", "chunk is 0", "precision is 1")
+    )
     with pytest.raises(InputError) as refusal:
         values(made, LocalizerParameters, refine="never", tf_mode="always")
     assert "refine is 'never'" in str(refusal.value) and "tf_mode is 'always'" in str(refusal.value)
 
 
 def test_a_robot_is_not_lost_between_two_attempts(made: list[Node]) -> None:
-    with pytest.raises(InputError, match="max_rate is 0.5, one attempt in 2 s, and lost_after 2 s.*raise one of them"):
+    with pytest.raises(
+        InputError,
+        match="max_rate is 0.5, one attempt in 2 s, and lost_after 2 s.*raise one of them",
+    ):
         values(made, LocalizerParameters, max_rate=0.5)
     assert values(made, LocalizerParameters, max_rate=0.5, lost_after=5).max_rate == 0.5
 
 
 def test_integers_are_numbers_and_frames_lose_their_slash(made: list[Node]) -> None:
     mount = [0, 0, 1, 0, 0, 0, 1]
-    given = {"trigger_idle": 5, "base_from_camera": mount, "map_frame": "/map", "base_frame": "/robot1/base_link"}
+    given = {
+        "trigger_idle": 5,
+        "base_from_camera": mount,
+        "map_frame": "/map",
+        "base_frame": "/robot1/base_link",
+    }
     settings = values(made, MapperParameters, **given)
     assert (settings.trigger_idle, settings.base_from_camera) == (5.0, tuple(mount))
     assert (settings.map_frame, settings.base_frame) == ("map", "robot1/base_link")
@@ -168,9 +211,13 @@ def running(made: list[Node]) -> Running:
 def test_what_can_be_changed_while_it_runs_is_changed(running: Running) -> None:
     before = running.settings
     changes = {"max_rate": 5, "lost_after": 1.5, "publish_unverified": True, "confirmations": 3}
-    answer = running.set_parameters_atomically([RosParameter(name, value=value) for name, value in changes.items()])
+    answer = running.set_parameters_atomically(
+        [RosParameter(name, value=value) for name, value in changes.items()]
+    )
     assert answer.successful, answer.reason
-    assert running.settings == replace(before, **changes) and isinstance(running.settings.max_rate, float)
+    assert running.settings == replace(before, **changes) and isinstance(
+        running.settings.max_rate, float
+    )
     assert before == LocalizerParameters(), "whoever works with settings is not disturbed meanwhile"
 
 
@@ -182,7 +229,11 @@ def test_what_can_be_changed_while_it_runs_is_changed(running: Running) -> None:
         ("max_rate", -1, "max_rate is -1; expected number from 0 to 1000"),
         ("lost_after", 0.0, "lost_after"),
         ("max_rate", None, "max_rate cannot be deleted"),
-        ("refine", "refined", "refine is 'refined'; expected one of 'refine', 'verify', 'none' (did you"),
+        (
+            "refine",
+            "refined",
+            "refine is 'refined'; expected one of 'refine', 'verify', 'none' (did you",
+        ),
         ("refine", "verify", "refine cannot be changed while the node runs"),
         ("map_frame", "odom", "map_frame cannot be changed while the node runs"),
     ],
@@ -194,13 +245,20 @@ def test_a_change_that_does_not_fit_is_refused_with_all_that_come_with_it(
     wish = [RosParameter("confirmations", value=5), RosParameter(name, kind, value)]
     answer = running.set_parameters_atomically(wish)
     assert not answer.successful and reason in answer.reason
-    assert running.settings == LocalizerParameters() and running.get_parameter("confirmations").value == 2
-    assert running.describe_parameter("max_rate").type == RosParameter.Type.DOUBLE.value, "what tools are told"
+    assert (
+        running.settings == LocalizerParameters()
+        and running.get_parameter("confirmations").value == 2
+    )
+    assert running.describe_parameter("max_rate").type == RosParameter.Type.DOUBLE.value, (
+        "what tools are told"
+    )
 
 
 def test_the_same_value_is_no_change(running: Running) -> None:
     wish = [RosParameter("refine", value="refine"), RosParameter("map_frame", value="/map")]
-    assert all(answer.successful for answer in running.set_parameters(wish)), "ros2 param load of a dump"
+    assert all(answer.successful for answer in running.set_parameters(wish)), (
+        "ros2 param load of a dump"
+    )
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -209,7 +267,10 @@ def test_defaults_lie_within_their_own_limits_and_everything_is_explained(name: 
     for parameter in parameters:
         assert parameter.description and parameter.name.isidentifier()
         if parameter.low is not None and parameter.high is not None:
-            assert isinstance(parameter.default, (int, float)) and parameter.low <= parameter.default <= parameter.high
+            assert (
+                isinstance(parameter.default, (int, float))
+                and parameter.low <= parameter.default <= parameter.high
+            )
         if parameter.choices:
             assert parameter.default in parameter.choices
     assert len({parameter.name for parameter in parameters}) == len(parameters)

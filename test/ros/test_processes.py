@@ -19,7 +19,10 @@ from vggt3_ros.nodes.demo.processes import ProcessEndedError, Processes
 from .processes import REPOSITORY, wait_for
 
 PATIENT = "import time\nprint('[INFO] [1.2] [vggt3.x]: ready', flush=True)\ntime.sleep(600)\n"
-DEAF = "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number, signal.SIG_IGN)\n"
+DEAF = (
+    "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number,"
+    " signal.SIG_IGN)\n"
+)
 STUBBORN = DEAF + PATIENT
 ORDERLY = "import atexit\natexit.register(print, 'all is saved')\n" + PATIENT
 FAILING = "print('reading the map')\nraise SystemExit('there is no map')\n"
@@ -59,7 +62,11 @@ def test_all_have_ended_after_the_context(tmp_path: Path) -> None:
             processes.start(name, "patient_module", [])
         started = [child for child in children() if child not in before]
         assert len(started) == 2
-        wait_for(lambda: processes.last_line("one") == processes.last_line("two") == "ready", 20, "both to be ready")
+        wait_for(
+            lambda: processes.last_line("one") == processes.last_line("two") == "ready",
+            20,
+            "both to be ready",
+        )
         processes.require()
     assert not any(child.is_running() for child in started)
 
@@ -91,7 +98,9 @@ def test_an_impatient_interrupt_leaves_none_behind(processes: Processes) -> None
     assert not child.is_running()
 
 
-def test_one_that_fails_is_noticed_with_its_last_lines(processes: Processes, tmp_path: Path) -> None:
+def test_one_that_fails_is_noticed_with_its_last_lines(
+    processes: Processes, tmp_path: Path
+) -> None:
     processes.start("map", "failing_module", [])
 
     def failure() -> ProcessEndedError | None:
@@ -102,7 +111,10 @@ def test_one_that_fails_is_noticed_with_its_last_lines(processes: Processes, tmp
         return None
 
     error = wait_for(failure, 20, "it to end")
-    assert str(error) == f"map ended with exit code 1, though it is needed; read {tmp_path / 'map.log'}"
+    assert (
+        str(error)
+        == f"map ended with exit code 1, though it is needed; read {tmp_path / 'map.log'}"
+    )
     assert error.log_tail.splitlines() == ["reading the map", "there is no map"]
 
 
@@ -127,6 +139,10 @@ def test_none_survives_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
     deadline = time.monotonic() + 10
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+    while (
+        child.is_running()
+        and child.status() != psutil.STATUS_ZOMBIE
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

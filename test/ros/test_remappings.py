@@ -28,11 +28,18 @@ def test_names_of_ours_are_remapped(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("imge", "'image'"), ("/vggt3/image", "'/robot1/vggt3/image'"), ("tf", "'/tf'"), ("camera_inf", "'camera_info'")],
+    [
+        ("imge", "'image'"),
+        ("/vggt3/image", "'/robot1/vggt3/image'"),
+        ("tf", "'/tf'"),
+        ("camera_inf", "'camera_info'"),
+    ],
 )
 def test_other_names_are_complained_of(name: str, meant: str) -> None:
     (complaint,) = remappings_in_vain([f"{name}:=/other"], NODES)
-    assert f"-r {name}:=/other remaps nothing" in complaint and f"did you mean {meant}?" in complaint
+    assert (
+        f"-r {name}:=/other remaps nothing" in complaint and f"did you mean {meant}?" in complaint
+    )
 
 
 def test_a_rule_for_a_node_that_is_not_here_is_complained_of() -> None:
@@ -45,4 +52,7 @@ def test_every_documented_name_is_known(node: str) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     begin, end = section(text, f"interface: {node}")
     names = [row.split("`")[1] for row in text[begin:end].splitlines() if "`" in row]
-    assert len(names) > 5 and remappings_in_vain([f"{name}:=/other" for name in names], [f"/vggt3/{node}"]) == []
+    assert (
+        len(names) > 5
+        and remappings_in_vain([f"{name}:=/other" for name in names], [f"/vggt3/{node}"]) == []
+    )

@@ -1,4 +1,6 @@
-"""What a robot does from day to day: map a place, save it, end; and find itself in it after a restart."""
+"""What a robot does from day to day: map a place, save it, end; and find itself in it after a
+restart.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,14 @@ def test_the_saved_scene_of_one_process_is_localized_in_by_another(tmp_path: Pat
         localizer.start(scene_dir=str(tmp_path / "office"), follow_mapper=False)
         robot = Robot(localizer.node, visit())
         shift = torch.tensor([2.0, -1.0, 0.0], dtype=torch.float64)
-        robot.odom_from_map = se3(torch.eye(3, dtype=torch.float64), shift)  # odometry starts somewhere else
+        # odometry starts somewhere else
+        robot.odom_from_map = se3(torch.eye(3, dtype=torch.float64), shift)
         robot.wait_until_connected()
         statuses = localizer.attempts(robot, QUERIES)
         assert {status.scene_id for status in statuses} == {made.scene_id}
-        assert statuses[-1].state == Status.LOCALIZED and sum(status.pose_published for status in statuses) >= 6
+        assert (
+            statuses[-1].state == Status.LOCALIZED
+            and sum(status.pose_published for status in statuses) >= 6
+        )
         localizer.assert_right(robot, statuses, QUERIES)
         assert localizer.process.stop() == 0

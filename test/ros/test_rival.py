@@ -23,7 +23,9 @@ HERE = torch.eye(4, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("kind", [TransformBroadcaster, StaticTransformBroadcaster])
-def test_another_ones_transform_is_warned_of_once(node: Node, kind: Callable[[Node], TransformBroadcaster]) -> None:
+def test_another_ones_transform_is_warned_of_once(
+    node: Node, kind: Callable[[Node], TransformBroadcaster]
+) -> None:
     log: list[str] = []
     logger = SimpleNamespace(warning=lambda text, **_: log.append(text))
     node.get_logger = lambda: logger  # type: ignore[assignment,method-assign,return-value]

@@ -23,14 +23,22 @@ FILES = {
     "- a\n- b\n": "line 1: it holds no names",
     "mapper: [1": "it is no YAML (line 1: ",
     "mapper:\n\tros__parameters:\n": "it is no YAML (line 2: ",
-    "mapper:\n  min_frames: 3\n": "line 2: 'min_frames' has a value without 'ros__parameters' above it",
+    "mapper:\n  min_frames: 3\n": (
+        "line 2: 'min_frames' has a value without 'ros__parameters' above it"
+    ),
     "mapper:\n  ros__parameters: 5\n": "line 2: 'ros__parameters' has a value for itself",
     "mapper:\n  ros__parameters:\n": "line 2: 'ros__parameters' has a value for itself",
-    "ros__parameters:\n  min_frames: 3\n": "line 1: there is no node's name above 'ros__parameters'",
-    "mapper:\n  ros__parameters:\n    pose: [0.1, 0, 1e3]\n": "line 3: pose mixes whole numbers and others; ROS takes "
-    "lists of one type: write decimal points, 0.0 for 0",
-    "amcl:\n  ros__parameters:\n    a: {b: ['1', 2]}\n": "line 3: a.b is a list of several types (string, wh",
-}  # fmt: skip
+    "ros__parameters:\n  min_frames: 3\n": (
+        "line 1: there is no node's name above 'ros__parameters'"
+    ),
+    "mapper:\n  ros__parameters:\n    pose: [0.1, 0, 1e3]\n": (
+        "line 3: pose mixes whole numbers and others; ROS takes "
+        "lists of one type: write decimal points, 0.0 for 0"
+    ),
+    "amcl:\n  ros__parameters:\n    a: {b: ['1', 2]}\n": (
+        "line 3: a.b is a list of several types (string, wh"
+    ),
+}
 
 
 @pytest.mark.parametrize("text", FILES)
@@ -56,7 +64,10 @@ def test_a_parameter_file_that_is_none_is_refused(tmp_path: Path) -> None:
     "text",
     [
         "/**:\n  ros__parameters: {}\n",
-        "a:\n  ros__parameters: {x: [0.1, 1e3, .inf, -2.], y: [1, -2, 0x1f], z: [a, '1', on the left], w: []}\n",
+        (
+            "a:\n  ros__parameters: {x: [0.1, 1e3, .inf, -2.], y: [1, -2, 0x1f], z: [a, '1', on the"
+            " left], w: []}\n"
+        ),
         "robot:\n  vggt3:\n    mapper:\n      ros__parameters:\n        a: 1\n",
     ],
 )
@@ -95,7 +106,9 @@ def test_arguments_that_ros_cannot_use_are_said_in_one_line(
     assert capfd.readouterr().err == ""
 
 
-def test_variables_that_ros_cannot_use_are_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_ros_cannot_use_are_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "kitchen")
     with pytest.raises(InputError, match="ROS_DOMAIN_ID"):
         initialize([])
@@ -103,7 +116,14 @@ def test_variables_that_ros_cannot_use_are_said_in_one_line(monkeypatch: pytest.
 
 
 def test_a_node_ends_with_that_line_and_exit_code_1(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vggt3_ros.nodes.sim_camera_node", "--ros-args", "--params-file", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "vggt3_ros.nodes.sim_camera_node",
+        "--ros-args",
+        "--params-file",
+        str(tmp_path),
+    ]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"error: parameter file {tmp_path}: Is a directory")

@@ -1,4 +1,6 @@
-"""The simulated camera plays its legs in real time; images, calibration, TF and odometry belong together."""
+"""The simulated camera plays its legs in real time; images, calibration, TF and odometry belong
+together.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,24 @@ from vggt3_ros.nodes.sim_camera.playback import Motion, Playback
 
 from .processes import NodeProcess, wait_for
 
-QUICK = {"width": 64, "height": 48, "supersample": 1, "length": 1.5, "rate": 20.0, "speed": 0.8, "turn_speed": 2.0}
+QUICK = {
+    "width": 64,
+    "height": 48,
+    "supersample": 1,
+    "length": 1.5,
+    "rate": 20.0,
+    "speed": 0.8,
+    "turn_speed": 2.0,
+}
 START_S = 60.0
 StartNode = Callable[..., NodeProcess]
-# As reliable as STATUS, with room for all that comes while a busy machine holds the test up: with 10, poses were lost.
+# As reliable as STATUS, with room for all that comes while a busy machine holds the test up: with
+# 10, poses were lost.
 ALL_POSES = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=1000, reliability=STATUS.reliability, durability=STATUS.durability
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1000,
+    reliability=STATUS.reliability,
+    durability=STATUS.durability,
 )
 
 
@@ -85,7 +99,11 @@ class Watcher:
         return client.call(request, timeout_sec=10).results[0]
 
     def truth_at(self, stamp: int) -> torch.Tensor | None:
-        found = [pose.pose for pose in self.seen["sim_camera/true_pose"] if stamp_ns(pose.header.stamp) == stamp]
+        found = [
+            pose.pose
+            for pose in self.seen["sim_camera/true_pose"]
+            if stamp_ns(pose.header.stamp) == stamp
+        ]
         return pose_from_message(found[0]) if found else None
 
 
@@ -99,11 +117,15 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def test_a_drive_from_the_first_leg_to_the_last(watcher: Watcher, start_node: StartNode) -> None:
-    camera = start_node("sim_camera_node", parameters={**QUICK, "wait_to_start": True, "compressed": True})
+    camera = start_node(
+        "sim_camera_node", parameters={**QUICK, "wait_to_start": True, "compressed": True}
+    )
     watcher.wait_for_leg("leg 0 waiting")
     first = image_from_message(watcher.newest("image"))
     second = image_from_message(watcher.newest("image"))
-    assert not np.array_equal(first, second), "a standing camera sends new images, each with noise of its own"
+    assert not np.array_equal(first, second), (
+        "a standing camera sends new images, each with noise of its own"
+    )
     assert np.abs(first.astype(int) - second).max() < 20
     before = len(watcher.seen["image"])
     assert watcher.call("sim_camera/next_leg").success
@@ -113,27 +135,41 @@ def test_a_drive_from_the_first_leg_to_the_last(watcher: Watcher, start_node: St
     images = watcher.seen["image"][before:]
     stamps = [stamp_ns(image.header.stamp) for image in images]
     assert stamps == sorted(set(stamps)) and len(stamps) > 10
-    assert image_from_message(images[0]).shape == (48, 64, 3) and images[0].header.frame_id == "camera_optical"
+    assert (
+        image_from_message(images[0]).shape == (48, 64, 3)
+        and images[0].header.frame_id == "camera_optical"
+    )
     packed = watcher.newest("image/compressed")
     same = [image for image in watcher.seen["image"] if image.header.stamp == packed.header.stamp]
-    assert np.abs(image_from_compressed(packed).astype(int) - image_from_message(same[0])).mean() < 10
+    assert (
+        np.abs(image_from_compressed(packed).astype(int) - image_from_message(same[0])).mean() < 10
+    )
     info = watcher.seen["camera_info"][-1]
     intrinsics, distortion = camera_from_info(info, (48, 64))
-    assert distortion is None and intrinsics[0, 0] == pytest.approx(32 / np.tan(0.6)) and intrinsics[0, 2] == 32
+    assert (
+        distortion is None
+        and intrinsics[0, 0] == pytest.approx(32 / np.tan(0.6))
+        and intrinsics[0, 2] == 32
+    )
 
     # Without drift odometry is the truth, at exactly the stamps of the images.
     wait_for(lambda: watcher.truth_at(stamps[-1]) is not None, 5, "the truth of the last image")
     travelled = [watcher.truth_at(stamp) for stamp in stamps]
     for stamp, map_from_base in zip(stamps, travelled, strict=True):
         assert map_from_base is not None
-        torch.testing.assert_close(watcher.buffer.lookup("odom", "base_link", stamp, 5.0), map_from_base)
+        torch.testing.assert_close(
+            watcher.buffer.lookup("odom", "base_link", stamp, 5.0), map_from_base
+        )
     mount = watcher.buffer.lookup("base_link", "camera_optical", stamps[-1])
     ahead = mount[:3, :3] @ torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     torch.testing.assert_close(ahead, torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64))
     assert mount[:3, 3].tolist() == pytest.approx([0.1, 0.0, 0.2])
     odometry = {stamp_ns(each.header.stamp): each for each in watcher.seen["odom"]}
     torch.testing.assert_close(pose_from_message(odometry[stamps[-1]].pose.pose), travelled[-1])
-    assert odometry[stamps[0]].header.frame_id == "odom" and odometry[stamps[0]].child_frame_id == "base_link"
+    assert (
+        odometry[stamps[0]].header.frame_id == "odom"
+        and odometry[stamps[0]].child_frame_id == "base_link"
+    )
     assert max(each.twist.twist.linear.x**2 for each in odometry.values()) < 2.0
 
     end = pose_from_message(watcher.newest("sim_camera/true_pose").pose)
@@ -142,7 +178,9 @@ def test_a_drive_from_the_first_leg_to_the_last(watcher: Watcher, start_node: St
     legs = [message.data for message in watcher.seen["sim_camera/leg"]]
     assert legs[-3:] == ["leg 0 done", "leg 1 running", "leg 1 done"]
     poses = [pose_from_message(each.pose) for each in watcher.seen["sim_camera/true_pose"]]
-    assert max(apart(a, b) for a, b in zip(poses[:-1], poses[1:], strict=True)) < 0.25, "the legs join"
+    assert max(apart(a, b) for a, b in zip(poses[:-1], poses[1:], strict=True)) < 0.25, (
+        "the legs join"
+    )
     assert apart(poses[-1], end) > 0.2
     assert not watcher.call("sim_camera/next_leg").success, "there is no further leg"
     assert camera.stop(signal.SIGINT) == 0
@@ -175,16 +213,25 @@ def test_faults_can_be_played_while_it_stands(watcher: Watcher, start_node: Star
     watcher.newest("odom")
     carried = pose_from_message(watcher.newest("sim_camera/true_pose").pose)
     assert apart(carried, truth) > 0.3
-    assert apart(pose_from_message(watcher.newest("odom").pose.pose), pose_from_message(odometry)) < 1e-9
+    assert (
+        apart(pose_from_message(watcher.newest("odom").pose.pose), pose_from_message(odometry))
+        < 1e-9
+    )
     assert watcher.call("sim_camera/odom_jump").success
     watcher.newest("odom")
-    assert apart(pose_from_message(watcher.newest("odom").pose.pose), pose_from_message(odometry)) == pytest.approx(1.0)
+    assert apart(
+        pose_from_message(watcher.newest("odom").pose.pose), pose_from_message(odometry)
+    ) == pytest.approx(1.0)
     assert apart(pose_from_message(watcher.newest("sim_camera/true_pose").pose), carried) < 1e-9
     assert camera.stop(signal.SIGTERM) == 0
 
 
-def test_odometry_drifts_as_told_and_can_stay_off_tf(watcher: Watcher, start_node: StartNode) -> None:
-    start_node("sim_camera_node", parameters={**QUICK, "odom_scale_error": 0.5, "publish_tf": False})
+def test_odometry_drifts_as_told_and_can_stay_off_tf(
+    watcher: Watcher, start_node: StartNode
+) -> None:
+    start_node(
+        "sim_camera_node", parameters={**QUICK, "odom_scale_error": 0.5, "publish_tf": False}
+    )
     watcher.wait_for_leg("leg 0 done")
     truth, odom = watcher.newest("sim_camera/true_pose"), watcher.newest("odom")
     start = pose_from_message(watcher.seen["sim_camera/true_pose"][0].pose)
@@ -196,9 +243,15 @@ def test_odometry_drifts_as_told_and_can_stay_off_tf(watcher: Watcher, start_nod
 
 
 def test_a_lens_that_cannot_be_ends_the_node_with_a_sentence(start_node: StartNode) -> None:
-    camera = start_node("sim_camera_node", parameters={**QUICK, "distortion": [-3.0, 0.0, 0.0, 0.0, 0.0]})
+    camera = start_node(
+        "sim_camera_node", parameters={**QUICK, "distortion": [-3.0, 0.0, 0.0, 0.0, 0.0]}
+    )
     wait_for(lambda: not camera.is_running, START_S, "the node's end")
-    assert camera.exit_code == 1 and "error: distortion" in camera.log and "Traceback" not in camera.log
+    assert (
+        camera.exit_code == 1
+        and "error: distortion" in camera.log
+        and "Traceback" not in camera.log
+    )
 
 
 def test_a_signal_ends_it_while_it_renders(start_node: StartNode) -> None:
@@ -225,7 +278,16 @@ def test_playback_goes_through_all_legs_at_once_when_it_need_not_wait() -> None:
 
 def test_playback_loops_to_and_fro_on_the_last_leg() -> None:
     seen = labels(Playback([1, 3], wait_between_legs=False, loop=True), 8)
-    assert [(leg, frame) for leg, frame, _ in seen] == [(0, 0), (1, 0), (1, 1), (1, 2), (1, 1), (1, 0), (1, 1), (1, 2)]
+    assert [(leg, frame) for leg, frame, _ in seen] == [
+        (0, 0),
+        (1, 0),
+        (1, 1),
+        (1, 2),
+        (1, 1),
+        (1, 0),
+        (1, 1),
+        (1, 2),
+    ]
 
 
 def test_playback_waits_where_it_is_told_to() -> None:

@@ -37,8 +37,12 @@ from .processes import wait_for
 SECOND = 10**9
 
 
-def pose(turn: tuple[float, float, float] = (0, 0, 0), position: tuple[float, float, float] = (0, 0, 0)) -> Tensor:
-    return se3(rotation_from_axis_angle(torch.tensor(turn).double()), torch.tensor(position).double())
+def pose(
+    turn: tuple[float, float, float] = (0, 0, 0), position: tuple[float, float, float] = (0, 0, 0)
+) -> Tensor:
+    return se3(
+        rotation_from_axis_angle(torch.tensor(turn).double()), torch.tensor(position).double()
+    )
 
 
 A = pose((0.2, -0.1, 0.7), (1.0, 2.0, 3.0))
@@ -80,9 +84,12 @@ def test_siblings_need_no_data_of_their_parent(buffer: TransformBuffer) -> None:
     assert same(buffer.lookup("lidar", "camera", 10**15), torch.linalg.inv(A) @ C)
 
 
-def test_pose_between_two_stamps_is_a_share_of_the_way_and_the_turn(buffer: TransformBuffer) -> None:
+def test_pose_between_two_stamps_is_a_share_of_the_way_and_the_turn(
+    buffer: TransformBuffer,
+) -> None:
     buffer.add("odom", "base", 2 * SECOND, pose((0, 0, 3.0), (10.0, 0, 0)))
-    buffer.add("odom", "base", 3 * SECOND, pose((0, 0, -2.5), (13.0, 6.0, 0)))  # over pi: the short way is 0.783 rad
+    # over pi: the short way is 0.783 rad
+    buffer.add("odom", "base", 3 * SECOND, pose((0, 0, -2.5), (13.0, 6.0, 0)))
     step = 2 * math.pi - 5.5
     expected = pose((0, 0, 3.0 + step / 4), (10.75, 1.5, 0))
     assert same(buffer.lookup("odom", "base", 2 * SECOND + SECOND // 4), expected)
@@ -98,7 +105,12 @@ def test_nearly_equal_rotations_are_interpolated_without_loss(buffer: TransformB
 def test_data_may_arrive_in_any_order(buffer: TransformBuffer) -> None:
     for stamp in (30, 10, 40, 20):
         buffer.add("odom", "base", stamp, pose(position=(float(stamp), 0, 0)))
-    assert [float(buffer.lookup("odom", "base", stamp)[0, 3]) for stamp in (10, 15, 25, 40)] == [10, 15, 25, 40]
+    assert [float(buffer.lookup("odom", "base", stamp)[0, 3]) for stamp in (10, 15, 25, 40)] == [
+        10,
+        15,
+        25,
+        40,
+    ]
 
 
 def test_newest_of_one_stamp_counts(buffer: TransformBuffer) -> None:
@@ -110,21 +122,29 @@ def test_newest_of_one_stamp_counts(buffer: TransformBuffer) -> None:
 def test_nothing_is_extrapolated(buffer: TransformBuffer) -> None:
     buffer.add("odom", "base", 2 * SECOND, A)
     buffer.add("odom", "base", 3 * SECOND, B)
-    with pytest.raises(TransformError, match=r"known from 2\.000 s to 3\.000 s, 0\.500 s short") as late:
+    with pytest.raises(
+        TransformError, match=r"known from 2\.000 s to 3\.000 s, 0\.500 s short"
+    ) as late:
         buffer.lookup("odom", "base", 3 * SECOND + SECOND // 2)
-    with pytest.raises(TransformError, match=r"known from 2\.000 s to 3\.000 s, which begins 0\.100 s too") as early:
+    with pytest.raises(
+        TransformError, match=r"known from 2\.000 s to 3\.000 s, which begins 0\.100 s too"
+    ) as early:
         buffer.lookup("odom", "base", 2 * SECOND - SECOND // 10)
     assert early.value.final and not late.value.final
 
 
 @pytest.mark.parametrize("off", [1, 240, 999_999])
 def test_stamps_that_were_rounded_find_their_sample(buffer: TransformBuffer, off: int) -> None:
-    """As those that went through seconds as floating-point numbers, or through files that have milliseconds."""
+    """As those that went through seconds as floating-point numbers, or through files that have
+    milliseconds.
+    """
     for stamp, value in ((2, A), (3, B), (5, C)):
         buffer.add("odom", "base", stamp * SECOND, value)
     assert same(buffer.lookup("odom", "base", 2 * SECOND - off), A)
     assert same(buffer.lookup("odom", "base", 5 * SECOND + off), C)
-    assert torch.allclose(buffer.lookup("odom", "base", 3 * SECOND + off), B, atol=0.01), "at the edge of a gap"
+    assert torch.allclose(buffer.lookup("odom", "base", 3 * SECOND + off), B, atol=0.01), (
+        "at the edge of a gap"
+    )
 
 
 def test_gap_without_data_is_not_interpolated(buffer: TransformBuffer) -> None:
@@ -133,10 +153,14 @@ def test_gap_without_data_is_not_interpolated(buffer: TransformBuffer) -> None:
     buffer.add("base", "camera", 0, C, static=True)
     for stamp in (2.0, 2.5, 3.0, 4.5, 4.75):  # at both ends of the gap, and where there is none
         assert same(buffer.lookup("odom", "camera", round(stamp * SECOND)), A @ C)
-    why = r"'base' in 'odom' .* not between 3\.000 s and 4\.500 s, .*at most 1 s.* is no odometry: raise its rate"
+    why = (
+        r"'base' in 'odom' .* not between 3\.000 s and 4\.500 s, .*at most 1 s.* is no odometry:"
+        r" raise its rate"
+    )
     for stamp in (3.001, 4.499):
         with pytest.raises(TransformError, match=why) as gap:
-            buffer.lookup("odom", "camera", round(stamp * SECOND), timeout_s=1e6)  # waiting would not help
+            # waiting would not help
+            buffer.lookup("odom", "camera", round(stamp * SECOND), timeout_s=1e6)
         assert gap.value.final
 
 
@@ -166,17 +190,23 @@ def test_clock_that_was_set_back_further_than_that_starts_anew(buffer: Transform
 
 
 def test_missing_frames_are_named_with_those_that_are_known(buffer: TransformBuffer) -> None:
-    with pytest.raises(TransformError, match="'camera' and 'odom' never appeared .* known are none"):
+    with pytest.raises(
+        TransformError, match="'camera' and 'odom' never appeared .* known are none"
+    ):
         buffer.lookup("odom", "camera", 5)
     buffer.add("odom", "base", 5, A)
-    with pytest.raises(TransformError, match=r"'camera' never appeared .* known are \['base', 'odom'\]"):
+    with pytest.raises(
+        TransformError, match=r"'camera' never appeared .* known are \['base', 'odom'\]"
+    ):
         buffer.lookup("odom", "camera", 5)
 
 
 def test_gap_between_two_trees_is_named(buffer: TransformBuffer) -> None:
     buffer.add("odom", "base", 5, A)
     buffer.add("mount", "camera", 5, A)
-    with pytest.raises(TransformError, match="not connected: 'camera' hangs from 'mount', 'odom' from 'odom'"):
+    with pytest.raises(
+        TransformError, match="not connected: 'camera' hangs from 'mount', 'odom' from 'odom'"
+    ):
         buffer.lookup("odom", "camera", 5)
 
 
@@ -220,7 +250,9 @@ def test_clear_keeps_static_transforms_alone(buffer: TransformBuffer) -> None:
         ("odom", "odom", A),
     ],
 )
-def test_what_is_no_transform_is_refused(buffer: TransformBuffer, parent: str, child: str, value: Tensor) -> None:
+def test_what_is_no_transform_is_refused(
+    buffer: TransformBuffer, parent: str, child: str, value: Tensor
+) -> None:
     with pytest.raises(InputError, match=f"transform from '{child}' to '{parent}'"):
         buffer.add(parent, child, 5, value)
     assert buffer.parent_of("base") is None
@@ -287,7 +319,9 @@ def test_odometry_is_a_transform(buffer: TransformBuffer) -> None:
 def test_odometry_without_meaning_is_refused(buffer: TransformBuffer) -> None:
     diverged = odometry(A, 5)
     diverged.pose.pose.position.y = math.nan
-    with pytest.raises(InputError, match="'base_link' to 'odom' is .*nan.* expected finite numbers"):
+    with pytest.raises(
+        InputError, match="'base_link' to 'odom' is .*nan.* expected finite numbers"
+    ):
         odometry_into(buffer, diverged)
     with pytest.raises(InputError, match="from '' to 'odom'; expected two different frames"):
         odometry_into(buffer, odometry(A, 5, child=""))
@@ -336,7 +370,9 @@ def test_late_listener_gets_every_static_transform(node: Node, other_node: Node)
         assert same(buffer.lookup("base", child, 123, timeout_s=20), expected)
 
 
-def test_what_an_odometry_topic_tells_is_not_mixed_with_tf(node: Node, executor: MultiThreadedExecutor) -> None:
+def test_what_an_odometry_topic_tells_is_not_mixed_with_tf(
+    node: Node, executor: MultiThreadedExecutor
+) -> None:
     buffer = TransformBuffer()
     listener = TransformListener(node, buffer)
     listener.leave_out("base")
@@ -349,7 +385,9 @@ def test_what_an_odometry_topic_tells_is_not_mixed_with_tf(node: Node, executor:
     listener.destroy()
 
 
-def test_listener_leaves_out_what_cannot_be_used_and_goes_on(node: Node, executor: MultiThreadedExecutor) -> None:
+def test_listener_leaves_out_what_cannot_be_used_and_goes_on(
+    node: Node, executor: MultiThreadedExecutor
+) -> None:
     buffer = TransformBuffer()
     TransformListener(node, buffer)
     publisher = node.create_publisher(TFMessage, "/tf", TF)

@@ -31,7 +31,9 @@ from vggt3_ros.nodes.viewer_node import ViewerNode
 from .processes import wait_for
 
 pytest.importorskip("viser")
-CLOUD = PointCloud(torch.rand(50, 3), torch.randint(0, 256, (50, 3), dtype=torch.uint8), torch.ones(50))
+CLOUD = PointCloud(
+    torch.rand(50, 3), torch.randint(0, 256, (50, 3), dtype=torch.uint8), torch.ones(50)
+)
 
 
 def free_port() -> int:
@@ -62,7 +64,9 @@ def test_the_page_is_served_and_takes_everything() -> None:
     try:
         with urllib.request.urlopen(page.url, timeout=10) as answer:
             assert answer.status == 200 and b"<html" in answer.read().lower()
-        page.show_points(np.array([[0.0, 0, 0], [math.nan, 0, 0], [1, 1, 1]]), np.zeros((3, 3), np.uint8))
+        page.show_points(
+            np.array([[0.0, 0, 0], [math.nan, 0, 0], [1, 1, 1]]), np.zeros((3, 3), np.uint8)
+        )
         page.show_points(np.zeros((0, 3)), np.zeros((0, 3), np.uint8))
         page.show_keyframes(poses(1))
         page.show_keyframes(poses(5))
@@ -110,7 +114,9 @@ class Recorder:
 
 
 @pytest.fixture
-def shown(executor: MultiThreadedExecutor, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def shown(
+    executor: MultiThreadedExecutor, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
     monkeypatch.setattr(viewer_node, "Viewer", Recorder)
     node = ViewerNode(namespace="/vggt3")
     executor.add_node(node)
@@ -119,9 +125,13 @@ def shown(executor: MultiThreadedExecutor, monkeypatch: pytest.MonkeyPatch) -> I
     node.destroy_node()
 
 
-def test_what_is_published_is_shown_also_what_was_published_before(node: Node, shown: dict[str, Any]) -> None:
+def test_what_is_published_is_shown_also_what_was_published_before(
+    node: Node, shown: dict[str, Any]
+) -> None:
     node.create_publisher(PointCloud2, "points", LATCHED).publish(message())
-    node.create_publisher(Path, "keyframes", LATCHED).publish(path_message(poses(3), [1, 2, 3], "map"))
+    node.create_publisher(Path, "keyframes", LATCHED).publish(
+        path_message(poses(3), [1, 2, 3], "map")
+    )
     wait_for(lambda: "points" in shown and "keyframes" in shown, 10, "the map")
     assert len(shown["points"]) == 50
     torch.testing.assert_close(shown["keyframes"], poses(3))
@@ -137,8 +147,14 @@ def test_what_is_published_is_shown_also_what_was_published_before(node: Node, s
         robot.publish(stamped)
         truth.publish(PoseStamped(header=header("map", 1), pose=pose_message(each)))
         truth.publish(PoseStamped(header=header("map", 2), pose=pose_message(each)))
-    status.publish(LocalizationStatus(state=LocalizationStatus.LOCALIZED, reason="40 landmarks agree"))
-    wait_for(lambda: len(shown.get("pose", ())) == len(shown.get("truth", ())) == 4, 10, "the trails")
+    status.publish(
+        LocalizationStatus(state=LocalizationStatus.LOCALIZED, reason="40 landmarks agree")
+    )
+    wait_for(
+        lambda: len(shown.get("pose", ())) == len(shown.get("truth", ())) == 4, 10, "the trails"
+    )
     wait_for(lambda: "40 landmarks agree" in shown.get("text", ""), 10, "the status")
-    assert shown["robot"] == "localized" and "localized" in shown["text"] and "blue" in shown["text"]
+    assert (
+        shown["robot"] == "localized" and "localized" in shown["text"] and "blue" in shown["text"]
+    )
     assert len(shown["truth"]) == 4, "a robot that stands leaves no trail"

@@ -25,7 +25,9 @@ class Desk:
         self.dropped: list[str] = []
         self.failures: list[Exception] = []
         self.blocked, self.unblock = threading.Event(), threading.Event()
-        self.worker = Worker("desk", self._handle, capacity, self.dropped.append, self.failures.append)
+        self.worker = Worker(
+            "desk", self._handle, capacity, self.dropped.append, self.failures.append
+        )
 
     def _handle(self, item: str) -> None:
         if item == "block":
@@ -44,7 +46,11 @@ class Desk:
     def finish(self, items: int) -> None:
         """Handle all that waits, so many items in all."""
         self.unblock.set()
-        wait_for(lambda: len(self.handled) + len(self.failures) == items, TIMEOUT_S, "the items to be handled")
+        wait_for(
+            lambda: len(self.handled) + len(self.failures) == items,
+            TIMEOUT_S,
+            "the items to be handled",
+        )
 
 
 @pytest.fixture
@@ -83,7 +89,9 @@ def test_an_item_that_fails_does_not_stop_the_others(desk: Callable[[int], Desk]
     assert ours.handled == ["a", "b"] and [str(error) for error in ours.failures] == ["bad"]
 
 
-def test_a_call_comes_before_the_items_that_wait_and_never_gives_way(desk: Callable[[int], Desk]) -> None:
+def test_a_call_comes_before_the_items_that_wait_and_never_gives_way(
+    desk: Callable[[int], Desk],
+) -> None:
     ours = desk(1)
     ours.put("block")
     call = ours.worker.call(lambda: tuple(ours.handled))
@@ -107,7 +115,9 @@ def test_what_a_call_raises_is_in_its_future(desk: Callable[[int], Desk]) -> Non
     assert ours.handled == ["a"]
 
 
-def test_stopping_finishes_what_is_being_done_and_forgets_the_rest(desk: Callable[[int], Desk]) -> None:
+def test_stopping_finishes_what_is_being_done_and_forgets_the_rest(
+    desk: Callable[[int], Desk],
+) -> None:
     ours = desk(10)
     ours.put("block", "a")
     waiting = ours.worker.call(lambda: 1)
@@ -154,7 +164,9 @@ class Panic(BaseException):
     """As libraries in Rust raise."""
 
 
-def test_nothing_ends_the_thread(desk: Callable[[int], Desk], capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_ends_the_thread(
+    desk: Callable[[int], Desk], capfd: pytest.CaptureFixture[str]
+) -> None:
     told: list[BaseException] = []
 
     def handle(item: str) -> None:

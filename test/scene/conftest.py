@@ -13,16 +13,23 @@ from vggt3_ros.scene.scene import Keyframes, Scene
 
 
 def build_scene(value: float, frames: int = 3) -> Scene:
-    """A small scene whose every part carries `value`, so that a mixture of two scenes would show."""
+    """A small scene whose every part carries `value`, so that a mixture of two scenes would
+    show.
+    """
     poses = torch.eye(4, dtype=torch.float64)[:3].repeat(frames, 1, 1)
     poses[:, :, 3] = torch.linspace(0, value / 3, frames)[:, None].double()
     return Scene(
-        memory={"fast.0.w0": torch.full((2, 8, 16), value), "camera_tokens": torch.full((frames, 32), value)},
+        memory={
+            "fast.0.w0": torch.full((2, 8, 16), value),
+            "camera_tokens": torch.full((frames, 32), value),
+        },
         keyframes=Keyframes(
             names=tuple(f"frame {value} {i}" for i in range(frames)),
             stamps_ns=tuple(int(value) * 10**18 + i for i in range(frames)),
             cam_from_world=poses,
-            intrinsics=intrinsics_matrix(value + 0.1, value + 0.2, value, value).repeat(frames, 1, 1),
+            intrinsics=intrinsics_matrix(value + 0.1, value + 0.2, value, value).repeat(
+                frames, 1, 1
+            ),
         ),
         points=PointCloud(
             points=torch.full((50, 3), value),
@@ -42,7 +49,9 @@ def build_scene(value: float, frames: int = 3) -> Scene:
 
 
 def build_depth(frames: int = 3, images: bool = True) -> KeyframeDepth:
-    """Depth of 4 x 5 pixels from 0.3 to 7 m, unknown in the first row; every number is another one."""
+    """Depth of 4 x 5 pixels from 0.3 to 7 m, unknown in the first row; every number is another
+    one.
+    """
     generator = torch.Generator().manual_seed(0)
     depth = 0.3 + 6.7 * torch.rand(frames, 4, 5, generator=generator)
     depth[:, 0] = 0
@@ -52,7 +61,9 @@ def build_depth(frames: int = 3, images: bool = True) -> KeyframeDepth:
         provenance=torch.randint(0, 5, (frames, 4, 5), generator=generator, dtype=torch.uint8),
         intrinsics=torch.rand(frames, 3, 3, generator=generator).double() / 3,
         world_from_cam=torch.rand(frames, 4, 4, generator=generator).double() / 3,
-        images=torch.randint(0, 256, (frames, 3, 4, 5), generator=generator, dtype=torch.uint8) if images else None,
+        images=torch.randint(0, 256, (frames, 3, 4, 5), generator=generator, dtype=torch.uint8)
+        if images
+        else None,
     )
 
 

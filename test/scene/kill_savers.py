@@ -1,8 +1,9 @@
-"""Started by test_kill.py: kill child processes that are saving a scene, and look at what each one leaves.
+"""Started by test_kill.py: kill child processes that are saving a scene, and look at what each one
+leaves.
 
-usage: kill_savers.py CONFTEST FOLDER with-exchange|without-exchange
-Prints, one line for kills at random moments and one for kills at every step, the values of the scenes found after
-each kill; fails when a scene cannot be loaded.
+usage: kill_savers.py CONFTEST FOLDER with-exchange|without-exchange Prints, one line for kills at
+random moments and one for kills at every step, the values of the scenes found after each kill;
+fails when a scene cannot be loaded.
 """
 
 from __future__ import annotations

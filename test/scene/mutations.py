@@ -1,6 +1,7 @@
 """Damage to the files of a scene, by chance but the same every time, and what loading makes of it.
 
-As a program: python3 test/scene/mutations.py SCENE [COUNT] says how many of COUNT damaged copies are refused.
+As a program: python3 test/scene/mutations.py SCENE [COUNT] says how many of COUNT damaged copies
+are refused.
 """
 
 from __future__ import annotations
@@ -58,9 +59,11 @@ MUTATIONS = (flipped, removed, inserted, digit_changed, cut, repeated, zeroed)
 
 
 def outcomes(scene: Path, count: int, seed: int = 0, afterwards: Put | None = None) -> Counter[str]:
-    """How often a scene with one file damaged, or gone, is "refused", "accepted" or crashes ("ValueError: ...").
+    """How often a scene with one file damaged, or gone, is "refused", "accepted" or crashes
+    ("ValueError: ...").
 
-    Small files are chosen as often as large ones. afterwards(folder) may do something about the damage.
+    Small files are chosen as often as large ones. afterwards(folder) may do something about the
+    damage.
     """
     chance = random.Random(seed)
     found: Counter[str] = Counter()

@@ -1,4 +1,6 @@
-"""Scenes edited by somebody who puts the checksums right afterwards, as docs/scene_format.md says they are made."""
+"""Scenes edited by somebody who puts the checksums right afterwards, as docs/scene_format.md says
+they are made.
+"""
 
 from __future__ import annotations
 

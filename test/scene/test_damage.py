@@ -1,4 +1,6 @@
-"""Every entry of a scene's JSON is needed and checked, or provably not needed; no damage passes or ends in a crash."""
+"""Every entry of a scene's JSON is needed and checked, or provably not needed; no damage passes or
+ends in a crash.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,14 @@ from .signing import ZEROS, resign, signed_text
 Place = tuple[str | int, ...]
 MakeScene = Callable[..., Scene]
 
-POISONS = {"NaN": "NaN", "huge": "1e999", "text": '"poison"', "negative": "-1", "null": "null", "list": "[]"}
+POISONS = {
+    "NaN": "NaN",
+    "huge": "1e999",
+    "text": '"poison"',
+    "negative": "-1",
+    "null": "null",
+    "list": "[]",
+}
 NEVER = {"NaN", "huge"}  # not JSON, or no number: not even in what is not needed
 VERDICT = {"verified", "reason", "poses"}
 ANY_TEXT = {
@@ -62,7 +71,13 @@ def folder(tmp_path: Path, make_scene: MakeScene, make_depth: Callable[..., Any]
 
 def places(value: Any, place: Place = ()) -> Iterator[Place]:
     """Where every entry is, of objects and lists at any depth."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for name, inner in items:
         yield (*place, name)
         yield from places(inner, (*place, name))
@@ -88,7 +103,9 @@ def spoiled(value: Any, place: Place, damage: str) -> str:
 
 
 def is_harmless(place: Place, damage: str) -> bool:
-    """Whether an entry may be so: any text where any will do, any sign, and whatever people alone read."""
+    """Whether an entry may be so: any text where any will do, any sign, and whatever people alone
+    read.
+    """
     if damage in NEVER:
         return False
     name = next((part for part in reversed(place) if isinstance(part, str)), "")
@@ -98,13 +115,16 @@ def is_harmless(place: Place, damage: str) -> bool:
         return name in ANY_TEXT
     if damage == "null":
         return name == "metric_residual_m"
-    return damage == "negative" and may_be_negative(name, place[place.index(name) + 1 :] if name else ())
+    return damage == "negative" and may_be_negative(
+        name, place[place.index(name) + 1 :] if name else ()
+    )
 
 
 def may_be_negative(name: str, at: Place) -> bool:
     """Whether a number may, at its place in the entry of this name."""
     if name == "bounds":
-        return at in [(0, 0), (0, 1), (0, 2), (1, 0)]  # the lowest corner, and where the highest lies still higher
+        # the lowest corner, and where the highest lies still higher
+        return at in [(0, 0), (0, 1), (0, 2), (1, 0)]
     if name == "cam_from_world":
         return len(at) == 2 and at[1] == 3
     if name == "intrinsics":
@@ -132,7 +152,9 @@ def test_every_entry_is_checked_or_not_needed(folder: Path, name: str) -> None:
             try:
                 loaded = load_scene(folder)
             except SceneError as error:
-                names = [part.partition(".")[0] for part in place if isinstance(part, str)] or [name]
+                names = [part.partition(".")[0] for part in place if isinstance(part, str)] or [
+                    name
+                ]
                 is_named = damage in NEVER or any(part in str(error) for part in names)
                 if is_harmless(place, damage) or not is_named:
                     wrong.append((place, damage, str(error)))
@@ -159,14 +181,19 @@ def test_without_its_checksum_put_right_no_change_of_an_entry_is_accepted(folder
 def test_editing_by_hand_is_told_with_what_to_do(folder: Path) -> None:
     file = folder / "scene.json"
     file.write_text(file.read_text().replace('"focal_factor": 1.0625', '"focal_factor": 1.0725'))
-    with pytest.raises(SceneError, match=r"map: scene.json was edited by hand or damaged .*; undo the change, restore"):
+    with pytest.raises(
+        SceneError,
+        match=r"map: scene.json was edited by hand or damaged .*; undo the change, restore",
+    ):
         load_scene(folder)
     resign(folder)  # as docs/scene_format.md says: the checksum can be made by others
     calibration = load_scene(folder).calibration
     assert calibration is not None and calibration.focal_factor == 1.0725
 
 
-def test_the_documentation_says_how_the_checksum_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documentation_says_how_the_checksum_is_made(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = (Path(__file__).parents[2] / "docs" / "scene_format.md").read_text()
     code = textwrap.dedent(page.partition("```python\n")[2].partition("  ```")[0])
     monkeypatch.chdir(folder)
@@ -200,11 +227,15 @@ def test_damage_with_checksums_put_right_ends_in_no_crash(folder: Path) -> None:
 
 def test_what_would_be_refused_is_not_saved(tmp_path: Path, make_scene: MakeScene) -> None:
     scene = replace(make_scene(1.0), created="yesterday")
-    with pytest.raises(SceneError, match="cannot save a scene that would be refused when it is read: .*'yesterday'"):
+    with pytest.raises(
+        SceneError, match="cannot save a scene that would be refused when it is read: .*'yesterday'"
+    ):
         save_scene(scene, tmp_path / "map")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_scene_read_without_its_depth_is_not_saved_without_it(folder: Path, tmp_path: Path) -> None:
+def test_a_scene_read_without_its_depth_is_not_saved_without_it(
+    folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(SceneError, match=r"of refined depth, but has no depth\.safetensors"):
         save_scene(load_scene(folder, with_depth=False), tmp_path / "copy")

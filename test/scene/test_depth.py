@@ -51,18 +51,27 @@ def test_depth_comes_back_to_half_a_step_and_the_rest_to_the_last_bit(
 
 def test_a_pixel_takes_three_bytes_and_six_with_its_colour(make_depth: MakeDepth) -> None:
     cameras = 3 * (9 + 16) * 8 + 8
-    assert make_depth(images=False).nbytes == 3 * 60 + cameras and make_depth().nbytes == 6 * 60 + cameras
+    assert (
+        make_depth(images=False).nbytes == 3 * 60 + cameras
+        and make_depth().nbytes == 6 * 60 + cameras
+    )
     assert make_depth().nbytes == sum(array.nbytes for array in make_depth().arrays().values())
 
 
-def test_who_needs_no_depth_does_not_read_it(tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth) -> None:
+def test_who_needs_no_depth_does_not_read_it(
+    tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth
+) -> None:
     folder = save_scene(replace(make_scene(1.0), depth=make_depth()), tmp_path / "map")
     (folder / FILE).unlink()
     light = load_scene(folder, with_depth=False)
-    assert light.depth is None and torch.equal(light.memory["camera_tokens"], make_scene(1.0).memory["camera_tokens"])
+    assert light.depth is None and torch.equal(
+        light.memory["camera_tokens"], make_scene(1.0).memory["camera_tokens"]
+    )
 
 
-def test_other_programs_read_the_file(tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth) -> None:
+def test_other_programs_read_the_file(
+    tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth
+) -> None:
     depth = make_depth()
     folder = save_scene(replace(make_scene(1.0), depth=depth), tmp_path / "map")
     arrays = safetensors.numpy.load_file(folder / FILE)
@@ -74,20 +83,32 @@ def test_the_nearest_is_known_beside_the_farthest(make_depth: MakeDepth) -> None
     depth = make_depth()
     far = depth.depth.clone()
     far[0, 1, 0] = 1e6
-    assert torch.equal(KeyframeDepth.from_arrays(replace(depth, depth=far).arrays()).depth > 0, far > 0)
+    assert torch.equal(
+        KeyframeDepth.from_arrays(replace(depth, depth=far).arrays()).depth > 0, far > 0
+    )
     nothing = replace(depth, depth=torch.zeros_like(far))
     assert not KeyframeDepth.from_arrays(nothing.arrays()).depth.any()
 
 
-def test_depth_is_gone_with_the_scene_it_was_of(tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth) -> None:
+def test_depth_is_gone_with_the_scene_it_was_of(
+    tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth
+) -> None:
     folder = save_scene(replace(make_scene(1.0), depth=make_depth()), tmp_path / "map")
     (folder / "mine.txt").write_text("kept")
     save_scene(make_scene(2.0), folder)
-    assert load_scene(folder).depth is None and not (folder / FILE).exists() and (folder / "mine.txt").exists()
+    assert (
+        load_scene(folder).depth is None
+        and not (folder / FILE).exists()
+        and (folder / "mine.txt").exists()
+    )
 
 
-@pytest.mark.parametrize("damage", ["is missing", "bytes instead of", "has another checksum", "deserializing"])
-def test_damaged_depth_is_refused(tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth, damage: str) -> None:
+@pytest.mark.parametrize(
+    "damage", ["is missing", "bytes instead of", "has another checksum", "deserializing"]
+)
+def test_damaged_depth_is_refused(
+    tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth, damage: str
+) -> None:
     folder = save_scene(replace(make_scene(1.0), depth=make_depth()), tmp_path / "map")
     data = bytearray((folder / FILE).read_bytes())
     if damage == "is missing":
@@ -115,7 +136,12 @@ def test_damaged_depth_is_refused(tmp_path: Path, make_scene: MakeScene, make_de
     ],
 )
 def test_contradictory_arrays_are_refused(
-    tmp_path: Path, make_scene: MakeScene, make_depth: MakeDepth, name: str, value: np.ndarray | None, why: str
+    tmp_path: Path,
+    make_scene: MakeScene,
+    make_depth: MakeDepth,
+    name: str,
+    value: np.ndarray | None,
+    why: str,
 ) -> None:
     folder = save_scene(replace(make_scene(1.0), depth=make_depth()), tmp_path / "map")
     arrays = make_depth().arrays()

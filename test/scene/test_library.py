@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from vggt3_ros.errors import SceneError
-from vggt3_ros.scene.library import clear_leftovers, default_library, find_scene, folder_name, meant_folder, prune
+from vggt3_ros.scene.library import (
+    clear_leftovers,
+    default_library,
+    find_scene,
+    folder_name,
+    meant_folder,
+    prune,
+)
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
 
@@ -25,12 +32,16 @@ def save_at(scene: Scene, folder: Path, seconds: int, made_by: str = ME) -> Path
 
 
 def test_a_scene_is_named_by_the_local_time_of_its_making_and_its_id(make_scene: MakeScene) -> None:
-    scene = dataclasses.replace(make_scene(1.0), created="2024-05-06T07:08:09+00:00", scene_id="0123456789" + "ab" * 11)
+    scene = dataclasses.replace(
+        make_scene(1.0), created="2024-05-06T07:08:09+00:00", scene_id="0123456789" + "ab" * 11
+    )
     date, time, identity = folder_name(scene).split("-")
     assert date[:6] == "202405" and time[2:] == "0809" and identity == "01234567"
 
 
-def test_a_path_means_the_scene_itself_or_the_newest_inside(make_scene: MakeScene, tmp_path: Path) -> None:
+def test_a_path_means_the_scene_itself_or_the_newest_inside(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
     scene = make_scene(1.0)
     new = save_at(scene, tmp_path / "a", 2000)
     old = save_at(scene, tmp_path / "b", 1000)
@@ -64,7 +75,9 @@ def test_where_no_scene_can_be_it_says_so(tmp_path: Path, path: str, words: str)
         find_scene(path if path[0] in "~$" else tmp_path / path)
 
 
-def test_users_mean_places_in_the_library_at_home_or_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_mean_places_in_the_library_at_home_or_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     library = tmp_path / "maps"
@@ -77,7 +90,9 @@ def test_users_mean_places_in_the_library_at_home_or_anywhere(tmp_path: Path, mo
     assert meant_folder("a") == tmp_path / "a"
 
 
-def test_the_oldest_go_but_only_those_that_were_made_here(make_scene: MakeScene, tmp_path: Path) -> None:
+def test_the_oldest_go_but_only_those_that_were_made_here(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
     scene = make_scene(1.0)
     made = [save_at(scene, tmp_path / name, 1000 + i) for i, name in enumerate(NAMES)]
     mine = save_at(scene, tmp_path / "kitchen", 10)
@@ -90,7 +105,9 @@ def test_the_oldest_go_but_only_those_that_were_made_here(make_scene: MakeScene,
     assert prune(tmp_path, 2, ME) == [] == prune(tmp_path, 100, ME)
 
 
-def test_scenes_of_other_robots_in_the_same_folder_stay(make_scene: MakeScene, tmp_path: Path) -> None:
+def test_scenes_of_other_robots_in_the_same_folder_stay(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
     scene = make_scene(1.0)
     theirs = ("/robot2/vggt3/mapper in ROS domain 0", "/robot1/vggt3/mapper in ROS domain 1", "")
     others = [save_at(scene, tmp_path / NAMES[i], 1000 + i, theirs[i]) for i in range(3)]
@@ -99,7 +116,9 @@ def test_scenes_of_other_robots_in_the_same_folder_stay(make_scene: MakeScene, t
     assert [load_scene(folder).made_by for folder in others] == list(theirs)
 
 
-def test_each_namespace_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_namespace_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("ROS_HOME", raising=False)
     assert default_library("/vggt3") == tmp_path / ".ros/vggt3/scenes"
@@ -115,11 +134,15 @@ def test_a_relative_path_that_is_missed_says_where_was_looked(
     library = tmp_path / "maps"
     save_at(make_scene(1.0), tmp_path / "elsewhere" / "office", 1000)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    with pytest.raises(SceneError, match=f"{library / 'office'} is no folder .*relative paths lie in {library}"):
+    with pytest.raises(
+        SceneError, match=f"{library / 'office'} is no folder .*relative paths lie in {library}"
+    ):
         find_scene("office", library)
 
 
-def test_a_scene_that_was_just_made_stays_whatever_the_clock_says(make_scene: MakeScene, tmp_path: Path) -> None:
+def test_a_scene_that_was_just_made_stays_whatever_the_clock_says(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
     scene = make_scene(1.0)
     made = [save_at(scene, tmp_path / name, 1000 + i) for i, name in enumerate(NAMES[:3])]
     newest = save_at(scene, tmp_path / "19700101-000010-0123abcd", 10)
@@ -144,12 +167,19 @@ def test_a_library_that_is_not_there_has_nothing_to_prune_or_clear(tmp_path: Pat
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_what_killed_programs_left_is_cleared_and_nothing_else(make_scene: MakeScene, tmp_path: Path) -> None:
+def test_what_killed_programs_left_is_cleared_and_nothing_else(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
     scene = make_scene(1.0)
     save_scene(scene, tmp_path / NAMES[0])
-    save_scene(scene, tmp_path / ".kitchen.vggt3-previous")  # the only one, of a replacement that was interrupted
+    # the only one, of a replacement that was interrupted
+    save_scene(scene, tmp_path / ".kitchen.vggt3-previous")
     for name in (f".{NAMES[1]}.vggt3-saving-0123", ".kitchen.vggt3-saving-4567", ".git"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("content")
     clear_leftovers(tmp_path)
-    assert {entry.name for entry in tmp_path.iterdir()} == {NAMES[0], ".kitchen.vggt3-previous", ".git"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {
+        NAMES[0],
+        ".kitchen.vggt3-previous",
+        ".git",
+    }

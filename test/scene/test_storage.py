@@ -24,7 +24,9 @@ from .signing import resign, signed
 
 MakeScene = Callable[..., Scene]
 VERDICT = MapVerdict(True, "landmarks tie 3 of 3 keyframes", "held as given")
-CALIBRATION = MapCalibration(((640, 480), (640, 480), (480, 640)), focal_factor=1.0625, depth_scale=2.5)
+CALIBRATION = MapCalibration(
+    ((640, 480), (640, 480), (480, 640)), focal_factor=1.0625, depth_scale=2.5
+)
 
 
 def same(a: Scene, b: Scene) -> bool:
@@ -39,7 +41,10 @@ def same(a: Scene, b: Scene) -> bool:
         *((a.memory[name], b.memory[name]) for name in a.memory | b.memory),
         *((a.landmarks[name], b.landmarks[name]) for name in a.landmarks | b.landmarks),
     ]
-    names = "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m map_frame made_by"
+    names = (
+        "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m"
+        " map_frame made_by"
+    )
     names += " scene_id created up_source verdict calibration report has_refined_points"
     return (
         all(x.dtype == y.dtype and torch.equal(x, y) for x, y in tensors)
@@ -48,14 +53,23 @@ def same(a: Scene, b: Scene) -> bool:
     )
 
 
-def test_a_loaded_scene_is_the_saved_one_to_the_last_bit(tmp_path: Path, make_scene: MakeScene) -> None:
+def test_a_loaded_scene_is_the_saved_one_to_the_last_bit(
+    tmp_path: Path, make_scene: MakeScene
+) -> None:
     scene = make_scene(1 / 3)
     where = save_scene(scene, tmp_path / "new" / "map")
     assert same(load_scene(where), scene)
-    assert sorted(os.listdir(where)) == ["keyframes.json", "memory.safetensors", "points.ply", "scene.json"]
+    assert sorted(os.listdir(where)) == [
+        "keyframes.json",
+        "memory.safetensors",
+        "points.ply",
+        "scene.json",
+    ]
 
 
-def test_a_scene_without_memory_and_scale_is_stored_too(tmp_path: Path, make_scene: MakeScene) -> None:
+def test_a_scene_without_memory_and_scale_is_stored_too(
+    tmp_path: Path, make_scene: MakeScene
+) -> None:
     full = make_scene(2.0)
     bare = Scene({}, full.keyframes, full.points, full.bounds, "softmax", "f", (56, 70), 0)
     loaded = load_scene(save_scene(bare, tmp_path / "map"))
@@ -66,7 +80,12 @@ def with_landmarks(scene: Scene) -> Scene:
     landmarks = synthetic_landmarks(3).tensors()
     report = {"residual_px": 0.5, "agreement": {"keyframes": 3}}
     return replace(
-        scene, landmarks=landmarks, verdict=VERDICT, calibration=CALIBRATION, report=report, up_source="floor"
+        scene,
+        landmarks=landmarks,
+        verdict=VERDICT,
+        calibration=CALIBRATION,
+        report=report,
+        up_source="floor",
     )
 
 
@@ -75,9 +94,14 @@ def test_landmarks_and_verdict_survive(tmp_path: Path, make_scene: MakeScene) ->
     loaded = load_scene(save_scene(scene, tmp_path / "map"))
     assert same(loaded, scene) and loaded.is_verified
     landmarks = Landmarks.from_tensors(loaded.landmarks)
-    assert len(landmarks) == 60 and torch.equal(loaded.map_from_keyframes, torch.from_numpy(landmarks.world_from_cam))
+    assert len(landmarks) == 60 and torch.equal(
+        loaded.map_from_keyframes, torch.from_numpy(landmarks.world_from_cam)
+    )
     save_scene(make_scene(2.0), tmp_path / "map")
-    assert not load_scene(tmp_path / "map").is_verified and not (tmp_path / "map" / "landmarks.safetensors").exists()
+    assert (
+        not load_scene(tmp_path / "map").is_verified
+        and not (tmp_path / "map" / "landmarks.safetensors").exists()
+    )
 
 
 DAMAGES = ["is missing", "bytes instead of", "has another checksum", "Error while deserializing"]
@@ -101,7 +125,9 @@ def test_damaged_landmarks_are_refused(tmp_path: Path, make_scene: MakeScene, da
         load_scene(folder)
 
 
-def test_saving_again_replaces_the_scene_and_keeps_plain_files_beside_it(tmp_path: Path, make_scene: MakeScene) -> None:
+def test_saving_again_replaces_the_scene_and_keeps_plain_files_beside_it(
+    tmp_path: Path, make_scene: MakeScene
+) -> None:
     folder = save_scene(make_scene(1.0), tmp_path / "map")
     (folder / "notes.txt").write_text("the corridor on Monday")
     save_scene(make_scene(2.0), folder)
@@ -118,20 +144,28 @@ def test_a_link_to_a_scene_stays_a_link(tmp_path: Path, make_scene: MakeScene) -
     assert load_scene(tmp_path / "map").memory["camera_tokens"].eq(2.0).all()
 
 
-def test_folders_that_are_no_scene_are_never_replaced(tmp_path: Path, make_scene: MakeScene) -> None:
+def test_folders_that_are_no_scene_are_never_replaced(
+    tmp_path: Path, make_scene: MakeScene
+) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(SceneError, match=r"exists and is not a scene \(it has no scene.json\); nothing was"):
+    with pytest.raises(
+        SceneError, match=r"exists and is not a scene \(it has no scene.json\); nothing was"
+    ):
         save_scene(make_scene(1.0), photos)
     (photos / "scene.json").write_text('{"format": "blender"}')
-    with pytest.raises(SceneError, match="is not a scene .* lacks the entry format = 'vggt3_scene'"):
+    with pytest.raises(
+        SceneError, match="is not a scene .* lacks the entry format = 'vggt3_scene'"
+    ):
         save_scene(make_scene(1.0), photos)
     assert (photos / "holiday.jpg").read_bytes() == b"precious"
 
     scene = save_scene(make_scene(1.0), tmp_path / "map")
     (scene / "originals").mkdir()
-    with pytest.raises(SceneError, match="holds 'originals', which is no file of a scene; nothing was"):
+    with pytest.raises(
+        SceneError, match="holds 'originals', which is no file of a scene; nothing was"
+    ):
         save_scene(make_scene(2.0), scene)
     assert load_scene(scene).memory["camera_tokens"].eq(1.0).all()
 
@@ -165,7 +199,9 @@ def test_running_out_of_space_harms_nothing(tmp_path: Path, make_scene: MakeScen
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
     try:
-        with pytest.raises(SceneError, match="cannot save .*: File too large; an earlier scene there is"):
+        with pytest.raises(
+            SceneError, match="cannot save .*: File too large; an earlier scene there is"
+        ):
             save_scene(make_scene(2.0, frames=50), folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -179,9 +215,13 @@ def test_check_target_creates_nothing(tmp_path: Path, make_scene: MakeScene) -> 
     check_target(save_scene(make_scene(1.0), tmp_path / "map"))
 
 
-@pytest.mark.parametrize("name", ["scene.json", "keyframes.json", "memory.safetensors", "points.ply"])
+@pytest.mark.parametrize(
+    "name", ["scene.json", "keyframes.json", "memory.safetensors", "points.ply"]
+)
 @pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
-def test_damage_to_any_file_is_noticed(tmp_path: Path, make_scene: MakeScene, name: str, damage: str) -> None:
+def test_damage_to_any_file_is_noticed(
+    tmp_path: Path, make_scene: MakeScene, name: str, damage: str
+) -> None:
     folder = save_scene(make_scene(1.0), tmp_path / "map")
     data = bytearray((folder / name).read_bytes())
     if damage == "missing":
@@ -192,7 +232,11 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, make_scene: MakeScene, na
         data[3] ^= 0xFF
         (folder / name).write_bytes(data)
     if name == "scene.json":
-        expected = "is not a scene: it has no scene.json" if damage == "missing" else "damaged or truncated"
+        expected = (
+            "is not a scene: it has no scene.json"
+            if damage == "missing"
+            else "damaged or truncated"
+        )
     else:
         expected = {
             "missing": f"{name} is missing",
@@ -207,7 +251,11 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, make_scene: MakeScene, na
 @pytest.mark.parametrize(
     ("entry", "value", "why"),
     [
-        ("version", 5, "has format version 5, this program reads 2, 3 and 4; update vggt3_ros, or map"),
+        (
+            "version",
+            5,
+            "has format version 5, this program reads 2, 3 and 4; update vggt3_ros, or map",
+        ),
         ("version", 1, "has format version 1, this program reads 2, 3 and 4; map the place again"),
         ("version", "one", "'version' must be a whole number from 1"),
         ("format", "other", "is not vggt3_ros's"),
@@ -223,7 +271,11 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, make_scene: MakeScene, na
         ("model_id", ..., "lacks the entry 'model_id'"),
         ("focal_factor", 1.0, "has the unknown entry"),
         ("created", "yesterday", "must be a date and time of ISO 8601 since 1970, got 'yesterday'"),
-        ("verification", {"verified": True, "reason": "", "poses": ""}, "can be verified, but there are no landmarks"),
+        (
+            "verification",
+            {"verified": True, "reason": "", "poses": ""},
+            "can be verified, but there are no landmarks",
+        ),
         ("points_refined", True, "of refined depth, but has no depth.safetensors"),
         ("points_frame", "scene", "'points_frame' must be 'map', got \"scene\""),
     ],
@@ -244,7 +296,10 @@ def test_foreign_newer_and_contradictory_descriptions_are_refused(
 def test_a_scene_of_another_network_is_refused(tmp_path: Path, make_scene: MakeScene) -> None:
     folder = save_scene(make_scene(1.0), tmp_path / "map")
     load_scene(folder, expect_fingerprint="0123456789abcdef")
-    why = "made by network 'small' with fingerprint 0123456789abcdef, the network in use has fedcba9876543210"
+    why = (
+        "made by network 'small' with fingerprint 0123456789abcdef, the network in use has"
+        " fedcba9876543210"
+    )
     with pytest.raises(SceneError, match=why):
         load_scene(folder, expect_fingerprint="fedcba9876543210")
 
@@ -274,7 +329,9 @@ def test_a_read_only_folder_can_be_loaded(tmp_path: Path, make_scene: MakeScene)
         folder.chmod(0o755)
 
 
-def test_a_reader_during_saves_always_gets_one_whole_scene(tmp_path: Path, make_scene: MakeScene) -> None:
+def test_a_reader_during_saves_always_gets_one_whole_scene(
+    tmp_path: Path, make_scene: MakeScene
+) -> None:
     folder = save_scene(make_scene(1.0), tmp_path / "map")
     stop = threading.Event()
 
@@ -289,7 +346,11 @@ def test_a_reader_during_saves_always_gets_one_whole_scene(tmp_path: Path, make_
     try:
         for _ in range(50):
             scene = load_scene(folder)
-            assert scene.points.confidence[0] == scene.memory["camera_tokens"][0, 0] == scene.bounds[1][0]
+            assert (
+                scene.points.confidence[0]
+                == scene.memory["camera_tokens"][0, 0]
+                == scene.bounds[1][0]
+            )
     finally:
         stop.set()
         for writer in writers:

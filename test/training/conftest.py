@@ -1,4 +1,6 @@
-"""A run of a few steps with a network of a few thousand weights, and a recording photographed in a procedural room."""
+"""A run of a few steps with a network of a few thousand weights, and a recording photographed in a
+procedural room.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,12 @@ CONFIG = TrainConfig.read(CONFIGS / "train_tiny.yaml")
 MINIATURE = replace(
     CONFIG,
     model=replace(
-        CONFIG.model, embed_dim=32, num_heads=1, dpt_features=8, dpt_out_channels=(8, 8, 8, 8), image_size=64
+        CONFIG.model,
+        embed_dim=32,
+        num_heads=1,
+        dpt_features=8,
+        dpt_out_channels=(8, 8, 8, 8),
+        image_size=64,
     ),
     height=48,
     width=64,
@@ -52,16 +59,23 @@ def ignore(report: StepReport) -> None:
 
 
 def train(
-    folder: Path, stop_at: int | None = None, config: TrainConfig = MINIATURE, recordings: tuple[Recording, ...] = ()
+    folder: Path,
+    stop_at: int | None = None,
+    config: TrainConfig = MINIATURE,
+    recordings: tuple[Recording, ...] = (),
 ) -> Trainer:
-    """Run in fp32, whose results do not depend on kernels chosen by the machine's load; stop as by Ctrl-C."""
+    """Run in fp32, whose results do not depend on kernels chosen by the machine's load; stop as by
+    Ctrl-C.
+    """
 
     trainer = Trainer(config, folder, CPU, bf16=False, recordings=recordings)
     trainer.run(ignore, stop=lambda: trainer.step == stop_at)
     return trainer
 
 
-def photograph(frames: int = 24, size_hw: tuple[int, int] = (60, 80), holes: bool = True) -> Recording:
+def photograph(
+    frames: int = 24, size_hw: tuple[int, int] = (60, 80), holes: bool = True
+) -> Recording:
     """A drive of 2 m through a room by a camera with its principal point off the centre.
 
     With holes, depth is unknown in the left third of every image.

@@ -44,7 +44,10 @@ def written(folder: Path, fingerprint: str) -> list[str]:
     }
     files = {
         "training.json": {"data": "rooms", "training": {"steps": {"ttt": 3}}},
-        "validation.json": [{"pair_rotation_deg": 9.0}, {"pair_rotation_deg": 6.5, "tour_pair_rotation_deg": 20.0}],
+        "validation.json": [
+            {"pair_rotation_deg": 9.0},
+            {"pair_rotation_deg": 6.5, "tour_pair_rotation_deg": 20.0},
+        ],
         "room.json": evaluation(fingerprint),
         "room.given.json": evaluation(fingerprint, priors="given", verified=verified),
     }
@@ -62,7 +65,10 @@ def test_a_card_has_the_file_its_training_and_every_figure_with_baselines(tmp_pa
     assert figures["baselines"]["nearest_image"]["median_position_percent"] == 12.3457
     assert figures["verified_with_priors"]["accepted"] == 15
     said = capsys.readouterr().out
-    assert "| room | 1.5 | 1.5 / 1.5 | - | 12.3 / 5.0 | 12.3 / 5.0 | 12.3 / 5.0 | 15 of 16, 0, 0.2 / 0.03 |" in said
+    assert (
+        "| room | 1.5 | 1.5 / 1.5 | - | 12.3 / 5.0 | 12.3 / 5.0 | 12.3 / 5.0 | 15 of 16, 0, 0.2 /"
+        " 0.03 |" in said
+    )
     assert "| pair_rotation_deg | 6.50 | 20.00 | - | - |" in said
 
 

@@ -22,14 +22,18 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:
-    """What was compiled so far, by a compiler that leaves graphs as they are: the real one takes minutes on a CPU."""
+    """What was compiled so far, by a compiler that leaves graphs as they are: the real one takes
+    minutes on a CPU.
+    """
     made: list[torch.fx.GraphModule] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: object) -> Callable[..., Any]:
         made.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(trainer_module, "compile_regions", lambda network: compile_regions(network, backend))
+    monkeypatch.setattr(
+        trainer_module, "compile_regions", lambda network: compile_regions(network, backend)
+    )
     torch._dynamo.reset()
     yield made
     torch._dynamo.reset()
@@ -46,8 +50,9 @@ def test_all_layers_and_phases_share_what_was_compiled(tmp_path, graphs, monkeyp
     counts: dict[str, int] = {}
     trainer = Trainer(replace(MINIATURE, validations=1), tmp_path, CPU, bf16=False)
     trainer.run(lambda report: counts.update({report.phase: len(graphs)}))
-    # Frame blocks, the camera head's blocks, attention between frames, what follows it, the depth head; then the
-    # attention that is fitted. The last phase has nothing that those before it had not.
+    # Frame blocks, the camera head's blocks, attention between frames, what follows it, the depth
+    # head; then the attention that is fitted. The last phase has nothing that those before it had
+    # not.
     assert MINIATURE.model.depth > 1 and counts == {"softmax": 5, "distil": 6, "ttt": 6}
 
 
@@ -66,7 +71,9 @@ def test_a_compiled_network_gives_the_same_outputs_and_gradients(graphs, kind) -
         output = plain(images, 2, 2)
         (output.depth.mean() + output.pose_encodings.square().mean()).backward()
         gradients = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
-        results.append({"depth": output.depth.detach(), "poses": output.pose_encodings.detach(), **gradients})
+        results.append(
+            {"depth": output.depth.detach(), "poses": output.pose_encodings.detach(), **gradients}
+        )
     assert graphs and results[0].keys() == results[1].keys()
     for name, value in results[0].items():
         torch.testing.assert_close(results[1][name], value, msg=name)

@@ -1,4 +1,6 @@
-"""The published conversion: a softmax network's global attention, and nothing else, becomes a fast-weight one's."""
+"""The published conversion: a softmax network's global attention, and nothing else, becomes a
+fast-weight one's.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ MINIATURE = replace(
     validation_rooms=1,
     abort_after=0,
 )
-TRAINED = re.compile(r"aggregator\.global_blocks\.\d+\.attn\.(qkv|proj|lr_fc|short_conv_qkv\.2\.conv)\.(weight|bias)")
+TRAINED = re.compile(
+    r"aggregator\.global_blocks\.\d+\.attn\.(qkv|proj|lr_fc|short_conv_qkv\.2\.conv)\.(weight|bias)"
+)
 
 
 @pytest.fixture
@@ -61,7 +65,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
 
 
 def converted(tmp_path: Path, config: TrainConfig) -> Trainer:
-    trainer = Trainer(config, tmp_path / "run", CPU, start=str(tmp_path / "parent.safetensors"), bf16=False)
+    trainer = Trainer(
+        config, tmp_path / "run", CPU, start=str(tmp_path / "parent.safetensors"), bf16=False
+    )
     trainer.run(ignore)
     return trainer
 
@@ -84,8 +90,13 @@ def test_exactly_the_intended_weights_change(parent, whole) -> None:
     for state in (stored_state(whole.network), stored_state(whole.averaged())):
         changed = {name for name, tensor in state.items() if not torch.equal(tensor, start[name])}
         assert changed == {name for name in state if TRAINED.fullmatch(name)}
-    inherited = {name for name in parent.state_dict() if name in start and not TRAINED.fullmatch(name)}
-    assert all(torch.equal(whole.network.state_dict()[name], parent.state_dict()[name]) for name in inherited)
+    inherited = {
+        name for name in parent.state_dict() if name in start and not TRAINED.fullmatch(name)
+    }
+    assert all(
+        torch.equal(whole.network.state_dict()[name], parent.state_dict()[name])
+        for name in inherited
+    )
     written = load_network(whole.folder / "network.safetensors")
     assert written.config == MINIATURE.ttt_model
 
@@ -97,13 +108,20 @@ def test_a_conversion_that_was_cut_ends_with_the_same_weights(tmp_path, parent, 
     again = Trainer(MINIATURE, tmp_path / "cut", CPU, bf16=False)
     again.run(ignore)
     expected = stored_state(whole.averaged())
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in stored_state(again.averaged()).items())
+    assert all(
+        torch.equal(tensor, expected[name])
+        for name, tensor in stored_state(again.averaged()).items()
+    )
 
 
 def test_another_parent_than_the_configured_one_is_refused(tmp_path) -> None:
     save_weights(make_network("softmax"), tmp_path / "parent.safetensors")
-    with pytest.raises(InputError, match=r"parent\.safetensors has other sizes than the training config"):
-        converted(tmp_path, replace(MINIATURE, model=replace(MINIATURE.model, camera_trunk_depth=1)))
+    with pytest.raises(
+        InputError, match=r"parent\.safetensors has other sizes than the training config"
+    ):
+        converted(
+            tmp_path, replace(MINIATURE, model=replace(MINIATURE.model, camera_trunk_depth=1))
+        )
 
 
 @pytest.mark.parametrize("attn", ["softmax", "ttt"])
@@ -117,14 +135,18 @@ def test_computing_twice_changes_neither_outputs_nor_gradients(attn) -> None:
         output = network(images, 4, 2)
         outputs = [output.pose_encodings, output.depth, output.depth_confidence, output.pointmap]
         sum(part.square().sum() for part in outputs).backward()
-        return outputs, {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+        return outputs, {
+            name: p.grad for name, p in network.named_parameters() if p.grad is not None
+        }
 
     (plain, gradients), (twice, again) = run(False), run(True)
     for a, b in zip(plain, twice, strict=True):
         torch.testing.assert_close(b, a)
     assert gradients.keys() == again.keys()
     for name, gradient in gradients.items():
-        torch.testing.assert_close(again[name], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max()), msg=name)
+        torch.testing.assert_close(
+            again[name], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max()), msg=name
+        )
 
 
 def test_shapes_of_steps_are_drawn_as_published() -> None:
@@ -146,12 +168,16 @@ def test_the_published_schedule_rises_while_a_cosine_falls() -> None:
 
 
 def test_a_point_loss_needs_a_point_head() -> None:
-    with pytest.raises(InputError, match=r"weights.points is 1.0, expected 0: the model has no point head"):
+    with pytest.raises(
+        InputError, match=r"weights.points is 1.0, expected 0: the model has no point head"
+    ):
         replace(PUBLISHED, model=replace(PUBLISHED.model, point_head=False))
 
 
 def test_a_converted_network_comes_closer_to_its_parent(tmp_path, parent) -> None:
-    """The initial fast weights stay random, and nothing but what is published to be trained helps."""
+    """The initial fast weights stay random, and nothing but what is published to be trained
+    helps.
+    """
     config = replace(
         MINIATURE,
         distil_steps=25,
@@ -165,7 +191,9 @@ def test_a_converted_network_comes_closer_to_its_parent(tmp_path, parent) -> Non
         aspects=None,
     )
     images = ScenePool(config, CPU).batch(0, 0.0).images
-    trainer = Trainer(config, tmp_path / "run", CPU, start=str(tmp_path / "parent.safetensors"), bf16=False)
+    trainer = Trainer(
+        config, tmp_path / "run", CPU, start=str(tmp_path / "parent.safetensors"), bf16=False
+    )
     torch.manual_seed(config.seed + 1)
 
     def missed(network: Vggt3) -> float:

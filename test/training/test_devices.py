@@ -1,4 +1,6 @@
-"""Training and validation on another device than the CPU: the same result, and steps for which the host never waits."""
+"""Training and validation on another device than the CPU: the same result, and steps for which the
+host never waits.
+"""
 
 from __future__ import annotations
 
@@ -56,15 +58,18 @@ PUBLISHED = replace(
     weights=replace(SHORT.weights, points=1.0, shape=1.0, outliers=0.02),
 )
 STEADY: set[str] = set()
-"""Where the host waits in a step whose rooms are rendered already, and of which no line of the log is due."""
+"""Where the host waits in a step whose rooms are rendered and of which no log line is due."""
 OF_PUBLISHED = STEADY | {
-    "training/dense_losses.py:_mean",  # outliers are told by a quantile of the pixels that are known
+    # outliers are told by a quantile of the pixels that are known
+    "training/dense_losses.py:_mean",
 }
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_and_exact() -> Iterator[None]:
-    """Few textures and views; random numbers drawn there as on a GPU; one kind of kernels; validation by itself."""
+    """Few textures and views; random numbers drawn there as on a GPU; one kind of kernels;
+    validation by itself.
+    """
 
     def seeded(device: torch.device, seed: int) -> torch.Generator:
         return (PretendedGenerator() if device == DEVICE else torch.Generator()).manual_seed(seed)
@@ -89,7 +94,11 @@ class Run:
 
 
 def run(
-    config: TrainConfig, folder: Path, device: torch.device, cut: int = 0, recordings: tuple[Recording, ...] = ()
+    config: TrainConfig,
+    folder: Path,
+    device: torch.device,
+    cut: int = 0,
+    recordings: tuple[Recording, ...] = (),
 ) -> Run:
     """Train to the end, stopped once after `cut` steps."""
     reports, waits = list[StepReport](), list[list[Wait]]()
@@ -102,7 +111,14 @@ def run(
 
     with pretended if device == DEVICE else nullcontext():
         for stop_at in (cut, -1) if cut else (-1,):
-            session = Trainer(config, folder, device, bf16=False, recordings=recordings, handover=folder / "handover")
+            session = Trainer(
+                config,
+                folder,
+                device,
+                bf16=False,
+                recordings=recordings,
+                handover=folder / "handover",
+            )
             session.run(report, stop=lambda: session.step == stop_at)  # noqa: B023
     return Run(folder, reports, waits, load_file(folder / "state.safetensors"))
 
@@ -114,31 +130,43 @@ def there(tmp_path_factory) -> Run:
 
 def assert_same(there: Run, here: Run) -> None:
     assert there.state.keys() == here.state.keys()
-    assert [name for name in there.state if not torch.equal(there.state[name], here.state[name])] == []
+    assert [
+        name for name in there.state if not torch.equal(there.state[name], here.state[name])
+    ] == []
 
 
 def test_every_phase_trains_and_goes_on_on_a_device_as_on_the_cpu(tmp_path, there) -> None:
-    assert [report.phase for report in there.reports] == ["softmax"] * 2 + ["distil"] * 2 + ["ttt"] * 4
+    assert [report.phase for report in there.reports] == ["softmax"] * 2 + ["distil"] * 2 + [
+        "ttt"
+    ] * 4
     assert_same(there, run(SHORT, tmp_path, CPU))
 
 
 def test_the_host_does_not_wait_for_the_device_while_it_trains(there) -> None:
-    for step in (2, 4, 7):  # of every phase one that is neither its first, nor the first or last of a session
+    # of every phase one that is neither its first, nor the first or last of a session
+    for step in (2, 4, 7):
         assert places(there.waits[step - 1]) == STEADY, there.reports[step - 1].phase
 
 
 def test_what_a_run_left_is_taken_up_on_a_device(tmp_path, there) -> None:
     with PretendedDevice():
-        session = Trainer(SHORT, tmp_path, DEVICE, bf16=False, resume_from=there.folder / "handover")
+        session = Trainer(
+            SHORT, tmp_path, DEVICE, bf16=False, resume_from=there.folder / "handover"
+        )
         assert session.step == 8 and session.averaged().device == DEVICE
 
 
-def test_the_published_recipe_with_recordings_trains_on_a_device_as_on_the_cpu(tmp_path, recording) -> None:
-    here, there = (run(PUBLISHED, tmp_path / str(d), d, recordings=(recording,)) for d in (CPU, DEVICE))
+def test_the_published_recipe_with_recordings_trains_on_a_device_as_on_the_cpu(
+    tmp_path, recording
+) -> None:
+    here, there = (
+        run(PUBLISHED, tmp_path / str(d), d, recordings=(recording,)) for d in (CPU, DEVICE)
+    )
     assert_same(there, here)
     backward = [wait for wait in there.waits[1] if wait.file == "training/trainer.py"]
     assert places(there.waits[1]) - places(backward) == OF_PUBLISHED
-    assert {wait.kind for wait in backward} == {"size"}  # of the pixels that are known, which gradients go back to
+    # of the pixels that are known, which gradients go back to
+    assert {wait.kind for wait in backward} == {"size"}
 
 
 @pytest.mark.parametrize("attn", ["softmax", "ttt"])
@@ -153,7 +181,11 @@ def test_validation_finds_on_a_device_what_it_finds_on_the_cpu(attn) -> None:
         network.to(DEVICE)
         with device.noting() as waits:
             assert validate.validate(network, rooms) == expected
-        assert places(waits) == {"training/validate.py:_measure", "training/validate.py:_most_similar"}  # read out
+        # read out
+        assert places(waits) == {
+            "training/validate.py:_measure",
+            "training/validate.py:_most_similar",
+        }
 
 
 def _truth_elsewhere(session: Trainer, patch: pytest.MonkeyPatch, *names: str) -> None:
@@ -184,9 +216,15 @@ def _parent_elsewhere(session: Trainer, patch: pytest.MonkeyPatch) -> None:
 
 
 MISPLACED: dict[str, tuple[str, Callable[[Trainer, pytest.MonkeyPatch], object]]] = {
-    "what is sent": ("softmax", lambda session, patch: patch.setattr(scenes, "sent", lambda tensor, device: tensor)),
+    "what is sent": (
+        "softmax",
+        lambda session, patch: patch.setattr(scenes, "sent", lambda tensor, device: tensor),
+    ),
     "targets": ("softmax", lambda session, patch: _truth_elsewhere(session, patch, "target")),
-    "places of patches": ("softmax", lambda session, patch: _truth_elsewhere(session, patch, "pixels")),
+    "places of patches": (
+        "softmax",
+        lambda session, patch: _truth_elsewhere(session, patch, "pixels"),
+    ),
     "training aid": ("softmax", lambda session, patch: session.aid.to(CPU)),
     "moments": ("softmax", _moment_elsewhere),
     "moving average": ("softmax", _average_elsewhere),

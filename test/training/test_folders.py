@@ -24,7 +24,9 @@ from .conftest import CPU, MINIATURE
 CAMERA = {"fx": 60, "fy": 60, "cx": 43, "cy": 28, "width": 80, "height": 60, "distortion": "none"}
 
 
-def save(picture: tuple[np.ndarray, np.ndarray], image: Path, depth: Path | None, units: float) -> None:
+def save(
+    picture: tuple[np.ndarray, np.ndarray], image: Path, depth: Path | None, units: float
+) -> None:
     image.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture[0]).save(image)
     if depth is not None:
@@ -62,7 +64,9 @@ def as_seven_scenes(recording: Recording, folder: Path) -> Path:
     for i, pose in enumerate(recording.world_from_cam):
         stem = folder / f"seq-0{1 + i // 12}" / f"frame-{i % 12:06d}"
         save(recording.read(i), Path(f"{stem}.color.png"), Path(f"{stem}.depth.png"), 1000)
-        Path(f"{stem}.pose.txt").write_text("\n".join(" ".join(f"{v:.9f}" for v in row) for row in pose.tolist()))
+        Path(f"{stem}.pose.txt").write_text(
+            "\n".join(" ".join(f"{v:.9f}" for v in row) for row in pose.tolist())
+        )
     (folder / "TrainSplit.txt").write_text("sequence1\n")
     (folder / "TestSplit.txt").write_text("sequence2\n")
     (folder / "intrinsics.json").write_text(json.dumps(CAMERA))
@@ -73,7 +77,9 @@ def as_seven_scenes(recording: Recording, folder: Path) -> Path:
 def test_a_folder_gives_the_frames_that_are_in_it(recording, tmp_path, write, frames) -> None:
     read = read_recording(str(write(recording, tmp_path / "room")))
     assert len(read.world_from_cam) == frames
-    torch.testing.assert_close(read.world_from_cam, recording.world_from_cam[:frames], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        read.world_from_cam, recording.world_from_cam[:frames], atol=1e-6, rtol=0
+    )
     torch.testing.assert_close(read.intrinsics, recording.intrinsics)
     (image, depth), (true_image, true_depth) = read.read(7), recording.read(7)
     assert np.array_equal(image, true_image)
@@ -88,7 +94,10 @@ def test_a_folder_gives_the_frames_that_are_in_it(recording, tmp_path, write, fr
 
 def test_folders_without_depth_and_what_is_no_folder_are_refused(recording, tmp_path) -> None:
     folder = as_plain(recording, tmp_path / "bare", with_depth=False)
-    with pytest.raises(InputError, match="bare: no depth images, so it cannot be trained on; a plain folder has them"):
+    with pytest.raises(
+        InputError,
+        match="bare: no depth images, so it cannot be trained on; a plain folder has them",
+    ):
         read_recording(str(folder))
     for absent in (str(tmp_path / "absent"), "room:900001"):
         with pytest.raises(InputError, match="training config: there is no folder"):
@@ -97,10 +106,20 @@ def test_folders_without_depth_and_what_is_no_folder_are_refused(recording, tmp_
 
 def test_the_command_trains_on_folders_and_rooms(recording, tmp_path, capsys) -> None:
     folder = as_plain(recording, tmp_path / "room")
-    config = replace(MINIATURE, softmax_steps=2, distil_steps=0, ttt_steps=0, folders=(str(folder),), real=0.5)
+    config = replace(
+        MINIATURE, softmax_steps=2, distil_steps=0, ttt_steps=0, folders=(str(folder),), real=0.5
+    )
     settings = tmp_path / "run.yaml"
     settings.write_text(yaml.safe_dump(config.to_dict()))
-    command = ["train", "--config", str(settings), "--run", str(tmp_path / "run"), "--precision", "fp32"]
+    command = [
+        "train",
+        "--config",
+        str(settings),
+        "--run",
+        str(tmp_path / "run"),
+        "--precision",
+        "fp32",
+    ]
     assert main([*command, "--device", "cpu"]) == 0
     assert "step 2 of 2 (softmax)" in capsys.readouterr().out
     (folder / "poses.txt").unlink()

@@ -20,7 +20,9 @@ from .conftest import CPU, MINIATURE, ignore
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def run(folder: Path, stop_at: int | None, left: Path | None = None, resume_from: Path | None = None) -> Trainer:
+def run(
+    folder: Path, stop_at: int | None, left: Path | None = None, resume_from: Path | None = None
+) -> Trainer:
     trainer = Trainer(MINIATURE, folder, CPU, bf16=False, handover=left, resume_from=resume_from)
     trainer.run(ignore, stop=lambda: trainer.step == stop_at)
     return trainer
@@ -40,10 +42,16 @@ def test_a_run_goes_on_where_another_was_cut(tmp_path, stop_at, phase) -> None:
     for name, tensor in second.aid.state_dict().items():
         torch.testing.assert_close(tensor, first.aid.state_dict()[name])
     second.run(ignore)
-    assert second.phase == "ttt" and second.step == 7 and load_network(tmp_path / "there" / "network.safetensors")
+    assert (
+        second.phase == "ttt"
+        and second.step == 7
+        and load_network(tmp_path / "there" / "network.safetensors")
+    )
 
 
-def test_what_is_left_can_be_used_as_a_network_and_is_replaced_by_the_next(tmp_path, monkeypatch) -> None:
+def test_what_is_left_can_be_used_as_a_network_and_is_replaced_by_the_next(
+    tmp_path, monkeypatch
+) -> None:
     monkeypatch.setattr(handover, "_PART_BYTES", 100_000)
     run(tmp_path / "run", 4, left=tmp_path / "left")
     assert len(list((tmp_path / "left").glob("step-0000004-*.safetensors"))) > 1
@@ -60,7 +68,9 @@ def test_what_is_left_can_be_used_as_a_network_and_is_replaced_by_the_next(tmp_p
 
 
 @pytest.mark.parametrize("cut", ["save_file", "replace"])
-def test_a_run_that_is_cut_while_it_writes_leaves_what_it_left_before(tmp_path, monkeypatch, cut) -> None:
+def test_a_run_that_is_cut_while_it_writes_leaves_what_it_left_before(
+    tmp_path, monkeypatch, cut
+) -> None:
     network = Trainer(MINIATURE, tmp_path / "run", CPU, bf16=False).network
     leave(tmp_path / "left", network, {"bias": torch.ones(3)}, {"step": 1})
     before = take(tmp_path / "left")
@@ -81,7 +91,9 @@ def test_a_run_that_is_cut_while_it_writes_leaves_what_it_left_before(tmp_path, 
 
 
 def test_what_cannot_be_resumed_from_is_refused_with_the_reason(tmp_path) -> None:
-    with pytest.raises(CheckpointError, match=r"nothing holds nothing to resume from .*handover\.json"):
+    with pytest.raises(
+        CheckpointError, match=r"nothing holds nothing to resume from .*handover\.json"
+    ):
         Trainer(MINIATURE, tmp_path / "a", CPU, resume_from=tmp_path / "nothing")
     run(tmp_path / "run", 1, left=tmp_path / "left")
     other = replace(MINIATURE, model=replace(MINIATURE.model, camera_trunk_depth=1))
@@ -90,7 +102,9 @@ def test_what_cannot_be_resumed_from_is_refused_with_the_reason(tmp_path) -> Non
     with pytest.raises(InputError, match="leave --from and --resume-from out"):
         Trainer(MINIATURE, tmp_path / "run", CPU, resume_from=tmp_path / "left")
     with pytest.raises(InputError, match="student is .* cannot take up"):
-        Trainer(replace(MINIATURE, student="tiny"), tmp_path / "c", CPU, resume_from=tmp_path / "left")
+        Trainer(
+            replace(MINIATURE, student="tiny"), tmp_path / "c", CPU, resume_from=tmp_path / "left"
+        )
     index = tmp_path / "left" / "handover.json"
     next((tmp_path / "left").glob("*.safetensors")).write_bytes(b"cut")
     with pytest.raises(CheckpointError, match="holds nothing to resume from"):

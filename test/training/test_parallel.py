@@ -1,4 +1,6 @@
-"""Two processes train one network on scenes of their own: equal weights, agreed ends, one writer."""
+"""Two processes train one network on scenes of their own: equal weights, agreed ends, one
+writer.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,12 @@ from vggt3_ros.training.run_state import load_state
 from .conftest import CPU, MINIATURE
 
 ROOT = Path(__file__).parents[2]
-TWO = replace(MINIATURE, views=2, fewest_views=2, query_views=0, scenes=1, pool_groups=1, save_every_s=1000.0)
+TWO = replace(
+    MINIATURE, views=2, fewest_views=2, query_views=0, scenes=1, pool_groups=1, save_every_s=1000.0
+)
 
-# In each process: scenes of noise instead of rooms, which take seconds to make, then what the arguments ask for.
+# In each process: scenes of noise instead of rooms, which take seconds to make, then what the
+# arguments ask for.
 PREPARED = """
 import sys
 from pathlib import Path
@@ -40,18 +45,22 @@ cpu = torch.device("cpu")
 def batch(self, step, done):
     generator = torch.Generator().manual_seed(2 * step + self.rank)
     views = Views(
-        torch.rand(2, 3, 48, 64, generator=generator), 1 + torch.rand(2, 48, 64, generator=generator),
-        torch.eye(4).repeat(2, 1, 1) + 0.1 * torch.eye(4)[3] * torch.rand(2, 1, 1, generator=generator).mT,
+        torch.rand(2, 3, 48, 64, generator=generator),
+        1 + torch.rand(2, 48, 64, generator=generator),
+        torch.eye(4).repeat(2, 1, 1)
+        + 0.1 * torch.eye(4)[3] * torch.rand(2, 1, 1, generator=generator).mT,
         torch.tensor([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]]), synthetic=True,
     )
     return normalised(views.images[None], [views], 2)
 
 pool.ScenePool.batch = batch
 validations.validation_rooms = lambda config, device: []
-validations.validate = lambda network, rooms: {"pair_rotation_deg": 2.0, "still_pair_rotation_deg": 1.0}
+figures = {"pair_rotation_deg": 2.0, "still_pair_rotation_deg": 1.0}
+validations.validate = lambda network, rooms: dict(figures)
 """
 
-# One start of two processes for all that needs no command, since starting takes longer than the steps.
+# One start of two processes for all that needs no command, since starting takes longer than the
+# steps.
 LIBRARY = (
     PREPARED
     + """
@@ -102,7 +111,12 @@ def start(arguments: list[str], world: int = 2) -> list[subprocess.Popen[str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    shared = {**os.environ, "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared = {
+        **os.environ,
+        "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     return [
         subprocess.Popen(
             [sys.executable, *arguments],
@@ -157,7 +171,9 @@ def test_what_diverges_in_one_process_stops_both(pair) -> None:
 
 def test_a_run_that_does_not_learn_is_aborted_in_both(pair) -> None:
     folder, first, second = pair
-    assert first["aborted"].startswith("after 2 steps rotations between views are off by 2.0 degrees, and by 1.0 where")
+    assert first["aborted"].startswith(
+        "after 2 steps rotations between views are off by 2.0 degrees, and by 1.0 where"
+    )
     assert second["aborted"] == "after 2 steps the first process stopped the run (abort_after)"
     state = load_state(folder / "aborted")
     assert state is not None and state.info["step"] == 2

@@ -1,4 +1,6 @@
-"""Windows of posed RGB-D recordings: views that see the same, cropped exactly, unknown depth left out of losses."""
+"""Windows of posed RGB-D recordings: views that see the same, cropped exactly, unknown depth left
+out of losses.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +41,19 @@ def test_views_of_a_window_see_the_same_surfaces_and_differ(recording, span) -> 
         assert len(set(frames)) > 1
         pictures = [recording.read(i)[1] for i in frames]
         points = [recording.surface(i, depth) for i, depth in zip(frames, pictures, strict=True)]
-        shared = [[recording.sees(i, d, p) for p in points] for i, d in zip(frames, pictures, strict=True)]
+        shared = [
+            [recording.sees(i, d, p) for p in points] for i, d in zip(frames, pictures, strict=True)
+        ]
         to_anchor = [min(min(shared[a][b], shared[b][a]) for b in range(5)) for a in range(5)]
         assert max(to_anchor) >= OVERLAP, "one of them overlaps with all others"
 
 
 def test_wider_windows_are_farther_apart(recording) -> None:
     def spread(span: float) -> float:
-        poses = [draw_window(recording, 3, span, seeded(seed)).world_from_cam[:, :3, 3] for seed in range(8)]
+        poses = [
+            draw_window(recording, 3, span, seeded(seed)).world_from_cam[:, :3, 3]
+            for seed in range(8)
+        ]
         return float(torch.stack([torch.pdist(centres).median() for centres in poses]).median())
 
     assert spread(1.0) > 1.3 * spread(0.0)
@@ -55,11 +62,15 @@ def test_wider_windows_are_farther_apart(recording) -> None:
 def test_frames_that_see_nothing_of_one_another_are_refused(recording) -> None:
     apart = recording.world_from_cam.clone()
     apart[:, 0, 3] += 100 * torch.arange(len(apart))
-    with pytest.raises(InputError, match="photographs: none of 8 frames tried shares 20% of its surface"):
+    with pytest.raises(
+        InputError, match="photographs: none of 8 frames tried shares 20% of its surface"
+    ):
         draw_window(replace(recording, world_from_cam=apart), 3, 1.0, seeded())
 
 
-@pytest.mark.parametrize(("size_hw", "share"), [((48, 64), 1.0), ((24, 64), 1.0), ((64, 32), 0.9), ((96, 96), 0.8)])
+@pytest.mark.parametrize(
+    ("size_hw", "share"), [((48, 64), 1.0), ((24, 64), 1.0), ((64, 32), 0.9), ((96, 96), 0.8)]
+)
 def test_a_crop_keeps_the_ray_of_every_pixel(size_hw, share) -> None:
     camera = photograph(1, holes=False).intrinsics
     columns, rows = (camera[axis, axis].item() for axis in (0, 1))
@@ -79,20 +90,27 @@ def test_a_crop_keeps_the_ray_of_every_pixel(size_hw, share) -> None:
     ray_x = ((torch.arange(width) - k[0, 2]) / k[0, 0]).expand(size_hw)
     ray_y = ((torch.arange(height)[:, None] - k[1, 2]) / k[1, 1]).expand(size_hw)
     inner = (slice(2, -2), slice(2, -2))  # interpolation stops at the border
-    assert float(((result.images[0, 0] - 128) / 100 - ray_x)[inner].abs().max()) < 0.006  # rounded to 1 / 100
+    # rounded to 1 / 100
+    assert float(((result.images[0, 0] - 128) / 100 - ray_x)[inner].abs().max()) < 0.006
     assert float(((result.images[0, 1] - 128) / 100 - ray_y)[inner].abs().max()) < 0.006
     one_pixel = 1 / columns
-    assert float((result.depth[0] - 2 - ray_x - ray_y).abs().max()) < 1.1 * one_pixel  # nearest: half of it per axis
+    # nearest: half of it per axis
+    assert float((result.depth[0] - 2 - ray_x - ray_y).abs().max()) < 1.1 * one_pixel
     off = (k[0, 2] - width / 2, k[1, 2] - height / 2)
     finest = max(1.0, float(k[0, 0]) / columns)
-    assert all(abs(float(each)) <= 0.51 * finest + 0.5 for each in off), "the principal point is in the middle"
+    assert all(abs(float(each)) <= 0.51 * finest + 0.5 for each in off), (
+        "the principal point is in the middle"
+    )
 
 
 def test_a_principal_point_at_the_border_is_refused(recording) -> None:
     window = draw_window(recording, 2, 1.0, seeded())
     camera = window.intrinsics.clone()
     camera[0, 2] = -3.0
-    with pytest.raises(InputError, match=r"the principal point \(-3.0, 28.0\) lies at the border of the 80x60 image"):
+    with pytest.raises(
+        InputError,
+        match=r"the principal point \(-3.0, 28.0\) lies at the border of the 80x60 image",
+    ):
         cropped(replace(window, intrinsics=camera), (48, 64))
 
 
@@ -108,7 +126,8 @@ def test_true_correspondences_between_photographs_show_the_same_surface(recordin
     target = truth.target[scene, view + 1, patch]
     if truth.known[scene, 0, target]:
         there, here = truth.points[scene, 0, target], truth.points[scene, view + 1, patch]
-        assert float((there - here).norm()) < 0.5  # within a patch or so; the scene's mean distance is 1
+        # within a patch or so; the scene's mean distance is 1
+        assert float((there - here).norm()) < 0.5
 
 
 def test_photographs_show_where_their_depth_and_poses_say() -> None:
@@ -125,7 +144,8 @@ def test_photographs_show_where_their_depth_and_poses_say() -> None:
 
     here = at(1, truth.pixels[seen])
     matched, unmoved = (
-        float(torch.corrcoef(torch.stack([here, at(0, pixels)]))[0, 1]) for pixels in (geometric, truth.pixels[seen])
+        float(torch.corrcoef(torch.stack([here, at(0, pixels)]))[0, 1])
+        for pixels in (geometric, truth.pixels[seen])
     )
     assert matched > 0.9 and matched > unmoved + 0.05
 
@@ -156,7 +176,9 @@ def test_what_is_estimated_where_depth_is_unknown_does_not_matter(recording) -> 
 
 
 def test_points_made_of_unknown_depth_count_nowhere(recording) -> None:
-    """Where depth is unknown, another value of it must not change any loss: poses, patches and matching included."""
+    """Where depth is unknown, another value of it must not change any loss: poses, patches and
+    matching included.
+    """
     torch.manual_seed(0)
     network, aid = Vggt3(MINIATURE.model), PatchHead(2 * MINIATURE.model.embed_dim)
     initialise(network)
@@ -177,7 +199,9 @@ def test_a_cut_run_on_rooms_and_photographs_ends_with_the_same_weights(tmp_path,
             train(tmp_path / folder, stop, config, (recording,))
     whole, cut = (load_file(tmp_path / run / "network.safetensors") for run in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    kinds = torch.cat([ScenePool(config, CPU, [recording]).batch(step, 0.0).synthetic for step in range(6)])
+    kinds = torch.cat(
+        [ScenePool(config, CPU, [recording]).batch(step, 0.0).synthetic for step in range(6)]
+    )
     assert bool(kinds.any()) and not bool(kinds.all())
 
 
@@ -188,5 +212,7 @@ def test_photographs_are_read_only_when_wanted() -> None:
     ScenePool(MINIATURE, CPU, [replace(photograph(2), read=read)]).batch(0, 0.0)
     with pytest.raises(InputError, match="real is 1.0, but there are no folders"):
         ScenePool(REAL, CPU)
-    with pytest.raises(InputError, match="real is 0.5, expected within 0..1, and 0 without `folders`"):
+    with pytest.raises(
+        InputError, match="real is 0.5, expected within 0..1, and 0 without `folders`"
+    ):
         replace(MINIATURE, real=0.5)

@@ -1,4 +1,6 @@
-"""Training really learns, can be cut and resumed exactly, and converts a softmax network into a fast-weight one."""
+"""Training really learns, can be cut and resumed exactly, and converts a softmax network into a
+fast-weight one.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path) -> None:
 class Clock:
     """A clock that goes on by what steps and validations are said to take, in seconds."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float, first: float = 0, validation: float = 0) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, step: float, first: float = 0, validation: float = 0
+    ) -> None:
         self.now, self.step, self.first, self.validation = 0.0, step, first, validation
         for module in (trainer_module, validations_module):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
@@ -68,9 +72,12 @@ def test_a_run_fits_all_its_phases_into_the_minutes_that_it_has(tmp_path, monkey
     trainer = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.15)
     reports: list[StepReport] = []
     trainer.run(reports.append)
-    # The first step of a phase is on no phase's account. 9 s: 3.5, then 60 % of 5.5; 0.5, then half of 1.5; 0.5.
+    # The first step of a phase is on no phase's account. 9 s: 3.5, then 60 % of 5.5; 0.5, then half
+    # of 1.5; 0.5.
     assert Counter(report.phase for report in reports) == {"softmax": 8, "distil": 3, "ttt": 1}
-    assert [report.done for report in reports] == pytest.approx([(3 + step / 2) / 9 for step in range(1, 13)])
+    assert [report.done for report in reports] == pytest.approx(
+        [(3 + step / 2) / 9 for step in range(1, 13)]
+    )
     assert reports[-1].total == 12 and trainer.table.seconds == 9
     assert reports[-1].validation is not None and (tmp_path / "network.safetensors").exists()
     again = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.15)
@@ -78,7 +85,9 @@ def test_a_run_fits_all_its_phases_into_the_minutes_that_it_has(tmp_path, monkey
     assert again.step == trainer.step  # it is over
 
 
-def test_what_a_later_session_does_before_its_first_step_is_on_no_phases_account(tmp_path, monkeypatch) -> None:
+def test_what_a_later_session_does_before_its_first_step_is_on_no_phases_account(
+    tmp_path, monkeypatch
+) -> None:
     clock = Clock(monkeypatch, step=0.5, first=4.0)
     whole = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.5)
     whole.run(ignore, stop=lambda: whole.step == 4)  # 4.5 s, 5.0, 5.5, 6.0: of 30
@@ -88,10 +97,13 @@ def test_what_a_later_session_does_before_its_first_step_is_on_no_phases_account
     again = Trainer(MINIATURE, tmp_path, CPU, bf16=False, within=0.5)
     again.run(ignore, stop=lambda: again.step == 5)
     assert again.table.seconds == 10.5
-    assert again.table.phase_done == pytest.approx(1.5 / (0.6 * (30 - 9.0)))  # 4.5 s later, and nothing else
+    # 4.5 s later, and nothing else
+    assert again.table.phase_done == pytest.approx(1.5 / (0.6 * (30 - 9.0)))
 
 
-def test_validation_takes_a_tenth_of_the_minutes_and_the_last_one_fits_into_them(tmp_path, monkeypatch) -> None:
+def test_validation_takes_a_tenth_of_the_minutes_and_the_last_one_fits_into_them(
+    tmp_path, monkeypatch
+) -> None:
     clock = Clock(monkeypatch, step=0.5, validation=1.0)
     config = replace(MINIATURE, validations=20)
     trainer = Trainer(config, tmp_path, CPU, bf16=False, within=0.5)
@@ -107,7 +119,11 @@ def test_as_many_groups_are_rendered_however_fast_the_machine(tmp_path, monkeypa
     Clock(monkeypatch, step)
     rendered: list[int] = []
     render_group = ScenePool._render
-    monkeypatch.setattr(ScenePool, "_render", lambda pool, index: (rendered.append(index), render_group(pool, index)))
+    monkeypatch.setattr(
+        ScenePool,
+        "_render",
+        lambda pool, index: (rendered.append(index), render_group(pool, index)),
+    )
     config = replace(MINIATURE, renewals=4)
     Trainer(config, tmp_path, CPU, bf16=False, within=0.1).run(ignore)
     last = config.pool_groups + config.renewals - 1
@@ -117,7 +133,9 @@ def test_as_many_groups_are_rendered_however_fast_the_machine(tmp_path, monkeypa
 def test_rates_rise_and_fall_and_windows_widen_with_the_share_that_is_done() -> None:
     config = replace(MINIATURE, warmup=0.2, wide_after=0.5)
     shares = (0.0, 0.1, 0.2, 0.5, 0.75, 1.0)
-    assert [schedule(done, config) for done in shares] == pytest.approx([0.1, 0.55, 1.0, 1.0, 0.5, 0.03])
+    assert [schedule(done, config) for done in shares] == pytest.approx(
+        [0.1, 0.55, 1.0, 1.0, 0.5, 0.03]
+    )
     pool = ScenePool(config, CPU)
     assert [pool._span(done) for done in shares] == pytest.approx([0.0, 0.2, 0.4, 1.0, 1.0, 1.0])
 
@@ -139,14 +157,18 @@ def test_a_run_within_minutes_from_other_weights_counts_its_own_steps(tmp_path) 
     trainer = Trainer(MINIATURE, tmp_path / "second", CPU, start=start, bf16=False, within=60.0)
     reports: list[StepReport] = []
     trainer.run(reports.append, stop=lambda: trainer.step == 7)
-    assert reports[-1].step == 7 and reports[-1].total == pytest.approx(5 + 2 / reports[-1].done, abs=1)
+    assert reports[-1].step == 7 and reports[-1].total == pytest.approx(
+        5 + 2 / reports[-1].done, abs=1
+    )
 
 
 def test_a_run_of_an_earlier_version_is_refused_and_told_how_to_go_on(tmp_path) -> None:
     train(tmp_path, stop_at=1)
     state = load_state(tmp_path)
     assert state is not None
-    save_state(tmp_path, RunState(state.parts, {n: v for n, v in state.info.items() if n != "began"}))
+    save_state(
+        tmp_path, RunState(state.parts, {n: v for n, v in state.info.items() if n != "began"})
+    )
     with pytest.raises(InputError, match=r"earlier version.* --from .*network.safetensors"):
         Trainer(MINIATURE, tmp_path, CPU)
 
@@ -158,7 +180,11 @@ def test_a_finished_run_leaves_a_usable_network_and_its_validation(tmp_path) -> 
     _, memory = network.map(torch.rand(3, 3, 48, 64))
     assert memory is not None
     figures = trainer.validations.entries[-1]
-    assert {"pair_rotation_deg", "query_position_percent", "nearest_position_percent"} <= figures.keys()
+    assert {
+        "pair_rotation_deg",
+        "query_position_percent",
+        "nearest_position_percent",
+    } <= figures.keys()
     assert list((tmp_path / "run").glob("*.csv")) == []  # fewer steps than between two lines
 
 
@@ -192,7 +218,9 @@ def test_a_run_does_not_go_on_with_another_network_or_other_weights(tmp_path) ->
 
 
 @pytest.mark.parametrize(("reached", "aborted"), [(12.7, True), (12.6, False)])
-def test_a_run_that_is_no_better_than_no_estimate_is_stopped_and_saved(tmp_path, monkeypatch, reached, aborted) -> None:
+def test_a_run_that_is_no_better_than_no_estimate_is_stopped_and_saved(
+    tmp_path, monkeypatch, reached, aborted
+) -> None:
     figures = {"pair_rotation_deg": reached, "still_pair_rotation_deg": 12.7}
     monkeypatch.setattr(validations_module, "validation_rooms", lambda config, device: [])
     monkeypatch.setattr(validations_module, "validate", lambda network, rooms: figures)
@@ -200,7 +228,9 @@ def test_a_run_that_is_no_better_than_no_estimate_is_stopped_and_saved(tmp_path,
     if not aborted:
         assert train(tmp_path / "run", 3, config).step == 3
         return
-    with pytest.raises(Vggt3Error, match=r"after 2 steps .* off by 12.7 degrees, and by 12.7 .*\(abort_after\)"):
+    with pytest.raises(
+        Vggt3Error, match=r"after 2 steps .* off by 12.7 degrees, and by 12.7 .*\(abort_after\)"
+    ):
         train(tmp_path / "run", config=config)
     assert train(tmp_path / "run", 3, config).step == 3, "who insists can go on"
 
@@ -210,7 +240,11 @@ def test_logs_keep_the_columns_of_their_first_row(tmp_path) -> None:
     logs.losses("ttt", 20, 1.0, {"loss": 3.0, "camera": 2.0})
     Logs(tmp_path, wanted=True).losses("ttt", 40, 2.0, {"loss": 1.0, "depth": 0.5})
     Logs(tmp_path, wanted=False).losses("ttt", 60, 3.0, {"loss": 0.0})
-    assert (tmp_path / "ttt.csv").read_text().split() == ["step,seconds,loss,camera", "20,1.0,3,2", "40,2.0,1,"]
+    assert (tmp_path / "ttt.csv").read_text().split() == [
+        "step,seconds,loss,camera",
+        "20,1.0,3,2",
+        "40,2.0,1,",
+    ]
 
 
 def test_tensorboard_gets_the_same_numbers_where_it_is_installed(tmp_path, monkeypatch) -> None:
@@ -247,7 +281,10 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     straight = ScenePool(MINIATURE, CPU)
     for step in range(5):
         straight.batch(step, 0.0)
-    again, other = ScenePool(MINIATURE, CPU).batch(5, 0.0), ScenePool(replace(MINIATURE, seed=1), CPU).batch(5, 0.0)
+    again, other = (
+        ScenePool(MINIATURE, CPU).batch(5, 0.0),
+        ScenePool(replace(MINIATURE, seed=1), CPU).batch(5, 0.0),
+    )
     assert torch.equal(straight.batch(5, 0.0).images, again.images)
     assert not torch.equal(again.images, other.images)
     assert len(straight.groups) == MINIATURE.pool_groups
@@ -257,14 +294,17 @@ def test_true_correspondences_show_the_same_surface() -> None:
     batch = ScenePool(replace(MINIATURE, scenes=4), CPU).batch(0, 0.0)
     truth = patch_truth(batch, MINIATURE.model.patch_size)
     assert truth.visible[:, 1:].float().mean() > 0.3
-    assert bool((truth.target[:, 0] == torch.arange(truth.target.shape[-1])).all()), "view 0 corresponds to itself"
+    assert bool((truth.target[:, 0] == torch.arange(truth.target.shape[-1])).all()), (
+        "view 0 corresponds to itself"
+    )
     in_first = transform_points(batch.cam_from_world[:, 0], truth.points.flatten(1, 2))
     own = transform_points(se3_inverse(batch.cam_from_world[:, 0]), in_first)
     torch.testing.assert_close(own, truth.points.flatten(1, 2), atol=1e-5, rtol=1e-5)
     scene, view, patch = (t[0] for t in truth.visible[:, 1:].nonzero(as_tuple=True))
     target = truth.target[scene, view + 1, patch]
     there, here = truth.points[scene, 0, target], truth.points[scene, view + 1, patch]
-    assert float((there - here).norm()) < 0.5  # within a patch or so of one another; the scene's mean distance is 1
+    # within a patch or so of one another; the scene's mean distance is 1
+    assert float((there - here).norm()) < 0.5
 
 
 def test_conversion_keeps_everything_but_global_attention() -> None:
@@ -276,7 +316,9 @@ def test_conversion_keeps_everything_but_global_attention() -> None:
     with torch.no_grad():
         before, after = parent(images).tapped[0], child(images).tapped[0]
     width = MINIATURE.model.embed_dim
-    assert torch.equal(before[..., :width], after[..., :width]), "the first frame block does not depend on the kind"
+    assert torch.equal(before[..., :width], after[..., :width]), (
+        "the first frame block does not depend on the kind"
+    )
     assert not torch.allclose(before[..., width:], after[..., width:])
 
 
@@ -289,21 +331,34 @@ def test_a_student_follows_its_parent_and_keeps_what_that_has_not() -> None:
     now = follow(student, before, after).state_dict()
     old, new = before.state_dict(), after.state_dict()
     for name, tensor in now.items():
-        torch.testing.assert_close(tensor, was[name] + new[name] - old[name] if name in old else was[name])
+        torch.testing.assert_close(
+            tensor, was[name] + new[name] - old[name] if name in old else was[name]
+        )
 
 
 def test_conversion_goes_on_with_an_earlier_student(tmp_path) -> None:
     train(tmp_path / "first")
-    parent, student = (str(tmp_path / "first" / name) for name in ("softmax.safetensors", "network.safetensors"))
+    parent, student = (
+        str(tmp_path / "first" / name) for name in ("softmax.safetensors", "network.safetensors")
+    )
     config = replace(
-        MINIATURE, student=student, softmax_steps=1, distil_steps=0, ttt_steps=1, matrix_lr=0.0, other_lr=0.0
+        MINIATURE,
+        student=student,
+        softmax_steps=1,
+        distil_steps=0,
+        ttt_steps=1,
+        matrix_lr=0.0,
+        other_lr=0.0,
     )
     trainer = Trainer(config, tmp_path / "second", CPU, start=parent, bf16=False)
     trainer.run(ignore)
     expected = load_network(student).state_dict()
     for name, tensor in trainer.network.state_dict().items():
-        torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=1e-3)  # both files are of 16 bits
-    with pytest.raises(InputError, match="student is .*softmax.safetensors', expected a ttt network"):
+        # both files are of 16 bits
+        torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=1e-3)
+    with pytest.raises(
+        InputError, match="student is .*softmax.safetensors', expected a ttt network"
+    ):
         Trainer(replace(config, student=parent), tmp_path / "third", CPU, start=parent)
     with pytest.raises(InputError, match=r"that the run starts with \(none\)"):
         Trainer(config, tmp_path / "fourth", CPU)
@@ -316,11 +371,17 @@ def test_distillation_teaches_global_attention_alone_to_answer_as_before(tmp_pat
     config = replace(MINIATURE, distil_steps=40, ttt_steps=0, warmup=0.1, renewals=0)
     trainer = train(tmp_path / "run", config=config)
     log = (tmp_path / "run" / "distil.csv").read_text().splitlines()
-    first, last = (dict(zip(log[0].split(","), row.split(","), strict=True)) for row in (log[1], log[-1]))
+    first, last = (
+        dict(zip(log[0].split(","), row.split(","), strict=True)) for row in (log[1], log[-1])
+    )
     for layer in range(config.model.depth):
         assert float(last[f"layer_{layer}"]) < 0.8 * float(first[f"layer_{layer}"])
     parent = load_network(tmp_path / "run" / "softmax.safetensors").state_dict()
-    kept = {name: t for name, t in trainer.network.state_dict().items() if ".attn." not in name or "frame" in name}
+    kept = {
+        name: t
+        for name, t in trainer.network.state_dict().items()
+        if ".attn." not in name or "frame" in name
+    }
     assert all(torch.equal(tensor, parent[name]) for name, tensor in kept.items())
 
 
@@ -335,12 +396,36 @@ def test_an_untrained_network_starts_at_a_plain_camera() -> None:
 
 
 def test_some_training_learns_two_rooms_by_heart(tmp_path) -> None:
-    """Poses and depth of the very views that it sees again and again. What it makes of unseen rooms takes hours."""
+    """Poses and depth of the very views that it sees again and again. What it makes of unseen rooms
+    takes hours.
+    """
     model = replace(MINIATURE.model, embed_dim=64, camera_num_heads=2, camera_trunk_depth=1)
-    world = {"tours": 0.0, "corridors": 0.0, "yards": 0.0, "shadows": 0.0, "wide_after": 0, "crop": 1.0}
-    pool = {"views": 4, "fewest_views": 4, "query_views": 0, "pool_groups": 1, "group_rooms": 2, "renewals": 1}
-    rates = {"matrix_lr": 0.006, "other_lr": 0.004, "warmup": 0.01, "ema": 0.9, "softmax_steps": 2000}
-    trainer = Trainer(replace(MINIATURE, model=model, **world, **pool, **rates), tmp_path, CPU, bf16=False)
+    world = {
+        "tours": 0.0,
+        "corridors": 0.0,
+        "yards": 0.0,
+        "shadows": 0.0,
+        "wide_after": 0,
+        "crop": 1.0,
+    }
+    pool = {
+        "views": 4,
+        "fewest_views": 4,
+        "query_views": 0,
+        "pool_groups": 1,
+        "group_rooms": 2,
+        "renewals": 1,
+    }
+    rates = {
+        "matrix_lr": 0.006,
+        "other_lr": 0.004,
+        "warmup": 0.01,
+        "ema": 0.9,
+        "softmax_steps": 2000,
+    }
+    trainer = Trainer(
+        replace(MINIATURE, model=model, **world, **pool, **rates), tmp_path, CPU, bf16=False
+    )
     reached: list[dict[str, float]] = []
 
     def learnt() -> bool:
@@ -355,7 +440,9 @@ def test_some_training_learns_two_rooms_by_heart(tmp_path) -> None:
 
 
 def seen_rooms(pool: ScenePool) -> list[ValidationRoom]:
-    """The rooms of a pool; a view more, which validation wants for a query, is the first one again."""
+    """The rooms of a pool; a view more, which validation wants for a query, is the first one
+    again.
+    """
     parts = (pool.images.float() / 255, pool.depth.float(), pool.world_from_cam.double())
     rooms = zip(*(torch.cat([part, part[:, :1]], 1) for part in parts), strict=True)
     return [ValidationRoom(pool.config.views, "", *room) for room in rooms]
@@ -396,7 +483,8 @@ def test_every_configuration_is_valid_and_what_it_makes_fits_its_place(path) -> 
     if config.model.patch_embedding == "conv":  # one of ours, to be embedded
         with torch.device("meta"):
             network = Vggt3(config.ttt_model)
-        assert 2 * sum(tensor.numel() for tensor in network.state_dict().values()) < 40_000_000  # fp16
+        # fp16
+        assert 2 * sum(tensor.numel() for tensor in network.state_dict().values()) < 40_000_000
 
 
 def test_unknown_settings_and_unreadable_files_are_refused(tmp_path) -> None:
@@ -408,7 +496,9 @@ def test_unknown_settings_and_unreadable_files_are_refused(tmp_path) -> None:
         TrainConfig.read(tmp_path / "absent.yaml")
     text = (CONFIGS / "train_tiny.yaml").read_text()
     path.write_text(text.replace("camera:", "camra:"), encoding="utf-8-sig")
-    with pytest.raises(InputError, match="weights: unknown entries \\['camra'\\]; did you mean 'camera'"):
+    with pytest.raises(
+        InputError, match="weights: unknown entries \\['camra'\\]; did you mean 'camera'"
+    ):
         TrainConfig.read(path)
     path.write_text(text + "\nseed: 7\n")
     with pytest.raises(InputError, match="the key 'seed' occurs twice"):

@@ -1,4 +1,6 @@
-"""Rooms are planned, viewed, rendered and photographed on another device than the CPU, with the same result."""
+"""Rooms are planned, viewed, rendered and photographed on another device than the CPU, with the
+same result.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ from ..pretended_device import CPU, DEVICE, PretendedDevice, PretendedGenerator
 
 SIZE = (32, 48)
 RENDERING = {
-    "worlds/render.py:_meet",  # which primitives a tile sees is told by nonzero, and what is done next depends on it
+    # which primitives a tile sees is told by nonzero, and what is done next depends on it
+    "worlds/render.py:_meet",
     "worlds/shading.py:shade",  # hits on rounded primitives are gathered by nonzero
     "worlds/room.py:to",  # a plan is made by numpy, and sent once
     "worlds/textures.py:to",  # once in a process
@@ -54,11 +57,18 @@ def visit(device: torch.device, generator: torch.Generator) -> dict[str, Tensor]
     rooms = make_rooms(range(900_000, 900_003), device, place_planner(0.4, 0.4))
     assert rooms.device == device
     rooms = with_shadows(rooms, drawing(generator, device)(len(rooms)) < 0.7)
-    world_from_cam = torch.cat([training_views(rooms, 2, generator, 1.0), tours.tours(rooms, 2, generator)], dim=1)
+    world_from_cam = torch.cat(
+        [training_views(rooms, 2, generator, 1.0), tours.tours(rooms, 2, generator)], dim=1
+    )
     intrinsics = random_intrinsics(len(rooms), *SIZE, generator)
     views = render(rooms, world_from_cam, intrinsics, *SIZE, supersample=2)
     depth = render_depth(rooms, world_from_cam, intrinsics, *SIZE)
-    made = {"shadows": rooms.shadow_depth, "poses": world_from_cam, "images": views.images, "depth": depth}
+    made = {
+        "shadows": rooms.shadow_depth,
+        "poses": world_from_cam,
+        "images": views.images,
+        "depth": depth,
+    }
     assert all(tensor.device == device for tensor in made.values())
     return {**made, "own depth": views.depth, "intrinsics": intrinsics}
 
@@ -72,7 +82,9 @@ def truth(quickly_painted) -> dict[str, Tensor]:
     return visit(CPU, torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("kind", [PretendedGenerator, torch.Generator], ids=["drawn there", "drawn on the CPU"])
+@pytest.mark.parametrize(
+    "kind", [PretendedGenerator, torch.Generator], ids=["drawn there", "drawn on the CPU"]
+)
 def test_rooms_look_on_a_device_as_they_do_on_the_cpu(truth, kind) -> None:
     with PretendedDevice() as device:
         made = visit(DEVICE, kind().manual_seed(1))
@@ -80,10 +92,14 @@ def test_rooms_look_on_a_device_as_they_do_on_the_cpu(truth, kind) -> None:
             assert torch.equal(made[name].cpu(), expected), name
         waits = list(device.waits)
         photo = photograph(made["images"], kind().manual_seed(2))
-        assert torch.equal(photo.cpu(), photograph(truth["images"], torch.Generator().manual_seed(2)))
+        assert torch.equal(
+            photo.cpu(), photograph(truth["images"], torch.Generator().manual_seed(2))
+        )
         if kind is PretendedGenerator:  # as on a GPU
             assert places(wait for wait in waits if wait.file != "outside the package") == RENDERING
-            assert {wait.kind for wait in waits if wait.file.startswith("worlds/viewpoints")} == {"to device"}
+            assert {wait.kind for wait in waits if wait.file.startswith("worlds/viewpoints")} == {
+                "to device"
+            }
 
 
 @pytest.mark.parametrize("seeds", [range(3), range(900_000, 900_001)], ids=["training", "held out"])
@@ -94,9 +110,12 @@ def test_views_of_rooms_without_shadows_wait_for_what_is_seen_alone(seeds) -> No
         world_from_cam = training_views(rooms, 2, generator, 0.0)
         render(rooms, world_from_cam, random_intrinsics(len(rooms), *SIZE, generator), *SIZE)
         with device.noting() as waits:  # textures are there now
-            images = render(rooms, world_from_cam, random_intrinsics(len(rooms), *SIZE, generator), *SIZE).images
+            images = render(
+                rooms, world_from_cam, random_intrinsics(len(rooms), *SIZE, generator), *SIZE
+            ).images
         assert places(waits) == {"worlds/render.py:_meet", "worlds/shading.py:shade"}
-        # Boxes, then rounded primitives: how many are seen, and how many by rank; then how many pixels show the latter.
+        # Boxes, then rounded primitives: how many are seen, and how many by rank; then how many
+        # pixels show the latter.
         assert [wait.kind for wait in waits] == ["size", "to host", "size", "to host", "size"]
         with device.noting() as waits:
             photograph(images, generator)
@@ -150,5 +169,8 @@ MISPLACED = {
 @pytest.mark.parametrize(("module", "name", "misplace"), MISPLACED.values(), ids=MISPLACED)
 def test_a_misplaced_tensor_is_found(monkeypatch, module, name, misplace) -> None:
     monkeypatch.setattr(module, name, misplace(getattr(module, name)))
-    with PretendedDevice(), pytest.raises(RuntimeError, match=r"same device.*(worlds|geometry)/\w+\.py"):
+    with (
+        PretendedDevice(),
+        pytest.raises(RuntimeError, match=r"same device.*(worlds|geometry)/\w+\.py"),
+    ):
         visit(DEVICE, PretendedGenerator().manual_seed(1))

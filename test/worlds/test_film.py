@@ -28,7 +28,9 @@ def test_images_are_those_of_the_renderer_in_order_whatever_the_threads() -> Non
 
 
 @pytest.mark.parametrize("coefficients", [(-0.3, 0.1, 0.001, -0.002, 0.0), (0.2, 0.0, 0.0, 0.0)])
-def test_undistorting_a_distorted_image_gives_the_plain_one(coefficients: tuple[float, ...]) -> None:
+def test_undistorting_a_distorted_image_gives_the_plain_one(
+    coefficients: tuple[float, ...],
+) -> None:
     lens = Lens.of(160, 120, 1.2, Distortion("plumb_bob", coefficients))
     plain = next(iter(film(ROOM, POSES[:1], Lens.of(160, 120, 1.2))))
     distorted = next(iter(film(ROOM, POSES[:1], lens)))
@@ -36,7 +38,9 @@ def test_undistorting_a_distorted_image_gives_the_plain_one(coefficients: tuple[
     matrix, numbers = lens.intrinsics.numpy(), np.array(coefficients)
     straight = cv2.undistort(distorted, matrix, numbers)
     content = cv2.undistort(np.full_like(plain, 255), matrix, numbers) == 255
-    before, after = (np.abs(image.astype(float) - plain)[content].mean() for image in (distorted, straight))
+    before, after = (
+        np.abs(image.astype(float) - plain)[content].mean() for image in (distorted, straight)
+    )
     assert after < 0.35 * before
 
 

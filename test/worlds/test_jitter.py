@@ -31,18 +31,27 @@ def test_structure_stays_in_place() -> None:
     given = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bilinear")
     jittered = photometric_jitter(given, torch.Generator().manual_seed(3))
     a, b = (x - x.mean((1, 2, 3), keepdim=True) for x in (given, jittered))
-    correlation = (a * b).sum((1, 2, 3)) / (a.square().sum((1, 2, 3)) * b.square().sum((1, 2, 3))).sqrt()
+    correlation = (a * b).sum((1, 2, 3)) / (
+        a.square().sum((1, 2, 3)) * b.square().sum((1, 2, 3))
+    ).sqrt()
     assert correlation.min() > 0.8
 
 
 def test_strength_zero_changes_nothing() -> None:
-    torch.testing.assert_close(photometric_jitter(images(), torch.Generator().manual_seed(4), 0.0), images())
+    torch.testing.assert_close(
+        photometric_jitter(images(), torch.Generator().manual_seed(4), 0.0), images()
+    )
 
 
 def test_lenses_darken_corners_and_shutters_band_rows_of_some_images() -> None:
     grey = torch.full((200, 3, 24, 32), 0.5)
     first, again = (lens_and_shutter(grey, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert torch.equal(first, again) and first.shape == grey.shape and first.min() >= 0 and first.max() <= 1
+    assert (
+        torch.equal(first, again)
+        and first.shape == grey.shape
+        and first.min() >= 0
+        and first.max() <= 1
+    )
     edge, middle = first[:, 0, 12, 0], first[:, 0, 12, 15]  # of one row, which no band tells apart
     darker = edge < 0.97 * middle
     assert 0.25 < darker.float().mean() < 0.6 and (edge <= middle + 1e-5).all()

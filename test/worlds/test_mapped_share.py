@@ -12,7 +12,8 @@ from vggt3_ros.worlds.trajectories import drive
 ROOM = make_room(900_002)
 PATH = drive(ROOM, 8, torch.Generator().manual_seed(0), 2.5)
 LENS = Lens.of(320, 240, 1.2)
-ABOUT = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64))  # half a turn about the vertical
+# half a turn about the vertical
+ABOUT = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64))
 
 
 def test_a_mapped_view_was_seen_and_its_back_was_not() -> None:

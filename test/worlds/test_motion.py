@@ -38,7 +38,9 @@ def test_speed_and_turning_are_about_what_was_asked_for(metres: float, radians: 
     turning = 20 * rotation_angle(motion[:-1, :3, :3].transpose(1, 2) @ motion[1:, :3, :3])
     assert speed.max() < 0.4 * 1.4 and turning.max() < 0.6 * 1.4
     assert speed.median() > 0.4 * 0.9 or turning.median() > 0.6 * 0.9
-    assert speed[0] < 0.3 * speed.max() and speed[-1] < 0.3 * speed.max(), "it starts and ends at rest"
+    assert speed[0] < 0.3 * speed.max() and speed[-1] < 0.3 * speed.max(), (
+        "it starts and ends at rest"
+    )
     torch.testing.assert_close(motion[[0, -1]], poses(10, metres, radians)[[0, -1]])
 
 

@@ -1,4 +1,6 @@
-"""Odometry without errors is the truth; with errors it goes astray with the way, and carries are not noticed."""
+"""Odometry without errors is the truth; with errors it goes astray with the way, and carries are
+not noticed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Corridors and yards follow from their seeds and are passable; shadows darken what the light does not reach."""
+"""Corridors and yards follow from their seeds and are passable; shadows darken what the light does
+not reach.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def pictures(places: RoomBatch, views: int = 2) -> torch.Tensor:
 def test_a_seed_gives_the_same_place_and_another_seed_another(plan) -> None:
     first, again, other = plan(7), plan(7), plan(8)
     assert np.array_equal(first.halves, again.halves) and np.array_equal(first.lights, again.lights)
-    assert first.halves.shape != other.halves.shape or not np.array_equal(first.halves, other.halves)
+    assert first.halves.shape != other.halves.shape or not np.array_equal(
+        first.halves, other.halves
+    )
 
 
 def test_corridors_are_long_and_narrow_and_repeat_themselves() -> None:
@@ -68,7 +72,9 @@ def test_planners_mix_as_told_and_leave_rooms_furnished_as_they_were() -> None:
     yards = sum(shape[2] > 2.2 for shape in shapes)
     assert 30 < corridors < 75 and 30 < yards < 75
     same, known = place_planner(0, 0)(11), plan_room(11)
-    assert np.array_equal(same.centres, known.centres) and not np.array_equal(same.lights, known.lights)
+    assert np.array_equal(same.centres, known.centres) and not np.array_equal(
+        same.lights, known.lights
+    )
     for shares in ((-0.1, 0.5), (0.6, 0.5), (float("nan"), 0.0)):
         with pytest.raises(InputError, match="shares of 0 or more"):
             place_planner(*shares)
@@ -76,7 +82,8 @@ def test_planners_mix_as_told_and_leave_rooms_furnished_as_they_were() -> None:
 
 def test_light_is_of_several_kinds_but_seldom_too_dark_or_too_bright() -> None:
     suns = [
-        np.abs(draw_light(np.random.default_rng(seed), np.ones(3) * 3, True)[0][0, :3]).max() > 10 for seed in range(60)
+        np.abs(draw_light(np.random.default_rng(seed), np.ones(3) * 3, True)[0][0, :3]).max() > 10
+        for seed in range(60)
     ]
     assert 20 < sum(suns) < 50
     images = pictures(make_rooms(range(48), plan=place_planner(0.3, 0.3)))
@@ -85,7 +92,9 @@ def test_light_is_of_several_kinds_but_seldom_too_dark_or_too_bright() -> None:
 
 
 def lit_floor(box_at: tuple[float, float], light: tuple[float, ...]) -> torch.Tensor:
-    """Image (32, 32) of the floor within 0.35 m, from above, with a box that hovers at (x, y) above the camera."""
+    """Image (32, 32) of the floor within 0.35 m, from above, with a box that hovers at (x, y) above
+    the camera.
+    """
     plan = replace(
         plan_room(3),
         kinds=np.zeros(2, int),
@@ -100,7 +109,11 @@ def lit_floor(box_at: tuple[float, float], light: tuple[float, ...]) -> torch.Te
     room = with_shadows(make_rooms([3], plan=lambda _: plan))
     down = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))[None, None].clone()
     down[..., 2, 3] = 0.35
-    return render(room, down, torch.tensor([[16.0, 0, 16], [0, 16, 16], [0, 0, 1]]), 32, 32).images[0, 0].mean(0)
+    return (
+        render(room, down, torch.tensor([[16.0, 0, 16], [0, 16, 16], [0, 0, 1]]), 32, 32)
+        .images[0, 0]
+        .mean(0)
+    )
 
 
 def test_a_box_shades_the_floor_that_it_hides_from_a_lamp_or_the_sun() -> None:
@@ -108,7 +121,8 @@ def test_a_box_shades_the_floor_that_it_hides_from_a_lamp_or_the_sun() -> None:
     under_lamp = lit_floor((0, 0), lamp) / lit_floor((3, 3), lamp)
     assert under_lamp.max() < 0.9  # all that the camera sees lies in the shadow
     under_sun = lit_floor((0, 0), sun) / lit_floor((3, 3), sun)
-    x = (torch.arange(32) - 16) / 16 * 0.35  # the sun stands at 45 degrees over +X: the shadow begins at x = -0.2
+    # the sun stands at 45 degrees over +X: the shadow begins at x = -0.2
+    x = (torch.arange(32) - 16) / 16 * 0.35
     assert under_sun[8:24, x < -0.3].max() < 0.7 and under_sun[:, x > -0.05].min() > 0.98
 
 

@@ -1,4 +1,6 @@
-"""Rendered images, depth, poses and intrinsics agree with each other, and cover every case of room and camera."""
+"""Rendered images, depth, poses and intrinsics agree with each other, and cover every case of room
+and camera.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,31 @@ def scene() -> tuple[RoomBatch, Tensor, Tensor, Views]:
     rooms = make_rooms(SEEDS)
     intrinsics = random_intrinsics(len(rooms), HEIGHT, WIDTH, generator)
     world_from_cam = training_views(rooms, 3, generator, span=0.5)
-    return rooms, world_from_cam, intrinsics, render(rooms, world_from_cam, intrinsics, HEIGHT, WIDTH, supersample=2)
+    return (
+        rooms,
+        world_from_cam,
+        intrinsics,
+        render(rooms, world_from_cam, intrinsics, HEIGHT, WIDTH, supersample=2),
+    )
 
 
-def warp(views: Views, world_from_cam: Tensor, intrinsics: Tensor, source: int, target: int) -> tuple[Tensor, ...]:
-    """Fetch view `target` at the surface points of view `source`; returns colours, expected z and depth found there."""
+def warp(
+    views: Views, world_from_cam: Tensor, intrinsics: Tensor, source: int, target: int
+) -> tuple[Tensor, ...]:
+    """Fetch view `target` at the surface points of view `source`; returns colours, expected z and
+    depth found there.
+    """
     points = unproject(views.depth[:, source].double(), intrinsics).flatten(1, 2)
     points = transform_points(world_from_cam[:, source], points)
-    pixels, z = project(transform_points(se3_inverse(world_from_cam[:, target]), points), intrinsics)
+    pixels, z = project(
+        transform_points(se3_inverse(world_from_cam[:, target]), points), intrinsics
+    )
     size = torch.tensor([WIDTH - 1, HEIGHT - 1])
     grid = (pixels / size * 2 - 1).clamp(-3, 3)[:, None].float()
     found = torch.nn.functional.grid_sample(
-        torch.cat([views.images[:, target], views.depth[:, target, None]], 1), grid, align_corners=True
+        torch.cat([views.images[:, target], views.depth[:, target, None]], 1),
+        grid,
+        align_corners=True,
     )[:, :, 0]
     inside = ((pixels >= 0) & (pixels <= size)).all(-1) & (z > 0.05)
     return found[:, :3], z, found[:, 3], inside
@@ -50,7 +65,8 @@ def test_a_view_warped_by_depth_and_poses_agrees_with_the_other_view(scene) -> N
         mixed = (colours.roll(40, -1) - own).abs().mean(1)[visible]
         assert visible.sum() > 0.25 * visible.numel()
         assert error.mean() < 0.035
-        assert error.median() < 0.3 * mixed.median()  # a misplaced warp is far worse, so textures are rich
+        # a misplaced warp is far worse, so textures are rich
+        assert error.median() < 0.3 * mixed.median()
 
 
 def test_depth_agrees_where_views_see_the_same_surface(scene) -> None:
@@ -64,9 +80,13 @@ def test_depth_agrees_where_views_see_the_same_surface(scene) -> None:
 
 def test_depth_is_that_of_single_rays(scene) -> None:
     rooms, poses, intrinsics, views = scene
-    rows, columns = torch.meshgrid(torch.arange(0, HEIGHT, 5), torch.arange(0, WIDTH, 7), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(0, HEIGHT, 5), torch.arange(0, WIDTH, 7), indexing="ij"
+    )
     ones = torch.ones_like(views.depth[:, 0], dtype=torch.float64)
-    rays = unproject(ones, intrinsics)[:, rows, columns].flatten(1, 2) @ poses[:, 0, :3, :3].transpose(1, 2)
+    rays = unproject(ones, intrinsics)[:, rows, columns].flatten(1, 2) @ poses[
+        :, 0, :3, :3
+    ].transpose(1, 2)
     origins = poses[:, 0, None, :3, 3].expand_as(rays)
     error = (cast(rooms, origins, rays) / views.depth[:, 0][:, rows, columns].flatten(1) - 1).abs()
     assert (error < 5e-5).float().mean() > 0.998  # rays along silhouettes may fall on either side
@@ -78,7 +98,12 @@ def test_depth_is_positive_and_finite_and_images_are_in_range(scene) -> None:
     assert torch.isfinite(views.images).all() and torch.isfinite(views.depth).all()
     assert (views.depth > 0.01).all() and (views.depth.amax((1, 2, 3)) < diagonal).all()
     assert views.images.min() >= 0 and views.images.max() <= 1
-    assert views.images.shape == (6, 3, 3, HEIGHT, WIDTH) and views.depth.shape == (6, 3, HEIGHT, WIDTH)
+    assert views.images.shape == (6, 3, 3, HEIGHT, WIDTH) and views.depth.shape == (
+        6,
+        3,
+        HEIGHT,
+        WIDTH,
+    )
 
 
 def test_images_have_contrast_and_rooms_differ(scene) -> None:
@@ -96,7 +121,8 @@ def test_axis_aligned_cameras_and_odd_sizes_leave_no_hole() -> None:
     views = render(rooms, pose, intrinsics, 35, 51)
     assert views.images.shape == (1, 2, 3, 35, 51)
     assert torch.isfinite(views.depth).all() and (views.depth > 0).all()
-    assert views.depth[0, 0, 17, 25].item() == pytest.approx(0.3, abs=0.02)  # the ceiling, or a picture on it
+    # the ceiling, or a picture on it
+    assert views.depth[0, 0, 17, 25].item() == pytest.approx(0.3, abs=0.02)
 
 
 def test_same_call_gives_same_bytes() -> None:
@@ -112,7 +138,9 @@ def test_same_call_gives_same_bytes() -> None:
 
 def test_the_size_of_a_batch_does_not_change_a_view(scene) -> None:
     rooms, poses, intrinsics, views = scene
-    alone = render(rooms.select(slice(4, 5)), poses[4:5, 1:2], intrinsics[4:5], HEIGHT, WIDTH, supersample=2)
+    alone = render(
+        rooms.select(slice(4, 5)), poses[4:5, 1:2], intrinsics[4:5], HEIGHT, WIDTH, supersample=2
+    )
     torch.testing.assert_close(alone.depth[0, 0], views.depth[4, 1], rtol=1e-4, atol=1e-4)
     assert (alone.images[0, 0] - views.images[4, 1]).abs().mean() < 1e-4
 

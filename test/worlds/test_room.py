@@ -29,7 +29,10 @@ def test_rooms_are_of_many_sizes_and_furnished_with_all_kinds_of_things() -> Non
     assert size[:, 2].min() > 2.2 and size[:, 2].max() < 3.7
     kinds = [plan_room(seed).kinds for seed in range(60)]
     assert all(8 <= len(k) <= MAX_PRIMITIVES for k in kinds)
-    assert sum((k == CYLINDER).any() for k in kinds) > 30 and sum((k == ELLIPSOID).any() for k in kinds) > 30
+    assert (
+        sum((k == CYLINDER).any() for k in kinds) > 30
+        and sum((k == ELLIPSOID).any() for k in kinds) > 30
+    )
     tilted = (rooms.rotations[..., 2, 2].abs() < 0.98) & (rooms.rotations[..., 2, 2].abs() > 0.02)
     assert tilted.any(1).float().mean() > 0.8
 
@@ -55,18 +58,30 @@ def test_clearance_is_never_more_than_a_ray_travels() -> None:
     assert free.float().mean() > 0.5 and (~free).any()
     assert (reach >= gap - 1e-4)[free].all()
     assert (clearance(rooms, high + 0.1) < 0).all()  # outside the shell
-    assert (clearance(rooms, rooms.centres[:, 1:9]) < 0)[rooms.half_sizes[:, 1:9, 0] > 0].all()  # in obstacles
+    # in obstacles
+    assert (clearance(rooms, rooms.centres[:, 1:9]) < 0)[rooms.half_sizes[:, 1:9, 0] > 0].all()
 
 
 def test_filtered_colours_equal_plain_bilinear_interpolation() -> None:
     bank = texture_bank("held_out")
     u, v = torch.tensor([3.25, 255.9, 128.0]), torch.tensor([7.75, 0.2, 64.5])
     texture = torch.tensor([0, 17, 79], dtype=torch.int32)
-    found = torch.stack([lane(sample(bank, texture, u, v, torch.zeros(3)), c) for c in range(3)], -1) / LANE_MAX
+    found = (
+        torch.stack([lane(sample(bank, texture, u, v, torch.zeros(3)), c) for c in range(3)], -1)
+        / LANE_MAX
+    )
     for index in range(3):
         start = int(texture[index]) * TEXELS
-        image = bank.texels[start : start + 256 * 256].view(torch.int16).view(256, 256, 4)[..., :3].float() / 255
-        around = torch.nn.functional.pad(image.permute(2, 0, 1)[None], (1, 1, 1, 1), mode="circular")
+        image = (
+            bank.texels[start : start + 256 * 256]
+            .view(torch.int16)
+            .view(256, 256, 4)[..., :3]
+            .float()
+            / 255
+        )
+        around = torch.nn.functional.pad(
+            image.permute(2, 0, 1)[None], (1, 1, 1, 1), mode="circular"
+        )
         place = torch.stack([u[index] + 1, v[index] + 1])[None, None, None] / 258 * 2 - 1
         expected = torch.nn.functional.grid_sample(around, place, align_corners=False).flatten()
         torch.testing.assert_close(found[index], expected, atol=0.02, rtol=0)

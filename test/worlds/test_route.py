@@ -1,4 +1,6 @@
-"""A second drive keeps beside the mapped path, out of every obstacle, and looks at what was mapped."""
+"""A second drive keeps beside the mapped path, out of every obstacle, and looks at what was
+mapped.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_a_camera_that_only_turned_has_a_route_too_and_it_stays_free() -> None:
 def test_a_route_follows_from_the_generator() -> None:
     room = make_room(900_002)
     mapped = drive(room, 8, torch.Generator().manual_seed(2), length=2.0)
-    first, again, other = (unseen_route(room, mapped, 12, torch.Generator().manual_seed(s)) for s in (5, 5, 6))
+    first, again, other = (
+        unseen_route(room, mapped, 12, torch.Generator().manual_seed(s)) for s in (5, 5, 6)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 

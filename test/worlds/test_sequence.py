@@ -25,7 +25,9 @@ def test_shapes_and_types(sequence: RoomSequence) -> None:
     assert sequence.depth.shape == (14, 60, 80) and sequence.depth.dtype == np.float32
     assert np.isfinite(sequence.depth).all() and sequence.depth.min() > 0
     assert sequence.intrinsics.shape == (3, 3) and sequence.intrinsics.dtype == torch.float64
-    assert sequence.map_indices.tolist() == list(range(8)) and sequence.query_indices.tolist() == list(range(8, 14))
+    assert sequence.map_indices.tolist() == list(
+        range(8)
+    ) and sequence.query_indices.tolist() == list(range(8, 14))
     for index, pose in enumerate(sequence.world_from_cam):
         check_pose(pose, f"frame {index}")
 
@@ -39,7 +41,9 @@ def test_queries_are_free_off_the_path_and_turned(sequence: RoomSequence) -> Non
 
 def test_small_seeds_name_held_out_rooms_and_results_repeat(sequence: RoomSequence) -> None:
     again = room_sequence(3, map_frames=8, query_frames=6, height=60, width=80)
-    assert np.array_equal(again.images, sequence.images) and np.array_equal(again.depth, sequence.depth)
+    assert np.array_equal(again.images, sequence.images) and np.array_equal(
+        again.depth, sequence.depth
+    )
     assert torch.equal(again.world_from_cam, sequence.world_from_cam)
 
 
@@ -60,11 +64,17 @@ def test_seeds_beyond_64_bits_are_refused(seed: int) -> None:
 
 
 def test_the_largest_seed_has_a_room() -> None:
-    assert len(room_sequence(LARGEST_SEED, map_frames=2, query_frames=1, height=16, width=16).images) == 3
+    assert (
+        len(room_sequence(LARGEST_SEED, map_frames=2, query_frames=1, height=16, width=16).images)
+        == 3
+    )
 
 
 def test_without_queries_and_wrong_counts() -> None:
-    assert len(room_sequence(1, map_frames=2, query_frames=0, height=32, width=48, jitter=0.5).images) == 2
+    assert (
+        len(room_sequence(1, map_frames=2, query_frames=0, height=32, width=48, jitter=0.5).images)
+        == 2
+    )
     with pytest.raises(InputError, match="map_frames"):
         room_sequence(1, map_frames=0)
 
@@ -83,7 +93,9 @@ def test_unmapped_views_show_nothing_of_the_map(sequence: RoomSequence) -> None:
         column, row = pixels.round().long().unbind(-1)
         inside = (z > 0) & (column >= 0) & (column < 80) & (row >= 0) & (row < 60)
         hidden = seen[row[inside], column[inside]] < 0.97 * z[inside]
-        assert bool(hidden.all()), "the middle of every view is outside all map frames, or behind something"
+        assert bool(hidden.all()), (
+            "the middle of every view is outside all map frames, or behind something"
+        )
     again, _ = unmapped_views(3, mapped, depth, sequence.intrinsics, 4)
     assert np.array_equal(images, again)
     assert unmapped_views(3, mapped, depth, sequence.intrinsics, 0)[0].shape == (0, 60, 80, 3)

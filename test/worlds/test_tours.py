@@ -36,7 +36,11 @@ def carried(places: RoomBatch, monkeypatch: pytest.MonkeyPatch, carrier: str) ->
         first = next(draws, None)
         if first is not None:
             return first
-        return torch.ones(*shape) if shape == (len(places), VIEWS, 1) else torch.rand(*shape, generator=generator)
+        return (
+            torch.ones(*shape)
+            if shape == (len(places), VIEWS, 1)
+            else torch.rand(*shape, generator=generator)
+        )
 
     monkeypatch.setattr("vggt3_ros.worlds.tours.drawing", lambda *_: rand)
     return tours(places, VIEWS, generator)
@@ -68,7 +72,9 @@ def test_a_robot_keeps_its_height_and_hardly_rolls(places: RoomBatch, monkeypatc
     assert poses[..., 2, 0].abs().max() < 0.03  # the image's right stays level
 
 
-def test_a_hand_is_at_eye_level_and_a_drone_changes_height_and_looks_down(places: RoomBatch, monkeypatch) -> None:
+def test_a_hand_is_at_eye_level_and_a_drone_changes_height_and_looks_down(
+    places: RoomBatch, monkeypatch
+) -> None:
     hand, drone = (carried(places, monkeypatch, carrier) for carrier in ("hand", "drone"))
     assert hand[..., 2, 3].min() > 1.1 and hand[..., 2, 3].max() < 1.9
     assert hand[..., 2, 0].abs().amax(1).median() > 0.05  # it rolls

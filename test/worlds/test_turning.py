@@ -22,9 +22,15 @@ def test_a_turn_goes_all_around_and_leaves_its_spot_by_the_wobble_alone(wobble: 
     room = make_room(910_200)
     poses = turn_on_the_spot(room, 24, torch.Generator().manual_seed(1), wobble)
     off = poses[:, :3, 3] - poses[:, :3, 3].mean(0)
-    assert float(off.square().sum(1).mean().sqrt()) == pytest.approx(wobble, abs=0.4 * wobble + 1e-6)
+    assert float(off.square().sum(1).mean().sqrt()) == pytest.approx(
+        wobble, abs=0.4 * wobble + 1e-6
+    )
     steps = rotation_angle(poses[:, :3, :3].transpose(1, 2) @ poses.roll(-1, 0)[:, :3, :3])
-    assert steps.rad2deg().min() > 12 and steps.rad2deg().max() < 20 and steps.sum() > 2 * math.pi - 0.1
+    assert (
+        steps.rad2deg().min() > 12
+        and steps.rad2deg().max() < 20
+        and steps.sum() > 2 * math.pi - 0.1
+    )
     assert clearance(room, poses[None, :, :3, 3]).min() > 0.2
 
 

@@ -41,7 +41,9 @@ def test_training_cameras_stay_clear_of_everything(rooms: RoomBatch, span: float
 def test_span_widens_baselines_and_rotations(rooms: RoomBatch) -> None:
     narrow = pairs(training_views(rooms, VIEWS, torch.Generator().manual_seed(2), 0.0))
     wide = pairs(training_views(rooms, VIEWS, torch.Generator().manual_seed(2), 1.0, roaming=0.0))
-    roaming = pairs(training_views(rooms, VIEWS, torch.Generator().manual_seed(2), 1.0, roaming=1.0))
+    roaming = pairs(
+        training_views(rooms, VIEWS, torch.Generator().manual_seed(2), 1.0, roaming=1.0)
+    )
     assert wide[0].median() > 1.5 * narrow[0].median() and wide[1].median() > narrow[1].median() + 5
     assert roaming[0].median() > 1.3 * wide[0].median()
     assert narrow[1].median() < 30 and wide[1].median() > 15 and wide[0].median() > 0.2
@@ -55,7 +57,9 @@ def test_training_motion_is_balanced_between_the_axes(rooms: RoomBatch) -> None:
 
 
 def test_training_views_follow_from_the_generator(rooms: RoomBatch) -> None:
-    first, again, other = (training_views(rooms, 4, torch.Generator().manual_seed(s), 0.7) for s in (3, 3, 5))
+    first, again, other = (
+        training_views(rooms, 4, torch.Generator().manual_seed(s), 0.7) for s in (3, 3, 5)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 

@@ -1,4 +1,5 @@
-"""The command line `vggt3`: one module per command, each with `add_parser(subparsers)` and `run(args)`.
+"""The command line `vggt3`: one module per command, each with `add_parser(subparsers)` and
+`run(args)`.
 
 Commands of several modules have a folder, in which it is called command.
 """

@@ -1,4 +1,6 @@
-"""What became of everything that was given: how many images were used, and how many with a pose, depth, calibration."""
+"""What became of everything that was given: how many images were used, and how many with a pose,
+depth, calibration.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from vggt3_ros.pipeline.frame import Frame
 class Account:
     """Counts of images that were used, and of what they came with.
 
-    poses: whether poses and depth can be given at all; left_out: images given and not used; left_over: by their kind
-    ("poses", "depth_images") how many of what was given belong to no image; calibration: what was understood of it.
+    poses: whether poses and depth can be given at all; left_out: images given and not used;
+    left_over: by their kind ("poses", "depth_images") how many of what was given belong to no
+    image; calibration: what was understood of it.
     """
 
     with_poses: bool = True
@@ -45,8 +48,12 @@ class Account:
         parts = [f"{self.calibrated} calibrated"]
         if self.with_poses:
             parts = [f"{self.with_pose} with a pose", f"{self.with_depth} with depth", *parts]
-        lines = [f"images    {self.images} of {self.images + self.left_out} used; {', '.join(parts)}"]
-        unused = [f"{count} {what.replace('_', ' ')}" for what, count in self.left_over.items() if count]
+        lines = [
+            f"images    {self.images} of {self.images + self.left_out} used; {', '.join(parts)}"
+        ]
+        unused = [
+            f"{count} {what.replace('_', ' ')}" for what, count in self.left_over.items() if count
+        ]
         if unused:
             lines.append(f"          {' and '.join(unused)} belong to none of the images")
         if self.calibration is not None:

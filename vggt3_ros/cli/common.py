@@ -15,18 +15,29 @@ if TYPE_CHECKING:
     from vggt3_ros.dense.settings import DenseSettings
 
 INTRINSICS_HELP = (
-    "calibration: JSON with fx, fy, cx, cy in pixels of the images and, where the lens distorts, k1, k2, p1, p2, ...; "
-    "or the YAML of ROS (camera_info), OpenCV or Kalibr"
+    "calibration: JSON with fx, fy, cx, cy in pixels of the images and, where the lens distorts,"
+    " k1, k2, p1, p2, ...; or the YAML of ROS (camera_info), OpenCV or Kalibr"
 )
 
 
-# Networks and pictures are deterministic today; the option is there so that a script need not know that.
-SEED_HELP = "seed of torch's random numbers (default: 0); no effect on the result today: nothing is drawn unseeded"
+# Networks and pictures are deterministic today; the option is there so that a script need not know
+# that.
+SEED_HELP = (
+    "seed of torch's random numbers (default: 0); no effect on the result today: nothing is drawn"
+    " unseeded"
+)
 
 
-def add_common_options(parser: argparse.ArgumentParser, json_help: str, seed_help: str = SEED_HELP) -> None:
+def add_common_options(
+    parser: argparse.ArgumentParser, json_help: str, seed_help: str = SEED_HELP
+) -> None:
     """Add --device, --seed and --json, which every command that computes understands."""
-    parser.add_argument("--device", default=None, metavar="NAME", help="cpu, cuda or cuda:N (default: cuda if there)")
+    parser.add_argument(
+        "--device",
+        default=None,
+        metavar="NAME",
+        help="cpu, cuda or cuda:N (default: cuda if there)",
+    )
     parser.add_argument("--seed", type=seed_int, default=0, metavar="N", help=seed_help)
     add_json_option(parser, json_help)
 
@@ -42,21 +53,34 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="tiny",
         metavar="NAME",
-        help="tiny (inside the package), a local file or folder, or a Hugging Face name such as nvidia/vgg-ttt",
+        help=(
+            "tiny (inside the package), a local file or folder, or a Hugging Face name such as"
+            " nvidia/vgg-ttt"
+        ),
     )
 
 
 def add_dense_option(parser: argparse.ArgumentParser) -> None:
     """Add --dense NAME."""
     parser.add_argument(
-        "--dense", choices=("off", "fast", "fine"), default=None,
-        help="refine the depth of verified maps by what keyframes see of each other, matched at 160 (fast) or 320 "
-        "pixels, or not at all (default: fast)",
-    )  # fmt: skip
+        "--dense",
+        choices=("off", "fast", "fine"),
+        default=None,
+        help=(
+            "refine the depth of verified maps by what keyframes see of each other, matched at 160"
+            " (fast) or 320 pixels, or not at all (default: fast)"
+        ),
+    )
     parser.add_argument(
-        "--dense-seconds", type=positive_float, default=None, metavar="S",
-        help="seconds a keyframe that this may take: otherwise fine becomes fast, and fast is left (default: any time)",
-    )  # fmt: skip
+        "--dense-seconds",
+        type=positive_float,
+        default=None,
+        metavar="S",
+        help=(
+            "seconds a keyframe that this may take: otherwise fine becomes fast, and fast is left"
+            " (default: any time)"
+        ),
+    )
 
 
 def dense_settings(args: argparse.Namespace) -> DenseSettings | None:
@@ -65,17 +89,24 @@ def dense_settings(args: argparse.Namespace) -> DenseSettings | None:
 
     chosen = DENSE[args.dense or "fast"]
     if chosen is None and args.dense_seconds is not None:
-        raise argparse.ArgumentTypeError("--dense-seconds limits what --dense off leaves out; give one of them")
+        raise argparse.ArgumentTypeError(
+            "--dense-seconds limits what --dense off leaves out; give one of them"
+        )
     return None if chosen is None else replace(chosen, seconds=args.dense_seconds)
 
 
 def add_bit_depth_option(parser: argparse.ArgumentParser) -> None:
     """Add --bit-depth N."""
     parser.add_argument(
-        "--bit-depth", type=bit_depth_int, default=0, metavar="N",
-        help="how many bits images of more than 8 have, 8 to 16, which says what white is (default: as their brightest "
-        "pixels tell)",
-    )  # fmt: skip
+        "--bit-depth",
+        type=bit_depth_int,
+        default=0,
+        metavar="N",
+        help=(
+            "how many bits images of more than 8 have, 8 to 16, which says what white is (default:"
+            " as their brightest pixels tell)"
+        ),
+    )
 
 
 def bit_depth_int(text: str) -> int:
@@ -144,13 +175,15 @@ def scene_files(folder: Path) -> list[Path]:
 def check_not_input(path: Path, option: str, inputs: Iterable[Path]) -> None:
     """Refuse to write over what the command reads, or over a scene's own files.
 
-    Raises `argparse.ArgumentTypeError`, which is a usage error, when `path` leads to one of `inputs`.
+    Raises `argparse.ArgumentTypeError`, which is a usage error, when `path` leads to one of
+    `inputs`.
     """
     target = path.resolve()
     for file in inputs:
         if file.resolve() == target:
             raise argparse.ArgumentTypeError(
-                f"{option} {path} would overwrite {file}, which this command needs; give another name"
+                f"{option} {path} would overwrite {file}, which this command needs; give another"
+                " name"
             )
 
 

@@ -33,7 +33,9 @@ class DepthPictures:
         self._brightness = np.array([_BRIGHTNESS[kind] for kind in Provenance])
 
     def __call__(self, index: int) -> NDArray[np.uint8]:
-        """The picture (h, w, 3) of a keyframe: its depth, and, where the scene has it, its image below."""
+        """The picture (h, w, 3) of a keyframe: its depth, and, where the scene has it, its image
+        below.
+        """
         depth = self._depth.depth[index].numpy()
         inverse = np.divide(1.0, depth, out=np.zeros_like(depth), where=depth > 0)
         share = ((inverse - self._low) / max(self._high - self._low, 1e-12)).clip(0, 1)

@@ -1,4 +1,6 @@
-"""`vggt3 evaluate SEQUENCE...`: map and localize sequences with known poses, and compare with the truth."""
+"""`vggt3 evaluate SEQUENCE...`: map and localize sequences with known poses, and compare with the
+truth.
+"""
 
 from __future__ import annotations
 
@@ -30,57 +32,83 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    parser = subparsers.add_parser("evaluate", help="measure errors on sequences with known poses", description=__doc__)
+    parser = subparsers.add_parser(
+        "evaluate", help="measure errors on sequences with known poses", description=__doc__
+    )
     parser.add_argument(
         "sequences",
         nargs="+",
         metavar="SEQUENCE",
-        help="folder (plain, TUM RGB-D or 7-Scenes layout), or room:, corridor: or yard:SEED[:FRAMES]",
+        help=(
+            "folder (plain, TUM RGB-D or 7-Scenes layout), or room:, corridor: or"
+            " yard:SEED[:FRAMES]"
+        ),
     )
     parser.add_argument(
         "--protocol",
         choices=("vgg-t3",),
         default=None,
-        help="instead evaluate as the VGG-T3 paper does, on 7-Scenes: a scene, or a folder of scenes (of the network "
-        "alone: pointmaps of every 50th training image, localization of every 20th test image)",
+        help=(
+            "instead evaluate as the VGG-T3 paper does, on 7-Scenes: a scene, or a folder of scenes"
+            " (of the network alone: pointmaps of every 50th training image, localization of every"
+            " 20th test image)"
+        ),
     )
-    parser.add_argument("--split", default=None, metavar="NAME", help="which frames to map (default: the first split)")
+    parser.add_argument(
+        "--split",
+        default=None,
+        metavar="NAME",
+        help="which frames to map (default: the first split)",
+    )
     parser.add_argument(
         "--priors",
         type=_priors,
         default="none",
         metavar="none|given|noisy:LENGTH,ANGLE",
-        help="pose priors of the map frames: none (default), the true poses, or these with Gaussian noise of such rms "
-        "values, for example noisy:3cm,1deg",
+        help=(
+            "pose priors of the map frames: none (default), the true poses, or these with Gaussian"
+            " noise of such rms values, for example noisy:3cm,1deg"
+        ),
     )
     parser.add_argument(
         "--prior-poses",
         choices=("auto", "hold", "adjust"),
         default="auto",
-        help="what becomes of the priors: kept as they are, adjusted to the images, or what predicts them better "
-        "(default: auto)",
+        help=(
+            "what becomes of the priors: kept as they are, adjusted to the images, or what predicts"
+            " them better (default: auto)"
+        ),
     )
     parser.add_argument(
         "--adversarial",
         action="store_true",
-        help="also pose queries that should be refused: frames of the other folders on the command line (which must "
-        "show other places), other rooms, such that look alike, unmapped parts, degraded and mirrored images (takes "
-        "several times as long)",
+        help=(
+            "also pose queries that should be refused: frames of the other folders on the command"
+            " line (which must show other places), other rooms, such that look alike, unmapped"
+            " parts, degraded and mirrored images (takes several times as long)"
+        ),
     )
     add_dense_option(parser)
     parser.add_argument(
         "--query-depth",
         choices=("none", "network", "refined"),
         default="none",
-        help="also judge the depth of verified queries: the network's, or what keyframes know there (default: none)",
+        help=(
+            "also judge the depth of verified queries: the network's, or what keyframes know there"
+            " (default: none)"
+        ),
     )
-    parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
-    parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write pictures into this folder")
+    parser.add_argument(
+        "--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, metavar="DIR", help="write pictures into this folder"
+    )
     add_model_option(parser)
     add_common_options(
         parser,
-        "write all figures as JSON; of several sequences their medians, and each below `each` (with --protocol their "
-        "means below `mean`, and each below `scenes`)",
+        "write all figures as JSON; of several sequences their medians, and each below `each` (with"
+        " --protocol their means below `mean`, and each below `scenes`)",
         "seed of the noise of --priors and --adversarial (default: 0)",
     )
 
@@ -101,7 +129,9 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
     if args.prior_poses != "auto" and args.priors.kind == "none":
-        raise argparse.ArgumentTypeError(f"--prior-poses {args.prior_poses} needs --priors given or noisy")
+        raise argparse.ArgumentTypeError(
+            f"--prior-poses {args.prior_poses} needs --priors given or noisy"
+        )
     if args.query_depth == "refined" and args.dense == "off":
         raise argparse.ArgumentTypeError(
             "--query-depth refined needs the depth that --dense off leaves out; give one of them"
@@ -119,7 +149,9 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, device)
     anchor = AnchorSettings(landmark_settings(args.prior_poses))
     settings = EvaluationSettings(
-        reconstruction=ReconstructionSettings(steps=args.steps, anchor=anchor, dense=dense_settings(args)),
+        reconstruction=ReconstructionSettings(
+            steps=args.steps, anchor=anchor, dense=dense_settings(args)
+        ),
         localizer=LocalizerSettings(depth=args.query_depth),
         priors=args.priors,
         adversarial=args.adversarial,
@@ -131,13 +163,19 @@ def run(args: argparse.Namespace) -> int:
     for spec in args.sequences:
         sequence = load_sequence(spec) if is_procedural(spec) else folders[spec]
         sequence = replace(sequence, name=_new_name(sequence.name, names))
-        elsewhere = [folders[other] for other in folders if is_procedural(spec) or not show_the_same_place(spec, other)]
+        elsewhere = [
+            folders[other]
+            for other in folders
+            if is_procedural(spec) or not show_the_same_place(spec, other)
+        ]
         with Progress(spec) as progress:
             evaluation = evaluate(sequence, network, args.split, settings, progress, elsewhere)
         evaluations.append(evaluation)
         if args.out is not None:
             pictures += write_pictures(evaluation, args.out)
-    figures: list[EvaluationFigures | AggregateFigures] = [evaluation.figures for evaluation in evaluations]
+    figures: list[EvaluationFigures | AggregateFigures] = [
+        evaluation.figures for evaluation in evaluations
+    ]
     data = evaluations[0].to_json()
     if len(evaluations) > 1:
         total = aggregate(evaluations)
@@ -161,9 +199,12 @@ def _priors(text: str) -> Priors:
 
 
 def _new_name(name: str, taken: set[str]) -> str:
-    """The name, with a number where folders of the same name came before; pictures are named after it."""
+    """The name, with a number where folders of the same name came before; pictures are named after
+    it.
+    """
     new, number = name, 1
-    while (key := re.sub(r"\W", "_", new).casefold()) in taken:  # what may become the same file counts as the same
+    # what may become the same file counts as the same
+    while (key := re.sub(r"\W", "_", new).casefold()) in taken:
         number += 1
         new = f"{name}_{number}"
     taken.add(key)
@@ -172,6 +213,10 @@ def _new_name(name: str, taken: set[str]) -> str:
 
 def _check_folder(folder: Path) -> None:
     """Refuse a folder for pictures that cannot be made or written, before any long calculation."""
-    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    existing = next(
+        parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
+    )
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"--out {folder}: {existing} is not a folder that can be written; choose another place")
+        raise InputError(
+            f"--out {folder}: {existing} is not a folder that can be written; choose another place"
+        )

@@ -33,7 +33,8 @@ def run_protocol(args: argparse.Namespace) -> int:
 
 
 def _refuse_contradictions(args: argparse.Namespace) -> None:
-    """The protocol settles which frames are mapped, and how, and it draws nothing; an option that says otherwise errs.
+    """The protocol settles which frames are mapped, and how, and it draws nothing; an option that
+    says otherwise errs.
 
     Raises InputError.
     """
@@ -53,6 +54,6 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
     wrong = [option for option, is_given in given.items() if is_given]
     if wrong:
         raise InputError(
-            f"--protocol {args.protocol} settles the frames, {STEPS} steps and no priors, judges the network alone and "
-            f"draws no pictures; leave out {' and '.join(wrong)}"
+            f"--protocol {args.protocol} settles the frames, {STEPS} steps and no priors, judges"
+            f" the network alone and draws no pictures; leave out {' and '.join(wrong)}"
         )

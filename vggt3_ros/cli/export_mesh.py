@@ -1,4 +1,6 @@
-"""`vggt3 export SCENE --mesh FILE`: the surfaces that keyframes' depth shows, as a mesh with colours."""
+"""`vggt3 export SCENE --mesh FILE`: the surfaces that keyframes' depth shows, as a mesh with
+colours.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from vggt3_ros.scene.depth import KeyframeDepth
     from vggt3_ros.scene.scene import Scene
 
-_WEIGHTS = {"AGREED": 1.0, "PLANE": 1.0, "NEAR": 0.3}  # what is far tells nothing: it would triple the errors
+# what is far tells nothing: it would triple the errors
+_WEIGHTS = {"AGREED": 1.0, "PLANE": 1.0, "NEAR": 0.3}
 
 
 def check_mesh_path(path: Path, scene: Path) -> None:
@@ -26,13 +29,17 @@ def check_mesh_path(path: Path, scene: Path) -> None:
     from vggt3_ros.geometry.mesh import MESH_SUFFIXES
 
     if path.suffix.lower() not in MESH_SUFFIXES:
-        raise InputError(f"--mesh {path} must end in {' or '.join(MESH_SUFFIXES)}, which says the format")
+        raise InputError(
+            f"--mesh {path} must end in {' or '.join(MESH_SUFFIXES)}, which says the format"
+        )
     check_writable(path, "--mesh")
     check_not_input(path, "--mesh", scene_files(scene))
 
 
 def export_mesh(scene: Scene, source: Path, path: Path, voxel: float | None) -> dict[str, Any]:
-    """Write the mesh of a scene read from `source`, tell its size, and return that as data for JSON."""
+    """Write the mesh of a scene read from `source`, tell its size, and return that as data for
+    JSON.
+    """
     from vggt3_ros.cli.progress import Progress
     from vggt3_ros.dense.marching import require_marching_cubes, surface
     from vggt3_ros.dense.tsdf import fuse
@@ -43,9 +50,14 @@ def export_mesh(scene: Scene, source: Path, path: Path, voxel: float | None) -> 
     require_marching_cubes()
     with Progress("mesh") as progress:
         volume = fuse(
-            depth.depth, _weights(depth.provenance), _images(depth), depth.intrinsics, depth.world_from_cam,
-            TsdfSettings(voxel=voxel), lambda share: progress("fusing depth", 0.8 * share),
-        )  # fmt: skip
+            depth.depth,
+            _weights(depth.provenance),
+            _images(depth),
+            depth.intrinsics,
+            depth.world_from_cam,
+            TsdfSettings(voxel=voxel),
+            lambda share: progress("fusing depth", 0.8 * share),
+        )
         mesh = surface(volume, lambda share: progress("finding the surface", 0.8 + 0.2 * share))
     if depth.images is None:
         mesh = _colored_by_cloud(mesh, scene)
@@ -56,16 +68,24 @@ def export_mesh(scene: Scene, source: Path, path: Path, voxel: float | None) -> 
     print(f"mesh      {path}: {size}, voxels of {volume.voxel:.3g} {unit}")
     if volume.voxel > volume.wanted:
         limit = TsdfSettings().memory / 1e9
-        print(f"          voxels of {volume.wanted:.3g} {unit} would not have fitted into {limit:.1f} GB")
-    return {"mesh": str(path), "vertices": len(mesh.vertices), "triangles": len(mesh), "voxel": volume.voxel}
+        print(
+            f"          voxels of {volume.wanted:.3g} {unit} would not have fitted into"
+            f" {limit:.1f} GB"
+        )
+    return {
+        "mesh": str(path),
+        "vertices": len(mesh.vertices),
+        "triangles": len(mesh),
+        "voxel": volume.voxel,
+    }
 
 
 def _depth_of(scene: Scene, source: Path) -> KeyframeDepth:
     if scene.depth is None:
         why = "" if scene.is_verified else f"; it is not verified: {scene.verdict.reason}"
         raise InputError(
-            f"{source} has no depth of its keyframes to make a mesh of{why}; map the place again: depth is refined and "
-            "stored where landmarks verify the map"
+            f"{source} has no depth of its keyframes to make a mesh of{why}; map the place again:"
+            " depth is refined and stored where landmarks verify the map"
         )
     return scene.depth
 
@@ -91,7 +111,9 @@ def _images(depth: KeyframeDepth) -> Tensor:
 
 
 def _colored_by_cloud(mesh: Mesh, scene: Scene) -> Mesh:
-    """The mesh in the colours of the scene's points that are nearest to its vertices; as it is without points."""
+    """The mesh in the colours of the scene's points that are nearest to its vertices; as it is
+    without points.
+    """
     from dataclasses import replace
 
     colors = nearest_colors(scene.points, mesh.vertices.numpy())
@@ -99,7 +121,9 @@ def _colored_by_cloud(mesh: Mesh, scene: Scene) -> Mesh:
 
 
 def nearest_colors(cloud: PointCloud, positions: np.ndarray) -> Tensor | None:
-    """Colours (N, 3) uint8 of the points that are nearest to positions (N, 3); None without points."""
+    """Colours (N, 3) uint8 of the points that are nearest to positions (N, 3); None without
+    points.
+    """
     from scipy.spatial import cKDTree
 
     if not len(cloud):

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    parser = subparsers.add_parser("info", help="say what a stored scene holds", description=__doc__)
-    parser.add_argument("scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`")
+    parser = subparsers.add_parser(
+        "info", help="say what a stored scene holds", description=__doc__
+    )
+    parser.add_argument(
+        "scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`"
+    )
     add_json_option(parser, "write the same as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load the scene, which checks every file of it, and print its description. Raises `SceneError`."""
+    """Load the scene, which checks every file of it, and print its description. Raises
+    `SceneError`.
+    """
     from vggt3_ros.scene.storage import load_scene
 
     if args.json is not None:
@@ -39,10 +45,14 @@ def run(args: argparse.Namespace) -> int:
         "ttt_steps": scene.ttt_steps,
         "keyframes": len(scene.keyframes),
         "points": len(scene.points),
-        "memory_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.memory.values()),
+        "memory_bytes": sum(
+            tensor.numel() * tensor.element_size() for tensor in scene.memory.values()
+        ),
         "verification": scene.verification,
         "calibration": scene.calibration_entry,
-        "landmark_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()),
+        "landmark_bytes": sum(
+            tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()
+        ),
         "depth_bytes": 0 if scene.depth is None else scene.depth.nbytes,
         "depth": None if scene.depth is None else _depth_figures(scene.depth),
         "up_source": scene.up_source,
@@ -60,11 +70,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _depth_figures(depth: KeyframeDepth) -> dict[str, Any]:
-    """Size of the images that depth is known of, and the share of their pixels by how it is known."""
+    """Size of the images that depth is known of, and the share of their pixels by how it is
+    known.
+    """
     from vggt3_ros.geometry.provenance import shares
 
     _, height, width = depth.depth.shape
-    return {"size": [height, width], "shares": shares(depth.provenance), "images": depth.images is not None}
+    return {
+        "size": [height, width],
+        "shares": shares(depth.provenance),
+        "images": depth.images is not None,
+    }
 
 
 def _print(data: dict[str, Any]) -> None:
@@ -72,7 +88,10 @@ def _print(data: dict[str, Any]) -> None:
     height, width = data["input_size"]
     size = " x ".join(f"{length:.2f}" for length in data["size"])
     if data["metric"]:
-        scale = f"metric by {data['metric_source']}, {data['metres_per_scene_unit']:.4g} m per scene unit"
+        scale = (
+            f"metric by {data['metric_source']}, {data['metres_per_scene_unit']:.4g} m per scene"
+            " unit"
+        )
         if data["metric_residual_m"] is not None:
             scale += f", residual {data['metric_residual_m']:.3f} m"
     else:
@@ -80,12 +99,20 @@ def _print(data: dict[str, Any]) -> None:
     print(f"scene      {data['scene']} ({data['scene_id']}, made {data['created']})")
     print(f"model      {data['model_id']} ({data['model_fingerprint']}), input {width} x {height}")
     print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps")
-    print(f"memory     {data['memory_bytes'] / 1e6:.1f} MB{'' if data['memory_bytes'] else ': cannot be localized in'}")
+    print(
+        f"memory     {data['memory_bytes'] / 1e6:.1f}"
+        f" MB{'' if data['memory_bytes'] else ': cannot be localized in'}"
+    )
     print(f"points     {data['points']}, box of {size} {unit} along the map's axes")
     if data["depth"] is not None:
         height, width = data["depth"]["size"]
-        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in data["depth"]["shares"].items())
+        shares = ", ".join(
+            f"{name} {100 * share:.0f} %" for name, share in data["depth"]["shares"].items()
+        )
         what = "depth and images" if data["depth"]["images"] else "depth"
-        print(f"depth      {data['depth_bytes'] / 1e6:.1f} MB: {what} of {width} x {height} pixels; {shares}")
+        print(
+            f"depth      {data['depth_bytes'] / 1e6:.1f} MB: {what} of {width} x {height} pixels;"
+            f" {shares}"
+        )
     print(f"landmarks  {data['landmark_bytes'] / 1e6:.1f} MB: {data['verification']['reason']}")
     print(f"scale      {scale}")

@@ -10,7 +10,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """While entered, the first Ctrl-C (or SIGTERM, SIGHUP) is kept for `check`; the second one interrupts at once.
+    """While entered, the first Ctrl-C (or SIGTERM, SIGHUP) is kept for `check`; the second one
+    interrupts at once.
 
     Both raise KeyboardInterrupt. For the main thread.
     """

@@ -31,21 +31,34 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    parser = subparsers.add_parser("localize", help="say where images were taken in a scene", description=__doc__)
-    parser.add_argument("scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`")
+    parser = subparsers.add_parser(
+        "localize", help="say where images were taken in a scene", description=__doc__
+    )
+    parser.add_argument(
+        "scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`"
+    )
     parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES_HELP)
-    parser.add_argument("--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP)
+    parser.add_argument(
+        "--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP
+    )
     add_bit_depth_option(parser)
     parser.add_argument(
-        "--refine", choices=("refine", "verify", "none"), default="refine",
-        help="what landmarks do: find and refine poses, only check the network's, or nothing (default: refine)",
-    )  # fmt: skip
+        "--refine",
+        choices=("refine", "verify", "none"),
+        default="refine",
+        help=(
+            "what landmarks do: find and refine poses, only check the network's, or nothing"
+            " (default: refine)"
+        ),
+    )
     add_model_option(parser)
     add_common_options(parser, "write poses, covariances, confidences and seconds as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Localize one image after the other. An image that cannot be localized is reported and is no failure."""
+    """Localize one image after the other. An image that cannot be localized is reported and is no
+    failure.
+    """
     from vggt3_ros.cli.account import Account
     from vggt3_ros.datasets.image_reader import ImageReader, input_files
     from vggt3_ros.datasets.known_cameras import KnownCameras
@@ -63,11 +76,14 @@ def run(args: argparse.Namespace) -> int:
     scene = load_scene(args.scene, with_depth=False)
     if not scene.is_verified and args.refine != "none":
         print(f"vggt3: poses cannot be verified: {scene.verdict.reason}", file=sys.stderr)
-    localizer = Localizer(scene, load_network(args.model, device), LocalizerSettings(refine=args.refine))
+    localizer = Localizer(
+        scene, load_network(args.model, device), LocalizerSettings(refine=args.refine)
+    )
 
     rows = []
     account = Account(with_poses=False, calibration=known.calibration_text)
-    lines_are_seen = sys.stdout.isatty()  # then they show how far it has come, and a bar would garble them
+    # then they show how far it has come, and a bar would garble them
+    lines_are_seen = sys.stdout.isatty()
     for frame in reader if lines_are_seen else track(reader, "localizing", len(reader)):
         started = time.perf_counter()
         account.add(frame)
@@ -79,7 +95,13 @@ def run(args: argparse.Namespace) -> int:
     localized = sum(row["position"] is not None for row in rows)
     unit = "m" if scene.is_metric else "scene units"
     skipped = [{"image": name, "reason": reason} for name, reason in reader.skipped]
-    data = {"scene_id": scene.scene_id, "unit": unit, "given": account.to_json(), "images": rows, "skipped": skipped}
+    data = {
+        "scene_id": scene.scene_id,
+        "unit": unit,
+        "given": account.to_json(),
+        "images": rows,
+        "skipped": skipped,
+    }
     write_json(args.json, data)
     if not rows:
         raise InputError(f"none of the {len(reader)} images can be used; the reasons are above")
@@ -91,11 +113,16 @@ def run(args: argparse.Namespace) -> int:
 def _row(name: str, localization: Localization, seconds: float) -> dict[str, Any]:
     """What is printed of one image, as data; position in metres or scene units, quaternion x y z w.
 
-    covariance (6, 6) of the position and of the rotation vector in the camera frame; position_sigma in the same unit.
+    covariance (6, 6) of the position and of the rotation vector in the camera frame; position_sigma
+    in the same unit.
     """
     from vggt3_ros.geometry.se3 import quaternion_from_rotation
 
-    pose, covariance, located = localization.map_from_cam, localization.covariance, localization.located
+    pose, covariance, located = (
+        localization.map_from_cam,
+        localization.covariance,
+        localization.located,
+    )
     return {
         "image": name,
         "status": localization.status.name,

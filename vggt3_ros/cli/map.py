@@ -46,48 +46,92 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the command's arguments."""
     parser = subparsers.add_parser("map", help="make a scene out of images", description=__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGES", help=IMAGES_HELP)
-    parser.add_argument("--out", type=Path, required=True, metavar="SCENE", help="scene folder to write or replace")
     parser.add_argument(
-        "--poses", type=Path, default=None, metavar="FILE",
-        help="known camera poses that make the scene metric: per line the frame number (that of the file name, or the "
-        "position in the list), or the image's file name, and 16 numbers, camera to world, row by row, metres; files "
-        "of KITTI and TUM RGB-D are read, too",
-    )  # fmt: skip
-    parser.add_argument("--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP)
+        "--out", type=Path, required=True, metavar="SCENE", help="scene folder to write or replace"
+    )
+    parser.add_argument(
+        "--poses",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help=(
+            "known camera poses that make the scene metric: per line the frame number (that of the"
+            " file name, or the position in the list), or the image's file name, and 16 numbers,"
+            " camera to world, row by row, metres; files of KITTI and TUM RGB-D are read, too"
+        ),
+    )
+    parser.add_argument(
+        "--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP
+    )
     add_bit_depth_option(parser)
     parser.add_argument(
-        "--from-colmap", type=Path, default=None, metavar="DIR",
-        help="a COLMAP model of these images (cameras, images; text or binary): its poses and calibration are used",
-    )  # fmt: skip
-    parser.add_argument(
-        "--colmap-metric", action="store_true", help="the COLMAP model is in metres with Z up (usually it is neither)"
+        "--from-colmap",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help=(
+            "a COLMAP model of these images (cameras, images; text or binary): its poses and"
+            " calibration are used"
+        ),
     )
     parser.add_argument(
-        "--depth", type=Path, default=None, metavar="DIR",
-        help="folder of depth images, 16-bit png in millimetres, named like the images: gives the scale without poses",
-    )  # fmt: skip
-    parser.add_argument(
-        "--camera-height", type=positive_float, default=None, metavar="M",
-        help="metres from the floor to the camera: gives the scale where neither poses nor depth do",
-    )  # fmt: skip
-    parser.add_argument(
-        "--sfm", action="store_true",
-        help="without poses: find them from the images alone by incremental mapping (needs pycolmap), not by network",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-landmarks", action="store_true", help="keep no landmarks: faster, but poses can then not be verified"
+        "--colmap-metric",
+        action="store_true",
+        help="the COLMAP model is in metres with Z up (usually it is neither)",
     )
     parser.add_argument(
-        "--prior-poses", choices=("auto", "hold", "adjust"), default="auto",
-        help="what becomes of given poses: kept as they are, adjusted to the images, or what predicts them better "
-        "(default: auto)",
-    )  # fmt: skip
+        "--depth",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help=(
+            "folder of depth images, 16-bit png in millimetres, named like the images: gives the"
+            " scale without poses"
+        ),
+    )
+    parser.add_argument(
+        "--camera-height",
+        type=positive_float,
+        default=None,
+        metavar="M",
+        help=(
+            "metres from the floor to the camera: gives the scale where neither poses nor depth do"
+        ),
+    )
+    parser.add_argument(
+        "--sfm",
+        action="store_true",
+        help=(
+            "without poses: find them from the images alone by incremental mapping (needs"
+            " pycolmap), not by network"
+        ),
+    )
+    parser.add_argument(
+        "--no-landmarks",
+        action="store_true",
+        help="keep no landmarks: faster, but poses can then not be verified",
+    )
+    parser.add_argument(
+        "--prior-poses",
+        choices=("auto", "hold", "adjust"),
+        default="auto",
+        help=(
+            "what becomes of given poses: kept as they are, adjusted to the images, or what"
+            " predicts them better (default: auto)"
+        ),
+    )
     add_dense_option(parser)
     parser.add_argument(
-        "--keep-images", action="store_true",
-        help="keep the images in the scene, in the size of the refined depth: a mesh of it takes their colours",
-    )  # fmt: skip
-    parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
+        "--keep-images",
+        action="store_true",
+        help=(
+            "keep the images in the scene, in the size of the refined depth: a mesh of it takes"
+            " their colours"
+        ),
+    )
+    parser.add_argument(
+        "--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)"
+    )
     parser.add_argument(
         "--max-frames", type=positive_int, default=None, metavar="N",
         help=f"of videos, keep the N most useful frames (default: {_MAX_FRAMES})",
@@ -118,7 +162,9 @@ def run(args: argparse.Namespace) -> int:
     cameras = _cameras(args)
     reader = ImageReader(args.images, "map", cameras, args.bit_depth)
     if args.max_frames is not None and not reader.has_video:
-        raise InputError("--max-frames chooses among frames of videos, and there is none; leave it out")
+        raise InputError(
+            "--max-frames chooses among frames of videos, and there is none; leave it out"
+        )
     max_frames = args.max_frames or _MAX_FRAMES
     _require_memory(reader, max_frames)
     network = load_network(args.model, device)
@@ -126,7 +172,10 @@ def run(args: argparse.Namespace) -> int:
     print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
     settings = ReconstructionSettings(
-        steps=args.steps, anchor=_anchor_settings(args), dense=dense_settings(args), keep_images=args.keep_images
+        steps=args.steps,
+        anchor=_anchor_settings(args),
+        dense=dense_settings(args),
+        keep_images=args.keep_images,
     )
     with Progress("mapping") as progress:
         reconstruction = reconstruct(frames, network, settings, progress)
@@ -135,8 +184,13 @@ def run(args: argparse.Namespace) -> int:
     with atomic_path(picture) as temporary:
         draw_scene(reconstruction.scene, temporary)
 
-    account = _account(frames, reconstruction, cameras, len(reader.skipped) + sum(left_out.values()))
-    skipped = [{"image": name, "reason": reason} for name, reason in (*reader.skipped, *reconstruction.skipped)]
+    account = _account(
+        frames, reconstruction, cameras, len(reader.skipped) + sum(left_out.values())
+    )
+    skipped = [
+        {"image": name, "reason": reason}
+        for name, reason in (*reader.skipped, *reconstruction.skipped)
+    ]
     data = _summary(args.out, reconstruction) | {
         "picture": str(picture),
         "given": account.to_json(),
@@ -150,43 +204,64 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
-    """What is known of the cameras. Raises `argparse.ArgumentTypeError` for options that exclude each other."""
+    """What is known of the cameras. Raises `argparse.ArgumentTypeError` for options that exclude
+    each other.
+    """
     from vggt3_ros.datasets.colmap_cameras import ColmapCameras
     from vggt3_ros.datasets.known_cameras import KnownCameras
 
     if args.no_landmarks and (args.sfm or args.from_colmap is not None):
-        raise argparse.ArgumentTypeError("--no-landmarks leaves nothing to tie the map of --sfm or --from-colmap to")
+        raise argparse.ArgumentTypeError(
+            "--no-landmarks leaves nothing to tie the map of --sfm or --from-colmap to"
+        )
     given = args.poses is not None or args.from_colmap is not None
     if args.prior_poses != "auto" and (args.no_landmarks or not given):
         raise argparse.ArgumentTypeError(
-            f"--prior-poses {args.prior_poses} is about given poses that landmarks are built on: it needs --poses or "
-            "--from-colmap, and no --no-landmarks"
+            f"--prior-poses {args.prior_poses} is about given poses that landmarks are built on: it"
+            " needs --poses or --from-colmap, and no --no-landmarks"
         )
     if args.keep_images and (args.no_landmarks or args.dense == "off"):
-        raise argparse.ArgumentTypeError("--keep-images is about refined depth; leave out --no-landmarks, --dense off")
+        raise argparse.ArgumentTypeError(
+            "--keep-images is about refined depth; leave out --no-landmarks, --dense off"
+        )
     if args.no_landmarks and args.dense not in (None, "off"):
-        raise argparse.ArgumentTypeError(f"--dense {args.dense} needs the cameras of landmarks, and no --no-landmarks")
+        raise argparse.ArgumentTypeError(
+            f"--dense {args.dense} needs the cameras of landmarks, and no --no-landmarks"
+        )
     if args.colmap_metric and args.from_colmap is None:
-        raise argparse.ArgumentTypeError("--colmap-metric says something about the model of --from-colmap; give both")
+        raise argparse.ArgumentTypeError(
+            "--colmap-metric says something about the model of --from-colmap; give both"
+        )
     if args.from_colmap is None:
         return KnownCameras.from_files(args.poses, args.intrinsics, args.depth)
-    for option, value in (("--poses", args.poses), ("--intrinsics", args.intrinsics), ("--depth", args.depth)):
+    for option, value in (
+        ("--poses", args.poses),
+        ("--intrinsics", args.intrinsics),
+        ("--depth", args.depth),
+    ):
         if value is not None:
-            raise argparse.ArgumentTypeError(f"--from-colmap brings poses and calibration; leave {option} out")
+            raise argparse.ArgumentTypeError(
+                f"--from-colmap brings poses and calibration; leave {option} out"
+            )
     return ColmapCameras.from_folder(args.from_colmap, args.colmap_metric)
 
 
-def _check_given(args: argparse.Namespace, cameras: KnownCameras | ColmapCameras, frames: Sequence[Frame]) -> None:
+def _check_given(
+    args: argparse.Namespace, cameras: KnownCameras | ColmapCameras, frames: Sequence[Frame]
+) -> None:
     """Raise `InputError` when something that was given has no effect on any of the frames."""
     cameras.check(len(frames))
     poses = args.poses or args.from_colmap
     if poses is not None and frames and not any(_has_pose(frame) for frame in frames):
         raise InputError(
-            f"{poses}: none of the {len(frames)} images used has a pose of it; those that it belongs to were left out, "
-            "or its poses are NaN"
+            f"{poses}: none of the {len(frames)} images used has a pose of it; those that it"
+            " belongs to were left out, or its poses are NaN"
         )
     if args.depth is not None and frames and all(frame.depth is None for frame in frames):
-        raise InputError(f"--depth {args.depth}: none of the {len(frames)} images used has depth; others were left out")
+        raise InputError(
+            f"--depth {args.depth}: none of the {len(frames)} images used has depth; others were"
+            " left out"
+        )
 
 
 def _has_pose(frame: Frame) -> bool:
@@ -199,11 +274,15 @@ def _account(
     cameras: KnownCameras | ColmapCameras,
     left_out: int,
 ) -> Account:
-    """What was used, with what; left_out counts the images that did not come as far as the reconstruction."""
+    """What was used, with what; left_out counts the images that did not come as far as the
+    reconstruction.
+    """
     from vggt3_ros.cli.account import Account
 
     skipped = Counter(name for name, _ in reconstruction.skipped)
-    account = Account(left_out=left_out, left_over=cameras.left_over, calibration=cameras.calibration_text)
+    account = Account(
+        left_out=left_out, left_over=cameras.left_over, calibration=cameras.calibration_text
+    )
     for frame in frames:
         if skipped[frame.label]:
             skipped[frame.label] -= 1
@@ -230,7 +309,8 @@ def _anchor_settings(args: argparse.Namespace) -> AnchorSettings:
 def _check_outputs(args: argparse.Namespace) -> Path:
     """The picture to write, once nothing that is written can harm what the user has.
 
-    Raises `SceneError` and `InputError` for places that cannot be written, `argparse.ArgumentTypeError` for others.
+    Raises `SceneError` and `InputError` for places that cannot be written,
+    `argparse.ArgumentTypeError` for others.
     """
     from vggt3_ros.datasets.image_reader import input_files
     from vggt3_ros.scene.storage import check_target
@@ -238,21 +318,33 @@ def _check_outputs(args: argparse.Namespace) -> Path:
     check_target(args.out)
     scene = args.out.resolve()
     picture: Path = args.picture or scene.with_name(scene.name + ".png")
-    if args.picture is not None or picture.parent.exists():  # save_scene makes the folder that the default lies in
+    # save_scene makes the folder that the default lies in
+    if args.picture is not None or picture.parent.exists():
         check_writable(picture, "--picture")
     if picture.suffix.lower() not in _PICTURE_SUFFIXES:
-        raise argparse.ArgumentTypeError(f"--picture {picture} must end with {', '.join(_PICTURE_SUFFIXES)}")
+        raise argparse.ArgumentTypeError(
+            f"--picture {picture} must end with {', '.join(_PICTURE_SUFFIXES)}"
+        )
     if args.json is not None:
         check_writable(args.json, "--json")
         check_not_input(args.json, "--json", [picture])
 
     given = [Path(file) for file in (args.poses, args.intrinsics, args.model) if file is not None]
-    given += [file for folder in (args.from_colmap, args.depth) if folder is not None for file in folder.glob("*")]
+    given += [
+        file
+        for folder in (args.from_colmap, args.depth)
+        if folder is not None
+        for file in folder.glob("*")
+    ]
     inputs = [*input_files(args.images), *given, *scene_files(scene), scene, *scene.parents]
     for option, file in (("--picture", picture), ("--json", args.json)):
         if file is not None:
             check_not_input(file, option, inputs)
-    if args.picture is None and picture.exists() and not any(file.exists() for file in scene_files(scene)):
+    if (
+        args.picture is None
+        and picture.exists()
+        and not any(file.exists() for file in scene_files(scene))
+    ):
         raise argparse.ArgumentTypeError(
             f"{picture} exists, though there is no scene {scene} that it could be the picture of; "
             "name the picture with --picture"
@@ -261,25 +353,35 @@ def _check_outputs(args: argparse.Namespace) -> Path:
 
 
 def _require_memory(reader: ImageReader, max_frames: int) -> None:
-    """Raise `InputError`, with figures, when the decoded images would not fit into memory beside each other."""
+    """Raise `InputError`, with figures, when the decoded images would not fit into memory beside
+    each other.
+    """
     import torch
 
     from vggt3_ros.pipeline import memory_check
 
     kept = max_frames if reader.has_video else None
-    needed, available = reader.decoded_bytes(kept), memory_check.available_bytes(torch.device("cpu"))
+    needed, available = (
+        reader.decoded_bytes(kept),
+        memory_check.available_bytes(torch.device("cpu")),
+    )
     if available is not None and needed > available:
-        what = f"photographs and up to {max_frames} video frames" if reader.has_video else f"{len(reader)} images"
+        what = (
+            f"photographs and up to {max_frames} video frames"
+            if reader.has_video
+            else f"{len(reader)} images"
+        )
         raise InputError(
-            f"{what} take {needed / 1e9:.2f} GB of memory when decoded, {available / 1e9:.2f} GB are available; "
-            "give fewer or smaller images, or of videos a smaller --max-frames"
+            f"{what} take {needed / 1e9:.2f} GB of memory when decoded, {available / 1e9:.2f} GB"
+            " are available; give fewer or smaller images, or of videos a smaller --max-frames"
         )
 
 
 def _collect(reader: ImageReader, max_frames: int) -> tuple[Sequence[Frame], Counter[str]]:
     """The frames to reconstruct, and how many of a video were left out for which reason.
 
-    Photographs were chosen by a person and are all used. Of a video only what shows something new is.
+    Photographs were chosen by a person and are all used. Of a video only what shows something new
+    is.
     """
     from vggt3_ros.pipeline.collection import CollectionSettings, FrameCollection, Reason
 
@@ -290,8 +392,14 @@ def _collect(reader: ImageReader, max_frames: int) -> tuple[Sequence[Frame], Cou
             collection.add(frame)
         else:
             photographs.append(frame)
-    left_out = {reason.value: count for reason, count in collection.counts.items() if reason is not Reason.KEPT}
-    return sorted([*photographs, *collection.frames], key=lambda frame: frame.stamp_ns), Counter(left_out)
+    left_out = {
+        reason.value: count
+        for reason, count in collection.counts.items()
+        if reason is not Reason.KEPT
+    }
+    return sorted([*photographs, *collection.frames], key=lambda frame: frame.stamp_ns), Counter(
+        left_out
+    )
 
 
 def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:
@@ -309,15 +417,24 @@ def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:
         "up_source": scene.up_source,
         "verification": scene.verification,
         "calibration": scene.calibration_entry,
-        "landmark_bytes": sum(tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()),
+        "landmark_bytes": sum(
+            tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()
+        ),
     }
 
 
 def _print(data: dict[str, Any], account: Account) -> None:
-    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in data["seconds"].items() if name != "total")
-    residual = "" if data["metric_residual_m"] is None else f", residual {data['metric_residual_m']:.3f} m"
+    stages = ", ".join(
+        f"{name} {seconds:.1f}" for name, seconds in data["seconds"].items() if name != "total"
+    )
+    residual = (
+        "" if data["metric_residual_m"] is None else f", residual {data['metric_residual_m']:.3f} m"
+    )
     scale = f"metric{residual}" if data["metric"] else "not metric"
-    print(f"scene     {data['scene']}: {data['keyframes']} keyframes, {data['points']} points in points.ply")
+    print(
+        f"scene     {data['scene']}: {data['keyframes']} keyframes, {data['points']} points in"
+        " points.ply"
+    )
     print("\n".join(account.lines()))
     print(f"scale     {scale} ({data['metric_source']})")
     verdict = data["verification"]
@@ -325,8 +442,13 @@ def _print(data: dict[str, Any], account: Account) -> None:
     print(f"landmarks {meaning}: {verdict['reason']}")
     if "depth" in verdict:
         width, height = verdict["depth"]["size_wh"]
-        shares = {name: f"{100 * share:.0f} %" for name, share in verdict["depth"]["shares"].items()}
-        known = f"{shares['agreed']} of pixels agreed on by several keyframes, {shares['plane']} on planes of those"
+        shares = {
+            name: f"{100 * share:.0f} %" for name, share in verdict["depth"]["shares"].items()
+        }
+        known = (
+            f"{shares['agreed']} of pixels agreed on by several keyframes, {shares['plane']} on"
+            " planes of those"
+        )
         print(f"depth     refined at {width} x {height}: {known}, {shares['near']} near them")
     note = verdict.get("depth_given_up") or verdict.get("depth", {}).get("note")
     if note:

@@ -16,8 +16,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "nodes", help="run mapper and localizer as ROS 2 nodes in one process", description=__doc__
     )
-    parser.add_argument("--only", choices=_NAMES, default=None, help="run this node alone (default: both)")
-    parser.add_argument("--namespace", default="vggt3", metavar="NAME", help="namespace of the nodes (default: vggt3)")
+    parser.add_argument(
+        "--only", choices=_NAMES, default=None, help="run this node alone (default: both)"
+    )
+    parser.add_argument(
+        "--namespace",
+        default="vggt3",
+        metavar="NAME",
+        help="namespace of the nodes (default: vggt3)",
+    )
     parser.add_argument(
         "--params-file", type=Path, action="append", default=[], metavar="FILE",
         help="YAML like config/mapper.yaml, over the defaults; may be given several times",
@@ -27,9 +34,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="remap a topic, for example image:=/camera/image_raw; may be given several times",
     )  # fmt: skip
     parser.add_argument(
-        "-p", "--param", action="append", default=[], metavar="[NODE:]NAME:=VALUE",
-        help="set a parameter, for example mapper:scene_dir:=/data/scenes; may be given several times",
-    )  # fmt: skip
+        "-p",
+        "--param",
+        action="append",
+        default=[],
+        metavar="[NODE:]NAME:=VALUE",
+        help=(
+            "set a parameter, for example mapper:scene_dir:=/data/scenes; may be given several"
+            " times"
+        ),
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,9 +59,18 @@ def run(args: argparse.Namespace) -> int:
     for option, rules in (("--remap", args.remap), ("--param", args.param)):
         for rule in rules:
             if ":=" not in rule:
-                raise InputError(f"{option} {rule}: expected a rule with ':=' in it, such as image:=/camera/image_raw")
+                raise InputError(
+                    f"{option} {rule}: expected a rule with ':=' in it, such as"
+                    " image:=/camera/image_raw"
+                )
     os.environ.update(middleware_variables(os.environ))  # before rclpy is loaded
     from vggt3_ros.nodes.compose import compose
 
-    compose([args.only] if args.only else _NAMES, args.namespace, args.params_file, args.remap, args.param)
+    compose(
+        [args.only] if args.only else _NAMES,
+        args.namespace,
+        args.params_file,
+        args.remap,
+        args.param,
+    )
     return 0

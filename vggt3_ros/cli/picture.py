@@ -1,4 +1,6 @@
-"""Picture of a scene from above: its coloured points and the keyframes with their viewing directions."""
+"""Picture of a scene from above: its coloured points and the keyframes with their viewing
+directions.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MAX_POINTS = 80_000
-_SHOWN = (0.02, 0.98)  # quantiles of the points: a few far outliers would shrink all the rest to a dot
+# quantiles of the points: a few far outliers would shrink all the rest to a dot
+_SHOWN = (0.02, 0.98)
 _MARGIN = 0.06
-_HEADROOM = 0.1  # what lies this share of the picture's width above all cameras, such as a ceiling, would hide the rest
+# what lies this share of the picture's width above all cameras, such as a ceiling, would hide the
+# rest
+_HEADROOM = 0.1
 
 
 def draw_scene(scene: Scene, path: Path) -> None:
-    """Write the top view to `path`, in the format of its suffix; in metres where the scene is metric."""
+    """Write the top view to `path`, in the format of its suffix; in metres where the scene is
+    metric.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -41,11 +48,20 @@ def draw_scene(scene: Scene, path: Path) -> None:
         cameras[:, 0], cameras[:, 1], arrows[:, 0], arrows[:, 1], color="#d1495b", width=0.003,
         angles="xy", scale_units="xy", scale=1.0, zorder=4,
     )  # fmt: skip
-    axes.plot(cameras[0, 0], cameras[0, 1], "o", color="#d1495b", markeredgecolor="white", markersize=8, zorder=5)
+    axes.plot(
+        cameras[0, 0],
+        cameras[0, 1],
+        "o",
+        color="#d1495b",
+        markeredgecolor="white",
+        markersize=8,
+        zorder=5,
+    )
     unit = "m" if scene.is_metric else "scene units"
     axes.set(xlabel=f"right [{unit}]", ylabel=f"away [{unit}]")
     axes.set_title(
-        f"{len(scene.keyframes)} keyframes, {len(scene.points)} points, model {scene.model_id}: seen from above",
+        f"{len(scene.keyframes)} keyframes, {len(scene.points)} points, model {scene.model_id}:"
+        " seen from above",
         fontsize=10,
         loc="left",
     )
@@ -53,10 +69,11 @@ def draw_scene(scene: Scene, path: Path) -> None:
 
 
 def draw_points(axes: Axes, points: np.ndarray, colors: np.ndarray, positions: np.ndarray) -> float:
-    """Paint points (N, 3), colors (N, 3) uint8, from above; the third axis is up. Returns the picture's width.
+    """Paint points (N, 3), colors (N, 3) uint8, from above; the third axis is up. Returns the
+    picture's width.
 
-    All cameras, which are at `positions` (S, 3), and nearly all points are in the picture; what lies far above all
-    cameras is left out.
+    All cameras, which are at `positions` (S, 3), and nearly all points are in the picture; what
+    lies far above all cameras is left out.
     """
     low, high = _limits(points[:, :2], positions[:, :2])
     width = float((high - low).max())
@@ -84,7 +101,9 @@ def _limits(points: np.ndarray, cameras: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _picks(points: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:
-    """Indices of the points (N, 3) to paint, of those in a box; lowest first, so that what is higher covers it."""
+    """Indices of the points (N, 3) to paint, of those in a box; lowest first, so that what is
+    higher covers it.
+    """
     inside = ((points >= low) & (points <= high)).all(axis=1)
     picks = np.flatnonzero(inside)
     if len(picks) > _MAX_POINTS:

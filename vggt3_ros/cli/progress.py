@@ -1,4 +1,6 @@
-"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere, nothing for what is quick."""
+"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere, nothing for what is
+quick.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 
 QUIET_SECONDS = 2.0  # what takes less shows nothing
-LINE_SECONDS = 5.0  # between two plain lines, where stderr is not a terminal or tqdm is not installed
+# between two plain lines, where stderr is not a terminal or tqdm is not installed
+LINE_SECONDS = 5.0
 
 
 class Progress:
@@ -41,7 +44,10 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if self._bar is not None:
             self._bar.close()

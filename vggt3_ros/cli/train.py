@@ -1,6 +1,8 @@
-"""`vggt3 train`: train a network on procedural places and posed RGB-D folders, or convert a softmax one.
+"""`vggt3 train`: train a network on procedural places and posed RGB-D folders, or convert a softmax
+one.
 
-The same command again goes on where it stopped. `torchrun --nproc-per-node N -m -- vggt3_ros train ...` uses N GPUs.
+The same command again goes on where it stopped. `torchrun --nproc-per-node N -m -- vggt3_ros train
+...` uses N GPUs.
 """
 
 from __future__ import annotations
@@ -27,39 +29,86 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    parser = subparsers.add_parser("train", help="train a network, or convert a softmax one", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML, see configs/train_tiny.yaml")
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder; made when missing")
-    parser.add_argument("--from", dest="start", default=None, metavar="MODEL", help="what a new run starts with")
-    parser.add_argument("--minutes", type=_minutes, default=None, metavar="N", help="stop then, to go on later")
-    parser.add_argument("--within", type=_minutes, default=None, metavar="N", help="fit the whole run into N minutes")
-    parser.add_argument(
-        "--leave", type=Path, default=None, metavar="DIR", help="leave there what another machine needs to go on"
+    parser = subparsers.add_parser(
+        "train", help="train a network, or convert a softmax one", description=__doc__
     )
     parser.add_argument(
-        "--resume-from", type=Path, default=None, metavar="DIR", help="begin where a run was that left this folder"
+        "--config",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="YAML, see configs/train_tiny.yaml",
     )
     parser.add_argument(
-        "--dry", action="store_true", help="show the schedule, in a hundredth of the size and a tenth of the minutes"
+        "--run", type=Path, required=True, metavar="DIR", help="the run's folder; made when missing"
+    )
+    parser.add_argument(
+        "--from", dest="start", default=None, metavar="MODEL", help="what a new run starts with"
+    )
+    parser.add_argument(
+        "--minutes", type=_minutes, default=None, metavar="N", help="stop then, to go on later"
+    )
+    parser.add_argument(
+        "--within",
+        type=_minutes,
+        default=None,
+        metavar="N",
+        help="fit the whole run into N minutes",
+    )
+    parser.add_argument(
+        "--leave",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="leave there what another machine needs to go on",
+    )
+    parser.add_argument(
+        "--resume-from",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="begin where a run was that left this folder",
+    )
+    parser.add_argument(
+        "--dry",
+        action="store_true",
+        help="show the schedule, in a hundredth of the size and a tenth of the minutes",
     )
     parser.add_argument(
         "--precision", choices=("auto", "bf16", "fp32"), default="auto",
         help="of the passes (default: bf16 where the processor multiplies it natively, as GPUs do)",
     )  # fmt: skip
-    parser.add_argument("--eager", action="store_true", help="do not compile the network, as is done on a GPU")
-    parser.add_argument("--seed", type=seed_int, default=None, metavar="N", help="instead of the configuration's seed")
-    parser.add_argument("--device", default=None, metavar="NAME", help="cpu, cuda or cuda:N (default: cuda if there)")
+    parser.add_argument(
+        "--eager", action="store_true", help="do not compile the network, as is done on a GPU"
+    )
+    parser.add_argument(
+        "--seed",
+        type=seed_int,
+        default=None,
+        metavar="N",
+        help="instead of the configuration's seed",
+    )
+    parser.add_argument(
+        "--device",
+        default=None,
+        metavar="NAME",
+        help="cpu, cuda or cuda:N (default: cuda if there)",
+    )
     add_json_option(parser, "write all validations as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, showing loss and time left; Ctrl-C and SIGTERM end it after the current step, and it can go on later."""
+    """Train, showing loss and time left; Ctrl-C and SIGTERM end it after the current step, and it
+    can go on later.
+    """
     from vggt3_ros.training.config import TrainConfig
 
     if args.json is not None:
         check_writable(args.json, "--json")
     if args.start is not None and args.resume_from is not None:
-        raise argparse.ArgumentTypeError("--from begins a run anew, --resume-from goes on with one: give one of them")
+        raise argparse.ArgumentTypeError(
+            "--from begins a run anew, --resume-from goes on with one: give one of them"
+        )
     config = TrainConfig.read(args.config)
     if args.seed is not None:
         config = replace(config, seed=args.seed)
@@ -68,15 +117,27 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.start is not None or args.resume_from is not None or config.student is not None:
         raise argparse.ArgumentTypeError(
-            "--dry trains a network of its own small size; leave --from, --resume-from and `student` out"
+            "--dry trains a network of its own small size; leave --from, --resume-from and"
+            " `student` out"
         )
-    print("dry run: a hundredth of the size and of the steps, a tenth of the minutes; nothing of it is kept")
+    print(
+        "dry run: a hundredth of the size and of the steps, a tenth of the minutes; nothing of it"
+        " is kept"
+    )
     with TemporaryDirectory() as folder:
-        _train(args, config.hundredth(), Path(folder) / "run", Path(folder) / "left" if args.leave else None, 10)
+        _train(
+            args,
+            config.hundredth(),
+            Path(folder) / "run",
+            Path(folder) / "left" if args.leave else None,
+            10,
+        )
     return 0
 
 
-def _train(args: argparse.Namespace, config: TrainConfig, folder: Path, left: Path | None, parts: int) -> None:
+def _train(
+    args: argparse.Namespace, config: TrainConfig, folder: Path, left: Path | None, parts: int
+) -> None:
     """A run of `parts`-th of the minutes given, and what is said about it."""
     import torch
 
@@ -88,7 +149,9 @@ def _train(args: argparse.Namespace, config: TrainConfig, folder: Path, left: Pa
     if device == torch.device("cuda") and local_rank() is not None:
         device = torch.device(resolve_device(f"cuda:{local_rank()}"))
     bf16 = _multiplies_bf16(device) if args.precision == "auto" else args.precision == "bf16"
-    minutes, within = (None if given is None else given / parts for given in (args.minutes, args.within))
+    minutes, within = (
+        None if given is None else given / parts for given in (args.minutes, args.within)
+    )
     with Ranks(device) as ranks, _Stop() as stop, Progress("train") as progress:
         trainer = Trainer(
             config, folder, device, args.start, bf16, recordings, ranks, within,
@@ -110,7 +173,11 @@ def _train(args: argparse.Namespace, config: TrainConfig, folder: Path, left: Pa
                 loss = f", loss {step.losses['loss']:.3f}"
             progress(f"{step.phase} step {step.step} of {step.total}{loss}", step.done)
             if step.validation is not None:
-                print(_validation_line(step.step, step.phase, step.validation), file=sys.stderr, flush=True)
+                print(
+                    _validation_line(step.step, step.phase, step.validation),
+                    file=sys.stderr,
+                    flush=True,
+                )
 
         trainer.run(report, minutes, stop.requested)
         if not ranks.first:
@@ -118,7 +185,10 @@ def _train(args: argparse.Namespace, config: TrainConfig, folder: Path, left: Pa
         figures = {
             "step": trainer.step,
             "seconds": trainer.table.seconds,
-            "phases": {phase: {"steps": steps, "seconds": seconds} for phase, (steps, seconds) in spent.items()},
+            "phases": {
+                phase: {"steps": steps, "seconds": seconds}
+                for phase, (steps, seconds) in spent.items()
+            },
             "rendering_s": trainer.pool.rendering.seconds(),
             "rendered_views": trainer.pool.rendered,
             "validations": trainer.validations.entries,
@@ -127,9 +197,15 @@ def _train(args: argparse.Namespace, config: TrainConfig, folder: Path, left: Pa
         _print_summary(figures)
         if left is not None:
             sizes = [file.stat().st_size for file in left.rglob("*") if file.is_file()]
-            print(f"to go on elsewhere: {len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB, in {args.leave}")
+            print(
+                f"to go on elsewhere: {len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB, in"
+                f" {args.leave}"
+            )
         if not args.dry:
-            print(f"step {trainer.step} of {total} ({trainer.phase}), weights in {folder / 'network.safetensors'}")
+            print(
+                f"step {trainer.step} of {total} ({trainer.phase}), weights in"
+                f" {folder / 'network.safetensors'}"
+            )
 
 
 def _print_summary(figures: dict[str, Any]) -> None:
@@ -144,7 +220,9 @@ def _print_summary(figures: dict[str, Any]) -> None:
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
-    """Elsewhere fp32 is faster: a step took up to nine times as long in bf16, with AVX-512 up to a third longer."""
+    """Elsewhere fp32 is faster: a step took up to nine times as long in bf16, with AVX-512 up to a
+    third longer.
+    """
     import torch
 
     if device.type != "cpu":
@@ -165,7 +243,9 @@ class _Stop:
 
     def __enter__(self) -> _Stop:
         self._seen = False
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -183,4 +263,6 @@ class _Stop:
 
 
 def _validation_line(step: int, phase: str, figures: dict[str, float]) -> str:
-    return f"step {step} ({phase}): " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+    return f"step {step} ({phase}): " + ", ".join(
+        f"{name} {value:.3g}" for name, value in figures.items()
+    )

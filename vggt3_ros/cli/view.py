@@ -11,17 +11,30 @@ _WAIT = 3600.0  # seconds; Ctrl-C ends it
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    parser = subparsers.add_parser("view", help="show a stored scene in the browser", description=__doc__)
-    parser.add_argument("scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`")
-    parser.add_argument("--port", type=int, default=8080, metavar="N", help="port of the page, or the next free one")
+    parser = subparsers.add_parser(
+        "view", help="show a stored scene in the browser", description=__doc__
+    )
     parser.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS",
-        help="address to serve at; 0.0.0.0 lets everybody on the network look on (default: 127.0.0.1)",
-    )  # fmt: skip
+        "scene", type=Path, metavar="SCENE", help="scene folder written by `vggt3 map`"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, metavar="N", help="port of the page, or the next free one"
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help=(
+            "address to serve at; 0.0.0.0 lets everybody on the network look on (default:"
+            " 127.0.0.1)"
+        ),
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C. Raises `SceneError`, and `InputError` where viser is not installed."""
+    """Serve the page until Ctrl-C. Raises `SceneError`, and `InputError` where viser is not
+    installed.
+    """
     from vggt3_ros.cli.depth_picture import DepthPictures
     from vggt3_ros.nodes.viewer.page import Viewer
     from vggt3_ros.scene.storage import load_scene
@@ -35,10 +48,16 @@ def run(args: argparse.Namespace) -> int:
         page.show_keyframes(scene.map_from_keyframes)
         what = "it has no depth of its keyframes"
         if scene.depth is not None:
-            page.show_depth(scene.depth.world_from_cam, scene.keyframes.names, DepthPictures(scene.depth))
+            page.show_depth(
+                scene.depth.world_from_cam, scene.keyframes.names, DepthPictures(scene.depth)
+            )
             what = "click a keyframe to see its depth"
         page.show_text(f"### {args.scene.resolve().name}\n\n{scene.verdict.reason}\n\n{what}")
-        print(f"open {page.url} in a browser ({len(scene.keyframes)} keyframes, {what}); Ctrl-C ends it", flush=True)
+        print(
+            f"open {page.url} in a browser ({len(scene.keyframes)} keyframes, {what}); Ctrl-C"
+            " ends it",
+            flush=True,
+        )
         wait()
     except KeyboardInterrupt:
         pass

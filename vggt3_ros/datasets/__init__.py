@@ -1,1 +1,3 @@
-"""Readers of the user's files: images and videos, calibrations, poses, and sequences with true poses."""
+"""Readers of the user's files: images and videos, calibrations, poses, and sequences with true
+poses.
+"""

@@ -1,6 +1,8 @@
-"""Calibration files: our own JSON, OpenCV's and ROS's camera_info YAML, Kalibr's camchain, RealSense's JSON.
+"""Calibration files: our own JSON, OpenCV's and ROS's camera_info YAML, Kalibr's camchain,
+RealSense's JSON.
 
-Whatever a file says of the lens is used or refused by name: a lens with distortion never becomes a pinhole.
+Whatever a file says of the lens is used or refused by name: a lens with distortion never becomes a
+pinhole.
 """
 
 from __future__ import annotations
@@ -23,16 +25,25 @@ from vggt3_ros.pipeline.bit_depth import BitDepth
 from vggt3_ros.pipeline.frame import Image, read_image
 
 _FOUR = ("fx", "fy", "cx", "cy")
-_GROUPS = ("intrinsics", "projection_parameters", "camera", "camera_matrix", "distortion_coefficients")
+_GROUPS = (
+    "intrinsics",
+    "projection_parameters",
+    "camera",
+    "camera_matrix",
+    "distortion_coefficients",
+)
 _LEAST_FOCAL_LENGTH = 0.05  # of the image's width; a fisheye that sees all round has 0.16
-_MIDDLE = (0.3, 0.7)  # of width and height; of an image half or twice as large it would be 1 or 0.25
+# of width and height; of an image half or twice as large it would be 1 or 0.25
+_MIDDLE = (0.3, 0.7)
 
 
 @dataclass(eq=False)
 class Calibration:
-    """Intrinsics (3, 3) float64 in pixels, distortion, None without, and the image size (W, H) that they are for.
+    """Intrinsics (3, 3) float64 in pixels, distortion, None without, and the image size (W, H) that
+    they are for.
 
-    size_wh: None where the file does not say it, until the first image that fits tells it; size_from: that image.
+    size_wh: None where the file does not say it, until the first image that fits tells it;
+    size_from: that image.
     """
 
     intrinsics: Tensor
@@ -43,40 +54,55 @@ class Calibration:
     @property
     def text(self) -> str:
         """What was understood, for a person to check."""
-        fx, fy, cx, cy = (float(self.intrinsics[row, column]) for row, column in ((0, 0), (1, 1), (0, 2), (1, 2)))
+        fx, fy, cx, cy = (
+            float(self.intrinsics[row, column]) for row, column in ((0, 0), (1, 1), (0, 2), (1, 2))
+        )
         camera = f"fx {fx:g} fy {fy:g} cx {cx:g} cy {cy:g}"
         if self.distortion is None:
             return f"{camera}, no distortion"
-        return f"{camera}, {self.distortion.model} {' '.join(f'{c:g}' for c in self.distortion.coefficients)}"
+        return (
+            f"{camera}, {self.distortion.model}"
+            f" {' '.join(f'{c:g}' for c in self.distortion.coefficients)}"
+        )
 
     def check_size(self, size_wh: tuple[int, int], image: str) -> None:
         """Raise InputError when an image of that size (W, H) cannot have this calibration.
 
-        One calibration holds for one size: where the file says none, that of the first image that fits.
+        One calibration holds for one size: where the file says none, that of the first image that
+        fits.
         """
         if self.size_wh is not None and size_wh != self.size_wh:
             size = f"{self.size_wh[0]} x {self.size_wh[1]}"
-            whose = f", as {self.size_from} has, for they name no width and height" if self.size_from else ""
+            whose = (
+                f", as {self.size_from} has, for they name no width and height"
+                if self.size_from
+                else ""
+            )
             raise InputError(
-                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, the intrinsics are for {size}{whose}; "
-                "give those of this image size"
+                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, the intrinsics are for"
+                f" {size}{whose}; give those of this image size"
             )
         if float(self.intrinsics[0, 0]) < _LEAST_FOCAL_LENGTH * size_wh[0]:
             raise InputError(
-                f"{image} is {size_wh[0]} pixels wide, and fx is {float(self.intrinsics[0, 0]):g}; give fx, fy, cx, cy "
-                "in pixels, not in millimetres nor as shares of the image"
+                f"{image} is {size_wh[0]} pixels wide, and fx is {float(self.intrinsics[0, 0]):g};"
+                " give fx, fy, cx, cy in pixels, not in millimetres nor as shares of the image"
             )
         if self.size_wh is None:
             self._take_size(size_wh, image)
 
     def _take_size(self, size_wh: tuple[int, int], image: str) -> None:
-        """Take the size of an image whose middle is about where the principal point is; else raise InputError."""
+        """Take the size of an image whose middle is about where the principal point is; else raise
+        InputError.
+        """
         cx, cy = float(self.intrinsics[0, 2]), float(self.intrinsics[1, 2])
         low, high = _MIDDLE
-        if not all(low <= centre / extent <= high for centre, extent in zip((cx, cy), size_wh, strict=True)):
+        if not all(
+            low <= centre / extent <= high for centre, extent in zip((cx, cy), size_wh, strict=True)
+        ):
             raise InputError(
-                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, and the principal point {cx:g} {cy:g} is far from "
-                "its middle: the intrinsics seem to be for another size; if not, add width and height to them"
+                f"{image} has {size_wh[0]} x {size_wh[1]} pixels, and the principal point {cx:g}"
+                f" {cy:g} is far from its middle: the intrinsics seem to be for another size; if"
+                " not, add width and height to them"
             )
         self.size_wh = size_wh
         self.size_from = image
@@ -85,14 +111,17 @@ class Calibration:
 def read_calibration(path: Path) -> Calibration:
     """Read a calibration file: YAML where the name ends so, else JSON.
 
-    Focal lengths and principal point are fx, fy, cx, cy, or a camera_matrix, or Kalibr's `intrinsics`. Distortion is
-    k1, k2, p1, p2, ..., or a list of coefficients in OpenCV's order; without a model it is OpenCV's (plumb_bob).
-    Raises InputError naming the file and the entry that is unknown, missing, contradictory or not supported.
+    Focal lengths and principal point are fx, fy, cx, cy, or a camera_matrix, or Kalibr's
+    `intrinsics`. Distortion is k1, k2, p1, p2, ..., or a list of coefficients in OpenCV's order;
+    without a model it is OpenCV's (plumb_bob). Raises InputError naming the file and the entry that
+    is unknown, missing, contradictory or not supported.
     """
     data = read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else _read_json(path)
     entries = _entries(_one_camera(data, path), path)
     _refuse_shifted_pixels(entries, path)
-    return Calibration(_intrinsics(entries, path), read_distortion(entries, path), _size(entries, path))
+    return Calibration(
+        _intrinsics(entries, path), read_distortion(entries, path), _size(entries, path)
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -101,10 +130,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     except InputError as error:
         if path.suffix.lower() == ".json" or not path.is_file():
             raise
-        raise InputError(f"{error}; a calibration is JSON, or YAML if its name ends with .yaml") from error
+        raise InputError(
+            f"{error}; a calibration is JSON, or YAML if its name ends with .yaml"
+        ) from error
 
 
-def read_calibrated_image(path: Path, calibration: Calibration, bit_depth: BitDepth | None = None) -> Image:
+def read_calibrated_image(
+    path: Path, calibration: Calibration, bit_depth: BitDepth | None = None
+) -> Image:
     """Pixels (H, W, 3) as stored; bit_depth as for `read_image`.
 
     Raises InputError when the calibration is for images of another size.
@@ -122,12 +155,16 @@ def _one_camera(data: dict[str, Any], path: Path) -> dict[str, Any]:
     check_known(data, cameras, str(path))
     camera = data[cameras[0]]
     if len(cameras) > 1 or not isinstance(camera, dict):
-        raise InputError(f"{path} holds {', '.join(cameras)}; give a file with the entries of one camera")
+        raise InputError(
+            f"{path} holds {', '.join(cameras)}; give a file with the entries of one camera"
+        )
     return camera
 
 
 def _entries(data: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The entries that count, by our names. Raises InputError for unknown ones and for two that contradict."""
+    """The entries that count, by our names. Raises InputError for unknown ones and for two that
+    contradict.
+    """
     entries: dict[str, Any] = {}
     spelt: dict[str, str] = {}
     data = _ungrouped(data, path)
@@ -137,20 +174,26 @@ def _entries(data: dict[str, Any], path: Path) -> dict[str, Any]:
         if name in DESCRIPTIVE:
             continue
         if name in entries and entries[name] != value:
-            raise InputError(f"{path}: {spelt[name]!r} and {key!r} say the same, but differ; keep one of them")
+            raise InputError(
+                f"{path}: {spelt[name]!r} and {key!r} say the same, but differ; keep one of them"
+            )
         entries[name] = value
         spelt[name] = key
     return entries
 
 
 def _ungrouped(data: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The entries with those that stand in groups, such as VINS's projection_parameters, beside the others."""
+    """The entries with those that stand in groups, such as VINS's projection_parameters, beside the
+    others.
+    """
     ungrouped: dict[str, Any] = {}
     for key, value in data.items():
         is_group = isinstance(value, dict) and our_name(key) in _GROUPS and "data" not in value
         for name, part in value.items() if is_group else [(key, value)]:
             if name in ungrouped and ungrouped[name] != part:
-                raise InputError(f"{path}: {name!r} is given twice, in {key!r} and elsewhere; keep one of them")
+                raise InputError(
+                    f"{path}: {name!r} is given twice, in {key!r} and elsewhere; keep one of them"
+                )
             ungrouped[str(name)] = part
     return ungrouped
 
@@ -159,10 +202,17 @@ def _refuse_shifted_pixels(entries: dict[str, Any], path: Path) -> None:
     roi = entries.get("roi") or {}
     if isinstance(roi, dict) and _is_whole_image(roi, entries):
         roi = {}
-    parts = [value for value in roi.values() if not isinstance(value, bool)] if isinstance(roi, dict) else [roi]
+    parts = (
+        [value for value in roi.values() if not isinstance(value, bool)]
+        if isinstance(roi, dict)
+        else [roi]
+    )
     binned = any(entries.get(name, 0) not in (0, 1) for name in ("binning_x", "binning_y"))
     if binned or any(parts):
-        raise InputError(f"{path}: binning and regions of interest are not supported; give the images' own values")
+        raise InputError(
+            f"{path}: binning and regions of interest are not supported; give the images' own"
+            " values"
+        )
     skew = entries.get("skew", 0)
     if skew != 0:
         raise InputError(f"{path}: skew is {skew!r}, only 0 is supported; calibrate without skew")
@@ -182,7 +232,9 @@ def _intrinsics(entries: dict[str, Any], path: Path) -> Tensor:
     if "camera_matrix" in entries:
         found["camera_matrix"] = _four_of_matrix(entries["camera_matrix"], path)
     if "intrinsics" in entries:
-        found["intrinsics"] = numbers_of(entries["intrinsics"], 4, "intrinsics", "fx fy cx cy", path)
+        found["intrinsics"] = numbers_of(
+            entries["intrinsics"], 4, "intrinsics", "fx fy cx cy", path
+        )
     values = [_pixels(found_as, numbers, path) for found_as, numbers in found.items()]
     if any(other != values[0] for other in values):
         raise InputError(f"{path}: {' and '.join(found)} contradict each other; keep one of them")
@@ -221,11 +273,18 @@ def _size(entries: dict[str, Any], path: Path) -> tuple[int, int] | None:
         sizes.append(numbers_of(entries["resolution"], 2, "resolution", "width and height", path))
     for size in sizes:
         for value in size:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6 or value % 1:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 < value < 1e6
+                or value % 1
+            ):
                 raise InputError(
-                    f"{path}: width and height must be whole numbers of pixels above 0, got {size[0]!r} and "
-                    f"{size[1]!r}; correct them or remove both"
+                    f"{path}: width and height must be whole numbers of pixels above 0, got"
+                    f" {size[0]!r} and {size[1]!r}; correct them or remove both"
                 )
     if any(size != sizes[0] for size in sizes):
-        raise InputError(f"{path}: width, height and resolution contradict each other; keep one of them")
+        raise InputError(
+            f"{path}: width, height and resolution contradict each other; keep one of them"
+        )
     return (int(sizes[0][0]), int(sizes[0][1])) if sizes else None

@@ -11,7 +11,8 @@ from vggt3_ros.files import check_known
 
 
 def numbers_of(value: Any, count: int | None, name: str, meaning: str, path: Path) -> list[float]:
-    """Finite numbers of a list, nested or not, or of OpenCV's {rows, cols, data}; `count` of them unless None.
+    """Finite numbers of a list, nested or not, or of OpenCV's {rows, cols, data}; `count` of them
+    unless None.
 
     Raises InputError saying that the entry `name` of the file should be `meaning`.
     """
@@ -24,13 +25,17 @@ def numbers_of(value: Any, count: int | None, name: str, meaning: str, path: Pat
             expected = shape[0] * shape[1]
     numbers = [number(entry) for entry in _flattened(raw)] if isinstance(raw, list) else [None]
     finite = [entry for entry in numbers if entry is not None]
-    if len(finite) < len(numbers) or any(wanted not in (None, len(finite)) for wanted in (count, expected)):
+    if len(finite) < len(numbers) or any(
+        wanted not in (None, len(finite)) for wanted in (count, expected)
+    ):
         raise InputError(f"{path}: {name} must be {meaning}, got {value!r}")
     return finite
 
 
 def _flattened(value: list[Any]) -> list[Any]:
-    return [leaf for part in value for leaf in (_flattened(part) if isinstance(part, list) else [part])]
+    return [
+        leaf for part in value for leaf in (_flattened(part) if isinstance(part, list) else [part])
+    ]
 
 
 def number(value: Any) -> float | None:

@@ -1,4 +1,6 @@
-"""Which files the IMAGES arguments stand for, in which order, what they are called, and which cannot be used."""
+"""Which files the IMAGES arguments stand for, in which order, what they are called, and which
+cannot be used.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,29 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.image_file import OTHER_SUFFIXES
 
 IMAGES_HELP = (
-    "image files, folders with images in or below them, videos, or for a procedural place room:SEED[:FRAMES], "
-    "corridor:SEED[:FRAMES] or yard:SEED[:FRAMES]"
+    "image files, folders with images in or below them, videos, or for a procedural place"
+    " room:SEED[:FRAMES], corridor:SEED[:FRAMES] or yard:SEED[:FRAMES]"
 )
 _IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm",
+    ".pgm", ".pbm", ".pnm"
 )  # fmt: skip
 _VIDEO_SUFFIXES = (
-    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv",
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv",
+    ".flv", ".3gp", ".ogv",
     ".mjpg", ".mjpeg", ".h264", ".h265",
 )  # fmt: skip
-# Folders beside photographs that hold pictures of another kind, and those that programs keep for themselves.
+# Folders beside photographs that hold pictures of another kind, and those that programs keep for
+# themselves.
 _NO_PHOTOGRAPHS = re.compile(r"(depth|dense|mask|label|segmentation|thumb)", re.IGNORECASE)
 _PRIVATE = re.compile(r"\.|__MACOSX$|@eaDir$|\$RECYCLE")
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A photograph or video: where it lies, what it is called in messages and in the scene, and why it is left out."""
+    """A photograph or video: where it lies, what it is called in messages and in the scene, and why
+    it is left out.
+    """
 
     path: Path
     name: str
@@ -43,18 +50,21 @@ class ImageFile:
 
 
 def image_files(arguments: Sequence[str]) -> list[ImageFile]:
-    """The files that arguments stand for, as given; those of a folder and its sub-folders in natural order.
+    """The files that arguments stand for, as given; those of a folder and its sub-folders in
+    natural order.
 
-    A file of a folder is called by its path in it. Files of several arguments that would be called the same are called
-    by more of their paths. A file that several arguments stand for is used once. Raises InputError for an argument that
-    does not exist or holds no image.
+    A file of a folder is called by its path in it. Files of several arguments that would be called
+    the same are called by more of their paths. A file that several arguments stand for is used
+    once. Raises InputError for an argument that does not exist or holds no image.
     """
     files = _each_once([file for argument in arguments for file in _files(argument)])
     counts = Counter(file.name for file in files)
     if max(counts.values(), default=0) < 2:
         return files
     common = os.path.commonpath([file.path.absolute().parent for file in files])
-    return [replace(file, name=file.path.absolute().relative_to(common).as_posix()) for file in files]
+    return [
+        replace(file, name=file.path.absolute().relative_to(common).as_posix()) for file in files
+    ]
 
 
 def _each_once(files: Sequence[ImageFile]) -> list[ImageFile]:
@@ -63,7 +73,9 @@ def _each_once(files: Sequence[ImageFile]) -> list[ImageFile]:
     once = []
     for file in files:
         path = file.path.absolute()
-        once.append(replace(file, problem="it is given twice and used once") if path in seen else file)
+        once.append(
+            replace(file, problem="it is given twice and used once") if path in seen else file
+        )
         seen.add(path)
     return once
 
@@ -76,14 +88,22 @@ def _files(argument: str) -> list[ImageFile]:
         raise InputError(f"{argument}: no such file or folder; give {IMAGES_HELP}")
     files = [_of_folder(file, path) for file in _walk(path, set())]
     if all(file.problem for file in files):
-        found = f"; left out: {', '.join(f'{file.name} ({file.problem})' for file in files[:3])}" if files else ""
+        found = (
+            f"; left out: {', '.join(f'{file.name} ({file.problem})' for file in files[:3])}"
+            if files
+            else ""
+        )
         suffixes = ", ".join(_IMAGE_SUFFIXES)
-        raise InputError(f"{argument}: there are no images ({suffixes}) in this folder or below it{found}")
+        raise InputError(
+            f"{argument}: there are no images ({suffixes}) in this folder or below it{found}"
+        )
     return sorted(files, key=lambda file: _natural_key(file.path.relative_to(path)))
 
 
 def _walk(folder: Path, walked: set[str]) -> list[Path]:
-    """Everything in a folder and below it that may be an image or a video, and folders that are not entered."""
+    """Everything in a folder and below it that may be an image or a video, and folders that are not
+    entered.
+    """
     real = os.path.realpath(folder)
     if real in walked:  # a link in a circle, or two to one folder
         return []
@@ -98,7 +118,11 @@ def _walk(folder: Path, walked: set[str]) -> list[Path]:
             continue
         if entry.is_dir():
             found += [entry] if _NO_PHOTOGRAPHS.match(entry.name) else _walk(entry, walked)
-        elif entry.suffix.lower() in (*_IMAGE_SUFFIXES, *OTHER_SUFFIXES, *_VIDEO_SUFFIXES) or _is_unnamed_image(entry):
+        elif entry.suffix.lower() in (
+            *_IMAGE_SUFFIXES,
+            *OTHER_SUFFIXES,
+            *_VIDEO_SUFFIXES,
+        ) or _is_unnamed_image(entry):
             found.append(entry)
     return found
 
@@ -118,20 +142,30 @@ def _of_folder(path: Path, folder: Path) -> ImageFile:
     file = ImageFile(path, path.relative_to(folder).as_posix())
     if path.is_dir():
         readable = os.access(path, os.R_OK | os.X_OK)
-        why = "by its name it holds no photographs; give it by itself if it does" if readable else "it cannot be opened"
+        why = (
+            "by its name it holds no photographs; give it by itself if it does"
+            if readable
+            else "it cannot be opened"
+        )
         return replace(file, name=file.name + "/", problem=f"a folder that is left out: {why}")
     if not path.exists():
-        return replace(file, problem=f"a link to {os.readlink(path)}, which does not exist; copy the file itself")
+        return replace(
+            file,
+            problem=f"a link to {os.readlink(path)}, which does not exist; copy the file itself",
+        )
     if not path.is_file():
         return replace(file, problem="it is no regular file; leave it out")
     if file.is_video:
-        return replace(file, problem="a video among photographs is not read; name the video itself to use it")
+        return replace(
+            file, problem="a video among photographs is not read; name the video itself to use it"
+        )
     return file
 
 
 def _natural_key(path: Path) -> tuple[list[list[tuple[int, str]]], str]:
     """Sorts img2 before img10, and a folder's files beside each other."""
     parts = [
-        [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)] for name in path.parts
+        [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+        for name in path.parts
     ]
     return parts, path.as_posix()

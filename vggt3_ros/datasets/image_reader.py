@@ -1,4 +1,6 @@
-"""The IMAGES arguments of `map` and `localize`: folders, image files, videos and rooms, read one frame at a time."""
+"""The IMAGES arguments of `map` and `localize`: folders, image files, videos and rooms, read one
+frame at a time.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,15 @@ from vggt3_ros.pipeline.image_file import opened_image
 
 
 class ImageReader:
-    """Iterates over the frames that the arguments name, in their order; folders in natural order of the file names.
+    """Iterates over the frames that the arguments name, in their order; folders in natural order of
+    the file names.
 
-    Stamps grow over all frames: those of each source go on after the last one of the source before. No two frames have
-    the same name.
-    What cannot be used is left out and noted in `skipped` as (name, reason). `part` says which frames of a room are
-    meant; rooms bring their own calibration, and as map frames their own poses. `bit_depth` says how many bits images
-    of more than 8 have; 0: as some of them tell. Making one raises `InputError` for arguments that do not exist or hold
-    no images.
+    Stamps grow over all frames: those of each source go on after the last one of the source before.
+    No two frames have the same name. What cannot be used is left out and noted in `skipped` as
+    (name, reason). `part` says which frames of a room are meant; rooms bring their own calibration,
+    and as map frames their own poses. `bit_depth` says how many bits images of more than 8 have; 0:
+    as some of them tell. Making one raises `InputError` for arguments that do not exist or hold no
+    images.
     """
 
     def __init__(
@@ -51,18 +54,27 @@ class ImageReader:
     @property
     def has_video(self) -> bool:
         """Whether any of the sources is a video, whose frames nobody has chosen one by one."""
-        return any(isinstance(source, ImageFile) and source.is_video and not source.problem for source in self._sources)
+        return any(
+            isinstance(source, ImageFile) and source.is_video and not source.problem
+            for source in self._sources
+        )
 
     def __len__(self) -> int:
         """How many images there are, usable or not; for videos what their headers promise."""
         return sum(self._count(source) for source in self._sources)
 
     def decoded_bytes(self, most: int | None = None) -> int:
-        """Bytes of the pixels of all photographs, and of the `most` largest video frames (None: of all), by headers.
+        """Bytes of the pixels of all photographs, and of the `most` largest video frames (None: of
+        all), by headers.
 
-        Rooms count nothing because they are in memory already, nor do files that cannot be read: they are skipped.
+        Rooms count nothing because they are in memory already, nor do files that cannot be read:
+        they are skipped.
         """
-        files = [source for source in self._sources if isinstance(source, ImageFile) and not source.problem]
+        files = [
+            source
+            for source in self._sources
+            if isinstance(source, ImageFile) and not source.problem
+        ]
         total, left = 0, len(self) if most is None else most
         for file in sorted(files, key=_bytes_of_one, reverse=True):
             count = min(self._count(file), left) if file.is_video else 1
@@ -88,8 +100,12 @@ class ImageReader:
                 next_stamp_ns = stamped.stamp_ns + 1
                 yield stamped, is_video
 
-    def _frames(self, source: ImageFile | RoomSequence, positions: Iterator[int]) -> Iterator[Frame]:
-        """Frames of one source, with its own stamps; takes a position for every image that is not of a room."""
+    def _frames(
+        self, source: ImageFile | RoomSequence, positions: Iterator[int]
+    ) -> Iterator[Frame]:
+        """Frames of one source, with its own stamps; takes a position for every image that is not
+        of a room.
+        """
         if isinstance(source, RoomSequence):
             for index in getattr(source.split(), self._part):
                 yield source.frame(index, with_prior=self._part == "map")
@@ -105,12 +121,19 @@ class ImageReader:
                 yield frame
 
     def _photographs(self) -> list[Path]:
-        files = [source for source in self._sources if isinstance(source, ImageFile) and not source.problem]
+        files = [
+            source
+            for source in self._sources
+            if isinstance(source, ImageFile) and not source.problem
+        ]
         return [file.path for file in files if not file.is_video]
 
     def _photograph(self, file: ImageFile, position: int) -> Frame | None:
-        try:  # a turned photograph is set upright unless the calibration is for the pixels as stored
-            image = read_image(file.path, upright=self._known.intrinsics is None, bit_depth=self._bit_depth)
+        # a turned photograph is set upright unless the calibration is for the pixels as stored
+        try:
+            image = read_image(
+                file.path, upright=self._known.intrinsics is None, bit_depth=self._bit_depth
+            )
             frame = self._known.frame(image, position, str(file.path))
             return replace(frame, name=file.name)
         except InputError as error:
@@ -121,7 +144,9 @@ class ImageReader:
         header, decoded = video_header(file.path), 0
         stem = file.name.removesuffix(file.path.suffix)
         for decoded, frame in enumerate(video_frames(file.path), start=1):
-            yield self._known.frame(frame.image, next(positions), f"{stem}_{decoded - 1:06d}", frame.stamp_ns)
+            yield self._known.frame(
+                frame.image, next(positions), f"{stem}_{decoded - 1:06d}", frame.stamp_ns
+            )
         lost = lost_frames(header, decoded)
         if lost is not None:
             self.skipped.append((file.name, lost))
@@ -135,8 +160,12 @@ class ImageReader:
 
 
 def input_files(arguments: Sequence[str]) -> list[Path]:
-    """Every file that the arguments stand for; nothing is decoded or rendered. Raises `InputError` like the reader."""
-    return [file.path for file in image_files([each for each in arguments if not is_procedural(each)])]
+    """Every file that the arguments stand for; nothing is decoded or rendered. Raises `InputError`
+    like the reader.
+    """
+    return [
+        file.path for file in image_files([each for each in arguments if not is_procedural(each)])
+    ]
 
 
 def _sources(arguments: Sequence[str]) -> list[ImageFile | RoomSequence]:
@@ -153,13 +182,17 @@ def _sources(arguments: Sequence[str]) -> list[ImageFile | RoomSequence]:
 
 
 def _unlike(names: Collection[str], name: str) -> str:
-    """The name, with a number behind it if there is one like it: of two rooms, or v.mp4 and v.avi."""
+    """The name, with a number behind it if there is one like it: of two rooms, or v.mp4 and
+    v.avi.
+    """
     numbered = (f"{name} ({number})" for number in itertools.count(2))
     return next(each for each in itertools.chain([name], numbered) if each not in names)
 
 
 def _bytes_of_one(file: ImageFile) -> int:
-    """Bytes of one decoded RGB image of a photograph or video; 0 where its header cannot be read."""
+    """Bytes of one decoded RGB image of a photograph or video; 0 where its header cannot be
+    read.
+    """
     if file.is_video:
         header = video_header(file.path)
         return 3 * header.width * header.height

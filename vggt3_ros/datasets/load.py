@@ -1,5 +1,5 @@
-"""Which reader a sequence needs: a folder's layout is told from its files, `room:SEED[:FRAMES]`, corridors
-and yards are made on the spot.
+"""Which reader a sequence needs: a folder's layout is told from its files, `room:SEED[:FRAMES]`,
+corridors and yards are made on the spot.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from vggt3_ros.worlds.places import PLANNERS, Place
 
 _MOST_FRAMES = 512
 _LAYOUTS = (
-    "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt (TUM RGB-D), "
-    "with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), room:SEED[:FRAMES], corridor:SEED[:FRAMES] or "
-    "yard:SEED[:FRAMES]"
+    "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt"
+    " (TUM RGB-D), with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), room:SEED[:FRAMES],"
+    " corridor:SEED[:FRAMES] or yard:SEED[:FRAMES]"
 )
 
 
 def load_sequence(spec: str) -> Sequence:
-    """The sequence of a folder in one of the known layouts, or of the procedural place `room:SEED`, `corridor:SEED`
-    or `yard:SEED`.
+    """The sequence of a folder in one of the known layouts, or of the procedural place `room:SEED`,
+    `corridor:SEED` or `yard:SEED`.
 
     `room:SEED:FRAMES` maps so many frames of the same drive instead of 16, at most 512.
 
-    Raises InputError when the folder is missing or of no known layout, and for bad data, naming file and line.
+    Raises InputError when the folder is missing or of no known layout, and for bad data, naming
+    file and line.
     """
     if is_procedural(spec):
         return _procedural(spec)
@@ -43,7 +44,9 @@ def load_sequence(spec: str) -> Sequence:
         return load_plain(folder)
     if (folder / "rgb.txt").exists():
         return load_tum(folder)
-    if (folder / "TrainSplit.txt").exists() or next(folder.glob("frame-*.pose.txt"), None) is not None:
+    if (folder / "TrainSplit.txt").exists() or next(
+        folder.glob("frame-*.pose.txt"), None
+    ) is not None:
         return load_seven_scenes(folder)
     raise InputError(f"{spec}: not a sequence with true poses; expected {_LAYOUTS}")
 
@@ -55,7 +58,9 @@ def is_procedural(spec: str) -> bool:
 
 
 def show_the_same_place(spec: str, other: str) -> bool:
-    """Whether two folders are known to show one place: one lies in the other, or both are parts of a 7-Scenes scene."""
+    """Whether two folders are known to show one place: one lies in the other, or both are parts of
+    a 7-Scenes scene.
+    """
     first, second = (_place(Path(os.path.realpath(each))) for each in (spec, other))
     return first == second or first in second.parents or second in first.parents
 
@@ -66,18 +71,27 @@ def _place(folder: Path) -> Path:
 
 def _procedural(spec: str) -> Sequence:
     kind, seed, *frames = spec.split(":")
-    short = [count for count in frames if count.isdecimal() and len(count) <= len(str(_MOST_FRAMES))]
+    short = [
+        count for count in frames if count.isdecimal() and len(count) <= len(str(_MOST_FRAMES))
+    ]
     counts = [int(count) for count in short if 2 <= int(count) <= _MOST_FRAMES]
     if len(counts) != len(frames) or len(counts) > 1:
-        raise InputError(f"{spec}: after {kind}:SEED: comes the number of map frames, 2 to {_MOST_FRAMES}")
+        raise InputError(
+            f"{spec}: after {kind}:SEED: comes the number of map frames, 2 to {_MOST_FRAMES}"
+        )
     if not seed.isdecimal():
-        raise InputError(f"{spec}: after {kind}: comes the seed, a whole number from 0, got {seed!r}")
+        raise InputError(
+            f"{spec}: after {kind}: comes the seed, a whole number from 0, got {seed!r}"
+        )
     from vggt3_ros.worlds.room import LARGEST_SEED
     from vggt3_ros.worlds.sequence import room_sequence
 
-    if len(seed) > len(str(LARGEST_SEED)) or int(seed) > LARGEST_SEED:  # int() itself gives up at 4300 digits
+    # int() itself gives up at 4300 digits
+    if len(seed) > len(str(LARGEST_SEED)) or int(seed) > LARGEST_SEED:
         shown = seed if len(seed) <= 40 else f"a number of {len(seed)} digits"
-        raise InputError(f"{kind}:SEED takes a seed from 0 to {LARGEST_SEED}, got {shown}; choose a smaller one")
+        raise InputError(
+            f"{kind}:SEED takes a seed from 0 to {LARGEST_SEED}, got {shown}; choose a smaller one"
+        )
     place = Place(kind, int(seed))
     visit = partial(room_sequence, place.seed, plan=place.plan)
     room = visit(map_frames=counts[0]) if counts else visit()

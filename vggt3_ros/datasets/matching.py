@@ -1,4 +1,6 @@
-"""Which entry of what the user gave (a pose, a depth image) belongs to which image: each to one image alone."""
+"""Which entry of what the user gave (a pose, a depth image) belongs to which image: each to one
+image alone.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,31 @@ from vggt3_ros.errors import InputError
 
 _LARGEST_TIME_DIFFERENCE_S = 0.02  # as the TUM RGB-D benchmark has it
 # Digits of a whole number that is a time since 1970, and how many of its unit are a second.
-_TIME_UNITS = ((range(18, 20), 1e9), (range(15, 18), 1e6), (range(12, 15), 1e3), (range(9, 12), 1.0))
+_TIME_UNITS = (
+    (range(18, 20), 1e9),
+    (range(15, 18), 1e6),
+    (range(12, 15), 1e3),
+    (range(9, 12), 1.0),
+)
 _EXAMPLES = 3
 
 
 class Matching:
-    """Finds entries by image and keeps account: which images took an entry, which entries nobody took.
+    """Finds entries by image and keeps account: which images took an entry, which entries nobody
+    took.
 
-    find: the position, among the entries, of what belongs to the image of a name at a position, None without; it may
-    raise InputError. names: what the entries are called; what: what one of them is, such as "pose"; given: the option
-    and file that they come from, for messages.
+    find: the position, among the entries, of what belongs to the image of a name at a position,
+    None without; it may raise InputError. names: what the entries are called; what: what one of
+    them is, such as "pose"; given: the option and file that they come from, for messages.
     """
 
     def __init__(
-        self, names: Sequence[str], find: Callable[[str, int], int | None], what: str, given: str, expected: str
+        self,
+        names: Sequence[str],
+        find: Callable[[str, int], int | None],
+        what: str,
+        given: str,
+        expected: str,
     ) -> None:
         self.names = names
         self._find = find
@@ -37,16 +50,18 @@ class Matching:
         self._problem: InputError | None = None
 
     def take(self, image: str, position: int) -> int | None:
-        """The entry of this image, by its name (a path) and position in the list; None where there is none.
+        """The entry of this image, by its name (a path) and position in the list; None where there
+        is none.
 
-        Raises InputError for an image that could have several entries, or one that another image has.
+        Raises InputError for an image that could have several entries, or one that another image
+        has.
         """
         try:
             entry = self._find(image, position)
             if entry is not None and self._taken.setdefault(entry, image) != image:
                 raise InputError(
-                    f"{self._taken[entry]} and {image} would get the same {self._what}, {self.names[entry]} of "
-                    f"{self._given}; {self._expected}"
+                    f"{self._taken[entry]} and {image} would get the same {self._what},"
+                    f" {self.names[entry]} of {self._given}; {self._expected}"
                 )
         except InputError as error:
             self._problem = self._problem or error
@@ -65,19 +80,25 @@ class Matching:
         return len(self.names) - len(self._taken)
 
     def check(self, images: int) -> None:
-        """Raise InputError when an image was ambiguous, or none of the `images` used has an entry."""
+        """Raise InputError when an image was ambiguous, or none of the `images` used has an
+        entry.
+        """
         if self._problem is not None:
             raise self._problem
         if images and not self._taken:
             images_called = _examples([name for name, _ in self._images])
             raise InputError(
-                f"{self._given}: none of its {len(self.names)} {self._what}s belongs to one of the {images} images; "
-                f"they are called {_examples(self.names)}, the images {images_called}; {self._expected}"
+                f"{self._given}: none of its {len(self.names)} {self._what}s belongs to one of the"
+                f" {images} images; they are called {_examples(self.names)}, the images"
+                f" {images_called}; {self._expected}"
             )
 
 
-def by_name(names: Sequence[str], what: str, endings: bool = True) -> Callable[[str, int], int | None]:
-    """Finder of the name with which an image's path ends, folders and all; without `endings`, .png or .jpg is one.
+def by_name(
+    names: Sequence[str], what: str, endings: bool = True
+) -> Callable[[str, int], int | None]:
+    """Finder of the name with which an image's path ends, folders and all; without `endings`, .png
+    or .jpg is one.
 
     It raises InputError when the path is too short to tell which of several names is meant.
     """
@@ -89,7 +110,11 @@ def by_name(names: Sequence[str], what: str, endings: bool = True) -> Callable[[
         path = _parts(str(Path(image).absolute()), endings)
         candidates = {index: _parts(names[index], endings) for index in stored.get(path[-1], [])}
         fitting = [index for index, parts in candidates.items() if path[-len(parts) :] == parts]
-        if not fitting and len(candidates) > 1 and len(PurePath(image).parts) < min(map(len, candidates.values())):
+        if (
+            not fitting
+            and len(candidates) > 1
+            and len(PurePath(image).parts) < min(map(len, candidates.values()))
+        ):
             raise InputError(
                 f"{image} could be any of {len(candidates)} {what} that have this file name; "
                 "give the image folders as they are named there"
@@ -100,7 +125,9 @@ def by_name(names: Sequence[str], what: str, endings: bool = True) -> Callable[[
 
 
 def by_number(numbers: Sequence[int]) -> Callable[[str, int], int | None]:
-    """Finder of the number that an image's name is (000007.png is 7), or else of its position in the list."""
+    """Finder of the number that an image's name is (000007.png is 7), or else of its position in
+    the list.
+    """
     index_of = {number: index for index, number in enumerate(numbers)}
 
     def find(image: str, position: int) -> int | None:
@@ -110,28 +137,35 @@ def by_number(numbers: Sequence[int]) -> Callable[[str, int], int | None]:
     return find
 
 
-def check_positions(images: Sequence[tuple[str, int]], numbers: Collection[int], given: str) -> None:
-    """Raise InputError where frame_000005.png may be 5 by its name as well as 0 by its position, of (name, position).
+def check_positions(
+    images: Sequence[tuple[str, int]], numbers: Collection[int], given: str
+) -> None:
+    """Raise InputError where frame_000005.png may be 5 by its name as well as 0 by its position, of
+    (name, position).
 
-    Only where all photographs that would go by their position have such a number: otherwise the position is meant.
-    And where the numbers end one behind the last position: they count from 1.
+    Only where all photographs that would go by their position have such a number: otherwise the
+    position is meant. And where the numbers end one behind the last position: they count from 1.
     """
     by_position = [position for name, position in images if not _is_number(name)]
     if by_position and 0 not in numbers and max(by_position) + 1 == max(numbers):
         raise InputError(
-            f"{given} counts from {min(numbers)} to {max(numbers)}, the positions of the images in the list from 0 to "
-            f"{max(by_position)}; count from 0, or write the images' file names in the place of the numbers"
+            f"{given} counts from {min(numbers)} to {max(numbers)}, the positions of the images in"
+            f" the list from 0 to {max(by_position)}; count from 0, or write the images' file names"
+            " in the place of the numbers"
         )
-    photographs = [(name, position) for name, position in images if Path(name).suffix and not _is_number(name)]
+    photographs = [
+        (name, position) for name, position in images if Path(name).suffix and not _is_number(name)
+    ]
     named = [(name, position, _number_within(name)) for name, position in photographs]
     if not all(number in numbers for _, _, number in named):
         return
     for name, position, number in named:
         if number != position:
             raise InputError(
-                f"{name} is number {number} by its name and {position} by its position in the list, and {given} has "
-                f"poses for such numbers; call the images {number:06d}{Path(name).suffix} and so on, or write their "
-                "file names in the place of the numbers"
+                f"{name} is number {number} by its name and {position} by its position in the list,"
+                f" and {given} has poses for such numbers; call the images"
+                f" {number:06d}{Path(name).suffix} and so on, or write their file names in the"
+                " place of the numbers"
             )
 
 
@@ -169,7 +203,9 @@ def _time_of(stem: str) -> float | None:
 
 
 def _parts(path: str, ending: bool) -> tuple[str, ...]:
-    """The folders and the name of a path, "." and ".." left out; letters as one character each, however composed."""
+    """The folders and the name of a path, "." and ".." left out; letters as one character each,
+    however composed.
+    """
     named = [part for part in PurePath(unicodedata.normalize("NFC", path)).parts if part != ".."]
     pure = PurePath(*named)
     return pure.parts if ending else (*pure.parts[:-1], pure.stem)

@@ -1,4 +1,6 @@
-"""The plain layout: images/, poses.txt, intrinsics.json and, where there is more to tell, split.json and depth/."""
+"""The plain layout: images/, poses.txt, intrinsics.json and, where there is more to tell,
+split.json and depth/.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,13 @@ _CSV_COLUMNS = ("index", "timestamp")
 def load_plain(folder: Path) -> Sequence:
     """Read a folder in the plain layout.
 
-    poses.txt has an index and 16 row-major numbers of world_from_cam (metres, OpenCV axes) per line; the image of
-    index 7 is images/000007.jpg (or .png), its depth, if any, depth/000007.png in uint16 millimetres. split.json maps
-    a split's name to {"map": [indices], "query": [indices]}; without it every other frame is a query. frames.csv has
-    the columns index and timestamp (seconds; may be empty).
-    Images and depth images without a pose are counted in the notes. Raises InputError naming file and line for
-    anything missing, malformed or ambiguous, and for a depth folder of which no file belongs to a frame.
+    poses.txt has an index and 16 row-major numbers of world_from_cam (metres, OpenCV axes) per
+    line; the image of index 7 is images/000007.jpg (or .png), its depth, if any, depth/000007.png
+    in uint16 millimetres. split.json maps a split's name to {"map": [indices], "query": [indices]};
+    without it every other frame is a query. frames.csv has the columns index and timestamp
+    (seconds; may be empty). Images and depth images without a pose are counted in the notes. Raises
+    InputError naming file and line for anything missing, malformed or ambiguous, and for a depth
+    folder of which no file belongs to a frame.
     """
     poses = _read_poses(folder / "poses.txt")
     indices = list(poses)
@@ -69,48 +72,69 @@ def _index(field: str, where: str) -> int:
 
 
 def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
-    """The files of a folder by the number that is their name. Raises InputError for two of one number."""
+    """The files of a folder by the number that is their name. Raises InputError for two of one
+    number.
+    """
     files: dict[int, Path] = {}
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() not in suffixes or not path.stem.isdecimal():
             continue
         other = files.setdefault(int(path.stem), path)
         if other != path:
-            raise InputError(f"{other} and {path} are both frame {int(path.stem)}; keep one of them")
+            raise InputError(
+                f"{other} and {path} are both frame {int(path.stem)}; keep one of them"
+            )
     return files
 
 
 def _image_file(folder: Path, files: dict[int, Path], index: int) -> Path:
     if index not in files:
-        raise InputError(f"{folder}: no image {index:06d}.jpg or .png, though poses.txt has a pose for frame {index}")
+        raise InputError(
+            f"{folder}: no image {index:06d}.jpg or .png, though poses.txt has a pose for frame"
+            f" {index}"
+        )
     return files[index]
 
 
 def _notes(
     folder: Path, indices: list[int], image_files: dict[int, Path], depth_files: dict[int, Path]
 ) -> tuple[str, ...]:
-    """How much of what lies in the folder belongs to no frame. Raises InputError when that is all of the depth."""
+    """How much of what lies in the folder belongs to no frame. Raises InputError when that is all
+    of the depth.
+    """
     frames = set(indices)
-    present = [path for path in (folder / "depth").glob("*") if path.is_file() and not path.name.startswith(".")]
-    without = [f"{len(image_files.keys() - frames)} of {len(image_files)} images have no pose and are left out"]
+    present = [
+        path
+        for path in (folder / "depth").glob("*")
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    without = [
+        f"{len(image_files.keys() - frames)} of {len(image_files)} images have no pose and are"
+        " left out"
+    ]
     if not image_files.keys() - frames:
         without = []
     if present and not depth_files.keys() & frames:
         raise InputError(
-            f"{folder / 'depth'}: none of its {len(present)} files ({present[0].name}, ...) belongs to a frame; they "
-            f"are 16-bit png in millimetres, named like {min(frames):06d}.png"
+            f"{folder / 'depth'}: none of its {len(present)} files ({present[0].name}, ...) belongs"
+            f" to a frame; they are 16-bit png in millimetres, named like {min(frames):06d}.png"
         )
     if present:
         known = len(depth_files.keys() & frames)
-        without.append(f"{known} of {len(frames)} frames have depth; {len(present) - known} files in depth/ are unused")
+        without.append(
+            f"{known} of {len(frames)} frames have depth; {len(present) - known} files in depth/"
+            " are unused"
+        )
     return tuple(without)
 
 
 def _read_stamps(path: Path, indices: list[int]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Stamps from the columns `index` and `timestamp` (seconds) of frames.csv, and what there is to note of them.
+    """Stamps from the columns `index` and `timestamp` (seconds) of frames.csv, and what there is to
+    note of them.
 
-    Without that file, and without a single stamp in it, index is second. So it is, with a note, where some frames have
-    no stamp: two clocks in one sequence, or stamps made up between others, would tell what nobody measured.
+    Without that file, and without a single stamp in it, index is second. So it is, with a note,
+    where some frames have no stamp: two clocks in one sequence, or stamps made up between others,
+    would tell what nobody measured.
     """
     counted = tuple(index * 1_000_000_000 for index in indices)
     if not path.exists():
@@ -118,7 +142,9 @@ def _read_stamps(path: Path, indices: list[int]) -> tuple[tuple[int, ...], tuple
     stamps = _stamps_of_frames(path)
     missing = [index for index in indices if index not in stamps]
     if missing:
-        raise InputError(f"{path}: no line for frame {missing[0]}, though poses.txt has a pose for it")
+        raise InputError(
+            f"{path}: no line for frame {missing[0]}, though poses.txt has a pose for it"
+        )
     known = tuple(stamp for index in indices if (stamp := stamps[index]) is not None)
     if len(known) == len(indices):
         return known, ()
@@ -126,16 +152,25 @@ def _read_stamps(path: Path, indices: list[int]) -> tuple[tuple[int, ...], tuple
         return counted, ()
     without = [index for index in indices if stamps[index] is None]
     which = f"{len(without)} of {len(indices)} frames (the first is {without[0]})"
-    return counted, (f"frames.csv has no stamp for {which}; none of its stamps is used, index is second",)
+    return counted, (
+        f"frames.csv has no stamp for {which}; none of its stamps is used, index is second",
+    )
 
 
 def _stamps_of_frames(path: Path) -> dict[int, int | None]:
     """Stamps in nanoseconds by frame, None where the field is empty."""
     header, *lines = read_text(path).splitlines() or [""]
     columns = [name.strip().strip('"').lower() for name in header.split(",")]
-    check_known((name for name in columns if not name.startswith("source")), _CSV_COLUMNS, str(path), "columns")
+    check_known(
+        (name for name in columns if not name.startswith("source")),
+        _CSV_COLUMNS,
+        str(path),
+        "columns",
+    )
     if any(columns.count(name) != 1 for name in _CSV_COLUMNS):
-        raise InputError(f"{path}: the first line must name the columns index and timestamp, got {header!r}")
+        raise InputError(
+            f"{path}: the first line must name the columns index and timestamp, got {header!r}"
+        )
     stamps: dict[int, int | None] = {}
     for number, line in enumerate(lines, start=2):
         if not line.strip():
@@ -166,12 +201,16 @@ def _read_splits(path: Path, indices: list[int]) -> dict[str, Split]:
         for key, part in zip(("map", "query"), parts, strict=True):
             if not isinstance(part, list):
                 raise InputError(
-                    f'{path}: split {name!r} must be {{"map": [indices], "query": [indices]}}, {key} is not'
+                    f'{path}: split {name!r} must be {{"map": [indices], "query": [indices]}},'
+                    f" {key} is not"
                 )
-            unknown = [index for index in part if not isinstance(index, int) or index not in row_of_index]
+            unknown = [
+                index for index in part if not isinstance(index, int) or index not in row_of_index
+            ]
             if unknown:
                 raise InputError(
-                    f"{path}: split {name!r} names {key} frame {unknown[0]!r}, which has no pose in poses.txt"
+                    f"{path}: split {name!r} names {key} frame {unknown[0]!r}, which has no pose in"
+                    " poses.txt"
                 )
             rows.append(tuple(row_of_index[index] for index in part))
         splits[name] = Split(*rows)

@@ -1,4 +1,6 @@
-"""Text files of camera poses: a 4x4 or 3x4 matrix or a position and a quaternion in each row, in the common layouts."""
+"""Text files of camera poses: a 4x4 or 3x4 matrix or a position and a quaternion in each row, in
+the common layouts.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ _TUM = 7
 _KITTI = 12
 _MATRIX = 16
 _LAYOUTS = (
-    "index and 16 numbers of a 4x4 camera-to-world pose, or 12 of its upper rows (KITTI; the index may be left out), "
-    "or timestamp tx ty tz qx qy qz qw (TUM); instead of index or timestamp, each may have an image's file name"
+    "index and 16 numbers of a 4x4 camera-to-world pose, or 12 of its upper rows (KITTI; the index"
+    " may be left out), or timestamp tx ty tz qx qy qz qw (TUM); instead of index or timestamp,"
+    " each may have an image's file name"
 )
 _MOST_DIGITS = 20  # of a frame number, or of nanoseconds since 1970
 _LAST_ROW = ["0", "0", "0", "1"]
@@ -31,7 +34,8 @@ _FIELD = re.compile(rf"[^{_SEPARATORS}]+")
 
 @dataclass(frozen=True, eq=False)
 class PoseRow:
-    """One row: its place "FILE, line N", what stands before the numbers, the numbers as they are written.
+    """One row: its place "FILE, line N", what stands before the numbers, the numbers as they are
+    written.
 
     key: frame number, time in seconds or an image's name, as `PoseFile.kind` tells.
     """
@@ -66,14 +70,20 @@ class PoseFile:
     kind: Literal["number", "time", "name"]
 
 
-def read_pose_file(path: Path, numbers_of_a_pose: int | None = None, meaning: str = _LAYOUTS) -> PoseFile:
+def read_pose_file(
+    path: Path, numbers_of_a_pose: int | None = None, meaning: str = _LAYOUTS
+) -> PoseFile:
     """Read the file; its first row tells the layout, which the others then must have.
 
-    Columns may be divided by white space, commas or semicolons, file names may hold spaces. A line of column names,
-    also as a comment, may say that the quaternion's w comes first. Rows without a key are numbered from 0.
-    numbers_of_a_pose: the only layout taken; `meaning` then describes it. Raises InputError naming file and line.
+    Columns may be divided by white space, commas or semicolons, file names may hold spaces. A line
+    of column names, also as a comment, may say that the quaternion's w comes first. Rows without a
+    key are numbered from 0. numbers_of_a_pose: the only layout taken; `meaning` then describes it.
+    Raises InputError naming file and line.
     """
-    lines = [(f"{path}, line {number}", line) for number, line in enumerate(read_text(path).splitlines(), start=1)]
+    lines = [
+        (f"{path}, line {number}", line)
+        for number, line in enumerate(read_text(path).splitlines(), start=1)
+    ]
     lines = [(where, line.strip()) for where, line in lines if line.strip(_SEPARATORS)]
     _refuse_foreign(path, lines)
     columns = order_of_columns(lines)
@@ -92,20 +102,27 @@ def read_pose_file(path: Path, numbers_of_a_pose: int | None = None, meaning: st
 
 
 def _refuse_foreign(path: Path, lines: Sequence[tuple[str, str]]) -> None:
-    """Raise InputError for files that hold poses, but of another program and to be given otherwise."""
+    """Raise InputError for files that hold poses, but of another program and to be given
+    otherwise.
+    """
     text = " ".join(line for _, line in lines[:6])
     if "IMAGE_ID" in text and "CAMERA_ID" in text:
-        raise InputError(f"{path} is the images.txt of a COLMAP model; give its folder with --from-colmap")
+        raise InputError(
+            f"{path} is the images.txt of a COLMAP model; give its folder with --from-colmap"
+        )
     if text.startswith(("{", "[")):
         raise InputError(f"{path} is JSON; poses are rows of {_LAYOUTS}")
 
 
 def _refuse_blank_keys(data: Sequence[tuple[str, str]]) -> None:
-    """Raise InputError where some rows begin with an empty field: what stands there in others cannot be guessed."""
+    """Raise InputError where some rows begin with an empty field: what stands there in others
+    cannot be guessed.
+    """
     blank = [where for where, line in data if line[0] in ",;"]
     if 0 < len(blank) < len(data):
         raise InputError(
-            f"{blank[0]}: the first field is empty; give every row its frame, time or image, or remove the row"
+            f"{blank[0]}: the first field is empty; give every row its frame, time or image, or"
+            " remove the row"
         )
 
 
@@ -122,14 +139,18 @@ def _layout(where: str, line: str, only: int | None, meaning: str) -> tuple[bool
     for count in (_MATRIX, _KITTI, _TUM):
         if len(fields) == count + 1 or (numeric in (count, count + 1) and len(fields) > count):
             return True, count
-    raise InputError(f"{where}: got {len(fields)} columns, expected {_MATRIX + 1}, {_KITTI} or {_TUM + 1} ({meaning})")
+    raise InputError(
+        f"{where}: got {len(fields)} columns, expected {_MATRIX + 1}, {_KITTI} or {_TUM + 1}"
+        f" ({meaning})"
+    )
 
 
 def _divided(where: str, line: str, keyed: bool, count: int, meaning: str) -> tuple[str, list[str]]:
     """A row's key, with the spaces within it, and its last `count` fields."""
     fields = list(_FIELD.finditer(line))
     expected = count + keyed
-    named = keyed and not all(is_number(field.group()) for field in fields[:-count])  # then it may hold spaces
+    # then it may hold spaces
+    named = keyed and not all(is_number(field.group()) for field in fields[:-count])
     if len(fields) < expected or (len(fields) > expected and not named):
         raise InputError(f"{where}: got {len(fields)} columns, expected {expected} ({meaning})")
     key = line[: fields[-count].start()].strip(_SEPARATORS + "\"'")

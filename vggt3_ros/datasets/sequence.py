@@ -1,4 +1,6 @@
-"""A sequence: images with true poses, and how they divide into frames to map and frames to localize."""
+"""A sequence: images with true poses, and how they divide into frames to map and frames to
+localize.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,13 @@ class Split:
 class Sequence:
     """N images of one camera with true poses; pixels are read only when a frame is asked for.
 
-    world_from_cam (N, 4, 4) float64, metres, OpenCV camera axes; intrinsics (3, 3) float64 in pixels of the images.
-    read_image(i) gives (H, W, 3) uint8 RGB; read_depth(i) gives z-depth (H, W) float32 in metres in the geometry of
-    the image, 0 where unknown, or None. `up` is the world's upward direction (3,) where the layout fixes one.
-    The first of `splits` is the default one. `notes` tell what a reader of the figures should know about the data.
-    `place` tells which procedural place it is, if it is one.
-    Raises InputError for poses that are not rigid and for splits that name unknown or shared frames.
+    world_from_cam (N, 4, 4) float64, metres, OpenCV camera axes; intrinsics (3, 3) float64 in
+    pixels of the images. read_image(i) gives (H, W, 3) uint8 RGB; read_depth(i) gives z-depth (H,
+    W) float32 in metres in the geometry of the image, 0 where unknown, or None. `up` is the world's
+    upward direction (3,) where the layout fixes one. The first of `splits` is the default one.
+    `notes` tell what a reader of the figures should know about the data. `place` tells which
+    procedural place it is, if it is one. Raises InputError for poses that are not rigid and for
+    splits that name unknown or shared frames.
     """
 
     name: str
@@ -65,9 +68,13 @@ class Sequence:
         for frame_name, pose in zip(self.names, self.world_from_cam, strict=True):
             check_pose(pose, f"{self.name}, frame {frame_name}")
         if len(set(self.names)) != count:
-            raise InputError(f"{self.name}: two frames have the same name; each image needs a name of its own")
+            raise InputError(
+                f"{self.name}: two frames have the same name; each image needs a name of its own"
+            )
         if not self.splits:
-            raise InputError(f"{self.name}: {count} frames are too few to divide into map and query frames")
+            raise InputError(
+                f"{self.name}: {count} frames are too few to divide into map and query frames"
+            )
         for name, split in self.splits.items():
             self._check_split(name, split)
 
@@ -75,7 +82,9 @@ class Sequence:
         return len(self.names)
 
     def frame(self, index: int, with_prior: bool = False, with_depth: bool = False) -> Frame:
-        """Frame `index` with intrinsics; on request with its true pose as the prior, and with its true depth if any."""
+        """Frame `index` with intrinsics; on request with its true pose as the prior, and with its
+        true depth if any.
+        """
         return Frame(
             image=self.read_image(index),
             stamp_ns=self.stamps_ns[index],
@@ -95,27 +104,37 @@ class Sequence:
         if name is None:
             return next(iter(self.splits.values()))
         if name not in self.splits:
-            raise InputError(f"{self.name} has no split {name!r}; choose one of {', '.join(self.splits)}")
+            raise InputError(
+                f"{self.name} has no split {name!r}; choose one of {', '.join(self.splits)}"
+            )
         return self.splits[name]
 
     def _check_split(self, name: str, split: Split) -> None:
         where = f"{self.name}, split {name!r}"
         unknown = [i for i in split.map + split.query if not 0 <= i < len(self)]
         if unknown:
-            raise InputError(f"{where}: frame {unknown[0]} does not exist, frames run from 0 to {len(self) - 1}")
+            raise InputError(
+                f"{where}: frame {unknown[0]} does not exist, frames run from 0 to {len(self) - 1}"
+            )
         shared = sorted(set(split.map) & set(split.query))
         if shared:
-            raise InputError(f"{where}: frame {shared[0]} is both a map and a query frame; it may be only one of them")
+            raise InputError(
+                f"{where}: frame {shared[0]} is both a map and a query frame; it may be only one of"
+                " them"
+            )
         if len(split.map) < 2 or not split.query:
             raise InputError(
-                f"{where}: got {len(split.map)} map and {len(split.query)} query frames, at least 2 and 1 are needed"
+                f"{where}: got {len(split.map)} map and {len(split.query)} query frames, at least 2"
+                " and 1 are needed"
             )
 
 
 def standard_splits(indices: Items[int]) -> dict[str, Split]:
-    """`interleaved`: every other frame is a query. `temporal`: the first two thirds are mapped, the rest are queries.
+    """`interleaved`: every other frame is a query. `temporal`: the first two thirds are mapped, the
+    rest are queries.
 
-    Empty when fewer than four indices are given, so few that one of the two would have nothing to map or to localize.
+    Empty when fewer than four indices are given, so few that one of the two would have nothing to
+    map or to localize.
     """
     frames = tuple(indices)
     if len(frames) < 4:
@@ -128,7 +147,9 @@ def standard_splits(indices: Items[int]) -> dict[str, Split]:
 
 
 def evenly(indices: tuple[int, ...], limit: int | None) -> tuple[int, ...]:
-    """At most `limit` of the indices, evenly spaced; None keeps all. Raises InputError for a limit below 1."""
+    """At most `limit` of the indices, evenly spaced; None keeps all. Raises InputError for a limit
+    below 1.
+    """
     if limit is None or limit >= len(indices):
         return indices
     if limit < 1:

@@ -1,4 +1,6 @@
-"""7-Scenes folders (Shotton et al., CVPR 2013): seq-XX/frame-XXXXXX.{color.png,depth.png,pose.txt}, TrainSplit.txt."""
+"""7-Scenes folders (Shotton et al., CVPR 2013): seq-XX/frame-XXXXXX.{color.png,depth.png,pose.txt},
+TrainSplit.txt.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ MAP_STRIDE, QUERY_STRIDE = 50, 20  # of its training and test images
 
 _RATE_HZ = 30
 _NO_DEPTH_VALUE = 65535
-_COLOR_FOCAL, _DEPTH_FOCAL = 525.0, 585.0  # pixels of 640x480; the colour images are not registered to the depth
+# pixels of 640x480; the colour images are not registered to the depth
+_COLOR_FOCAL, _DEPTH_FOCAL = 525.0, 585.0
 _COLOR_CAMERA = (_COLOR_FOCAL, _COLOR_FOCAL, 320.0, 240.0)
 _NOTE = (
     "7-Scenes has no calibration between colour and depth: focal lengths 525 and 585 px assumed, "
@@ -29,15 +32,17 @@ _NOTE = (
 
 
 def load_seven_scenes(folder: Path) -> Sequence:
-    """Read a 7-Scenes scene. Its splits: `standard` by the two files, and where it is long enough `sparse` with one
-    frame per second of it, and `vgg-t3` with every 50th training image to map and every 20th test image to localize.
+    """Read a 7-Scenes scene. Its splits: `standard` by the two files, and where it is long enough
+    `sparse` with one frame per second of it, and `vgg-t3` with every 50th training image to map and
+    every 20th test image to localize.
 
-    A single seq-XX folder is read too, at one frame per second, with the splits `interleaved` and `temporal`.
-    Raises InputError naming the file for anything missing or malformed.
+    A single seq-XX folder is read too, at one frame per second, with the splits `interleaved` and
+    `temporal`. Raises InputError naming the file for anything missing or malformed.
     """
     if (folder / "TrainSplit.txt").exists():
         parts = {
-            key: _split_folders(folder, file) for key, file in (("map", "TrainSplit.txt"), ("query", "TestSplit.txt"))
+            key: _split_folders(folder, file)
+            for key, file in (("map", "TrainSplit.txt"), ("query", "TestSplit.txt"))
         }
     else:
         parts = {"all": [folder]}
@@ -72,11 +77,16 @@ def load_seven_scenes(folder: Path) -> Sequence:
         names=tuple(f"{path.parent.name}/{path.name.split('.')[0]}" for path in poses),
         stamps_ns=tuple(row * (1_000_000_000 // _RATE_HZ) for row in range(len(poses))),
         world_from_cam=torch.stack(
-            [pose_from_numbers(read_text(path).replace(",", " ").split(), str(path)) for path in poses]
+            [
+                pose_from_numbers(read_text(path).replace(",", " ").split(), str(path))
+                for path in poses
+            ]
         ),
         intrinsics=calibration.intrinsics,
         splits=splits,
-        read_image=lambda row: read_calibrated_image(_sibling(poses[row], "color.png"), calibration),
+        read_image=lambda row: read_calibrated_image(
+            _sibling(poses[row], "color.png"), calibration
+        ),
         read_depth=read_depth,
         distortion=calibration.distortion,
         notes=(_NOTE, *_notes(poses)),
@@ -93,7 +103,8 @@ def _split_folders(folder: Path, file: str) -> list[Path]:
         folders.append(folder / f"seq-{int(number[1]):02d}")
         if not folders[-1].is_dir():
             raise InputError(
-                f"{where}: the folder {folders[-1]} does not exist; unpack seq-{int(number[1]):02d}.zip there"
+                f"{where}: the folder {folders[-1]} does not exist; unpack"
+                f" seq-{int(number[1]):02d}.zip there"
             )
     return folders
 
@@ -101,7 +112,9 @@ def _split_folders(folder: Path, file: str) -> list[Path]:
 def _pose_files(folder: Path) -> list[Path]:
     poses = sorted(folder.glob("frame-*.pose.txt"))
     if not poses:
-        raise InputError(f"{folder}: no frame-XXXXXX.pose.txt in it, is this a sequence of 7-Scenes?")
+        raise InputError(
+            f"{folder}: no frame-XXXXXX.pose.txt in it, is this a sequence of 7-Scenes?"
+        )
     for path in poses:
         color = _sibling(path, "color.png")
         if not color.exists():

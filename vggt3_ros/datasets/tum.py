@@ -1,4 +1,6 @@
-"""TUM RGB-D folders (Sturm et al., IROS 2012): rgb.txt, groundtruth.txt, and depth.txt where there is depth."""
+"""TUM RGB-D folders (Sturm et al., IROS 2012): rgb.txt, groundtruth.txt, and depth.txt where there
+is depth.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,13 @@ _DEFAULT_CAMERA = (525.0, 525.0, 319.5, 239.5)
 
 
 def load_tum(folder: Path) -> Sequence:
-    """Read a TUM RGB-D folder; each image takes the true pose and the depth nearest in time, at most 20 ms away.
+    """Read a TUM RGB-D folder; each image takes the true pose and the depth nearest in time, at
+    most 20 ms away.
 
-    Images without a pose are left out and counted in the notes. The splits take one frame per second. Intrinsics come
-    from intrinsics.json (as in the plain layout) if there is one, else from the calibration of the freiburg camera
-    in the folder's name. Raises InputError naming file and line for anything missing or malformed, and when the
-    timestamps of images and poses do not meet.
+    Images without a pose are left out and counted in the notes. The splits take one frame per
+    second. Intrinsics come from intrinsics.json (as in the plain layout) if there is one, else from
+    the calibration of the freiburg camera in the folder's name. Raises InputError naming file and
+    line for anything missing or malformed, and when the timestamps of images and poses do not meet.
     """
     image_stamps, images = _read_list(folder / "rgb.txt")
     pose_stamps, poses = _read_trajectory(folder / "groundtruth.txt")
@@ -45,8 +48,9 @@ def load_tum(folder: Path) -> Sequence:
     kept = [i for i, pose in enumerate(nearest_pose) if pose is not None]
     if not kept:
         raise InputError(
-            f"{folder}: no image has a true pose within {_MAX_DIFFERENCE_S} s; rgb.txt runs from {image_stamps[0]:.3f} "
-            f"to {image_stamps[-1]:.3f} s, groundtruth.txt from {pose_stamps[0]:.3f} to {pose_stamps[-1]:.3f} s"
+            f"{folder}: no image has a true pose within {_MAX_DIFFERENCE_S} s; rgb.txt runs from"
+            f" {image_stamps[0]:.3f} to {image_stamps[-1]:.3f} s, groundtruth.txt from"
+            f" {pose_stamps[0]:.3f} to {pose_stamps[-1]:.3f} s"
         )
     stamps = [image_stamps[i] for i in kept]
     depths, notes = _depth_files(folder / "depth.txt", stamps)
@@ -54,10 +58,17 @@ def load_tum(folder: Path) -> Sequence:
     notes += camera_notes
     bit_depth = bit_depth_of(images)
     if len(kept) < len(images):
-        notes += (f"{len(images) - len(kept)} of {len(images)} images have no true pose within 20 ms and are left out",)
+        notes += (
+            (
+                f"{len(images) - len(kept)} of {len(images)} images have no true pose within 20 ms"
+                " and are left out"
+            ),
+        )
 
     def read_depth(row: int) -> np.ndarray | None:
-        return read_depth_png(depths[row], _DEPTH_PER_METRE) if depths[row] is not _NO_DEPTH else None
+        return (
+            read_depth_png(depths[row], _DEPTH_PER_METRE) if depths[row] is not _NO_DEPTH else None
+        )
 
     return Sequence(
         name=folder.name,
@@ -97,18 +108,25 @@ def _read_trajectory(path: Path) -> tuple[list[float], list[Tensor]]:
 def _check_order(path: Path, stamps: list[float]) -> None:
     for earlier, later in zip(stamps, stamps[1:], strict=False):
         if later <= earlier:
-            raise InputError(f"{path}: timestamp {later:.6f} follows {earlier:.6f}; they must increase")
+            raise InputError(
+                f"{path}: timestamp {later:.6f} follows {earlier:.6f}; they must increase"
+            )
 
 
 def _nearest(stamps: list[float], stamp: float) -> int | None:
     """Index of the stamp nearest to `stamp`, or None when it is too far away."""
     right = bisect.bisect_left(stamps, stamp)
-    best = min((i for i in (right - 1, right) if 0 <= i < len(stamps)), key=lambda i: abs(stamps[i] - stamp))
+    best = min(
+        (i for i in (right - 1, right) if 0 <= i < len(stamps)),
+        key=lambda i: abs(stamps[i] - stamp),
+    )
     return best if abs(stamps[best] - stamp) <= _MAX_DIFFERENCE_S else None
 
 
 def _depth_files(path: Path, stamps: list[float]) -> tuple[list[Path], tuple[str, ...]]:
-    """The depth image of each stamp, and how many have one. Raises InputError when the file is there and none has."""
+    """The depth image of each stamp, and how many have one. Raises InputError when the file is
+    there and none has.
+    """
     if not path.exists():
         return [_NO_DEPTH] * len(stamps), ()
     depth_stamps, files = _read_list(path)
@@ -116,11 +134,14 @@ def _depth_files(path: Path, stamps: list[float]) -> tuple[list[Path], tuple[str
     known = sum(index is not None for index in nearest)
     if not known:
         raise InputError(
-            f"{path}: none of its stamps, {depth_stamps[0]:.3f} to {depth_stamps[-1]:.3f} s, is within "
-            f"{_MAX_DIFFERENCE_S} s of an image, {stamps[0]:.3f} to {stamps[-1]:.3f} s; remove it or correct its clock"
+            f"{path}: none of its stamps, {depth_stamps[0]:.3f} to {depth_stamps[-1]:.3f} s, is"
+            f" within {_MAX_DIFFERENCE_S} s of an image, {stamps[0]:.3f} to {stamps[-1]:.3f} s;"
+            " remove it or correct its clock"
         )
     note = f"{known} of {len(stamps)} images have a depth image within 20 ms"
-    return [_NO_DEPTH if i is None else files[i] for i in nearest], (note,) if known < len(stamps) else ()
+    return [_NO_DEPTH if i is None else files[i] for i in nearest], (
+        (note,) if known < len(stamps) else ()
+    )
 
 
 def _camera(folder: Path) -> tuple[Calibration, tuple[str, ...]]:
@@ -131,13 +152,16 @@ def _camera(folder: Path) -> tuple[Calibration, tuple[str, ...]]:
             distortion = Distortion("plumb_bob", coefficients) if coefficients else None
             return Calibration(intrinsics_matrix(*values), distortion, None), ()
     note = (
-        "intrinsics assumed (525 525 319.5 239.5): no intrinsics.json, and the folder's name has no freiburg1, 2 or 3"
+        "intrinsics assumed (525 525 319.5 239.5): no intrinsics.json, and the folder's name has no"
+        " freiburg1, 2 or 3"
     )
     return Calibration(intrinsics_matrix(*_DEFAULT_CAMERA), None, None), (note,)
 
 
 def _spaced(stamps: list[float]) -> list[int]:
-    """Indices of frames at least a second apart (less 20 ms, so that a 1 Hz recording keeps all its frames)."""
+    """Indices of frames at least a second apart (less 20 ms, so that a 1 Hz recording keeps all its
+    frames).
+    """
     picks = [0]
     for i, stamp in enumerate(stamps):
         if stamp - stamps[picks[-1]] >= _SPACING_S - _MAX_DIFFERENCE_S:

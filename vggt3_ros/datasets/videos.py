@@ -1,4 +1,6 @@
-"""Frames of a video: upright as players show them, with their times, and how many there should have been."""
+"""Frames of a video: upright as players show them, with their times, and how many there should have
+been.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _PERIOD_NS = round(1e9 / 30)  # between frames of a video that does not tell its
 
 @dataclass(frozen=True)
 class VideoHeader:
-    """What a video promises: frames (at least 1), and width and height in pixels, 0 where it cannot be opened."""
+    """What a video promises: frames (at least 1), and width and height in pixels, 0 where it cannot
+    be opened.
+    """
 
     frames: int
     width: int
@@ -32,7 +36,9 @@ class VideoHeader:
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """An upright image (H, W, 3) uint8 RGB, and the time since the first frame, which grows from frame to frame."""
+    """An upright image (H, W, 3) uint8 RGB, and the time since the first frame, which grows from
+    frame to frame.
+    """
 
     image: npt.NDArray[np.uint8]
     stamp_ns: int
@@ -45,7 +51,11 @@ def video_header(path: Path) -> VideoHeader:
     with _opened(path) as capture:
         frames, width, height = (
             _number(capture.get(which))
-            for which in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+            for which in (
+                cv2.CAP_PROP_FRAME_COUNT,
+                cv2.CAP_PROP_FRAME_WIDTH,
+                cv2.CAP_PROP_FRAME_HEIGHT,
+            )
         )
     return VideoHeader(max(1, int(frames)), int(width), int(height))
 
@@ -65,7 +75,8 @@ def video_frames(path: Path) -> Iterator[VideoFrame]:
                 return
             told_ns = round(1e6 * _number(capture.get(cv2.CAP_PROP_POS_MSEC)))
             if stamp_ns < 0:
-                first_ns = told_ns  # that of the first frame, or of the one behind it, depending on OpenCV's version
+                # that of the first frame, or of the one behind it, depending on OpenCV's version
+                first_ns = told_ns
                 stamp_ns = 0
             else:
                 told_ns -= first_ns
@@ -79,8 +90,8 @@ def lost_frames(header: VideoHeader, decoded: int) -> str | None:
         return "no frame of this video can be decoded; convert it, for example to mp4 with H.264"
     if decoded < _SHARE * header.frames - 1:
         return (
-            f"only the first {decoded} of {header.frames} frames can be decoded and are used: the video is cut off or "
-            "damaged; copy it again"
+            f"only the first {decoded} of {header.frames} frames can be decoded and are used: the"
+            " video is cut off or damaged; copy it again"
         )
     return None
 
@@ -89,7 +100,8 @@ def lost_frames(header: VideoHeader, decoded: int) -> str | None:
 def _opened(path: Path) -> Iterator[Any]:
     import cv2
 
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a video is said by us, once
+    # what is wrong with a video is said by us, once
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     with _silent():
         capture = cv2.VideoCapture(str(path))
     try:
@@ -100,7 +112,9 @@ def _opened(path: Path) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keep off the terminal what FFmpeg writes there by itself while older OpenCV (4.5, 4.6) opens a video."""
+    """Keep off the terminal what FFmpeg writes there by itself while older OpenCV (4.5, 4.6) opens
+    a video.
+    """
     sys.stderr.flush()
     before, nothing = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -113,9 +127,11 @@ def _silent() -> Iterator[None]:
 
 
 def _quarters_left(capture: Any, path: Path) -> int:
-    """By how many quarters of a turn the images have to be turned clockwise once OpenCV has decoded them.
+    """By how many quarters of a turn the images have to be turned clockwise once OpenCV has decoded
+    them.
 
-    By default OpenCV turns them itself, and in some versions the wrong way round: it is told not to.
+    By default OpenCV turns them itself, and in some versions the wrong way round: it is told not
+    to.
     """
     import cv2
 
@@ -127,5 +143,7 @@ def _quarters_left(capture: Any, path: Path) -> int:
 
 
 def _number(value: float) -> float:
-    """A property of a video, 0 where it is unknown: OpenCV then says 0, something negative or NaN."""
+    """A property of a video, 0 where it is unknown: OpenCV then says 0, something negative or
+    NaN.
+    """
     return value if math.isfinite(value) and value > 0 else 0.0

@@ -1,4 +1,6 @@
-"""Semi-global matching: costs aggregated along rows and columns (Hirschmueller 2008, four paths)."""
+"""Semi-global matching: costs aggregated along rows and columns (Hirschmueller 2008, four
+paths).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ _LARGE = 1e3
 def semi_global(cost: Tensor, step: float, jump_right: Tensor, jump_down: Tensor) -> Tensor:
     """Costs (B, D, h, w) with those of what four paths lead to: sums over the paths, divided by 4.
 
-    step: penalty for the next label. jump_right (B, h, w - 1) and jump_down (B, h - 1, w): penalties for any other
-    label between a pixel and its right or lower neighbour.
+    step: penalty for the next label. jump_right (B, h, w - 1) and jump_down (B, h - 1, w):
+    penalties for any other label between a pixel and its right or lower neighbour.
     """
     down = _along(cost.permute(2, 0, 1, 3), step, jump_down.permute(1, 0, 2))
     right = _along(cost.permute(3, 0, 1, 2), step, jump_right.permute(2, 0, 1))
@@ -20,11 +22,15 @@ def semi_global(cost: Tensor, step: float, jump_right: Tensor, jump_down: Tensor
 
 
 def _along(cost: Tensor, step: float, jump: Tensor) -> Tensor:
-    """Sum of both directions along the first axis of costs (T, B, D, X); jump (T - 1, B, X) between neighbours."""
+    """Sum of both directions along the first axis of costs (T, B, D, X); jump (T - 1, B, X) between
+    neighbours.
+    """
     length, batch, labels, across = cost.shape
     both = torch.cat([cost, cost.flip(0)], dim=1).contiguous()
     jumps = torch.cat([jump, jump.flip(0)], dim=1)[:, :, None].contiguous()
-    previous = torch.full((2 * batch, labels + 2, across), _LARGE, dtype=cost.dtype, device=cost.device)
+    previous = torch.full(
+        (2 * batch, labels + 2, across), _LARGE, dtype=cost.dtype, device=cost.device
+    )
     inner = previous[:, 1:-1]
     inner.copy_(both[0])
     for t in range(1, length):
@@ -38,7 +44,9 @@ def _along(cost: Tensor, step: float, jump: Tensor) -> Tensor:
 
 
 def winner(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """The label (B, h, w) of least cost (B, D, h, w), as a fraction (the vertex of a parabola), and that least cost."""
+    """The label (B, h, w) of least cost (B, D, h, w), as a fraction (the vertex of a parabola), and
+    that least cost.
+    """
     least, label = cost.min(dim=1, keepdim=True)
     last = cost.shape[1] - 1
     before = cost.gather(1, (label - 1).clamp(min=0))

@@ -1,4 +1,6 @@
-"""Whether other keyframes see the same surface, see through it, or something before it: what makes depth believed."""
+"""Whether other keyframes see the same surface, see through it, or something before it: what makes
+depth believed.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,10 @@ _STEEPEST = 5.0  # tangent of the angle of incidence
 class Agreement:
     """What neighbours say of the depth of B keyframes, each (B, h, w).
 
-    agreeing: views of the same depth; seeing: views that have the point in their image and nothing before it;
-    through: views that see farther than the point. fused: mean of the own depth and the agreeing ones, metres;
-    angle: greatest angle between the own ray and that of an agreeing view, rad.
+    agreeing: views of the same depth; seeing: views that have the point in their image and nothing
+    before it; through: views that see farther than the point. fused: mean of the own depth and the
+    agreeing ones, metres; angle: greatest angle between the own ray and that of an agreeing view,
+    rad.
     """
 
     agreeing: Tensor
@@ -44,7 +47,8 @@ def agreement(
     tolerance: float,
     least_angle: float,
 ) -> Agreement:
-    """Compare depth `own` (B, h, w) of keyframes `batch` (B,) with that of neighbours (B, A), -1 for none.
+    """Compare depth `own` (B, h, w) of keyframes `batch` (B,) with that of neighbours (B, A), -1
+    for none.
 
     depth and where it is known (S, h, w); tolerance: relative; least_angle: degrees.
     """
@@ -54,7 +58,8 @@ def agreement(
     into = mapping(views.intrinsics, views.world_from_cam, batch, others)
     pixels = homogeneous_pixels((height, width), depth).flatten(1)
     own = own.flatten(1)[:, None]  # (B, 1, N)
-    x, y, z = (own[:, :, None] * (into.turn @ pixels) + into.shift[..., None]).unbind(2)  # (B, A, N)
+    # (B, A, N)
+    x, y, z = (own[:, :, None] * (into.turn @ pixels) + into.shift[..., None]).unbind(2)
     column, row = ((each / z).nan_to_num(-1.0).round() for each in (x, y))
     inside = usable[..., None] & (z > 0) & (own > 0)
     inside &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -70,18 +75,29 @@ def agreement(
     fused = own[:, 0] * (1 + torch.where(agree, ratio, 0.0).sum(1)) / (1 + count)
     widest = torch.where(agree, angle, 0.0).amax(1)
     shape = (len(batch), height, width)
-    return Agreement(*(each.view(shape) for each in (count, seeing.sum(1), through.sum(1), fused, widest)))
+    return Agreement(
+        *(each.view(shape) for each in (count, seeing.sum(1), through.sum(1), fused, widest))
+    )
 
 
 def believed(said: Agreement, intrinsics: Tensor) -> Tensor:
-    """Where (B, h, w) enough of the views that see a point agree, and the surface is no ramp between two others."""
+    """Where (B, h, w) enough of the views that see a point agree, and the surface is no ramp
+    between two others.
+    """
     enough = said.agreeing >= (_SHARE_AGREEING * said.seeing).clamp(min=1)
     flat = bend(said.fused) < torch.where(said.agreeing > 1, _BEND, _BEND_FOR_ONE)
-    return enough & flat & (said.through <= said.agreeing) & (steepness(said.fused, intrinsics) < _STEEPEST)
+    return (
+        enough
+        & flat
+        & (said.through <= said.agreeing)
+        & (steepness(said.fused, intrinsics) < _STEEPEST)
+    )
 
 
 def _angles(views: Views, batch: Tensor, own: Tensor, centre: Tensor, pixels: Tensor) -> Tensor:
-    """Angle (B, A, N) at the points between the own rays and those of views with centres (B, A, 3)."""
+    """Angle (B, A, N) at the points between the own rays and those of views with centres (B, A,
+    3).
+    """
     rays = torch.linalg.inv(views.intrinsics[batch].double()).float() @ pixels  # (B, 3, N)
     points = own * rays
     cosine = torch.zeros_like(centre[..., :1] * own)

@@ -1,4 +1,6 @@
-"""Sparse lattices: cubic blocks of points, kept only where there is something (Niessner et al. 2013)."""
+"""Sparse lattices: cubic blocks of points, kept only where there is something (Niessner et al.
+2013).
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,11 @@ _WIDEST = 2**20  # blocks along an axis, so that the numbers of three axes fit o
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """B different blocks; block (i, j, k) has the lattice points from (8 i, 8 j, 8 k) to (8 i + 7, 8 j + 7, 8 k + 7).
+    """B different blocks; block (i, j, k) has the lattice points from (8 i, 8 j, 8 k) to (8 i + 7,
+    8 j + 7, 8 k + 7).
 
-    coordinates (B, 3) int64, in the order of keys (B,) int64; low, spans (3,) int64: the least coordinates, and how
-    many there are along each axis.
+    coordinates (B, 3) int64, in the order of keys (B,) int64; low, spans (3,) int64: the least
+    coordinates, and how many there are along each axis.
     """
 
     coordinates: Tensor
@@ -29,17 +32,21 @@ class Blocks:
 
     @staticmethod
     def covering(coordinates: Tensor) -> Blocks:
-        """The blocks at coordinates (N, 3) int64, N > 0, each once. Raises InputError when they lie too far apart."""
+        """The blocks at coordinates (N, 3) int64, N > 0, each once. Raises InputError when they lie
+        too far apart.
+        """
         low = coordinates.amin(0)
         spans = coordinates.amax(0) - low + 1
         if int(spans.max()) > _WIDEST:
             raise InputError(
-                f"the surfaces reach over {int(spans.max()) * SIDE} voxels; leave out depth that is far off, "
-                "or give larger voxels"
+                f"the surfaces reach over {int(spans.max()) * SIDE} voxels; leave out depth that is"
+                " far off, or give larger voxels"
             )
         keys = torch.unique(_keys(coordinates - low, spans))
         rest, third = keys // spans[2], keys % spans[2]
-        return Blocks(torch.stack([rest // spans[1], rest % spans[1], third], dim=1) + low, keys, low, spans)
+        return Blocks(
+            torch.stack([rest // spans[1], rest % spans[1], third], dim=1) + low, keys, low, spans
+        )
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -54,7 +61,9 @@ class Blocks:
 
 
 def offsets(device: torch.device) -> Tensor:
-    """Lattice points (512, 3) int64 of a block, from its first one, in the order in which values are kept."""
+    """Lattice points (512, 3) int64 of a block, from its first one, in the order in which values
+    are kept.
+    """
     axis = torch.arange(SIDE, device=device)
     return torch.cartesian_prod(axis, axis, axis)
 

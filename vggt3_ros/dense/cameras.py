@@ -12,10 +12,11 @@ from vggt3_ros.geometry.se3 import se3_inverse
 
 @dataclass(frozen=True, eq=False)
 class Mapping:
-    """From a reference's pixels into views: homogeneous pixel of the view ~ turn @ (x, y, 1) + inverse depth * shift.
+    """From a reference's pixels into views: homogeneous pixel of the view ~ turn @ (x, y, 1) +
+    inverse depth * shift.
 
-    turn (..., 3, 3), shift (..., 3) float32. The third component is the ratio of depth in the view to depth in the
-    reference. centre (..., 3): the view's centre in the reference's axes, metres.
+    turn (..., 3, 3), shift (..., 3) float32. The third component is the ratio of depth in the view
+    to depth in the reference. centre (..., 3): the view's centre in the reference's axes, metres.
     """
 
     turn: Tensor
@@ -23,15 +24,21 @@ class Mapping:
     centre: Tensor
 
     def scaled_to_grid(self, size_hw: tuple[int, int]) -> Mapping:
-        """The same with the view's pixels scaled to [-1, 1], the outermost pixels' centres at -1 and 1."""
+        """The same with the view's pixels scaled to [-1, 1], the outermost pixels' centres at -1
+        and 1.
+        """
         height, width = size_hw
         entries = [[2 / (width - 1), 0.0, -1.0], [0.0, 2 / (height - 1), -1.0], [0.0, 0.0, 1.0]]
         grid = torch.tensor(entries, dtype=self.turn.dtype, device=self.turn.device)
         return Mapping(grid @ self.turn, (grid @ self.shift[..., None])[..., 0], self.centre)
 
 
-def mapping(intrinsics: Tensor, world_from_cam: Tensor, reference: Tensor, views: Tensor) -> Mapping:
-    """From keyframes `reference` (B,) into `views` (B, V), given all intrinsics (S, 3, 3) and poses (S, 4, 4)."""
+def mapping(
+    intrinsics: Tensor, world_from_cam: Tensor, reference: Tensor, views: Tensor
+) -> Mapping:
+    """From keyframes `reference` (B,) into `views` (B, V), given all intrinsics (S, 3, 3) and poses
+    (S, 4, 4).
+    """
     intrinsics, world_from_cam = intrinsics.double(), world_from_cam.double()
     view_from_reference = se3_inverse(world_from_cam[views]) @ world_from_cam[reference][:, None]
     rays = torch.linalg.inv(intrinsics[reference])[:, None]

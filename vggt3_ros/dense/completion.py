@@ -1,4 +1,6 @@
-"""What agreed pixels are carried on to: planes into what has no texture, the network's shape into the rest."""
+"""What agreed pixels are carried on to: planes into what has no texture, the network's shape into
+the rest.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from vggt3_ros.dense.windows import largest, smallest
 from vggt3_ros.geometry.provenance import Provenance
 
 _ON_PLANE = 0.02  # relative depth within which an agreed pixel lies on a plane
-_LEAST_ON_PLANE = 0.003  # share of the pixels that must be agreed on and lie on a plane before it is carried on
+# share of the pixels that must be agreed on and lie on a plane before it is carried on
+_LEAST_ON_PLANE = 0.003
 _LABEL = 0.5  # share of a plane's label that a pixel needs
 _ABOUT = 0.3  # relative difference to the network's shape that a plane may have
 _NEAR = 3  # pixels to agreed ones
@@ -22,7 +25,9 @@ _TOGETHER = 0.02  # most relative difference of what is agreed around them
 
 
 def filled_depth(depth: Tensor, known: Tensor, predicted: Tensor, grey: Tensor) -> Tensor:
-    """The network's shape: predicted depth, with its ratio to the depth that is known carried on, all (B, h, w)."""
+    """The network's shape: predicted depth, with its ratio to the depth that is known carried on,
+    all (B, h, w).
+    """
     ratio = torch.where(known, (depth / predicted).log(), 0.0)
     return predicted * carried_on(ratio[:, None], known[:, None].float(), grey[:, None])[:, 0].exp()
 
@@ -30,9 +35,11 @@ def filled_depth(depth: Tensor, known: Tensor, predicted: Tensor, grey: Tensor) 
 def completed(
     depth: Tensor, known: Tensor, filled: Tensor, surfaces: Sequence[Tensor], grey: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Depth and provenance (B, h, w) of all pixels, given depth that views agree on where it is `known` (B, h, w).
+    """Depth and provenance (B, h, w) of all pixels, given depth that views agree on where it is
+    `known` (B, h, w).
 
-    filled (B, h, w): the network's shape; surfaces: per keyframe the inverse depth (P, h, w) of its planes.
+    filled (B, h, w): the network's shape; surfaces: per keyframe the inverse depth (P, h, w) of its
+    planes.
     """
     provenance = torch.where(known, int(Provenance.AGREED), int(Provenance.FAR)).to(torch.uint8)
     provenance[_hanging_together(filled, depth, known) & ~known] = int(Provenance.NEAR)
@@ -47,23 +54,32 @@ def completed(
 
 
 def _hanging_together(filled: Tensor, depth: Tensor, known: Tensor) -> Tensor:
-    """Where filled depth (B, h, w) stays within that of the agreed pixels about it, and those within each other's."""
+    """Where filled depth (B, h, w) stays within that of the agreed pixels about it, and those
+    within each other's.
+    """
     nearest = smallest(torch.where(known, depth, torch.inf), _NEAR)
     farthest = largest(torch.where(known, depth, -torch.inf), _NEAR)
     within = (filled > nearest * (1 - _HANGING)) & (filled < farthest * (1 + _HANGING))
     return within & (farthest < nearest * (1 + _TOGETHER))
 
 
-def _continued(inverse: Tensor, depth: Tensor, known: Tensor, filled: Tensor, grey: Tensor) -> Tensor:
-    """Depth (h, w) of the plane that each pixel lies on, by the labels of agreed pixels about it, 0 for none.
+def _continued(
+    inverse: Tensor, depth: Tensor, known: Tensor, filled: Tensor, grey: Tensor
+) -> Tensor:
+    """Depth (h, w) of the plane that each pixel lies on, by the labels of agreed pixels about it, 0
+    for none.
 
     Agreed pixels that lie on no plane have a label too, which is carried on as well.
     """
     off, nearest = (inverse * depth - 1).abs().min(0)
     label = torch.where(off < _ON_PLANE, nearest, len(inverse))
     labels = one_hot(label, len(inverse) + 1).permute(2, 0, 1).float() * known
-    labels[:-1] *= (labels[:-1].sum((1, 2), keepdim=True) >= _LEAST_ON_PLANE * depth.numel()).float()
-    share, best = carried_on(labels[None], known[None, None].float(), grey[None, None])[0, :-1].max(0)
+    labels[:-1] *= (
+        labels[:-1].sum((1, 2), keepdim=True) >= _LEAST_ON_PLANE * depth.numel()
+    ).float()
+    share, best = carried_on(labels[None], known[None, None].float(), grey[None, None])[0, :-1].max(
+        0
+    )
     plane = inverse.gather(0, best[None])[0]
     fits = (share > _LABEL) & (plane > 0) & ((plane * filled - 1).abs() < _ABOUT)
     return torch.where(fits, 1 / plane, 0.0)

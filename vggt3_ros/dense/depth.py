@@ -14,10 +14,11 @@ from vggt3_ros.geometry.sim3 import Sim3
 class DenseDepth:
     """S keyframes of h x w pixels.
 
-    depth (S, h, w) float32 along z in metres, 0 where nothing is known; provenance (S, h, w) uint8; agreeing (S, h, w)
-    uint8: keyframes that agree; sigma (S, h, w) float32: expected error in metres. planes (P, 4) float64 in the world,
-    on the CPU, largest first: unit normal, offset (normal . x + offset = 0); plane_shares (P,): of the pixels of all
-    keyframes, those that others agree with and that lie on it.
+    depth (S, h, w) float32 along z in metres, 0 where nothing is known; provenance (S, h, w) uint8;
+    agreeing (S, h, w) uint8: keyframes that agree; sigma (S, h, w) float32: expected error in
+    metres. planes (P, 4) float64 in the world, on the CPU, largest first: unit normal, offset
+    (normal . x + offset = 0); plane_shares (P,): of the pixels of all keyframes, those that others
+    agree with and that lie on it.
     """
 
     depth: Tensor

@@ -7,19 +7,27 @@ from torch import Tensor
 
 from vggt3_ros.geometry.provenance import Provenance
 
-# Mean errors relative to depth, measured on three rooms at 160 x 120 pixels with the landmarks' own poses.
-_BY_AGREEING = (0.0, 0.0055, 0.0054, 0.0035, 0.0026, 0.0016, 0.0010)  # for 0, 1, 2 ... agreeing views
+# Mean errors relative to depth, measured on three rooms at 160 x 120 pixels with the landmarks' own
+# poses.
+# for 0, 1, 2 ... agreeing views
+_BY_AGREEING = (0.0, 0.0055, 0.0054, 0.0035, 0.0026, 0.0016, 0.0010)
 _PIXELS = 0.016  # pixels that add to it as the widest angle of agreeing views tells
 _OTHERS = {Provenance.PLANE: 0.013, Provenance.NEAR: 0.05, Provenance.FAR: 0.125}
 
 
-def expected_error(depth: Tensor, provenance: Tensor, agreeing: Tensor, angle: Tensor, focal: Tensor) -> Tensor:
-    """Expected error of depth in metres (S, h, w): the mean of its absolute value; 0 where nothing is known.
+def expected_error(
+    depth: Tensor, provenance: Tensor, agreeing: Tensor, angle: Tensor, focal: Tensor
+) -> Tensor:
+    """Expected error of depth in metres (S, h, w): the mean of its absolute value; 0 where nothing
+    is known.
 
-    angle (S, h, w): widest angle between the own ray and that of an agreeing view, rad; focal (S, 1, 1) in pixels.
+    angle (S, h, w): widest angle between the own ray and that of an agreeing view, rad; focal (S,
+    1, 1) in pixels.
     """
     by_views = torch.tensor(_BY_AGREEING, device=depth.device)
-    relative = by_views[agreeing.clamp(max=len(_BY_AGREEING) - 1).long()] + _PIXELS / (focal * angle.clamp(min=1e-3))
+    relative = by_views[agreeing.clamp(max=len(_BY_AGREEING) - 1).long()] + _PIXELS / (
+        focal * angle.clamp(min=1e-3)
+    )
     for kind, share in _OTHERS.items():
         relative = torch.where(provenance == kind, share, relative)
     return torch.where(provenance == Provenance.NONE, 0.0, relative * depth)

@@ -1,4 +1,6 @@
-"""Values carried on from where they are known into where they are not, but not across the edges of an image."""
+"""Values carried on from where they are known into where they are not, but not across the edges of
+an image.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ _STEPS = 40
 def carried_on(values: Tensor, weight: Tensor, guide: Tensor) -> Tensor:
     """Values (B, L, h, w), known where weight (B, 1, h, w) is above 0, at every pixel (B, L, h, w).
 
-    Screened Poisson at half size: least squares of differences to known values and between neighbours, these weaker
-    where the guide (B, 1, h, w), grey in [0, 1], changes. Conjugate gradients from a pyramid's first guess.
+    Screened Poisson at half size: least squares of differences to known values and between
+    neighbours, these weaker where the guide (B, 1, h, w), grey in [0, 1], changes. Conjugate
+    gradients from a pyramid's first guess.
     """
     size = values.shape[-2:]
     weight_half = _half(weight)
@@ -28,7 +31,9 @@ def carried_on(values: Tensor, weight: Tensor, guide: Tensor) -> Tensor:
 
 
 def edge_weights(guide: Tensor) -> tuple[Tensor, Tensor]:
-    """How strongly pixels of (B, 1, h, w) hang together with their right and lower neighbours, 0 to 1."""
+    """How strongly pixels of (B, 1, h, w) hang together with their right and lower neighbours, 0 to
+    1.
+    """
     right = torch.exp(-(guide[..., 1:] - guide[..., :-1]).abs() / _EDGE)
     down = torch.exp(-(guide[..., 1:, :] - guide[..., :-1, :]).abs() / _EDGE)
     return right, down
@@ -39,10 +44,14 @@ def _half(values: Tensor) -> Tensor:
 
 
 def _spread(values: Tensor, weight: Tensor) -> Tensor:
-    """A first guess: the weighted mean of a neighbourhood that grows until something is known in it."""
+    """A first guess: the weighted mean of a neighbourhood that grows until something is known in
+    it.
+    """
     if min(values.shape[-2:]) <= 2:
         total = weight.sum((-2, -1), keepdim=True)
-        return ((values * weight).sum((-2, -1), keepdim=True) / total.clamp(min=1e-9)).expand_as(values)
+        return ((values * weight).sum((-2, -1), keepdim=True) / total.clamp(min=1e-9)).expand_as(
+            values
+        )
     coarse_weight = _half(weight)
     coarse = _spread(_half(values * weight) / coarse_weight.clamp(min=1e-9), coarse_weight)
     around = interpolate(coarse, size=values.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,4 +1,6 @@
-"""The surface of a field of signed distances, as triangles (marching cubes of Lewiner et al. 2003, of scikit-image)."""
+"""The surface of a field of signed distances, as triangles (marching cubes of Lewiner et al. 2003,
+of scikit-image).
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ Integers = NDArray[np.int64]
 
 _WIDE = 16  # blocks along an edge of the cubes that are worked on one by one
 _EDGE = _WIDE * SIDE
-_LEAST = 1e-3  # truncations: with no lattice point on the surface, every vertex is within one edge of the lattice
+# truncations: with no lattice point on the surface, every vertex is within one edge of the lattice
+_LEAST = 1e-3
 _ON_LATTICE = 1e-4  # voxels: less than any vertex is from the ends of its edge
-_STEEPEST = 3.0  # voxels by which distances may differ within a cell: those of a plane differ by 1.73 at most
+# voxels by which distances may differ within a cell: those of a plane differ by 1.73 at most
+_STEEPEST = 3.0
 _ISLAND = 64.0  # voxel faces: what is smaller is dropped
 _UNSEEN = 128.0  # grey of vertices that no image shows
 
@@ -30,8 +34,9 @@ _UNSEEN = 128.0  # grey of vertices that no image shows
 def surface(volume: TsdfVolume, progress: Callable[[float], None] | None = None) -> Mesh:
     """The mesh of the surface in a volume, in the world, on the CPU, its front where the views are.
 
-    There is none where distances are not known on both sides; pieces smaller than 64 voxel faces are left out.
-    progress(0..1) may raise to cancel. Raises InputError when scikit-image is not installed, or nothing remains.
+    There is none where distances are not known on both sides; pieces smaller than 64 voxel faces
+    are left out. progress(0..1) may raise to cancel. Raises InputError when scikit-image is not
+    installed, or nothing remains.
     """
     cubes = require_marching_cubes()
     tell = progress or (lambda share: None)
@@ -48,7 +53,10 @@ def surface(volume: TsdfVolume, progress: Callable[[float], None] | None = None)
     points, triangles = _welded(np.concatenate(vertices), np.concatenate(faces))
     points, triangles = _without_islands(points, triangles)
     if len(triangles) == 0:
-        raise InputError("the depth shows no surface larger than 64 voxel faces; give smaller voxels or more views")
+        raise InputError(
+            "the depth shows no surface larger than 64 voxel faces; give smaller voxels or more"
+            " views"
+        )
     tell(0.9)
     placed = torch.from_numpy((points * volume.voxel).astype(np.float32))
     indices = torch.from_numpy(triangles.astype(np.int32))
@@ -61,20 +69,27 @@ def require_marching_cubes() -> Any:
         from skimage.measure import marching_cubes
     except ImportError as error:
         raise InputError(
-            "meshes need the package scikit-image, which is not installed: pip install 'vggt3_ros[mesh]'"
+            "meshes need the package scikit-image, which is not installed: pip install"
+            " 'vggt3_ros[mesh]'"
         ) from error
     return marching_cubes
 
 
-def _cube_surface(volume: TsdfVolume, start: Integers, cubes: Any) -> tuple[Floats, Integers] | None:
-    """Vertices (V, 3), in voxels from block `start` (3,), and faces (F, 3) in a cube of blocks; None without any."""
+def _cube_surface(
+    volume: TsdfVolume, start: Integers, cubes: Any
+) -> tuple[Floats, Integers] | None:
+    """Vertices (V, 3), in voxels from block `start` (3,), and faces (F, 3) in a cube of blocks;
+    None without any.
+    """
     distance, weight = _dense(volume, start)
     known = weight > 0
     mean = distance / np.where(known, weight, 1.0)
     mean = np.where(mean < 0, np.minimum(mean, -_LEAST), np.maximum(mean, _LEAST))
     whole = _over_corners(np.logical_and, known)
     highest, lowest = _over_corners(np.maximum, mean), _over_corners(np.minimum, mean)
-    crossed = whole & (lowest < 0) & (highest > 0) & (highest - lowest < _STEEPEST / volume.truncation)
+    crossed = (
+        whole & (lowest < 0) & (highest > 0) & (highest - lowest < _STEEPEST / volume.truncation)
+    )
     if not crossed.any():
         return None
     mask = np.zeros(mean.shape, dtype=bool)
@@ -84,14 +99,18 @@ def _cube_surface(volume: TsdfVolume, start: Integers, cubes: Any) -> tuple[Floa
 
 
 def _over_corners(combine: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
-    """Values (129, 129, 129) of the lattice combined over the corners of each cell, (128, 128, 128)."""
+    """Values (129, 129, 129) of the lattice combined over the corners of each cell, (128, 128,
+    128).
+    """
     for _ in range(3):
         values = np.moveaxis(combine(values[1:], values[:-1]), 0, -1)
     return values
 
 
 def _dense(volume: TsdfVolume, start: Integers) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Distance sums and weights (129, 129, 129) of the cube that begins at block `start`, 0 where no block is."""
+    """Distance sums and weights (129, 129, 129) of the cube that begins at block `start`, 0 where
+    no block is.
+    """
     first = torch.from_numpy(start).to(volume.blocks.coordinates)
     cells = volume.blocks.coordinates - first
     index = ((cells >= 0) & (cells <= _WIDE)).all(1).nonzero()[:, 0]
@@ -125,14 +144,19 @@ def _welded(vertices: Floats, faces: Integers) -> tuple[Floats, Integers]:
 
 
 def _without_islands(vertices: Floats, faces: Integers) -> tuple[Floats, Integers]:
-    """Only those connected pieces of vertices (V, 3), in voxels, and faces (F, 3) that are large enough."""
+    """Only those connected pieces of vertices (V, 3), in voxels, and faces (F, 3) that are large
+    enough.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     count = len(vertices)
     if count == 0:
         return vertices, faces
-    links = coo_array((np.ones(2 * len(faces)), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())), (count, count))
+    links = coo_array(
+        (np.ones(2 * len(faces)), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())),
+        (count, count),
+    )
     pieces, piece = connected_components(links, directed=False)
     a, b, c = vertices[faces].swapaxes(0, 1)
     area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -142,7 +166,9 @@ def _without_islands(vertices: Floats, faces: Integers) -> tuple[Floats, Integer
 
 
 def _colors(volume: TsdfVolume, vertices: Floats) -> Tensor:
-    """Colours (V, 3) uint8: means of the two lattice points on either side of vertices (V, 3), in voxels."""
+    """Colours (V, 3) uint8: means of the two lattice points on either side of vertices (V, 3), in
+    voxels.
+    """
     points = torch.from_numpy(vertices)
     colors = torch.zeros(len(points), 3)
     weights = torch.zeros(len(points))

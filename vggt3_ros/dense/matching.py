@@ -1,4 +1,6 @@
-"""How alike a keyframe and its neighbours look where a surface is supposed: zero-mean normalised cross-correlation."""
+"""How alike a keyframe and its neighbours look where a surface is supposed: zero-mean normalised
+cross-correlation.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,15 @@ from vggt3_ros.dense.cameras import Mapping, homogeneous_pixels
 from vggt3_ros.dense.windows import box_mean, box_sum
 
 _NOISE = (1.5 / 255) ** 2  # variance of grey values below which texture is noise
-_OUTSIDE = 0.6  # cost of a view that does not show the point: between that of a match and that of a mismatch
+# cost of a view that does not show the point: between that of a match and that of a mismatch
+_OUTSIDE = 0.6
 
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Grey images (B, h, w) of keyframes and (B, V, h, w) of their neighbours, of which `usable` (B, V) exist."""
+    """Grey images (B, h, w) of keyframes and (B, V, h, w) of their neighbours, of which `usable`
+    (B, V) exist.
+    """
 
     reference: Tensor
     views: Tensor
@@ -32,8 +37,9 @@ class Matching:
     def cost(self, inverse: Tensor, radius: int) -> Tensor:
         """Mean of 1 - correlation (at most 1) of the two most alike views: (B, D, h, w).
 
-        inverse: inverse depth (B, D, h, w) or (B, D, 1, 1), 1/m. Windows follow it as they are warped, so that it is
-        best parallel to the surface. A view that does not show the point counts as neither alike nor unlike.
+        inverse: inverse depth (B, D, h, w) or (B, D, 1, 1), 1/m. Windows follow it as they are
+        warped, so that it is best parallel to the surface. A view that does not show the point
+        counts as neither alike nor unlike.
         """
         best = second = None
         for view in range(self.views.shape[1]):
@@ -48,7 +54,8 @@ class Matching:
         return (best + second).mul_(0.5)
 
     def evidence(self, inverse: Tensor, radius: int) -> Tensor:
-        """Mean correlation (B, h, w) at inverse depth (B, h, w) of the two most alike of the views that show the point.
+        """Mean correlation (B, h, w) at inverse depth (B, h, w) of the two most alike of the views
+        that show the point.
 
         One view does if no second one shows it; -1 where none does.
         """
@@ -79,11 +86,15 @@ class Matching:
         mean = box_sum(warped, radius).mul_(area)
         variance = box_sum(warped * warped, radius).mul_(area).addcmul_(mean, mean, value=-1)
         shared = box_sum(warped.mul_(own), radius).mul_(area).addcmul_(mean, own_mean, value=-1)
-        scale = variance.clamp_(min=0).add_(_NOISE).mul_(own_variance.clamp(min=0) + _NOISE).rsqrt_()
+        scale = (
+            variance.clamp_(min=0).add_(_NOISE).mul_(own_variance.clamp(min=0) + _NOISE).rsqrt_()
+        )
         return shared.mul_(scale), inside
 
     def _warped(self, view: int, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """One view's grey values (B, D, h, w) at the reference's pixels, and where they lie within its image."""
+        """One view's grey values (B, D, h, w) at the reference's pixels, and where they lie within
+        its image.
+        """
         batch, height, width = self.reference.shape
         mapping = self.mapping.scaled_to_grid((height, width))
         pixels = homogeneous_pixels((height, width), self.reference).flatten(1)

@@ -20,10 +20,12 @@ _BEYOND = 1.8  # how much nearer and farther than its landmarks a keyframe may s
 
 
 def neighbours(keyframes: Keyframes, count: int, least_angle: float) -> Tensor:
-    """The `count` keyframes (S, count) int64 that match each best, best first; -1 where there are no more.
+    """The `count` keyframes (S, count) int64 that match each best, best first; -1 where there are
+    no more.
 
-    Landmarks seen under about 5 degrees or more tell, cameras near a chosen one count half. Keyframes that see their
-    landmarks under less than `least_angle` (degrees) in the middle are none: any depth would fit.
+    Landmarks seen under about 5 degrees or more tell, cameras near a chosen one count half.
+    Keyframes that see their landmarks under less than `least_angle` (degrees) in the middle are
+    none: any depth would fit.
     """
     chosen = torch.full((len(keyframes), count), -1, dtype=torch.int64)
     poses, intrinsics = keyframes.world_from_cam.double().cpu(), keyframes.intrinsics.double().cpu()
@@ -45,7 +47,9 @@ def neighbours(keyframes: Keyframes, count: int, least_angle: float) -> Tensor:
 
 
 def inverse_ranges(keyframes: Keyframes) -> Tensor:
-    """Least and greatest inverse depth (S, 2), 1/m, of what each keyframe may see, from the landmarks it observes."""
+    """Least and greatest inverse depth (S, 2), 1/m, of what each keyframe may see, from the
+    landmarks it observes.
+    """
     poses = se3_inverse(keyframes.world_from_cam.double().cpu())
     points = keyframes.points.double().cpu()[keyframes.observed.cpu()]
     from_keyframe = keyframes.observed_from.cpu()
@@ -57,7 +61,9 @@ def inverse_ranges(keyframes: Keyframes) -> Tensor:
     ranges = torch.empty(len(keyframes), 2)
     for index in range(len(keyframes)):
         own = z[from_keyframe == index]
-        near, far = (own.quantile(0.02), own.quantile(0.98)) if len(own) >= _FEW else (nearest, farthest)
+        near, far = (
+            (own.quantile(0.02), own.quantile(0.98)) if len(own) >= _FEW else (nearest, farthest)
+        )
         ranges[index, 0] = 1 / (_BEYOND * min(float(far), farthest))
         ranges[index, 1] = _BEYOND / max(float(near), nearest)
     return ranges.to(keyframes.images.device)
@@ -76,13 +82,17 @@ def _in_view(points: Tensor, poses: Tensor, intrinsics: Tensor, size_hw: tuple[i
 
 
 def _worth(points: Tensor, poses: Tensor, index: int, shared: Tensor) -> tuple[Tensor, Tensor]:
-    """Worth (S, n) of every keyframe as a neighbour of one, for each of points (n, 3), and the usual angle (S,)."""
+    """Worth (S, n) of every keyframe as a neighbour of one, for each of points (n, 3), and the
+    usual angle (S,).
+    """
     rays = points - poses[:, None, :3, 3]
     distance = rays.norm(dim=-1).clamp(min=1e-9)
     cosine = (rays * rays[index]).sum(-1) / (distance * distance[index])
     angle = torch.arccos(cosine.clamp(-1, 1))
     ratio = distance / distance[index]
-    weight = (angle / _GOOD_ANGLE).clamp(max=1) * (_WIDE_ANGLE / angle.clamp(min=1e-9)).square().clamp(max=1)
+    weight = (angle / _GOOD_ANGLE).clamp(max=1) * (
+        _WIDE_ANGLE / angle.clamp(min=1e-9)
+    ).square().clamp(max=1)
     weight = weight * torch.minimum(ratio, 1 / ratio) * shared
     usual = torch.where(shared > 0, angle, torch.nan).nanmedian(dim=1).values.nan_to_num(0.0)
     return weight, usual

@@ -18,13 +18,15 @@ _MOST = 14  # planes
 _THICKNESS = 0.01  # of a plane, as a share of the distance of its points
 _SAME_SIDE = math.cos(math.radians(30.0))
 _LEAST_SHARE = 0.015  # of the points
-_SAME_PLANE = math.cos(math.radians(5.0))  # planes of several keyframes are one if their normals differ by less
+# planes of several keyframes are one if their normals differ by less
+_SAME_PLANE = math.cos(math.radians(5.0))
 
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """P planes, on the CPU: equations (P, 4) float64, unit normal and offset (normal . x + offset = 0); centres (P, 3)
-    float64 of the points on them; pixels (P,) float64: how many those are, in all keyframes that saw them.
+    """P planes, on the CPU: equations (P, 4) float64, unit normal and offset (normal . x + offset =
+    0); centres (P, 3) float64 of the points on them; pixels (P,) float64: how many those are, in
+    all keyframes that saw them.
     """
 
     equations: Tensor
@@ -39,7 +41,12 @@ class Planes:
     @staticmethod
     def together(planes: Sequence[Planes]) -> Planes:
         """All of them."""
-        return Planes(*(torch.cat([getattr(each, name) for each in planes]) for name in Planes.__annotations__))
+        return Planes(
+            *(
+                torch.cat([getattr(each, name) for each in planes])
+                for name in Planes.__annotations__
+            )
+        )
 
     def __len__(self) -> int:
         return len(self.equations)
@@ -49,10 +56,15 @@ class Planes:
 
     def moved(self, new_from_old: Sim3) -> Planes:
         """The same in another frame and unit."""
-        return Planes(moved_planes(self.equations, new_from_old), new_from_old.points(self.centres), self.pixels)
+        return Planes(
+            moved_planes(self.equations, new_from_old),
+            new_from_old.points(self.centres),
+            self.pixels,
+        )
 
     def merged(self, reach: float) -> Planes:
-        """Each plane once, the largest first: what differs by 5 degrees at most and, at the centres, by `reach`.
+        """Each plane once, the largest first: what differs by 5 degrees at most and, at the
+        centres, by `reach`.
 
         What is merged is weighted by its pixels; that is repeated until nothing merges.
         """
@@ -74,9 +86,9 @@ class Planes:
         """Which planes are one: (P, P)."""
         normals = self.equations[:, :3]
         off = (normals @ self.centres.T + self.equations[:, 3:]).abs()
-        return ((normals @ normals.T).abs() > _SAME_PLANE) & (off < reach) & (off.T < reach) | torch.eye(
-            len(self), dtype=torch.bool
-        )
+        return ((normals @ normals.T).abs() > _SAME_PLANE) & (off < reach) & (
+            off.T < reach
+        ) | torch.eye(len(self), dtype=torch.bool)
 
     def _joined(self, group: Tensor, like: int) -> Planes:
         """The planes of a group as one, facing the way of one of them."""
@@ -100,17 +112,25 @@ def visible_planes(depth: Tensor, known: Tensor, intrinsics: Tensor) -> Planes:
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(points), generator=generator)[:_SAMPLED].to(points.device)
     found = find_planes(points[chosen], normal[chosen], generator)
-    return Planes(found.equations, found.centres, found.pixels * (len(points) / max(1, len(chosen))))
+    return Planes(
+        found.equations, found.centres, found.pixels * (len(points) / max(1, len(chosen)))
+    )
 
 
 def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> Planes:
-    """Planes among points (N, 3) seen from the origin, with normals (N, 3): the largest first, one by one."""
+    """Planes among points (N, 3) seen from the origin, with normals (N, 3): the largest first, one
+    by one.
+    """
     least = max(12, math.ceil(_LEAST_SHARE * len(points)))
     thickness = _THICKNESS * points.norm(dim=1)
     found = [Planes.none()]
     while len(points) >= least and len(found) <= _MOST:
-        tried = torch.randint(len(points), (min(_TRIED, len(points)),), generator=generator).to(points.device)
-        planes = torch.cat([normals[tried], -(normals[tried] * points[tried]).sum(1, keepdim=True)], dim=1)
+        tried = torch.randint(len(points), (min(_TRIED, len(points)),), generator=generator).to(
+            points.device
+        )
+        planes = torch.cat(
+            [normals[tried], -(normals[tried] * points[tried]).sum(1, keepdim=True)], dim=1
+        )
         plane = planes[_on(planes, points, normals, thickness).sum(1).argmax()]
         for _ in range(2):
             near = _on(plane[None], points, normals, thickness)[0]
@@ -128,7 +148,9 @@ def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> 
 
 
 def plane_inverse(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Inverse depth (P, h, w) of planes (P, 4) in camera axes; not above 0 where a ray does not meet it in front."""
+    """Inverse depth (P, h, w) of planes (P, 4) in camera axes; not above 0 where a ray does not
+    meet it in front.
+    """
     rays = camera_points(torch.ones(1, *size_hw, device=planes.device), intrinsics[None])[0]
     along: Tensor = planes[:, :3] @ rays.flatten(0, 1).T
     return -along.view(-1, *size_hw) / planes[:, 3, None, None]
@@ -143,13 +165,17 @@ def moved_planes(planes: Tensor, new_from_old: Sim3) -> Tensor:
 
 
 def _on(planes: Tensor, points: Tensor, normals: Tensor, thickness: Tensor) -> Tensor:
-    """Which points (N, 3) lie on which planes (P, 4), with normals that look about the same way: (P, N)."""
+    """Which points (N, 3) lie on which planes (P, 4), with normals that look about the same way:
+    (P, N).
+    """
     distance = (planes[:, :3] @ points.T + planes[:, 3:]).abs()
     return (distance < thickness) & ((planes[:, :3] @ normals.T).abs() > _SAME_SIDE)
 
 
 def _fitted(points: Tensor) -> Tensor:
-    """The plane (4,) with the least sum of squared distances to points (N, 3), each weighted by its nearness."""
+    """The plane (4,) with the least sum of squared distances to points (N, 3), each weighted by its
+    nearness.
+    """
     weight = 1 / points.square().sum(1, keepdim=True)
     centre = (weight * points).sum(0) / weight.sum()
     off = points - centre

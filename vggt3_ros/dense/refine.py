@@ -29,8 +29,10 @@ _TEXTURED = 4 / 255  # standard deviation of grey values from which what looks d
 _TRIED_PLANES = 12  # per keyframe
 _MATCHING = 0.65  # of the time of it all
 _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
-_LEAST_REPORTED = 0.005  # of the pixels of all keyframes that must agree and lie on a plane of the map
-_KEPT, _KEPT_AGREED = 0.03, 0.06  # by how much a plane must be more alike than a depth, and than one that is agreed
+# of the pixels of all keyframes that must agree and lie on a plane of the map
+_LEAST_REPORTED = 0.005
+# by how much a plane must be more alike than a depth, and than one that is agreed
+_KEPT, _KEPT_AGREED = 0.03, 0.06
 
 Progress = Callable[[float], None]
 
@@ -40,13 +42,16 @@ class OverBudgetError(Vggt3Error):
 
 
 @torch.no_grad()
-def refine(keyframes: Keyframes, settings: DenseSettings | None = None, progress: Progress | None = None) -> DenseDepth:
+def refine(
+    keyframes: Keyframes, settings: DenseSettings | None = None, progress: Progress | None = None
+) -> DenseDepth:
     """Depth of every pixel of every keyframe, with how it is known and how well.
 
-    A keyframe needs its neighbours only: memory grows with the number of keyframes by their depth alone. A keyframe
-    without neighbours, or whose images show nothing that could be matched, has the network's depth, of provenance FAR.
-    progress(0..1) may raise to cancel. Raises OverBudgetError when the first batch tells that all would take more than
-    settings.seconds a keyframe.
+    A keyframe needs its neighbours only: memory grows with the number of keyframes by their depth
+    alone. A keyframe without neighbours, or whose images show nothing that could be matched, has
+    the network's depth, of provenance FAR. progress(0..1) may raise to cancel. Raises
+    OverBudgetError when the first batch tells that all would take more than settings.seconds a
+    keyframe.
     """
     work = _Refinement(keyframes, settings or DenseSettings(), progress or (lambda share: None))
     work.match()
@@ -58,7 +63,9 @@ def refine(keyframes: Keyframes, settings: DenseSettings | None = None, progress
 
 
 class _Refinement:
-    """What is known so far of S keyframes: depth (S, h, w), where the images are `alike`, where views have `agreed`."""
+    """What is known so far of S keyframes: depth (S, h, w), where the images are `alike`, where
+    views have `agreed`.
+    """
 
     def __init__(self, keyframes: Keyframes, settings: DenseSettings, progress: Progress) -> None:
         self._keyframes = keyframes
@@ -89,19 +96,24 @@ class _Refinement:
             beside = self._around[batch, : self._settings.views]
             prior = corrected(self._predicted, self._keyframes, self._views.grey, batch)
             matching = self._views.matching(batch, beside)
-            self._set(batch, swept(matching, half.matching(batch, beside), self._ranges[batch], prior))
+            self._set(
+                batch, swept(matching, half.matching(batch, beside), self._ranges[batch], prior)
+            )
             if not measured:
                 float(self._depth[batch[0], 0, 0])  # a GPU has to be waited for
                 self._check_budget((perf_counter() - begin) / len(batch))
                 measured = True
 
     def _check_budget(self, matching: float) -> None:
-        """Raises OverBudgetError when all would take too long, given the seconds that a keyframe's matching took."""
+        """Raises OverBudgetError when all would take too long, given the seconds that a keyframe's
+        matching took.
+        """
         expected, allowed = matching / _MATCHING, self._settings.seconds
         if allowed is not None and expected > allowed:
             side = max(self._views.size_hw)
             raise OverBudgetError(
-                f"at {side} pixels a keyframe was expected to take {expected:.2g} s, {allowed:.2g} s are allowed"
+                f"at {side} pixels a keyframe was expected to take {expected:.2g} s, {allowed:.2g}"
+                " s are allowed"
             )
 
     def compare(self, *shares: float) -> None:
@@ -120,11 +132,15 @@ class _Refinement:
         if self._settings.planes and bool(self._agreed.any()):
             self._reach = _SAME_PLANE * float(self._depth[self._agreed].median())
             for index, pose in enumerate(self._poses):
-                own = visible_planes(self._depth[index], self._agreed[index], self._views.intrinsics[index])
+                own = visible_planes(
+                    self._depth[index], self._agreed[index], self._views.intrinsics[index]
+                )
                 self._planes[index] = own.moved(_rigid(pose))
 
     def try_planes(self) -> None:
-        """Take up planes wherever images are more alike along them: behind edges, and at grazing angles."""
+        """Take up planes wherever images are more alike along them: behind edges, and at grazing
+        angles.
+        """
         for batch in self._batches(0.7, 0.82):
             batch = batch[self._around[batch, 0] >= 0]
             if len(batch) == 0:
@@ -135,13 +151,17 @@ class _Refinement:
                 surfaces = self._surfaces(index)
                 least, most = self._ranges[index]
                 inside = (surfaces > least) & (surfaces < most)
-                candidates[place, 1 : 1 + len(surfaces)] = torch.where(inside, surfaces, inverse[place])
+                candidates[place, 1 : 1 + len(surfaces)] = torch.where(
+                    inside, surfaces, inverse[place]
+                )
             kept = torch.where(self._agreed[batch], _KEPT_AGREED, _KEPT)
             matching = self._views.matching(batch, self._around[batch, : self._settings.views])
             self._set(batch, most_alike(matching, candidates, kept, radius=1))
 
     def complete(self) -> DenseDepth:
-        """Carry agreed depth on to the other pixels, but not where other keyframes see through it or look different."""
+        """Carry agreed depth on to the other pixels, but not where other keyframes see through it
+        or look different.
+        """
         depth, provenance = torch.zeros_like(self._depth), torch.zeros_like(self._agreeing)
         for batch in self._batches(0.85, 1.0):
             known, own, predicted = self._agreed[batch], self._depth[batch], self._predicted[batch]
@@ -150,7 +170,9 @@ class _Refinement:
             surfaces = [self._surfaces(int(index)) for index in batch]
             carried, kind = completed(own, known, filled, surfaces, grey)
             said = self._said(batch, carried, self._agreed)
-            refuted = ~known & ((said.through > said.agreeing) | self._contradicted(batch, 1 / carried))
+            refuted = ~known & (
+                (said.through > said.agreeing) | self._contradicted(batch, 1 / carried)
+            )
             depth[batch] = torch.where(refuted, filled, carried)
             provenance[batch] = torch.where(refuted, int(Provenance.FAR), kind)
         focal = self._views.intrinsics[:, 0, 0].float()[:, None, None]
@@ -159,14 +181,20 @@ class _Refinement:
         planes = Planes.together(self._planes).merged(self._reach)
         shares = planes.pixels / depth.numel()
         large = shares >= _LEAST_REPORTED
-        return DenseDepth(depth, provenance, self._agreeing, sigma, planes.equations[large], shares[large])
+        return DenseDepth(
+            depth, provenance, self._agreeing, sigma, planes.equations[large], shares[large]
+        )
 
     def _surfaces(self, index: int) -> Tensor:
         """Inverse depth (P, h, w) of the planes of a keyframe and its neighbours."""
         seen = [index, *(other for other in self._around[index].tolist() if other >= 0)]
-        planes = Planes.together([self._planes[i] for i in seen]).merged(self._reach)[:_TRIED_PLANES]
+        planes = Planes.together([self._planes[i] for i in seen]).merged(self._reach)[
+            :_TRIED_PLANES
+        ]
         planes = planes.moved(_rigid(se3_inverse(self._poses[index])))
-        return plane_inverse(planes.equations.to(self._depth), self._views.intrinsics[index], self._views.size_hw)
+        return plane_inverse(
+            planes.equations.to(self._depth), self._views.intrinsics[index], self._views.size_hw
+        )
 
     def _set(self, batch: Tensor, inverse: Tensor) -> None:
         """Take up inverse depth (B, h, w) and judge how alike images are there."""

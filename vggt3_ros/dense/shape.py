@@ -9,7 +9,9 @@ from vggt3_ros.dense.cameras import homogeneous_pixels
 
 
 def bend(depth: Tensor) -> Tensor:
-    """Relative second difference (B, h, w) of inverse depth over 2 pixels each way: 0 on planes, slanted or not."""
+    """Relative second difference (B, h, w) of inverse depth over 2 pixels each way: 0 on planes,
+    slanted or not.
+    """
     inverse = 1 / depth.clamp(min=1e-6)
     second = torch.zeros_like(inverse)
     for axis in (1, 2):
@@ -22,7 +24,9 @@ def bend(depth: Tensor) -> Tensor:
 
 
 def steepness(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Focal length times relative change of depth per pixel (B, h, w): the tangent of the angle of incidence."""
+    """Focal length times relative change of depth per pixel (B, h, w): the tangent of the angle of
+    incidence.
+    """
     logs = depth.clamp(min=1e-6).log()
     across, down = torch.zeros_like(logs), torch.zeros_like(logs)
     across[:, :, 1:-1] = (logs[:, :, 2:] - logs[:, :, :-2]) / 2
@@ -40,7 +44,8 @@ def camera_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def normals(points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit normals (B, h, w, 3) that face the camera, of points (B, h, w, 3), and where they are known (B, h, w).
+    """Unit normals (B, h, w, 3) that face the camera, of points (B, h, w, 3), and where they are
+    known (B, h, w).
 
     They are so where all four pixels at a distance of 2 are.
     """
@@ -50,7 +55,10 @@ def normals(points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     normal = torch.nn.functional.normalize(torch.linalg.cross(down, across, dim=-1), dim=-1)
     found, everywhere = torch.zeros_like(known), torch.zeros_like(points)
     around = (
-        known[:, inner, outer[0]] & known[:, inner, outer[1]] & known[:, outer[0], inner] & known[:, outer[1], inner]
+        known[:, inner, outer[0]]
+        & known[:, inner, outer[1]]
+        & known[:, outer[0], inner]
+        & known[:, outer[1], inner]
     )
     found[:, inner, inner] = known[:, inner, inner] & around
     everywhere[:, inner, inner] = normal

@@ -10,19 +10,25 @@ _BEND = 0.01  # relative second difference of inverse depth from which a pixel l
 
 
 def tangent_planes(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Planes (h, w, 3): n with n . x = 1 for points x of the plane in camera axes; 0 where none is determined.
+    """Planes (h, w, 3): n with n . x = 1 for points x of the plane in camera axes; 0 where none is
+    determined.
 
-    depth (h, w) along z, 0 for none; intrinsics (3, 3) of these pixels. n . (column', row', 1) is the inverse depth of
-    the plane at normalized image coordinates, which is why slopes are taken there: planes are linear in it. At edges
-    the slope is that towards the side which goes on straight; a pixel without neighbours along an axis has none.
+    depth (h, w) along z, 0 for none; intrinsics (3, 3) of these pixels. n . (column', row', 1) is
+    the inverse depth of the plane at normalized image coordinates, which is why slopes are taken
+    there: planes are linear in it. At edges the slope is that towards the side which goes on
+    straight; a pixel without neighbours along an axis has none.
     """
     known = depth > 0
     inverse = torch.where(known, 1 / depth.clamp(min=1e-12), 0.0)
     across, across_known = _slope(inverse, known)
     down, down_known = _slope(inverse.T, known.T)
     slope_x, slope_y = intrinsics[0, 0] * across, intrinsics[1, 1] * down.T
-    x = (torch.arange(depth.shape[1], device=depth.device, dtype=depth.dtype) - intrinsics[0, 2]) / intrinsics[0, 0]
-    y = (torch.arange(depth.shape[0], device=depth.device, dtype=depth.dtype) - intrinsics[1, 2]) / intrinsics[1, 1]
+    x = (
+        torch.arange(depth.shape[1], device=depth.device, dtype=depth.dtype) - intrinsics[0, 2]
+    ) / intrinsics[0, 0]
+    y = (
+        torch.arange(depth.shape[0], device=depth.device, dtype=depth.dtype) - intrinsics[1, 2]
+    ) / intrinsics[1, 1]
     planes = torch.stack([slope_x, slope_y, inverse - slope_x * x - slope_y * y[:, None]], dim=-1)
     return torch.where((known & across_known & down_known.T)[..., None], planes, 0.0)
 
@@ -32,8 +38,13 @@ def _slope(inverse: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     step = torch.where(known[:, 1:] & known[:, :-1], inverse.diff(dim=1), torch.nan)
     forward, backward = pad(step, (0, 1), value=torch.nan), pad(step, (1, 0), value=torch.nan)
     bend = (forward - backward).abs().nan_to_num(torch.inf)
-    bend_ahead, bend_behind = pad(bend[:, 1:], (0, 1), value=torch.inf), pad(bend[:, :-1], (1, 0), value=torch.inf)
-    flatter = torch.where(bend_ahead == bend_behind, forward.abs() < backward.abs(), bend_ahead < bend_behind)
+    bend_ahead, bend_behind = (
+        pad(bend[:, 1:], (0, 1), value=torch.inf),
+        pad(bend[:, :-1], (1, 0), value=torch.inf),
+    )
+    flatter = torch.where(
+        bend_ahead == bend_behind, forward.abs() < backward.abs(), bend_ahead < bend_behind
+    )
     one_sided = torch.where(backward.isnan() | (flatter & ~forward.isnan()), forward, backward)
     slope = torch.where(bend < _BEND * inverse, (forward + backward) / 2, one_sided)
     return slope.nan_to_num(), ~slope.isnan()

@@ -1,8 +1,10 @@
-"""Depth of many views fused into one field of signed distances (Curless and Levoy 1996), in sparse blocks.
+"""Depth of many views fused into one field of signed distances (Curless and Levoy 1996), in sparse
+blocks.
 
-Distances are to the tangent plane of the pixel that a voxel falls into (Bylow et al. 2013) rather than along its ray:
-exact for planes, whatever the angle. Behind a surface, weights fall to nothing, so that the other side of a thin wall
-holds against it; before it, views that see through a place speak against a surface there.
+Distances are to the tangent plane of the pixel that a voxel falls into (Bylow et al. 2013) rather
+than along its ray: exact for planes, whatever the angle. Behind a surface, weights fall to nothing,
+so that the other side of a thin wall holds against it; before it, views that see through a place
+speak against a surface there.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from vggt3_ros.errors import InputError
 Progress = Callable[[float], None]
 
 _COARSER = 1.2  # voxels, when smaller ones do not fit into memory
-_FINEST = 0.25  # pixels: where voxels are smaller, blocks do not cover surfaces that are seen at a slant
+# pixels: where voxels are smaller, blocks do not cover surfaces that are seen at a slant
+_FINEST = 0.25
 _LOOKING = 0.15  # share of the time until it is known which blocks are needed
 
 
@@ -36,10 +39,11 @@ def fuse(
 ) -> TsdfVolume:
     """Fuse depth (S, h, w) along z, 0 for none, into one field on the tensors' device.
 
-    weights (S, h, w), 0 or more, multiply 1 / z^2 and the cosine of incidence; images (S, 3, h, w) of 0..255;
-    intrinsics (S, 3, 3) of these pixels; world_from_cam (S, 4, 4), in the depth's unit. Keyframes are taken one by one.
-    progress(0..1) may raise to cancel. Raises InputError for input of wrong shape or without any depth, and for voxels
-    that do not fit into memory or are far smaller than pixels.
+    weights (S, h, w), 0 or more, multiply 1 / z^2 and the cosine of incidence; images (S, 3, h, w)
+    of 0..255; intrinsics (S, 3, 3) of these pixels; world_from_cam (S, 4, 4), in the depth's unit.
+    Keyframes are taken one by one. progress(0..1) may raise to cancel. Raises InputError for input
+    of wrong shape or without any depth, and for voxels that do not fit into memory or are far
+    smaller than pixels.
     """
     settings = settings or TsdfSettings()
     tell = progress or (lambda share: None)
@@ -54,7 +58,8 @@ def fuse(
     wanted = settings.voxel or pixel
     if wanted < _FINEST * pixel:
         raise InputError(
-            f"voxels of {wanted:.3g} are too small for pixels of {pixel:.3g}: give {_FINEST * pixel:.2g} or more"
+            f"voxels of {wanted:.3g} are too small for pixels of {pixel:.3g}: give"
+            f" {_FINEST * pixel:.2g} or more"
         )
     voxel, blocks = _blocks(views, wanted, settings, lambda done: tell(_LOOKING * done / count))
     volume = TsdfVolume.empty(voxel, wanted, settings.truncation, blocks)
@@ -66,15 +71,22 @@ def fuse(
 
 
 def pixel_size(depth: Tensor, intrinsics: Tensor) -> float:
-    """Median size of a pixel on the surfaces, to two digits, in the unit of depth (S, h, w); intrinsics (S, 3, 3)."""
+    """Median size of a pixel on the surfaces, to two digits, in the unit of depth (S, h, w);
+    intrinsics (S, 3, 3).
+    """
     sizes = depth / intrinsics[:, 0, 0, None, None]
     return float(f"{float(sizes[depth > 0].median()):.1e}")
 
 
 def _blocks(
-    views: Callable[[], Iterator[TsdfView]], wanted: float, settings: TsdfSettings, tell: Callable[[int], None]
+    views: Callable[[], Iterator[TsdfView]],
+    wanted: float,
+    settings: TsdfSettings,
+    tell: Callable[[int], None],
 ) -> tuple[float, Blocks]:
-    """Side of voxels, and the blocks about all surfaces. Larger voxels than wanted where these do not fit."""
+    """Side of voxels, and the blocks about all surfaces. Larger voxels than wanted where these do
+    not fit.
+    """
     voxel, blocks = wanted, None
     while blocks is None:
         blocks = _fitting_blocks(views(), voxel, settings.memory // BLOCK_BYTES, tell)
@@ -82,12 +94,15 @@ def _blocks(
             voxel = float(f"{_COARSER * voxel:.2g}")
     if settings.voxel is not None and voxel > settings.voxel:
         raise InputError(
-            f"voxels of {settings.voxel:.3g} do not fit into {settings.memory / 1e9:.3g} GB; give {voxel:.2g}, or none"
+            f"voxels of {settings.voxel:.3g} do not fit into {settings.memory / 1e9:.3g} GB; give"
+            f" {voxel:.2g}, or none"
         )
     return voxel, blocks
 
 
-def _fitting_blocks(views: Iterator[TsdfView], voxel: float, limit: int, tell: Callable[[int], None]) -> Blocks | None:
+def _fitting_blocks(
+    views: Iterator[TsdfView], voxel: float, limit: int, tell: Callable[[int], None]
+) -> Blocks | None:
     """The blocks about all surfaces, None if they are more than `limit`."""
     blocks: Blocks | None = None
     for done, view in enumerate(views):
@@ -100,13 +115,19 @@ def _fitting_blocks(views: Iterator[TsdfView], voxel: float, limit: int, tell: C
         if blocks is not None and len(blocks) > limit:
             return None
     if blocks is None:
-        raise InputError("the depth shows no surface: no pixel has neighbours on it; there is nothing to fuse")
+        raise InputError(
+            "the depth shows no surface: no pixel has neighbours on it; there is nothing to fuse"
+        )
     return blocks
 
 
-def _check(depth: Tensor, weights: Tensor, images: Tensor, intrinsics: Tensor, world_from_cam: Tensor) -> None:
+def _check(
+    depth: Tensor, weights: Tensor, images: Tensor, intrinsics: Tensor, world_from_cam: Tensor
+) -> None:
     if depth.ndim != 3 or len(depth) == 0:
-        raise InputError(f"depth must be (S, h, w) with at least one keyframe, got {tuple(depth.shape)}")
+        raise InputError(
+            f"depth must be (S, h, w) with at least one keyframe, got {tuple(depth.shape)}"
+        )
     count, height, width = depth.shape
     expected = {
         "weights": (weights, (count, height, width)),
@@ -116,11 +137,15 @@ def _check(depth: Tensor, weights: Tensor, images: Tensor, intrinsics: Tensor, w
     }
     for name, (value, shape) in expected.items():
         if tuple(value.shape) != shape:
-            raise InputError(f"{name} must be {shape} for depth {tuple(depth.shape)}, got {tuple(value.shape)}")
+            raise InputError(
+                f"{name} must be {shape} for depth {tuple(depth.shape)}, got {tuple(value.shape)}"
+            )
     for name, value in (("depth", depth), ("weights", weights)):
         if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
             raise InputError(f"{name} must be finite and 0 or more; put 0 where nothing is known")
-    if not bool(torch.isfinite(world_from_cam).all()) or not bool((intrinsics.diagonal(dim1=1, dim2=2) > 0).all()):
+    if not bool(torch.isfinite(world_from_cam).all()) or not bool(
+        (intrinsics.diagonal(dim1=1, dim2=2) > 0).all()
+    ):
         raise InputError("poses must be finite and focal lengths above 0; leave such keyframes out")
     if not bool(((depth > 0) & (weights > 0)).any()):
         raise InputError("no pixel has depth and a weight above 0; there is nothing to fuse")

@@ -14,7 +14,8 @@ from vggt3_ros.dense.tsdf_volume import TsdfSettings, TsdfVolume
 from vggt3_ros.geometry.camera import unproject
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 
-_SEEN_THROUGH = 0.25  # weight of a view that sees through a place, against one that sees a surface there
+# weight of a view that sees through a place, against one that sees a surface there
+_SEEN_THROUGH = 0.25
 _NEAREST = 0.25  # of a pixel's depth: what lies nearer counts no more
 _PART = 2048  # blocks worked on at a time: a million voxels
 _QUARTER = 0.25  # pixels off the centre at which a surface is sampled for the blocks it needs
@@ -24,8 +25,9 @@ _QUARTER = 0.25  # pixels off the centre at which a surface is sampled for the b
 class TsdfView:
     """A keyframe; all float32 but the pose.
 
-    depth and weights (h, w); planes (h, w, 3): tangent planes, 0 where a pixel tells nothing; cosine (h, w): of the
-    angle of incidence; colors (h, w, 3) of 0..255; intrinsics (3, 3); world_from_cam (4, 4) float64.
+    depth and weights (h, w); planes (h, w, 3): tangent planes, 0 where a pixel tells nothing;
+    cosine (h, w): of the angle of incidence; colors (h, w, 3) of 0..255; intrinsics (3, 3);
+    world_from_cam (4, 4) float64.
     """
 
     depth: Tensor
@@ -46,7 +48,9 @@ class TsdfView:
         world_from_cam: Tensor,
         settings: TsdfSettings,
     ) -> TsdfView:
-        """From depth and weights (h, w), image (3, h, w), intrinsics (3, 3) and world_from_cam (4, 4)."""
+        """From depth and weights (h, w), image (3, h, w), intrinsics (3, 3) and world_from_cam (4,
+        4).
+        """
         intrinsics = intrinsics.float()
         depth = torch.where(weights > 0, depth.float(), 0.0)
         planes = tangent_planes(depth, intrinsics)
@@ -65,7 +69,9 @@ class TsdfView:
         )
 
     def blocks_needed(self, voxel: float) -> Tensor:
-        """Coordinates (N, 3) int64 of the blocks within the truncation of the surface, each once."""
+        """Coordinates (N, 3) int64 of the blocks within the truncation of the surface, each
+        once.
+        """
         samples = self._samples()
         if len(samples) == 0:
             return samples.long()
@@ -100,7 +106,9 @@ class TsdfView:
             self._add_part(volume, part, starts[part], inner, table)
 
     def _reached(self, centres: Tensor, radius: float, truncation: float) -> Tensor:
-        """Indices of the blocks, in spheres about centres (B, 3) in camera axes, that a pixel may tell something of."""
+        """Indices of the blocks, in spheres about centres (B, 3) in camera axes, that a pixel may
+        tell something of.
+        """
         height, width = self.depth.shape
         across, down, ahead = self.intrinsics
         left, right = across + 0.5 * ahead, (width - 0.5) * ahead - across
@@ -111,19 +119,32 @@ class TsdfView:
         return inside.nonzero()[:, 0]
 
     def _table(self, truncation: float) -> Tensor:
-        """Pixels (h w, 10): plane in truncations, its distance from the camera, depth, two weights, colour.
+        """Pixels (h w, 10): plane in truncations, its distance from the camera, depth, two weights,
+        colour.
 
-        A point's distance is that of the plane minus the product of plane and point; 0 of both where nothing is told.
+        A point's distance is that of the plane minus the product of plane and point; 0 of both
+        where nothing is told.
         """
         length = self.planes.norm(dim=-1, keepdim=True)
         scale = torch.where(length > 0, 1 / (truncation * length.clamp(min=1e-12)), 0.0)
         at_surface = (self.weights * self.cosine)[..., None]
         through = _SEEN_THROUGH * self.weights[..., None]
-        columns = [self.planes * scale, scale, self.depth[..., None], at_surface, through, self.colors]
+        columns = [
+            self.planes * scale,
+            scale,
+            self.depth[..., None],
+            at_surface,
+            through,
+            self.colors,
+        ]
         return torch.cat(columns, dim=-1).flatten(0, 1)
 
-    def _add_part(self, volume: TsdfVolume, part: Tensor, starts: Tensor, inner: Tensor, table: Tensor) -> None:
-        """Add to blocks `part` (b,) that begin at starts (b, 3) and have points at starts + inner (512, 3)."""
+    def _add_part(
+        self, volume: TsdfVolume, part: Tensor, starts: Tensor, inner: Tensor, table: Tensor
+    ) -> None:
+        """Add to blocks `part` (b,) that begin at starts (b, 3) and have points at starts + inner
+        (512, 3).
+        """
         height, width = self.depth.shape
         points = (starts[:, None] + inner).flatten(0, 1)
         column, row, z = (points @ self.intrinsics.T).unbind(1)
@@ -136,7 +157,9 @@ class TsdfView:
         index, pixels, distance = index[told], pixels[told], distance[told]
 
         scale = 1 / torch.maximum(z[index], _NEAREST * pixels[:, 4]).square()
-        at_surface = torch.where(distance < 1, pixels[:, 5] * (1 + distance).clamp(max=1.0) * scale, 0.0)
+        at_surface = torch.where(
+            distance < 1, pixels[:, 5] * (1 + distance).clamp(max=1.0) * scale, 0.0
+        )
         weight = torch.where(distance < 1, at_surface, pixels[:, 6] * scale)
         place = part[index // POINTS] * POINTS + index % POINTS
         volume.distance.view(-1)[place] += weight * distance.clamp(max=1.0)

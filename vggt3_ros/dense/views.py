@@ -17,7 +17,9 @@ _GREY = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Grey images (S, h, w) in [0, 1] of all keyframes, intrinsics (S, 3, 3) and world_from_cam (S, 4, 4)."""
+    """Grey images (S, h, w) in [0, 1] of all keyframes, intrinsics (S, 3, 3) and world_from_cam (S,
+    4, 4).
+    """
 
     grey: Tensor
     intrinsics: Tensor

@@ -1,4 +1,6 @@
-"""Means, medians and extremes of small windows; at the border a window is what lies within the image."""
+"""Means, medians and extremes of small windows; at the border a window is what lies within the
+image.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def box_sum(values: Tensor, radius: int) -> Tensor:
 
 def box_mean(values: Tensor, radius: int) -> Tensor:
     """Means over windows of 2 * radius + 1 pixels a side of (..., h, w)."""
-    return box_sum(values, radius) / box_sum(torch.ones_like(values[(0,) * (values.dim() - 2)]), radius)
+    return box_sum(values, radius) / box_sum(
+        torch.ones_like(values[(0,) * (values.dim() - 2)]), radius
+    )
 
 
 def _summed(values: Tensor, axis: int, radius: int) -> Tensor:
@@ -48,7 +52,8 @@ def smallest(values: Tensor, radius: int) -> Tensor:
 
 
 def near_mean(values: Tensor, radius: int, reach: Tensor) -> Tensor:
-    """Mean (B, h, w) over each window of what differs from its middle by less than `reach` (B, 1, 1).
+    """Mean (B, h, w) over each window of what differs from its middle by less than `reach` (B, 1,
+    1).
 
     Slanted planes stay what they are, and steps stay steps.
     """

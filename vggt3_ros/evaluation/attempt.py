@@ -1,4 +1,6 @@
-"""Poses that landmarks have verified: how many were given, how right they are, and whether they knew it."""
+"""Poses that landmarks have verified: how many were given, how right they are, and whether they
+knew it.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,13 @@ _OF_THE_NETWORK = ("prepare", "network")  # stages of a localization
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """One query (name is that of its frame), whether a verified pose was given, and how far that is from the truth.
+    """One query (name is that of its frame), whether a verified pose was given, and how far that is
+    from the truth.
 
-    Errors and evidence are those of the best pose found, accepted or not; errors are infinite when none was found, and
-    when the query shows another place. gate: what poses were asked to show. chi_square is the normalised squared
-    error, NaN without a covariance in metres. seconds per stage; cpu_seconds of the processor, in total and those of
-    the network.
+    Errors and evidence are those of the best pose found, accepted or not; errors are infinite when
+    none was found, and when the query shows another place. gate: what poses were asked to show.
+    chi_square is the normalised squared error, NaN without a covariance in metres. seconds per
+    stage; cpu_seconds of the processor, in total and those of the network.
     """
 
     name: str
@@ -52,9 +55,11 @@ class Attempt:
         return self.position_m <= WRONG_POSITION_M and self.rotation_deg <= WRONG_ROTATION_DEG
 
     def passes(self, **asked: float) -> bool:
-        """Whether it would be accepted if other limits of LocateSettings were asked for than those of its gate.
+        """Whether it would be accepted if other limits of LocateSettings were asked for than those
+        of its gate.
 
-        Of what its gate refused nothing is known but its evidence; where that suffices, it counts as accepted.
+        Of what its gate refused nothing is known but its evidence; where that suffices, it counts
+        as accepted.
         """
         gate: Any = replace(self.gate, **asked)  # type: ignore[arg-type]
         if objection(self.evidence, gate) is not None:
@@ -63,7 +68,9 @@ class Attempt:
 
     @property
     def landmark_seconds(self) -> float:
-        """Time beside the network and the preparation of its input; NaN where it was not measured."""
+        """Time beside the network and the preparation of its input; NaN where it was not
+        measured.
+        """
         return _beside_the_network(self.seconds)
 
     @property
@@ -79,16 +86,20 @@ def _beside_the_network(seconds: Mapping[str, float]) -> float:
 
 
 def transformed_covariance(covariance: Tensor, true_from_map: Sim3) -> Tensor:
-    """Covariance (6, 6) of (position in the map, rotation vector in the camera) after a similarity of the map."""
+    """Covariance (6, 6) of (position in the map, rotation vector in the camera) after a similarity
+    of the map.
+    """
     turn = torch.eye(6, dtype=torch.float64)
     turn[:3, :3] = true_from_map.scale * true_from_map.rotation
     return turn @ covariance.double() @ turn.T
 
 
 def chi_square(estimated: Tensor, covariance: Tensor, true: Tensor) -> float:
-    """Normalised squared error e^T C^-1 e of a pose (4, 4) with covariance (6, 6); infinite where C is not positive.
+    """Normalised squared error e^T C^-1 e of a pose (4, 4) with covariance (6, 6); infinite where C
+    is not positive.
 
-    Of an honest covariance and Gaussian errors it has six degrees of freedom: median 5.35, 95 % below 12.6.
+    Of an honest covariance and Gaussian errors it has six degrees of freedom: median 5.35, 95 %
+    below 12.6.
     """
     return squared_error(pose_error_vector(estimated.double(), true.double()), covariance.double())
 
@@ -97,16 +108,17 @@ def chi_square(estimated: Tensor, covariance: Tensor, true: Tensor) -> float:
 class VerifiedErrors:
     """Of the queries of one or of several sequences together.
 
-    Medians and means are of the accepted ones, NaN without any; successes are shares (0 to 1) of all queries. sources:
-    how many of the accepted poses came from where.
+    Medians and means are of the accepted ones, NaN without any; successes are shares (0 to 1) of
+    all queries. sources: how many of the accepted poses came from where.
     """
 
     queries: int = field(metadata=figure("count"))
     answerable: int = field(
         metadata=figure(
             "count",
-            "queries of whose view (grid of pixels of known true depth) at least 30 % is a surface that two map "
-            "frames or more see within 45 degrees of the query's direction; without true depth every query",
+            "queries of whose view (grid of pixels of known true depth) at least 30 % is a surface"
+            " that two map frames or more see within 45 degrees of the query's direction; without"
+            " true depth every query",
         )
     )
     accepted: int = field(metadata=figure("count"))
@@ -118,18 +130,18 @@ class VerifiedErrors:
     chi_square_median: float = field(
         metadata=figure(
             "",
-            "squared error of position (3) and rotation (3) over its covariance, six degrees of freedom: median "
-            "5.348 expected (chi_square_ratio 1); inside_95: share below 12.592, expected 0.95; null where the map "
-            "has no metres, chi_square_reason tells",
+            "squared error of position (3) and rotation (3) over its covariance, six degrees of"
+            " freedom: median 5.348 expected (chi_square_ratio 1); inside_95: share below 12.592,"
+            " expected 0.95; null where the map has no metres, chi_square_reason tells",
             named="chi_square",
         )
     )
     ms_per_frame: float = field(
         metadata=figure(
             "ms",
-            "mean over queries of all time but the network's and that of preparing its input; stages_ms are "
-            "means over the queries that went through the stage; cpu_*: time of the processor, all threads of the "
-            "process",
+            "mean over queries of all time but the network's and that of preparing its input;"
+            " stages_ms are means over the queries that went through the stage; cpu_*: time of the"
+            " processor, all threads of the process",
         )
     )
     cpu_ms_per_frame: float = field(metadata=figure("ms"))
@@ -179,10 +191,13 @@ def verified_errors(attempts: Items[Attempt]) -> VerifiedErrors:
 
 
 def _stages_ms(attempts: Items[Attempt]) -> dict[str, float]:
-    """Mean milliseconds of every stage over the queries that went through it, in the order of the work."""
+    """Mean milliseconds of every stage over the queries that went through it, in the order of the
+    work.
+    """
     stages = dict.fromkeys(stage for each in attempts for stage in each.seconds)
     return {
-        stage: 1000 * _mean([each.seconds[stage] for each in attempts if stage in each.seconds]) for stage in stages
+        stage: 1000 * _mean([each.seconds[stage] for each in attempts if stage in each.seconds])
+        for stage in stages
     }
 
 

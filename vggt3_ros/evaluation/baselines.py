@@ -1,4 +1,6 @@
-"""What localization must beat: answers that need no network, given in the true poses of the map frames."""
+"""What localization must beat: answers that need no network, given in the true poses of the map
+frames.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def mean_pose_baseline(map_poses: Tensor, queries: int) -> list[Tensor]:
     return [mean_pose(map_poses)] * queries
 
 
-def nearest_image_baseline(map_poses: Tensor, map_thumbnails: Tensor, query_thumbnails: Tensor) -> list[Tensor]:
+def nearest_image_baseline(
+    map_poses: Tensor, map_thumbnails: Tensor, query_thumbnails: Tensor
+) -> list[Tensor]:
     """Every query is answered with the pose of the map image whose thumbnail is most like its own.
 
     map_poses (N, 4, 4); thumbnails (N, D) and (Q, D) as `thumbnails` makes them.
@@ -27,7 +31,8 @@ def nearest_image_baseline(map_poses: Tensor, map_thumbnails: Tensor, query_thum
 
 
 def thumbnails(images: Iterable[np.ndarray]) -> Tensor:
-    """Grey thumbnails of 32x24 of images (H, W, 3) uint8, flat (N, 768), each of mean 0 and standard deviation 1.
+    """Grey thumbnails of 32x24 of images (H, W, 3) uint8, flat (N, 768), each of mean 0 and
+    standard deviation 1.
 
     Normalizing leaves out brightness and contrast, which say little about the place.
     """

@@ -1,4 +1,6 @@
-"""Blocks of figures: frozen dataclasses whose fields hold unit and definition, with one way into JSON and medians."""
+"""Blocks of figures: frozen dataclasses whose fields hold unit and definition, with one way into
+JSON and medians.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,18 @@ def figure(
 ) -> dict[str, Any]:
     """Metadata of a field of a block.
 
-    unit: of the figure. definition: goes into `definitions`, as `named` where it defines more than this field; what
-    has none is told by the definition of its block, or by its name. key: in JSON, where it is no name in Python. In
-    JSON, `optional` fields are left out where they are None, the entries of `inline` blocks stand among those of their
-    parent, and `hidden` fields do not appear.
+    unit: of the figure. definition: goes into `definitions`, as `named` where it defines more than
+    this field; what has none is told by the definition of its block, or by its name. key: in JSON,
+    where it is no name in Python. In JSON, `optional` fields are left out where they are None, the
+    entries of `inline` blocks stand among those of their parent, and `hidden` fields do not appear.
     """
     about = {"unit": unit, "definition": definition, "key": key, "named": named}
     return {**about, "optional": optional, "inline": inline, "hidden": hidden}
 
 
 def to_json(value: Any) -> Any:
-    """Blocks, mappings, sequences and tensors, however nested, as dicts and lists for json.dump in strict JSON.
+    """Blocks, mappings, sequences and tensors, however nested, as dicts and lists for json.dump in
+    strict JSON.
 
     Numbers that are infinite or NaN become None, since JSON has neither.
     """
@@ -62,7 +65,9 @@ def _entries(block: Any) -> Iterator[tuple[str, Any]]:
 
 
 def definitions(block: type) -> dict[str, str]:
-    """The definitions that the fields of a block hold, and those of the blocks in it, by their names."""
+    """The definitions that the fields of a block hold, and those of the blocks in it, by their
+    names.
+    """
     found: dict[str, str] = {}
     types = get_type_hints(block)
     for each in fields(block):
@@ -75,7 +80,9 @@ def definitions(block: type) -> dict[str, str]:
 
 
 def blocks_in(annotation: Any) -> Iterator[type]:
-    """The dataclasses that a type is made of: itself, or what it is a union, a mapping or a sequence of."""
+    """The dataclasses that a type is made of: itself, or what it is a union, a mapping or a
+    sequence of.
+    """
     if isinstance(annotation, type) and is_dataclass(annotation):
         yield annotation
     for part in get_args(annotation):
@@ -83,18 +90,24 @@ def blocks_in(annotation: Any) -> Iterator[type]:
 
 
 def combined(blocks: Items[Block], of: Callable[[list[float]], Any]) -> Block:
-    """The numbers in blocks (or mappings) of one kind, each drawn together by `of`, such as np.mean or np.median.
+    """The numbers in blocks (or mappings) of one kind, each drawn together by `of`, such as np.mean
+    or np.median.
 
-    A number that is not defined (NaN) is left out, and of NaN alone comes NaN; so is a block that is None. What is
-    neither number nor block becomes None in a block, and is left out of a mapping.
+    A number that is not defined (NaN) is left out, and of NaN alone comes NaN; so is a block that
+    is None. What is neither number nor block becomes None in a block, and is left out of a mapping.
     """
     first: Any = blocks[0]
     if isinstance(first, Mapping):
         every: list[Any] = list(blocks)
         keys = dict.fromkeys(key for block in every for key in block)
-        found = {key: _together([block[key] for block in every if key in block], of) for key in keys}
+        found = {
+            key: _together([block[key] for block in every if key in block], of) for key in keys
+        }
         return {key: item for key, item in found.items() if item is not None}  # type: ignore[return-value]
-    together = {each.name: _together([getattr(block, each.name) for block in blocks], of) for each in fields(first)}
+    together = {
+        each.name: _together([getattr(block, each.name) for block in blocks], of)
+        for each in fields(first)
+    }
     result: Block = replace(first, **together)
     return result
 
@@ -103,7 +116,9 @@ def _together(items: Items[Any], of: Callable[[list[float]], Any]) -> Any:
     known = [item for item in items if item is not None]
     if known and (isinstance(known[0], Mapping) or is_dataclass(known[0])):
         return combined(known, of)
-    numbers = [item for item in known if isinstance(item, int | float) and not isinstance(item, bool)]
+    numbers = [
+        item for item in known if isinstance(item, int | float) and not isinstance(item, bool)
+    ]
     if not numbers:
         return None
     defined = [number for number in numbers if not math.isnan(number)]

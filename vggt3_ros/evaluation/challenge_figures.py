@@ -33,8 +33,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """For every value of a limit (limits: its name and the values) that might be asked for, how many of the answerable
-    queries would be accepted, how many in all, and how many of these, queries and challenges, would be wrong.
+    """For every value of a limit (limits: its name and the values) that might be asked for, how
+    many of the answerable queries would be accepted, how many in all, and how many of these,
+    queries and challenges, would be wrong.
     """
 
     limits: Mapping[str, tuple[float, ...]] = field(metadata=figure(inline=True))
@@ -45,18 +46,21 @@ class TradeOff:
 
 @dataclass(frozen=True)
 class ChallengeFigures:
-    """Accepted and wrongly accepted challenges per kind and, with the plain queries, in all; failures; trade-offs."""
+    """Accepted and wrongly accepted challenges per kind and, with the plain queries, in all;
+    failures; trade-offs.
+    """
 
     challenges: dict[str, ChallengeCounts] = field(
         metadata=figure(
             "",
-            "frames of the other folders evaluated together with this one, of other rooms (corridors, yards), "
-            "of such of other layout painted like this one, answerable queries whose other half shows another room (a "
-            "place that holds a copy of the first), and mirrored ones (every accepted pose is wrong); views of parts "
-            "that no map frame shows, and answerable queries made black, dark, blurred or half covered; in_all: with "
-            "the plain queries; trade_off, trade_off_support, trade_off_agreement: counts over the inliers, the "
-            "support (where agreement is not strong) or the agreement that is asked for; failures: every wrong pose "
-            "that was accepted",
+            "frames of the other folders evaluated together with this one, of other rooms"
+            " (corridors, yards), of such of other layout painted like this one, answerable queries"
+            " whose other half shows another room (a place that holds a copy of the first), and"
+            " mirrored ones (every accepted pose is wrong); views of parts that no map frame shows,"
+            " and answerable queries made black, dark, blurred or half covered; in_all: with the"
+            " plain queries; trade_off, trade_off_support, trade_off_agreement: counts over the"
+            " inliers, the support (where agreement is not strong) or the agreement that is asked"
+            " for; failures: every wrong pose that was accepted",
         )
     )
     in_all: ChallengeCounts
@@ -66,10 +70,13 @@ class ChallengeFigures:
     trade_off_agreement: TradeOff
 
 
-def challenge_figures(queries: Items[Attempt], attempts: Mapping[str, Items[Attempt]]) -> ChallengeFigures:
+def challenge_figures(
+    queries: Items[Attempt], attempts: Mapping[str, Items[Attempt]]
+) -> ChallengeFigures:
     """Of the plain queries, and of the attempts at challenges of each kind.
 
-    Where a trade-off asks for less than was asked for, it includes attempts against which nothing else is known.
+    Where a trade-off asks for less than was asked for, it includes attempts against which nothing
+    else is known.
     """
     everything = [*queries, *(each for kind in attempts.values() for each in kind)]
     return ChallengeFigures(

@@ -1,4 +1,6 @@
-"""Queries that a careful localizer refuses: of other places, of places that look alike, of what hardly can be seen."""
+"""Queries that a careful localizer refuses: of other places, of places that look alike, of what
+hardly can be seen.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ Image = np.ndarray  # (H, W, 3) uint8 RGB
 
 @dataclass(frozen=True, eq=False)
 class Challenge:
-    """A query of some kind; its true pose (4, 4), or None when it shows no place of the map and every pose is wrong."""
+    """A query of some kind; its true pose (4, 4), or None when it shows no place of the map and
+    every pose is wrong.
+    """
 
     kind: str
     frame: Frame
@@ -34,16 +38,21 @@ class Challenge:
 
 
 def challenges(
-    sequence: Sequence, split: Split, answerable: Items[int], seed: int, elsewhere: Items[Sequence] = ()
+    sequence: Sequence,
+    split: Split,
+    answerable: Items[int],
+    seed: int,
+    elsewhere: Items[Sequence] = (),
 ) -> Iterator[Challenge]:
     """Challenges for a map of split.map, made one after the other: up to 16 of every kind.
 
-    The first are frames of the sequences `elsewhere`. Those of other places are of the rooms, corridors or yards of the
-    next seeds, whatever the sequence is (of the first rooms where it is none of these). Of a procedural place there are
-    also these others painted like it, and views of parts of it that no map frame shows. `answerable` are queries of the
-    split. Places that hold an exact copy of what one half of such a query shows, with its depth, are had by taking the
-    other half from a view of another place. Dark, blurred, half-covered and mirrored copies of them are made, and black
-    ones. `seed` draws the noise.
+    The first are frames of the sequences `elsewhere`. Those of other places are of the rooms,
+    corridors or yards of the next seeds, whatever the sequence is (of the first rooms where it is
+    none of these). Of a procedural place there are also these others painted like it, and views of
+    parts of it that no map frame shows. `answerable` are queries of the split. Places that hold an
+    exact copy of what one half of such a query shows, with its depth, are had by taking the other
+    half from a view of another place. Dark, blurred, half-covered and mirrored copies of them are
+    made, and black ones. `seed` draws the noise.
     """
     yield from _elsewhere(elsewhere)
     place = sequence.place
@@ -54,7 +63,11 @@ def challenges(
         yield from _unmapped(sequence, place, split)
     for number, index in enumerate(evenly(tuple(answerable), _MOST)):
         frame, other = sequence.frame(index), others[number % len(others)].frame
-        yield Challenge(HALF_COPY, replace(frame, image=_half_other(frame.image, other.image, number % 2 == 0)), None)
+        yield Challenge(
+            HALF_COPY,
+            replace(frame, image=_half_other(frame.image, other.image, number % 2 == 0)),
+            None,
+        )
     rng = np.random.default_rng(seed)
     for kind, degrade in DEGRADATIONS.items():
         for index in evenly(tuple(answerable), _MOST):
@@ -69,7 +82,9 @@ def _elsewhere(sequences: Items[Sequence]) -> Iterator[Challenge]:
     for sequence in chosen:
         for index in evenly(tuple(range(len(sequence))), max(1, _MOST // len(chosen))):
             frame = sequence.frame(index)
-            yield Challenge(OTHER_SEQUENCE, replace(frame, name=f"{sequence.name} {frame.name}"), None)
+            yield Challenge(
+                OTHER_SEQUENCE, replace(frame, name=f"{sequence.name} {frame.name}"), None
+            )
 
 
 def _others(sequence: Sequence, kind: str, painted_like: int | None) -> Iterator[Challenge]:
@@ -77,7 +92,9 @@ def _others(sequence: Sequence, kind: str, painted_like: int | None) -> Iterator
     mapped = sequence.place or Place("room", -1)
     first = (mapped.seed + 1) % (LARGEST_SEED + 1 - _PLACES)
     for seed in range(first, first + _PLACES):
-        other = room_sequence(seed, _MOST // _PLACES, 0, height, width, painted_like=painted_like, plan=mapped.plan)
+        other = room_sequence(
+            seed, _MOST // _PLACES, 0, height, width, painted_like=painted_like, plan=mapped.plan
+        )
         for number, image in enumerate(other.images):
             name = f"{mapped.kind} {seed}, {number}"
             yield Challenge(kind, Frame(image, intrinsics=other.intrinsics, name=name), None)
@@ -87,13 +104,19 @@ def _unmapped(sequence: Sequence, place: Place, split: Split) -> Iterator[Challe
     depths = [sequence.read_depth(index) for index in split.map]
     depth = torch.from_numpy(np.stack([each for each in depths if each is not None]))
     mapped = sequence.world_from_cam[list(split.map)]
-    images, poses = unmapped_views(place.seed, mapped, depth, sequence.intrinsics, _MOST, place.plan)
+    images, poses = unmapped_views(
+        place.seed, mapped, depth, sequence.intrinsics, _MOST, place.plan
+    )
     for number, (image, pose) in enumerate(zip(images, poses, strict=True)):
-        yield Challenge(UNMAPPED, Frame(image, intrinsics=sequence.intrinsics, name=f"unmapped {number}"), pose)
+        yield Challenge(
+            UNMAPPED, Frame(image, intrinsics=sequence.intrinsics, name=f"unmapped {number}"), pose
+        )
 
 
 def _half_other(image: Image, other: Image, left: bool) -> Image:
-    """The left or the right half of an image (H, W, 3) beside the other half of another one of any size."""
+    """The left or the right half of an image (H, W, 3) beside the other half of another one of any
+    size.
+    """
     from PIL import Image as Pillow
 
     height, width = image.shape[:2]
@@ -118,7 +141,9 @@ def _blurred(image: Image, rng: np.random.Generator) -> Image:
     from PIL import Image as Pillow
     from PIL import ImageFilter
 
-    return np.asarray(Pillow.fromarray(image).filter(ImageFilter.GaussianBlur(0.01 * image.shape[1])))
+    return np.asarray(
+        Pillow.fromarray(image).filter(ImageFilter.GaussianBlur(0.01 * image.shape[1]))
+    )
 
 
 def _half_covered(image: Image, rng: np.random.Generator) -> Image:
@@ -130,7 +155,9 @@ def _half_covered(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _mirrored(image: Image, rng: np.random.Generator) -> Image:
-    """Left and right exchanged, as a driver or a mirror does: no camera sees the place like that."""
+    """Left and right exchanged, as a driver or a mirror does: no camera sees the place like
+    that.
+    """
     return np.ascontiguousarray(image[:, ::-1])
 
 

@@ -1,4 +1,6 @@
-"""How near a cloud of points comes to the true surface of a place, and how much of it the cloud holds."""
+"""How near a cloud of points comes to the true surface of a place, and how much of it the cloud
+holds.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class Distances:
 
 @dataclass(frozen=True)
 class Within:
-    """Shares of points, and of true points, within a distance of each other, and their harmonic mean."""
+    """Shares of points, and of true points, within a distance of each other, and their harmonic
+    mean.
+    """
 
     precision: float = field(metadata=figure("share"))
     recall: float = field(metadata=figure("share"))
@@ -43,9 +47,10 @@ class Within:
 class CloudFigures:
     """How near a cloud comes to the true surface, and how much of it the cloud holds.
 
-    points, voxels: of the cloud, before and after its positions are averaged in cubes of side voxel_m; true_points: of
-    the true surface, in cubes of side true_voxel_m, from true_frames frames; seen_share: of these points, those that
-    two map frames or more see. within: by distance, in the order of DISTANCES_CM.
+    points, voxels: of the cloud, before and after its positions are averaged in cubes of side
+    voxel_m; true_points: of the true surface, in cubes of side true_voxel_m, from true_frames
+    frames; seen_share: of these points, those that two map frames or more see. within: by distance,
+    in the order of DISTANCES_CM.
     """
 
     points: float = field(metadata=figure("count"))
@@ -68,8 +73,8 @@ class CloudFigures:
 
 @dataclass(frozen=True, eq=False)
 class CloudComparison:
-    """points (N, 3): those that were compared, in metres of the true world; off (N,): metres to the nearest true
-    point.
+    """points (N, 3): those that were compared, in metres of the true world; off (N,): metres to the
+    nearest true point.
     """
 
     points: _Array
@@ -78,11 +83,12 @@ class CloudComparison:
 
 
 def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
-    """Compare points (N, 3), in metres of the true world, with the true surface, in voxels of surface.voxel.
+    """Compare points (N, 3), in metres of the true world, with the true surface, in voxels of
+    surface.voxel.
 
-    Accuracy is from the cloud to the truth, completeness from the true points that two map frames or more see to the
-    cloud; of more than SAMPLE points, so many are asked for their nearest one. Figures of an empty cloud are NaN, but
-    for its precision, recall and F, which are 0.
+    Accuracy is from the cloud to the truth, completeness from the true points that two map frames
+    or more see to the cloud; of more than SAMPLE points, so many are asked for their nearest one.
+    Figures of an empty cloud are NaN, but for its precision, recall and F, which are 0.
     """
     from scipy.spatial import cKDTree
 
@@ -99,7 +105,9 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
         true_tree = cKDTree(voxel_means(surface.points, surface.voxel).numpy())
         for first, second in ((cloud, truth[nearest]), (thinned.numpy()[covering], seen)):
             some = sampled(len(first), NORMALS).numpy()
-            cosines.append(unsigned_cosines(normals_at(first[some], tree), normals_at(second[some], true_tree)))
+            cosines.append(
+                unsigned_cosines(normals_at(first[some], tree), normals_at(second[some], true_tree))
+            )
     accuracy, completeness = _distances(off), _distances(missing)
     figures = CloudFigures(
         points=len(points),
@@ -133,7 +141,9 @@ def _within(off: _Array, missing: _Array, limit: float) -> Within:
 
 
 def normals_at(points: _Array, tree: Any) -> _Array:
-    """Unit normals (N, 3), of either sign, of a surface at points (N, 3): across the nearest 20 points of a cKDTree."""
+    """Unit normals (N, 3), of either sign, of a surface at points (N, 3): across the nearest 20
+    points of a cKDTree.
+    """
     count = min(_NEIGHBOURS, tree.n)
     around = np.asarray(tree.data)[tree.query(points, k=count)[1].reshape(len(points), count)]
     offsets = around - around.mean(1, keepdims=True)

@@ -1,4 +1,6 @@
-"""When an alignment to the truth means nothing: it shrinks the estimates to a spot, and scores like the mean pose."""
+"""When an alignment to the truth means nothing: it shrinks the estimates to a spot, and scores like
+the mean pose.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from torch import Tensor
 SPOT = 0.1  # of the spread of the truth
 _LEAST_RATIO = 0.5  # leaves 87 % of the error of the mean pose
 _MOST_ASKED = 0.9  # of two positions: 26 degrees between the two directions
-_ONE_IN_TWENTY = 1.645  # deviations of a Gaussian that unrelated estimates exceed once in twenty times
+# deviations of a Gaussian that unrelated estimates exceed once in twenty times
+_ONE_IN_TWENTY = 1.645
 
 
 def spread(world_from_cam: Tensor) -> float:
@@ -19,17 +22,19 @@ def spread(world_from_cam: Tensor) -> float:
 
 
 def least_fitted_ratio(count: int) -> float:
-    """Spread, over that of the truth, that `count` positions have after a least-squares similarity if they follow it.
+    """Spread, over that of the truth, that `count` positions have after a least-squares similarity
+    if they follow it.
 
-    It is the correlation of both: what follows the truth half, and more than unrelated positions do by chance, which
-    with two or three positions is much.
+    It is the correlation of both: what follows the truth half, and more than unrelated positions do
+    by chance, which with two or three positions is much.
     """
     by_chance = _ONE_IN_TWENTY / math.sqrt(3 * max(count - 1, 1))
     return min(_MOST_ASKED, max(_LEAST_RATIO, by_chance))
 
 
 def collapse(aligned: Tensor, true: Tensor, least_ratio: float) -> str | None:
-    """Why errors of aligned poses (N, 4, 4) say nothing against true ones (N, 4, 4); None if they do.
+    """Why errors of aligned poses (N, 4, 4) say nothing against true ones (N, 4, 4); None if they
+    do.
 
     least_ratio of the spread of the true positions is what the aligned ones must have.
     """
@@ -40,6 +45,6 @@ def collapse(aligned: Tensor, true: Tensor, least_ratio: float) -> str | None:
     if ratio >= least_ratio:
         return None
     return (
-        f"aligned to the truth, the estimated positions spread over {100 * ratio:.2g} % of what the true ones do; "
-        f"{len(true)} that follow it reach {100 * least_ratio:.0f} % or more"
+        f"aligned to the truth, the estimated positions spread over {100 * ratio:.2g} % of what the"
+        f" true ones do; {len(true)} that follow it reach {100 * least_ratio:.0f} % or more"
     )

@@ -13,13 +13,15 @@ from vggt3_ros.evaluation.map_alignment import MappedFrames
 from vggt3_ros.evaluation.true_surface import true_surface
 from vggt3_ros.geometry.pointcloud import PointCloud
 
-SCENE, NETWORK = "cloud", "cloud_network"  # blocks: the scene's points, and where those are refined, the network's
+# blocks: the scene's points, and where those are refined, the network's
+SCENE, NETWORK = "cloud", "cloud_network"
 
 
 @dataclass(frozen=True, eq=False)
 class ComparedClouds:
-    """truth (K, 3) float64: points of the true surface, in metres; clouds: what became of each, by its block. Where
-    there is nothing to compare with, truth is None, clouds are none, and problem tells why.
+    """truth (K, 3) float64: points of the true surface, in metres; clouds: what became of each, by
+    its block. Where there is nothing to compare with, truth is None, clouds are none, and problem
+    tells why.
     """
 
     truth: Tensor | None
@@ -37,7 +39,9 @@ def compare_clouds(
     clouds: Mapping[str, PointCloud],
     progress: Callable[[], None] | None = None,
 ) -> ComparedClouds:
-    """Compare clouds in the true world, by the names of their blocks. progress may raise to cancel."""
+    """Compare clouds in the true world, by the names of their blocks. progress may raise to
+    cancel.
+    """
     if mapped.collapsed:
         return ComparedClouds(None, {}, "the map does not follow the truth")
     surface = true_surface(sequence, mapped.indices, progress)

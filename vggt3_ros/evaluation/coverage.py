@@ -19,23 +19,29 @@ ANSWERABLE_SHARE = 0.3  # of a query's view
 _VIEWS = 2  # map frames that must see a surface, as triangulation needs them
 _GRID = (18, 24)  # pixels sampled of a query, rows and columns
 _SAME_DEPTH = 0.05  # relative difference up to which two cameras see the same surface
-_COS_TURN = math.cos(math.radians(45))  # local features bear no greater change of the viewing direction
+# local features bear no greater change of the viewing direction
+_COS_TURN = math.cos(math.radians(45))
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A camera without lens distortion and what it sees: pose (4, 4), intrinsics (3, 3), z-depth (H, W) in metres."""
+    """A camera without lens distortion and what it sees: pose (4, 4), intrinsics (3, 3), z-depth
+    (H, W) in metres.
+    """
 
     world_from_cam: Tensor
     intrinsics: Tensor
     depth: Tensor
 
 
-def query_coverage(sequence: Sequence, map_indices: Items[int], query_indices: Items[int]) -> list[float | None]:
-    """Share (0 to 1) of each query's view that the map covers; None where the query has no true depth.
+def query_coverage(
+    sequence: Sequence, map_indices: Items[int], query_indices: Items[int]
+) -> list[float | None]:
+    """Share (0 to 1) of each query's view that the map covers; None where the query has no true
+    depth.
 
-    Of a grid of pixels of known depth, those count whose surface two map frames or more see too, from directions that
-    differ by less than 45 degrees.
+    Of a grid of pixels of known depth, those count whose surface two map frames or more see too,
+    from directions that differ by less than 45 degrees.
     """
     queries = [view_of(sequence, index) for index in query_indices]
     known = [query for query in queries if query is not None]
@@ -55,7 +61,10 @@ def coverage(queries: Items[View], map_views: Iterable[View]) -> list[float]:
     seen = torch.zeros(len(surface), dtype=torch.long)
     for view in map_views:
         seen += _sees(view, surface, origin)
-    return [float(part.double().mean()) if len(part) else 0.0 for part in (seen >= _VIEWS).split(list(counts))]
+    return [
+        float(part.double().mean()) if len(part) else 0.0
+        for part in (seen >= _VIEWS).split(list(counts))
+    ]
 
 
 def view_of(sequence: Sequence, index: int) -> View | None:
@@ -78,11 +87,13 @@ def _samples(view: View) -> tuple[Tensor, int]:
 
 
 def shows(view: View, surface: Tensor, tolerance: float) -> Tensor:
-    """Whether (N,) a view shows points (N, 3) of a surface: at the nearest pixel, the depth is theirs up to a relative
-    tolerance.
+    """Whether (N,) a view shows points (N, 3) of a surface: at the nearest pixel, the depth is
+    theirs up to a relative tolerance.
     """
     height, width = view.depth.shape
-    pixels, z = project(transform_points(se3_inverse(view.world_from_cam), surface), view.intrinsics)
+    pixels, z = project(
+        transform_points(se3_inverse(view.world_from_cam), surface), view.intrinsics
+    )
     column, row = pixels.nan_to_num(-1.0, -1.0, -1.0).round().unbind(-1)
     inside = (z > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     there = view.depth[row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()]
@@ -90,6 +101,10 @@ def shows(view: View, surface: Tensor, tolerance: float) -> Tensor:
 
 
 def _sees(view: View, surface: Tensor, origin: Tensor) -> Tensor:
-    """Whether (N,) a view sees points (N, 3) of a surface much as they are seen from `origin` (N, 3)."""
-    cosine = torch.nn.functional.cosine_similarity(surface - origin, surface - view.world_from_cam[:3, 3], dim=-1)
+    """Whether (N,) a view sees points (N, 3) of a surface much as they are seen from `origin` (N,
+    3).
+    """
+    cosine = torch.nn.functional.cosine_similarity(
+        surface - origin, surface - view.world_from_cam[:3, 3], dim=-1
+    )
     return shows(view, surface, _SAME_DEPTH) & (cosine > _COS_TURN)

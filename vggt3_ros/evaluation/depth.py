@@ -25,8 +25,8 @@ _EXAMPLES = 4
 class DepthExample:
     """A map frame as the network saw it: image (h, w, 3) uint8, predicted and true z-depth (h, w).
 
-    unit is "m" for predictions scaled to metres (one scale for the sequence), or "scene units" when no scale was to
-    be had. true is in metres, 0 where unknown, None without true depth.
+    unit is "m" for predictions scaled to metres (one scale for the sequence), or "scene units" when
+    no scale was to be had. true is in metres, 0 where unknown, None without true depth.
     """
 
     name: str
@@ -38,16 +38,19 @@ class DepthExample:
 
 @dataclass(frozen=True)
 class DepthFigures:
-    """Errors of depth as predicted, with one scale for the sequence (metres per scene unit), and as anchored: scaled to
-    the landmarks, in the map's own metres or those of its alignment; of how many frames.
+    """Errors of depth as predicted, with one scale for the sequence (metres per scene unit), and as
+    anchored: scaled to the landmarks, in the map's own metres or those of its alignment; of how
+    many frames.
 
-    Errors are NaN without true depth or landmarks, and those of anchored depth infinite where there is no alignment.
+    Errors are NaN without true depth or landmarks, and those of anchored depth infinite where there
+    is no alignment.
     """
 
     depth_abs_rel: float = field(
         metadata=figure(
             "ratio",
-            "mean of |scale * predicted - true| / true over all map frames, one scale (median) per sequence",
+            "mean of |scale * predicted - true| / true over all map frames, one scale (median) per"
+            " sequence",
         )
     )
     depth_abs_rel_anchored: float = field(
@@ -60,8 +63,8 @@ class DepthFigures:
     depth_delta_1_25: float = field(
         metadata=figure(
             "share",
-            "share of these pixels whose depth, so scaled, is less than 1.25 times too far or too near; "
-            "depth_delta_1_25_anchored: of the anchored depths",
+            "share of these pixels whose depth, so scaled, is less than 1.25 times too far or too"
+            " near; depth_delta_1_25_anchored: of the anchored depths",
         )
     )
     depth_delta_1_25_anchored: float = field(metadata=figure("share"))
@@ -69,11 +72,15 @@ class DepthFigures:
     depth_frames: float = field(metadata=figure("count"))
     depth_refined: RefinedDepth | None = field(
         metadata=figure(
-            definition="the same two of depth refined by the views of each other, for all pixels and by_provenance: "
-            "none (not known), agreed (several frames see the surface), plane (carried on by a plane), near and far "
-            "(filled by the network's shape, near to what is known or not); share: of the pixels whose true depth is "
-            "known, size_wh: of the refined images; by_expected_error: means of what was expected (for a point "
-            "0.01 m / confidence) and of what was measured; only where depth was refined and there is truth",
+            definition=(
+                "the same two of depth refined by the views of each other, for all pixels and"
+                " by_provenance: none (not known), agreed (several frames see the surface), plane"
+                " (carried on by a plane), near and far (filled by the network's shape, near to"
+                " what is known or not); share: of the pixels whose true depth is known, size_wh:"
+                " of the refined images; by_expected_error: means of what was expected (for a point"
+                " 0.01 m / confidence) and of what was measured; only where depth was refined and"
+                " there is truth"
+            ),
             optional=True,
         )
     )
@@ -81,7 +88,9 @@ class DepthFigures:
 
 @dataclass(frozen=True)
 class LiveDepthFigures:
-    """Errors of the depth of verified queries, NaN without truth; ms: mean of refining it, NaN where it was not."""
+    """Errors of the depth of verified queries, NaN without truth; ms: mean of refining it, NaN
+    where it was not.
+    """
 
     frames: float = field(metadata=figure("count"))
     abs_rel: float = field(metadata=figure("ratio"))
@@ -108,14 +117,18 @@ def compare_depth(
     refined: RefinedFrames | None = None,
     metres_per_map_unit: float | None = None,
 ) -> DepthComparison:
-    """Compare predicted z-depth (S, h, w), scene units, with the true depth of the frames `indices` (S).
+    """Compare predicted z-depth (S, h, w), scene units, with the true depth of the frames `indices`
+    (S).
 
-    anchored: the same depth as scaled to the landmarks, None without. image_size and patch_size are the network's: true
-    depth goes through the same preprocessing as the image. metres_per_unit, where known, scales the anchored depth, and
-    the examples of a sequence without true depth; metres_per_map_unit scales the refined depth.
+    anchored: the same depth as scaled to the landmarks, None without. image_size and patch_size are
+    the network's: true depth goes through the same preprocessing as the image. metres_per_unit,
+    where known, scales the anchored depth, and the examples of a sequence without true depth;
+    metres_per_map_unit scales the refined depth.
     """
     predictions = list(predicted.double().cpu().numpy())
-    shown = set(np.linspace(0, len(indices) - 1, min(_EXAMPLES, len(indices))).round().astype(int).tolist())
+    shown = set(
+        np.linspace(0, len(indices) - 1, min(_EXAMPLES, len(indices))).round().astype(int).tolist()
+    )
     truths: dict[int, np.ndarray] = {}
     images: dict[int, np.ndarray] = {}
     for row, index in enumerate(indices):
@@ -126,13 +139,19 @@ def compare_depth(
         if prepared.depth is not None:
             truths[row] = prepared.depth[0].double().numpy()
         if row in shown:
-            images[row] = (prepared.images[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+            images[row] = (
+                (prepared.images[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+            )
     errors = depth_errors([predictions[row] for row in truths], list(truths.values()))
     factor = errors.scale if np.isfinite(errors.scale) else metres_per_unit
     unit = "scene units" if factor is None else "m"
     examples = tuple(
         DepthExample(
-            sequence.names[indices[row]], images[row], (factor or 1.0) * predictions[row], truths.get(row), unit
+            sequence.names[indices[row]],
+            images[row],
+            (factor or 1.0) * predictions[row],
+            truths.get(row),
+            unit,
         )
         for row in sorted(shown)
     )
@@ -144,7 +163,9 @@ def compare_depth(
         depth_delta_1_25_anchored=anchored_errors.delta_1_25,
         depth_scale=errors.scale,
         depth_frames=len(truths),
-        depth_refined=_refined_errors(sequence, indices, refined, metres_per_map_unit) if truths else None,
+        depth_refined=(
+            _refined_errors(sequence, indices, refined, metres_per_map_unit) if truths else None
+        ),
     )
     return DepthComparison(figures, examples)
 
@@ -157,8 +178,9 @@ def live_depth_figures(
     patch_size: int,
     metres_per_map_unit: float | None,
 ) -> LiveDepthFigures:
-    """AbsRel and delta < 1.25 of the depth of verified queries `indices`, in the map's own metres or those of its
-    alignment, and milliseconds of its refinement; NaN without true depth, and where it was not refined.
+    """AbsRel and delta < 1.25 of the depth of verified queries `indices`, in the map's own metres
+    or those of its alignment, and milliseconds of its refinement; NaN without true depth, and where
+    it was not refined.
     """
     predicted, true, seconds = [], [], []
     for index, found in zip(indices, localizations, strict=True):
@@ -169,7 +191,11 @@ def live_depth_figures(
         if prepared.depth is not None:
             predicted.append(found.depth.double().numpy())
             true.append(prepared.depth[0].double().numpy())
-    errors = depth_errors([], []) if metres_per_map_unit is None else depth_errors(predicted, true, metres_per_map_unit)
+    errors = (
+        depth_errors([], [])
+        if metres_per_map_unit is None
+        else depth_errors(predicted, true, metres_per_map_unit)
+    )
     return LiveDepthFigures(
         frames=len(true),
         abs_rel=errors.abs_rel,
@@ -179,7 +205,10 @@ def live_depth_figures(
 
 
 def _refined_errors(
-    sequence: Sequence, indices: Items[int], refined: RefinedFrames | None, metres_per_unit: float | None
+    sequence: Sequence,
+    indices: Items[int],
+    refined: RefinedFrames | None,
+    metres_per_unit: float | None,
 ) -> RefinedDepth | None:
     if refined is None or metres_per_unit is None:
         return None

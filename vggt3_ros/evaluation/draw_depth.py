@@ -1,4 +1,6 @@
-"""Picture of depth: image, true depth, predicted depth and error of a few map frames, on one scale."""
+"""Picture of depth: image, true depth, predicted depth and error of a few map frames, on one
+scale.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +23,29 @@ _CELL = 2.6  # inches
 
 
 def draw_depth(evaluation: Evaluation, path: Path) -> None:
-    """Write a grid with a column per example; its rows are image, true depth, predicted depth, relative error.
+    """Write a grid with a column per example; its rows are image, true depth, predicted depth,
+    relative error.
 
-    Without any true depth, image and prediction alone. All depths share one colour scale, set by the true depth
-    where there is any; where the truth is unknown, it and the error are grey.
+    Without any true depth, image and prediction alone. All depths share one colour scale, set by
+    the true depth where there is any; where the truth is unknown, it and the error are grey.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     examples = evaluation.depth_examples
     with_truth = any(example.true is not None for example in examples)
-    rows = ["image", "true depth", "predicted depth", "relative error"] if with_truth else ["image", "predicted depth"]
+    rows = (
+        ["image", "true depth", "predicted depth", "relative error"]
+        if with_truth
+        else ["image", "predicted depth"]
+    )
     height, width = examples[0].predicted.shape
     size = (_CELL * len(examples) + 1.2, _CELL * height / width * len(rows) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(len(rows), len(examples) + 1, width_ratios=[1.0] * len(examples) + [0.05])
+    grid = figure.add_gridspec(
+        len(rows), len(examples) + 1, width_ratios=[1.0] * len(examples) + [0.05]
+    )
     limits = _depth_limits(examples)
     for column, example in enumerate(examples):
         axes = [_bare_axes(figure, grid, row, column) for row in range(len(rows))]
@@ -58,7 +67,9 @@ def _title(evaluation: Evaluation, with_truth: bool) -> str:
     source = f"{figures.sequence}, model {figures.model}: "
     if with_truth:
         abs_rel = figures.map.depth.depth_abs_rel
-        return f"{source}AbsRel {abs_rel:.3f} over all map frames, one median scale for the sequence"
+        return (
+            f"{source}AbsRel {abs_rel:.3f} over all map frames, one median scale for the sequence"
+        )
     if evaluation.depth_examples[0].unit == "m":
         return f"{source}no true depth; scale from the Sim(3) of the map poses"
     return f"{source}no true depth, and the map poses do not give the scale"
@@ -86,7 +97,9 @@ def _draw_column(
     axes[1].imshow(np.ma.masked_where(~known, true), interpolation="nearest", **colours)
     depth = axes[2].imshow(example.predicted, interpolation="nearest", **colours)
     relative = np.ma.masked_where(~known, (example.predicted - true) / np.where(known, true, 1))
-    error = axes[3].imshow(relative, cmap="RdBu", vmin=-_WORST_ERROR, vmax=_WORST_ERROR, interpolation="nearest")
+    error = axes[3].imshow(
+        relative, cmap="RdBu", vmin=-_WORST_ERROR, vmax=_WORST_ERROR, interpolation="nearest"
+    )
     return [depth, error]
 
 

@@ -1,4 +1,6 @@
-"""Picture of a slice through a map's points at the height of the cameras, seen from above, beside the truth."""
+"""Picture of a slice through a map's points at the height of the cameras, seen from above, beside
+the truth.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,12 @@ _Array = npt.NDArray[np.float64]
 
 
 def draw_slice(evaluation: Evaluation, path: Path) -> None:
-    """Write the slice of each cloud that was compared with the truth, and of the truth; points by how far they are off.
+    """Write the slice of each cloud that was compared with the truth, and of the truth; points by
+    how far they are off.
 
-    The slice reaches ten voxels (20 cm in rooms) up and down from the mean height of the cameras. Where cameras look
-    down on everything, and hardly any surface lies there, it is about the median height of the true surface.
+    The slice reaches ten voxels (20 cm in rooms) up and down from the mean height of the cameras.
+    Where cameras look down on everything, and hardly any surface lies there, it is about the median
+    height of the true surface.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,7 +59,9 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
 
     spans = limits[:, 1] - limits[:, 0]
     width, height = _PANEL * spans / spans.max()
-    figure = Figure(figsize=((width + 0.5) * (len(names) + 1) + 1.2, height + 1.6), layout="constrained")
+    figure = Figure(
+        figsize=((width + 0.5) * (len(names) + 1) + 1.2, height + 1.6), layout="constrained"
+    )
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names) + 1, squeeze=False)[0]
     far = _FAR * voxel / _USUAL_VOXEL
@@ -84,7 +90,9 @@ def _inside(points: _Array, band: tuple[float, float]) -> npt.NDArray[np.bool_]:
 
 def _limits(clouds: list[_Array]) -> _Array:
     """Lower and upper end (2, 2) of both axes: nearly all points (N, 3) of each cloud."""
-    ends = np.concatenate([np.quantile(cloud[:, :2], (0.01, 0.99), axis=0) for cloud in clouds if len(cloud)])
+    ends = np.concatenate(
+        [np.quantile(cloud[:, :2], (0.01, 0.99), axis=0) for cloud in clouds if len(cloud)]
+    )
     low, high = ends.min(0), ends.max(0)
     margin = 0.08 * max(float((high - low).max()), 1e-3)
     return np.stack([low - margin, high + margin], axis=1)
@@ -110,7 +118,8 @@ def _finish(axes: Axes, title: str, cameras: _Array, limits: _Array) -> None:
 def _told(figures: CloudFigures) -> str:
     near = figures.within_cm(5)
     return (
-        f"median {figures.accuracy_cm.median:.1f} cm, at 5 cm precision {near.precision:.2f}, recall {near.recall:.2f}"
+        f"median {figures.accuracy_cm.median:.1f} cm, at 5 cm precision {near.precision:.2f},"
+        f" recall {near.recall:.2f}"
     )
 
 

@@ -1,4 +1,6 @@
-"""Picture of a map from above: true and estimated paths and queries over the reconstructed points, axes in metres."""
+"""Picture of a map from above: true and estimated paths and queries over the reconstructed points,
+axes in metres.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TRUE, _ESTIMATED, _QUERY, _VERIFIED, _REFUSED = "#1a1a1a", "#d1495b", "#00798c", "#2a9d2a", "#ffd166"
+_TRUE, _ESTIMATED, _QUERY, _VERIFIED, _REFUSED = (
+    "#1a1a1a",
+    "#d1495b",
+    "#00798c",
+    "#2a9d2a",
+    "#ffd166",
+)
 _SIDE = 7.5  # inches of the longer side of the plot
 _MAX_POINTS = 60_000
-_HEADROOM = 0.1  # points this many extents above the highest camera (ceilings) would hide everything
+# points this many extents above the highest camera (ceilings) would hide everything
+_HEADROOM = 0.1
 _REACH = 2.0  # how many extents around the paths are shown at most
 _NEAR = 0.1  # share of the points that must lie within reach, for the view to grow towards them
 
@@ -43,7 +52,8 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
     figure = Figure(figsize=(max(width, 6.5) + 0.8, max(height, 2.5) + 1.7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    useless = evaluation.figures.alignment.collapsed  # estimates would lie at the mean of the true positions
+    # estimates would lie at the mean of the true positions
+    useless = evaluation.figures.alignment.collapsed
     inside = 1.0 if useless else _draw_points(axes, evaluation, view_from_world, limits)
     arrow = 0.05 * float(spans.max())
     _draw_path(axes, view_from_world, true_map, _TRUE, "o", "map, true")
@@ -66,7 +76,9 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
 
 
 def save_with_legend(figure: Figure, path: Path) -> None:
-    """Write a figure with its legend below it. matplotlib before 3.7 cannot place one outside the axes by itself."""
+    """Write a figure with its legend below it. matplotlib before 3.7 cannot place one outside the
+    axes by itself.
+    """
     figure.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=3, fontsize=9, frameon=False)
     figure.savefig(path, dpi=130, bbox_inches="tight")
 
@@ -77,12 +89,16 @@ def _title(evaluation: Evaluation, inside: float) -> str:
     errors, verified = figures.map.errors, figures.verified.errors
     collapsed = figures.alignment.collapsed
     useless = "; the estimated map does not follow the truth and is not shown" if collapsed else ""
-    points = "" if inside >= 0.5 else f"; {100 * (1 - inside):.0f} % of the points lie outside this picture"
+    points = (
+        ""
+        if inside >= 0.5
+        else f"; {100 * (1 - inside):.0f} % of the points lie outside this picture"
+    )
     return (
-        f"{figures.sequence}, split {figures.split}, model {figures.model}, seen from above\n"
-        f"map: {errors.frames} frames, ATE{_ate(figures)}{useless}\n"
-        f"{verified.queries} queries, median errors: network{_errors(figures.localization)}; "
-        f"{verified.accepted} verified{_errors(verified)}, {verified.wrong_accepted} of them wrong{points}"
+        f"{figures.sequence}, split {figures.split}, model {figures.model}, seen from above\nmap:"
+        f" {errors.frames} frames, ATE{_ate(figures)}{useless}\n{verified.queries} queries, median"
+        f" errors: network{_errors(figures.localization)}; {verified.accepted}"
+        f" verified{_errors(verified)}, {verified.wrong_accepted} of them wrong{points}"
     )
 
 
@@ -100,7 +116,9 @@ def _errors(errors: LocalizationErrors | VerifiedErrors) -> str:
 
 
 def view_limits(evaluation: Evaluation, view_from_world: Tensor) -> np.ndarray:
-    """Lower and upper end (2, 2) of both axes: the paths, and what lies around them of the points."""
+    """Lower and upper end (2, 2) of both axes: the paths, and what lies around them of the
+    points.
+    """
     sequence = evaluation.sequence
     true = sequence.world_from_cam[[*evaluation.map_indices, *evaluation.split.query]]
     paths = _flat(view_from_world, torch.cat([true, evaluation.map_poses]))[:, :2]
@@ -115,8 +133,12 @@ def view_limits(evaluation: Evaluation, view_from_world: Tensor) -> np.ndarray:
     return np.stack([low - margin, high + margin], axis=1)
 
 
-def _draw_points(axes: Axes, evaluation: Evaluation, view_from_world: Tensor, limits: np.ndarray) -> float:
-    """Draw what lies within the limits and below the ceiling; returns the share of points within the limits."""
+def _draw_points(
+    axes: Axes, evaluation: Evaluation, view_from_world: Tensor, limits: np.ndarray
+) -> float:
+    """Draw what lies within the limits and below the ceiling; returns the share of points within
+    the limits.
+    """
     cloud = evaluation.points
     points = (cloud.points.double() @ view_from_world.T).numpy()
     cameras = _flat(view_from_world, evaluation.map_poses)[:, 2]
@@ -128,12 +150,26 @@ def _draw_points(axes: Axes, evaluation: Evaluation, view_from_world: Tensor, li
     picks = picks[np.argsort(points[picks, 2])]  # what is higher is painted later
     colors = cloud.colors.numpy()[picks] / 255
     size = 2.0 if len(picks) > 10_000 else 5.0
-    axes.scatter(points[picks, 0], points[picks, 1], s=size, c=0.35 + 0.65 * colors, linewidths=0, rasterized=True)
+    axes.scatter(
+        points[picks, 0],
+        points[picks, 1],
+        s=size,
+        c=0.35 + 0.65 * colors,
+        linewidths=0,
+        rasterized=True,
+    )
     return float(inside.mean()) if len(cloud) else 1.0
 
 
-def _draw_path(axes: Axes, view_from_world: Tensor, poses: Tensor, color: str, marker: str, label: str) -> None:
-    style: dict[str, Any] = {"linewidth": 1.3, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+def _draw_path(
+    axes: Axes, view_from_world: Tensor, poses: Tensor, color: str, marker: str, label: str
+) -> None:
+    style: dict[str, Any] = {
+        "linewidth": 1.3,
+        "markersize": 4.5,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.6,
+    }
     flat = _flat(view_from_world, poses)[:, :2]
     axes.plot(*flat.T, color=color, marker=marker, label=label, zorder=4, **style)
 
@@ -145,21 +181,38 @@ def _draw_headings(
     starts = _flat(view_from_world, poses)[:, :2]
     directions = (poses[:, :3, 2] @ view_from_world.T)[:, :2].numpy()
     for start, end in zip(starts, starts + length * directions, strict=True):
-        axes.plot(*np.stack([start, end], axis=1), color=color, linewidth=0.8, zorder=3, label=label)
+        axes.plot(
+            *np.stack([start, end], axis=1), color=color, linewidth=0.8, zorder=3, label=label
+        )
         label = None  # one entry in the legend
 
 
-def _draw_queries(axes: Axes, view_from_world: Tensor, true: Tensor, evaluation: Evaluation) -> None:
-    """True queries as rings, full where refused; the network's answers as crosses, verified ones as crosses too.
+def _draw_queries(
+    axes: Axes, view_from_world: Tensor, true: Tensor, evaluation: Evaluation
+) -> None:
+    """True queries as rings, full where refused; the network's answers as crosses, verified ones as
+    crosses too.
 
-    Thin lines join estimates to the truth. Those of a map that does not follow the truth are left out.
+    Thin lines join estimates to the truth. Those of a map that does not follow the truth are left
+    out.
     """
     truth = _flat(view_from_world, true)[:, :2]
     refused = np.array([pose is None for pose in evaluation.verified_poses])
-    ring: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 8, "markeredgecolor": _TRUE, "zorder": 5}
-    for chosen, filling, label in ((~refused, "none", "query, true"), (refused, _REFUSED, "query, true, not verified")):
+    ring: dict[str, Any] = {
+        "linestyle": "none",
+        "marker": "o",
+        "markersize": 8,
+        "markeredgecolor": _TRUE,
+        "zorder": 5,
+    }
+    for chosen, filling, label in (
+        (~refused, "none", "query, true"),
+        (refused, _REFUSED, "query, true, not verified"),
+    ):
         if chosen.any():
-            axes.plot(*truth[chosen].T, markerfacecolor=filling, markeredgewidth=1.0, label=label, **ring)
+            axes.plot(
+                *truth[chosen].T, markerfacecolor=filling, markeredgewidth=1.0, label=label, **ring
+            )
     alignment = evaluation.figures.alignment
     for poses, color, marker, label, useless in (
         (evaluation.query_poses, _QUERY, "x", "query, network", alignment.network_reason),
@@ -170,8 +223,15 @@ def _draw_queries(axes: Axes, view_from_world: Tensor, true: Tensor, evaluation:
         rows = [row for row, pose in enumerate(poses) if pose is not None]
         if not rows:
             continue
-        flat = _flat(view_from_world, torch.stack([pose for pose in poses if pose is not None]))[:, :2]
-        style: dict[str, Any] = {"marker": marker, "markersize": 7, "markeredgewidth": 1.6, "linestyle": "none"}
+        flat = _flat(view_from_world, torch.stack([pose for pose in poses if pose is not None]))[
+            :, :2
+        ]
+        style: dict[str, Any] = {
+            "marker": marker,
+            "markersize": 7,
+            "markeredgewidth": 1.6,
+            "linestyle": "none",
+        }
         axes.plot(*flat.T, color=color, label=label, zorder=6, **style)
         for ends in zip(truth[rows], flat, strict=True):
             axes.plot(*np.stack(ends, axis=1), color=color, linewidth=0.8, zorder=4)

@@ -1,4 +1,6 @@
-"""Reconstructs a sequence's map frames, localizes its query frames one by one, and compares both with the truth."""
+"""Reconstructs a sequence's map frames, localizes its query frames one by one, and compares both
+with the truth.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, compare_clouds
 from vggt3_ros.evaluation.coverage import ANSWERABLE_SHARE, query_coverage
 from vggt3_ros.evaluation.depth import DepthComparison, compare_depth, live_depth_figures
-from vggt3_ros.evaluation.figures import AlignmentFigures, EvaluationFigures, MapFigures, SkippedFrame
+from vggt3_ros.evaluation.figures import (
+    AlignmentFigures,
+    EvaluationFigures,
+    MapFigures,
+    SkippedFrame,
+)
 from vggt3_ros.evaluation.judge import Judge
 from vggt3_ros.evaluation.map_alignment import MappedFrames, align_scene
 from vggt3_ros.evaluation.metrics import localization_errors, trajectory_extent
@@ -34,7 +41,12 @@ from vggt3_ros.evaluation.scores import (
 )
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.localize import (
+    Localization,
+    LocalizationStatus,
+    Localizer,
+    LocalizerSettings,
+)
 from vggt3_ros.pipeline.points import coloured_points
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
@@ -45,9 +57,11 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How maps are made and queries localized; the pose priors of the map frames; whether challenges are posed.
+    """How maps are made and queries localized; the pose priors of the map frames; whether
+    challenges are posed.
 
-    seed draws the noise of the priors and of the challenges. The limits keep evenly spaced frames of the split.
+    seed draws the noise of the priors and of the challenges. The limits keep evenly spaced frames
+    of the split.
     """
 
     reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
@@ -67,27 +81,34 @@ def evaluate(
     progress: Progress | None = None,
     elsewhere: Items[Sequence] = (),
 ) -> Evaluation:
-    """Measure a network (a Vggt3), alone and verified by landmarks, on a split of a sequence, by default its first one.
+    """Measure a network (a Vggt3), alone and verified by landmarks, on a split of a sequence, by
+    default its first one.
 
-    Every query is localized once. With true pose priors the scene's own metres and axes are measured, otherwise
-    estimates are compared after the Sim(3) of the map poses. elsewhere: sequences of other places, whose frames are
-    among the challenges. progress(stage, 0..1) is called now and then; what it raises cancels. Raises InputError for an
-    unknown split, unreadable images, or fewer than two usable map frames.
+    Every query is localized once. With true pose priors the scene's own metres and axes are
+    measured, otherwise estimates are compared after the Sim(3) of the map poses. elsewhere:
+    sequences of other places, whose frames are among the challenges. progress(stage, 0..1) is
+    called now and then; what it raises cancels. Raises InputError for an unknown split, unreadable
+    images, or fewer than two usable map frames.
     """
     settings = settings or EvaluationSettings()
     chosen = sequence.split(split).limited(settings.max_map_frames, settings.max_query_frames)
     extent = trajectory_extent(sequence.world_from_cam[[*chosen.map, *chosen.query]])
     _reset_cuda_peak(network)
     map_frames = _read(sequence, chosen, settings, progress)
-    mapping, localizing = (0.25, 0.4) if settings.adversarial else (0.7, 1.0)  # of the time, at the end of the part
+    # of the time, at the end of the part
+    mapping, localizing = (0.25, 0.4) if settings.adversarial else (0.7, 1.0)
     started = time.perf_counter()
-    reconstruction = reconstruct(map_frames, network, settings.reconstruction, _scaled(progress, 0.0, mapping))
+    reconstruction = reconstruct(
+        map_frames, network, settings.reconstruction, _scaled(progress, 0.0, mapping)
+    )
     seconds = time.perf_counter() - started
     scene = reconstruction.scene
     mapped = align_scene(sequence, chosen, scene, settings.priors)
 
     localizer = Localizer(scene, network, settings.localizer) if scene.memory else None
-    localizations = _localize(sequence, chosen, localizer, scene, _scaled(progress, mapping, localizing))
+    localizations = _localize(
+        sequence, chosen, localizer, scene, _scaled(progress, mapping, localizing)
+    )
     shares = query_coverage(sequence, mapped.indices, chosen.query)
     answerable = [share is None or share >= ANSWERABLE_SHARE for share in shares]
     judge = Judge(None if mapped.collapsed else mapped.true_from_map, settings.localizer.locate)
@@ -105,7 +126,9 @@ def evaluate(
     points = scene.points.transformed(mapped.true_from_map)
     compared = {SCENE: points}
     if reconstruction.refined is not None:
-        compared[NETWORK] = _network_cloud(reconstruction, network).transformed(mapped.true_from_map)
+        compared[NETWORK] = _network_cloud(reconstruction, network).transformed(
+            mapped.true_from_map
+        )
     clouds = compare_clouds(sequence, mapped, compared, _telling_clouds(progress))
     query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)
     errors = network_errors(sequence, chosen, mapped, query_poses)
@@ -153,7 +176,10 @@ def evaluate(
             true_from_estimated=mapped.true_from_scene,
             true_from_map=mapped.true_from_map,
         ),
-        notes=(*sequence.notes, *([f"clouds are not compared: {clouds.problem}"] if clouds.problem else [])),
+        notes=(
+            *sequence.notes,
+            *([f"clouds are not compared: {clouds.problem}"] if clouds.problem else []),
+        ),
     )
     return Evaluation(
         sequence=sequence,
@@ -162,7 +188,9 @@ def evaluate(
         map_poses=mapped.true_from_map.poses(mapped.map_poses),
         query_poses=query_poses,
         verified_poses=tuple(
-            _in_true_world(each.map_from_cam if each.status is LocalizationStatus.VERIFIED else None, mapped)
+            _in_true_world(
+                each.map_from_cam if each.status is LocalizationStatus.VERIFIED else None, mapped
+            )
             for each in localizations
         ),
         attempts=attempts,
@@ -176,7 +204,11 @@ def evaluate(
 
 def _scaled(progress: Progress | None, begin: float, end: float) -> Progress | None:
     """A listener to one part of the work, whose 0 to 1 is `begin` to `end` of the whole."""
-    return None if progress is None else lambda stage, share: progress(stage, begin + (end - begin) * share)
+    return (
+        None
+        if progress is None
+        else lambda stage, share: progress(stage, begin + (end - begin) * share)
+    )
 
 
 def _telling_clouds(progress: Progress | None) -> Callable[[], None] | None:
@@ -184,7 +216,9 @@ def _telling_clouds(progress: Progress | None) -> Callable[[], None] | None:
     return None if progress is None else lambda: progress("cloud", 1.0)
 
 
-def _read(sequence: Sequence, split: Split, settings: EvaluationSettings, progress: Progress | None) -> list[Frame]:
+def _read(
+    sequence: Sequence, split: Split, settings: EvaluationSettings, progress: Progress | None
+) -> list[Frame]:
     priors = settings.priors.poses(sequence.world_from_cam[list(split.map)], settings.seed)
     frames = []
     for index, prior in zip(split.map, priors, strict=True):
@@ -198,7 +232,8 @@ def _compare_depth(
     sequence: Sequence, mapped: MappedFrames, reconstruction: Reconstruction, network: Any
 ) -> DepthComparison:
     scale, map_scale = (
-        None if mapped.collapsed else each.scale for each in (mapped.true_from_scene, mapped.true_from_map)
+        None if mapped.collapsed else each.scale
+        for each in (mapped.true_from_scene, mapped.true_from_map)
     )
     config = network.config
     anchored, refined = reconstruction.anchored, reconstruction.refined
@@ -211,7 +246,9 @@ def _compare_depth(
         config.image_size,
         config.patch_size,
         scale,
-        None if dense is None else RefinedFrames(dense.depth.cpu(), dense.provenance.cpu(), dense.sigma.cpu()),
+        None
+        if dense is None
+        else RefinedFrames(dense.depth.cpu(), dense.provenance.cpu(), dense.sigma.cpu()),
         map_scale,
     )
 
@@ -219,25 +256,38 @@ def _compare_depth(
 def _network_cloud(reconstruction: Reconstruction, network: Any) -> PointCloud:
     """The points, in the map, that a scene would have if depth were not refined."""
     assert reconstruction.anchored is not None
-    images = prepare(reconstruction.frames, network.config.image_size, network.config.patch_size).images
-    return coloured_points(reconstruction.anchored, images).transformed(reconstruction.scene.map_from_scene)
+    images = prepare(
+        reconstruction.frames, network.config.image_size, network.config.patch_size
+    ).images
+    return coloured_points(reconstruction.anchored, images).transformed(
+        reconstruction.scene.map_from_scene
+    )
 
 
 def _localize(
-    sequence: Sequence, split: Split, localizer: Localizer | None, scene: Scene, progress: Progress | None
+    sequence: Sequence,
+    split: Split,
+    localizer: Localizer | None,
+    scene: Scene,
+    progress: Progress | None,
 ) -> list[Localization]:
-    """One localization per query; all LOST where the scene has no memory: a softmax network's map is measured too."""
+    """One localization per query; all LOST where the scene has no memory: a softmax network's map
+    is measured too.
+    """
     if localizer is None:
         reason = "the scene holds no memory: a softmax network keeps none"
-        return [Localization(LocalizationStatus.LOST, reason, None, scene.is_metric, 0.0, None, None, {})] * len(
-            split.query
-        )
+        return [
+            Localization(
+                LocalizationStatus.LOST, reason, None, scene.is_metric, 0.0, None, None, {}
+            )
+        ] * len(split.query)
     localizations = []
     for done, index in enumerate(split.query):
         if progress is not None:
             progress("localize", done / len(split.query))
         found = localizer.localize(sequence.frame(index))
-        localizations.append(replace(found, searched=None))  # features of all queries would fill the memory
+        # features of all queries would fill the memory
+        localizations.append(replace(found, searched=None))
     if progress is not None:
         progress("localize", 1.0)
     return localizations
@@ -252,7 +302,9 @@ def _pose(
         kind = attempts.setdefault(case.kind, [])
         if progress is not None:
             progress("challenge", (len(attempts) - 1) / len(KINDS))
-        kind.append(judge.attempt(case.frame.name, localizer.localize(case.frame), case.true_world_from_cam))
+        kind.append(
+            judge.attempt(case.frame.name, localizer.localize(case.frame), case.true_world_from_cam)
+        )
     if progress is not None:
         progress("challenge", 1.0)
     return {kind: tuple(each) for kind, each in attempts.items()}

@@ -1,4 +1,6 @@
-"""The figures of an evaluation, of its map and of its queries, and those of several sequences together."""
+"""The figures of an evaluation, of its map and of its queries, and those of several sequences
+together.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from vggt3_ros.geometry.sim3 import Sim3
 
 @dataclass(frozen=True)
 class MapErrors:
-    """Errors of the network's poses of all map frames, each after the alignment that makes it least."""
+    """Errors of the network's poses of all map frames, each after the alignment that makes it
+    least.
+    """
 
     frames: float = field(metadata=figure("count"))
     keyframes_with_landmarks: float = field(
@@ -30,15 +34,17 @@ class MapErrors:
     ate_m: float = field(
         metadata=figure(
             "m",
-            "rms position error of the network's map frames after the best Sim(3) of positions; percent of "
-            "trajectory_extent_m; null where that Sim(3) draws the positions together",
+            "rms position error of the network's map frames after the best Sim(3) of positions;"
+            " percent of trajectory_extent_m; null where that Sim(3) draws the positions together",
             named="ate",
         )
     )
     ate_percent: float = field(metadata=figure("% of the extent"))
     pair_rotation_deg: float = field(metadata=figure("deg", "median over all pairs of map frames"))
     pair_direction_deg: float = field(
-        metadata=figure("deg", "median over the pairs of map frames at least 1 % of trajectory_extent_m apart")
+        metadata=figure(
+            "deg", "median over the pairs of map frames at least 1 % of trajectory_extent_m apart"
+        )
     )
 
 
@@ -52,7 +58,9 @@ class SkippedFrame:
 
 @dataclass(frozen=True)
 class MapFigures:
-    """Of the map, with what it took: seconds by the wall and of the processor, in all and per stage."""
+    """Of the map, with what it took: seconds by the wall and of the processor, in all and per
+    stage.
+    """
 
     errors: MapErrors = field(metadata=figure(inline=True))
     depth: DepthFigures = field(metadata=figure(inline=True))
@@ -74,7 +82,10 @@ class Baselines:
     )
     nearest_image: LocalizationErrors = field(
         metadata=figure(
-            definition="every query is given the true pose of the map frame with the most similar 32x24 grey thumbnail"
+            definition=(
+                "every query is given the true pose of the map frame with the most similar 32x24"
+                " grey thumbnail"
+            )
         )
     )
 
@@ -111,7 +122,8 @@ class Queries(QueryCounts):
 
 @dataclass(frozen=True)
 class VerifiedMap:
-    """The landmarks and what they say of the map (report), and errors of the keyframes that carry some.
+    """The landmarks and what they say of the map (report), and errors of the keyframes that carry
+    some.
 
     verified: whether poses can be verified; of several maps, how many can. reason: why, or why not.
     """
@@ -141,15 +153,19 @@ class VerifiedFigures:
 
 @dataclass(frozen=True)
 class AlignmentFigures:
-    """How estimates were aligned to the truth, and why that means nothing where it does; see MappedFrames."""
+    """How estimates were aligned to the truth, and why that means nothing where it does; see
+    MappedFrames.
+    """
 
     source: str
     collapsed: bool = field(
         metadata=figure(
-            definition="the estimated positions do not follow the truth, so that the Sim(3) draws them together and "
-            "errors would be those of the mean pose: every error is infinite (null), no pose is a success, accepted "
-            "ones are wrong; alignment.reason tells why, alignment.network_reason where that holds for the network "
-            "alone",
+            definition=(
+                "the estimated positions do not follow the truth, so that the Sim(3) draws them"
+                " together and errors would be those of the mean pose: every error is infinite"
+                " (null), no pose is a success, accepted ones are wrong; alignment.reason tells"
+                " why, alignment.network_reason where that holds for the network alone"
+            ),
         )
     )
     reason: str | None
@@ -171,58 +187,79 @@ class EvaluationFigures:
     input_size: tuple[int, int] = field(metadata=figure("px"))
     priors: str = field(
         metadata=figure(
-            definition="none; given: the true poses of the map frames, errors are absolute, in the map's own metres "
-            "and axes; noisy: true poses with isotropic Gaussian noise, a displacement and a turn about the camera of "
-            "these rms lengths; with noisy priors or none, errors are measured after the Sim(3) from the (adjusted) "
-            "poses of the keyframes with landmarks to the true ones (of all keyframes where fewer than three carry "
-            "some; alignment.source tells)",
+            definition=(
+                "none; given: the true poses of the map frames, errors are absolute, in the map's"
+                " own metres and axes; noisy: true poses with isotropic Gaussian noise, a"
+                " displacement and a turn about the camera of these rms lengths; with noisy priors"
+                " or none, errors are measured after the Sim(3) from the (adjusted) poses of the"
+                " keyframes with landmarks to the true ones (of all keyframes where fewer than"
+                " three carry some; alignment.source tells)"
+            ),
         )
     )
     seed: int
     trajectory_extent_m: float = field(
-        metadata=figure("m", "diagonal of the axis-parallel bounding box of the true positions of map and query frames")
+        metadata=figure(
+            "m",
+            "diagonal of the axis-parallel bounding box of the true positions of map and query"
+            " frames",
+        )
     )
     map: MapFigures
     localization: LocalizationErrors = field(
         metadata=figure(
-            definition="the network alone; success and medians count every query, a LOST one as a failure of infinite "
-            "error; means are of answered queries; null = infinite or not defined",
+            definition=(
+                "the network alone; success and medians count every query, a LOST one as a failure"
+                " of infinite error; means are of answered queries; null = infinite or not defined"
+            ),
         )
     )
     baselines: Baselines
     queries: Queries
     verified: VerifiedFigures = field(
         metadata=figure(
-            definition="poses refined and accepted by the landmarks; medians and means are of accepted poses, "
-            "success_* are shares of all queries; wrong: beyond 0.5 m or 15 degrees; several sequences: all their "
-            "queries together",
+            definition=(
+                "poses refined and accepted by the landmarks; medians and means are of accepted"
+                " poses, success_* are shares of all queries; wrong: beyond 0.5 m or 15 degrees;"
+                " several sequences: all their queries together"
+            ),
         )
     )
     live_depth: LiveDepthFigures = field(
         metadata=figure(
-            definition="the same two of the depth of verified queries, in the map's own metres or those of its "
-            "alignment: the network's, or what keyframes know there, as --query-depth says; ms: mean of refining it",
+            definition=(
+                "the same two of the depth of verified queries, in the map's own metres or those of"
+                " its alignment: the network's, or what keyframes know there, as --query-depth"
+                " says; ms: mean of refining it"
+            ),
         )
     )
     cloud: CloudFigures | None = field(
         metadata=figure(
-            definition="points of the scene against the true surface, which is the fused true depth of the map frames "
-            "and of up to 100 others; in metres of the map or of its alignment. Positions are averaged in cubes, the "
-            "cloud's of side voxel_m (2 cm; 0.8 cm where the median true depth is below 0.5 m; more where the true "
-            "surface would take over four million), the truth's half as large (true_voxel_m). Of more than 150,000 "
-            "points so many, drawn with a fixed seed, are asked for their nearest one. accuracy_cm: from points to "
-            "the nearest true ones; completeness_cm: from the true ones that two map frames or more see (seen_share "
-            "of all) to the nearest points; chamfer_cm: mean of both means; normal_consistency: mean |cos| between "
-            "the normals of such neighbours, both ways, each told from the nearest 20 points in cubes of voxel_m; "
-            "within: shares of points (precision) and of seen true points (recall) no farther than that, and their "
-            "harmonic mean (f_score). No such block without true depth, or where the map does not follow the truth",
+            definition=(
+                "points of the scene against the true surface, which is the fused true depth of the"
+                " map frames and of up to 100 others; in metres of the map or of its alignment."
+                " Positions are averaged in cubes, the cloud's of side voxel_m (2 cm; 0.8 cm where"
+                " the median true depth is below 0.5 m; more where the true surface would take over"
+                " four million), the truth's half as large (true_voxel_m). Of more than 150,000"
+                " points so many, drawn with a fixed seed, are asked for their nearest one."
+                " accuracy_cm: from points to the nearest true ones; completeness_cm: from the true"
+                " ones that two map frames or more see (seen_share of all) to the nearest points;"
+                " chamfer_cm: mean of both means; normal_consistency: mean |cos| between the"
+                " normals of such neighbours, both ways, each told from the nearest 20 points in"
+                " cubes of voxel_m; within: shares of points (precision) and of seen true points"
+                " (recall) no farther than that, and their harmonic mean (f_score). No such block"
+                " without true depth, or where the map does not follow the truth"
+            ),
             optional=True,
         )
     )
     cloud_network: CloudFigures | None = field(
         metadata=figure(
-            definition="the same of the points that the network's own depth gives, where those of the scene are of "
-            "refined depth",
+            definition=(
+                "the same of the points that the network's own depth gives, where those of the"
+                " scene are of refined depth"
+            ),
             optional=True,
         )
     )
@@ -232,7 +269,9 @@ class EvaluationFigures:
 
 @dataclass(frozen=True)
 class CollapsedSequences:
-    """How many of several sequences have a map that does not follow the truth; the reasons name them."""
+    """How many of several sequences have a map that does not follow the truth; the reasons name
+    them.
+    """
 
     collapsed: int = field(metadata=figure("count"))
     reason: str | None
@@ -241,7 +280,9 @@ class CollapsedSequences:
 
 @dataclass(frozen=True)
 class AggregateFigures:
-    """Of several sequences: medians, but for queries, which are summed, and `verified`, which is of all together."""
+    """Of several sequences: medians, but for queries, which are summed, and `verified`, which is of
+    all together.
+    """
 
     sequence: str
     sequences: tuple[str, ...]

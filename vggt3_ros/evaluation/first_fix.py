@@ -2,10 +2,10 @@
 
     python -m vggt3_ros.evaluation.first_fix 900100 900101 ...
 
-Each seed is a corridor: 32 exact map frames over 9 m, landmarks from them alone (no network), and a drive of 36 images
-beside the mapped path, in full light, in a fifth of it, and with few of the features, drawn by chance; then a drive
-through a corridor that wears the same textures and colours, where every pose is wrong. Odometry errs as much as the
-tracker assumes.
+Each seed is a corridor: 32 exact map frames over 9 m, landmarks from them alone (no network), and a
+drive of 36 images beside the mapped path, in full light, in a fifth of it, and with few of the
+features, drawn by chance; then a drive through a corridor that wears the same textures and colours,
+where every pose is wrong. Odometry errs as much as the tracker assumes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from vggt3_ros.worlds.trajectories import drive
 HEIGHT, WIDTH, VIEW_DEG = 240, 320, 70.0
 MAP_FRAMES, QUERIES, METRES = 32, 36, 9.0
 NOISE = 2.5  # grey levels, of a dim corridor
-CONDITIONS = ((1.0, 1.0), (0.2, 1.0), (1.0, 0.15), (1.0, 0.07))  # shares of the light and of the features
+# shares of the light and of the features
+CONDITIONS = ((1.0, 1.0), (0.2, 1.0), (1.0, 0.15), (1.0, 0.07))
 TOGETHER = 4  # images that are asked together; one, the default, asks none
 IN_A_ROW = 2  # accepted images that are a fix
 _PERIOD_NS = 500_000_000
@@ -51,9 +52,10 @@ _PERIOD_NS = 500_000_000
 
 @dataclass(frozen=True)
 class Figures:
-    """Of a drive: images, how many were accepted, how many of these wrong, and the mean number of images from each of
-    them to a fix (counted to the end of the drive where there is none). Of poses from several images: how many, their
-    median position error (m), and the share of errors inside the 95 % bound of their covariances.
+    """Of a drive: images, how many were accepted, how many of these wrong, and the mean number of
+    images from each of them to a fix (counted to the end of the drive where there is none). Of
+    poses from several images: how many, their median position error (m), and the share of errors
+    inside the 95 % bound of their covariances.
     """
 
     images: int
@@ -67,11 +69,16 @@ class Figures:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table of all seeds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("seeds", nargs="+", type=int, help="of corridors")
     seeds = parser.parse_args(arguments).seeds
     torch.set_num_threads(1)
-    print("| corridor | drive | images | accepted | wrong | images to a fix | joint poses | error cm | inside 95 % |")
+    print(
+        "| corridor | drive | images | accepted | wrong | images to a fix | joint poses | error cm"
+        " | inside 95 % |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for seed in seeds:
         for name, alone, together in measured(seed):
@@ -93,7 +100,9 @@ def measured(seed: int) -> list[tuple[str, Figures, Figures]]:
     dice = torch.Generator().manual_seed(seed)
     corridor = make_rooms([seed], plan=plan_corridor)
     mapped = drive(corridor, MAP_FRAMES, dice, METRES)
-    localizer = LandmarkLocalizer(_landmarks(_images(corridor, mapped, intrinsics), mapped, intrinsics))
+    localizer = LandmarkLocalizer(
+        _landmarks(_images(corridor, mapped, intrinsics), mapped, intrinsics)
+    )
     route = unseen_route(corridor, mapped, QUERIES, dice)
     stranger = make_lookalike(seed + 500, seed, plan=plan_corridor)
     elsewhere = drive(stranger, QUERIES, torch.Generator().manual_seed(seed + 1), METRES)
@@ -101,16 +110,24 @@ def measured(seed: int) -> list[tuple[str, Figures, Figures]]:
     for place, way, is_mapped in ((corridor, route, True), (stranger, elsewhere, False)):
         images = _images(place, way, intrinsics)
         for light, share in CONDITIONS:
-            features = _features(images if light == 1 else _dimmed(images, light, seed), share, seed)
+            features = _features(
+                images if light == 1 else _dimmed(images, light, seed), share, seed
+            )
             name = f"{'mapped' if is_mapped else 'look-alike'}, light {light:g}, features {share:g}"
             rows.append((name, *_driven(localizer, features, way, intrinsics, is_mapped)))
     return rows
 
 
 def _driven(
-    localizer: LandmarkLocalizer, shown: list[Features], way: Tensor, intrinsics: Tensor, is_mapped: bool
+    localizer: LandmarkLocalizer,
+    shown: list[Features],
+    way: Tensor,
+    intrinsics: Tensor,
+    is_mapped: bool,
 ) -> tuple[Figures, Figures]:
-    """Figures of a drive that shows these features, each image by itself and with those before it."""
+    """Figures of a drive that shows these features, each image by itself and with those before
+    it.
+    """
     camera, recent = intrinsics.numpy(), RecentImages(TrackingSettings(joint_images=TOGETHER))
     alone: list[Located] = []
     together: list[Located] = []
@@ -119,7 +136,11 @@ def _driven(
         answer = Localization(LocalizationStatus.LOST, "", None, True, 0.0, None, None, {})
         answer = replace(answer, located=alone[-1], searched=Searched(features, camera))
         views = recent.together(number * _PERIOD_NS, answer, odometry)
-        found = locate_jointly(localizer, views) if views and is_thin(alone[-1], localizer.settings) else None
+        found = (
+            locate_jointly(localizer, views)
+            if views and is_thin(alone[-1], localizer.settings)
+            else None
+        )
         together.append(found or alone[-1])
     return _figures(alone, way, is_mapped), _figures(together, way, is_mapped)
 
@@ -131,7 +152,9 @@ def _figures(found: list[Located], way: Tensor, is_mapped: bool) -> Figures:
         if not each.accepted or each.world_from_cam is None or each.covariance is None:
             continue
         error = pose_error_vector(torch.from_numpy(each.world_from_cam), pose)
-        far = error[:3].norm() > WRONG_POSITION_M or error[3:].norm() > math.radians(WRONG_ROTATION_DEG)
+        far = error[:3].norm() > WRONG_POSITION_M or error[3:].norm() > math.radians(
+            WRONG_ROTATION_DEG
+        )
         wrong += bool(far) or not is_mapped
         if each.source == "joint":
             errors.append(float(error[:3].norm()))
@@ -159,7 +182,10 @@ def _odometry(way: Tensor) -> list[Tensor]:
         motion = se3_inverse(before) @ after
         metres, radians = float(motion[:3, 3].norm()), float(rotation_angle(motion[:3, :3]))
         position = settings.drift_translation * math.sqrt(metres)
-        rotation = math.hypot(settings.drift_rotation * math.sqrt(radians), settings.drift_rotation_per_m * metres**0.5)
+        rotation = math.hypot(
+            settings.drift_rotation * math.sqrt(radians),
+            settings.drift_rotation_per_m * metres**0.5,
+        )
         error = dice.normal(size=6) * ([position] * 3 + [rotation] * 3)
         odometry.append(odometry[-1] @ corrected_pose(motion, torch.from_numpy(error)))
     return odometry
@@ -180,7 +206,8 @@ def _images(place: RoomBatch, poses: Tensor, intrinsics: Tensor) -> NDArray[np.u
     """What is seen from poses (N, 4, 4): (N, H, W, 3)."""
     with torch.no_grad():
         parts = [
-            render(place, part[None], intrinsics, HEIGHT, WIDTH, supersample=2).images[0] for part in poses.split(8)
+            render(place, part[None], intrinsics, HEIGHT, WIDTH, supersample=2).images[0]
+            for part in poses.split(8)
         ]
     return torch.cat(parts).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
 
@@ -191,7 +218,9 @@ def _features(images: NDArray[np.uint8], share: float, seed: int) -> list[Featur
     for image in images:
         features = extract(image)
         kept = np.sort(dice.permutation(len(features))[: round(share * len(features))])
-        found.append(replace(features, pixels=features.pixels[kept], descriptors=features.descriptors[kept]))
+        found.append(
+            replace(features, pixels=features.pixels[kept], descriptors=features.descriptors[kept])
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""Maps that are easy to get wrong: sparse, turning on the spot, through a door, half told, weakly tied.
+"""Maps that are easy to get wrong: sparse, turning on the spot, through a door, half told, weakly
+tied.
 
 Each in procedural rooms, with true, noisy and no prior poses where that makes sense.
 """
@@ -35,12 +36,19 @@ _NEAR = 8  # queries that look away too
 _TURN = 48  # frames of a full turn, every other one mapped
 _WALK = 33  # frames through a door
 _WOBBLES = (0.0, 0.03, 0.1)  # rms metres
-_WEAK = (("given", _GIVEN, _GIVEN), ("group-noisy", _GIVEN, NOISE), ("noisy", NOISE, NOISE), ("none", _NONE, _NONE))
+_WEAK = (
+    ("given", _GIVEN, _GIVEN),
+    ("group-noisy", _GIVEN, NOISE),
+    ("noisy", NOISE, NOISE),
+    ("none", _NONE, _NONE),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Album:
-    """Images of one place at poses (N, 4, 4), painted when the first is asked for; kept_in: see photographs."""
+    """Images of one place at poses (N, 4, 4), painted when the first is asked for; kept_in: see
+    photographs.
+    """
 
     room: RoomBatch
     poses: Tensor
@@ -85,7 +93,9 @@ class Case:
 
 
 class HardMaps:
-    """The cases of one room: `seed` is the room's, and draws the noise; kept_in: folder for images, None for none."""
+    """The cases of one room: `seed` is the room's, and draws the noise; kept_in: folder for images,
+    None for none.
+    """
 
     def __init__(self, seed: int, kept_in: Path | None = None) -> None:
         self.seed, self.kept_in = seed, kept_in
@@ -98,19 +108,30 @@ class HardMaps:
             for step in (2, 3, 4, 6):
                 every[f"every-{step}/{told.kind}"] = partial(self._sparse, step, told)
             for wobble in _WOBBLES:
-                every[f"turning-{100 * wobble:g}cm/{told.kind}"] = partial(self._turning, wobble, told)
+                every[f"turning-{100 * wobble:g}cm/{told.kind}"] = partial(
+                    self._turning, wobble, told
+                )
             for step in (2, 4):
                 every[f"door-every-{step}/{told.kind}"] = partial(self._through_door, step, told)
         for told in (_GIVEN, NOISE):
-            every[f"half-told-alternate/{told.kind}"] = partial(self._half_told, told, lambda i, n: i % 2 == 0)
-            every[f"half-told-first/{told.kind}"] = partial(self._half_told, told, lambda i, n: i < n // 2)
+            every[f"half-told-alternate/{told.kind}"] = partial(
+                self._half_told, told, lambda i, n: i % 2 == 0
+            )
+            every[f"half-told-first/{told.kind}"] = partial(
+                self._half_told, told, lambda i, n: i < n // 2
+            )
         for kind, main, group in _WEAK:
             every[f"weak-group/{kind}"] = partial(self._weakly_tied, main, group)
-        return [Case(name := f"{self.seed}/{kind}", partial(self._trial, name, make)) for kind, make in every.items()]
+        return [
+            Case(name := f"{self.seed}/{kind}", partial(self._trial, name, make))
+            for kind, make in every.items()
+        ]
 
     def _trial(self, name: str, make: Callable[[], _Told]) -> Trial:
         told = make()
-        return Trial(name, told.album.sequence(name, told.split), told.split, tuple(told.priors), told.judged)
+        return Trial(
+            name, told.album.sequence(name, told.split), told.split, tuple(told.priors), told.judged
+        )
 
     def _sparse(self, step: int, told: Priors) -> _Told:
         """Every `step`-th frame of a drive; asked: frames between, and views beside the drive."""
@@ -120,13 +141,19 @@ class HardMaps:
         return _Told(self._drive, split, self._priors(self._drive, mapped, told), told)
 
     def _half_told(self, told: Priors, which: Callable[[int, int], bool]) -> _Told:
-        """Every other frame of a drive, of which half have a prior: every other one again, or the first ones."""
+        """Every other frame of a drive, of which half have a prior: every other one again, or the
+        first ones.
+        """
         case = self._sparse(2, told)
-        priors = [prior if which(i, len(case.priors)) else None for i, prior in enumerate(case.priors)]
+        priors = [
+            prior if which(i, len(case.priors)) else None for i, prior in enumerate(case.priors)
+        ]
         return replace(case, priors=priors)
 
     def _weakly_tied(self, main: Priors, group: Priors) -> _Told:
-        """A drive, and a group of frames that shares little with it; asked: views between, beside, and of the group."""
+        """A drive, and a group of frames that shares little with it; asked: views between, beside,
+        and of the group.
+        """
         path = tuple(range(0, _PATH, 2))
         away = tuple(range(_PATH + _BESIDE, _PATH + _BESIDE + _GROUP))
         between = evenly(tuple(range(1, _PATH, 2)), _NEAR)
@@ -137,11 +164,16 @@ class HardMaps:
 
     def _turning(self, wobble: float, told: Priors) -> _Told:
         """Every other frame of a full turn; asked: the frames between."""
-        album, split = self._turn_of(wobble), Split(tuple(range(0, _TURN, 2)), tuple(range(1, _TURN, 2)))
+        album, split = (
+            self._turn_of(wobble),
+            Split(tuple(range(0, _TURN, 2)), tuple(range(1, _TURN, 2))),
+        )
         return _Told(album, split, self._priors(album, split.map, told), told)
 
     def _through_door(self, step: int, told: Priors) -> _Told:
-        """Every `step`-th frame of a walk through a door; asked: frames between, and views beside the walk."""
+        """Every `step`-th frame of a walk through a door; asked: frames between, and views beside
+        the walk.
+        """
         mapped = tuple(range(0, _WALK, step))
         between = evenly(tuple(i for i in range(_WALK) if i not in mapped), _BETWEEN)
         split = Split(mapped, (*between, *range(_WALK, _WALK + _BESIDE)))
@@ -154,12 +186,16 @@ class HardMaps:
         """A full turn on the spot."""
         if wobble not in self._turns:
             room = make_room(self.seed)
-            self._turns[wobble] = Album(room, turn_on_the_spot(room, _TURN, self._generator(), wobble), self.kept_in)
+            self._turns[wobble] = Album(
+                room, turn_on_the_spot(room, _TURN, self._generator(), wobble), self.kept_in
+            )
         return self._turns[wobble]
 
     @cached_property
     def _drive(self) -> Album:
-        """A drive, views beside it, a group that looks away from its end, and views around that group."""
+        """A drive, views beside it, a group that looks away from its end, and views around that
+        group.
+        """
         room, generator = make_room(self.seed), self._generator()
         path = drive(room, _PATH, generator, _METRES)
         beside = unseen_route(room, path, _BESIDE, generator)
@@ -172,7 +208,9 @@ class HardMaps:
         """A walk through a door, and views beside it."""
         room, generator = make_rooms([self.seed], plan=plan_two_rooms), self._generator()
         walk = walk_through_door(room, _WALK, generator)
-        return Album(room, torch.cat([walk, unseen_route(room, walk, _BESIDE, generator)]), self.kept_in)
+        return Album(
+            room, torch.cat([walk, unseen_route(room, walk, _BESIDE, generator)]), self.kept_in
+        )
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)

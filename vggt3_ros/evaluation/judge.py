@@ -19,14 +19,19 @@ from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
 class Judge:
     """Compares localizations in a map with the truth; `gate` is what poses were asked to show.
 
-    true_from_map: None where the map's positions do not follow the truth, and every error is infinite.
+    true_from_map: None where the map's positions do not follow the truth, and every error is
+    infinite.
     """
 
     true_from_map: Sim3 | None
     gate: LocateSettings
 
-    def attempt(self, name: str, localization: Localization, true: Tensor | None, answerable: bool = False) -> Attempt:
-        """The attempt at query `name` whose true world_from_cam (4, 4) is known, or None if it shows another place."""
+    def attempt(
+        self, name: str, localization: Localization, true: Tensor | None, answerable: bool = False
+    ) -> Attempt:
+        """The attempt at query `name` whose true world_from_cam (4, 4) is known, or None if it
+        shows another place.
+        """
         located = localization.located
         if located is None:
             return Attempt(
@@ -39,11 +44,16 @@ class Judge:
             )
         accepted = localization.status is LocalizationStatus.VERIFIED
         position, rotation, square = math.inf, math.inf, math.nan
-        if located.world_from_cam is not None and true is not None and self.true_from_map is not None:
+        if (
+            located.world_from_cam is not None
+            and true is not None
+            and self.true_from_map is not None
+        ):
             estimated = self.true_from_map.poses(torch.from_numpy(located.world_from_cam))
             errors = pose_errors([estimated], true[None])
             position, rotation = float(errors[0][0]), float(errors[1][0])
-            if localization.covariance is not None and localization.metric:  # otherwise of the map's shape alone
+            # otherwise of the map's shape alone
+            if localization.covariance is not None and localization.metric:
                 covariance = transformed_covariance(localization.covariance, self.true_from_map)
                 square = chi_square(estimated, covariance, true)
         return Attempt(

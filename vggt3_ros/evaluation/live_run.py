@@ -1,4 +1,6 @@
-"""What a localizer beside a moving camera is worth: figures from what it published, by the stamps of the images."""
+"""What a localizer beside a moving camera is worth: figures from what it published, by the stamps
+of the images.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class LiveFigures:
-    """The part of the report that is about localization; what nobody can know is None. wrong: beyond 0.5 m or 15
-    degrees; refusal_reasons: the most frequent ones, and how often each was given.
+    """The part of the report that is about localization; what nobody can know is None. wrong:
+    beyond 0.5 m or 15 degrees; refusal_reasons: the most frequent ones, and how often each was
+    given.
     """
 
     query_frames: int = field(metadata=figure("count"))
     localized: int = field(metadata=figure("count"))
     refused: int = field(metadata=figure("count"))
     answerable: int | None = field(
-        metadata=figure("count", "images of whose view at least half is a surface that some map frame shows")
+        metadata=figure(
+            "count", "images of whose view at least half is a surface that some map frame shows"
+        )
     )
     localized_answerable: int | None = field(metadata=figure("count"))
     wrong: int | None = field(metadata=figure("count"))
@@ -51,10 +56,11 @@ class LiveFigures:
 class LiveRun:
     """A drive through a finished map. Everything is keyed by the stamp (ns) of an image.
 
-    refusals: the images that were tried in vain, and why. poses: what was published, map_from_base (4, 4); delays_ms:
-    how long after the image. true_poses: the truth, in the same frames; empty where nobody knows it. mapped_shares: how
-    much of each image's view was mapped, None where nobody knows. map_poses (S, 4, 4), map_from_cam: where the map was
-    made from; cam_from_base (4, 4): what leads from there to the poses. is_metric: all that in metres.
+    refusals: the images that were tried in vain, and why. poses: what was published, map_from_base
+    (4, 4); delays_ms: how long after the image. true_poses: the truth, in the same frames; empty
+    where nobody knows it. mapped_shares: how much of each image's view was mapped, None where
+    nobody knows. map_poses (S, 4, 4), map_from_cam: where the map was made from; cam_from_base (4,
+    4): what leads from there to the poses. is_metric: all that in metres.
     """
 
     refusals: Mapping[int, str]
@@ -97,12 +103,17 @@ class LiveRun:
         )
 
     def failure(self) -> str | None:
-        """Why it is no success, in a sentence; None if something was localized and nothing is known to be wrong."""
+        """Why it is no success, in a sentence; None if something was localized and nothing is known
+        to be wrong.
+        """
         tried, found, wrong = len(self.attempts), len(self.poses), self.figures().wrong
         if not tried:
             return "the localizer tried no image"
         if not found:
-            return f"none of {tried} images was localized, mostly because: {next(iter(_reasons(self.refusals)))}"
+            return (
+                f"none of {tried} images was localized, mostly because:"
+                f" {next(iter(_reasons(self.refusals)))}"
+            )
         if self.true_poses and not self.is_metric:
             return "the map has no scale, and so its poses cannot be compared with the truth"
         if wrong:
@@ -114,25 +125,38 @@ class LiveRun:
         """The images tried whose view was mapped to a good part; None where nobody knows."""
         if self.mapped_shares is None:
             return None
-        return {stamp for stamp in self.attempts if self.mapped_shares.get(stamp, 0.0) >= MAPPED_SHARE}
+        return {
+            stamp for stamp in self.attempts if self.mapped_shares.get(stamp, 0.0) >= MAPPED_SHARE
+        }
 
     def true_path(self) -> list[Tensor]:
         """The true poses from the first attempt to the last, also of images that were not tried."""
         attempts = self.attempts
-        return [self.truth[s] for s in sorted(self.truth) if attempts and attempts[0] <= s <= attempts[-1]]
+        return [
+            self.truth[s]
+            for s in sorted(self.truth)
+            if attempts and attempts[0] <= s <= attempts[-1]
+        ]
 
     def errors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Metres and degrees, (P,) each, of the poses whose truth is known, in the order of their stamps."""
+        """Metres and degrees, (P,) each, of the poses whose truth is known, in the order of their
+        stamps.
+        """
         known = [stamp for stamp in sorted(self.poses) if stamp in self.truth]
         if not known:
             return np.empty(0), np.empty(0)
-        return pose_errors([self.poses[s] for s in known], torch.stack([self.truth[s] for s in known]))
+        return pose_errors(
+            [self.poses[s] for s in known], torch.stack([self.truth[s] for s in known])
+        )
 
 
 def _reasons(refusals: Mapping[int, str]) -> dict[str, int]:
-    """How often each of the most frequent reasons was given, one for all that differ in their numbers alone."""
+    """How often each of the most frequent reasons was given, one for all that differ in their
+    numbers alone.
+    """
     kinds = {stamp: re.sub(r"[0-9.]+", "0", reason) for stamp, reason in refusals.items()}
-    examples = {kinds[stamp]: refusals[stamp] for stamp in sorted(refusals, reverse=True)}  # the earliest stays
+    # the earliest stays
+    examples = {kinds[stamp]: refusals[stamp] for stamp in sorted(refusals, reverse=True)}
     return {examples[kind]: count for kind, count in Counter(kinds.values()).most_common(5)}
 
 

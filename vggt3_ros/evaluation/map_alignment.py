@@ -1,4 +1,6 @@
-"""How the poses of a scene compare with the true ones: by its own metres and axes, or after a similarity."""
+"""How the poses of a scene compare with the true ones: by its own metres and axes, or after a
+similarity.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,21 @@ from vggt3_ros.scene.scene import Scene
 
 _FITTED = "Sim(3) of the true map poses"
 _LEAST_KEYFRAMES = 3  # that carry landmarks, for the similarity to be theirs
-_LEAST_SHARE = 0.05  # of the spread of all keyframes; what is closer together tells their scale no better than one
+# of the spread of all keyframes; what is closer together tells their scale no better than one
+_LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class MappedFrames:
     """The map frames in use, and how poses become those of the true world.
 
-    indices (M) into the sequence. scene_poses (M, 4, 4): as the network sees them, scene units. map_poses (M, 4, 4): in
-    the map frame, as adjusted with the landmarks where there are any. with_landmarks: the rows of those that carry
-    landmarks; others stand wherever the network put them. source tells where the two similarities come from.
+    indices (M) into the sequence. scene_poses (M, 4, 4): as the network sees them, scene units.
+    map_poses (M, 4, 4): in the map frame, as adjusted with the landmarks where there are any.
+    with_landmarks: the rows of those that carry landmarks; others stand wherever the network put
+    them. source tells where the two similarities come from.
 
-    problem: why errors in the true world mean nothing, None if they do; network_problem: the same of the network alone,
-    whose map may be drawn together to a spot though the landmarks' is not.
+    problem: why errors in the true world mean nothing, None if they do; network_problem: the same
+    of the network alone, whose map may be drawn together to a spot though the landmarks' is not.
     """
 
     indices: tuple[int, ...]
@@ -45,16 +49,18 @@ class MappedFrames:
 
     @property
     def collapsed(self) -> bool:
-        """Whether the estimated positions do not follow the truth, so that every error is infinite."""
+        """Whether the estimated positions do not follow the truth, so that every error is
+        infinite.
+        """
         return self.problem is not None
 
 
 def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) -> MappedFrames:
-    """With true priors the map must know its metres and axes itself, and with noisy ones where no similarity can be
-    told; otherwise its poses get the best Sim(3).
+    """With true priors the map must know its metres and axes itself, and with noisy ones where no
+    similarity can be told; otherwise its poses get the best Sim(3).
 
-    That is fitted to the keyframes that carry landmarks. Where fewer than three do, or these stand so close together
-    that no scale is to be told from them, it is fitted to all.
+    That is fitted to the keyframes that carry landmarks. Where fewer than three do, or these stand
+    so close together that no scale is to be told from them, it is fitted to all.
     """
     index_of_name = {sequence.names[i]: i for i in split.map}
     indices = tuple(index_of_name[name] for name in scene.keyframes.names)
@@ -70,7 +76,8 @@ def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) 
         fit = align_map(map_poses[rows], true[rows])
         source = _told(rows, with_landmarks, len(true))
     if fit.problem is not None and priors.kind == "noisy" and scene.is_metric:
-        # As where the camera turned on the spot: such a map still says that it is in metres, and is taken at its word.
+        # As where the camera turned on the spot: such a map still says that it is in metres, and is
+        # taken at its word.
         fit, source = Alignment(Sim3.identity(), problem=None), POSE_PRIORS
     true_from_map = fit.true_from_estimated
     true_from_scene = _chained(true_from_map, scene.map_from_scene)
@@ -95,7 +102,9 @@ def keyframes_with_landmarks(scene: Scene) -> tuple[int, ...]:
 
 
 def _telling(with_landmarks: tuple[int, ...], true: Tensor) -> list[int]:
-    """Rows of the keyframes that the similarity is told from, of those whose true poses are (M, 4, 4)."""
+    """Rows of the keyframes that the similarity is told from, of those whose true poses are (M, 4,
+    4).
+    """
     rows = list(with_landmarks)
     if len(rows) >= _LEAST_KEYFRAMES and spread(true[rows]) >= _LEAST_SHARE * spread(true):
         return rows
@@ -106,7 +115,10 @@ def _told(rows: list[int], with_landmarks: tuple[int, ...], count: int) -> str:
     if len(rows) < count:
         return f"{_FITTED} of the {len(rows)} of {count} keyframes with landmarks"
     if 0 < len(with_landmarks) < count:
-        return f"{_FITTED} of all keyframes: the {len(with_landmarks)} with landmarks do not tell the scale"
+        return (
+            f"{_FITTED} of all keyframes: the {len(with_landmarks)} with landmarks do not tell the"
+            " scale"
+        )
     return _FITTED
 
 

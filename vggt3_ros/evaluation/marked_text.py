@@ -6,7 +6,8 @@ from vggt3_ros.errors import InputError
 
 
 def with_marked(document: str, name: str, text: str) -> str:
-    """The document with `text` between `<!-- begin NAME -->` and `<!-- end NAME -->`, in place of what is there.
+    """The document with `text` between `<!-- begin NAME -->` and `<!-- end NAME -->`, in place of
+    what is there.
 
     Raises InputError unless both comments stand there once, in this order.
     """
@@ -14,8 +15,8 @@ def with_marked(document: str, name: str, text: str) -> str:
     counts = (document.count(begin), document.count(end))
     if counts != (1, 1) or document.index(begin) > document.index(end):
         raise InputError(
-            f"the document must hold the comments {begin} and {end}, once each and in this order; it has {counts[0]} "
-            f"and {counts[1]} of them"
+            f"the document must hold the comments {begin} and {end}, once each and in this order;"
+            f" it has {counts[0]} and {counts[1]} of them"
         )
     before, _, rest = document.partition(begin)
     after = rest.partition(end)[2]

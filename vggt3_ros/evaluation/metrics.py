@@ -1,4 +1,6 @@
-"""Errors of estimated poses and depths against the truth: pure functions, each stating its definition."""
+"""Errors of estimated poses and depths against the truth: pure functions, each stating its
+definition.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ Values = TypeVar("Values", np.ndarray, Tensor)
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """World from estimate. problem: why it means nothing (the positions do not follow the true ones), or None."""
+    """World from estimate. problem: why it means nothing (the positions do not follow the true
+    ones), or None.
+    """
 
     true_from_estimated: Sim3
     problem: str | None
@@ -43,38 +47,52 @@ def trajectory_extent(world_from_cam: Tensor) -> float:
 
 
 def align_map(estimated: Tensor, true: Tensor) -> Alignment:
-    """Similarity from estimated to true map poses, both (N, 4, 4) world_from_cam: fit_poses, whatever the scale.
+    """Similarity from estimated to true map poses, both (N, 4, 4) world_from_cam: fit_poses,
+    whatever the scale.
 
-    Where the estimated positions do not move with the true ones, the least-squares scale that is not negative is
-    zero, and every camera lies at the mean true position. That, and a scale that draws all positions together, is a
-    collapse: errors of such poses are those of the mean pose and must not be counted.
+    Where the estimated positions do not move with the true ones, the least-squares scale that is
+    not negative is zero, and every camera lies at the mean true position. That, and a scale that
+    draws all positions together, is a collapse: errors of such poses are those of the mean pose and
+    must not be counted.
     """
     try:
         fit = fit_poses(estimated, true)
     except InputError:
         relative = chordal_mean(true[:, :3, :3] @ estimated[:, :3, :3].transpose(-1, -2))
-        translation = true[:, :3, 3].mean(0) - _COLLAPSED_SCALE * relative @ estimated[:, :3, 3].mean(0)
-        problem = "the estimated positions contradict the true ones, so that the best scale would be zero"
+        translation = true[:, :3, 3].mean(0) - _COLLAPSED_SCALE * relative @ estimated[
+            :, :3, 3
+        ].mean(0)
+        problem = (
+            "the estimated positions contradict the true ones, so that the best scale would be zero"
+        )
         return Alignment(Sim3(_COLLAPSED_SCALE, relative, translation), problem)
-    return Alignment(fit, collapse(fit.poses(estimated.double()), true, least_fitted_ratio(len(true))))
+    return Alignment(
+        fit, collapse(fit.poses(estimated.double()), true, least_fitted_ratio(len(true)))
+    )
 
 
 def align_positions(estimated: Tensor, true: Tensor) -> Alignment:
-    """Similarity from estimated to true poses, both (N, 4, 4), that brings their positions nearest (Umeyama 1991).
+    """Similarity from estimated to true poses, both (N, 4, 4), that brings their positions nearest
+    (Umeyama 1991).
 
-    Where positions alone do not determine it (two frames, motion along one line) the orientations help: align_map.
+    Where positions alone do not determine it (two frames, motion along one line) the orientations
+    help: align_map.
     """
     try:
         fit = umeyama(estimated[:, :3, 3], true[:, :3, 3])
     except InputError:
         fit = align_map(estimated, true).true_from_estimated
-    return Alignment(fit, collapse(fit.poses(estimated.double()), true, least_fitted_ratio(len(true))))
+    return Alignment(
+        fit, collapse(fit.poses(estimated.double()), true, least_fitted_ratio(len(true)))
+    )
 
 
 def absolute_trajectory_error(estimated: Tensor, true: Tensor) -> float:
-    """Rms distance in metres of positions of (N, 4, 4) poses after the Sim(3) that makes it least: align_positions.
+    """Rms distance in metres of positions of (N, 4, 4) poses after the Sim(3) that makes it least:
+    align_positions.
 
-    Infinite where that similarity draws all positions together, since the rest is the error of their mean.
+    Infinite where that similarity draws all positions together, since the rest is the error of
+    their mean.
     """
     alignment = align_positions(estimated, true)
     if alignment.collapsed:
@@ -84,11 +102,13 @@ def absolute_trajectory_error(estimated: Tensor, true: Tensor) -> float:
 
 
 def pair_errors(estimated: Tensor, true: Tensor, min_baseline_m: float) -> tuple[float, float]:
-    """Medians over all pairs i < j of (N, 4, 4) poses: relative rotation, and direction of the translation, in degrees.
+    """Medians over all pairs i < j of (N, 4, 4) poses: relative rotation, and direction of the
+    translation, in degrees.
 
-    The direction is that from camera i to camera j, seen in camera i, sign included. Pairs whose true baseline is
-    below min_baseline_m have no direction worth measuring and are left out of the second median (NaN if none
-    remains); an estimate that does not move at all counts as 90 degrees off.
+    The direction is that from camera i to camera j, seen in camera i, sign included. Pairs whose
+    true baseline is below min_baseline_m have no direction worth measuring and are left out of the
+    second median (NaN if none remains); an estimate that does not move at all counts as 90 degrees
+    off.
     """
     first, second = torch.triu_indices(len(true), len(true), offset=1)
     estimated_pairs = se3_inverse(estimated[first]) @ estimated[second]
@@ -99,11 +119,14 @@ def pair_errors(estimated: Tensor, true: Tensor, min_baseline_m: float) -> tuple
     direction = torch.where(a.norm(dim=-1) > 0, direction, math.pi / 2)
     direction = direction[b.norm(dim=-1) >= min_baseline_m]
     degrees = (rotation.rad2deg().numpy(), direction.rad2deg().numpy())
-    return float(np.median(degrees[0])), float(np.median(degrees[1])) if len(direction) else math.nan
+    return float(np.median(degrees[0])), float(np.median(degrees[1])) if len(
+        direction
+    ) else math.nan
 
 
 def pose_errors(estimated: Items[Tensor | None], true: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Position errors in metres and rotation errors in degrees, both (Q,), of estimates against true (Q, 4, 4).
+    """Position errors in metres and rotation errors in degrees, both (Q,), of estimates against
+    true (Q, 4, 4).
 
     None is a query for which no pose was given (LOST); both of its errors are infinite.
     """
@@ -119,9 +142,10 @@ def pose_errors(estimated: Items[Tensor | None], true: Tensor) -> tuple[np.ndarr
 class LocalizationErrors:
     """Errors of the answers to queries.
 
-    Successes are shares (0 to 1) of all queries, and medians run over all queries, so that refusing to answer never
-    improves them: with half of the queries lost the median is infinite. Means run over the answered queries alone
-    (NaN without any) and are to be read together with the number of lost ones.
+    Successes are shares (0 to 1) of all queries, and medians run over all queries, so that refusing
+    to answer never improves them: with half of the queries lost the median is infinite. Means run
+    over the answered queries alone (NaN without any) and are to be read together with the number of
+    lost ones.
     """
 
     median_position_percent: float = field(metadata=figure("% of the extent"))
@@ -133,12 +157,16 @@ class LocalizationErrors:
     success_20cm_20deg: float = field(metadata=figure("share"))
 
 
-def localization_errors(position_m: np.ndarray, rotation_deg: np.ndarray, extent_m: float) -> LocalizationErrors:
-    """From errors (Q,) in metres and degrees, infinite for a LOST query; percent is of extent_m. Raises InputError
-    without any query.
+def localization_errors(
+    position_m: np.ndarray, rotation_deg: np.ndarray, extent_m: float
+) -> LocalizationErrors:
+    """From errors (Q,) in metres and degrees, infinite for a LOST query; percent is of extent_m.
+    Raises InputError without any query.
     """
     if len(position_m) == 0:
-        raise InputError("there are no query errors to summarize; a split needs at least one query frame")
+        raise InputError(
+            "there are no query errors to summarize; a split needs at least one query frame"
+        )
     answered = np.isfinite(position_m)
     median_m = float(np.median(position_m))
     return LocalizationErrors(
@@ -153,14 +181,17 @@ def localization_errors(position_m: np.ndarray, rotation_deg: np.ndarray, extent
 
 
 def success(position_m: np.ndarray, rotation_deg: np.ndarray, limit: int) -> float:
-    """Share (0 to 1) of queries with errors (Q,) of at most `limit` centimetres and as many degrees."""
+    """Share (0 to 1) of queries with errors (Q,) of at most `limit` centimetres and as many
+    degrees.
+    """
     return float(np.mean((position_m <= limit / 100) & (rotation_deg <= limit)))
 
 
 @dataclass(frozen=True)
 class DepthErrors:
-    """abs_rel: mean of |scale * predicted - true| / true; delta_1_25: share of pixels that are less than 1.25 times too
-    far or too near; scale in metres per unit. Of `pixels` whose true and predicted depth is known; NaN without any.
+    """abs_rel: mean of |scale * predicted - true| / true; delta_1_25: share of pixels that are less
+    than 1.25 times too far or too near; scale in metres per unit. Of `pixels` whose true and
+    predicted depth is known; NaN without any.
     """
 
     abs_rel: float
@@ -169,25 +200,36 @@ class DepthErrors:
     pixels: int
 
 
-def depth_errors(predicted: Items[np.ndarray], true: Items[np.ndarray], scale: float | None = None) -> DepthErrors:
-    """Errors of predicted depth images in scene units against true ones in metres, in both of which 0 is unknown.
+def depth_errors(
+    predicted: Items[np.ndarray], true: Items[np.ndarray], scale: float | None = None
+) -> DepthErrors:
+    """Errors of predicted depth images in scene units against true ones in metres, in both of which
+    0 is unknown.
 
-    One scale for the whole sequence: the one given, otherwise the median of true / predicted over all pixels of all
-    frames that have a true depth.
+    One scale for the whole sequence: the one given, otherwise the median of true / predicted over
+    all pixels of all frames that have a true depth.
     """
     known = [(t > 0) & np.isfinite(t) & (p > 0) for p, t in zip(predicted, true, strict=True)]
-    p = np.concatenate([image[mask] for image, mask in zip(predicted, known, strict=True)] or [np.empty(0)])
-    t = np.concatenate([image[mask] for image, mask in zip(true, known, strict=True)] or [np.empty(0)])
+    p = np.concatenate(
+        [image[mask] for image, mask in zip(predicted, known, strict=True)] or [np.empty(0)]
+    )
+    t = np.concatenate(
+        [image[mask] for image, mask in zip(true, known, strict=True)] or [np.empty(0)]
+    )
     if len(t) == 0:
         return DepthErrors(math.nan, math.nan, math.nan, 0)
     if scale is None:
         scale = float(np.median(t / p))
     ratio = scale * p / t
-    return DepthErrors(float(np.mean(np.abs(ratio - 1))), float(np.mean(is_within_delta(ratio))), scale, len(t))
+    return DepthErrors(
+        float(np.mean(np.abs(ratio - 1))), float(np.mean(is_within_delta(ratio))), scale, len(t)
+    )
 
 
 def is_within_delta(ratio: Values) -> Values:
-    """Whether depth that is `ratio` times the true one, elementwise, is less than 1.25 times too far or too near."""
+    """Whether depth that is `ratio` times the true one, elementwise, is less than 1.25 times too
+    far or too near.
+    """
     return (ratio < _DELTA) & (ratio > 1 / _DELTA)
 
 

@@ -20,12 +20,17 @@ from vggt3_ros.worlds.room import RoomBatch
 
 
 def photographs(
-    room: RoomBatch, world_from_cam: Tensor, lens: Lens, kept_in: Path | None = None, supersample: int = 2
+    room: RoomBatch,
+    world_from_cam: Tensor,
+    lens: Lens,
+    kept_in: Path | None = None,
+    supersample: int = 2,
 ) -> NDArray[np.uint8]:
-    """Images (N, H, W, 3) RGB of one room at poses (N, 4, 4); read from the folder `kept_in` where they are already.
+    """Images (N, H, W, 3) RGB of one room at poses (N, 4, 4); read from the folder `kept_in` where
+    they are already.
 
-    They are looked up by everything that they depend on, the renderer's source included. The folder is made where it is
-    missing. Raises InputError when it cannot be written.
+    They are looked up by everything that they depend on, the renderer's source included. The folder
+    is made where it is missing. Raises InputError when it cannot be written.
     """
     if kept_in is None:
         return np.stack(list(film(room, world_from_cam, lens, supersample)))
@@ -38,14 +43,20 @@ def photographs(
         with atomic_path(path) as temporary:
             np.save(temporary, images)
     except OSError as error:
-        raise InputError(f"{kept_in}: images cannot be kept there ({error.strerror}); choose another folder") from error
+        raise InputError(
+            f"{kept_in}: images cannot be kept there ({error.strerror}); choose another folder"
+        ) from error
     return images
 
 
 def _key(room: RoomBatch, world_from_cam: Tensor, lens: Lens, supersample: int) -> str:
     tensors = [getattr(room, each.name) for each in fields(room)]
     digest = hashlib.sha256(_renderer())
-    for tensor in [*(each for each in tensors if isinstance(each, Tensor)), world_from_cam, lens.intrinsics]:
+    for tensor in [
+        *(each for each in tensors if isinstance(each, Tensor)),
+        world_from_cam,
+        lens.intrinsics,
+    ]:
         digest.update(torch.as_tensor(tensor).cpu().contiguous().numpy().tobytes())
     digest.update(repr((room.bank, lens.size_hw, lens.distortion, supersample)).encode())
     return digest.hexdigest()[:32]

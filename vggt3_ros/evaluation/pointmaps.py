@@ -1,4 +1,6 @@
-"""Pointmaps of a network beside the true ones, as in the evaluation of the VGG-T3 paper: after Umeyama and ICP."""
+"""Pointmaps of a network beside the true ones, as in the evaluation of the VGG-T3 paper: after
+Umeyama and ICP.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,23 @@ _ICP_CHANGE = 1e-6  # of the share of pairs, and of their rms distance in metres
 _Array = npt.NDArray[np.float64]
 
 
-def true_pointmap(frame: Frame, world_from_cam: Tensor, image_size: int, patch_size: int) -> Tensor | None:
-    """World points (h, w, 3) float32 of a frame's depth at the pixels that the network sees of it; NaN where unknown.
+def true_pointmap(
+    frame: Frame, world_from_cam: Tensor, image_size: int, patch_size: int
+) -> Tensor | None:
+    """World points (h, w, 3) float32 of a frame's depth at the pixels that the network sees of it;
+    NaN where unknown.
 
-    Pixel (column, row) has its ray through (column + 0.5, row + 0.5), and intrinsics change as in the published loader.
-    None without depth or intrinsics.
+    Pixel (column, row) has its ray through (column + 0.5, row + 0.5), and intrinsics change as in
+    the published loader. None without depth or intrinsics.
     """
     frame = undistorted(frame)
     if frame.depth is None or frame.intrinsics is None:
         return None
     height, width = frame.size_hw
     centre = (float(frame.intrinsics[0, 2]), float(frame.intrinsics[1, 2]))
-    crop = EvaluationCrop.plan((width, height), centre, target_size(width, height, image_size, patch_size))
+    crop = EvaluationCrop.plan(
+        (width, height), centre, target_size(width, height, image_size, patch_size)
+    )
     depth = crop.depth(frame.depth).double()
     depth[~(depth > 0) | depth.isinf()] = math.nan
     in_cam = unproject(depth, crop.published_intrinsics(frame.intrinsics), pixel_offset=0.5)
@@ -58,7 +65,9 @@ class Middle:
 
 @dataclass(frozen=True)
 class PointmapErrors:
-    """Of so many predicted points: how far they are from the truth, the truth from them, and how alike normals are."""
+    """Of so many predicted points: how far they are from the truth, the truth from them, and how
+    alike normals are.
+    """
 
     points: float = field(metadata=figure("count"))
     accuracy_m: Middle = field(metadata=figure("m"))
@@ -69,12 +78,14 @@ class PointmapErrors:
 def compare_pointmaps(
     predicted: Tensor, true: Tensor, progress: Callable[[float], None] | None = None
 ) -> tuple[PointmapErrors, str | None]:
-    """Errors of predicted points (..., 3), in any frame and unit, against the true ones (..., 3) of the same pixels.
+    """Errors of predicted points (..., 3), in any frame and unit, against the true ones (..., 3) of
+    the same pixels.
 
-    true is in metres, NaN where unknown. Where both are known, the predicted points get the Sim(3) that brings them
-    nearest to their own true ones, then `icp`. Accuracy is from them to the nearest true points, completion from those
-    to them; of more than SAMPLE points so many are asked. Where no similarity is determined, errors are NaN, and the
-    second result tells why. progress(0..1) is told of; what it raises cancels.
+    true is in metres, NaN where unknown. Where both are known, the predicted points get the Sim(3)
+    that brings them nearest to their own true ones, then `icp`. Accuracy is from them to the
+    nearest true points, completion from those to them; of more than SAMPLE points so many are
+    asked. Where no similarity is determined, errors are NaN, and the second result tells why.
+    progress(0..1) is told of; what it raises cancels.
     """
     from scipy.spatial import cKDTree
 
@@ -87,7 +98,9 @@ def compare_pointmaps(
         true_tree = cKDTree(truth.numpy())
         tell(0.3)
         asked = sampled(len(truth), SAMPLE)
-        motion = icp(aligned[asked].numpy(), true_tree, ICP_THRESHOLD, lambda share: tell(0.3 + 0.3 * share))
+        motion = icp(
+            aligned[asked].numpy(), true_tree, ICP_THRESHOLD, lambda share: tell(0.3 + 0.3 * share)
+        )
     except InputError as error:
         nothing = np.empty(0)
         return _errors(nothing, nothing, [nothing, nothing], len(truth)), str(error)
@@ -110,13 +123,17 @@ def compare_pointmaps(
 
 
 def icp(
-    points: _Array, tree: Any, threshold: float = ICP_THRESHOLD, progress: Callable[[float], None] | None = None
+    points: _Array,
+    tree: Any,
+    threshold: float = ICP_THRESHOLD,
+    progress: Callable[[float], None] | None = None,
 ) -> Sim3:
-    """The motion, of scale 1, that brings points (N, 3) to those of a cKDTree, point to point (Besl and McKay 1992).
+    """The motion, of scale 1, that brings points (N, 3) to those of a cKDTree, point to point (Besl
+    and McKay 1992).
 
-    Pairs farther apart than `threshold` do not count. At most 30 rounds, fewer once the share of points with a pair and
-    their rms distance stay the same. Points of which hardly any has a pair stay where they are. Raises InputError when
-    pairs lie on one line.
+    Pairs farther apart than `threshold` do not count. At most 30 rounds, fewer once the share of
+    points with a pair and their rms distance stay the same. Points of which hardly any has a pair
+    stay where they are. Raises InputError when pairs lie on one line.
     """
     moved, motion = points, Sim3.identity()
     last = (-1.0, -1.0)
@@ -131,14 +148,19 @@ def icp(
         if max(abs(a - b) for a, b in zip(now, last, strict=True)) < _ICP_CHANGE:
             break
         last = now
-        step = _rigid(torch.from_numpy(moved[paired]), torch.from_numpy(np.asarray(tree.data)[nearest[paired]]))
+        step = _rigid(
+            torch.from_numpy(moved[paired]),
+            torch.from_numpy(np.asarray(tree.data)[nearest[paired]]),
+        )
         motion = Sim3(1.0, step.rotation @ motion.rotation, step.points(motion.translation))
         moved = motion.points(torch.from_numpy(points)).numpy()
     return motion
 
 
 def _rigid(source: Tensor, target: Tensor) -> Sim3:
-    """Least-squares motion with target ~ motion(source), both (N, 3): the rotation is that of any scale."""
+    """Least-squares motion with target ~ motion(source), both (N, 3): the rotation is that of any
+    scale.
+    """
     rotation = umeyama(source, target).rotation
     return Sim3(1.0, rotation, target.mean(0) - rotation @ source.mean(0))
 
@@ -150,7 +172,8 @@ def _errors(off: _Array, missing: _Array, cosines: list[_Array], points: int) ->
         accuracy_m=_middle(off),
         completion_m=_middle(missing),
         normal_consistency=Middle(
-            mean=float(np.mean([way.mean for way in ways])), median=float(np.mean([way.median for way in ways]))
+            mean=float(np.mean([way.mean for way in ways])),
+            median=float(np.mean([way.median for way in ways])),
         ),
     )
 

@@ -19,7 +19,9 @@ _FORMS = "none, given, or noisy:LENGTH,ANGLE such as noisy:3cm,1deg or noisy:0.1
 
 @dataclass(frozen=True)
 class Priors:
-    """Pose priors of the map frames; the noise is an rms length in metres and an rms angle in degrees."""
+    """Pose priors of the map frames; the noise is an rms length in metres and an rms angle in
+    degrees.
+    """
 
     kind: Literal["none", "given", "noisy"] = "none"
     position_m: float = 0.0
@@ -27,7 +29,9 @@ class Priors:
 
     @staticmethod
     def parse(text: str) -> Priors:
-        """From `none`, `given` or `noisy:3cm,1deg` (metres as well). Raises InputError for anything else."""
+        """From `none`, `given` or `noisy:3cm,1deg` (metres as well). Raises InputError for anything
+        else.
+        """
         if text in ("none", "given"):
             return Priors("none" if text == "none" else "given")
         match = _NOISE.fullmatch(text)
@@ -36,25 +40,33 @@ class Priors:
         length = float(match[1]) / (100 if match[2] == "cm" else 1)
         angle = float(match[3])
         if length > 1000 or angle > 180:
-            raise InputError(f"noise of pose priors is at most 1000 m and 180 degrees; got {text!r}")
+            raise InputError(
+                f"noise of pose priors is at most 1000 m and 180 degrees; got {text!r}"
+            )
         return Priors("noisy", length, angle)
 
     def __str__(self) -> str:
-        noise = f":{100 * self.position_m:g}cm,{self.rotation_deg:g}deg" if self.kind == "noisy" else ""
+        noise = (
+            f":{100 * self.position_m:g}cm,{self.rotation_deg:g}deg" if self.kind == "noisy" else ""
+        )
         return f"{self.kind}{noise}"
 
     def poses(self, world_from_cam: Tensor, seed: int) -> list[Tensor | None]:
-        """Prior poses for true ones (N, 4, 4), None for each where nothing is told; a seed gives the same noise again.
+        """Prior poses for true ones (N, 4, 4), None for each where nothing is told; a seed gives
+        the same noise again.
 
-        Noise is Gaussian and the same in all directions, independent for every frame: a displacement whose length has
-        the rms `position_m`, and a turn about the camera by a rotation vector whose length has the rms `rotation_deg`.
+        Noise is Gaussian and the same in all directions, independent for every frame: a
+        displacement whose length has the rms `position_m`, and a turn about the camera by a
+        rotation vector whose length has the rms `rotation_deg`.
         """
         if self.kind == "none":
             return [None] * len(world_from_cam)
         if self.kind == "given":
             return list(world_from_cam)
         generator = torch.Generator().manual_seed(seed)
-        draws = torch.randn(2, len(world_from_cam), 3, generator=generator, dtype=torch.float64) / math.sqrt(3)
+        draws = torch.randn(
+            2, len(world_from_cam), 3, generator=generator, dtype=torch.float64
+        ) / math.sqrt(3)
         noisy = world_from_cam.clone()
         noisy[:, :3, 3] += self.position_m * draws[0]
         noisy[:, :3, :3] @= rotation_from_axis_angle(math.radians(self.rotation_deg) * draws[1])

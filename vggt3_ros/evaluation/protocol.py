@@ -1,5 +1,5 @@
-"""The evaluation of the VGG-T3 paper on 7-Scenes: pointmaps of every 50th training image, localization of every 20th
-test image, by the network alone.
+"""The evaluation of the VGG-T3 paper on 7-Scenes: pointmaps of every 50th training image,
+localization of every 20th test image, by the network alone.
 """
 
 from __future__ import annotations
@@ -45,16 +45,21 @@ _CHUNK = 8  # frames that pass the network together
 def load_scenes(folder: str | Path) -> list[Sequence]:
     """The 7-Scenes scene in a folder, or those in its sub-folders in alphabetical order.
 
-    Raises InputError where there is none, where its files are damaged, or where it has too few images.
+    Raises InputError where there is none, where its files are damaged, or where it has too few
+    images.
     """
     folder = Path(os.path.abspath(folder))  # so that "." has a name
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; the protocol {PROTOCOL} is for 7-Scenes folders")
-    found = [each for each in (folder, *sorted(folder.iterdir())) if (each / "TrainSplit.txt").exists()]
+        raise InputError(
+            f"{folder}: no such folder; the protocol {PROTOCOL} is for 7-Scenes folders"
+        )
+    found = [
+        each for each in (folder, *sorted(folder.iterdir())) if (each / "TrainSplit.txt").exists()
+    ]
     if not found:
         raise InputError(
-            f"{folder}: neither a scene of 7-Scenes, with TrainSplit.txt, TestSplit.txt and seq-XX/, nor a folder of "
-            f"such scenes; the protocol {PROTOCOL} is for these alone"
+            f"{folder}: neither a scene of 7-Scenes, with TrainSplit.txt, TestSplit.txt and"
+            f" seq-XX/, nor a folder of such scenes; the protocol {PROTOCOL} is for these alone"
         )
     return [_load_scene(each) for each in found]
 
@@ -63,8 +68,9 @@ def _load_scene(folder: Path) -> Sequence:
     sequence = load_seven_scenes(folder)
     if PROTOCOL not in sequence.splits:
         raise InputError(
-            f"{folder}: {len(sequence.split('standard').map)} training images are too few for the protocol "
-            f"{PROTOCOL}: every {MAP_STRIDE}th of them is mapped, and a map takes two or more"
+            f"{folder}: {len(sequence.split('standard').map)} training images are too few for the"
+            f" protocol {PROTOCOL}: every {MAP_STRIDE}th of them is mapped, and a map takes two or"
+            " more"
         )
     return sequence
 
@@ -72,10 +78,12 @@ def _load_scene(folder: Path) -> Sequence:
 def evaluate_scene(
     sequence: Sequence, network: Any, progress: Callable[[str, float], None] | None = None
 ) -> SceneFigures:
-    """Figures of a network (a Vggt3) on the frames of the split `vgg-t3`; they may be infinite or NaN.
+    """Figures of a network (a Vggt3) on the frames of the split `vgg-t3`; they may be infinite or
+    NaN.
 
-    A softmax network localizes no query, which counts as infinite errors. progress(stage, 0..1) is called now and then;
-    what it raises cancels. Raises InputError for unreadable images, or images of several sizes, or too little memory.
+    A softmax network localizes no query, which counts as infinite errors. progress(stage, 0..1) is
+    called now and then; what it raises cancels. Raises InputError for unreadable images, or images
+    of several sizes, or too little memory.
     """
     tell = progress or (lambda stage, share: None)
     split, config = sequence.split(PROTOCOL), network.config
@@ -83,12 +91,17 @@ def evaluate_scene(
     images = prepare(frames, config.image_size, config.patch_size).images
     height, width = images.shape[-2:]
     require_memory(network, len(images), (height, width), _CHUNK)
-    prediction, memory = network.map(images, STEPS, _CHUNK, lambda stage, share: tell(stage, 0.1 + 0.3 * share))
+    prediction, memory = network.map(
+        images, STEPS, _CHUNK, lambda stage, share: tell(stage, 0.1 + 0.3 * share)
+    )
     prediction = prediction.to("cpu")
     prediction.require_finite_cameras()
 
     true = sequence.world_from_cam[list(split.map)]
-    truths = [true_pointmap(*each, config.image_size, config.patch_size) for each in zip(frames, true, strict=True)]
+    truths = [
+        true_pointmap(*each, config.image_size, config.patch_size)
+        for each in zip(frames, true, strict=True)
+    ]
     alignment = align_positions(prediction.cameras.world_from_cam, true)
     answers: list[Tensor | None] = []
     for done, index in enumerate(split.query):
@@ -101,8 +114,12 @@ def evaluate_scene(
         input_size=(height, width),
         map_frames=len(split.map),
         queries=len(split.query),
-        pointmaps=_pointmaps(prediction, truths, lambda share: tell("pointmaps", 0.8 + 0.2 * share)),
-        localization=PoseFigures(_pose_errors(sequence, answers, alignment), no_memory or alignment.problem),
+        pointmaps=_pointmaps(
+            prediction, truths, lambda share: tell("pointmaps", 0.8 + 0.2 * share)
+        ),
+        localization=PoseFigures(
+            _pose_errors(sequence, answers, alignment), no_memory or alignment.problem
+        ),
         true_from_scene=alignment.true_from_estimated,
         notes=tuple(sequence.notes),
     )
@@ -121,14 +138,22 @@ def protocol_figures(network: Any, scenes: Items[SceneFigures]) -> ProtocolFigur
     )
 
 
-def _read(sequence: Sequence, indices: Items[int], progress: Callable[[float], None]) -> list[Frame]:
+def _read(
+    sequence: Sequence, indices: Items[int], progress: Callable[[float], None]
+) -> list[Frame]:
     frames: list[Frame] = []
     for index in indices:
         progress(len(frames) / len(indices))
         frames.append(sequence.frame(index, with_depth=True))
         if frames[-1].size_hw != frames[0].size_hw:
-            sizes = [f"{each.name} has {each.size_hw[1]}x{each.size_hw[0]}" for each in (frames[0], frames[-1])]
-            raise InputError(f"{sequence.name}: the images of a scene have one size, but {' and '.join(sizes)} pixels")
+            sizes = [
+                f"{each.name} has {each.size_hw[1]}x{each.size_hw[0]}"
+                for each in (frames[0], frames[-1])
+            ]
+            raise InputError(
+                f"{sequence.name}: the images of a scene have one size, but {' and '.join(sizes)}"
+                " pixels"
+            )
     return frames
 
 
@@ -141,7 +166,9 @@ def _located(network: Any, memory: Any, image: Tensor) -> Tensor | None:
     return pose
 
 
-def _pointmaps(prediction: Any, truths: Items[Tensor | None], progress: Callable[[float], None]) -> PointmapFigures:
+def _pointmaps(
+    prediction: Any, truths: Items[Tensor | None], progress: Callable[[float], None]
+) -> PointmapFigures:
     head = prediction.pointmap is not None
     predicted = prediction.pointmap if head else prediction.cameras.points(prediction.depth)
     unknown = torch.full(predicted.shape[1:], math.nan)
@@ -156,10 +183,16 @@ def _pointmaps(prediction: Any, truths: Items[Tensor | None], progress: Callable
     )
 
 
-def _pose_errors(sequence: Sequence, answers: Items[Tensor | None], alignment: Alignment) -> PoseErrors:
+def _pose_errors(
+    sequence: Sequence, answers: Items[Tensor | None], alignment: Alignment
+) -> PoseErrors:
     split = sequence.split(PROTOCOL)
     in_world = [
-        None if answer is None or alignment.collapsed else alignment.true_from_estimated.poses(answer)
+        (
+            None
+            if answer is None or alignment.collapsed
+            else alignment.true_from_estimated.poses(answer)
+        )
         for answer in answers
     ]
     position, rotation = pose_errors(in_world, sequence.world_from_cam[list(split.query)])

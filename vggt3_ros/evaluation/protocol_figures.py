@@ -26,7 +26,12 @@ class PoseErrors(LocalizationErrors):
     @property
     def successes(self) -> tuple[float, ...]:
         """Shares of queries within as many centimetres and degrees as LIMITS says."""
-        return self.success_5cm_5deg, self.success_10cm_10deg, self.success_20cm_20deg, self.success_30cm_30deg
+        return (
+            self.success_5cm_5deg,
+            self.success_10cm_10deg,
+            self.success_20cm_20deg,
+            self.success_30cm_30deg,
+        )
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class PoseFigures:
 
 @dataclass(frozen=True)
 class PointmapFigures:
-    """Of the points that were predicted by `of`, in so many frames of known depth; reason: why there are no errors."""
+    """Of the points that were predicted by `of`, in so many frames of known depth; reason: why
+    there are no errors.
+    """
 
     of: str
     frames: int = field(metadata=figure("count"))
@@ -56,29 +63,36 @@ class SceneFigures:
     map_frames: int = field(
         metadata=figure(
             "count",
-            "every 50th training image is mapped in 2 TTT steps, every 20th test image is a query, each counted over "
-            "the sequences of the scene's two files in their order",
+            "every 50th training image is mapped in 2 TTT steps, every 20th test image is a query,"
+            " each counted over the sequences of the scene's two files in their order",
             named="frames",
         )
     )
     queries: int = field(metadata=figure("count"))
     pointmaps: PointmapFigures = field(
         metadata=figure(
-            definition="world points of the map frames (of: the point head, or depth and camera where a network has no "
-            "such head) at pixels of known true depth, after the Sim(3) to the true points of the same pixels "
-            "(Umeyama) and rigid point-to-point ICP of pairs within 0.1 m. accuracy_m: from them to the nearest true "
-            "points; completion_m: from the true points to the nearest of them; normal_consistency: |cos| between the "
-            "normals of such neighbours, told from the nearest 20 points, mean of both ways. Of more than 150,000 "
-            "points so many, drawn with a fixed seed, are asked for their nearest one (30,000 for normals). The rays "
-            "of true pixels pass their centres, u + 0.5",
+            definition=(
+                "world points of the map frames (of: the point head, or depth and camera where a"
+                " network has no such head) at pixels of known true depth, after the Sim(3) to the"
+                " true points of the same pixels (Umeyama) and rigid point-to-point ICP of pairs"
+                " within 0.1 m. accuracy_m: from them to the nearest true points; completion_m:"
+                " from the true points to the nearest of them; normal_consistency: |cos| between"
+                " the normals of such neighbours, told from the nearest 20 points, mean of both"
+                " ways. Of more than 150,000 points so many, drawn with a fixed seed, are asked for"
+                " their nearest one (30,000 for normals). The rays of true pixels pass their"
+                " centres, u + 0.5"
+            ),
         )
     )
     localization: PoseFigures = field(
         metadata=figure(
-            definition="the network's poses of the queries, one at a time, after the Sim(3) of the positions of the "
-            "map frames (Umeyama); success_*: shares of all queries within as many centimetres and degrees; "
-            "median_position_percent: of the diagonal of the box around the true positions. Where that Sim(3) draws "
-            "the map together, every error is infinite (null) and reason tells why",
+            definition=(
+                "the network's poses of the queries, one at a time, after the Sim(3) of the"
+                " positions of the map frames (Umeyama); success_*: shares of all queries within as"
+                " many centimetres and degrees; median_position_percent: of the diagonal of the box"
+                " around the true positions. Where that Sim(3) draws the map together, every error"
+                " is infinite (null) and reason tells why"
+            ),
         )
     )
     true_from_scene: Sim3
@@ -113,7 +127,9 @@ class ProtocolFigures:
     ttt_steps: int = field(metadata=figure("count"))
     scenes: tuple[SceneFigures, ...]
     mean: MeanFigures = field(
-        metadata=figure(definition="over scenes; a figure that is not defined in a scene is left out")
+        metadata=figure(
+            definition="over scenes; a figure that is not defined in a scene is left out"
+        )
     )
 
     def to_json(self) -> dict[str, Any]:

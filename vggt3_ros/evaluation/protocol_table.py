@@ -10,12 +10,20 @@ from vggt3_ros.evaluation.protocol_figures import LIMITS, PoseErrors, SceneFigur
 
 
 def table(scenes: Items[SceneFigures]) -> str:
-    """A row for each scene, and of several scenes their mean; what is infinite or not defined is a dash."""
-    rows = [_row(each.scene, _cells(each.pointmaps.errors, each.localization.errors)) for each in scenes]
+    """A row for each scene, and of several scenes their mean; what is infinite or not defined is a
+    dash.
+    """
+    rows = [
+        _row(each.scene, _cells(each.pointmaps.errors, each.localization.errors)) for each in scenes
+    ]
     if len(scenes) > 1:
         mean = mean_of_scenes(scenes)
         rows.append(_row(mean.scene, _cells(mean.pointmaps.errors, mean.localization)))
-    reasons = [(each.scene, reason) for each in scenes for reason in (each.pointmaps.reason, each.localization.reason)]
+    reasons = [
+        (each.scene, reason)
+        for each in scenes
+        for reason in (each.pointmaps.reason, each.localization.reason)
+    ]
     lines = [f"  {scene}: {reason}" for scene, reason in reasons if reason]
     notes = dict.fromkeys(note for each in scenes for note in each.notes)
     return "\n".join([*_header(), *rows, *lines, *[f"  note: {note}" for note in notes]])
@@ -24,7 +32,17 @@ def table(scenes: Items[SceneFigures]) -> str:
 def _header() -> list[str]:
     limits = [f"{limit}cm/deg" for limit in LIMITS]
     return [
-        _row("", ["accuracy m", "completion m", "normals", *["within"] * len(LIMITS), "position", "rotation"]),
+        _row(
+            "",
+            [
+                "accuracy m",
+                "completion m",
+                "normals",
+                *["within"] * len(LIMITS),
+                "position",
+                "rotation",
+            ],
+        ),
         _row("", [*["mean median"] * 3, *limits, *["median, mean"] * 2]),
     ]
 
@@ -43,7 +61,9 @@ def _cells(points: PointmapErrors, poses: PoseErrors) -> list[str]:
 
 def _row(name: str, cells: list[str]) -> str:
     widths = (13, 14, 13, *[10] * len(LIMITS), 16, 16)
-    return f"{name:<16}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return f"{name:<16}" + "".join(
+        f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
+    )
 
 
 def _number(value: float, digits: int) -> str:

@@ -18,17 +18,19 @@ from vggt3_ros.evaluation.metrics import is_within_delta
 from vggt3_ros.geometry.provenance import Provenance
 
 PROVENANCES = tuple(each.name.lower() for each in Provenance)
-_EXPECTED_CM = (0.5, 1.0, 2.0, 5.0, 10.0)  # limits of expected errors, which are compared with the measured ones
+# limits of expected errors, which are compared with the measured ones
+_EXPECTED_CM = (0.5, 1.0, 2.0, 5.0, 10.0)
 _EDGE = 1.1  # ratio of the true depths of one pixel, beyond which it holds an edge
 
 
 @dataclass(frozen=True, eq=False)
 class RefinedFrames:
-    """The map frames' refined depth along z (S, h, w) in the map's unit, 0 where unknown, of the undistorted images.
+    """The map frames' refined depth along z (S, h, w) in the map's unit, 0 where unknown, of the
+    undistorted images.
 
-    sigma (S, h, w): its expected error, in the same unit. provenance (S, h, w) uint8 numbers PROVENANCES: not known,
-    seen by several frames, carried on by a plane, filled by the network's shape near to what is known, or far from it.
-    Raises InputError for other shapes and numbers.
+    sigma (S, h, w): its expected error, in the same unit. provenance (S, h, w) uint8 numbers
+    PROVENANCES: not known, seen by several frames, carried on by a plane, filled by the network's
+    shape near to what is known, or far from it. Raises InputError for other shapes and numbers.
     """
 
     depth: Tensor
@@ -39,7 +41,9 @@ class RefinedFrames:
         shapes = [tuple(each.shape) for each in (self.depth, self.provenance, self.sigma)]
         if self.depth.ndim != 3 or len(set(shapes)) > 1:
             given = f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
-            raise InputError(f"refined depth, its provenance and sigma must all be (S, h, w); got {given}")
+            raise InputError(
+                f"refined depth, its provenance and sigma must all be (S, h, w); got {given}"
+            )
         if self.provenance.numel() and int(self.provenance.max()) >= len(PROVENANCES):
             raise InputError(
                 f"provenance must be 0 to {len(PROVENANCES) - 1} ({', '.join(PROVENANCES)}); "
@@ -67,7 +71,9 @@ class ExpectedError:
 
 @dataclass(frozen=True)
 class RefinedDepth:
-    """Errors of refined depth: of all its pixels, by provenance, and by the error that was expected."""
+    """Errors of refined depth: of all its pixels, by provenance, and by the error that was
+    expected.
+    """
 
     frames: float = field(metadata=figure("count"))
     size_wh: tuple[int, int] | None = field(metadata=figure("px", optional=True))
@@ -79,15 +85,18 @@ class RefinedDepth:
 def refined_figures(
     sequence: Sequence, indices: Items[int], refined: RefinedFrames, metres_per_unit: float
 ) -> RefinedDepth:
-    """AbsRel and delta < 1.25 of refined depth of the frames `indices` (S), of all pixels and by provenance; and means
-    of expected and of measured errors, by what was expected.
+    """AbsRel and delta < 1.25 of refined depth of the frames `indices` (S), of all pixels and by
+    provenance; and means of expected and of measured errors, by what was expected.
 
-    Shares are of the pixels whose true depth is known, errors of those whose refined depth is known too, NaN without
-    any. metres_per_unit: of the map, in the true world. Frames are read one by one.
+    Shares are of the pixels whose true depth is known, errors of those whose refined depth is known
+    too, NaN without any. metres_per_unit: of the map, in the true world. Frames are read one by
+    one.
     """
     height, width = refined.depth.shape[-2:]
-    sums = torch.zeros(len(PROVENANCES), 4, dtype=torch.float64)  # pixels, known ones, their errors, of small ones
-    expected = torch.zeros(len(_EXPECTED_CM) + 1, 3, dtype=torch.float64)  # pixels, expected and measured cm
+    # pixels, known ones, their errors, of small ones
+    sums = torch.zeros(len(PROVENANCES), 4, dtype=torch.float64)
+    # pixels, expected and measured cm
+    expected = torch.zeros(len(_EXPECTED_CM) + 1, 3, dtype=torch.float64)
     limits = torch.tensor(_EXPECTED_CM, dtype=torch.float64)
     frames = 0
     for row, index in enumerate(indices):
@@ -99,27 +108,36 @@ def refined_figures(
         ratio = (refined.depth[row].cpu().double() * metres_per_unit / true)[true > 0]
         kind = refined.provenance[row].cpu().long()[true > 0]
         known = ratio > 0
-        counted = torch.stack([torch.ones_like(ratio), known, (ratio - 1).abs() * known, is_within_delta(ratio)], dim=1)
+        counted = torch.stack(
+            [torch.ones_like(ratio), known, (ratio - 1).abs() * known, is_within_delta(ratio)],
+            dim=1,
+        )
         sums.index_add_(0, kind, counted)
         told = 100 * metres_per_unit * refined.sigma[row].cpu().double()[true > 0][known]
         off = 100 * ((ratio - 1).abs() * true[true > 0])[known]
-        expected.index_add_(0, torch.bucketize(told, limits), torch.stack([torch.ones_like(off), told, off], dim=1))
+        expected.index_add_(
+            0, torch.bucketize(told, limits), torch.stack([torch.ones_like(off), told, off], dim=1)
+        )
     pixels = float(sums[:, 0].sum())
     names = [*(f"up to {limit:g} cm" for limit in _EXPECTED_CM), "more"]
     return RefinedDepth(
         frames=frames,
         size_wh=(width, height),
         every=_depth_share(sums.sum(0), pixels),
-        by_provenance={name: _depth_share(part, pixels) for name, part in zip(PROVENANCES, sums, strict=True)},
-        by_expected_error={name: _expected_error(part, pixels) for name, part in zip(names, expected, strict=True)},
+        by_provenance={
+            name: _depth_share(part, pixels) for name, part in zip(PROVENANCES, sums, strict=True)
+        },
+        by_expected_error={
+            name: _expected_error(part, pixels) for name, part in zip(names, expected, strict=True)
+        },
     )
 
 
 def true_depth_at(depth: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """True depth (h, w) for averaged pixels, from that (H, W) of the whole image, 0 where unknown.
 
-    The mean of the inverse depths that fall into a pixel, which is exact on planes; where it holds an edge, or an
-    unknown depth, the depth at its middle.
+    The mean of the inverse depths that fall into a pixel, which is exact on planes; where it holds
+    an edge, or an unknown depth, the depth at its middle.
     """
     inverse = (1 / depth)[None, None]
     mean = 1 / adaptive_avg_pool2d(inverse, size_hw)

@@ -26,17 +26,22 @@ from vggt3_ros.evaluation.provenance import RefinedDepth
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.files import atomic_path
 
-_HEADER = f"  {'':<15}{'median':>8}{'':>10}{'':>10}   {'mean':>9}{'':>10}   {'10cm/10deg':>10}  {'20cm/20deg':>10}"
+_HEADER = (
+    f"  {'':<15}{'median':>8}{'':>10}{'':>10}   {'mean':>9}{'':>10}   {'10cm/10deg':>10} "
+    f" {'20cm/20deg':>10}"
+)
 
 
 def table(figures: Items[EvaluationFigures | AggregateFigures]) -> str:
-    """Text table of the figures of sequences, or of several together, one block of lines for each."""
+    """Text table of the figures of sequences, or of several together, one block of lines for
+    each.
+    """
     return "\n\n".join("\n".join(_block(each)) for each in figures)
 
 
 def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write SEQUENCE_trajectory.png, SEQUENCE_depth.png and, of clouds that were compared with the truth,
-    SEQUENCE_slice.png into `folder`, made if missing; returns their paths.
+    """Write SEQUENCE_trajectory.png, SEQUENCE_depth.png and, of clouds that were compared with the
+    truth, SEQUENCE_slice.png into `folder`, made if missing; returns their paths.
 
     Each picture appears, or replaces an older one, when it is complete.
     """
@@ -58,14 +63,18 @@ def _block(figures: EvaluationFigures | AggregateFigures) -> list[str]:
     notes = figures.notes if isinstance(figures, EvaluationFigures) else ()
     localization, baselines = figures.localization, figures.baselines
     return [
-        f"{figures.sequence}{split}: {errors.frames:g} map frames, {queries.total} queries, "
-        f"extent {figures.trajectory_extent_m:.2f} m",
-        f"  map: ATE {_number(100 * errors.ate_m, 1)} cm = {_number(errors.ate_percent, 1)} %, "
-        f"pair rotation {_number(errors.pair_rotation_deg, 1)} deg, "
-        f"direction {_number(errors.pair_direction_deg, 1)} deg, "
-        f"depth AbsRel {_number(depth.depth_abs_rel, 3)}"
-        f" (anchored {_number(depth.depth_abs_rel_anchored, 3)}), "
-        f"{figures.map.seconds:.1f} s ({figures.map.cpu_seconds:.1f} s of CPU)",
+        (
+            f"{figures.sequence}{split}: {errors.frames:g} map frames, {queries.total} queries, "
+            f"extent {figures.trajectory_extent_m:.2f} m"
+        ),
+        (
+            f"  map: ATE {_number(100 * errors.ate_m, 1)} cm = {_number(errors.ate_percent, 1)} %, "
+            f"pair rotation {_number(errors.pair_rotation_deg, 1)} deg, "
+            f"direction {_number(errors.pair_direction_deg, 1)} deg, "
+            f"depth AbsRel {_number(depth.depth_abs_rel, 3)}"
+            f" (anchored {_number(depth.depth_abs_rel_anchored, 3)}), "
+            f"{figures.map.seconds:.1f} s ({figures.map.cpu_seconds:.1f} s of CPU)"
+        ),
         *_refined(depth.depth_refined),
         *_cloud("cloud", figures.cloud),
         *_cloud("cloud of the network", figures.cloud_network),
@@ -91,7 +100,9 @@ def _refined(depth: RefinedDepth | None) -> list[str]:
         if kind.share > 0
     ]
     within = f"{_number(100 * depth.every.delta_1_25, 0)} % within 1.25"
-    return [f"  refined depth: AbsRel {_number(depth.every.abs_rel, 3)}, {within} ({', '.join(kinds)})"]
+    return [
+        f"  refined depth: AbsRel {_number(depth.every.abs_rel, 3)}, {within} ({', '.join(kinds)})"
+    ]
 
 
 def _live_depth(block: LiveDepthFigures) -> list[str]:
@@ -99,7 +110,9 @@ def _live_depth(block: LiveDepthFigures) -> list[str]:
     if not block.frames:
         return []
     refined = f", refined in {_number(block.ms, 0)} ms" if math.isfinite(block.ms) else ""
-    errors = f"AbsRel {_number(block.abs_rel, 3)}, {_number(100 * block.delta_1_25, 0)} % within 1.25"
+    errors = (
+        f"AbsRel {_number(block.abs_rel, 3)}, {_number(100 * block.delta_1_25, 0)} % within 1.25"
+    )
     return [f"  depth of verified queries: {errors}{refined}"]
 
 
@@ -108,7 +121,8 @@ def _cloud(name: str, cloud: CloudFigures | None) -> list[str]:
     if cloud is None:
         return []
     within = [
-        f"{limit} cm {_number(shares.precision, 2)} / {_number(shares.recall, 2)} / {_number(shares.f_score, 2)}"
+        f"{limit} cm {_number(shares.precision, 2)} / {_number(shares.recall, 2)} /"
+        f" {_number(shares.f_score, 2)}"
         for limit, shares in ((limit, cloud.within_cm(limit)) for limit in DISTANCES_CM)
     ]
     return [
@@ -130,20 +144,29 @@ def _alignment(block: AlignmentFigures | CollapsedSequences) -> list[str]:
 def _verification(block: VerifiedFigures, mapped: MapErrors) -> list[str]:
     """What there is to tell of verified poses beside their errors."""
     errors, landmarks = block.errors, block.map
-    off = f"{_number(100 * landmarks.position_rms_m, 1)} cm rms, {_number(100 * landmarks.position_max_m, 1)} at most"
-    stages = [f"{stage} {_number(ms, 0)}" for stage, ms in errors.stages_ms.items() if stage != "total"]
+    off = (
+        f"{_number(100 * landmarks.position_rms_m, 1)} cm rms,"
+        f" {_number(100 * landmarks.position_max_m, 1)} at most"
+    )
+    stages = [
+        f"{stage} {_number(ms, 0)}" for stage, ms in errors.stages_ms.items() if stage != "total"
+    ]
     return [
         f"  landmarks: {landmarks.landmarks:g} in {landmarks.bytes / 1e6:.1f} MB, carried by "
         f"{mapped.keyframes_with_landmarks:g} of {mapped.frames:g} keyframes (errors {off})"
         + (f"; {landmarks.reason}" if landmarks.reason else ""),
-        f"  accepted: {errors.accepted} of {errors.queries} queries, "
-        f"{_number(100 * errors.answerable_accepted, 0)} % of {errors.answerable} answerable, "
-        f"{errors.wrong_accepted} wrong",
-        f"  covariance: chi-square median {_number(errors.chi_square_median, 1)} (expected {CHI_SQUARE_MEDIAN:.1f}), "
-        f"{_number(100 * errors.inside_95, 0)} % inside the 95 % bound"
+        (
+            f"  accepted: {errors.accepted} of {errors.queries} queries, "
+            f"{_number(100 * errors.answerable_accepted, 0)} % of {errors.answerable} answerable, "
+            f"{errors.wrong_accepted} wrong"
+        ),
+        f"  covariance: chi-square median {_number(errors.chi_square_median, 1)} (expected"
+        f" {CHI_SQUARE_MEDIAN:.1f}), {_number(100 * errors.inside_95, 0)} % inside the 95 % bound"
         + (f"; none: {block.chi_square_reason}" if block.chi_square_reason else ""),
-        f"  time per query: {_number(errors.ms_per_frame, 0)} ms beside the network, "
-        f"{_number(errors.cpu_ms_per_frame, 0)} ms of CPU ({', '.join(stages)})",
+        (
+            f"  time per query: {_number(errors.ms_per_frame, 0)} ms beside the network, "
+            f"{_number(errors.cpu_ms_per_frame, 0)} ms of CPU ({', '.join(stages)})"
+        ),
         *_challenges(block.challenges),
     ]
 
@@ -164,10 +187,11 @@ def _challenges(block: ChallengeFigures | None) -> list[str]:
 def _row(name: str, errors: LocalizationErrors | VerifiedErrors) -> str:
     percent = errors.median_position_percent if isinstance(errors, LocalizationErrors) else math.nan
     return (
-        f"  {name:<15}{_number(percent, 1):>6} %"
-        f"{_number(100 * errors.median_position_m, 1):>7} cm{_number(errors.median_rotation_deg, 1):>6} deg   "
-        f"{_number(100 * errors.mean_position_m, 1):>6} cm{_number(errors.mean_rotation_deg, 1):>6} deg   "
-        f"{100 * errors.success_10cm_10deg:>8.0f} %  {100 * errors.success_20cm_20deg:>8.0f} %"
+        f"  {name:<15}{_number(percent, 1):>6} %{_number(100 * errors.median_position_m, 1):>7}"
+        f" cm{_number(errors.median_rotation_deg, 1):>6} deg  "
+        f" {_number(100 * errors.mean_position_m, 1):>6}"
+        f" cm{_number(errors.mean_rotation_deg, 1):>6} deg  "
+        f" {100 * errors.success_10cm_10deg:>8.0f} %  {100 * errors.success_20cm_20deg:>8.0f} %"
     )
 
 

@@ -1,4 +1,6 @@
-"""What one evaluation leaves: figures for JSON and tables, and the poses, points and depths its pictures show."""
+"""What one evaluation leaves: figures for JSON and tables, and the poses, points and depths its
+pictures show.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,11 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 class Evaluation:
     """Result of `evaluate`; all poses are world_from_cam in metres of the true world.
 
-    map_indices name the map frames in use and map_poses (M, 4, 4) their estimates, adjusted where there are landmarks.
-    Per split.query, query_poses has the network's (4, 4) or None for LOST, verified_poses the accepted one or None, and
-    attempts what it is worth; challenges has the attempts of each kind, None when no challenges were posed. points are
-    the scene's, clouds tell how they compare with the truth. figures hold the numbers.
+    map_indices name the map frames in use and map_poses (M, 4, 4) their estimates, adjusted where
+    there are landmarks. Per split.query, query_poses has the network's (4, 4) or None for LOST,
+    verified_poses the accepted one or None, and attempts what it is worth; challenges has the
+    attempts of each kind, None when no challenges were posed. points are the scene's, clouds tell
+    how they compare with the truth. figures hold the numbers.
     """
 
     sequence: Sequence
@@ -56,11 +59,12 @@ class Evaluation:
 
 
 def aggregate(evaluations: Items[Evaluation]) -> AggregateFigures:
-    """Medians over sequences of every figure of the map, the network's localization, baselines and clouds.
+    """Medians over sequences of every figure of the map, the network's localization, baselines and
+    clouds.
 
-    A figure that is not defined for a sequence (NaN, such as depth without truth) is left out of its median; an
-    infinite one counts. Counts of queries are sums, and `verified` is of the queries of all sequences together. Raises
-    InputError for an empty list.
+    A figure that is not defined for a sequence (NaN, such as depth without truth) is left out of
+    its median; an infinite one counts. Counts of queries are sums, and `verified` is of the queries
+    of all sequences together. Raises InputError for an empty list.
     """
     if not evaluations:
         raise InputError("there are no evaluations to aggregate; evaluate at least one sequence")
@@ -85,7 +89,9 @@ def aggregate(evaluations: Items[Evaluation]) -> AggregateFigures:
         alignment=CollapsedSequences(
             collapsed=sum(each.alignment.collapsed for each in figures),
             reason=_where([(each.sequence, each.alignment.reason) for each in figures]),
-            network_reason=_where([(each.sequence, each.alignment.network_reason) for each in figures]),
+            network_reason=_where(
+                [(each.sequence, each.alignment.network_reason) for each in figures]
+            ),
         ),
     )
 
@@ -101,15 +107,23 @@ def _verified(evaluations: Items[Evaluation]) -> VerifiedFigures:
     maps = [each.verified.map for each in figures]
     return VerifiedFigures(
         errors=verified_errors(attempts),
-        chi_square_reason=_where([(each.sequence, each.verified.chi_square_reason) for each in figures]),
+        chi_square_reason=_where(
+            [(each.sequence, each.verified.chi_square_reason) for each in figures]
+        ),
         map=replace(combined(maps, np.median), verified=sum(each.verified for each in maps)),
         challenges=_challenges(evaluations, attempts),
     )
 
 
-def _challenges(evaluations: Items[Evaluation], attempts: Items[Attempt]) -> ChallengeFigures | None:
-    """Of all sequences together, whose attempts at plain queries are given; None where no challenges were posed."""
-    posed = [evaluation.challenges for evaluation in evaluations if evaluation.challenges is not None]
+def _challenges(
+    evaluations: Items[Evaluation], attempts: Items[Attempt]
+) -> ChallengeFigures | None:
+    """Of all sequences together, whose attempts at plain queries are given; None where no
+    challenges were posed.
+    """
+    posed = [
+        evaluation.challenges for evaluation in evaluations if evaluation.challenges is not None
+    ]
     if not posed:
         return None
     kinds = dict.fromkeys(kind for each in posed for kind in each)

@@ -1,4 +1,6 @@
-"""Blocks of figures of a sequence: its map, its queries by the network alone, and verified by landmarks."""
+"""Blocks of figures of a sequence: its map, its queries by the network alone, and verified by
+landmarks.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.evaluation.attempt import Attempt, verified_errors
 from vggt3_ros.evaluation.baselines import mean_pose_baseline, nearest_image_baseline, thumbnails
 from vggt3_ros.evaluation.challenge_figures import challenge_figures
-from vggt3_ros.evaluation.figures import Baselines, MapErrors, Queries, QueryFigures, VerifiedFigures, VerifiedMap
+from vggt3_ros.evaluation.figures import (
+    Baselines,
+    MapErrors,
+    Queries,
+    QueryFigures,
+    VerifiedFigures,
+    VerifiedMap,
+)
 from vggt3_ros.evaluation.map_alignment import MappedFrames
 from vggt3_ros.evaluation.metrics import (
     LocalizationErrors,
@@ -43,7 +52,9 @@ def map_errors(sequence: Sequence, mapped: MappedFrames, extent: float) -> MapEr
     )
 
 
-def baseline_errors(sequence: Sequence, split: Split, mapped: MappedFrames, extent: float) -> Baselines:
+def baseline_errors(
+    sequence: Sequence, split: Split, mapped: MappedFrames, extent: float
+) -> Baselines:
     """Of answers that need no network."""
     true = sequence.world_from_cam[list(split.query)]
     map_poses = sequence.world_from_cam[list(mapped.indices)]
@@ -62,8 +73,9 @@ def baseline_errors(sequence: Sequence, split: Split, mapped: MappedFrames, exte
 def network_errors(
     sequence: Sequence, split: Split, mapped: MappedFrames, query_poses: Items[Tensor | None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Position (m) and rotation errors (deg), (Q,) each, of the network alone; all are infinite where its map does not
-    follow the truth. query_poses: its (4, 4) in the true world, None where it gave none.
+    """Position (m) and rotation errors (deg), (Q,) each, of the network alone; all are infinite
+    where its map does not follow the truth. query_poses: its (4, 4) in the true world, None where
+    it gave none.
     """
     comparable = query_poses if mapped.network_problem is None else [None] * len(query_poses)
     return pose_errors(comparable, sequence.world_from_cam[list(split.query)])
@@ -76,14 +88,18 @@ def query_figures(
     errors: tuple[np.ndarray, np.ndarray],
 ) -> Queries:
     """What became of every query; errors: those of the network alone."""
-    reasons = Counter(each.reason for each, pose in zip(localizations, query_poses, strict=True) if pose is None)
+    reasons = Counter(
+        each.reason for each, pose in zip(localizations, query_poses, strict=True) if pose is None
+    )
     position, rotation = errors
     return Queries(
         total=len(query_poses),
         answered=len(query_poses) - reasons.total(),
         lost=reasons.total(),
         reasons=dict(reasons),
-        median_seconds=float(np.median([each.seconds.get("total", np.nan) for each in localizations])),
+        median_seconds=float(
+            np.median([each.seconds.get("total", np.nan) for each in localizations])
+        ),
         each=tuple(
             QueryFigures(
                 frame=attempt.name,
@@ -105,7 +121,9 @@ def verified_figures(
     attempts: Items[Attempt],
     challenges: Mapping[str, Items[Attempt]] | None,
 ) -> VerifiedFigures:
-    """Of queries verified with the landmarks of a scene; challenges: the attempts of each kind, None if not posed."""
+    """Of queries verified with the landmarks of a scene; challenges: the attempts of each kind,
+    None if not posed.
+    """
     return VerifiedFigures(
         errors=verified_errors(attempts),
         chi_square_reason=_no_chi_square(mapped, scene),
@@ -115,7 +133,9 @@ def verified_figures(
 
 
 def _verified_map(sequence: Sequence, mapped: MappedFrames, scene: Scene) -> VerifiedMap:
-    """Errors are of the keyframes that carry landmarks, and infinite where the map does not follow the truth."""
+    """Errors are of the keyframes that carry landmarks, and infinite where the map does not follow
+    the truth.
+    """
     rows = list(mapped.with_landmarks)
     true = sequence.world_from_cam[[mapped.indices[row] for row in rows]]
     estimated: list[Tensor | None] = [None] * len(rows)
@@ -139,4 +159,8 @@ def _no_chi_square(mapped: MappedFrames, scene: Scene) -> str | None:
     """Why errors cannot be compared with the covariances, None if they can."""
     if mapped.problem is not None:
         return "the map does not follow the truth"
-    return None if scene.is_metric else f"the map has no metres: {scene.metric_source.removeprefix('none: ')}"
+    return (
+        None
+        if scene.is_metric
+        else f"the map has no metres: {scene.metric_source.removeprefix('none: ')}"
+    )

@@ -1,6 +1,8 @@
-"""Plain COLMAP and this package on the same sequences: what is found, how right it is, and what it takes.
+"""Plain COLMAP and this package on the same sequences: what is found, how right it is, and what it
+takes.
 
-Both are told the true poses of the map frames. Seconds are of the processor, of all threads together.
+Both are told the true poses of the map frames. Seconds are of the processor, of all threads
+together.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ Progress = Callable[[str, float], None]
 class Row:
     """One method on one sequence.
 
-    accepted of `queries`, `wrong` among them (beyond 0.5 m or 15 degrees); success: share of all queries within 10 cm
-    and 10 degrees; medians are of the accepted, NaN without any. mapping_s, query_s: seconds of the processor for the
-    map, and for a query on average.
+    accepted of `queries`, `wrong` among them (beyond 0.5 m or 15 degrees); success: share of all
+    queries within 10 cm and 10 degrees; medians are of the accepted, NaN without any. mapping_s,
+    query_s: seconds of the processor for the map, and for a query on average.
     """
 
     sequence: str
@@ -49,15 +51,22 @@ class Row:
 
 
 def compare(
-    sequence: Sequence, network: Any, progress: Progress | None = None, settings: EvaluationSettings | None = None
+    sequence: Sequence,
+    network: Any,
+    progress: Progress | None = None,
+    settings: EvaluationSettings | None = None,
 ) -> tuple[Row, Row]:
-    """Rows of COLMAP and of a network (a Vggt3) with its landmarks, on the interleaved split of a sequence.
+    """Rows of COLMAP and of a network (a Vggt3) with its landmarks, on the interleaved split of a
+    sequence.
 
-    Sequences without a split of that name get one of all their frames. What `settings` say of priors does not count.
-    Raises ImportError without pycolmap, InputError for fewer than four frames.
+    Sequences without a split of that name get one of all their frames. What `settings` say of
+    priors does not count. Raises ImportError without pycolmap, InputError for fewer than four
+    frames.
     """
     settings = settings or EvaluationSettings()
-    sequence = replace(sequence, splits={**standard_splits(range(len(sequence))), **sequence.splits})
+    sequence = replace(
+        sequence, splits={**standard_splits(range(len(sequence))), **sequence.splits}
+    )
     split = sequence.split(SPLIT).limited(settings.max_map_frames, settings.max_query_frames)
     colmap = run_colmap(sequence, split, progress)
     return colmap, run_ours(sequence, split, network, settings, progress)
@@ -82,7 +91,11 @@ def run_colmap(sequence: Sequence, split: Split, progress: Progress | None = Non
 
 
 def run_ours(
-    sequence: Sequence, split: Split, network: Any, settings: EvaluationSettings, progress: Progress | None = None
+    sequence: Sequence,
+    split: Split,
+    network: Any,
+    settings: EvaluationSettings,
+    progress: Progress | None = None,
 ) -> Row:
     """The row of this package: what `vggt3 evaluate --priors given` does."""
     stopwatch = _Stopwatch(progress)
@@ -90,7 +103,9 @@ def run_ours(
     attempts = evaluate(sequence, network, SPLIT, settings, stopwatch).attempts
     position = np.array([each.position_m if each.accepted else np.inf for each in attempts])
     rotation = np.array([each.rotation_deg if each.accepted else np.inf for each in attempts])
-    return _row(sequence, split, "ours", position, rotation, (stopwatch.mapping, stopwatch.localizing))
+    return _row(
+        sequence, split, "ours", position, rotation, (stopwatch.mapping, stopwatch.localizing)
+    )
 
 
 class _Stopwatch:
@@ -148,15 +163,17 @@ def _row(
 def markdown(rows: Items[Row]) -> str:
     """A table of the rows."""
     lines = [
-        "| sequence | | map frames | accepted | wrong | success 10 cm 10 deg | position median cm "
-        "| rotation median deg | mapping s | a query s |",
+        (
+            "| sequence | | map frames | accepted | wrong | success 10 cm 10 deg | position median"
+            " cm | rotation median deg | mapping s | a query s |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         lines.append(
-            f"| {row.sequence} | {row.method} | {row.map_frames} | {row.accepted} of {row.queries} | {row.wrong} "
-            f"| {row.success:.2f} | {_or_dash(row.position_cm)} | {_or_dash(row.rotation_deg)} | {row.mapping_s:.1f} "
-            f"| {row.query_s:.3f} |"
+            f"| {row.sequence} | {row.method} | {row.map_frames} | {row.accepted} of {row.queries}"
+            f" | {row.wrong} | {row.success:.2f} | {_or_dash(row.position_cm)} |"
+            f" {_or_dash(row.rotation_deg)} | {row.mapping_s:.1f} | {row.query_s:.3f} |"
         )
     return "\n".join(lines)
 

@@ -1,7 +1,8 @@
-"""Many procedural places, mapped and asked: nothing may end in an error that nobody foresaw, nothing wrong be accepted.
+"""Many procedural places, mapped and asked: nothing may end in an error that nobody foresaw,
+nothing wrong be accepted.
 
-Rooms, corridors and yards with 8, 16 or 40 frames; true, noisy or no prior poses; among the frames a few black ones,
-doubled ones, or ones of another room. A place's number decides all of it.
+Rooms, corridors and yards with 8, 16 or 40 frames; true, noisy or no prior poses; among the frames
+a few black ones, doubled ones, or ones of another room. A place's number decides all of it.
 """
 
 from __future__ import annotations
@@ -124,12 +125,19 @@ def make_trial(place: Place) -> Trial:
         Frame(image, intrinsics=lens.intrinsics, name=f"stranger {number}")
         for number, image in enumerate(strangers[-_STRANGERS:])
     )
-    return Trial(place.name, sequence, split, tuple(told[index] for index, _ in mapped), place.priors, foreign)
+    return Trial(
+        place.name,
+        sequence,
+        split,
+        tuple(told[index] for index, _ in mapped),
+        place.priors,
+        foreign,
+    )
 
 
 def damaged(damage: str, images: Images, strangers: Images) -> list[tuple[int, Image]]:
-    """The map frames, each its number and what it shows, of images (N, H, W, 3): some are black, twice there, or show
-    one of the strangers (n, H, W, 3) instead.
+    """The map frames, each its number and what it shows, of images (N, H, W, 3): some are black,
+    twice there, or show one of the strangers (n, H, W, 3) instead.
     """
     chosen = evenly(tuple(range(len(images))), _damaged_of(len(images)))
     frames = []
@@ -151,4 +159,6 @@ def _strangers(place: Place, lens: Lens) -> Images:
     """Images (n, H, W, 3) of another room: what may replace map frames, and two to ask for."""
     count = _damaged_of(place.frames) + _STRANGERS
     room = make_room(place.seed + _ELSEWHERE)
-    return photographs(room, drive(room, count, torch.Generator().manual_seed(place.seed)), lens, supersample=1)
+    return photographs(
+        room, drive(room, count, torch.Generator().manual_seed(place.seed)), lens, supersample=1
+    )

@@ -1,4 +1,6 @@
-"""One map and the queries that are asked of it: what it takes to count right, wrong and refused poses."""
+"""One map and the queries that are asked of it: what it takes to count right, wrong and refused
+poses.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,11 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A map to be made of split.map, and queries: split.query, and `foreign` ones that show another place.
+    """A map to be made of split.map, and queries: split.query, and `foreign` ones that show another
+    place.
 
-    priors: what is told of each map frame, a pose (4, 4) or None. judged: how the map's poses are compared with the
-    truth, as `given` (by its own metres and axes) or after a similarity.
+    priors: what is told of each map frame, a pose (4, 4) or None. judged: how the map's poses are
+    compared with the truth, as `given` (by its own metres and axes) or after a similarity.
     """
 
     name: str
@@ -51,10 +54,10 @@ class Trial:
 class Outcome:
     """What became of a trial.
 
-    verified: whether the map can verify poses, reason: why or why not; a map that is none refuses all that is asked.
-    right and wrong divide the accepted poses; wrong: beyond 0.5 m or 15 degrees, or of another place. failures name
-    the wrong ones. chi_square_median of the accepted ones, None without any. traceback: of an error that nobody
-    foresaw, None as it should be.
+    verified: whether the map can verify poses, reason: why or why not; a map that is none refuses
+    all that is asked. right and wrong divide the accepted poses; wrong: beyond 0.5 m or 15 degrees,
+    or of another place. failures name the wrong ones. chi_square_median of the accepted ones, None
+    without any. traceback: of an error that nobody foresaw, None as it should be.
     """
 
     name: str
@@ -72,7 +75,9 @@ class Outcome:
 
 
 def examine(trial: Trial, network: Any, progress: Progress | None = None) -> Outcome:
-    """Make the map with a network (a Vggt3), ask, and compare; never raises but for what ends the program."""
+    """Make the map with a network (a Vggt3), ask, and compare; never raises but for what ends the
+    program.
+    """
     begin = time.perf_counter()
     refused = Outcome(trial.name, len(trial.split.map), False, "", trial.queries)
     try:
@@ -99,9 +104,14 @@ def _examined(trial: Trial, refused: Outcome, network: Any, progress: Progress |
     localizer = Localizer(scene, network, settings)
     attempts = []
     for index in trial.split.query:
-        true = None if mapped.collapsed else sequence.world_from_cam[index]  # in a map without a shape none is right
-        attempts.append(judge.attempt(sequence.names[index], localizer.localize(sequence.frame(index)), true))
-    attempts += [judge.attempt(frame.name, localizer.localize(frame), None) for frame in trial.foreign]
+        # in a map without a shape none is right
+        true = None if mapped.collapsed else sequence.world_from_cam[index]
+        attempts.append(
+            judge.attempt(sequence.names[index], localizer.localize(sequence.frame(index)), true)
+        )
+    attempts += [
+        judge.attempt(frame.name, localizer.localize(frame), None) for frame in trial.foreign
+    ]
     counted = replace(refused, keyframes=len(scene.keyframes.names), verified=True, reason=reason)
     return _counted(counted, attempts)
 
@@ -116,29 +126,40 @@ def _counted(outcome: Outcome, attempts: Items[Attempt]) -> Outcome:
         right=len(accepted) - len(wrong),
         wrong=len(wrong),
         chi_square_median=float(np.median(squares)) if squares else None,
-        failures=tuple(f"{each.name}: {each.position_m:.2f} m, {each.rotation_deg:.1f} deg" for each in wrong),
+        failures=tuple(
+            f"{each.name}: {each.position_m:.2f} m, {each.rotation_deg:.1f} deg" for each in wrong
+        ),
     )
 
 
 def line(outcome: Outcome) -> str:
     """One line of a table; `heading` is its first."""
     square = "-" if outcome.chi_square_median is None else f"{outcome.chi_square_median:.1f}"
-    verdict = "verified" if outcome.verified else f"CRASHED: {outcome.reason}" if outcome.traceback else outcome.reason
+    verdict = (
+        "verified"
+        if outcome.verified
+        else f"CRASHED: {outcome.reason}"
+        if outcome.traceback
+        else outcome.reason
+    )
     return (
-        f"{outcome.name:<44}{outcome.keyframes:>4}{outcome.asked:>6}{outcome.accepted:>9}{outcome.right:>6}"
-        f"{outcome.wrong:>6}{square:>8}{outcome.seconds:>7.1f}  {verdict}"
+        f"{outcome.name:<44}{outcome.keyframes:>4}{outcome.asked:>6}{outcome.accepted:>9}{outcome.right:>6}{outcome.wrong:>6}{square:>8}{outcome.seconds:>7.1f}"
+        f"  {verdict}"
     )
 
 
 def heading() -> str:
     """Names of the columns of `line`."""
-    return f"{'case':<44}{'kf':>4}{'asked':>6}{'accepted':>9}{'right':>6}{'wrong':>6}{'chi2':>8}{'s':>7}  verdict"
+    return (
+        f"{'case':<44}{'kf':>4}{'asked':>6}{'accepted':>9}{'right':>6}{'wrong':>6}{'chi2':>8}{'s':>7}"
+        "  verdict"
+    )
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over trials: maps, verified ones, queries asked (also of verified maps alone), accepted, right, wrong; and
-    how many trials ended in an error that nobody foresaw.
+    """Sums over trials: maps, verified ones, queries asked (also of verified maps alone), accepted,
+    right, wrong; and how many trials ended in an error that nobody foresaw.
     """
 
     maps: int = field(metadata=figure("count"))
@@ -170,7 +191,8 @@ def summary(outcomes: Items[Outcome]) -> str:
     """The totals in a sentence."""
     sums = totals(outcomes)
     return (
-        f"wrong accepted: {sums.wrong} of {sums.asked} asked; {sums.accepted} accepted, {sums.right} right; "
-        f"{sums.verified} of {sums.maps} maps verified ({sums.asked_of_verified} asked of these), "
-        f"{sums.crashed} ended in an error that nobody foresaw"
+        f"wrong accepted: {sums.wrong} of {sums.asked} asked; {sums.accepted} accepted,"
+        f" {sums.right} right; {sums.verified} of {sums.maps} maps verified"
+        f" ({sums.asked_of_verified} asked of these), {sums.crashed} ended in an error that nobody"
+        " foresaw"
     )

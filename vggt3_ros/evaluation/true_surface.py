@@ -32,9 +32,9 @@ _SAME_DEPTH = 0.02  # relative difference up to which a map frame sees a point
 class TrueSurface:
     """points (M, 3) float64 in metres of the true world, one per cube of side `grain` metres.
 
-    sample (K,): rows of at most SAMPLE points, chosen by chance with a fixed seed; seen (K,): whether two map frames or
-    more see them. voxel: side in metres of the cubes that clouds are brought to before they are compared. frames: how
-    many frames were fused.
+    sample (K,): rows of at most SAMPLE points, chosen by chance with a fixed seed; seen (K,):
+    whether two map frames or more see them. voxel: side in metres of the cubes that clouds are
+    brought to before they are compared. frames: how many frames were fused.
     """
 
     points: Tensor
@@ -48,19 +48,24 @@ class TrueSurface:
 def true_surface(
     sequence: Sequence, map_indices: Items[int], progress: Callable[[], None] | None = None
 ) -> TrueSurface | None:
-    """Fuse the true depth of the map frames and of up to 100 others; None where no map frame has any.
+    """Fuse the true depth of the map frames and of up to 100 others; None where no map frame has
+    any.
 
-    Voxels measure 2 cm, or 0.8 cm where the median depth of map frames is below 0.5 m, and more where the surface would
-    take over four million of half that size. Frames are read one by one, those of the map twice; progress is called
-    before each, and what it raises cancels.
+    Voxels measure 2 cm, or 0.8 cm where the median depth of map frames is below 0.5 m, and more
+    where the surface would take over four million of half that size. Frames are read one by one,
+    those of the map twice; progress is called before each, and what it raises cancels.
     """
     progress = progress or (lambda: None)
     voxel = _voxel_size(sequence, map_indices, progress)
     if voxel is None:
         return None
     mapped = set(map_indices)
-    further = evenly(tuple(index for index in range(len(sequence)) if index not in mapped), _MOST_FURTHER)
-    grid = VoxelMeans(voxel / _FINER, sequence.world_from_cam[list(map_indices), :3, 3].mean(0), _MOST_VOXELS)
+    further = evenly(
+        tuple(index for index in range(len(sequence)) if index not in mapped), _MOST_FURTHER
+    )
+    grid = VoxelMeans(
+        voxel / _FINER, sequence.world_from_cam[list(map_indices), :3, 3].mean(0), _MOST_VOXELS
+    )
     frames = 0
     for index in (*map_indices, *further):
         progress()
@@ -87,7 +92,9 @@ def sampled(count: int, most: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most]
 
 
-def _voxel_size(sequence: Sequence, indices: Items[int], progress: Callable[[], None]) -> float | None:
+def _voxel_size(
+    sequence: Sequence, indices: Items[int], progress: Callable[[], None]
+) -> float | None:
     medians: list[Tensor] = []
     for row in torch.randperm(len(indices), generator=torch.Generator().manual_seed(0)).tolist():
         progress()
@@ -108,7 +115,9 @@ def _surface(view: View) -> Tensor:
     return transform_points(view.world_from_cam, in_cam[in_cam[..., 2] > 0])
 
 
-def _views(sequence: Sequence, map_indices: Items[int], points: Tensor, progress: Callable[[], None]) -> Tensor:
+def _views(
+    sequence: Sequence, map_indices: Items[int], points: Tensor, progress: Callable[[], None]
+) -> Tensor:
     """How many (K,) map frames see points (K, 3)."""
     counts = torch.zeros(len(points), dtype=torch.long)
     for index in map_indices:

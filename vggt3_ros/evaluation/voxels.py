@@ -12,15 +12,16 @@ _MERGED_AT = 2_000_000  # rows that wait before they are merged with the first
 class VoxelMeans:
     """Points (N, 3) averaged over cubes of side `size` that are counted from `origin` (3,).
 
-    Memory grows with the cubes, not with the points; cubes grow by a quarter until there are at most `most`. Points
-    that are not finite, or a million cubes away, are left out.
+    Memory grows with the cubes, not with the points; cubes grow by a quarter until there are at
+    most `most`. Points that are not finite, or a million cubes away, are left out.
     """
 
     def __init__(self, size: float, origin: Tensor, most: int) -> None:
         self.size = size
         self._origin = origin.double()
         self._most = most
-        self._waiting: list[Tensor] = []  # (n, 4) float32: sums of offsets from the origin, and count
+        # (n, 4) float32: sums of offsets from the origin, and count
+        self._waiting: list[Tensor] = []
 
     def add(self, points: Tensor) -> None:
         """Count points (N, 3), in the unit of `size`."""
@@ -47,7 +48,10 @@ class VoxelMeans:
 
     def _summed(self, rows: Tensor) -> Tensor:
         """Sums of the rows whose mean lies in the same cube."""
-        keys, inside = torch.zeros(len(rows), dtype=torch.long), torch.ones(len(rows), dtype=torch.bool)
+        keys, inside = (
+            torch.zeros(len(rows), dtype=torch.long),
+            torch.ones(len(rows), dtype=torch.bool),
+        )
         for axis in range(3):
             cell = torch.floor(rows[:, axis] / rows[:, 3] / self.size).long() + _HALF_GRID
             inside &= (cell >= 0) & (cell < 2 * _HALF_GRID)
@@ -58,7 +62,9 @@ class VoxelMeans:
 
 
 def voxel_means(points: Tensor, size: float) -> Tensor:
-    """Mean points (M, 3) float64 of those of the points (N, 3) that are finite, in cubes of side `size`."""
+    """Mean points (M, 3) float64 of those of the points (N, 3) that are finite, in cubes of side
+    `size`.
+    """
     finite = points[points.isfinite().all(1)].double()
     if len(finite) == 0:
         return finite

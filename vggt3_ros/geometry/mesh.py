@@ -20,10 +20,10 @@ MESH_SUFFIXES = (".ply", ".glb")
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("normal", "<f4", 3), ("rgb", "u1", 3)])
 _FACE = np.dtype([("count", "u1"), ("vertices", "<i4", 3)])
 _HEADER = (
-    "ply\nformat binary_little_endian 1.0\nelement vertex {vertices}\n"
-    "property float x\nproperty float y\nproperty float z\nproperty float nx\nproperty float ny\nproperty float nz\n"
-    "property uchar red\nproperty uchar green\nproperty uchar blue\n"
-    "element face {faces}\nproperty list uchar int vertex_indices\nend_header\n"
+    "ply\nformat binary_little_endian 1.0\nelement vertex {vertices}\nproperty float x\nproperty"
+    " float y\nproperty float z\nproperty float nx\nproperty float ny\nproperty float nz\nproperty"
+    " uchar red\nproperty uchar green\nproperty uchar blue\nelement face {faces}\nproperty list"
+    " uchar int vertex_indices\nend_header\n"
 )
 _JSON, _BINARY = 0x4E4F534A, 0x004E4942  # types of chunks
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125  # types of numbers in accessors
@@ -32,7 +32,8 @@ _ARRAY, _ELEMENTS = 34962, 34963  # what a buffer view is for
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """vertices (V, 3) float32, normals (V, 3) float32 of unit length, colors (V, 3) uint8 RGB, faces (F, 3) int32.
+    """vertices (V, 3) float32, normals (V, 3) float32 of unit length, colors (V, 3) uint8 RGB,
+    faces (F, 3) int32.
 
     The vertices of a face are in counter-clockwise order for whoever sees its front.
     """
@@ -47,7 +48,9 @@ class Mesh:
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals (V, 3) of vertices (V, 3): means over the faces (F, 3) around, weighted by their areas."""
+    """Unit normals (V, 3) of vertices (V, 3): means over the faces (F, 3) around, weighted by their
+    areas.
+    """
     a, b, c = vertices[faces.long()].unbind(1)
     doubled = torch.linalg.cross(b - a, c - a)
     sums = torch.zeros_like(vertices)
@@ -57,10 +60,14 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def write_mesh(mesh: Mesh, path: Path) -> None:
-    """Write a mesh, Z up, in the format of the suffix, .ply or .glb. Raises InputError for other suffixes."""
+    """Write a mesh, Z up, in the format of the suffix, .ply or .glb. Raises InputError for other
+    suffixes.
+    """
     suffix = path.suffix.lower()
     if suffix not in MESH_SUFFIXES:
-        raise InputError(f"{path} must end in {' or '.join(MESH_SUFFIXES)}; got {path.suffix or 'no suffix'}")
+        raise InputError(
+            f"{path} must end in {' or '.join(MESH_SUFFIXES)}; got {path.suffix or 'no suffix'}"
+        )
     path.write_bytes(_glb(mesh) if suffix == ".glb" else _ply(mesh))
 
 
@@ -77,7 +84,9 @@ def _ply(mesh: Mesh) -> bytes:
 
 
 def _glb(mesh: Mesh) -> bytes:
-    """The mesh as glTF demands it: Y up and colours linear. Unlit, for photographs hold the light already."""
+    """The mesh as glTF demands it: Y up and colours linear. Unlit, for photographs hold the light
+    already.
+    """
     arrays = {
         "POSITION": _y_up(mesh.vertices),
         "NORMAL": _y_up(mesh.normals),
@@ -90,10 +99,15 @@ def _glb(mesh: Mesh) -> bytes:
     for name, array in arrays.items():
         data = array.tobytes()
         target = _ELEMENTS if name == "indices" else _ARRAY
-        views.append({"buffer": 0, "byteOffset": len(body), "byteLength": len(data), "target": target})
+        views.append(
+            {"buffer": 0, "byteOffset": len(body), "byteLength": len(data), "target": target}
+        )
         accessors.append({"bufferView": len(views) - 1, **_accessor(array)})
         body += data
-    accessors[0] |= {"min": arrays["POSITION"].min(0).tolist(), "max": arrays["POSITION"].max(0).tolist()}
+    accessors[0] |= {
+        "min": arrays["POSITION"].min(0).tolist(),
+        "max": arrays["POSITION"].max(0).tolist(),
+    }
     attributes = {name: index for index, name in enumerate(arrays) if name != "indices"}
     surface = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
     document = {
@@ -110,7 +124,9 @@ def _glb(mesh: Mesh) -> bytes:
     }
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<II", len(text), _JSON) + text + struct.pack("<II", len(body), _BINARY) + body
+    chunks = (
+        struct.pack("<II", len(text), _JSON) + text + struct.pack("<II", len(body), _BINARY) + body
+    )
     return b"glTF" + struct.pack("<II", 2, 12 + len(chunks)) + chunks
 
 

@@ -15,9 +15,9 @@ from vggt3_ros.geometry.sim3 import Sim3
 
 _FAR = 2048.0  # from there on float32 rounds by more than a tenth of a millimetre
 _HEADER = (
-    "ply\nformat binary_little_endian 1.0\nelement vertex {count}\n"
-    "property {kind} x\nproperty {kind} y\nproperty {kind} z\n"
-    "property uchar red\nproperty uchar green\nproperty uchar blue\nproperty float confidence\nend_header\n"
+    "ply\nformat binary_little_endian 1.0\nelement vertex {count}\nproperty {kind} x\nproperty"
+    " {kind} y\nproperty {kind} z\nproperty uchar red\nproperty uchar green\nproperty uchar"
+    " blue\nproperty float confidence\nend_header\n"
 )
 _HEADERS = {
     kind: re.compile(_HEADER.replace(".", r"\.").format(count="([0-9]{1,15})", kind=kind).encode())
@@ -27,8 +27,8 @@ _HEADERS = {
 
 @dataclass(frozen=True, eq=False)
 class PointCloud:
-    """points (N, 3) float32, or float64 where they lie far from the origin; colors (N, 3) uint8 RGB; confidence (N,)
-    float32.
+    """points (N, 3) float32, or float64 where they lie far from the origin; colors (N, 3) uint8
+    RGB; confidence (N,) float32.
     """
 
     points: Tensor
@@ -40,15 +40,23 @@ class PointCloud:
 
     def __getitem__(self, selection: Tensor) -> PointCloud:
         """The points that a mask (N,) or an index tensor selects."""
-        return PointCloud(self.points[selection], self.colors[selection], self.confidence[selection])
+        return PointCloud(
+            self.points[selection], self.colors[selection], self.confidence[selection]
+        )
 
     def transformed(self, a_from_b: Sim3) -> PointCloud:
-        """The same points, expressed in frame a: float64 if some of them lie farther than 2048 from its origin."""
-        return PointCloud(exact_enough(a_from_b.points(self.points.double())), self.colors, self.confidence)
+        """The same points, expressed in frame a: float64 if some of them lie farther than 2048 from
+        its origin.
+        """
+        return PointCloud(
+            exact_enough(a_from_b.points(self.points.double())), self.colors, self.confidence
+        )
 
 
 def exact_enough(points: Tensor) -> Tensor:
-    """Points (N, 3) float64 as float32, unless some of them lie farther than 2048 from the origin."""
+    """Points (N, 3) float64 as float32, unless some of them lie farther than 2048 from the
+    origin.
+    """
     return points if bool((points.abs() > _FAR).any()) else points.float()
 
 
@@ -66,7 +74,9 @@ def voxel_thin(cloud: PointCloud, voxel_size: float) -> PointCloud:
 
 
 def numbered_cells(cells: Tensor) -> Tensor:
-    """Numbers (N,) of N > 0 cells given by whole coordinates (N, 3): from 0 on, without gaps, equal cells alike."""
+    """Numbers (N,) of N > 0 cells given by whole coordinates (N, 3): from 0 on, without gaps, equal
+    cells alike.
+    """
     cells = cells - cells.amin(0)
     spans = cells.amax(0) + 1
     numbers: Tensor
@@ -79,7 +89,9 @@ def numbered_cells(cells: Tensor) -> Tensor:
 
 
 def write_ply(cloud: PointCloud, path: Path) -> None:
-    """Write a binary little-endian PLY with x y z (double if the cloud has float64) red green blue confidence."""
+    """Write a binary little-endian PLY with x y z (double if the cloud has float64) red green blue
+    confidence.
+    """
     kind = "double" if cloud.points.dtype == torch.float64 else "float"
     vertices = np.empty(len(cloud), dtype=_vertex(kind))
     vertices["xyz"] = cloud.points.numpy()
@@ -89,25 +101,39 @@ def write_ply(cloud: PointCloud, path: Path) -> None:
 
 
 def read_ply(path: Path) -> PointCloud:
-    """Read what write_ply wrote. Raises OSError, and InputError for other layouts and truncated files."""
+    """Read what write_ply wrote. Raises OSError, and InputError for other layouts and truncated
+    files.
+    """
     return parse_ply(path.read_bytes(), str(path))
 
 
 def parse_ply(data: bytes, name: str) -> PointCloud:
-    """The cloud in the bytes of a file of write_ply. Raises InputError, naming `name`, for anything else."""
+    """The cloud in the bytes of a file of write_ply. Raises InputError, naming `name`, for anything
+    else.
+    """
     matches = {kind: pattern.match(data) for kind, pattern in _HEADERS.items()}
-    kind, found = next(((kind, match) for kind, match in matches.items() if match is not None), ("", None))
+    kind, found = next(
+        ((kind, match) for kind, match in matches.items() if match is not None), ("", None)
+    )
     if found is None:
-        raise InputError(f"{name}: not a point cloud written by vggt3_ros (its PLY header differs); map again")
+        raise InputError(
+            f"{name}: not a point cloud written by vggt3_ros (its PLY header differs); map again"
+        )
     count, body = int(found[1]), data[found.end() :]
     vertex = _vertex(kind)
     if len(body) != count * vertex.itemsize:
         size = f"{len(body)} bytes for {count} points of {vertex.itemsize}"
-        raise InputError(f"{name}: truncated or overlong, {size}; restore it from a copy or map again")
+        raise InputError(
+            f"{name}: truncated or overlong, {size}; restore it from a copy or map again"
+        )
     vertices = np.frombuffer(body, dtype=vertex)
-    return PointCloud(*(torch.from_numpy(vertices[name].copy()) for name in ("xyz", "rgb", "confidence")))
+    return PointCloud(
+        *(torch.from_numpy(vertices[name].copy()) for name in ("xyz", "rgb", "confidence"))
+    )
 
 
 def _vertex(kind: str) -> np.dtype[np.void]:
     """A point in a PLY whose coordinates are of this kind."""
-    return np.dtype([("xyz", "<f8" if kind == "double" else "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])
+    return np.dtype(
+        [("xyz", "<f8" if kind == "double" else "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")]
+    )

@@ -23,5 +23,7 @@ class Provenance(IntEnum):
 
 
 def shares(provenance: Tensor) -> dict[str, float]:
-    """Share of the pixels (S, h, w) uint8 whose depth is known in each way, by its name in small letters."""
+    """Share of the pixels (S, h, w) uint8 whose depth is known in each way, by its name in small
+    letters.
+    """
     return {kind.name.lower(): float((provenance == kind).float().mean()) for kind in Provenance}

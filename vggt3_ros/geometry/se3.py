@@ -37,7 +37,9 @@ def transform_points(a_from_b: Tensor, points: Tensor) -> Tensor:
 
 
 def rotation_angle(rotation: Tensor) -> Tensor:
-    """Angle (...) in [0, pi] of rotations (..., 3, 3), accurate near 0 and near pi (atan2, not acos)."""
+    """Angle (...) in [0, pi] of rotations (..., 3, 3), accurate near 0 and near pi (atan2, not
+    acos).
+    """
     skew = torch.stack(
         [
             rotation[..., 2, 1] - rotation[..., 1, 2],
@@ -93,7 +95,9 @@ def quaternion_from_rotation(rotation: Tensor) -> Tensor:
     """
     m = rotation
     m00, m11, m22 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    squares = torch.stack([1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22, 1 + m00 + m11 + m22], -1)
+    squares = torch.stack(
+        [1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22, 1 + m00 + m11 + m22], -1
+    )
     a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
     d, e, f = m[..., 1, 0] + m[..., 0, 1], m[..., 2, 0] + m[..., 0, 2], m[..., 2, 1] + m[..., 1, 2]
     candidates = torch.stack(
@@ -112,7 +116,8 @@ def quaternion_from_rotation(rotation: Tensor) -> Tensor:
 
 
 def chordal_mean(rotations: Tensor) -> Tensor:
-    """The rotation (3, 3) with the least sum of squared differences (Frobenius) from rotations (N, 3, 3).
+    """The rotation (3, 3) with the least sum of squared differences (Frobenius) from rotations (N,
+    3, 3).
 
     Of a single matrix that is not quite orthonormal, it is the nearest rotation.
     """
@@ -124,9 +129,11 @@ def chordal_mean(rotations: Tensor) -> Tensor:
 
 
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
-    """world_from_cam (..., 4, 4) of a camera (OpenCV axes) at position (..., 3) that looks at target (..., 3).
+    """world_from_cam (..., 4, 4) of a camera (OpenCV axes) at position (..., 3) that looks at
+    target (..., 3).
 
-    `up` (..., 3) is the world direction that shall point to the image's top; it must not be parallel to the view.
+    `up` (..., 3) is the world direction that shall point to the image's top; it must not be
+    parallel to the view.
     """
     forward = torch.nn.functional.normalize(target - position, dim=-1)
     right = torch.linalg.cross(forward, up.expand_as(forward), dim=-1)
@@ -140,13 +147,20 @@ def check_pose(world_from_cam: Tensor, name: str, tolerance: float = 1e-3) -> No
     if tuple(world_from_cam.shape) != (4, 4):
         raise InputError(f"{name}: a pose must be 4x4, got {tuple(world_from_cam.shape)}")
     if not bool(torch.isfinite(world_from_cam).all()):
-        raise InputError(f"{name}: the pose contains NaN or infinity; leave the pose out or repair it")
+        raise InputError(
+            f"{name}: the pose contains NaN or infinity; leave the pose out or repair it"
+        )
     rotation = world_from_cam[:3, :3].double()
     error = float((rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max())
     if error > tolerance or float(torch.linalg.det(rotation)) < 0:
         raise InputError(
-            f"{name}: the upper left 3x3 is not a rotation (deviates from orthonormal by {error:.3g}, "
-            f"allowed {tolerance:g}, determinant must be +1); give world_from_cam with unit axes"
+            f"{name}: the upper left 3x3 is not a rotation (deviates from orthonormal by"
+            f" {error:.3g}, allowed {tolerance:g}, determinant must be +1); give world_from_cam"
+            " with unit axes"
         )
-    if not torch.equal(world_from_cam[3].cpu().double(), torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)):
-        raise InputError(f"{name}: the last row of a pose must be 0 0 0 1, got {world_from_cam[3].tolist()}")
+    if not torch.equal(
+        world_from_cam[3].cpu().double(), torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+    ):
+        raise InputError(
+            f"{name}: the last row of a pose must be 0 0 0 1, got {world_from_cam[3].tolist()}"
+        )

@@ -1,4 +1,6 @@
-"""Similarity transforms, and their robust estimation from corresponding camera positions (Umeyama 1991)."""
+"""Similarity transforms, and their robust estimation from corresponding camera positions (Umeyama
+1991).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle, se3
 _HYPOTHESES = 200  # with half of the pairs wrong, all triples are mixed once in 10^11 times
 _SEED = 0
 _LEAST_TOLERANCE = 0.01  # of the extent
-_CLEARLY_WRONG = 0.1  # of the extent; a pair further off than that is no worse than one this far off
+# of the extent; a pair further off than that is no worse than one this far off
+_CLEARLY_WRONG = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,9 @@ class Sim3:
 
     def __post_init__(self) -> None:
         if not (self.scale > 0 and math.isfinite(self.scale)):
-            raise InputError(f"the scale of a similarity must be positive and finite, got {self.scale}")
+            raise InputError(
+                f"the scale of a similarity must be positive and finite, got {self.scale}"
+            )
 
     @staticmethod
     def identity() -> Sim3:
@@ -41,7 +46,9 @@ class Sim3:
         return self.scale * points @ rotation.T + translation
 
     def poses(self, b_from_cam: Tensor) -> Tensor:
-        """Transform camera poses b_from_cam (..., 4, 4) into rigid a_from_cam: the scale moves the positions only."""
+        """Transform camera poses b_from_cam (..., 4, 4) into rigid a_from_cam: the scale moves the
+        positions only.
+        """
         rotation = self.rotation.to(b_from_cam) @ b_from_cam[..., :3, :3]
         return se3(rotation, self.points(b_from_cam[..., :3, 3]))
 
@@ -74,7 +81,9 @@ class Sim3:
 
 @dataclass(frozen=True, eq=False)
 class Sim3Fit:
-    """A robust fit: the transform, which pairs it holds for (N,), and their rms position error in target units."""
+    """A robust fit: the transform, which pairs it holds for (N,), and their rms position error in
+    target units.
+    """
 
     target_from_source: Sim3
     inliers: Tensor
@@ -84,12 +93,14 @@ class Sim3Fit:
 def umeyama(source: Tensor, target: Tensor) -> Sim3:
     """Least-squares similarity with target ~ sim(source), both (N, 3) (Umeyama 1991, eq. 40-43).
 
-    Raises InputError when fewer than three points are given or they all lie on one line: then the rotation
-    about that line is undetermined.
+    Raises InputError when fewer than three points are given or they all lie on one line: then the
+    rotation about that line is undetermined.
     """
     source, target = source.double(), target.double()
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3:
-        raise InputError(f"source and target must be (N, 3), got {tuple(source.shape)} and {tuple(target.shape)}")
+        raise InputError(
+            f"source and target must be (N, 3), got {tuple(source.shape)} and {tuple(target.shape)}"
+        )
     if len(source) < 3:
         raise InputError(f"a similarity needs at least 3 point pairs, got {len(source)}")
     source_mean, target_mean = source.mean(0), target.mean(0)
@@ -97,7 +108,10 @@ def umeyama(source: Tensor, target: Tensor) -> Sim3:
     variance = a.square().sum()
     u, d, vt = torch.linalg.svd(b.T @ a)
     if not bool(d[1] > 1e-9 * d[0]) or not bool(variance > 0):
-        raise InputError("the points lie on one line (or coincide), so no similarity is determined; move sideways too")
+        raise InputError(
+            "the points lie on one line (or coincide), so no similarity is determined; move"
+            " sideways too"
+        )
     sign = torch.ones(3, dtype=torch.float64, device=source.device)
     if float(torch.linalg.det(u) * torch.linalg.det(vt)) < 0:
         sign[2] = -1
@@ -107,10 +121,12 @@ def umeyama(source: Tensor, target: Tensor) -> Sim3:
 
 
 def fit_poses(source_poses: Tensor, target_poses: Tensor) -> Sim3:
-    """Similarity between corresponding camera poses (N, 4, 4), also when the cameras moved along one line.
+    """Similarity between corresponding camera poses (N, 4, 4), also when the cameras moved along
+    one line.
 
-    The rotation is the chordal mean of the relative orientations; scale and translation follow from the positions.
-    Raises InputError when the positions of either side coincide, so that no scale can be seen.
+    The rotation is the chordal mean of the relative orientations; scale and translation follow from
+    the positions. Raises InputError when the positions of either side coincide, so that no scale
+    can be seen.
     """
     source, target = source_poses.double(), target_poses.double()
     rotation = _turn(source, target)
@@ -118,38 +134,53 @@ def fit_poses(source_poses: Tensor, target_poses: Tensor) -> Sim3:
     b = target[:, :3, 3] - target[:, :3, 3].mean(0)
     correlation, variance = (b * (a @ rotation.T)).sum(), a.square().sum()
     if not bool(correlation > 0) or not bool(variance > 0):
-        raise InputError("the two sets of camera positions do not move alike, so no scale can be determined")
+        raise InputError(
+            "the two sets of camera positions do not move alike, so no scale can be determined"
+        )
     scale = float(correlation / variance)
-    return Sim3(scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0))
+    return Sim3(
+        scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0)
+    )
 
 
 def fit_roughly(source_poses: Tensor, target_poses: Tensor) -> Sim3:
-    """Similarity that gives camera poses (N, 4, 4) the middle, the spread and the mean orientation of others.
+    """Similarity that gives camera poses (N, 4, 4) the middle, the spread and the mean orientation
+    of others.
 
     Unlike fit_poses it needs no motion that is alike, and tells no more than where and how large.
     """
     source, target = source_poses.double(), target_poses.double()
     rotation, scale = _turn(source, target), spread_ratio(source, target)
-    return Sim3(scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0))
+    return Sim3(
+        scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0)
+    )
 
 
 def spread_ratio(source_poses: Tensor, target_poses: Tensor) -> float:
-    """How much wider the positions of target poses spread than those of source poses, both (N, 4, 4); 1 if unknown."""
-    spread = [float(poses[:, :3, 3].double().std(dim=0).norm()) for poses in (source_poses, target_poses)]
+    """How much wider the positions of target poses spread than those of source poses, both (N, 4,
+    4); 1 if unknown.
+    """
+    spread = [
+        float(poses[:, :3, 3].double().std(dim=0).norm()) for poses in (source_poses, target_poses)
+    ]
     return spread[1] / spread[0] if min(spread) > 0 else 1.0
 
 
 def robust_umeyama(source_poses: Tensor, target_poses: Tensor) -> Sim3Fit:
-    """Similarity between corresponding camera poses (N, 4, 4) in which some of the pairs may be wrong.
+    """Similarity between corresponding camera poses (N, 4, 4) in which some of the pairs may be
+    wrong.
 
-    RANSAC over triples of poses, then refitting on the inliers until they stay the same. A pair is an inlier when its
-    position agrees within 3 x 1.4826 x the median error of the best hypothesis, at least 1 % of the extent (diagonal of
-    the box around the target positions), and its orientation within 20 degrees of the fit's median orientation error.
-    Raises InputError for fewer than three pairs, non-finite poses, or motion that does not determine the scale.
+    RANSAC over triples of poses, then refitting on the inliers until they stay the same. A pair is
+    an inlier when its position agrees within 3 x 1.4826 x the median error of the best hypothesis,
+    at least 1 % of the extent (diagonal of the box around the target positions), and its
+    orientation within 20 degrees of the fit's median orientation error. Raises InputError for fewer
+    than three pairs, non-finite poses, or motion that does not determine the scale.
     """
     source, target = source_poses.double().cpu(), target_poses.double().cpu()
     if source.shape != target.shape or source.shape[1:] != (4, 4):
-        raise InputError(f"both pose sets must be (N, 4, 4), got {tuple(source.shape)} and {tuple(target.shape)}")
+        raise InputError(
+            f"both pose sets must be (N, 4, 4), got {tuple(source.shape)} and {tuple(target.shape)}"
+        )
     count = len(source)
     if count < 3:
         raise InputError(f"aligning a map needs at least 3 frames with pose priors, got {count}")
@@ -157,7 +188,10 @@ def robust_umeyama(source_poses: Tensor, target_poses: Tensor) -> Sim3Fit:
         raise InputError("poses to be aligned contain NaN or infinity; leave those frames out")
     extent = _extent(target)
     if extent < 1e-6:
-        raise InputError("the pose priors do not move (pure rotation or standing still), so they determine no scale")
+        raise InputError(
+            "the pose priors do not move (pure rotation or standing still), so they determine no"
+            " scale"
+        )
 
     best, best_median = _best_hypothesis(source, target, extent)
     limit = max(3 * 1.4826 * best_median, _LEAST_TOLERANCE * extent)
@@ -169,16 +203,22 @@ def robust_umeyama(source_poses: Tensor, target_poses: Tensor) -> Sim3Fit:
         inliers = updated
         best = fit_poses(source[inliers], target[inliers])
     if int(inliers.sum()) < 3:
-        raise InputError("the pose priors contradict the reconstruction: fewer than 3 of them agree with one alignment")
-    residual = float(_position_errors(best, source[inliers], target[inliers]).square().mean().sqrt())
+        raise InputError(
+            "the pose priors contradict the reconstruction: fewer than 3 of them agree with one"
+            " alignment"
+        )
+    residual = float(
+        _position_errors(best, source[inliers], target[inliers]).square().mean().sqrt()
+    )
     return Sim3Fit(best, inliers, residual)
 
 
 def _best_hypothesis(source: Tensor, target: Tensor, extent: float) -> tuple[Sim3, float]:
     """The best of the fits to random triples, and the median of its position errors over all pairs.
 
-    The median decides while it is large. Where most frames stand at one place, every scale has a small one: among
-    hypotheses with medians below the tolerance, the errors of all pairs decide, outliers limited.
+    The median decides while it is large. Where most frames stand at one place, every scale has a
+    small one: among hypotheses with medians below the tolerance, the errors of all pairs decide,
+    outliers limited.
     """
     generator = torch.Generator().manual_seed(_SEED)
     best: tuple[Sim3, float] | None = None
@@ -191,16 +231,23 @@ def _best_hypothesis(source: Tensor, target: Tensor, extent: float) -> tuple[Sim
             continue
         errors = _position_errors(hypothesis, source, target)
         median = float(errors.median())
-        score = (max(median, _LEAST_TOLERANCE * extent), float(errors.clamp(max=_CLEARLY_WRONG * extent).mean()))
+        score = (
+            max(median, _LEAST_TOLERANCE * extent),
+            float(errors.clamp(max=_CLEARLY_WRONG * extent).mean()),
+        )
         if score < best_score:
             best, best_score = (hypothesis, median), score
     if best is None:
-        raise InputError("the pose priors contradict the reconstruction: no three of them agree on a scale")
+        raise InputError(
+            "the pose priors contradict the reconstruction: no three of them agree on a scale"
+        )
     return best
 
 
 def _turn(source: Tensor, target: Tensor) -> Tensor:
-    """Mean rotation (3, 3) from orientations of source poses to those of target poses, (N, 4, 4)."""
+    """Mean rotation (3, 3) from orientations of source poses to those of target poses, (N, 4,
+    4).
+    """
     return chordal_mean(target[:, :3, :3] @ source[:, :3, :3].transpose(-1, -2))
 
 
@@ -210,11 +257,15 @@ def _extent(poses: Tensor) -> float:
 
 
 def _position_errors(sim: Sim3, source: Tensor, target: Tensor) -> Tensor:
-    distance: Tensor = torch.linalg.vector_norm(sim.points(source[:, :3, 3]) - target[:, :3, 3], dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(
+        sim.points(source[:, :3, 3]) - target[:, :3, 3], dim=-1
+    )
     return distance
 
 
 def _agreeing(sim: Sim3, source: Tensor, target: Tensor, limit: float) -> Tensor:
-    rotations = rotation_angle((sim.rotation @ source[:, :3, :3]).transpose(-1, -2) @ target[:, :3, :3])
+    rotations = rotation_angle(
+        (sim.rotation @ source[:, :3, :3]).transpose(-1, -2) @ target[:, :3, :3]
+    )
     upright = rotations < rotations.median() + math.radians(20)
     return (_position_errors(sim, source, target) <= limit) & upright

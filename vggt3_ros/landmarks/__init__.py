@@ -1,1 +1,3 @@
-"""Poses checked and refined against a bounded set of landmarks: local features with 3-D positions."""
+"""Poses checked and refined against a bounded set of landmarks: local features with 3-D
+positions.
+"""

@@ -14,26 +14,33 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.float32]
 
-_COMPARED = 3.0  # cells of the image in which the map must know something for an agreement that outweighs support
-_OFF_PLANE, _OFF_PLANE_CELLS = 5, 4  # inliers beside the best plane, and cells they lie in, that mean depth
+# cells of the image in which the map must know something for an agreement that outweighs support
+_COMPARED = 3.0
+# inliers beside the best plane, and cells they lie in, that mean depth
+_OFF_PLANE, _OFF_PLANE_CELLS = 5, 4
 _WITH_DEPTH, _FLAT = 0.65, 1.15  # support and agreement, added, that are enough
 _MOST_REPEATED = 0.1  # share of a flat view's inliers that the map has seen a copy of
-_UNCOMPARED, _UNCOMPARED_FLAT = 16, 24  # inliers, with depth and without, where less than that is compared
-WIDTH = 640.0  # in images whose longer side has another number of pixels, limits in pixels scale with it
+# inliers, with depth and without, where less than that is compared
+_UNCOMPARED, _UNCOMPARED_FLAT = 16, 24
+# in images whose longer side has another number of pixels, limits in pixels scale with it
+WIDTH = 640.0
 
 
 @dataclass(frozen=True)
 class LocateSettings:
-    """How a pose is searched, and what it must show to be accepted. Pixels are those of an image 640 pixels wide.
+    """How a pose is searched, and what it must show to be accepted. Pixels are those of an image
+    640 pixels wide.
 
-    A pose needs min_inliers within guided_px in min_cells cells of 80 x 80 pixels, min_agreement and min_support (see
-    Evidence). The more agreement, the less support is needed, down to little_support; flat views need more of both.
-    The standard deviation of its position in the map must stay below max_sigma of the distance to what it sees, and
-    its distance to the nearest keyframe below max_distance times the map's usual distance to landmarks.
+    A pose needs min_inliers within guided_px in min_cells cells of 80 x 80 pixels, min_agreement
+    and min_support (see Evidence). The more agreement, the less support is needed, down to
+    little_support; flat views need more of both. The standard deviation of its position in the map
+    must stay below max_sigma of the distance to what it sees, and its distance to the nearest
+    keyframe below max_distance times the map's usual distance to landmarks.
 
-    keyframes: searched per source; ratio: of Lowe's test; iterations: most hypotheses of RANSAC; inlier_px: how far off
-    matches may be that it counts; guided_px: window around projections in which a pose finds further matches, and
-    within which they agree with it; least_alike: cosine of descriptors that match there.
+    keyframes: searched per source; ratio: of Lowe's test; iterations: most hypotheses of RANSAC;
+    inlier_px: how far off matches may be that it counts; guided_px: window around projections in
+    which a pose finds further matches, and within which they agree with it; least_alike: cosine of
+    descriptors that match there.
     """
 
     min_inliers: int = 12
@@ -53,32 +60,41 @@ class LocateSettings:
     def __post_init__(self) -> None:
         counts = (self.min_inliers, self.min_cells, self.keyframes, self.iterations)
         limits = (self.max_sigma, self.max_distance, self.inlier_px, self.guided_px)
-        shares = (self.min_agreement, self.min_support, self.little_support, self.ratio, self.least_alike)
+        shares = (
+            self.min_agreement,
+            self.min_support,
+            self.little_support,
+            self.ratio,
+            self.least_alike,
+        )
         if min(counts) < 1 or min(limits) <= 0 or not all(0 <= share <= 1 for share in shares):
             raise InputError(
-                f"localization settings are out of range: {self}; expected counts of at least 1, limits above 0, "
-                f"agreements, supports, ratio and least_alike from 0 to 1"
+                f"localization settings are out of range: {self}; expected counts of at least 1,"
+                " limits above 0, agreements, supports, ratio and least_alike from 0 to 1"
             )
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a pose: inliers, the cells of the image they lie in, support, agreement and depth.
+    """What speaks for a pose: inliers, the cells of the image they lie in, support, agreement and
+    depth.
 
     inliers are features that agree with a landmark in looks and place.
 
-    support is the product of three shares: of the cells with features, those that hold inliers; of the matches, the
-    inliers; of the inliers, those that a keyframe saw from about the same side and distance, the same way up. Where
-    another place wears the textures of the map, single surfaces agree with some pose, but what is left and right of
-    them does not, and the pose is odd. Support is low, too, where much of a right view is not in the map.
+    support is the product of three shares: of the cells with features, those that hold inliers; of
+    the matches, the inliers; of the inliers, those that a keyframe saw from about the same side and
+    distance, the same way up. Where another place wears the textures of the map, single surfaces
+    agree with some pose, but what is left and right of them does not, and the pose is odd. Support
+    is low, too, where much of a right view is not in the map.
 
-    agreement: of what the map expects in the image, the share that the image shows, in the part of the image where it
-    is least, and compared, in how many cells that was asked (see agreement.Agreement). Where another place holds a copy
-    of something, even of something with depth, what is around it contradicts.
+    agreement: of what the map expects in the image, the share that the image shows, in the part of
+    the image where it is least, and compared, in how many cells that was asked (see
+    agreement.Agreement). Where another place holds a copy of something, even of something with
+    depth, what is around it contradicts.
 
-    off_plane, off_plane_cells: inliers that lie beside the plane that most of them lie in, and their cells. Flat things
-    look alike in many places, what has depth seldom does. repeated: the share of inliers whose landmarks the map itself
-    has seen a copy of elsewhere.
+    off_plane, off_plane_cells: inliers that lie beside the plane that most of them lie in, and
+    their cells. Flat things look alike in many places, what has depth seldom does. repeated: the
+    share of inliers whose landmarks the map itself has seen a copy of elsewhere.
     """
 
     inliers: int = 0
@@ -106,9 +122,10 @@ def weigh(
     off_plane: NDArray[np.bool_],
     repeated: NDArray[np.bool_],
 ) -> Evidence:
-    """Evidence from the pixels of inliers (n, 2) and of all features (m, 2) of an image, its number of matches, how
-    many inliers were foreseen by what the keyframes saw, how the image agrees with what they saw, and which inliers
-    (n,) lie off the best plane, and are of landmarks that the map has seen a copy of.
+    """Evidence from the pixels of inliers (n, 2) and of all features (m, 2) of an image, its number
+    of matches, how many inliers were foreseen by what the keyframes saw, how the image agrees with
+    what they saw, and which inliers (n,) lie off the best plane, and are of landmarks that the map
+    has seen a copy of.
     """
     _, counts = occupied(features, size_wh)
     cells, inliers = len(occupied(inlying, size_wh)[0]), len(inlying)
@@ -137,8 +154,8 @@ def too_little(evidence: Evidence, settings: LocateSettings) -> str | None:
         return f"only {evidence.inliers} landmarks agree with the best pose, {inliers} are needed"
     if evidence.cells < settings.min_cells:
         return (
-            f"the {evidence.inliers} landmarks that agree with the best pose lie in {evidence.cells} cells of the "
-            f"image, {settings.min_cells} are needed"
+            f"the {evidence.inliers} landmarks that agree with the best pose lie in"
+            f" {evidence.cells} cells of the image, {settings.min_cells} are needed"
         )
     return None
 
@@ -147,39 +164,47 @@ def contradiction(evidence: Evidence, settings: LocateSettings) -> str | None:
     """What in an image speaks against a pose, however much speaks for it; None if nothing does."""
     if not evidence.has_depth and evidence.repeated >= _MOST_REPEATED:
         return (
-            f"the {evidence.inliers} landmarks that agree with the best pose lie in one plane, and the map has seen "
-            f"copies of {evidence.repeated:.0%} of them elsewhere: a thing that repeats, as doors in a corridor"
+            f"the {evidence.inliers} landmarks that agree with the best pose lie in one plane, and"
+            f" the map has seen copies of {evidence.repeated:.0%} of them elsewhere: a thing that"
+            " repeats, as doors in a corridor"
         )
     if evidence.agreement < settings.min_agreement:
         return (
-            f"{evidence.inliers} landmarks agree with the best pose, but a part of the image shows only "
-            f"{evidence.agreement:.2f} of what the map expects there and {settings.min_agreement:.2f} is needed: it "
-            f"contradicts, as in another place that holds the same things"
+            f"{evidence.inliers} landmarks agree with the best pose, but a part of the image shows"
+            f" only {evidence.agreement:.2f} of what the map expects there and"
+            f" {settings.min_agreement:.2f} is needed: it contradicts, as in another place that"
+            " holds the same things"
         )
     needed = _needed_support(evidence, settings)
     if evidence.support < needed:
         return (
-            f"{evidence.inliers} landmarks agree with the best pose, but support is {evidence.support:.2f} and "
-            f"{needed:.2f} is needed: most of the image contradicts it, as in another place that looks alike"
+            f"{evidence.inliers} landmarks agree with the best pose, but support is"
+            f" {evidence.support:.2f} and {needed:.2f} is needed: most of the image contradicts it,"
+            " as in another place that looks alike"
         )
     return None
 
 
 def _needed_inliers(evidence: Evidence, settings: LocateSettings) -> int:
-    """How many inliers a pose needs: more where little can be compared with the map, as in a blurred image."""
+    """How many inliers a pose needs: more where little can be compared with the map, as in a
+    blurred image.
+    """
     if evidence.compared >= _COMPARED:
         return settings.min_inliers
     return max(settings.min_inliers, _UNCOMPARED if evidence.has_depth else _UNCOMPARED_FLAT)
 
 
 def _needed_support(evidence: Evidence, settings: LocateSettings) -> float:
-    """How much support a pose needs: less, the more the image agrees, and still less where it sees depth. Flat things
-    look alike in many places: there even min_support is not enough where the image hardly agrees.
+    """How much support a pose needs: less, the more the image agrees, and still less where it sees
+    depth. Flat things look alike in many places: there even min_support is not enough where the
+    image hardly agrees.
     """
     if evidence.compared < _COMPARED:
         return settings.min_support
     if evidence.has_depth:
-        return min(max(_WITH_DEPTH - evidence.agreement, settings.little_support), settings.min_support)
+        return min(
+            max(_WITH_DEPTH - evidence.agreement, settings.little_support), settings.min_support
+        )
     return max(_FLAT - evidence.agreement, settings.little_support)
 
 
@@ -191,23 +216,28 @@ def implausible(
     usual_distance: float,
     settings: LocateSettings,
 ) -> str | None:
-    """Why a pose with this covariance, relative to the map, cannot be used, whatever the evidence; None if it can.
+    """Why a pose with this covariance, relative to the map, cannot be used, whatever the evidence;
+    None if it can.
 
-    seen (n, 3) are the positions it was found with, usual_distance that of the map's landmarks from their keyframes.
+    seen (n, 3) are the positions it was found with, usual_distance that of the map's landmarks from
+    their keyframes.
     """
     if not (np.isfinite(world_from_cam).all() and np.isfinite(covariance).all()):
         return "the pose is not finite"
-    nearest = np.linalg.norm(landmarks.world_from_cam[:, :3, 3] - world_from_cam[:3, 3], axis=1).min()
+    nearest = np.linalg.norm(
+        landmarks.world_from_cam[:, :3, 3] - world_from_cam[:3, 3], axis=1
+    ).min()
     if nearest > settings.max_distance * usual_distance:
         return (
-            f"the pose is {nearest:.1f} away from the nearest keyframe, more than {settings.max_distance:g} times the "
-            f"distance of {usual_distance:.1f} from which the map usually saw its landmarks"
+            f"the pose is {nearest:.1f} away from the nearest keyframe, more than"
+            f" {settings.max_distance:g} times the distance of {usual_distance:.1f} from which the"
+            " map usually saw its landmarks"
         )
     sigma = float(np.sqrt(max(np.linalg.eigvalsh(covariance[:3, :3])[-1], 0.0)))
     distance = float(np.median(np.linalg.norm(seen - world_from_cam[:3, 3], axis=1)))
     if not sigma <= settings.max_sigma * distance:
         return (
-            f"the position is determined with a standard deviation of {sigma:.3g}, more than {settings.max_sigma:g} of "
-            f"the distance of {distance:.3g} to what is seen"
+            f"the position is determined with a standard deviation of {sigma:.3g}, more than"
+            f" {settings.max_sigma:g} of the distance of {distance:.3g} to what is seen"
         )
     return None

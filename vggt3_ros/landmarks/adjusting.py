@@ -1,4 +1,6 @@
-"""Rounds of bundle adjustment that narrow: from poses as they are given to poses that the images agree with."""
+"""Rounds of bundle adjustment that narrow: from poses as they are given to poses that the images
+agree with.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,21 @@ _SETTLED = 0.1  # relative change of the noise between rounds below which nothin
 _CALM = 10.0  # where residuals at the start of the round lay within so many deviations
 _FIRST_ITERATIONS, _ITERATIONS = 30, 100  # of rounds before and after that; most maps need 5 to 15
 _NARROW = 3.0  # outlier threshold, in deviations, of the last rounds
-LEAST_NOISE = 0.1  # of a pixel of the searched image: finer than features are, whatever residuals say
+# of a pixel of the searched image: finer than features are, whatever residuals say
+LEAST_NOISE = 0.1
 _MEDIAN_NORM = 1.538  # median length of a vector of three standard normals
-_SIGMAS = (0.002, np.radians(0.05)), (0.5, np.radians(10))  # least and largest of priors: metres and rad per axis
-_FIRST_SIGMAS = 0.15, np.radians(5.0)  # generous: a prior believed too much keeps what it bends from straightening
-_FIRST_SHARE = 0.25  # of the spread of the positions: more would be no prior to a camera that turns on the spot
+# least and largest of priors: metres and rad per axis
+_SIGMAS = (0.002, np.radians(0.05)), (0.5, np.radians(10))
+# generous: a prior believed too much keeps what it bends from straightening
+_FIRST_SIGMAS = 0.15, np.radians(5.0)
+# of the spread of the positions: more would be no prior to a camera that turns on the spot
+_FIRST_SHARE = 0.25
 USUAL = 3.0  # deviations beyond which a prior loses its say
 _HELD = 1e-6, 1e-7  # deviations of poses that are held, which none of the images can move
 _HELD_OUTLIER = 1e9  # deviations
 _ASTRAY = 0.95  # of the usual share of agreeing observations; keyframes with less are placed anew
-_CONTRADICTED = 0.7  # of the usual share; keyframes with less, where they are held, are contradicted
+# of the usual share; keyframes with less, where they are held, are contradicted
+_CONTRADICTED = 0.7
 _LEAST_SEEN = 20  # points that place a keyframe
 _GUESS = 1e3  # a pose that is no measurement: deviations are this many times larger
 _NEARER = 0.5  # of the usual deviation from the priors
@@ -49,7 +56,8 @@ def adjusted(
 ) -> tuple[Fit, bool]:
     """Adjust poses (K, 4, 4), and whether they fitted the images badly at first.
 
-    sigmas: of the priors, if already known; prior_outlier: deviations beyond which a prior loses its say.
+    sigmas: of the priors, if already known; prior_outlier: deviations beyond which a prior loses
+    its say.
     """
     fit, rough = Fit(given, world_from_cam), False
     for number in range(_ROUNDS):
@@ -66,9 +74,11 @@ def adjusted(
 
 
 def brought_back(fit: Fit, progress: Progress) -> Fit | None:
-    """The fit moved as a whole, in scale too, to where it suits the priors best, and adjusted there once more.
+    """The fit moved as a whole, in scale too, to where it suits the priors best, and adjusted there
+    once more.
 
-    Images do not mind where it is. None where that brings it hardly nearer, or nothing determines it.
+    Images do not mind where it is. None where that brings it hardly nearer, or nothing determines
+    it.
     """
     given, measured = fit.given, fit.given.measured
     if not given.anchored:
@@ -91,8 +101,8 @@ def brought_back(fit: Fit, progress: Progress) -> Fit | None:
 
 
 def _beyond_the_usual(fit: Fit) -> Mask:
-    """Which of the priors (K,) the adjusted poses contradict: also where all are said to be more exact than most turn
-    out to be, the odd ones alone.
+    """Which of the priors (K,) the adjusted poses contradict: also where all are said to be more
+    exact than most turn out to be, the odd ones alone.
     """
     usual = np.maximum(fit.sigmas, _usual_deviation(fit)) if fit.given.anchored else np.inf
     beyond: Mask = fit.given.measured & (fit.prior_deviation > _BEYOND * usual).any(axis=1)
@@ -106,9 +116,11 @@ def readjusted(fit: Fit, members: Mask) -> None:
 
 
 def held(given: Given, world_from_cam: Floats, progress: Progress) -> Fit:
-    """Measured poses stay as they are given, the others are adjusted to them from poses (K, 4, 4) on.
+    """Measured poses stay as they are given, the others are adjusted to them from poses (K, 4, 4)
+    on.
 
-    Keyframes that the others contradict, where they are said to be, are taken for not measured from then on.
+    Keyframes that the others contradict, where they are said to be, are taken for not measured from
+    then on.
     """
     fit = Fit(given, np.where(given.measured[:, None, None], given.world_from_cam, world_from_cam))
     fit.held, fit.sigmas = True, _HELD
@@ -127,8 +139,9 @@ def held(given: Given, world_from_cam: Floats, progress: Progress) -> Fit:
 
 
 def _contradicted(fit: Fit, trusted: Mask) -> Mask:
-    """Keyframes (K,) that see clearly more of their points elsewhere than others do, where they are held: the worst
-    first, since its points let its neighbours look wrong too. Chooses the observations that agree with the rest.
+    """Keyframes (K,) that see clearly more of their points elsewhere than others do, where they are
+    held: the worst first, since its points let its neighbours look wrong too. Chooses the
+    observations that agree with the rest.
     """
     keyframe, among_tracks = fit.given.every.keyframe, fit.among_tracks()
     contradicted = np.zeros(len(trusted), dtype=bool)
@@ -153,7 +166,9 @@ def _is_settled(fit: Fit, noise_before: float) -> bool:
 
 
 def _priors(fit: Fit, first: bool, known: tuple[float, float] | None) -> PosePriors:
-    """The given poses and their deviations: set, else guessed at first and then estimated from what was found."""
+    """The given poses and their deviations: set, else guessed at first and then estimated from what
+    was found.
+    """
     given, settings = fit.given, fit.given.settings
     spread = float(np.sqrt(given.world_from_cam[:, :3, 3].var(0).sum()))
     if not given.anchored:  # they only keep the frame from drifting
@@ -161,7 +176,10 @@ def _priors(fit: Fit, first: bool, known: tuple[float, float] | None) -> PosePri
     elif known is not None and first:
         position, rotation = known
     elif first:
-        position, rotation = max(min(_FIRST_SIGMAS[0], _FIRST_SHARE * spread), _SIGMAS[0][0]), _FIRST_SIGMAS[1]
+        position, rotation = (
+            max(min(_FIRST_SIGMAS[0], _FIRST_SHARE * spread), _SIGMAS[0][0]),
+            _FIRST_SIGMAS[1],
+        )
     else:
         position, rotation = _usual_deviation(fit).tolist()
     fit.sigmas = settings.position_sigma or position, settings.rotation_sigma or rotation
@@ -169,17 +187,23 @@ def _priors(fit: Fit, first: bool, known: tuple[float, float] | None) -> PosePri
 
 
 def _usual_deviation(fit: Fit) -> Floats:
-    """Standard deviations (2,) per axis of measured poses, metres and rad, as the adjusted ones show them."""
+    """Standard deviations (2,) per axis of measured poses, metres and rad, as the adjusted ones
+    show them.
+    """
     off = np.median(fit.prior_deviation[fit.given.measured], axis=0)
     deviation: Floats = np.clip(off / _MEDIAN_NORM, *_SIGMAS)
     return deviation
 
 
 def _weighed(fit: Fit) -> PosePriors:
-    """The given poses with the deviations of priors as they are estimated, those of guesses far larger."""
+    """The given poses with the deviations of priors as they are estimated, those of guesses far
+    larger.
+    """
     given = fit.given
     factor = np.where(given.measured | (not given.anchored), 1.0, _GUESS)
-    return PosePriors(given.world_from_cam, fit.sigmas[0] * factor, np.minimum(fit.sigmas[1] * factor, 10.0))
+    return PosePriors(
+        given.world_from_cam, fit.sigmas[0] * factor, np.minimum(fit.sigmas[1] * factor, 10.0)
+    )
 
 
 def _adjust(fit: Fit, priors: PosePriors, prior_outlier: float, progress: Progress) -> bool:
@@ -213,10 +237,12 @@ def _adjust(fit: Fit, priors: PosePriors, prior_outlier: float, progress: Progre
 
 
 def _keep_agreeing(fit: Fit) -> None:
-    """Choose the observations, among all, that agree with the adjusted poses and the points they have now.
+    """Choose the observations, among all, that agree with the adjusted poses and the points they
+    have now.
 
-    Keyframes that see clearly more of their points elsewhere than others do were led astray, often several at once:
-    they are placed anew, one after the other, by the points of those that were not.
+    Keyframes that see clearly more of their points elsewhere than others do were led astray, often
+    several at once: they are placed anew, one after the other, by the points of those that were
+    not.
     """
     every = fit.given.every
     agrees = fit.agreeing(fit.tracks, fit.numbers)

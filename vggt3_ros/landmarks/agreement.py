@@ -19,16 +19,21 @@ _UNKNOWN = 0.5  # of a part of which nothing is known is taken to contradict
 
 @dataclass(frozen=True)
 class Agreement:
-    """share (0 to 1): of the cells that should confirm the pose, those that do, in the part of the image where fewest
-    do; compared: how many cells, by what they should have confirmed, the image could be compared in.
+    """share (0 to 1): of the cells that should confirm the pose, those that do, in the part of the
+    image where fewest do; compared: how many cells, by what they should have confirmed, the image
+    could be compared in.
     """
 
     share: float
     compared: float
 
 
-def occupied(pixels: Pixels, size_wh: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cells (n, 2), as column and row, that hold some of the pixels (m, 2) of an image, and how many each (n,)."""
+def occupied(
+    pixels: Pixels, size_wh: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cells (n, 2), as column and row, that hold some of the pixels (m, 2) of an image, and how
+    many each (n,).
+    """
     cells = np.floor(pixels / (max(size_wh) / CELLS)).astype(np.int64).reshape(-1, 2)
     first = cells.min(0, initial=0)  # lens distortion undone moves some out of the image
     columns = int(cells[:, 0].max(initial=0) - first[0] + 1)
@@ -47,13 +52,14 @@ def agreement(
 ) -> Agreement:
     """How an image agrees with the landmarks that should be seen at a pose.
 
-    features (m, 2) and inliers (n, 2) are pixels of all features and of those that agree with the pose; expected (e, 2)
-    are the projections of the landmarks, likelihood (e,) how likely each is seen, by which it counts, and confirmed
-    (e,) whether a feature shows it. How many of them an image confirms
-    depends on its light and on how far it was taken from the keyframes: the share that cells with inliers confirm is
-    what others should. A cell without features says nothing, one where less than two confirmations are to be expected
-    says less. A place that holds a copy of something in the map confirms it and contradicts around it, so what counts
-    is the worst part of the image: each half, upright, level and diagonal, the rim and what it encloses. A part with
+    features (m, 2) and inliers (n, 2) are pixels of all features and of those that agree with the
+    pose; expected (e, 2) are the projections of the landmarks, likelihood (e,) how likely each is
+    seen, by which it counts, and confirmed (e,) whether a feature shows it. How many of them an
+    image confirms depends on its light and on how far it was taken from the keyframes: the share
+    that cells with inliers confirm is what others should. A cell without features says nothing, one
+    where less than two confirmations are to be expected says less. A place that holds a copy of
+    something in the map confirms it and contradicts around it, so what counts is the worst part of
+    the image: each half, upright, level and diagonal, the rim and what it encloses. A part with
     features of which the map knows nothing agrees by half.
     """
     cells, counts = occupied(features, size_wh)
@@ -76,8 +82,12 @@ def agreement(
     return Agreement(float(shares.min()), float(weight.sum()))
 
 
-def _numbers(pixels: Pixels, cells: NDArray[np.int64], size_wh: tuple[int, int]) -> NDArray[np.int64]:
-    """For each of pixels (m, 2) the number of its cell among `cells` (n, 2) of the image, -1 where there is none."""
+def _numbers(
+    pixels: Pixels, cells: NDArray[np.int64], size_wh: tuple[int, int]
+) -> NDArray[np.int64]:
+    """For each of pixels (m, 2) the number of its cell among `cells` (n, 2) of the image, -1 where
+    there is none.
+    """
     columns, rows = _grid(size_wh)
     number = np.full((columns, rows), -1)
     number[cells[:, 0], cells[:, 1]] = np.arange(len(cells))

@@ -26,7 +26,9 @@ _REFINEMENTS = 2  # the second without the observations that the first found to 
 
 
 def assembled(fit: Fit) -> tuple[Landmarks | None, Evidence]:
-    """Landmarks of the keyframes that are rigidly held together, by priors or by landmarks, and what they show."""
+    """Landmarks of the keyframes that are rigidly held together, by priors or by landmarks, and
+    what they show.
+    """
     found = _points(fit)
     if found is None:
         return None, evidence_of(fit)
@@ -51,7 +53,9 @@ def assembled(fit: Fit) -> tuple[Landmarks | None, Evidence]:
 
 
 class _Points(NamedTuple):
-    """Points (N, 3) of tracks with their covariances (N, 3, 3), for a noise in pixels; and their median residual."""
+    """Points (N, 3) of tracks with their covariances (N, 3, 3), for a noise in pixels; and their
+    median residual.
+    """
 
     tracks: Tracks
     points: Floats
@@ -69,19 +73,27 @@ def _points(fit: Fit) -> _Points | None:
         if tracks.points == 0:
             return None
         start = fit.triangulated(tracks)[0]
-        points, covariance = refine_points(fit.observations(tracks), fit.world_from_cam, start, noise)
+        points, covariance = refine_points(
+            fit.observations(tracks), fit.world_from_cam, start, noise
+        )
         residuals = fit.residuals(tracks, points)
         error = np.linalg.norm(residuals, axis=1)
         agrees = (error <= limit) & are_determined(points, covariance)[tracks.point]
         residual = float(np.median(error[agrees])) if agrees.any() else 0.0
-        noise = float(np.clip(robust_deviation(residuals[agrees]), LEAST_NOISE * fit.given.pixel_size, fit.noise))
+        noise = float(
+            np.clip(
+                robust_deviation(residuals[agrees]), LEAST_NOISE * fit.given.pixel_size, fit.noise
+            )
+        )
         tracks, kept = _kept(tracks, agrees)
         points, covariance = points[kept], covariance[kept]
     return _Points(tracks, points, covariance, noise, residual)
 
 
 def _tied(fit: Fit, tracks: Tracks) -> tuple[Mask, list[list[int]]]:
-    """Keyframes (K,) that carry landmarks: tied to those with priors, else the largest set; and all such sets."""
+    """Keyframes (K,) that carry landmarks: tied to those with priors, else the largest set; and all
+    such sets.
+    """
     given = fit.given
     if given.anchored:
         return tied_to(given.measured & ~fit.contradicted, tracks.keyframe, tracks.point), []
@@ -90,7 +102,9 @@ def _tied(fit: Fit, tracks: Tracks) -> tuple[Mask, list[list[int]]]:
 
 
 def _alone(fit: Fit, members: Mask, found: _Points) -> _Points:
-    """Points of the members (K,) adjusted alone: others would bend them, and let their covariance look wide."""
+    """Points of the members (K,) adjusted alone: others would bend them, and let their covariance
+    look wide.
+    """
     if members.any() and not members.all():
         readjusted(fit, members)
         return _points(fit) or found
@@ -123,8 +137,9 @@ def evidence_of(
     odd: Mask | None = None,
     loose: Mask | None = None,
 ) -> Evidence:
-    """What a fit shows, with the parts that its keyframes fall into, the landmarks and residual it leads to, the
-    keyframes (K,) whose ties contradict each other, and those whose position stays open.
+    """What a fit shows, with the parts that its keyframes fall into, the landmarks and residual it
+    leads to, the keyframes (K,) whose ties contradict each other, and those whose position stays
+    open.
     """
     given = fit.given
     return Evidence(
@@ -154,7 +169,10 @@ def _kept(tracks: Tracks, which: Mask) -> tuple[Tracks, NDArray[np.int64]]:
 
 def _depth(landmarks: Landmarks) -> float:
     """Median distance from which keyframes see landmarks."""
-    rays = landmarks.positions[landmarks.observed] - landmarks.world_from_cam[landmarks.observed_from, :3, 3]
+    rays = (
+        landmarks.positions[landmarks.observed]
+        - landmarks.world_from_cam[landmarks.observed_from, :3, 3]
+    )
     return float(np.median(np.linalg.norm(rays, axis=1)))
 
 
@@ -167,13 +185,17 @@ def _rms(deviation: Floats) -> tuple[float, float]:
 
 
 def _spread(world_from_cam: Floats) -> tuple[float, float]:
-    """Rms distance of poses from their mean position, and rms angle from their mean rotation in rad."""
+    """Rms distance of poses from their mean position, and rms angle from their mean rotation in
+    rad.
+    """
     poses = torch.from_numpy(world_from_cam)
     turn = rotation_angle(chordal_mean(poses[:, :3, :3]).T @ poses[:, :3, :3])
     return float(np.sqrt(world_from_cam[:, :3, 3].var(0).sum())), float(turn.square().mean().sqrt())
 
 
-def _landmarks(fit: Fit, tracks: Tracks, points: Floats, covariance: Floats, noise: float) -> Landmarks:
+def _landmarks(
+    fit: Fit, tracks: Tracks, points: Floats, covariance: Floats, noise: float
+) -> Landmarks:
     descriptors = [one.descriptors for one in fit.given.features]
     vocabulary = train_vocabulary(descriptors)
     order = np.argsort(tracks.keyframe, kind="stable")
@@ -182,7 +204,9 @@ def _landmarks(fit: Fit, tracks: Tracks, points: Floats, covariance: Floats, noi
     seen[tracks.keyframe, tracks.point] = True
     return Landmarks(
         world_from_cam=fit.world_from_cam,
-        pose_covariance=(fit.pose_covariance + np.diag(np.square(np.repeat(fit.map_sigmas, 3)))).astype(np.float32),
+        pose_covariance=(
+            fit.pose_covariance + np.diag(np.square(np.repeat(fit.map_sigmas, 3)))
+        ).astype(np.float32),
         intrinsics=fit.intrinsics,
         keyframe_descriptors=np.stack([describe(each, vocabulary) for each in descriptors]),
         positions=points.astype(np.float32),
@@ -198,7 +222,9 @@ def _landmarks(fit: Fit, tracks: Tracks, points: Floats, covariance: Floats, noi
 
 
 def _mean_descriptors(fit: Fit, tracks: Tracks) -> NDArray[np.uint8]:
-    """One descriptor (N, D) per point: the observed one that is most like all others of the point."""
+    """One descriptor (N, D) per point: the observed one that is most like all others of the
+    point.
+    """
     every = fit.given.gathered("descriptors", tracks)
     vectors = unit_vectors(every)
     start = np.searchsorted(tracks.point, np.arange(tracks.points))

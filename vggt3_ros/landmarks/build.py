@@ -26,11 +26,13 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True, eq=False)
 class LandmarkMap:
-    """landmarks, None unless verified; the reason for the verdict, and figures for people as plain data for JSON.
+    """landmarks, None unless verified; the reason for the verdict, and figures for people as plain
+    data for JSON.
 
-    world_from_cam (K, 4, 4) as adjusted, also where that failed; focal: factor found for the focal lengths. poses:
-    whose frame the poses are in, in words. prior_residual_m: rms distance of measured positions from the adjusted ones.
-    prior_outliers: keyframes whose prior the images contradict.
+    world_from_cam (K, 4, 4) as adjusted, also where that failed; focal: factor found for the focal
+    lengths. poses: whose frame the poses are in, in words. prior_residual_m: rms distance of
+    measured positions from the adjusted ones. prior_outliers: keyframes whose prior the images
+    contradict.
     """
 
     landmarks: Landmarks | None
@@ -51,7 +53,9 @@ def match_keyframes(
     settings: LandmarkSettings | None = None,
     progress: Progress | None = None,
 ) -> Matches:
-    """Verified matches {(i, j): (M, 2)} between K keyframes near each other by pose (K, 4, 4) or by looks."""
+    """Verified matches {(i, j): (M, 2)} between K keyframes near each other by pose (K, 4, 4) or by
+    looks.
+    """
     settings = settings or LandmarkSettings()
     descriptors = [one.descriptors for one in features]
     vocabulary = train_vocabulary(descriptors)
@@ -71,12 +75,15 @@ def build_landmarks(
 ) -> LandmarkMap:
     """Landmarks of K keyframes from their features and matches.
 
-    world_from_cam (K, 4, 4): poses to start from. Where `measured` (K,) they are believed within the sigmas of the
-    settings and fix the world frame; without any measured one the frame is whatever the poses settle in. intrinsics
-    (K, 3, 3) of the undistorted images. progress(0..1) may raise to cancel.
+    world_from_cam (K, 4, 4): poses to start from. Where `measured` (K,) they are believed within
+    the sigmas of the settings and fix the world frame; without any measured one the frame is
+    whatever the poses settle in. intrinsics (K, 3, 3) of the undistorted images. progress(0..1) may
+    raise to cancel.
     """
     every = build_tracks([len(one) for one in features], matches)
-    given = Given(features, every, world_from_cam, measured, intrinsics, settings or LandmarkSettings())
+    given = Given(
+        features, every, world_from_cam, measured, intrinsics, settings or LandmarkSettings()
+    )
     fit = fitted(given, progress or (lambda share: None))
     landmarks, evidence = assembled(fit)
     verdict = judge(evidence)

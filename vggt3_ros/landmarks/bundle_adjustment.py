@@ -1,9 +1,9 @@
 """Bundle adjustment of keyframe poses and points with six-degree priors on the poses.
 
-Levenberg-Marquardt on the Schur complement of the points (Triggs et al. 2000, section 6). Residuals of reprojection
-and of priors are weighted by Cauchy's function, so that wrong matches and wrong priors lose their say.
-Written here because the adjusters at hand take priors of positions only, and a part of the map with two keyframes
-then rolls freely.
+Levenberg-Marquardt on the Schur complement of the points (Triggs et al. 2000, section 6). Residuals
+of reprojection and of priors are weighted by Cauchy's function, so that wrong matches and wrong
+priors lose their say. Written here because the adjusters at hand take priors of positions only, and
+a part of the map with two keyframes then rolls freely.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from vggt3_ros.landmarks.observations import NEAREST, Observations, pixel_deriva
 Floats = NDArray[np.float64]
 
 _LEAST_GAIN = 1e-5  # relative, of a step; smaller ones end the iterations
-_LOOSE = 1e-3  # information that every point is given, so that one without parallax stays determined
+# information that every point is given, so that one without parallax stays determined
+_LOOSE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class PosePriors:
-    """Expected world_from_cam (K, 4, 4) with standard deviations position_sigma (K,), rotation_sigma (K,) in rad."""
+    """Expected world_from_cam (K, 4, 4) with standard deviations position_sigma (K,),
+    rotation_sigma (K,) in rad.
+    """
 
     world_from_cam: Floats
     position_sigma: Floats
@@ -33,13 +36,14 @@ class PosePriors:
 
 @dataclass(frozen=True, eq=False)
 class Adjusted:
-    """world_from_cam (K, 4, 4), points (N, 3); residuals (O, 2) px unweighted; whether the iterations settled.
+    """world_from_cam (K, 4, 4), points (N, 3); residuals (O, 2) px unweighted; whether the
+    iterations settled.
 
-    focal: factor found for the focal lengths, 1 when they were held fixed.
-    pose_covariance (K, 6, 6) of (position in the world, rotation in the camera frame); point_covariance (N, 3, 3)
-    with the poses held, both for the expected noise; noise_px: robust standard deviation of an
-    observation, per axis, as the residuals show it.
-    prior_deviation (K, 2) metres and radians between poses and priors.
+    focal: factor found for the focal lengths, 1 when they were held fixed. pose_covariance (K, 6,
+    6) of (position in the world, rotation in the camera frame); point_covariance (N, 3, 3) with the
+    poses held, both for the expected noise; noise_px: robust standard deviation of an observation,
+    per axis, as the residuals show it. prior_deviation (K, 2) metres and radians between poses and
+    priors.
     """
 
     world_from_cam: Floats
@@ -69,10 +73,11 @@ def adjust(
 ) -> Adjusted:
     """Adjust poses (K, 4, 4) and points (N, 3).
 
-    noise_px: expected deviation of an observation; `outlier` and `prior_outlier`: deviations beyond which an
-    observation, or a prior, loses weight. One factor of all focal lengths is found on request (known to 10 %).
-    frame_is_free: the covariance of poses leaves out how the world as a whole may be shifted, turned and scaled: it is
-    what remains when those are chosen best for the keyframes that observe anything.
+    noise_px: expected deviation of an observation; `outlier` and `prior_outlier`: deviations beyond
+    which an observation, or a prior, loses weight. One factor of all focal lengths is found on
+    request (known to 10 %). frame_is_free: the covariance of poses leaves out how the world as a
+    whole may be shifted, turned and scaled: it is what remains when those are chosen best for the
+    keyframes that observe anything.
     """
     state = _State(world_from_cam.copy(), points.copy(), 0.0)
     damping, settled = 1e-4, False
@@ -95,7 +100,9 @@ def adjust(
                 settled = True  # no direction leads down any more
                 break
     residuals = problem.residuals(state)
-    pose_covariance, point_covariance = system.covariances(_similarities(state) if frame_is_free else None)
+    pose_covariance, point_covariance = system.covariances(
+        _similarities(state) if frame_is_free else None
+    )
     return Adjusted(
         state.world_from_cam,
         state.points,
@@ -110,7 +117,9 @@ def adjust(
 
 
 def _similarities(state: _State) -> Floats:
-    """How poses (6 K, 7) move with the world as a whole: shifted, turned about its origin, scaled."""
+    """How poses (6 K, 7) move with the world as a whole: shifted, turned about its origin,
+    scaled.
+    """
     position, rotation = state.world_from_cam[:, :3, 3], state.world_from_cam[:, :3, :3]
     motions = np.zeros((len(position), 6, 7))
     motions[:, :3, :3] = np.eye(3)
@@ -121,13 +130,17 @@ def _similarities(state: _State) -> Floats:
 
 
 def _freedom(residuals: Floats, state: _State) -> float:
-    """What the fit leaves of the noise: the root of the share of residuals that no unknown takes up."""
+    """What the fit leaves of the noise: the root of the share of residuals that no unknown takes
+    up.
+    """
     unknowns = state.points.size + 6 * len(state.world_from_cam)
     return float(np.sqrt(max(1 - unknowns / max(residuals.size, 1), 0.1)))
 
 
 def robust_deviation(errors: Floats) -> float:
-    """Standard deviation of errors around zero, of which up to half may be wild (median absolute deviation)."""
+    """Standard deviation of errors around zero, of which up to half may be wild (median absolute
+    deviation).
+    """
     return 1.4826 * float(np.median(np.abs(errors))) if errors.size else 0.0
 
 
@@ -144,7 +157,9 @@ class _State:
     log_focal: float
 
     def moved(self, poses: Floats, points: Floats, log_focal: float) -> _State:
-        """After steps (K, 6) of position and camera-frame rotation, (N, 3), and of the focal length."""
+        """After steps (K, 6) of position and camera-frame rotation, (N, 3), and of the focal
+        length.
+        """
         from scipy.spatial.transform import Rotation
 
         world_from_cam = self.world_from_cam.copy()
@@ -176,7 +191,10 @@ class _Problem:
         squared = (self.residuals(state) ** 2).sum(1) / self.noise_px**2
         prior = self._prior_residuals(state)
         halves = [cauchy(squared, self.outlier)[0].sum()]
-        halves += [cauchy((part**2).sum(1), self.prior_outlier)[0].sum() for part in (prior[:, :3], prior[:, 3:])]
+        halves += [
+            cauchy((part**2).sum(1), self.prior_outlier)[0].sum()
+            for part in (prior[:, :3], prior[:, 3:])
+        ]
         return float(sum(halves))
 
     def linearize(self, state: _State) -> _NormalEquations:
@@ -191,14 +209,25 @@ class _Problem:
         by_pose = np.concatenate([-by_point, by_cam @ _skew(cam)], axis=2)  # (O, 2, 6)
         by_focal = (residual + seen.pixels - seen.intrinsics[seen.keyframe][:, :2, 2])[..., None]
         return _NormalEquations(
-            self, state, residual, weight, by_pose, by_point, by_focal if self.refine_focal else None, count
+            self,
+            state,
+            residual,
+            weight,
+            by_pose,
+            by_point,
+            by_focal if self.refine_focal else None,
+            count,
         )
 
     def prior_terms(self, state: _State) -> tuple[Floats, Floats]:
         """Weighted Hessian diagonal (K, 6) and gradient (K, 6) of the priors."""
         residual = self._prior_residuals(state)
         weights = np.stack(
-            [cauchy((part**2).sum(1), self.prior_outlier)[1] for part in (residual[:, :3], residual[:, 3:])], axis=1
+            [
+                cauchy((part**2).sum(1), self.prior_outlier)[1]
+                for part in (residual[:, :3], residual[:, 3:])
+            ],
+            axis=1,
         )
         information = self._inverse_sigma() * np.repeat(weights, 3, axis=1)
         return information * self._inverse_sigma(), information * residual
@@ -219,11 +248,15 @@ class _Problem:
 
         prior = self.priors.world_from_cam
         position = state.world_from_cam[:, :3, 3] - prior[:, :3, 3]
-        turn = Rotation.from_matrix(prior[:, :3, :3].swapaxes(1, 2) @ state.world_from_cam[:, :3, :3]).as_rotvec()
+        turn = Rotation.from_matrix(
+            prior[:, :3, :3].swapaxes(1, 2) @ state.world_from_cam[:, :3, :3]
+        ).as_rotvec()
         return np.concatenate([position, turn], axis=1) * self._inverse_sigma()
 
     def _project(self, state: _State) -> tuple[Floats, Floats, Floats]:
-        return project(self.seen, state.world_from_cam, state.points, float(np.exp(state.log_focal)))
+        return project(
+            self.seen, state.world_from_cam, state.points, float(np.exp(state.log_focal))
+        )
 
 
 class _NormalEquations:
@@ -245,7 +278,9 @@ class _NormalEquations:
         self.count, self.seen = count, seen
         start = np.searchsorted(seen.point, np.arange(len(state.points)))
         weighted = weight[:, None, None] * by_pose
-        self.point_hessian = np.add.reduceat(weight[:, None, None] * by_point.swapaxes(1, 2) @ by_point, start, axis=0)
+        self.point_hessian = np.add.reduceat(
+            weight[:, None, None] * by_point.swapaxes(1, 2) @ by_point, start, axis=0
+        )
         self.point_gradient = np.add.reduceat(
             weight[:, None] * np.einsum("oij,oi->oj", by_point, residual), start, axis=0
         )
@@ -253,12 +288,16 @@ class _NormalEquations:
         self.least_information = 0.1 * float(diagonal.min())
         self.pose_hessian = _sum_by(seen.keyframe, weighted.swapaxes(1, 2) @ by_pose, count)
         self.pose_hessian[:, range(6), range(6)] += diagonal
-        self.pose_gradient = _sum_by(seen.keyframe, np.einsum("oij,oi->oj", weighted, residual), count) + gradient
+        self.pose_gradient = (
+            _sum_by(seen.keyframe, np.einsum("oij,oi->oj", weighted, residual), count) + gradient
+        )
         self.mixed = weighted.swapaxes(1, 2) @ by_point  # (O, 6, 3)
         self.focal: tuple[Floats, Floats, float, float] | None = None
         if by_focal is not None:
             scaled = weight[:, None, None] * by_focal
-            with_pose = _sum_by(seen.keyframe, (by_pose.swapaxes(1, 2) @ scaled)[..., 0], count).ravel()
+            with_pose = _sum_by(
+                seen.keyframe, (by_pose.swapaxes(1, 2) @ scaled)[..., 0], count
+            ).ravel()
             with_point = np.add.reduceat((by_point.swapaxes(1, 2) @ scaled)[..., 0], start, axis=0)
             belief = 1 / 0.1**2
             self.focal = (
@@ -269,7 +308,9 @@ class _NormalEquations:
             )
 
     def solve(self, damping: float) -> tuple[Floats, Floats, float] | None:
-        """Steps of poses (K, 6), points (N, 3) and log focal length; None where the system is singular."""
+        """Steps of poses (K, 6), points (N, 3) and log focal length; None where the system is
+        singular.
+        """
         from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
         reduced, right, inverse, border = self._reduce(damping)
@@ -287,27 +328,37 @@ class _NormalEquations:
         return poses, -np.einsum("nij,nj->ni", inverse, back), log_focal
 
     def covariances(self, free: Floats | None) -> tuple[Floats, Floats]:
-        """Of poses (K, 6, 6), without motions (6 K, n) that are free, and of points (N, 3, 3) with the poses held."""
+        """Of poses (K, 6, 6), without motions (6 K, n) that are free, and of points (N, 3, 3) with
+        the poses held.
+        """
         reduced, _, inverse, _ = self._reduce(0.0)
-        if not np.isfinite(reduced).all():  # the points say nothing that could be added to what the priors know
+        # the points say nothing that could be added to what the priors know
+        if not np.isfinite(reduced).all():
             reduced = self.least_information * np.eye(len(reduced))
-        # Rounding may make directions that points hardly determine look negative; the priors know at least as much.
+        # Rounding may make directions that points hardly determine look negative; the priors know
+        # at least as much.
         values, vectors = np.linalg.eigh(reduced)
         full = (vectors / np.maximum(values, self.least_information)) @ vectors.T
         full = full[: 6 * self.count, : 6 * self.count]
         if free is not None:
             observing = np.bincount(self.seen.keyframe, minlength=self.count) > 0
-            fixed = np.eye(len(free)) - free @ np.linalg.pinv(free * np.repeat(observing, 6)[:, None])
+            fixed = np.eye(len(free)) - free @ np.linalg.pinv(
+                free * np.repeat(observing, 6)[:, None]
+            )
             full = fixed @ full @ fixed.T
         blocks = full.reshape(self.count, 6, self.count, 6)
         return blocks[range(self.count), :, range(self.count)], inverse
 
     def _reduce(self, damping: float) -> tuple[Floats, Floats, Floats, Floats | None]:
-        """Schur complement, its right side, inverse point Hessians (N, 3, 3), and the focal length's column (N, 3)."""
+        """Schur complement, its right side, inverse point Hessians (N, 3, 3), and the focal
+        length's column (N, 3).
+        """
         from scipy.sparse import bsr_matrix
 
         loose = _LOOSE + 1e-12 * np.trace(self.point_hessian, axis1=1, axis2=2)
-        inverse = np.linalg.inv(_damped(self.point_hessian, damping) + loose[:, None, None] * np.eye(3))
+        inverse = np.linalg.inv(
+            _damped(self.point_hessian, damping) + loose[:, None, None] * np.eye(3)
+        )
         order = np.argsort(self.seen.keyframe, kind="stable")
         starts = np.searchsorted(self.seen.keyframe[order], np.arange(self.count + 1))
         column, shape = self.seen.point[order], (6 * self.count, 3 * len(inverse))
@@ -323,7 +374,9 @@ class _NormalEquations:
         column_of_focal = with_pose - eliminated @ with_point.ravel()
         through = np.einsum("nij,nj->ni", inverse, with_point)
         corner = curvature * (1 + damping) - float((with_point * through).sum())
-        reduced = np.block([[reduced, column_of_focal[:, None]], [column_of_focal[None], np.array([[corner]])]])
+        reduced = np.block(
+            [[reduced, column_of_focal[:, None]], [column_of_focal[None], np.array([[corner]])]]
+        )
         right = np.append(right, gradient - float((through * self.point_gradient).sum()))
         return reduced, right, inverse, with_point
 
@@ -340,8 +393,12 @@ def _sum_by(index: NDArray[np.int64], values: Floats, count: int) -> Floats:
     """Sums (count, ...) of values (O, ...) that share an index (O,)."""
     from scipy.sparse import csr_matrix
 
-    pick = csr_matrix((np.ones(len(index)), (index, np.arange(len(index)))), shape=(count, len(index)))
-    total: Floats = np.asarray(pick @ values.reshape(len(index), -1)).reshape(count, *values.shape[1:])
+    pick = csr_matrix(
+        (np.ones(len(index)), (index, np.arange(len(index)))), shape=(count, len(index))
+    )
+    total: Floats = np.asarray(pick @ values.reshape(len(index), -1)).reshape(
+        count, *values.shape[1:]
+    )
     return total
 
 

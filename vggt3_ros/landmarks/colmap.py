@@ -1,6 +1,7 @@
 """Exchange with COLMAP: landmarks written as one of its models, and its cameras and poses as ours.
 
-COLMAP's pixel centres lie at halves, ours at whole numbers; its poses are cam_from_world, quaternions w x y z.
+COLMAP's pixel centres lie at halves, ours at whole numbers; its poses are cam_from_world,
+quaternions w x y z.
 """
 
 from __future__ import annotations
@@ -16,18 +17,34 @@ from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
-from vggt3_ros.geometry.se3 import quaternion_from_rotation, rotation_from_quaternion, se3, se3_inverse
-from vggt3_ros.landmarks.colmap_files import read_cameras_and_images, write_cameras_and_images, write_points
+from vggt3_ros.geometry.se3 import (
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+    se3,
+    se3_inverse,
+)
+from vggt3_ros.landmarks.colmap_files import (
+    read_cameras_and_images,
+    write_cameras_and_images,
+    write_points,
+)
 from vggt3_ros.landmarks.colmap_records import ColmapCamera, ColmapImage, ColmapPoint
 from vggt3_ros.landmarks.landmarks import Floats, Landmarks
 from vggt3_ros.landmarks.pnp import reprojection_errors
 
 PIXEL_OFFSET = 0.5  # COLMAP's pixel is ours plus this
 _GREY = (128, 128, 128)
-_ONE_FOCAL_LENGTH = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
+_ONE_FOCAL_LENGTH = (
+    "SIMPLE_PINHOLE",
+    "SIMPLE_RADIAL",
+    "RADIAL",
+    "SIMPLE_RADIAL_FISHEYE",
+    "RADIAL_FISHEYE",
+)
 # What the distortion of COLMAP's camera models is called here, and how many coefficients it takes.
 _DISTORTIONS = {
-    "SIMPLE_PINHOLE": ("plumb_bob", 4), "PINHOLE": ("plumb_bob", 4), "SIMPLE_RADIAL": ("plumb_bob", 4),
+    "SIMPLE_PINHOLE": ("plumb_bob", 4), "PINHOLE": ("plumb_bob", 4), "SIMPLE_RADIAL": ("plumb_bob",
+    4),
     "RADIAL": ("plumb_bob", 4), "OPENCV": ("plumb_bob", 4), "FULL_OPENCV": ("plumb_bob", 8),
     "SIMPLE_RADIAL_FISHEYE": ("equidistant", 4), "RADIAL_FISHEYE": ("equidistant", 4),
     "OPENCV_FISHEYE": ("equidistant", 4),
@@ -36,10 +53,12 @@ _DISTORTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class ColmapModel:
-    """The K images of a COLMAP model, in its own frame and scale, both arbitrary unless somebody has set them.
+    """The K images of a COLMAP model, in its own frame and scale, both arbitrary unless somebody
+    has set them.
 
-    names: relative to the model's image folder, "/" may occur. world_from_cam (K, 4, 4) and intrinsics (K, 3, 3)
-    float64, pixel centres at whole numbers; distortions and sizes (W, H) of each image.
+    names: relative to the model's image folder, "/" may occur. world_from_cam (K, 4, 4) and
+    intrinsics (K, 3, 3) float64, pixel centres at whole numbers; distortions and sizes (W, H) of
+    each image.
     """
 
     names: tuple[str, ...]
@@ -52,18 +71,26 @@ class ColmapModel:
 def read_colmap(folder: Path) -> ColmapModel:
     """Read a COLMAP model, text or binary, in the order of its images' names.
 
-    Raises InputError naming the file when something is missing or damaged, and naming the camera model when there is
-    none like it here (FOV, THIN_PRISM_FISHEYE and later ones).
+    Raises InputError naming the file when something is missing or damaged, and naming the camera
+    model when there is none like it here (FOV, THIN_PRISM_FISHEYE and later ones).
     """
     cameras, images = read_cameras_and_images(folder)
     if not images:
-        raise InputError(f"{folder}: the model has no images; give the folder of a finished one, such as sparse/0")
+        raise InputError(
+            f"{folder}: the model has no images; give the folder of a finished one, such as"
+            " sparse/0"
+        )
     unknown = {image.camera for image in images} - set(cameras)
     if unknown:
-        raise InputError(f"{folder}: an image names camera {min(unknown)}, which the model lacks; export it again")
+        raise InputError(
+            f"{folder}: an image names camera {min(unknown)}, which the model lacks; export it"
+            " again"
+        )
     names = Counter(image.name for image in images)
     if len(names) < len(images):
-        raise InputError(f"{folder}: two images are called {names.most_common(1)[0][0]!r}; keep the pose of one")
+        raise InputError(
+            f"{folder}: two images are called {names.most_common(1)[0][0]!r}; keep the pose of one"
+        )
     images = sorted(images, key=lambda image: image.name)
     used = [cameras[image.camera] for image in images]
     calibrations = [_calibration(camera, folder) for camera in used]
@@ -79,12 +106,17 @@ def read_colmap(folder: Path) -> ColmapModel:
 def _calibration(camera: ColmapCamera, folder: Path) -> tuple[Floats, Distortion | None]:
     if camera.model not in _DISTORTIONS:
         usable = ", ".join(_DISTORTIONS)
-        raise InputError(f"{folder}: camera model {camera.model} is not supported; convert it to one of {usable}")
+        raise InputError(
+            f"{folder}: camera model {camera.model} is not supported; convert it to one of {usable}"
+        )
     values = list(camera.parameters)
     if camera.model in _ONE_FOCAL_LENGTH:
         values.insert(1, values[0])
     if not np.isfinite(values).all() or min(values[:2]) <= 0:
-        raise InputError(f"{folder}: a {camera.model} camera has the parameters {values}, which are no calibration")
+        raise InputError(
+            f"{folder}: a {camera.model} camera has the parameters {values}, which are no"
+            " calibration"
+        )
     fx, fy, cx, cy, *coefficients = values
     intrinsics: Floats = intrinsics_matrix(fx, fy, cx - PIXEL_OFFSET, cy - PIXEL_OFFSET).numpy()
     if not any(coefficients) and not camera.model.endswith("FISHEYE"):
@@ -97,8 +129,13 @@ def _calibration(camera: ColmapCamera, folder: Path) -> tuple[Floats, Distortion
 def _world_from_cam(image: ColmapImage, folder: Path) -> Floats:
     numbers = torch.tensor([*image.quaternion, *image.translation], dtype=torch.float64)
     if not bool(numbers.isfinite().all()) or not bool(numbers[:4].any()):
-        raise InputError(f"{folder}: the pose of {image.name} is not one, {numbers.tolist()}; export the model again")
-    pose: Floats = se3_inverse(se3(rotation_from_quaternion(numbers[:4].roll(-1)), numbers[4:])).numpy()
+        raise InputError(
+            f"{folder}: the pose of {image.name} is not one, {numbers.tolist()}; export the model"
+            " again"
+        )
+    pose: Floats = se3_inverse(
+        se3(rotation_from_quaternion(numbers[:4].roll(-1)), numbers[4:])
+    ).numpy()
     return pose
 
 
@@ -109,22 +146,31 @@ def write_colmap(
     folder: Path,
     colors: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Write cameras.bin, images.bin and points3D.bin (names may hold spaces there) into an existing folder.
+    """Write cameras.bin, images.bin and points3D.bin (names may hold spaces there) into an existing
+    folder.
 
-    names and sizes (W, H) of the K keyframes; colors (N, 3) RGB of the landmarks, grey without. Keyframes with the
-    same intrinsics and size share a PINHOLE camera. Numbers of cameras, images and points count from 1; landmarks that
-    no keyframe observes are left out. Raises InputError when the counts disagree or two images have the same name.
+    names and sizes (W, H) of the K keyframes; colors (N, 3) RGB of the landmarks, grey without.
+    Keyframes with the same intrinsics and size share a PINHOLE camera. Numbers of cameras, images
+    and points count from 1; landmarks that no keyframe observes are left out. Raises InputError
+    when the counts disagree or two images have the same name.
     """
     count = len(landmarks.world_from_cam)
     if len(names) != count or len(sizes_wh) != count:
-        raise InputError(f"{count} keyframes need as many names and sizes, got {len(names)} and {len(sizes_wh)}")
+        raise InputError(
+            f"{count} keyframes need as many names and sizes, got {len(names)} and {len(sizes_wh)}"
+        )
     if colors is not None and colors.shape != (len(landmarks), 3):
         raise InputError(f"colors must be {(len(landmarks), 3)}, got {colors.shape}")
     if len(set(names)) != count or not all(names):
         twice = next(name for name in names if not name or names.count(name) > 1)
-        raise InputError(f"a COLMAP model knows images by their names, and {twice!r} is not the name of one alone")
+        raise InputError(
+            f"a COLMAP model knows images by their names, and {twice!r} is not the name of one"
+            " alone"
+        )
     cameras = [
-        ColmapCamera("PINHOLE", size_wh, (k[0, 0], k[1, 1], k[0, 2] + PIXEL_OFFSET, k[1, 2] + PIXEL_OFFSET))
+        ColmapCamera(
+            "PINHOLE", size_wh, (k[0, 0], k[1, 1], k[0, 2] + PIXEL_OFFSET, k[1, 2] + PIXEL_OFFSET)
+        )
         for size_wh, k in zip(sizes_wh, landmarks.intrinsics, strict=True)
     ]
     numbers = {camera: number for number, camera in enumerate(dict.fromkeys(cameras), start=1)}
@@ -140,7 +186,9 @@ def write_colmap(
     seen = np.searchsorted(landmarks.observed_from, np.arange(count + 1))
     spans = [slice(*ends) for ends in zip(seen, seen[1:], strict=False)]
     observations = [(pixels[span], landmarks.observed[span] + 1) for span in spans]
-    write_cameras_and_images(folder, {number: camera for camera, number in numbers.items()}, images, observations)
+    write_cameras_and_images(
+        folder, {number: camera for camera, number in numbers.items()}, images, observations
+    )
     write_points(folder, _points(landmarks, colors))
 
 
@@ -155,7 +203,9 @@ def _points(landmarks: Landmarks, colors: NDArray[np.uint8] | None) -> Iterator[
         track = np.stack([keyframes + 1, seen - first[keyframes]], axis=1)
         color = _GREY if colors is None else tuple(colors[landmark].tolist())
         if len(track):
-            yield ColmapPoint(landmark + 1, tuple(position), color, float(errors[seen].mean()), track)
+            yield ColmapPoint(
+                landmark + 1, tuple(position), color, float(errors[seen].mean()), track
+            )
 
 
 def _errors(landmarks: Landmarks) -> Floats:
@@ -165,5 +215,7 @@ def _errors(landmarks: Landmarks) -> Floats:
         seen = landmarks.observed_from == keyframe
         points = landmarks.positions[landmarks.observed[seen]].astype(np.float64)
         pixels = landmarks.pixels[seen].astype(np.float64)
-        errors[seen] = reprojection_errors(world_from_cam, points, pixels, landmarks.intrinsics[keyframe])
+        errors[seen] = reprojection_errors(
+            world_from_cam, points, pixels, landmarks.intrinsics[keyframe]
+        )
     return errors

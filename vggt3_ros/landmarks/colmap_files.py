@@ -1,7 +1,9 @@
-"""The files of a COLMAP model as they are (https://colmap.github.io/format.html): text and binary read, binary written.
+"""The files of a COLMAP model as they are (https://colmap.github.io/format.html): text and binary
+read, binary written.
 
-Of a model that is read, the points, the images' pixels, and the rigs and frames of newer versions are left aside:
-images repeat the poses. Written models have no rigs and frames; COLMAP then makes one for each image.
+Of a model that is read, the points, the images' pixels, and the rigs and frames of newer versions
+are left aside: images repeat the poses. Written models have no rigs and frames; COLMAP then makes
+one for each image.
 """
 
 from __future__ import annotations
@@ -19,11 +21,15 @@ from vggt3_ros.landmarks.colmap_records import MODELS, ColmapCamera, ColmapImage
 from vggt3_ros.landmarks.colmap_text import read_text_cameras, read_text_images
 
 _PIXEL = np.dtype([("xy", "<f8", 2), ("point", "<i8")])  # of an image's list
-FILES = tuple(f"{part}{suffix}" for suffix in (".bin", ".txt") for part in ("cameras", "images", "points3D"))
+FILES = tuple(
+    f"{part}{suffix}" for suffix in (".bin", ".txt") for part in ("cameras", "images", "points3D")
+)
 
 
 def read_cameras_and_images(folder: Path) -> tuple[dict[int, ColmapCamera], list[ColmapImage]]:
-    """Cameras by number, and images. Raises InputError naming the file that is missing or damaged."""
+    """Cameras by number, and images. Raises InputError naming the file that is missing or
+    damaged.
+    """
     for suffix, read_cameras, read_images in (
         (".bin", _binary_cameras, _binary_images),
         (".txt", read_text_cameras, read_text_images),
@@ -36,10 +42,17 @@ def read_cameras_and_images(folder: Path) -> tuple[dict[int, ColmapCamera], list
             path = folder / f"images{suffix}"
             return cameras, read_images(path)
         except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}; a COLMAP model has cameras and images") from error
+            raise InputError(
+                f"cannot read {path}: {error.strerror}; a COLMAP model has cameras and images"
+            ) from error
         except (ValueError, struct.error) as error:
-            raise InputError(f"{path} is not as COLMAP writes it ({error}); export the model again") from error
-    raise InputError(f"{folder} holds no COLMAP model; give a folder with images.bin or images.txt, such as sparse/0")
+            raise InputError(
+                f"{path} is not as COLMAP writes it ({error}); export the model again"
+            ) from error
+    raise InputError(
+        f"{folder} holds no COLMAP model; give a folder with images.bin or images.txt, such as"
+        " sparse/0"
+    )
 
 
 def _binary_cameras(path: Path) -> dict[int, ColmapCamera]:
@@ -49,7 +62,10 @@ def _binary_cameras(path: Path) -> dict[int, ColmapCamera]:
         for _ in range(_unpack(file, "Q")[0]):
             number, model, width, height = _unpack(file, "IiQQ")
             if not 0 <= model < len(names):
-                raise InputError(f"{path}: camera model number {model} is not supported; use OPENCV or OPENCV_FISHEYE")
+                raise InputError(
+                    f"{path}: camera model number {model} is not supported; use OPENCV or"
+                    " OPENCV_FISHEYE"
+                )
             parameters = _unpack(file, f"{MODELS[names[model]]}d")
             cameras[number] = ColmapCamera(names[model], (width, height), parameters)
     return cameras
@@ -86,7 +102,9 @@ def write_cameras_and_images(
     images: Sequence[ColmapImage],
     observations: Sequence[tuple[NDArray[np.float64], NDArray[np.int32]]],
 ) -> None:
-    """Write cameras.bin and images.bin. observations: of each image, pixels (n, 2) and numbers (n,) of the points."""
+    """Write cameras.bin and images.bin. observations: of each image, pixels (n, 2) and numbers (n,)
+    of the points.
+    """
     models = list(MODELS)
     with (folder / "cameras.bin").open("wb") as file:
         file.write(struct.pack("<Q", len(cameras)))
@@ -95,8 +113,12 @@ def write_cameras_and_images(
             file.write(struct.pack(f"<{len(camera.parameters)}d", *camera.parameters))
     with (folder / "images.bin").open("wb") as file:
         file.write(struct.pack("<Q", len(images)))
-        for number, (image, (pixels, points)) in enumerate(zip(images, observations, strict=True), start=1):
-            file.write(struct.pack("<I7dI", number, *image.quaternion, *image.translation, image.camera))
+        for number, (image, (pixels, points)) in enumerate(
+            zip(images, observations, strict=True), start=1
+        ):
+            file.write(
+                struct.pack("<I7dI", number, *image.quaternion, *image.translation, image.camera)
+            )
             file.write(image.name.encode() + b"\0" + struct.pack("<Q", len(pixels)))
             rows = np.zeros(len(pixels), _PIXEL)
             rows["xy"], rows["point"] = pixels, points
@@ -106,7 +128,9 @@ def write_cameras_and_images(
 def write_points(folder: Path, points: Iterable[ColmapPoint]) -> None:
     """Write points3D.bin."""
     records = [
-        struct.pack("<Q3d3BdQ", point.number, *point.position, *point.color, point.error, len(point.track))
+        struct.pack(
+            "<Q3d3BdQ", point.number, *point.position, *point.color, point.error, len(point.track)
+        )
         + point.track.astype("<u4").tobytes()
         for point in points
     ]

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# In the order of their numbers in binary files, with the count of their parameters. There are more, of later versions.
+# In the order of their numbers in binary files, with the count of their parameters. There are more,
+# of later versions.
 MODELS = {
-    "SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8, "OPENCV_FISHEYE": 8,
-    "FULL_OPENCV": 12, "FOV": 5, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5, "THIN_PRISM_FISHEYE": 12,
+    "SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8,
+    "OPENCV_FISHEYE": 8,
+    "FULL_OPENCV": 12, "FOV": 5, "SIMPLE_RADIAL_FISHEYE": 4, "RADIAL_FISHEYE": 5,
+    "THIN_PRISM_FISHEYE": 12,
 }  # fmt: skip
 
 
@@ -30,7 +33,9 @@ class ColmapCamera:
 
 @dataclass(frozen=True)
 class ColmapImage:
-    """An image: its name, the number of its camera, cam_from_world as quaternion w x y z and translation."""
+    """An image: its name, the number of its camera, cam_from_world as quaternion w x y z and
+    translation.
+    """
 
     name: str
     camera: int
@@ -40,8 +45,8 @@ class ColmapImage:
 
 @dataclass(frozen=True, eq=False)
 class ColmapPoint:
-    """A point: number, position, colour, mean reprojection error in pixels, track (M, 2) of image number and index of
-    the pixel within that image.
+    """A point: number, position, colour, mean reprojection error in pixels, track (M, 2) of image
+    number and index of the pixel within that image.
     """
 
     number: int

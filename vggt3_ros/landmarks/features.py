@@ -13,22 +13,27 @@ from numpy.typing import NDArray
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion
 
-_SIFT_UNIT = 512.0  # one byte per element of a unit vector, as COLMAP stores it; loses nothing measurable
+# one byte per element of a unit vector, as COLMAP stores it; loses nothing measurable
+_SIFT_UNIT = 512.0
 _BITS = 256  # of an ORB descriptor
-# OpenCV before 4.8 enlarges the image such that every position lies this far, in pixels of the searched image, to the
-# right and below; measured in all octaves of photographs with 4.5.5, 4.6.0 and 4.7.0 against 4.8.1.
+# OpenCV before 4.8 enlarges the image such that every position lies this far, in pixels of the
+# searched image, to the right and below; measured in all octaves of photographs with 4.5.5, 4.6.0
+# and 4.7.0 against 4.8.1.
 _ENLARGED_OFF = 0.25
 _MOST_SEARCHED = 8_000_000  # pixels: SIFT keeps many images of floats, the first of them doubled
-_DIM, _BRIGHT = 80, 215  # grey levels that 99 % of an image lie below: where it is dim, and once it was stretched
+# grey levels that 99 % of an image lie below: where it is dim, and once it was stretched
+_DIM, _BRIGHT = 80, 215
 _DARKEST = 13  # of these levels that is told from others: what is darker is noise
-_FAR_OUT = 2.0  # image sizes beyond the border; undistorted points further out are numerical nonsense
+# image sizes beyond the border; undistorted points further out are numerical nonsense
+_FAR_OUT = 2.0
 
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """kind of feature; scale at which the image is searched, but never below least_side pixels of its long side unless
-    the image itself is smaller, and never above 8 million pixels; count of features that are kept, the strongest.
-    The defaults are for frames on the move; `whole_image` takes three times as long.
+    """kind of feature; scale at which the image is searched, but never below least_side pixels of
+    its long side unless the image itself is smaller, and never above 8 million pixels; count of
+    features that are kept, the strongest. The defaults are for frames on the move; `whole_image`
+    takes three times as long.
     """
 
     kind: Literal["sift", "orb"] = "sift"
@@ -40,7 +45,10 @@ class FeatureSettings:
         if self.kind not in ("sift", "orb"):
             raise InputError(f"features of kind {self.kind!r} are unknown; use 'sift' or 'orb'")
         if not 0 < self.scale <= 1 or self.least_side < 1 or self.count < 1:
-            raise InputError(f"feature settings are out of range: {self}; expected 0 < scale <= 1, the rest above 0")
+            raise InputError(
+                f"feature settings are out of range: {self}; expected 0 < scale <= 1, the rest"
+                " above 0"
+            )
 
     def searched_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         """Size at which an image of this size is searched."""
@@ -57,9 +65,10 @@ def whole_image() -> FeatureSettings:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """n features. pixels (n, 2) float32 x y in the whole image without lens distortion, pixel centres at whole numbers;
-    descriptors (n, D) uint8, see unit_vectors; size_wh of the whole image; pixel_size: pixels of the whole image per
-    pixel of the image that was searched, which is what positions are precise to.
+    """n features. pixels (n, 2) float32 x y in the whole image without lens distortion, pixel
+    centres at whole numbers; descriptors (n, D) uint8, see unit_vectors; size_wh of the whole
+    image; pixel_size: pixels of the whole image per pixel of the image that was searched, which is
+    what positions are precise to.
     """
 
     pixels: NDArray[np.float32]
@@ -82,7 +91,9 @@ def extract(
     distortion: Distortion | None = None,
     settings: FeatureSettings | None = None,
 ) -> Features:
-    """Features of an RGB image (H, W, 3); positions are undistorted where a distortion is given (with intrinsics)."""
+    """Features of an RGB image (H, W, 3); positions are undistorted where a distortion is given
+    (with intrinsics).
+    """
     import cv2
 
     settings = settings or FeatureSettings()
@@ -96,7 +107,9 @@ def extract(
     if found is None or len(keypoints) == 0:
         empty = np.zeros((0, _BITS if settings.kind == "orb" else 128), np.uint8)
         return Features(np.zeros((0, 2), np.float32), empty, (width, height), width / size[0])
-    strongest = np.argsort([-point.response for point in keypoints], kind="stable")[: settings.count]
+    strongest = np.argsort([-point.response for point in keypoints], kind="stable")[
+        : settings.count
+    ]
     step = np.array([width / size[0], height / size[1]])
     searched = np.asarray(cv2.KeyPoint.convert(keypoints), np.float64)[strongest] - offset
     pixels = (searched + 0.5) * step - 0.5
@@ -104,7 +117,8 @@ def extract(
     if distortion is not None and intrinsics is not None:
         pixels = _undistorted(pixels, intrinsics, distortion)
         border = _FAR_OUT * np.array([width, height])
-        near = ((pixels > -border) & (pixels < np.array([width, height]) + border)).all(1)  # also False for NaN
+        # also False for NaN
+        near = ((pixels > -border) & (pixels < np.array([width, height]) + border)).all(1)
         pixels, descriptors = pixels[near], descriptors[near]
     return Features(pixels.astype(np.float32), descriptors, (width, height), float(step.max()))
 
@@ -123,8 +137,9 @@ def unit_vectors(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _stretched(grey: NDArray[Any]) -> NDArray[Any]:
-    """A dim image with its brightness multiplied and its few lights kept apart, any other as it is: detectors ask for
-    contrasts that the dark lacks. Measured: of 39 photographs in a twelfth of their light 35 are found, before 1.
+    """A dim image with its brightness multiplied and its few lights kept apart, any other as it is:
+    detectors ask for contrasts that the dark lacks. Measured: of 39 photographs in a twelfth of
+    their light 35 are found, before 1.
     """
     import cv2
 

@@ -21,15 +21,19 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 WIDEST = 50.0  # outlier threshold, in deviations
-_WRONG = 10.0  # deviations beyond which an observation is of something else, however far off it lies
-_OUTLIER, _PRIOR_OUTLIER = 3.0, 10.0  # deviations beyond which an observation, or a prior, costs little more
+# deviations beyond which an observation is of something else, however far off it lies
+_WRONG = 10.0
+# deviations beyond which an observation, or a prior, costs little more
+_OUTLIER, _PRIOR_OUTLIER = 3.0, 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What a map is made of: the features of K keyframes, all tracks through them, and the poses they came with.
+    """What a map is made of: the features of K keyframes, all tracks through them, and the poses
+    they came with.
 
-    world_from_cam (K, 4, 4); measured (K,): which of them are priors; intrinsics (K, 3, 3) of the undistorted images.
+    world_from_cam (K, 4, 4); measured (K,): which of them are priors; intrinsics (K, 3, 3) of the
+    undistorted images.
     """
 
     features: Sequence[Features]
@@ -60,17 +64,23 @@ class Given:
 
 
 class Fit:
-    """Poses (K, 4, 4) and intrinsics (K, 3, 3) of keyframes, and the tracks whose observations agree there.
+    """Poses (K, 4, 4) and intrinsics (K, 3, 3) of keyframes, and the tracks whose observations
+    agree there.
 
-    numbers: of the points of `tracks` among those of all tracks. noise: robust deviation of an observation in pixels;
-    outlier: deviations beyond which one loses its say. contradicted (K,): keyframes that must carry no landmarks.
-    pose_covariance (K, 6, 6) of (position in the world, rotation in the camera frame), as the adjustment lets expect;
-    map_sigmas: metres and rad per axis that the map may be off beside that.
+    numbers: of the points of `tracks` among those of all tracks. noise: robust deviation of an
+    observation in pixels; outlier: deviations beyond which one loses its say. contradicted (K,):
+    keyframes that must carry no landmarks. pose_covariance (K, 6, 6) of (position in the world,
+    rotation in the camera frame), as the adjustment lets expect; map_sigmas: metres and rad per
+    axis that the map may be off beside that.
     """
 
     def __init__(self, given: Given, world_from_cam: Floats) -> None:
         self.given = given
-        self.world_from_cam, self.intrinsics, self.focal = world_from_cam.copy(), given.intrinsics.copy(), 1.0
+        self.world_from_cam, self.intrinsics, self.focal = (
+            world_from_cam.copy(),
+            given.intrinsics.copy(),
+            1.0,
+        )
         self.noise, self.outlier = given.pixel_size, WIDEST
         self.converged = False
         self.held = False
@@ -85,7 +95,8 @@ class Fit:
         """Which of all observations (O,) are among the tracks."""
         every, count = self.given.every, len(self.given)
         chosen: Mask = np.isin(
-            every.point * count + every.keyframe, self.numbers[self.tracks.point] * count + self.tracks.keyframe
+            every.point * count + every.keyframe,
+            self.numbers[self.tracks.point] * count + self.tracks.keyframe,
         )
         return chosen
 
@@ -94,13 +105,15 @@ class Fit:
         self.tracks, self.numbers = self.chosen(which)
 
     def chosen(self, which: Mask) -> tuple[Tracks, NDArray[np.int64]]:
-        """Those of all observations, of points that keep at least two, and the numbers of those points among all."""
+        """Those of all observations, of points that keep at least two, and the numbers of those
+        points among all.
+        """
         counts = np.bincount(self.given.every.point[which], minlength=self.given.every.points)
         return self.given.every.select(which), np.flatnonzero(counts >= 2)
 
     def agreeing(self, tracks: Tracks, numbers: NDArray[np.int64]) -> Mask:
-        """Which of all observations (O,) lie where their points project to: by the tracks, whose points have `numbers`,
-        other points by all that is known of them.
+        """Which of all observations (O,) lie where their points project to: by the tracks, whose
+        points have `numbers`, other points by all that is known of them.
         """
         every = self.given.every
         points = self.triangulated(every)[0]
@@ -110,7 +123,9 @@ class Fit:
         return agrees
 
     def agreeing_share(self, agrees: Mask) -> tuple[Floats, Mask]:
-        """Share (K,) of each keyframe's observations that agree, of all (O,), and which keyframes (K,) have any."""
+        """Share (K,) of each keyframe's observations that agree, of all (O,), and which keyframes
+        (K,) have any.
+        """
         keyframe, count = self.given.every.keyframe, len(self.given)
         seen = np.bincount(keyframe, minlength=count)
         share: Floats = np.bincount(keyframe[agrees], minlength=count) / np.maximum(seen, 1)
@@ -138,7 +153,9 @@ class Fit:
         return pixels
 
     def triangulated(self, tracks: Tracks) -> tuple[Floats, Floats]:
-        """Points (N, 3) of tracks at these poses, and the angle (N,) in rad that their rays spread over."""
+        """Points (N, 3) of tracks at these poses, and the angle (N,) in rad that their rays spread
+        over.
+        """
         rays = rays_of(self.pixels(tracks), self.intrinsics[tracks.keyframe])
         return triangulate(self.world_from_cam[tracks.keyframe], rays, tracks.point)
 
@@ -153,12 +170,16 @@ class Fit:
         return float(np.median(np.linalg.norm(rays, axis=1))) if len(rays) else 0.0
 
     def cost(self, noise: float, sigmas: tuple[float, float]) -> float:
-        """Robust cost of all observations and priors, for a noise in pixels and deviations of priors."""
+        """Robust cost of all observations and priors, for a noise in pixels and deviations of
+        priors.
+        """
         every = self.given.every
         points = self.triangulated(every)[0]
         points[self.numbers] = self.triangulated(self.tracks)[0]
         squared = (self.residuals(every, points) ** 2).sum(1) / noise**2
         total = cauchy(np.minimum(squared, _WRONG**2), _OUTLIER)[0].sum()
-        for deviation, sigma in zip(self.prior_deviation[self.given.measured].T, sigmas, strict=True):
+        for deviation, sigma in zip(
+            self.prior_deviation[self.given.measured].T, sigmas, strict=True
+        ):
             total += cauchy((deviation / sigma) ** 2, _PRIOR_OUTLIER)[0].sum()
         return float(total)

@@ -13,22 +13,29 @@ from vggt3_ros.landmarks.leave_one_out import Predictions, predictions
 
 Progress = Callable[[float], None]
 
-_BETTER = 0.5  # mean log ratio of errors of position plus that of rotation, from which adjusted poses are better
-# Held poses whose images fit that much worse than adjusted ones, and by more than so many pixels of the searched image,
-# have to predict better: of ten maps of rooms with priors 3 cm and 1 degree off, two were held before, which fitted 18
-# and 20 times worse. Exact poses of three real sequences fit 2 to 3 times worse, at most 1 pixel off.
+# mean log ratio of errors of position plus that of rotation, from which adjusted poses are better
+_BETTER = 0.5
+# Held poses whose images fit that much worse than adjusted ones, and by more than so many pixels of
+# the searched image, have to predict better: of ten maps of rooms with priors 3 cm and 1 degree
+# off, two were held before, which fitted 18 and 20 times worse. Exact poses of three real sequences
+# fit 2 to 3 times worse, at most 1 pixel off.
 _FITS_BADLY, _FITS_BADLY_PX = 5.0, 1.5
-_LEAST_PREDICTED = 0.8  # of the keyframes that adjusted poses predict: held ones that predict fewer are not compared
-# Per axis: where images and a reference disagree, adjusted poses of three real cameras were 0.35 to 0.75 degrees off.
+# of the keyframes that adjusted poses predict: held ones that predict fewer are not compared
+_LEAST_PREDICTED = 0.8
+# Per axis: where images and a reference disagree, adjusted poses of three real cameras were 0.35 to
+# 0.75 degrees off.
 _SHARED_ANGLE = np.radians(0.4)
 _FEW = 3  # predictions below which nothing is compared
-_FITTING = 1.0  # of a pixel of the searched image: noise up to which poses are held that cannot be compared
+# of a pixel of the searched image: noise up to which poses are held that cannot be compared
+_FITTING = 1.0
 _LEAST_PLACED = 0.5  # of the keyframes
 _WIDER = 10.0  # deviations beyond which a prior loses its say, where it keeps it for longer
 
 
 def fitted(given: Given, progress: Progress) -> Fit:
-    """Poses of the keyframes, held as given or adjusted (see LandmarkSettings.hold_priors), with their covariances."""
+    """Poses of the keyframes, held as given or adjusted (see LandmarkSettings.hold_priors), with
+    their covariances.
+    """
     settings = given.settings
     explicit = settings.position_sigma is not None or settings.rotation_sigma is not None
     if not given.anchored or settings.hold_priors is False or explicit:
@@ -37,31 +44,40 @@ def fitted(given: Given, progress: Progress) -> Fit:
     moved = None
     if not settings.hold_priors or not given.measured.all():
         moved = _adjusted(given, lambda share: progress(0.2 + 0.7 * share))
-    if moved is not None and not given.measured.all():  # what no prior tells may have rolled away from held poses
+    # what no prior tells may have rolled away from held poses
+    if moved is not None and not given.measured.all():
         again = held(given, moved.world_from_cam, lambda share: progress(0.9 + 0.1 * share))
         still = _cheapest([still, again])
     predicted = predictions(still)
-    if moved is not None and not settings.hold_priors and not as_good(still, predicted, moved, predictions(moved)):
+    if (
+        moved is not None
+        and not settings.hold_priors
+        and not as_good(still, predicted, moved, predictions(moved))
+    ):
         return _doubted(moved)
     return _doubted(still, predicted)
 
 
 def as_good(still: Fit, predicted: Predictions, moved: Fit, by_moved: Predictions) -> bool:
-    """Whether held poses are predicted about as well as by adjusted keyframes: by noise alone the latter may win."""
+    """Whether held poses are predicted about as well as by adjusted keyframes: by noise alone the
+    latter may win.
+    """
     both = predicted.known & by_moved.known
     if by_moved.known.sum() < _FEW:
         return still.noise < _FITTING * still.given.pixel_size
     if predicted.known.sum() < max(_LEAST_PREDICTED * by_moved.known.sum(), _FEW) or not both.any():
         return False
     ratio = np.log((predicted.errors[both] + 1e-12) / (by_moved.errors[both] + 1e-12))
-    fits_badly = still.noise > max(_FITS_BADLY * moved.noise, _FITS_BADLY_PX * still.given.pixel_size)
+    fits_badly = still.noise > max(
+        _FITS_BADLY * moved.noise, _FITS_BADLY_PX * still.given.pixel_size
+    )
     fits_badly &= moved.converged  # otherwise there is no adjusted map
     return bool(ratio.mean(0).sum() < (0.0 if fits_badly else _BETTER))
 
 
 def _doubted(fit: Fit, predicted: Predictions | None = None) -> Fit:
-    """The fit with its map_sigmas: how far held poses are missed where they are predicted, otherwise the errors that
-    all images share.
+    """The fit with its map_sigmas: how far held poses are missed where they are predicted,
+    otherwise the errors that all images share.
     """
     angle = max(_SHARED_ANGLE, fit.noise / float(np.median(fit.intrinsics[:, 0, 0])))
     sigmas = np.array([angle * fit.depth(), angle])
@@ -74,11 +90,13 @@ def _doubted(fit: Fit, predicted: Predictions | None = None) -> Fit:
 
 
 def _adjusted(given: Given, progress: Progress) -> Fit:
-    """The cheapest of several adjustments, for each ends where its first rounds have rolled what little ties.
+    """The cheapest of several adjustments, for each ends where its first rounds have rolled what
+    little ties.
 
-    From the given poses on; with priors that keep their say for longer; where the given poses fitted the images badly,
-    from the images alone; from a result brought back to the priors as a whole, where its scale or place had left them;
-    and again after the keyframes that contradict their priors were put back to them.
+    From the given poses on; with priors that keep their say for longer; where the given poses
+    fitted the images badly, from the images alone; from a result brought back to the priors as a
+    whole, where its scale or place had left them; and again after the keyframes that contradict
+    their priors were put back to them.
     """
     told = _Told(progress, 6 if given.anchored else 2)
     fit, rough = adjusted(given, given.world_from_cam, told.next())
@@ -88,7 +106,8 @@ def _adjusted(given: Given, progress: Progress) -> Fit:
     if rough:
         k, least_angle = fit.intrinsics, given.settings.least_angle
         found = placed_by_images(given.every, given.features, k, given.world_from_cam, least_angle)
-        # Without priors, what images do not place stays where a guess left it: then there is no map to adjust.
+        # Without priors, what images do not place stays where a guess left it: then there is no map
+        # to adjust.
         if found is not None and (given.anchored or found[1].mean() >= _LEAST_PLACED):
             choices.append(adjusted(given, found[0], told.next())[0])
     fit = _cheapest(choices)

@@ -1,4 +1,6 @@
-"""Poses to start from where the given ones are too rough: keyframes placed one after the other by the images."""
+"""Poses to start from where the given ones are too rough: keyframes placed one after the other by
+the images.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,25 @@ from vggt3_ros.landmarks.triangulation import rays_of, triangulate
 Floats = NDArray[np.float64]
 
 _PAIRS = 20  # tried as the first two
-_WIDE_ENOUGH = np.radians(8)  # median angle between the rays of the first two, from which more is not better
+# median angle between the rays of the first two, from which more is not better
+_WIDE_ENOUGH = np.radians(8)
 _LEAST_SEEN = 20  # points that place a keyframe
 _TOLERANCE = 3.0  # pixels of the searched image
 _GROWTH = 1.3  # keyframes placed since the last adjustment, as a factor
-_LOOSE = 10.0  # deviation of poses, in baselines of the first two, that keeps an adjustment from drifting away
+# deviation of poses, in baselines of the first two, that keeps an adjustment from drifting away
+_LOOSE = 10.0
 
 
 def placed_by_images(
-    every: Tracks, features: Sequence[Features], intrinsics: Floats, given: Floats, least_angle: float
+    every: Tracks,
+    features: Sequence[Features],
+    intrinsics: Floats,
+    given: Floats,
+    least_angle: float,
 ) -> tuple[Floats, NDArray[np.bool_]] | None:
-    """Poses (K, 4, 4) of keyframes placed by their tracks alone, then turned, moved and scaled to the given poses; and
-    which keyframes (K,) were placed. The others see too little of them and keep their given pose. None where no two
-    keyframes can begin.
+    """Poses (K, 4, 4) of keyframes placed by their tracks alone, then turned, moved and scaled to
+    the given poses; and which keyframes (K,) were placed. The others see too little of them and
+    keep their given pose. None where no two keyframes can begin.
 
     intrinsics (K, 3, 3); points whose rays spread less than least_angle (rad) place nothing.
     """
@@ -42,13 +50,17 @@ def placed_by_images(
         return None
     while placer.place_next():
         pass
-    poses, placed = torch.from_numpy(placer.world_from_cam[placer.placed]), torch.from_numpy(given[placer.placed])
+    poses, placed = (
+        torch.from_numpy(placer.world_from_cam[placer.placed]),
+        torch.from_numpy(given[placer.placed]),
+    )
     try:
         given_from_placed = robust_umeyama(poses, placed).target_from_source
     except InputError:
         try:
             given_from_placed = fit_poses(poses, placed)
-        except InputError:  # the given poses do not even move alike: they tell no more than where and how large
+        # the given poses do not even move alike: they tell no more than where and how large
+        except InputError:
             given_from_placed = fit_roughly(poses, placed)
     result = given.copy()
     result[placer.placed] = given_from_placed.poses(poses).numpy()
@@ -56,7 +68,9 @@ def placed_by_images(
 
 
 class _Placer:
-    def __init__(self, every: Tracks, features: Sequence[Features], intrinsics: Floats, least_angle: float) -> None:
+    def __init__(
+        self, every: Tracks, features: Sequence[Features], intrinsics: Floats, least_angle: float
+    ) -> None:
         self.every, self.intrinsics, self.least_angle = every, intrinsics, least_angle
         count = len(features)
         first = np.concatenate([[0], np.cumsum([len(one) for one in features])])
@@ -77,16 +91,28 @@ class _Placer:
         for i, j, a, b in self._likely_pairs():
             tolerance = self.tolerance / self.intrinsics[i, 0, 0]
             cv2.setRNGSeed(0)  # the same tracks begin with the same pair
-            essential, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_ACCURATE, 0.999, tolerance)
+            essential, mask = cv2.findEssentialMat(
+                a, b, np.eye(3), cv2.USAC_ACCURATE, 0.999, tolerance
+            )
             if essential is None or essential.shape != (3, 3):
                 continue
-            _, rotation, translation, _ = cv2.recoverPose(essential, a, b, np.eye(3), mask=mask.copy())
+            _, rotation, translation, _ = cv2.recoverPose(
+                essential, a, b, np.eye(3), mask=mask.copy()
+            )
             world_from_second = np.eye(4)
-            world_from_second[:3, :3], world_from_second[:3, 3] = rotation.T, -rotation.T @ translation[:, 0]
+            world_from_second[:3, :3], world_from_second[:3, 3] = (
+                rotation.T,
+                -rotation.T @ translation[:, 0],
+            )
             poses = np.stack([np.eye(4), world_from_second])
             inliers = np.flatnonzero(mask.ravel())
-            rays = np.concatenate([np.stack([a, b], 1)[inliers].reshape(-1, 2), np.ones((2 * len(inliers), 1))], axis=1)
-            angle = triangulate(np.tile(poses, (len(inliers), 1, 1)), rays, np.repeat(np.arange(len(inliers)), 2))[1]
+            rays = np.concatenate(
+                [np.stack([a, b], 1)[inliers].reshape(-1, 2), np.ones((2 * len(inliers), 1))],
+                axis=1,
+            )
+            angle = triangulate(
+                np.tile(poses, (len(inliers), 1, 1)), rays, np.repeat(np.arange(len(inliers)), 2)
+            )[1]
             value = len(inliers) * min(1.0, float(np.median(angle)) / _WIDE_ENOUGH)
             if value > score:
                 best, score = (i, j, world_from_second), value
@@ -97,9 +123,13 @@ class _Placer:
         return True
 
     def place_next(self) -> bool:
-        """Place the keyframe that sees most of the points known so far; False when none can be placed any more."""
+        """Place the keyframe that sees most of the points known so far; False when none can be
+        placed any more.
+        """
         _, numbers, points = self._points()
-        known = np.isin(self.every.point, numbers) & ~(self.placed | self.hopeless)[self.every.keyframe]
+        known = (
+            np.isin(self.every.point, numbers) & ~(self.placed | self.hopeless)[self.every.keyframe]
+        )
         shared = np.bincount(self.every.keyframe[known], minlength=len(self.placed))
         keyframe = int(shared.argmax())
         if shared[keyframe] < _LEAST_SEEN:
@@ -118,7 +148,9 @@ class _Placer:
         return True
 
     def _likely_pairs(self) -> list[tuple[int, int, Floats, Floats]]:
-        """The pairs of keyframes with most tracks in common: their numbers, and the rays (M, 2) of both."""
+        """The pairs of keyframes with most tracks in common: their numbers, and the rays (M, 2) of
+        both.
+        """
         count = len(self.placed)
         shared = np.triu(shared_counts(self.every.keyframe, self.every.point, count), 1)
         pairs = []
@@ -133,22 +165,32 @@ class _Placer:
         return pairs
 
     def _points(self) -> tuple[Observations, NDArray[np.int64], Floats]:
-        """Observations of the points that placed keyframes agree on, those points' numbers among all, and places."""
+        """Observations of the points that placed keyframes agree on, those points' numbers among
+        all, and places.
+        """
         which = self.placed[self.every.keyframe]
         for _ in range(2):  # all observations, then those that agree
             counts = np.bincount(self.every.point[which], minlength=self.every.points)
             which = which & (counts[self.every.point] >= 2)
             tracks, numbers = self.every.select(which), np.unique(self.every.point[which])
-            points, angle = triangulate(self.world_from_cam[tracks.keyframe], self.rays[which], tracks.point)
+            points, angle = triangulate(
+                self.world_from_cam[tracks.keyframe], self.rays[which], tracks.point
+            )
             residual = project(self._observations(tracks, which), self.world_from_cam, points)[0]
             error = np.linalg.norm(residual, axis=1)
             index = np.flatnonzero(which)
             which = which.copy()
-            which[index[(error > 2 * self.tolerance) | (angle[tracks.point] < self.least_angle)]] = False
+            which[
+                index[(error > 2 * self.tolerance) | (angle[tracks.point] < self.least_angle)]
+            ] = False
         counts = np.bincount(self.every.point[which], minlength=self.every.points)
         which &= counts[self.every.point] >= 2
         kept = np.unique(self.every.point[which])
-        return self._observations(self.every.select(which), which), kept, points[np.searchsorted(numbers, kept)]
+        return (
+            self._observations(self.every.select(which), which),
+            kept,
+            points[np.searchsorted(numbers, kept)],
+        )
 
     def _adjust(self) -> None:
         """Adjust what is placed so far; nothing but the images has a say."""
@@ -156,9 +198,13 @@ class _Placer:
         if len(points) == 0:
             return
         count = len(self.placed)
-        priors = PosePriors(self.world_from_cam.copy(), np.full(count, _LOOSE), np.full(count, _LOOSE))
+        priors = PosePriors(
+            self.world_from_cam.copy(), np.full(count, _LOOSE), np.full(count, _LOOSE)
+        )
         noise = self.tolerance / _TOLERANCE
-        found = adjust(observations, self.world_from_cam, points, priors, noise_px=noise, iterations=20)
+        found = adjust(
+            observations, self.world_from_cam, points, priors, noise_px=noise, iterations=20
+        )
         self.world_from_cam[self.placed] = found.world_from_cam[self.placed]
         self.adjusted = int(self.placed.sum())
 

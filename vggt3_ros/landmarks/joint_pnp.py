@@ -1,7 +1,9 @@
-"""The poses of several images of one moving camera at once: points fix them, odometry ties them to each other.
+"""The poses of several images of one moving camera at once: points fix them, odometry ties them to
+each other.
 
-They are one rigid rig, the motions between them being known from odometry, each of which may give way as far as
-odometry drifts. So images that see too little to fix a pose by themselves fix one together.
+They are one rigid rig, the motions between them being known from odometry, each of which may give
+way as far as odometry drifts. So images that see too little to fix a pose by themselves fix one
+together.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ Floats = NDArray[np.float64]
 
 _STEPS = 10
 _SETTLED = 1e-4  # squared step, in standard deviations of an observation, that ends the adjustment
-_CERTAIN = np.diag([1e-6] * 3 + [1e-8] * 3)  # (1 mm)^2 and (0.1 mrad)^2: better is no odometry, also of who stands
-_ROUGHEST = 3.0  # residuals at the start, in standard deviations, beyond which odometry explains the rest
+# (1 mm)^2 and (0.1 mrad)^2: better is no odometry, also of who stands
+_CERTAIN = np.diag([1e-6] * 3 + [1e-8] * 3)
+# residuals at the start, in standard deviations, beyond which odometry explains the rest
+_ROUGHEST = 3.0
 
 
 @dataclass(frozen=True, eq=False)
 class RigView:
-    """One image: points (n, 3) in the world, their pixels (n, 2), inverse roots (n, 2, 2) of the residuals' covariances
-    (pnp.whitening), intrinsics (3, 3); newest_from_cam (4, 4) by odometry, with its covariance (6, 6), see joint.View.
+    """One image: points (n, 3) in the world, their pixels (n, 2), inverse roots (n, 2, 2) of the
+    residuals' covariances (pnp.whitening), intrinsics (3, 3); newest_from_cam (4, 4) by odometry,
+    with its covariance (6, 6), see joint.View.
     """
 
     points: Floats
@@ -37,8 +42,9 @@ class RigView:
 
 @dataclass(frozen=True, eq=False)
 class RigSolution:
-    """world_from_cam (V, 4, 4) of all images; covariance (6, 6) of the last one's (position in the world, rotation in
-    the camera frame in rad); strain: the largest squared deviation, of six degrees of freedom, from odometry.
+    """world_from_cam (V, 4, 4) of all images; covariance (6, 6) of the last one's (position in the
+    world, rotation in the camera frame in rad); strain: the largest squared deviation, of six
+    degrees of freedom, from odometry.
     """
 
     world_from_cam: Floats
@@ -47,7 +53,8 @@ class RigSolution:
 
 
 def adjust_rig(world_from_newest: Floats, views: list[RigView]) -> RigSolution | None:
-    """Poses that fit images and odometry best from world_from_newest (4, 4) on, that of the last view.
+    """Poses that fit images and odometry best from world_from_newest (4, 4) on, that of the last
+    view.
 
     Levenberg-Marquardt with Cauchy weights. None when the views do not determine the pose.
     """
@@ -57,7 +64,10 @@ def adjust_rig(world_from_newest: Floats, views: list[RigView]) -> RigSolution |
     damping = 1e-4
     for _ in range(_STEPS):
         try:
-            step = np.asarray(-np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient), np.float64)
+            step = np.asarray(
+                -np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient),
+                np.float64,
+            )
         except np.linalg.LinAlgError:
             return None
         candidate = state.stepped(step)
@@ -74,7 +84,8 @@ def adjust_rig(world_from_newest: Floats, views: list[RigView]) -> RigSolution |
     try:
         covariance = rig.scale(state) ** 2 * np.linalg.inv(hessian)[:6, :6]
         covariance = (covariance + covariance.T) / 2
-        np.linalg.cholesky(covariance)  # what is nearly singular has inverses that are no covariances
+        # what is nearly singular has inverses that are no covariances
+        np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         return None
     return RigSolution(np.stack(rig.poses(state)), covariance, rig.strain(state))
@@ -82,8 +93,8 @@ def adjust_rig(world_from_newest: Floats, views: list[RigView]) -> RigSolution |
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """world_from_newest (4, 4), and how far (V - 1, 6) the older cameras are from where odometry has them: position in
-    the newest camera's axes, rotation in their own.
+    """world_from_newest (4, 4), and how far (V - 1, 6) the older cameras are from where odometry
+    has them: position in the newest camera's axes, rotation in their own.
     """
 
     world_from_newest: Floats
@@ -98,7 +109,9 @@ class _Rig:
 
     def __init__(self, views: list[RigView], world_from_newest: Floats) -> None:
         self._views = views
-        self._ties = [np.linalg.inv(np.linalg.cholesky(view.covariance + _CERTAIN)) for view in views[:-1]]
+        self._ties = [
+            np.linalg.inv(np.linalg.cholesky(view.covariance + _CERTAIN)) for view in views[:-1]
+        ]
         start = _State(world_from_newest, np.zeros((len(views) - 1, 6)))
         self.limit = (CAUCHY * min(self.scale(start), _ROUGHEST)) ** 2
 
@@ -108,13 +121,20 @@ class _Rig:
 
     def scale(self, state: _State) -> float:
         """How many times as large as expected, at least 1, residuals are."""
-        residuals = [self._residuals(view, pose)[0] for view, pose in zip(self._views, self.poses(state), strict=True)]
+        residuals = [
+            self._residuals(view, pose)[0]
+            for view, pose in zip(self._views, self.poses(state), strict=True)
+        ]
         return max(1.0, residual_scale(np.concatenate(residuals)))
 
     def strain(self, state: _State) -> float:
         """Largest squared deviation from odometry."""
         return max(
-            (float(np.sum((tie @ off) ** 2)) for tie, off in zip(self._ties, state.drift, strict=True)), default=0
+            (
+                float(np.sum((tie @ off) ** 2))
+                for tie, off in zip(self._ties, state.drift, strict=True)
+            ),
+            default=0,
         )
 
     def normal_equations(self, state: _State) -> tuple[Floats, Floats, float]:
@@ -122,7 +142,9 @@ class _Rig:
         size = 6 * len(self._views)
         hessian, gradient, cost = np.zeros((size, size)), np.zeros(size), 0.0
         turn = state.world_from_newest[:3, :3]
-        for number, (view, relative) in enumerate(zip(self._views, self._relative(state), strict=True)):
+        for number, (view, relative) in enumerate(
+            zip(self._views, self._relative(state), strict=True)
+        ):
             residuals, jacobian = self._residuals(view, state.world_from_newest @ relative)
             squares = (residuals**2).sum(1)
             cost += self.limit * float(np.log1p(squares / self.limit).sum())
@@ -130,7 +152,9 @@ class _Rig:
             rows[:, :6] = (jacobian @ _lever(turn, relative)).reshape(-1, 6)
             if number < len(self._ties):
                 own = slice(6 + 6 * number, 12 + 6 * number)
-                rows[:, own] = np.concatenate([jacobian[..., :3] @ turn, jacobian[..., 3:]], axis=2).reshape(-1, 6)
+                rows[:, own] = np.concatenate(
+                    [jacobian[..., :3] @ turn, jacobian[..., 3:]], axis=2
+                ).reshape(-1, 6)
                 tie, off = self._ties[number], self._ties[number] @ state.drift[number]
                 hessian[own, own] += tie.T @ tie
                 gradient[own] += tie.T @ off
@@ -151,7 +175,9 @@ class _Rig:
 
 
 def _lever(turn: Floats, newest_from_cam: Floats) -> Floats:
-    """How a camera of the rig moves (6, 6) with the newest one, whose axes in the world are `turn` (3, 3)."""
+    """How a camera of the rig moves (6, 6) with the newest one, whose axes in the world are `turn`
+    (3, 3).
+    """
     x, y, z = newest_from_cam[:3, 3]
     lever = np.eye(6)
     lever[:3, 3:] = turn @ np.array([[0, z, -y], [-z, 0, x], [y, -x, 0]])

@@ -22,21 +22,20 @@ _LARGEST_HALF = 6e4
 class Landmarks:
     """N landmarks seen O times from K keyframes, in the map frame (metres if the scene is metric).
 
-    Keyframes, in the order of the scene's:
-    world_from_cam (K, 4, 4) float64 adjusted poses, OpenCV camera axes; pose_covariance (K, 6, 6) float32 of
-    (position in the world, rotation in the camera frame in rad); intrinsics (K, 3, 3) float64 in pixels of the whole
-    image without lens distortion; keyframe_descriptors (K, D) int8, for retrieval.
+    Keyframes, in the order of the scene's: world_from_cam (K, 4, 4) float64 adjusted poses, OpenCV
+    camera axes; pose_covariance (K, 6, 6) float32 of (position in the world, rotation in the camera
+    frame in rad); intrinsics (K, 3, 3) float64 in pixels of the whole image without lens
+    distortion; keyframe_descriptors (K, D) int8, for retrieval.
 
-    Landmarks:
-    positions (N, 3) float32; covariance_roots (N, 3, 3) float16, lower triangular L with covariance L L^T;
-    descriptors (N, 128) uint8 of unit length times 512; repeated (N,) bool: a keyframe saw a copy of it elsewhere.
+    Landmarks: positions (N, 3) float32; covariance_roots (N, 3, 3) float16, lower triangular L with
+    covariance L L^T; descriptors (N, 128) uint8 of unit length times 512; repeated (N,) bool: a
+    keyframe saw a copy of it elsewhere.
 
-    Observations, sorted by keyframe:
-    observed_from (O,) int32 keyframe; observed (O,) int32 landmark; pixels (O, 2) float32 x y, pixel centres at whole
-    numbers, lens distortion undone.
+    Observations, sorted by keyframe: observed_from (O,) int32 keyframe; observed (O,) int32
+    landmark; pixels (O, 2) float32 x y, pixel centres at whole numbers, lens distortion undone.
 
-    vocabulary (W, 128) float32: what keyframe_descriptors are made with. noise_px: robust standard deviation of a
-    reprojection, per axis, as the map was adjusted.
+    vocabulary (W, 128) float32: what keyframe_descriptors are made with. noise_px: robust standard
+    deviation of a reprojection, per axis, as the map was adjusted.
     """
 
     world_from_cam: Floats
@@ -74,8 +73,12 @@ class Landmarks:
                 raise InputError(f"landmarks: {name} must be {shape}, got {value.shape}")
             if not np.isfinite(value).all():
                 raise InputError(f"landmarks: {name} contains NaN or infinity")
-        if o and (self.observed.min() < 0 or self.observed.max() >= n or self.observed_from.max() >= k):
-            raise InputError("landmarks: an observation names a landmark or keyframe that does not exist")
+        if o and (
+            self.observed.min() < 0 or self.observed.max() >= n or self.observed_from.max() >= k
+        ):
+            raise InputError(
+                "landmarks: an observation names a landmark or keyframe that does not exist"
+            )
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -100,7 +103,9 @@ class Landmarks:
             self,
             world_from_cam=new_from_world.poses(torch.from_numpy(self.world_from_cam)).numpy(),
             pose_covariance=(turn @ self.pose_covariance @ turn.T).astype(np.float32),
-            positions=new_from_world.points(torch.from_numpy(self.positions).double()).numpy().astype(np.float32),
+            positions=new_from_world.points(torch.from_numpy(self.positions).double())
+            .numpy()
+            .astype(np.float32),
             covariance_roots=lower_roots(roots @ roots.swapaxes(-1, -2)),
         )
 
@@ -121,7 +126,9 @@ class Landmarks:
 
 
 def are_determined(points: Floats, covariances: Floats) -> NDArray[np.bool_]:
-    """Which of points (N, 3) with covariances (N, 3, 3) are finite and have deviations that a half can hold."""
+    """Which of points (N, 3) with covariances (N, 3, 3) are finite and have deviations that a half
+    can hold.
+    """
     variance = np.trace(covariances, axis1=1, axis2=2)
     finite = np.isfinite(points).all(1) & np.isfinite(covariances).all((1, 2))
     determined: NDArray[np.bool_] = finite & (variance > 0) & (variance < _LARGEST_HALF**2)
@@ -129,7 +136,8 @@ def are_determined(points: Floats, covariances: Floats) -> NDArray[np.bool_]:
 
 
 def lower_roots(covariances: Floats) -> NDArray[np.float16]:
-    """Cholesky roots (N, 3, 3) float16 of covariances (N, 3, 3): halves keep 1e-4 to 6e4 well, not their squares.
+    """Cholesky roots (N, 3, 3) float16 of covariances (N, 3, 3): halves keep 1e-4 to 6e4 well, not
+    their squares.
 
     What rounding lets look negative is raised above zero, by less than a half tells apart.
     """

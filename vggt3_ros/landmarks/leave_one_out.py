@@ -1,4 +1,6 @@
-"""How well the other keyframes predict the given pose of each: what a map is worth to a query, without any truth."""
+"""How well the other keyframes predict the given pose of each: what a map is worth to a query,
+without any truth.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ _MEDIAN_NORM = 1.538  # median length of a vector of three standard normals
 class Predictions:
     """Of each measured keyframe, NaN where the others do not place it.
 
-    errors (K, 2): metres and rad between the pose that points found without it lead to and its given one; deviations
-    (K, 2): standard ones, per axis, that the observations let expect.
+    errors (K, 2): metres and rad between the pose that points found without it lead to and its
+    given one; deviations (K, 2): standard ones, per axis, that the observations let expect.
     """
 
     errors: Floats
@@ -38,9 +40,13 @@ class Predictions:
         return known
 
     def sigmas(self) -> Floats:
-        """Standard deviations (2,), metres and rad per axis, of the map beside those of the observations."""
+        """Standard deviations (2,), metres and rad per axis, of the map beside those of the
+        observations.
+        """
         median, own = (np.nanmedian(each**2, axis=0) for each in (self.errors, self.deviations))
-        sigmas: Floats = np.sqrt(np.maximum(median / _MEDIAN_NORM**2 - own, 0.1 * median / _MEDIAN_NORM**2))
+        sigmas: Floats = np.sqrt(
+            np.maximum(median / _MEDIAN_NORM**2 - own, 0.1 * median / _MEDIAN_NORM**2)
+        )
         return sigmas
 
 
@@ -55,15 +61,22 @@ def predictions(fit: Fit) -> Predictions:
     for keyframe in np.flatnonzero(given.measured):
         found = _placed_by_others(fit, int(keyframe), trusted, pixels)
         if found is not None:
-            pose, prior = (torch.from_numpy(each) for each in (found.world_from_cam, given.world_from_cam[keyframe]))
+            pose, prior = (
+                torch.from_numpy(each)
+                for each in (found.world_from_cam, given.world_from_cam[keyframe])
+            )
             off = pose_error_vector(pose, prior).reshape(2, 3)
             errors[keyframe] = off.norm(dim=1)
             deviations[keyframe] = np.sqrt(np.diag(found.covariance).reshape(2, 3).mean(1))
     return Predictions(errors, deviations)
 
 
-def _placed_by_others(fit: Fit, keyframe: int, trusted: NDArray[np.bool_], pixels: Floats) -> PnpSolution | None:
-    """Pose of a keyframe by its points, as at least two others see them; None where too few of them agree."""
+def _placed_by_others(
+    fit: Fit, keyframe: int, trusted: NDArray[np.bool_], pixels: Floats
+) -> PnpSolution | None:
+    """Pose of a keyframe by its points, as at least two others see them; None where too few of them
+    agree.
+    """
     given = fit.given
     every = given.every
     mine = np.flatnonzero(every.keyframe == keyframe)
@@ -72,13 +85,17 @@ def _placed_by_others(fit: Fit, keyframe: int, trusted: NDArray[np.bool_], pixel
     others &= counts[every.point] >= 2
     tracks, numbers = every.select(others), np.unique(every.point[others])
     points, angle = fit.triangulated(tracks)
-    points, covariance = refine_points(fit.observations(tracks), fit.world_from_cam, points, fit.noise)
+    points, covariance = refine_points(
+        fit.observations(tracks), fit.world_from_cam, points, fit.noise
+    )
     good = (angle >= given.settings.least_angle) & are_determined(points, covariance)
     mine = mine[np.isin(every.point[mine], numbers[good])]
     if len(mine) < _LEAST:
         return None
     which = np.searchsorted(numbers, every.point[mine])
-    settings = PnpSettings(inlier_px=max(_INLIER * given.pixel_size, 3 * fit.noise), noise_px=fit.noise)
+    settings = PnpSettings(
+        inlier_px=max(_INLIER * given.pixel_size, 3 * fit.noise), noise_px=fit.noise
+    )
     roots = lower_roots(covariance[which]).astype(np.float64)
     found = solve_pnp(points[which], pixels[mine], roots, fit.intrinsics[keyframe], settings)
     if found is None or found.inliers.sum() < max(_LEAST, _LEAST_AGREEING * len(mine)):

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks import retrieval
-from vggt3_ros.landmarks.acceptance import WIDTH, Evidence, LocateSettings, implausible, objection, weigh
+from vggt3_ros.landmarks.acceptance import (
+    WIDTH,
+    Evidence,
+    LocateSettings,
+    implausible,
+    objection,
+    weigh,
+)
 from vggt3_ros.landmarks.agreement import agreement
 from vggt3_ros.landmarks.features import Features, unit_vectors
 from vggt3_ros.landmarks.landmarks import Landmarks
@@ -29,18 +36,20 @@ Source = Literal["last", "descriptor", "network", "given", "joint"]
 _SOURCES: tuple[Source, ...] = ("last", "descriptor", "network")
 _MARGIN = 0.25  # a rough pose may be off by that share of the image
 _ROUGHLY = 1e-2  # PnpSettings.settled of poses that are refined again
-_FINAL_INFLUENCE = 1.0  # of an accepted pose: 9 % nearer to the truth than with 1.4, at which more poses are found
+# of an accepted pose: 9 % nearer to the truth than with 1.4, at which more poses are found
+_FINAL_INFLUENCE = 1.0
 _LEAST_NOISE = 0.15  # of a pixel of the searched image: finer than features are
 
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """The outcome for one image. world_from_cam (4, 4) and covariance (6, 6) of (position in the world, rotation in the
-    camera frame in rad), None where there is none; they may be given for refused poses too: `accepted` decides.
+    """The outcome for one image. world_from_cam (4, 4) and covariance (6, 6) of (position in the
+    world, rotation in the camera frame in rad), None where there is none; they may be given for
+    refused poses too: `accepted` decides.
 
-    evidence: what speaks for the pose; features and landmarks (n,): indices of what matched and led to the pose;
-    source: whose keyframes were searched, or "joint": those of several images (joint.py); reason: a sentence; seconds
-    per stage.
+    evidence: what speaks for the pose; features and landmarks (n,): indices of what matched and led
+    to the pose; source: whose keyframes were searched, or "joint": those of several images
+    (joint.py); reason: a sentence; seconds per stage.
     """
 
     accepted: bool
@@ -72,11 +81,15 @@ class Located:
 class LandmarkLocalizer:
     """Localizes images, each by itself, against one set of landmarks.
 
-    surface (N, 3): points on the map's surfaces, which hide landmarks; None where they are not known well.
+    surface (N, 3): points on the map's surfaces, which hide landmarks; None where they are not
+    known well.
     """
 
     def __init__(
-        self, landmarks: Landmarks, settings: LocateSettings | None = None, surface: Floats | None = None
+        self,
+        landmarks: Landmarks,
+        settings: LocateSettings | None = None,
+        surface: Floats | None = None,
     ) -> None:
         self.landmarks = landmarks
         self.settings = settings or LocateSettings()
@@ -85,12 +98,16 @@ class LandmarkLocalizer:
         self._vectors = unit_vectors(landmarks.descriptors)
         self.usual_distance = self.visibility.usual_distance
 
-    def locate(self, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats] | None = None) -> Located:
-        """Pose of an image with these features and intrinsics (3, 3) in its pixels, without lens distortion.
+    def locate(
+        self, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats] | None = None
+    ) -> Located:
+        """Pose of an image with these features and intrinsics (3, 3) in its pixels, without lens
+        distortion.
 
-        Keyframes are searched that the pose proposals["last"] sees most of, then those that look most alike, then
-        those of proposals["network"]: the first pose that is accepted ends the search, otherwise the attempt with most
-        inliers tells why there is none. proposals: world_from_cam (4, 4), all optional.
+        Keyframes are searched that the pose proposals["last"] sees most of, then those that look
+        most alike, then those of proposals["network"]: the first pose that is accepted ends the
+        search, otherwise the attempt with most inliers tells why there is none. proposals:
+        world_from_cam (4, 4), all optional.
         """
         clock = _Clock()
         best = Located(False, "the map has no landmarks", "descriptor")
@@ -109,13 +126,15 @@ class LandmarkLocalizer:
         return replace(best, seconds=clock.finished())
 
     def verify(self, features: Features, intrinsics: Floats, world_from_cam: Floats) -> Located:
-        """Whether the image confirms a given pose, which stays as it is, by the same evidence as for `locate`. The
-        covariance contains how far the pose is from the one that fits best.
+        """Whether the image confirms a given pose, which stays as it is, by the same evidence as
+        for `locate`. The covariance contains how far the pose is from the one that fits best.
         """
         clock = _Clock()
         keyframes = self._keyframes("given", features, intrinsics, {"given": world_from_cam})
         if keyframes is None:
-            return Located(False, "no keyframe saw what the pose should see", "given", seconds=clock.finished())
+            return Located(
+                False, "no keyframe saw what the pose should see", "given", seconds=clock.finished()
+            )
         pairs, _ = self._matches(keyframes, features)
         clock.lap("matching")
         evidence, chosen = self.weighed(features, intrinsics, world_from_cam, pairs, pairs)
@@ -128,20 +147,38 @@ class LandmarkLocalizer:
         if best is None:
             refusal = refusal or f"the {len(chosen)} landmarks that agree do not determine a pose"
         else:
-            missed = pose_error_vector(torch.from_numpy(world_from_cam), torch.from_numpy(best.world_from_cam)).numpy()
-            covariance = best.covariance + np.outer(missed, missed) + self.floor(world_from_cam, chosen[:, 1])
+            missed = pose_error_vector(
+                torch.from_numpy(world_from_cam), torch.from_numpy(best.world_from_cam)
+            ).numpy()
+            covariance = (
+                best.covariance
+                + np.outer(missed, missed)
+                + self.floor(world_from_cam, chosen[:, 1])
+            )
         located = _located("given", refusal, evidence, chosen, world_from_cam, covariance)
         return replace(located, seconds=clock.finished())
 
     def matches_at(self, features: Features, intrinsics: Floats, world_from_cam: Floats) -> Indices:
-        """Pairs (M, 2) of feature and landmark that look alike, of the keyframes that see most of what a pose does."""
+        """Pairs (M, 2) of feature and landmark that look alike, of the keyframes that see most of
+        what a pose does.
+        """
         keyframes = self._keyframes("given", features, intrinsics, {"given": world_from_cam})
-        return np.zeros((0, 2), np.int64) if keyframes is None else self._matches(keyframes, features)[0]
+        return (
+            np.zeros((0, 2), np.int64)
+            if keyframes is None
+            else self._matches(keyframes, features)[0]
+        )
 
     def _keyframes(
-        self, source: Source, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats]
+        self,
+        source: Source,
+        features: Features,
+        intrinsics: Floats,
+        proposals: Mapping[str, Floats],
     ) -> Indices | None:
-        """Keyframes to search, None without a proposal of that source or where it sees nothing of the map."""
+        """Keyframes to search, None without a proposal of that source or where it sees nothing of
+        the map.
+        """
         landmarks, count = self.landmarks, self.settings.keyframes
         if source == "descriptor":
             query = retrieval.describe(features.descriptors, landmarks.vocabulary)
@@ -155,9 +192,16 @@ class LandmarkLocalizer:
         return chosen[votes[chosen] > 0] if votes.any() else None
 
     def _attempt(
-        self, source: Source, keyframes: Indices, features: Features, intrinsics: Floats, clock: _Clock
+        self,
+        source: Source,
+        keyframes: Indices,
+        features: Features,
+        intrinsics: Floats,
+        clock: _Clock,
     ) -> Located:
-        """Pose from the landmarks of some keyframes: matching and PnP, then from all that should be seen there."""
+        """Pose from the landmarks of some keyframes: matching and PnP, then from all that should be
+        seen there.
+        """
         landmarks = self.landmarks
         pairs, among = self._matches(keyframes, features)
         clock.lap("matching")
@@ -172,7 +216,9 @@ class LandmarkLocalizer:
         expected = self.visibility.expected(solution.world_from_cam, intrinsics, features.size_wh)
         more = self._completed(features, expected, chosen)
         clock.lap("guided")
-        refined = refine_pnp(solution.world_from_cam, *self.observed(features, more), intrinsics, rough)
+        refined = refine_pnp(
+            solution.world_from_cam, *self.observed(features, more), intrinsics, rough
+        )
         clock.lap("pnp")
         if refined is not None and refined.inliers.sum() >= len(chosen):
             solution, chosen = refined, more[refined.inliers]
@@ -183,7 +229,9 @@ class LandmarkLocalizer:
         covariance, floor = solution.covariance, self.floor(pose, chosen[:, 1])
         if refusal is None:
             seen = landmarks.positions[chosen[:, 1]]
-            refusal = implausible(pose, covariance, seen, landmarks, self.usual_distance, self.settings)
+            refusal = implausible(
+                pose, covariance, seen, landmarks, self.usual_distance, self.settings
+            )
         if refusal is None:
             final = replace(settings, influence=_FINAL_INFLUENCE)
             polished = refine_pnp(pose, *self.observed(features, chosen), intrinsics, final)
@@ -193,18 +241,27 @@ class LandmarkLocalizer:
         return _located(source, refusal, evidence, chosen, pose, covariance + floor)
 
     def _matches(self, keyframes: Indices, features: Features) -> tuple[Indices, int]:
-        """Pairs (M, 2) of feature and landmark that look alike, and among how many landmarks of the keyframes."""
+        """Pairs (M, 2) of feature and landmark that look alike, and among how many landmarks of the
+        keyframes.
+        """
         landmarks = self.landmarks
         candidates = np.unique(np.concatenate([landmarks.seen_from(int(k)) for k in keyframes]))
-        pairs = match_vectors(features.vectors, self._vectors[candidates], self.settings.ratio).astype(np.int64)
+        pairs = match_vectors(
+            features.vectors, self._vectors[candidates], self.settings.ratio
+        ).astype(np.int64)
         pairs[:, 1] = candidates[pairs[:, 1]]
         return pairs, len(candidates)
 
     def weighed(
-        self, features: Features, intrinsics: Floats, world_from_cam: Floats, pairs: Indices, chosen: Indices
+        self,
+        features: Features,
+        intrinsics: Floats,
+        world_from_cam: Floats,
+        pairs: Indices,
+        chosen: Indices,
     ) -> tuple[Evidence, Indices]:
-        """Evidence for a pose, from matched pairs (M, 2) of which the chosen ones (N, 2) may agree with it; and all
-        pairs (n, 2) that do: within guided_px.
+        """Evidence for a pose, from matched pairs (M, 2) of which the chosen ones (N, 2) may agree
+        with it; and all pairs (n, 2) that do: within guided_px.
         """
         expected = self.visibility.expected(world_from_cam, intrinsics, features.size_wh)
         every = self._completed(features, expected, chosen)
@@ -215,7 +272,9 @@ class LandmarkLocalizer:
         inlying = features.pixels[agreeing[:, 0]]
         found = np.isin(expected.landmarks, agreeing[:, 1])
         likelihood = self.visibility.likelihood(expected, world_from_cam, found)
-        agreed = agreement(features.pixels, inlying, expected.pixels, likelihood, found, features.size_wh)
+        agreed = agreement(
+            features.pixels, inlying, expected.pixels, likelihood, found, features.size_wh
+        )
         evidence = weigh(
             inlying,
             features.pixels,
@@ -229,8 +288,8 @@ class LandmarkLocalizer:
         return evidence, agreeing
 
     def _completed(self, features: Features, expected: Expected, pairs: Indices) -> Indices:
-        """Pairs (N, 2) of all landmarks that are expected, with the feature near each that is most like it; and those
-        of `pairs` (M, 2) whose feature and landmark have no other.
+        """Pairs (N, 2) of all landmarks that are expected, with the feature near each that is most
+        like it; and those of `pairs` (M, 2) whose feature and landmark have no other.
         """
         radius, least = self.settings.guided_px * _unit(features), self.settings.least_alike
         looks = self._vectors[expected.landmarks]
@@ -239,7 +298,8 @@ class LandmarkLocalizer:
         return np.concatenate([near, pairs[alone]])
 
     def floor(self, world_from_cam: Floats, landmarks: Indices) -> Floats:
-        """Covariance (6, 6) of the map itself where these landmarks are: the mean of the keyframes' that saw them.
+        """Covariance (6, 6) of the map itself where these landmarks are: the mean of the keyframes'
+        that saw them.
 
         An error of a keyframe is taken as one of the map around it, which the pose follows rigidly.
         """
@@ -250,9 +310,16 @@ class LandmarkLocalizer:
             pose = self.landmarks.world_from_cam[keyframe]
             x, y, z = world_from_cam[:3, 3] - pose[:3, 3]
             carried = np.eye(6)
-            carried[:3, 3:] = np.array([[0, z, -y], [-z, 0, x], [y, -x, 0]]) @ pose[:3, :3]  # turn x lever
+            # turn x lever
+            carried[:3, 3:] = np.array([[0, z, -y], [-z, 0, x], [y, -x, 0]]) @ pose[:3, :3]
             carried[3:, 3:] = world_from_cam[:3, :3].T @ pose[:3, :3]
-            floor += count / counts.sum() * carried @ self.landmarks.pose_covariance[keyframe] @ carried.T
+            floor += (
+                count
+                / counts.sum()
+                * carried
+                @ self.landmarks.pose_covariance[keyframe]
+                @ carried.T
+            )
         return floor
 
     def observed(self, features: Features, pairs: Indices) -> tuple[Floats, Floats, Floats]:
@@ -267,7 +334,9 @@ class LandmarkLocalizer:
     def pnp_settings(self, features: Features) -> PnpSettings:
         """How poses are searched with these features, in pixels of their image."""
         noise = max(self.landmarks.noise_px, _LEAST_NOISE * features.pixel_size)
-        return PnpSettings(self.settings.inlier_px * _unit(features), noise, self.settings.iterations)
+        return PnpSettings(
+            self.settings.inlier_px * _unit(features), noise, self.settings.iterations
+        )
 
 
 def _located(
@@ -280,7 +349,8 @@ def _located(
 ) -> Located:
     return Located(
         accepted=refusal is None,
-        reason=refusal or f"{evidence.inliers} landmarks in {evidence.cells} cells of the image agree",
+        reason=refusal
+        or f"{evidence.inliers} landmarks in {evidence.cells} cells of the image agree",
         source=source,
         world_from_cam=world_from_cam,
         covariance=covariance,

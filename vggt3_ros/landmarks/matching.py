@@ -14,11 +14,15 @@ _CONFIDENCE = 0.999
 
 
 def match(query: NDArray[np.uint8], target: NDArray[np.uint8], ratio: float = 0.8) -> Pairs:
-    """Index pairs (M, 2) of descriptors (n, D) and (m, D): each the other's nearest, passing Lowe's ratio test."""
+    """Index pairs (M, 2) of descriptors (n, D) and (m, D): each the other's nearest, passing Lowe's
+    ratio test.
+    """
     return match_vectors(unit_vectors(query), unit_vectors(target), ratio)
 
 
-def match_vectors(query: NDArray[np.float32], target: NDArray[np.float32], ratio: float = 0.8) -> Pairs:
+def match_vectors(
+    query: NDArray[np.float32], target: NDArray[np.float32], ratio: float = 0.8
+) -> Pairs:
     """`match` for the unit vectors (n, D) and (m, D) of descriptors."""
     if len(query) == 0 or len(target) < 2:
         return np.zeros((0, 2), np.int32)
@@ -31,12 +35,16 @@ def match_vectors(query: NDArray[np.float32], target: NDArray[np.float32], ratio
     alike[rows, best] = first
     # Squared distances of unit vectors are 2 - 2 cos.
     chosen = np.flatnonzero((1 - first) < ratio**2 * (1 - second))
-    chosen = chosen[alike[:, best[chosen]].argmax(0) == chosen]  # few columns: whole ones are slow to search
+    # few columns: whole ones are slow to search
+    chosen = chosen[alike[:, best[chosen]].argmax(0) == chosen]
     return np.stack([chosen, best[chosen]], axis=1).astype(np.int32)
 
 
-def epipolar_inliers(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
-    """Which of M matched rays agree with one essential matrix (RANSAC): (M,) bool, none when too few do.
+def epipolar_inliers(
+    a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float
+) -> NDArray[np.bool_]:
+    """Which of M matched rays agree with one essential matrix (RANSAC): (M,) bool, none when too
+    few do.
 
     a, b (M, 2) are image points divided by the focal length (x/z, y/z); tolerance in the same unit.
     """

@@ -15,7 +15,9 @@ _BEHIND_PX = 1e3  # residual of such a point
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """O observations sorted by point: keyframe (O,), point (O,), pixels (O, 2); intrinsics (K, 3, 3) of keyframes."""
+    """O observations sorted by point: keyframe (O,), point (O,), pixels (O, 2); intrinsics (K, 3,
+    3) of keyframes.
+    """
 
     keyframe: NDArray[np.int64]
     point: NDArray[np.int64]
@@ -30,8 +32,9 @@ class Observations:
 def project(
     seen: Observations, world_from_cam: Floats, points: Floats, focal_factor: float = 1.0
 ) -> tuple[Floats, Floats, Floats]:
-    """Pixels (O, 2) of points (N, 3) projected into cameras (K, 4, 4), less those observed and far off behind a camera;
-    the points in camera axes (O, 3); and the focal lengths (O, 2), of the intrinsics times focal_factor.
+    """Pixels (O, 2) of points (N, 3) projected into cameras (K, 4, 4), less those observed and far
+    off behind a camera; the points in camera axes (O, 3); and the focal lengths (O, 2), of the
+    intrinsics times focal_factor.
     """
     pose, k = world_from_cam[seen.keyframe], seen.intrinsics[seen.keyframe]
     cam = np.einsum("oji,oj->oi", pose[:, :3, :3], points[seen.point] - pose[:, :3, 3])

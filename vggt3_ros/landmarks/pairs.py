@@ -1,4 +1,6 @@
-"""Which keyframes to compare with which, and the matches that hold: pairs that poses or looks suggest."""
+"""Which keyframes to compare with which, and the matches that hold: pairs that poses or looks
+suggest.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,15 @@ _TOLERANCE = 1.0  # pixels of the searched image between a match and its epipola
 _LEAST = 15  # matches of a pair that is believed: five more than chance makes
 
 
-def candidate_pairs(world_from_cam: Floats, described: NDArray[np.int8], neighbours: int) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of K keyframes: for each the `neighbours` nearest, half by pose and half by looks.
+def candidate_pairs(
+    world_from_cam: Floats, described: NDArray[np.int8], neighbours: int
+) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, of K keyframes: for each the `neighbours` nearest, half by pose and half
+    by looks.
 
-    Poses (K, 4, 4) count by distance, in units of the median distance between successive keyframes, plus the angle
-    between viewing directions in units of 30 degrees. described (K, D) as retrieval.describe makes them.
+    Poses (K, 4, 4) count by distance, in units of the median distance between successive keyframes,
+    plus the angle between viewing directions in units of 30 degrees. described (K, D) as
+    retrieval.describe makes them.
     """
     count = len(world_from_cam)
     if count <= neighbours + 1:
@@ -48,7 +54,9 @@ def verified_matches(
     pairs: Sequence[tuple[int, int]],
     progress: Callable[[float], None] | None = None,
 ) -> dict[tuple[int, int], NDArray[np.int32]]:
-    """Matches {(i, j): (M, 2)} of pairs that agree with one epipolar geometry, under intrinsics (K, 3, 3)."""
+    """Matches {(i, j): (M, 2)} of pairs that agree with one epipolar geometry, under intrinsics (K,
+    3, 3).
+    """
     rays = [
         rays_of(one.pixels.astype(np.float64), np.broadcast_to(k, (len(one), 3, 3)))[:, :2]
         for one, k in zip(features, intrinsics, strict=True)

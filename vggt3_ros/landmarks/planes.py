@@ -13,10 +13,11 @@ _LEAST = 4  # points of which one can lie off a plane
 
 
 def off_best_plane(points: Floats, eye: Floats) -> NDArray[np.bool_]:
-    """Which of points (n, 3) lie off the plane that most of them lie in, as seen from a camera at `eye` (3,): (n,).
+    """Which of points (n, 3) lie off the plane that most of them lie in, as seen from a camera at
+    `eye` (3,): (n,).
 
-    A point lies in a plane within 2 % of its distance from the camera. Planes through drawn triples are tried, the same
-    ones for the same number of points.
+    A point lies in a plane within 2 % of its distance from the camera. Planes through drawn triples
+    are tried, the same ones for the same number of points.
     """
     count = len(points)
     if count < _LEAST:
@@ -27,7 +28,8 @@ def off_best_plane(points: Floats, eye: Floats) -> NDArray[np.bool_]:
     normal /= np.maximum(length, 1e-300)
     distance = np.abs(normal @ points.T - (normal * a).sum(1, keepdims=True))
     inside = distance <= _THICKNESS * np.linalg.norm(points - eye, axis=1)
-    inside |= length == 0  # three times the same point, or on one line: no plane, unless no three make one
+    # three times the same point, or on one line: no plane, unless no three make one
+    inside |= length == 0
     number = np.where(length[:, 0] > 0, inside.sum(1), 0)
     best: NDArray[np.bool_] = ~inside[number.argmax()]
     return best

@@ -13,16 +13,19 @@ LEAST = 4  # correspondences that determine a pose
 _CONFIDENCE = 0.999
 CAUCHY = 1.4  # PnpSettings.influence; 2 was 3 % worse, 1 lost poses
 _STEPS = 15
-_SINGULAR = 1e12  # condition, in units of each parameter's own, of an information matrix that determines nothing
-_NEAREST = 1e-3  # of the median distance: points nearer to the camera plane have no usable projection
+# condition, in units of each parameter's own, of an information matrix that determines nothing
+_SINGULAR = 1e12
+# of the median distance: points nearer to the camera plane have no usable projection
+_NEAREST = 1e-3
 
 
 @dataclass(frozen=True)
 class PnpSettings:
-    """inlier_px: largest reprojection error of an inlier; noise_px: standard deviation of a feature's position, per
-    axis; iterations: most hypotheses tried by RANSAC, which stops earlier once it is 99.9 % sure; influence: residual,
-    in its standard deviations, from which an observation loses influence; settled: squared step, in standard deviations
-    of an observation, that ends the refinement.
+    """inlier_px: largest reprojection error of an inlier; noise_px: standard deviation of a
+    feature's position, per axis; iterations: most hypotheses tried by RANSAC, which stops earlier
+    once it is 99.9 % sure; influence: residual, in its standard deviations, from which an
+    observation loses influence; settled: squared step, in standard deviations of an observation,
+    that ends the refinement.
     """
 
     inlier_px: float = 4.0
@@ -34,9 +37,10 @@ class PnpSettings:
 
 @dataclass(frozen=True, eq=False)
 class PnpSolution:
-    """world_from_cam (4, 4); covariance (6, 6) of (position in the world, rotation in the camera frame in rad): what
-    the observations say, without errors that the points have in common; inliers (n,) bool; scale: residuals
-    are that many times as large as the noise of features and points lets expect.
+    """world_from_cam (4, 4); covariance (6, 6) of (position in the world, rotation in the camera
+    frame in rad): what the observations say, without errors that the points have in common; inliers
+    (n,) bool; scale: residuals are that many times as large as the noise of features and points
+    lets expect.
     """
 
     world_from_cam: Floats
@@ -46,22 +50,32 @@ class PnpSolution:
 
 
 def solve_pnp(
-    points: Floats, pixels: Floats, point_roots: Floats | None, intrinsics: Floats, settings: PnpSettings
+    points: Floats,
+    pixels: Floats,
+    point_roots: Floats | None,
+    intrinsics: Floats,
+    settings: PnpSettings,
 ) -> PnpSolution | None:
-    """Pose from points (n, 3) in the world and their pixels (n, 2) of which many may be wrong: RANSAC, then refine_pnp.
+    """Pose from points (n, 3) in the world and their pixels (n, 2) of which many may be wrong:
+    RANSAC, then refine_pnp.
 
-    point_roots (n, 3, 3): L of each point's covariance L L^T, None if exact. None when no pose has LEAST inliers.
-    The same input always gives the same pose, whatever was searched before.
+    point_roots (n, 3, 3): L of each point's covariance L L^T, None if exact. None when no pose has
+    LEAST inliers. The same input always gives the same pose, whatever was searched before.
     """
     import cv2
 
     if len(points) < LEAST:
         return None
     cv2.setRNGSeed(0)  # so that the promise does not rest on which of its dice OpenCV throws
-    # Measured: where a fifth of the matches are right this finds 99.5 % of the inliers in 14 ms, the plain RANSAC of
-    # OpenCV 91 % in 86 ms; that one also fails on 5 % of easy views, nearly flat ones, as it ends with EPnP.
+    # Measured: where a fifth of the matches are right this finds 99.5 % of the inliers in 14 ms,
+    # the plain RANSAC of OpenCV 91 % in 86 ms; that one also fails on 5 % of easy views, nearly
+    # flat ones, as it ends with EPnP.
     search = cv2.UsacParams()
-    search.threshold, search.maxIterations, search.confidence = settings.inlier_px, settings.iterations, _CONFIDENCE
+    search.threshold, search.maxIterations, search.confidence = (
+        settings.inlier_px,
+        settings.iterations,
+        _CONFIDENCE,
+    )
     search.sampler, search.score = cv2.SAMPLING_UNIFORM, cv2.SCORE_METHOD_MSAC
     search.loMethod, search.loIterations, search.loSampleSize = cv2.LOCAL_OPTIM_INNER_LO, 5, 14
     search.randomGeneratorState, search.isParallel = 0, False
@@ -88,17 +102,25 @@ def refine_pnp(
     intrinsics: Floats,
     settings: PnpSettings,
 ) -> PnpSolution | None:
-    """Pose that fits best from `start` (4, 4) on: Levenberg-Marquardt with Cauchy weights, arguments as in solve_pnp.
+    """Pose that fits best from `start` (4, 4) on: Levenberg-Marquardt with Cauchy weights,
+    arguments as in solve_pnp.
 
-    An observation counts by the noise of its feature and the covariance of its point, projected. Only those take part
-    that lie within twice inlier_px at the start. None when the inliers do not determine a pose.
+    An observation counts by the noise of its feature and the covariance of its point, projected.
+    Only those take part that lie within twice inlier_px at the start. None when the inliers do not
+    determine a pose.
     """
     near = reprojection_errors(start, points, pixels, intrinsics) < 2 * settings.inlier_px
     if near.sum() < LEAST:
         return None
     used_points, used_pixels = points[near], pixels[near]
     try:
-        white = whitening(start, used_points, intrinsics, None if point_roots is None else point_roots[near], settings)
+        white = whitening(
+            start,
+            used_points,
+            intrinsics,
+            None if point_roots is None else point_roots[near],
+            settings,
+        )
     except np.linalg.LinAlgError:
         return None
     pose, damping = start, 1e-4
@@ -108,7 +130,10 @@ def refine_pnp(
     for _ in range(_STEPS):
         hessian, gradient = _normal_equations(residuals, jacobian, 1 / growth)
         try:
-            step = np.asarray(-np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient), np.float64)
+            step = np.asarray(
+                -np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient),
+                np.float64,
+            )
         except np.linalg.LinAlgError:
             return None
         candidate = moved(pose, step)
@@ -129,21 +154,32 @@ def refine_pnp(
     scale = max(1.0, residual_scale(residuals[own]))
     information, _ = _normal_equations(residuals[own], jacobian[own], np.ones(int(own.sum())))
     unit = np.sqrt(np.diag(information))
-    if not (np.isfinite(unit) & (unit > 0)).all() or not np.linalg.cond(information / np.outer(unit, unit)) < _SINGULAR:
+    if (
+        not (np.isfinite(unit) & (unit > 0)).all()
+        or not np.linalg.cond(information / np.outer(unit, unit)) < _SINGULAR
+    ):
         return None
     covariance = scale**2 * np.linalg.inv(information)
     return PnpSolution(pose, (covariance + covariance.T) / 2, inliers, scale)
 
 
-def reprojection_errors(world_from_cam: Floats, points: Floats, pixels: Floats, intrinsics: Floats) -> Floats:
-    """Distances (n,) in pixels between projected points (n, 3) and pixels (n, 2); infinite behind the camera."""
+def reprojection_errors(
+    world_from_cam: Floats, points: Floats, pixels: Floats, intrinsics: Floats
+) -> Floats:
+    """Distances (n,) in pixels between projected points (n, 3) and pixels (n, 2); infinite behind
+    the camera.
+    """
     projected, z = projections(world_from_cam, points, intrinsics)
     errors: Floats = np.where(z > 0, np.linalg.norm(projected - pixels, axis=1), np.inf)
     return errors
 
 
-def projections(world_from_cam: Floats, points: Floats, intrinsics: Floats) -> tuple[Floats, Floats]:
-    """Pixels (n, 2) of points (n, 3) in the world, and z (n,) along the camera's axis; meaningless where z <= 0."""
+def projections(
+    world_from_cam: Floats, points: Floats, intrinsics: Floats
+) -> tuple[Floats, Floats]:
+    """Pixels (n, 2) of points (n, 3) in the world, and z (n,) along the camera's axis; meaningless
+    where z <= 0.
+    """
     local = (points - world_from_cam[:3, 3]) @ world_from_cam[:3, :3]
     z = local[:, 2]
     rays = local @ intrinsics.T
@@ -151,9 +187,15 @@ def projections(world_from_cam: Floats, points: Floats, intrinsics: Floats) -> t
 
 
 def whitening(
-    world_from_cam: Floats, points: Floats, intrinsics: Floats, roots: Floats | None, settings: PnpSettings
+    world_from_cam: Floats,
+    points: Floats,
+    intrinsics: Floats,
+    roots: Floats | None,
+    settings: PnpSettings,
 ) -> Floats:
-    """Inverse Cholesky roots (n, 2, 2) of the covariances of residuals: noise of the feature and of the point."""
+    """Inverse Cholesky roots (n, 2, 2) of the covariances of residuals: noise of the feature and of
+    the point.
+    """
     covariance = np.tile(settings.noise_px**2 * np.eye(2), (len(points), 1, 1))
     if roots is not None:
         _, by_position, _ = _derivatives(world_from_cam, points, intrinsics)
@@ -165,17 +207,22 @@ def whitening(
 def linearized(
     world_from_cam: Floats, points: Floats, pixels: Floats, intrinsics: Floats, white: Floats
 ) -> tuple[Floats, Floats]:
-    """Residuals (n, 2) in standard deviations, and their derivatives (n, 2, 6) by (position, rotation)."""
+    """Residuals (n, 2) in standard deviations, and their derivatives (n, 2, 6) by (position,
+    rotation).
+    """
     projected, by_position, by_rotation = _derivatives(world_from_cam, points, intrinsics)
     residuals = (white @ (projected - pixels)[..., None])[..., 0]
     return residuals, white @ np.concatenate([by_position, by_rotation], axis=2)
 
 
-def _derivatives(world_from_cam: Floats, points: Floats, intrinsics: Floats) -> tuple[Floats, Floats, Floats]:
-    """Pixels (n, 2) of points, and how they move (n, 2, 3) with the camera's position in the world, and (n, 2, 3) with
-    its rotation about its own axes.
+def _derivatives(
+    world_from_cam: Floats, points: Floats, intrinsics: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Pixels (n, 2) of points, and how they move (n, 2, 3) with the camera's position in the world,
+    and (n, 2, 3) with its rotation about its own axes.
 
-    Points that come to lie behind the camera are kept in front of it, where their residuals are beyond every limit.
+    Points that come to lie behind the camera are kept in front of it, where their residuals are
+    beyond every limit.
     """
     rotation = world_from_cam[:3, :3]
     local = (points - world_from_cam[:3, 3]) @ rotation
@@ -193,7 +240,9 @@ def _derivatives(world_from_cam: Floats, points: Floats, intrinsics: Floats) -> 
     return pixels, (by_local.reshape(-1, 3) @ -rotation.T).reshape(-1, 2, 3), turns
 
 
-def _normal_equations(residuals: Floats, jacobian: Floats, weights: Floats) -> tuple[Floats, Floats]:
+def _normal_equations(
+    residuals: Floats, jacobian: Floats, weights: Floats
+) -> tuple[Floats, Floats]:
     """Hessian (6, 6) and gradient (6,) of half the weighted sum of squares."""
     rows = jacobian.reshape(-1, 6)
     weighted = rows * np.repeat(weights, 2)[:, None]
@@ -201,7 +250,9 @@ def _normal_equations(residuals: Floats, jacobian: Floats, weights: Floats) -> t
 
 
 def residual_scale(residuals: Floats) -> float:
-    """Robust standard deviation, per axis, of residuals (n, 2): their median length is 1.18 of it."""
+    """Robust standard deviation, per axis, of residuals (n, 2): their median length is 1.18 of
+    it.
+    """
     return float(max(np.median(np.linalg.norm(residuals, axis=1)) / np.sqrt(2 * np.log(2)), 1e-3))
 
 
@@ -211,6 +262,8 @@ def moved(world_from_cam: Floats, step: Floats) -> Floats:
     x, y, z = step[3:] / max(angle, 1e-12)
     skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     moved = world_from_cam.copy()
-    moved[:3, :3] = moved[:3, :3] @ (np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew)
+    moved[:3, :3] = moved[:3, :3] @ (
+        np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew
+    )
     moved[:3, 3] += step[:3]
     return moved

@@ -1,7 +1,9 @@
-"""Landmarks of things that the map has seen more than once: doors all alike, windows in a row, the same sign twice.
+"""Landmarks of things that the map has seen more than once: doors all alike, windows in a row, the
+same sign twice.
 
-A keyframe that knows where it stands is localized against all landmarks which it does not see. Where enough of them
-agree on another pose, it looks at a copy of what they are. One image that shows nothing else cannot tell the two apart.
+A keyframe that knows where it stands is localized against all landmarks which it does not see.
+Where enough of them agree on another pose, it looks at a copy of what they are. One image that
+shows nothing else cannot tell the two apart.
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ from vggt3_ros.landmarks.matching import match_vectors
 from vggt3_ros.landmarks.pnp import PnpSettings, reprojection_errors, solve_pnp
 
 _COPIES = 3  # looked for in each keyframe
-_ELSEWHERE = 0.05  # of the image's longer side: matches nearer than that to where a landmark belongs may be right
+# of the image's longer side: matches nearer than that to where a landmark belongs may be right
+_ELSEWHERE = 0.05
 
 
 def repeated(fit: Fit, points: Floats, descriptors: NDArray[np.uint8], seen: Mask) -> Mask:
     """Which of the landmarks (N,), points (N, 3) with descriptors (N, D), keyframes see copies of.
 
-    seen (K, N): the landmarks of each keyframe. Asked are keyframes whose poses are known: they have some, or a prior.
-    One that images contradict is not believed, unless poses are held as given: then a copy is what contradicts.
+    seen (K, N): the landmarks of each keyframe. Asked are keyframes whose poses are known: they
+    have some, or a prior. One that images contradict is not believed, unless poses are held as
+    given: then a copy is what contradicts.
     """
     settings, given = LocateSettings(), fit.given
     copied = np.zeros(len(points), dtype=bool)

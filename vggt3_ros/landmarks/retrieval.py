@@ -11,16 +11,19 @@ from vggt3_ros.landmarks.features import unit_vectors
 
 Bytes = NDArray[np.int8]
 
-WORDS = 32  # a map of 240 keyframes of ten rooms: 156 of 156 queries found, by 16 words 154, by 8 the same
+# a map of 240 keyframes of ten rooms: 156 of 156 queries found, by 16 words 154, by 8 the same
+WORDS = 32
 _SAMPLES = 20_000  # descriptors a vocabulary is made from; more change nothing
 
 
 def train_vocabulary(
     descriptors: Sequence[NDArray[np.uint8]], words: int = WORDS, seed: int = 0
 ) -> NDArray[np.float32]:
-    """Vocabulary (W, D) of a scene: k-means of the local descriptors (n, D) of its keyframes, the same for a seed.
+    """Vocabulary (W, D) of a scene: k-means of the local descriptors (n, D) of its keyframes, the
+    same for a seed.
 
-    A scene with fewer descriptors than `words` gets as many words as it has descriptors, one with none gets no words.
+    A scene with fewer descriptors than `words` gets as many words as it has descriptors, one with
+    none gets no words.
     """
     import cv2
 
@@ -36,23 +39,32 @@ def train_vocabulary(
 
 
 def describe(descriptors: NDArray[np.uint8], vocabulary: NDArray[np.float32]) -> Bytes:
-    """One vector (W * D,) int8 for an image with local descriptors (n, D): sums of differences from their words.
+    """One vector (W * D,) int8 for an image with local descriptors (n, D): sums of differences from
+    their words.
 
-    Words count alike however many descriptors they have (intra-normalization, Arandjelovic and Zisserman 2013). Only
-    the direction of the vector means anything; its largest element is 127.
+    Words count alike however many descriptors they have (intra-normalization, Arandjelovic and
+    Zisserman 2013). Only the direction of the vector means anything; its largest element is 127.
     """
     words = len(vocabulary)
     vectors = unit_vectors(descriptors)
-    word = (vectors @ vocabulary.T - 0.5 * (vocabulary**2).sum(1)).argmax(1) if words else np.zeros(0, np.int64)
+    word = (
+        (vectors @ vocabulary.T - 0.5 * (vocabulary**2).sum(1)).argmax(1)
+        if words
+        else np.zeros(0, np.int64)
+    )
     belongs = (word == np.arange(words)[:, None]).astype(np.float32)  # (W, n)
     sums = belongs @ vectors - belongs.sum(1, keepdims=True) * vocabulary if words else vocabulary
     sums = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
-    described: Bytes = np.rint(sums.ravel() * (127 / max(float(np.abs(sums).max(initial=0)), 1e-6))).astype(np.int8)
+    described: Bytes = np.rint(
+        sums.ravel() * (127 / max(float(np.abs(sums).max(initial=0)), 1e-6))
+    ).astype(np.int8)
     return described
 
 
 def most_similar(query: Bytes, keyframes: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """The `count` most similar keyframes, best first: indices into the unit vectors (K, W * D) of `directions`."""
+    """The `count` most similar keyframes, best first: indices into the unit vectors (K, W * D) of
+    `directions`.
+    """
     alike = keyframes @ query.astype(np.float32)
     return np.argsort(-alike, kind="stable")[:count]
 
@@ -60,5 +72,7 @@ def most_similar(query: Bytes, keyframes: NDArray[np.float32], count: int) -> ND
 def directions(described: Bytes) -> NDArray[np.float32]:
     """Vectors (..., W * D) of `describe` as float32 of unit length."""
     vectors = described.astype(np.float32)
-    unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+    unit: NDArray[np.float32] = vectors / np.maximum(
+        np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6
+    )
     return unit

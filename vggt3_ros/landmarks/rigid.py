@@ -1,5 +1,5 @@
-"""Which keyframes the landmarks hold rigidly together: a point that two keyframes see fixes neither the scale of their
-baseline nor, with few of them, the turn, however small its residuals.
+"""Which keyframes the landmarks hold rigidly together: a point that two keyframes see fixes neither
+the scale of their baseline nor, with few of them, the turn, however small its residuals.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-_LEAST_SHARED = 15  # landmarks, each seen by two members already, that tie a further keyframe to a set
-# Deviation of a position over its distance to others. Of 38 maps of cameras that move on, 0.017 at most; where one
-# turned on the spot and a part of the map shrank unnoticed, 1.5 and 5.4.
+# landmarks, each seen by two members already, that tie a further keyframe to a set
+_LEAST_SHARED = 15
+# Deviation of a position over its distance to others. Of 38 maps of cameras that move on, 0.017 at
+# most; where one turned on the spot and a part of the map shrank unnoticed, 1.5 and 5.4.
 _UNDETERMINED = 0.05
 
 
-def rigid_sets(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int) -> list[list[int]]:
-    """Sets of `count` keyframes, the largest first, each grown from the two that share most of the landmarks which a
-    third sees too; then from those that share landmarks with one other alone.
+def rigid_sets(
+    keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int
+) -> list[list[int]]:
+    """Sets of `count` keyframes, the largest first, each grown from the two that share most of the
+    landmarks which a third sees too; then from those that share landmarks with one other alone.
 
     keyframe (O,) and point (O,) of the observations. Every keyframe is in one set at most.
     """
@@ -47,12 +50,15 @@ def tied_to(members: Mask, keyframe: NDArray[np.int64], point: NDArray[np.int64]
     return _grown(_incidence(keyframe, point, len(members)), members.copy(), everyone)
 
 
-def undetermined(positions: Floats, deviations: Floats, keyframe: NDArray[np.int64], point: NDArray[np.int64]) -> Mask:
-    """Which keyframes (K,) might as well stand elsewhere among those that share landmarks with them.
+def undetermined(
+    positions: Floats, deviations: Floats, keyframe: NDArray[np.int64], point: NDArray[np.int64]
+) -> Mask:
+    """Which keyframes (K,) might as well stand elsewhere among those that share landmarks with
+    them.
 
-    positions (K, 3) and their standard deviations (K,), in one unit; keyframe (O,) and point (O,) of the observations.
-    Where a camera turns on the spot a part of the map may shrink to a point without any residual growing: then its
-    positions are as uncertain as they are far apart.
+    positions (K, 3) and their standard deviations (K,), in one unit; keyframe (O,) and point (O,)
+    of the observations. Where a camera turns on the spot a part of the map may shrink to a point
+    without any residual growing: then its positions are as uncertain as they are far apart.
     """
     shared = shared_counts(keyframe, point, len(positions))
     squared = ((positions[:, None] - positions) ** 2).sum(2)  # 0 to itself
@@ -62,9 +68,11 @@ def undetermined(positions: Floats, deviations: Floats, keyframe: NDArray[np.int
     return loose
 
 
-def shared_counts(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int) -> NDArray[np.int32]:
-    """How many of the points of observations, keyframe (O,) and point (O,), each two of `count` keyframes both see
-    (K, K), and each one sees.
+def shared_counts(
+    keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int
+) -> NDArray[np.int32]:
+    """How many of the points of observations, keyframe (O,) and point (O,), each two of `count`
+    keyframes both see (K, K), and each one sees.
     """
     seen = _incidence(keyframe, point, count)
     shared: NDArray[np.int32] = (seen @ seen.T).toarray()

@@ -1,7 +1,9 @@
-"""Camera poses from matches alone, without any prior: incremental structure from motion by COLMAP (Schoenberger 2016).
+"""Camera poses from matches alone, without any prior: incremental structure from motion by COLMAP
+(Schoenberger 2016).
 
-It needs overlap: neighbouring images should share a few hundred features, and each image 15 points with those placed
-before it. Features of the whole image (scale 1, 2000 of them) bridge gaps at which half as large ones tear.
+It needs overlap: neighbouring images should share a few hundred features, and each image 15 points
+with those placed before it. Features of the whole image (scale 1, 2000 of them) bridge gaps at
+which half as large ones tear.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ _FATAL = 3  # of COLMAP's log levels
 class SfmSettings:
     """When an image counts as placed, and a part as begun.
 
-    COLMAP's defaults (30, 100, 16 degrees) are made for hundreds of photographs; these were chosen on sparse ones.
-    min_inliers: points that place a further image; start_inliers and start_angle_deg: matches of the first two images,
-    and the angle between their rays. well_linked: links (see SfmPart) from which an image is trusted. seed of RANSAC.
+    COLMAP's defaults (30, 100, 16 degrees) are made for hundreds of photographs; these were chosen
+    on sparse ones. min_inliers: points that place a further image; start_inliers and
+    start_angle_deg: matches of the first two images, and the angle between their rays. well_linked:
+    links (see SfmPart) from which an image is trusted. seed of RANSAC.
     """
 
     min_inliers: int = 15
@@ -42,9 +45,10 @@ class SfmSettings:
 class SfmPart:
     """Images placed together, in a frame and scale of their own.
 
-    world_from_cam: poses (4, 4) float64 by image. links: by image, how many of its points at least two others see as
-    well, which alone tie its scale to theirs. points in all; over all their observations, the mean reprojection error
-    in pixels; track_length: how many images see a point, on average.
+    world_from_cam: poses (4, 4) float64 by image. links: by image, how many of its points at least
+    two others see as well, which alone tie its scale to theirs. points in all; over all their
+    observations, the mean reprojection error in pixels; track_length: how many images see a point,
+    on average.
     """
 
     world_from_cam: dict[int, Floats]
@@ -56,10 +60,12 @@ class SfmPart:
 
 @dataclass(frozen=True, eq=False)
 class SfmResult:
-    """The parts that the images fall into, largest first; each image is in one at most, `unplaced` in none.
+    """The parts that the images fall into, largest first; each image is in one at most, `unplaced`
+    in none.
 
-    doubts: why the poses of the first part should not be relied upon, empty if nothing speaks against them. A small
-    reprojection error proves nothing: images that hang by few points fit perfectly wherever they are.
+    doubts: why the poses of the first part should not be relied upon, empty if nothing speaks
+    against them. A small reprojection error proves nothing: images that hang by few points fit
+    perfectly wherever they are.
     """
 
     parts: tuple[SfmPart, ...]
@@ -92,10 +98,12 @@ def incremental_poses(
     settings: SfmSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SfmResult:
-    """Place K images by their matches {(i, j): (M, 2) pairs of features that one essential matrix holds for}.
+    """Place K images by their matches {(i, j): (M, 2) pairs of features that one essential matrix
+    holds for}.
 
-    intrinsics (K, 3, 3) are kept as they are. progress(placed, K) is called after each image; what it raises
-    cancels. One thread; the same result for the same input. Raises ImportError without pycolmap.
+    intrinsics (K, 3, 3) are kept as they are. progress(placed, K) is called after each image; what
+    it raises cancels. One thread; the same result for the same input. Raises ImportError without
+    pycolmap.
     """
     import pycolmap
 
@@ -113,7 +121,9 @@ def incremental_poses(
                 report(min(count, _placed(manager)), count)
 
             for event in ("INITIAL_IMAGE_PAIR_REG_CALLBACK", "NEXT_IMAGE_REG_CALLBACK"):
-                pipeline.add_callback(getattr(pycolmap.IncrementalPipelineCallback, event).value, placed)
+                pipeline.add_callback(
+                    getattr(pycolmap.IncrementalPipelineCallback, event).value, placed
+                )
         pipeline.run()
         parts = _disjoint([_part(manager.get(i), numbers) for i in range(manager.size())])
     everywhere = {image for part in parts for image in part.world_from_cam}
@@ -153,10 +163,16 @@ def _options(settings: SfmSettings) -> Any:
 
     options = pycolmap.IncrementalPipelineOptions()
     options.num_threads = options.mapper.num_threads = 1
-    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = settings.seed
+    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = (
+        settings.seed
+    )
     options.extract_colors = False
-    options.ba_refine_focal_length = options.ba_refine_principal_point = options.ba_refine_extra_params = False
-    options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = False
+    options.ba_refine_focal_length = options.ba_refine_principal_point = (
+        options.ba_refine_extra_params
+    ) = False
+    options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = (
+        False
+    )
     options.min_model_size = 2
     options.min_num_matches = min(settings.min_inliers, settings.start_inliers)
     options.mapper.abs_pose_min_num_inliers = settings.min_inliers
@@ -227,10 +243,15 @@ def _doubts(parts: Sequence[SfmPart], count: int, settings: SfmSettings) -> tupl
     placed = len(first.world_from_cam)
     if placed < count:
         sizes = ", ".join(str(len(part.world_from_cam)) for part in parts)
-        doubts.append(f"{placed} of {count} images hang together (parts of {sizes}); take images closer to each other")
+        doubts.append(
+            f"{placed} of {count} images hang together (parts of {sizes}); take images closer to"
+            " each other"
+        )
     weak = [image for image, links in first.links.items() if links < settings.well_linked]
     if weak:
-        doubts.append(f"{len(weak)} images share fewer than {settings.well_linked} points with two others")
+        doubts.append(
+            f"{len(weak)} images share fewer than {settings.well_linked} points with two others"
+        )
     if placed < 3:
         doubts.append("two images alone contradict nothing")
     return tuple(doubts)

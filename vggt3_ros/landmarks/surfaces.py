@@ -15,14 +15,15 @@ _NEAR_CUBES = 2  # ... and so many cubes
 class Surfaces:
     """The cubes of space in which points on surfaces lie.
 
-    points (N, 3); side of the cubes, in the same unit, larger where all of the box would be more than 16 million. What
-    lies outside of the box, lowest and highest corner (2, 3), is left out.
+    points (N, 3); side of the cubes, in the same unit, larger where all of the box would be more
+    than 16 million. What lies outside of the box, lowest and highest corner (2, 3), is left out.
     """
 
     def __init__(self, points: Floats, side: float, box: Floats) -> None:
         extent = np.maximum(box[1] - box[0], side)
         self._side = max(side, float(np.cbrt(extent.prod() / _MOST_CUBES)))
-        self._lowest = box[0] - self._side  # a rim of empty cubes: what lies outside is clipped to it
+        # a rim of empty cubes: what lies outside is clipped to it
+        self._lowest = box[0] - self._side
         self._last = np.floor((extent + self._side) / self._side).astype(np.int64) + 1
         self._filled = np.zeros(self._last + 1, dtype=bool)
         cubes = np.floor((points - self._lowest) / self._side).astype(np.int64)
@@ -30,8 +31,8 @@ class Surfaces:
         self._filled[x, y, z] = True
 
     def hide(self, eye: Floats, points: Floats) -> NDArray[np.bool_]:
-        """Which of points (n, 3) a camera at `eye` (3,) does not see: (n,). What is just before a point hides nothing,
-        for it may be the surface on which the point lies.
+        """Which of points (n, 3) a camera at `eye` (3,) does not see: (n,). What is just before a
+        point hides nothing, for it may be the surface on which the point lies.
         """
         rays = points - eye
         distances = np.linalg.norm(rays, axis=1)
@@ -43,12 +44,16 @@ class Surfaces:
         steps = np.floor(ends / self._side).astype(np.int64) - begins
         which = np.repeat(np.arange(len(points)), steps)
         rank = np.arange(len(which)) - np.repeat(np.cumsum(steps) - steps - begins, steps)
-        cubes = ((eye - self._lowest) / self._side + unit[which] * (rank + 0.5)[:, None]).astype(np.int64)
+        cubes = ((eye - self._lowest) / self._side + unit[which] * (rank + 0.5)[:, None]).astype(
+            np.int64
+        )
         x, y, z = np.clip(cubes, 0, self._last).T
         return np.bincount(which[self._filled[x, y, z]], minlength=len(points)) > 0
 
     def _crossings(self, eye: Floats, unit: Floats) -> tuple[Floats, Floats]:
-        """How far from `eye` (3,) rays along unit vectors (n, 3) enter the box and leave it: (n,) each, at least 0."""
+        """How far from `eye` (3,) rays along unit vectors (n, 3) enter the box and leave it: (n,)
+        each, at least 0.
+        """
         along = np.where(np.abs(unit) < 1e-12, 1e-12, unit)
         to_corners = np.stack([self._lowest, self._lowest + (self._last + 1) * self._side]) - eye
         first, second = to_corners[0] / along, to_corners[1] / along

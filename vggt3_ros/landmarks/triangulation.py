@@ -22,12 +22,16 @@ def rays_of(pixels: Floats, intrinsics: Floats) -> Floats:
     return np.stack([x, y, np.ones_like(x)], axis=1)
 
 
-def triangulate(world_from_cam: Floats, rays: Floats, point: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Points (N, 3) nearest to their rays in the least-squares sense, and the angle (N,) in rad that rays spread over.
+def triangulate(
+    world_from_cam: Floats, rays: Floats, point: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Points (N, 3) nearest to their rays in the least-squares sense, and the angle (N,) in rad
+    that rays spread over.
 
-    world_from_cam (O, 4, 4) and rays (O, 3) of each observation in camera axes; point (O,) which it is of, sorted.
-    The angle is the largest between a point's mean ray and one of its rays, doubled. Rays that are parallel but for
-    noise, as of one image twice, give points far out: there they agree.
+    world_from_cam (O, 4, 4) and rays (O, 3) of each observation in camera axes; point (O,) which it
+    is of, sorted. The angle is the largest between a point's mean ray and one of its rays, doubled.
+    Rays that are parallel but for noise, as of one image twice, give points far out: there they
+    agree.
     """
     count = int(point[-1]) + 1 if len(point) else 0
     start = np.searchsorted(point, np.arange(count))
@@ -36,7 +40,8 @@ def triangulate(world_from_cam: Floats, rays: Floats, point: NDArray[np.int64]) 
     seen = np.maximum(np.bincount(point, minlength=count), 1)[:, None]
     middle = np.add.reduceat(world_from_cam[:, :3, 3], start, axis=0) / seen
     centre = world_from_cam[:, :3, 3] - middle[point]
-    across = np.eye(3) - direction[:, :, None] * direction[:, None, :]  # projects onto the plane across the ray
+    # projects onto the plane across the ray
+    across = np.eye(3) - direction[:, :, None] * direction[:, None, :]
     matrix = np.add.reduceat(across, start, axis=0)
     right = np.add.reduceat(np.einsum("oij,oj->oi", across, centre), start, axis=0)
     mean = np.add.reduceat(direction, start, axis=0)
@@ -44,19 +49,26 @@ def triangulate(world_from_cam: Floats, rays: Floats, point: NDArray[np.int64]) 
     scale = 1e-12 * np.trace(matrix, axis1=1, axis2=2)
     right += (scale * _FAR)[:, None] * mean
     points = np.linalg.solve(matrix + scale[:, None, None] * np.eye(3), right[..., None])[..., 0]
-    angle = 2 * np.arccos(np.clip(np.minimum.reduceat((direction * mean[point]).sum(1), start), -1, 1))
+    angle = 2 * np.arccos(
+        np.clip(np.minimum.reduceat((direction * mean[point]).sum(1), start), -1, 1)
+    )
     parting = (angle < _PARALLEL) & ((points * mean).sum(1) <= 0)
     points[parting] = _FAR * mean[parting]
     return points + middle, angle
 
 
 def refine_points(
-    observations: Observations, world_from_cam: Floats, points: Floats, noise_px: float, rounds: int = 3
+    observations: Observations,
+    world_from_cam: Floats,
+    points: Floats,
+    noise_px: float,
+    rounds: int = 3,
 ) -> tuple[Floats, Floats]:
-    """Points (N, 3) that project best, by Gauss-Newton with the poses held, and their covariances (N, 3, 3).
+    """Points (N, 3) that project best, by Gauss-Newton with the poses held, and their covariances
+    (N, 3, 3).
 
-    What rays do not determine, as of a point seen along one line or right at a camera, has a large variance or is not
-    finite.
+    What rays do not determine, as of a point seen along one line or right at a camera, has a large
+    variance or is not finite.
     """
     start = np.searchsorted(observations.point, np.arange(len(points)))
     rotation = world_from_cam[observations.keyframe, :3, :3]
@@ -68,7 +80,8 @@ def refine_points(
         weight[cam[:, 2] <= NEAREST] = 0
         weighted = weight[:, None, None] * by_point
         hessian = np.add.reduceat(weighted.swapaxes(1, 2) @ by_point, start, axis=0)
-        # Beside large entries a small one is lost to rounding, and what one line of sight leaves open is singular.
+        # Beside large entries a small one is lost to rounding, and what one line of sight leaves
+        # open is singular.
         loose = _LOOSE + 1e-12 * np.trace(hessian, axis1=1, axis2=2)
         hessian += loose[:, None, None] * np.eye(3)
         gradient = np.add.reduceat(np.einsum("oij,oi->oj", weighted, residual), start, axis=0)

@@ -14,19 +14,22 @@ _LEAST_SHARED = 10  # landmarks that two keyframes see both, to count as tied to
 _LEAST_TIED = 0.5  # share of keyframes
 _LARGEST_RESIDUAL = 1.0  # median, in pixels of the searched image
 _MOST_OUTLIERS = 1 / 3  # share of prior poses that may be wrong
-_LARGEST_DEVIATION = 0.75  # rms deviation from priors, of their rms spread; of random ones it is nearly 1
-_FAR = 0.2  # of the distance to the landmarks: positions off by more are wrong, however little the camera moved
-_MOST_LOOSE = 0.1  # share of keyframes whose position images leave open: more, and the others' is open to doubt
+# rms deviation from priors, of their rms spread; of random ones it is nearly 1
+_LARGEST_DEVIATION = 0.75
+# of the distance to the landmarks: positions off by more are wrong, however little the camera moved
+_FAR = 0.2
+# share of keyframes whose position images leave open: more, and the others' is open to doubt
+_MOST_LOOSE = 0.1
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a fit showed. anchored: prior poses fixed the frame; held: they stayed as given; parts: keyframes tied by
-    landmarks, the largest first; residual_px: median; pixel_size: see Features; depth: median distance to landmarks;
-    deviation from the priors, and spread of the keyframes about their mean, both rms in position and rotation (rad);
-    at_odds: keyframes left out because their ties to the rest contradict each other;
-    loose: keyframes whose position the images leave open where there are no priors; prior_outliers: keyframes whose
-    prior the images contradict.
+    """What a fit showed. anchored: prior poses fixed the frame; held: they stayed as given; parts:
+    keyframes tied by landmarks, the largest first; residual_px: median; pixel_size: see Features;
+    depth: median distance to landmarks; deviation from the priors, and spread of the keyframes
+    about their mean, both rms in position and rotation (rad); at_odds: keyframes left out because
+    their ties to the rest contradict each other; loose: keyframes whose position the images leave
+    open where there are no priors; prior_outliers: keyframes whose prior the images contradict.
     """
 
     anchored: bool
@@ -61,35 +64,50 @@ def judge(evidence: Evidence) -> Verdict:
     doubts = [
         (
             evidence.landmarks < _LEAST_LANDMARKS,
-            f"{evidence.landmarks} landmarks were found, {_LEAST_LANDMARKS} are needed: too little texture, or too "
-            "little overlap or motion between the frames",
+            (
+                f"{evidence.landmarks} landmarks were found, {_LEAST_LANDMARKS} are needed: too"
+                " little texture, or too little overlap or motion between the frames"
+            ),
         ),
         (not evidence.converged, "the adjustment of poses and landmarks did not converge"),
         (
             evidence.loose > _MOST_LOOSE * evidence.keyframes,
-            "the camera turned on the spot, or nearly: images alone leave the positions of "
-            f"{evidence.loose} of {evidence.keyframes} keyframes open; give prior poses, or move sideways too",
+            (
+                "the camera turned on the spot, or nearly: images alone leave the positions of"
+                f" {evidence.loose} of {evidence.keyframes} keyframes open; give prior poses, or"
+                " move sideways too"
+            ),
         ),
         (
             tied < _LEAST_TIED * evidence.keyframes,
-            f"the map falls into parts: landmarks tie {tied} of {evidence.keyframes} keyframes together"
-            f" (parts of {', '.join(map(str, sizes)) or 'none'}; ties of {evidence.at_odds} more contradict each other)"
-            "; take frames closer together",
+            (
+                f"the map falls into parts: landmarks tie {tied} of {evidence.keyframes} keyframes"
+                f" together (parts of {', '.join(map(str, sizes)) or 'none'}; ties of"
+                f" {evidence.at_odds} more contradict each other); take frames closer together"
+            ),
         ),
         (
             not evidence.held and evidence.residual_px > _LARGEST_RESIDUAL * evidence.pixel_size,
-            f"the landmarks miss their observations by {evidence.residual_px:.1f} px in the median; check intrinsics "
-            "and lens distortion",
+            (
+                f"the landmarks miss their observations by {evidence.residual_px:.1f} px in the"
+                " median; check intrinsics and lens distortion"
+            ),
         ),
         (
-            evidence.anchored and len(evidence.prior_outliers) > _MOST_OUTLIERS * evidence.keyframes,
-            f"the images contradict {len(evidence.prior_outliers)} of {evidence.keyframes} prior poses",
+            evidence.anchored
+            and len(evidence.prior_outliers) > _MOST_OUTLIERS * evidence.keyframes,
+            (
+                f"the images contradict {len(evidence.prior_outliers)} of {evidence.keyframes}"
+                " prior poses"
+            ),
         ),
         (
             evidence.anchored and _like_random(evidence),
-            f"the images contradict the prior poses: {evidence.deviation[0]:.3g} m and "
-            f"{np.degrees(evidence.deviation[1]):.3g} degrees rms at a spread of {evidence.spread[0]:.3g} m and "
-            f"{np.degrees(evidence.spread[1]):.3g} degrees",
+            (
+                f"the images contradict the prior poses: {evidence.deviation[0]:.3g} m and"
+                f" {np.degrees(evidence.deviation[1]):.3g} degrees rms at a spread of"
+                f" {evidence.spread[0]:.3g} m and {np.degrees(evidence.spread[1]):.3g} degrees"
+            ),
         ),
     ]
     for applies, reason in doubts:
@@ -104,17 +122,20 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def _like_random(evidence: Evidence) -> bool:
-    """Whether poses are off like random ones: a camera that turns on the spot has no spread that positions could be
-    compared with, but then it has one of rotations.
+    """Whether poses are off like random ones: a camera that turns on the spot has no spread that
+    positions could be compared with, but then it has one of rotations.
     """
     position, rotation = (
-        off > _LARGEST_DEVIATION * spread for off, spread in zip(evidence.deviation, evidence.spread, strict=True)
+        off > _LARGEST_DEVIATION * spread
+        for off, spread in zip(evidence.deviation, evidence.spread, strict=True)
     )
     return position and (rotation or evidence.deviation[0] > _FAR * evidence.depth)
 
 
 def parts_of(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int) -> list[list[int]]:
-    """Groups of at least two of `count` keyframes tied by landmarks that both see, the largest first."""
+    """Groups of at least two of `count` keyframes tied by landmarks that both see, the largest
+    first.
+    """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
 

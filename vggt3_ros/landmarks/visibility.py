@@ -17,7 +17,8 @@ Indices = NDArray[np.int64]
 
 _SAME_SIDE = np.cos(np.radians(40.0))  # features look alike from directions that differ by less
 _SAME_SIZE = 1.8  # ... and from distances whose ratio is smaller
-_SAME_WAY_UP = np.cos(np.radians(60.0))  # ... and by cameras that are turned less about their line of sight
+# ... and by cameras that are turned less about their line of sight
+_SAME_WAY_UP = np.cos(np.radians(60.0))
 _BELIEVED = 20.0  # degrees of direction within which keyframes tell whether something is seen ...
 _BELIEVED_SIZE = 0.5  # ... and of the ratio of distances, as a share of the logarithm of _SAME_SIZE
 _ASKED = 50  # keyframes that tell, those that saw most
@@ -28,8 +29,9 @@ _RIVALS = 4  # features near a projection that are looked at
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """Landmarks (n,) that a camera should see, and where in the image, pixels (n, 2); the observations (m,) by which
-    keyframes say so, and the number (m,) of each one's landmark among the n.
+    """Landmarks (n,) that a camera should see, and where in the image, pixels (n, 2); the
+    observations (m,) by which keyframes say so, and the number (m,) of each one's landmark among
+    the n.
     """
 
     landmarks: Indices
@@ -39,16 +41,20 @@ class Expected:
 
 
 class Visibility:
-    """Predicts from the map's own observations what a camera sees: what a keyframe saw from about the same direction
-    and distance is rarely hidden.
+    """Predicts from the map's own observations what a camera sees: what a keyframe saw from about
+    the same direction and distance is rarely hidden.
 
-    surface (N, 3): points on the map's surfaces, which hide what lies behind them; without them nothing is known to.
+    surface (N, 3): points on the map's surfaces, which hide what lies behind them; without them
+    nothing is known to.
     """
 
     def __init__(self, landmarks: Landmarks, surface: Floats | None = None) -> None:
         self._landmarks = landmarks
         self._positions = landmarks.positions.astype(np.float64)
-        rays = landmarks.positions[landmarks.observed] - landmarks.world_from_cam[landmarks.observed_from, :3, 3]
+        rays = (
+            landmarks.positions[landmarks.observed]
+            - landmarks.world_from_cam[landmarks.observed_from, :3, 3]
+        )
         self.distances: Floats = np.linalg.norm(rays, axis=1)
         self._rays = rays / np.maximum(self.distances, 1e-12)[:, None]
         self._first, self._last = _boxes(landmarks)
@@ -59,15 +65,24 @@ class Visibility:
             self._may_be_hidden = ~self._seen_through(self._surfaces)
 
     def observations(
-        self, world_from_cam: Floats, intrinsics: Floats, size_wh: tuple[int, int], margin: float = 0.0
+        self,
+        world_from_cam: Floats,
+        intrinsics: Floats,
+        size_wh: tuple[int, int],
+        margin: float = 0.0,
     ) -> Indices:
-        """Observations whose landmark a camera should see much as their keyframe did: indices into `observed`.
+        """Observations whose landmark a camera should see much as their keyframe did: indices into
+        `observed`.
 
         margin: share of the image's size by which landmarks may lie outside of it.
         """
         pixels, z = projections(world_from_cam, self._positions, intrinsics)
         size = np.array(size_wh)
-        inside = (z > 0) & (pixels > -0.5 - margin * size).all(1) & (pixels < size * (1 + margin) - 0.5).all(1)
+        inside = (
+            (z > 0)
+            & (pixels > -0.5 - margin * size).all(1)
+            & (pixels < size * (1 + margin) - 0.5).all(1)
+        )
         some = np.nonzero(inside[self._landmarks.observed])[0]
         rays = self._positions[self._landmarks.observed[some]] - world_from_cam[:3, 3]
         distances = np.linalg.norm(rays, axis=1)
@@ -79,19 +94,27 @@ class Visibility:
         chosen: Indices = some[alike]
         return chosen
 
-    def expected(self, world_from_cam: Floats, intrinsics: Floats, size_wh: tuple[int, int]) -> Expected:
+    def expected(
+        self, world_from_cam: Floats, intrinsics: Floats, size_wh: tuple[int, int]
+    ) -> Expected:
         """Landmarks of these observations, each once."""
         seen = self.observations(world_from_cam, intrinsics, size_wh)
-        landmarks, of = np.unique(self._landmarks.observed[seen].astype(np.int64), return_inverse=True)
+        landmarks, of = np.unique(
+            self._landmarks.observed[seen].astype(np.int64), return_inverse=True
+        )
         pixels, _ = projections(world_from_cam, self._positions[landmarks], intrinsics)
         return Expected(landmarks, pixels, seen, of)
 
-    def likelihood(self, expected: Expected, world_from_cam: Floats, found: NDArray[np.bool_]) -> Floats:
-        """How likely a camera sees each of the landmarks it is expected to, 0 to 1 (n,): the share of the keyframes
-        that look at it from about there and do see it, by how near the camera they are.
+    def likelihood(
+        self, expected: Expected, world_from_cam: Floats, found: NDArray[np.bool_]
+    ) -> Floats:
+        """How likely a camera sees each of the landmarks it is expected to, 0 to 1 (n,): the share
+        of the keyframes that look at it from about there and do see it, by how near the camera they
+        are.
 
-        What they had in view and did not see is hidden from there, or too weak to be found again. What lies behind a
-        surface of the map is not seen, unless it was: found (n,) tells which landmarks a feature of the image shows.
+        What they had in view and did not see is hidden from there, or too weak to be found again.
+        What lies behind a surface of the map is not seen, unless it was: found (n,) tells which
+        landmarks a feature of the image shows.
         """
         from_keyframe = self._landmarks.observed_from[expected.observations]
         votes = np.bincount(from_keyframe, minlength=len(self._first))
@@ -106,18 +129,24 @@ class Visibility:
         likelihood: Floats = (weight * saw).sum(0) / np.maximum(weight.sum(0), 1e-9)
         if self._surfaces is not None:
             missed = np.flatnonzero(self._may_be_hidden[expected.landmarks] & ~found)
-            hidden = self._surfaces.hide(world_from_cam[:3, 3], self._positions[expected.landmarks[missed]])
+            hidden = self._surfaces.hide(
+                world_from_cam[:3, 3], self._positions[expected.landmarks[missed]]
+            )
             likelihood[missed[hidden]] = 0.0
         return likelihood
 
     def _box(self, surface: Floats) -> Floats:
-        """Lowest and highest corner (2, 3) of a box of the cameras and of all points but a few that lie far out."""
+        """Lowest and highest corner (2, 3) of a box of the cameras and of all points but a few that
+        lie far out.
+        """
         usual = np.quantile(surface, [_OUTLYING, 1 - _OUTLYING], axis=0)
         corners = np.concatenate([usual, self._landmarks.world_from_cam[:, :3, 3]])
         return np.stack([corners.min(0), corners.max(0)])
 
     def _seen_through(self, surfaces: Surfaces) -> NDArray[np.bool_]:
-        """Landmarks (L,) that a keyframe saw through surfaces: along a wall at a flat angle, or if points are wrong."""
+        """Landmarks (L,) that a keyframe saw through surfaces: along a wall at a flat angle, or if
+        points are wrong.
+        """
         through = np.zeros(len(self._positions), dtype=bool)
         for keyframe, pose in enumerate(self._landmarks.world_from_cam):
             seen = self._landmarks.seen_from(keyframe)
@@ -125,8 +154,13 @@ class Visibility:
         return through
 
     def _nearness(self, keyframes: Indices, points: Floats, world_from_cam: Floats) -> Floats:
-        """How much each of K keyframes tells of what a camera sees of points (n, 3): (K, n), 0 where it looks away."""
-        poses, intrinsics = self._landmarks.world_from_cam[keyframes], self._landmarks.intrinsics[keyframes]
+        """How much each of K keyframes tells of what a camera sees of points (n, 3): (K, n), 0
+        where it looks away.
+        """
+        poses, intrinsics = (
+            self._landmarks.world_from_cam[keyframes],
+            self._landmarks.intrinsics[keyframes],
+        )
         there, here = points - poses[:, None, :3, 3], points - world_from_cam[:3, 3]
         x, y, z = np.moveaxis(there @ poses[:, :3, :3], 2, 0)
         depth = np.where(z > 0, z, np.inf)
@@ -140,12 +174,16 @@ class Visibility:
         size = np.log(np.maximum(near, 1e-12) / np.maximum(far, 1e-12)) / np.log(_SAME_SIZE)
         looks &= (cosine > _SAME_SIDE) & (np.abs(size) < 1)
         angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-        nearness: Floats = looks * np.exp(-0.5 * ((angle / _BELIEVED) ** 2 + (size / _BELIEVED_SIZE) ** 2))
+        nearness: Floats = looks * np.exp(
+            -0.5 * ((angle / _BELIEVED) ** 2 + (size / _BELIEVED_SIZE) ** 2)
+        )
         return nearness
 
 
 def _boxes(landmarks: Landmarks) -> tuple[Floats, Floats]:
-    """The first and the last pixel (K, 2) in which the camera of each keyframe observed anything: about its image."""
+    """The first and the last pixel (K, 2) in which the camera of each keyframe observed anything:
+    about its image.
+    """
     _, camera = np.unique(landmarks.intrinsics.reshape(-1, 9), axis=0, return_inverse=True)
     camera = camera.reshape(-1)  # NumPy 2.0 gives it two dimensions
     first = np.full((camera.max(initial=-1) + 1, 2), np.inf)
@@ -163,9 +201,10 @@ def guided_matches(
     radius_px: float,
     least_alike: float,
 ) -> Indices:
-    """Pairs (M, 2) of feature and landmark: for each of the `candidates` (n,) the feature most like it within radius_px
-    of its projection, if the cosine of descriptors is least_alike or more and no other candidate suits that feature
-    more. looks (n, D) are unit vectors of the candidates' descriptors, projected (n, 2) their pixels at some pose.
+    """Pairs (M, 2) of feature and landmark: for each of the `candidates` (n,) the feature most like
+    it within radius_px of its projection, if the cosine of descriptors is least_alike or more and
+    no other candidate suits that feature more. looks (n, D) are unit vectors of the candidates'
+    descriptors, projected (n, 2) their pixels at some pose.
     """
     from scipy.spatial import cKDTree
 

@@ -23,8 +23,8 @@ Observer = Callable[[int, Tensor, Tensor], None]
 class Aggregator(nn.Module):
     """Patch embedding, special tokens and the pairs of frame block and global block.
 
-    It holds the parts; in which order frames pass through them is decided by whoever drives it: all at once when
-    training (`forward`), chunk by chunk in the network's `map` and `query`.
+    It holds the parts; in which order frames pass through them is decided by whoever drives it: all
+    at once when training (`forward`), chunk by chunk in the network's `map` and `query`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -32,7 +32,9 @@ class Aggregator(nn.Module):
         self.config = config
         dim, heads = config.embed_dim, config.num_heads
         self.camera_token = nn.Parameter(torch.randn(1, 2, 1, dim) * 1e-6)
-        self.register_token = nn.Parameter(torch.randn(1, 2, config.num_register_tokens, dim) * 1e-6)
+        self.register_token = nn.Parameter(
+            torch.randn(1, 2, config.num_register_tokens, dim) * 1e-6
+        )
         self.patch_embed: nn.Module
         if config.patch_embedding == "conv":
             self.patch_embed = ConvStem(dim, config.patch_size)
@@ -49,7 +51,9 @@ class Aggregator(nn.Module):
         self.frame_blocks = nn.ModuleList(
             Block(dim, SoftmaxAttention(dim, heads, qk_norm=True)) for _ in range(config.depth)
         )
-        self.global_blocks = nn.ModuleList(Block(dim, self._global_attention()) for _ in range(config.depth))
+        self.global_blocks = nn.ModuleList(
+            Block(dim, self._global_attention()) for _ in range(config.depth)
+        )
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
@@ -60,7 +64,9 @@ class Aggregator(nn.Module):
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """Patch rows and columns (gh, gw) of images (..., H, W)."""
-        return images.shape[-2] // self.config.patch_size, images.shape[-1] // self.config.patch_size
+        return images.shape[-2] // self.config.patch_size, images.shape[
+            -1
+        ] // self.config.patch_size
 
     def rope(self, grid: tuple[int, int], bf16: bool) -> RopeTable:
         """Rotary table for one frame's P tokens."""
@@ -75,21 +81,31 @@ class Aggregator(nn.Module):
         return block
 
     def embed(self, images: Tensor, reference: bool) -> Tensor:
-        """Tokens (S, P, C) of images (S, 3, H, W) in [0, 1]; with `reference`, frame 0 gets the reference tokens."""
+        """Tokens (S, P, C) of images (S, 3, H, W) in [0, 1]; with `reference`, frame 0 gets the
+        reference tokens.
+        """
         patches = self.patch_embed((images - self.mean) / self.std).float()
         variants = torch.ones(len(images), dtype=torch.long, device=images.device)
         if reference:
             variants[0] = 0
-        return torch.cat([self.camera_token[0, variants], self.register_token[0, variants], patches], dim=1)
+        return torch.cat(
+            [self.camera_token[0, variants], self.register_token[0, variants], patches], dim=1
+        )
 
     def forward(
-        self, images: Tensor, map_frames: int | None = None, steps: int = 1, observe: Observer | None = None
+        self,
+        images: Tensor,
+        map_frames: int | None = None,
+        steps: int = 1,
+        observe: Observer | None = None,
     ) -> list[Tensor]:
-        """Tapped tokens [frame, global], four of (B, S, P, 2C), of a batch of scenes (B, S, 3, H, W), for training.
+        """Tapped tokens [frame, global], four of (B, S, P, 2C), of a batch of scenes (B, S, 3, H,
+        W), for training.
 
-        The first `map_frames` frames (default all) are what the others see: fast weights are fitted on them alone,
-        softmax attends to them alone. Differentiable throughout, the fitting included. observe(layer, normed tokens,
-        attention output), both (B, S, P, C), is told what goes into every global attention, and what comes out.
+        The first `map_frames` frames (default all) are what the others see: fast weights are fitted
+        on them alone, softmax attends to them alone. Differentiable throughout, the fitting
+        included. observe(layer, normed tokens, attention output), both (B, S, P, C), is told what
+        goes into every global attention, and what comes out.
         """
         batch, frames = images.shape[:2]
         mapped = frames if map_frames is None else map_frames
@@ -97,8 +113,12 @@ class Aggregator(nn.Module):
         rope = self.rope(grid, bf16=False)
         variants = (torch.arange(frames, device=images.device) > 0).long()
         patches = self.patch_embed(((images - self.mean) / self.std).flatten(0, 1)).float()
-        special = torch.cat([self.camera_token[0, variants], self.register_token[0, variants]], dim=1)
-        tokens = torch.cat([special.expand(batch, -1, -1, -1), patches.unflatten(0, (batch, frames))], dim=2)
+        special = torch.cat(
+            [self.camera_token[0, variants], self.register_token[0, variants]], dim=1
+        )
+        tokens = torch.cat(
+            [special.expand(batch, -1, -1, -1), patches.unflatten(0, (batch, frames))], dim=2
+        )
         for layer in range(self.config.depth):
             within = self.frame_blocks[layer](tokens, rope)
             block = self.global_block(layer)

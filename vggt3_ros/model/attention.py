@@ -1,4 +1,6 @@
-"""Softmax attention: within a frame, between all frames (VGGT), in the backbone and in the camera head."""
+"""Softmax attention: within a frame, between all frames (VGGT), in the backbone and in the camera
+head.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from vggt3_ros.model.rope import RopeTable, apply_rope
 
 
 class SoftmaxAttention(nn.Module):
-    """Multi-head attention over the second-last axis; optional LayerNorm of q and k per head, then optional RoPE."""
+    """Multi-head attention over the second-last axis; optional LayerNorm of q and k per head, then
+    optional RoPE.
+    """
 
     def __init__(self, dim: int, num_heads: int, qk_norm: bool = False) -> None:
         super().__init__()
@@ -34,17 +38,24 @@ class SoftmaxAttention(nn.Module):
         """Attention output (..., Nq, C) of q (..., heads, Nq, d) over k, v (..., heads, Nk, d)."""
         return self.proj(softmax_attention(q, k, v).transpose(-2, -3).flatten(-2))
 
-    def attend_frames(self, x: Tensor, mapped: int, steps: int, rope: RopeTable, grid: tuple[int, int]) -> Tensor:
-        """What tokens x (B, S, P, C) of all frames retrieve from the first `mapped` frames, (B, S, P, C).
+    def attend_frames(
+        self, x: Tensor, mapped: int, steps: int, rope: RopeTable, grid: tuple[int, int]
+    ) -> Tensor:
+        """What tokens x (B, S, P, C) of all frames retrieve from the first `mapped` frames, (B, S,
+        P, C).
 
         `steps` and `grid` are for attention that is fitted (TttAttention.attend_frames).
         """
         q, k, v = (part.transpose(1, 2) for part in self.project(x, rope))  # (B, h, S, P, d)
-        attended = self.attend(q.flatten(2, 3), k[:, :, :mapped].flatten(2, 3), v[:, :, :mapped].flatten(2, 3))
+        attended = self.attend(
+            q.flatten(2, 3), k[:, :, :mapped].flatten(2, 3), v[:, :, :mapped].flatten(2, 3)
+        )
         return attended.view_as(x)
 
     def attend_last(self, x: Tensor, count: int) -> Tensor:
-        """What the last `count` tokens of x (..., P, C) retrieve from all P; without q/k norm and RoPE."""
+        """What the last `count` tokens of x (..., P, C) retrieve from all P; without q/k norm and
+        RoPE.
+        """
         dim = x.shape[-1]
         weight, bias = self.qkv.weight, self.qkv.bias
         q = linear(x[..., -count:, :], weight[:dim], bias[:dim]).unflatten(-1, (self.num_heads, -1))
@@ -57,13 +68,15 @@ class SoftmaxAttention(nn.Module):
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v over (..., heads, N, d), by the kernel that is fastest where it runs.
+    """softmax(q k^T / sqrt(d)) v over (..., heads, N, d), by the kernel that is fastest where it
+    runs.
 
-    Training on a CPU in bf16, plain products on its matrix units beat the fused kernel, whose backward pass has none
-    (measured at 113 and 904 tokens: 1.5 times the speed of the whole stack).
+    Training on a CPU in bf16, plain products on its matrix units beat the fused kernel, whose
+    backward pass has none (measured at 113 and 904 tokens: 1.5 times the speed of the whole stack).
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
         with without_autocast(q.device):
             return torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1) @ v
-    flat_q, flat_k, flat_v = (part.flatten(0, -4) for part in (q, k, v))  # the fused kernels take four axes only
+    # the fused kernels take four axes only
+    flat_q, flat_k, flat_v = (part.flatten(0, -4) for part in (q, k, v))
     return scaled_dot_product_attention(flat_q, flat_k, flat_v).unflatten(0, q.shape[:-3])

@@ -1,4 +1,6 @@
-"""Patch embeddings: DINOv2 with registers for the published models, a plain convolutional stem for small ones."""
+"""Patch embeddings: DINOv2 with registers for the published models, a plain convolutional stem for
+small ones.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,14 @@ class DinoBackbone(nn.Module):
     """DINOv2 ViT with register tokens; returns the final layer's normed patch tokens."""
 
     def __init__(
-        self, dim: int, patch_size: int, depth: int, num_heads: int, registers: int, grid: int, mask_token: bool
+        self,
+        dim: int,
+        patch_size: int,
+        depth: int,
+        num_heads: int,
+        registers: int,
+        grid: int,
+        mask_token: bool,
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -59,17 +68,22 @@ class DinoBackbone(nn.Module):
         return self.norm(x)[:, -patches.shape[1] :]
 
     def _positions(self, rows: int, columns: int) -> Tensor:
-        """The stored grid of position embeddings, resized to rows x columns: (1, rows * columns, C), fp32."""
+        """The stored grid of position embeddings, resized to rows x columns: (1, rows * columns,
+        C), fp32.
+        """
         stored = self.pos_embed[:, 1:]
         if rows == columns == self.grid:
             return stored
         image = stored.float().unflatten(1, (self.grid, self.grid)).movedim(-1, 1)
-        image = interpolate(image, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False)
+        image = interpolate(
+            image, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False
+        )
         return image.flatten(2).transpose(1, 2)
 
 
 class ConvStem(nn.Module):
-    """Stride-2 3x3 convolutions down to one token per patch, plus a fixed code of the position in the image.
+    """Stride-2 3x3 convolutions down to one token per patch, plus a fixed code of the position in
+    the image.
 
     Overlapping windows serve small models better than one patch-sized kernel (Xiao et al. 2021).
     """
@@ -90,5 +104,7 @@ class ConvStem(nn.Module):
         rows, columns = features.shape[-2:]
         tokens = self.norm(features.flatten(2).transpose(1, 2).float())
         aspect = images.shape[-1] / images.shape[-2]
-        code = uv_embedding(rows, columns, features.shape[1], aspect, images.device, base=1 / _FINEST)
+        code = uv_embedding(
+            rows, columns, features.shape[1], aspect, images.device, base=1 / _FINEST
+        )
         return tokens + code.flatten(1).T

@@ -39,7 +39,13 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """x <- x + g1 Attn(LN(x)); x <- x + g2 MLP(LN(x)). The attention may be of either kind."""
 
-    def __init__(self, dim: int, attn: SoftmaxAttention | TttAttention, scale: float = 0.01, eps: float = 1e-5) -> None:
+    def __init__(
+        self,
+        dim: int,
+        attn: SoftmaxAttention | TttAttention,
+        scale: float = 0.01,
+        eps: float = 1e-5,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = attn

@@ -1,4 +1,6 @@
-"""Camera head: from the camera tokens of all frames to poses and fields of view, refined iteratively."""
+"""Camera head: from the camera tokens of all frames to poses and fields of view, refined
+iteratively.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from vggt3_ros.model.block import Block, Mlp
 
 
 class CameraHead(nn.Module):
-    """Four rounds of: modulate the tokens by the current estimate, attend between frames, correct the estimate."""
+    """Four rounds of: modulate the tokens by the current estimate, attend between frames, correct
+    the estimate.
+    """
 
     def __init__(self, dim: int, num_heads: int, depth: int, iterations: int) -> None:
         super().__init__()
@@ -21,14 +25,17 @@ class CameraHead(nn.Module):
         self.empty_pose_tokens = nn.Parameter(torch.zeros(1, 1, 9))
         self.embed_pose = nn.Linear(9, dim)
         self.poseLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 3 * dim))
-        self.trunk = nn.ModuleList(Block(dim, SoftmaxAttention(dim, num_heads)) for _ in range(depth))
+        self.trunk = nn.ModuleList(
+            Block(dim, SoftmaxAttention(dim, num_heads)) for _ in range(depth)
+        )
         self.pose_branch = Mlp(dim, dim // 2, 9)
 
     def forward(self, tokens: Tensor, wanted: int | None = None) -> Tensor:
         """Pose encodings (iterations, B, S, 9) of camera tokens (B, S, 2C).
 
-        With `wanted`, the answer of the last iteration holds only the last `wanted` frames, (1, B, wanted, 9): map
-        frames are then carried along only as far as they influence those (all attend to all until the last block).
+        With `wanted`, the answer of the last iteration holds only the last `wanted` frames, (1, B,
+        wanted, 9): map frames are then carried along only as far as they influence those (all
+        attend to all until the last block).
         """
         tokens = self.token_norm(tokens)
         normed = layer_norm(tokens, tokens.shape[-1:], eps=1e-6)

@@ -1,4 +1,6 @@
-"""Weights from files: our own, the published ones, and the hub; every key is accounted for or the file is refused."""
+"""Weights from files: our own, the published ones, and the hub; every key is accounted for or the
+file is refused.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,14 @@ HANDOVER = "handover.json"
 
 
 def load_network(
-    name_or_path: str | Path = "tiny", device: torch.device | str = "cpu", precision: Literal["fp32", "bf16"] = "fp32"
+    name_or_path: str | Path = "tiny",
+    device: torch.device | str = "cpu",
+    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Vggt3:
     """Build a network and load its weights, ready for use (eval mode, no gradients).
 
-    `tiny` is the embedded model; an existing file or folder is read; any other name of the form owner/model is
-    fetched through huggingface_hub. Raises CheckpointError saying what does not fit.
+    `tiny` is the embedded model; an existing file or folder is read; any other name of the form
+    owner/model is fetched through huggingface_hub. Raises CheckpointError saying what does not fit.
     """
     path, model_id = _locate(name_or_path)
     files = _weight_files(path)
@@ -42,16 +46,20 @@ def load_network(
 
 
 def require_checkpoint(name_or_path: str | Path) -> None:
-    """Raise CheckpointError unless there are weights of that name here, or it may be one of the hub; reads nothing."""
+    """Raise CheckpointError unless there are weights of that name here, or it may be one of the
+    hub; reads nothing.
+    """
     path = _local(name_or_path)
     if path is not None:
         _weight_files(path)
 
 
 def load_weights(network: Vggt3, path: str | Path) -> None:
-    """Load a .safetensors file, a .pt file or a folder of either into a network of the same configuration.
+    """Load a .safetensors file, a .pt file or a folder of either into a network of the same
+    configuration.
 
-    Raises CheckpointError that names missing, unexpected and misshapen keys; the network is then unchanged.
+    Raises CheckpointError that names missing, unexpected and misshapen keys; the network is then
+    unchanged.
     """
     path = Path(path)
     _assign(network, _canonical(_read_all(_weight_files(path))), path)
@@ -61,15 +69,21 @@ def save_weights(network: Vggt3, path: Path, dtype: torch.dtype = torch.float32)
     """Write weights and configuration as one safetensors file, replacing it atomically."""
     from safetensors.torch import save_file
 
-    state = {name: t.detach().to("cpu", dtype).contiguous() for name, t in stored_state(network).items()}
+    state = {
+        name: t.detach().to("cpu", dtype).contiguous() for name, t in stored_state(network).items()
+    }
     clear_unfinished(path)
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata={"config": json.dumps(network.config.to_dict())})
 
 
 def stored_state(network: Vggt3) -> dict[str, Tensor]:
-    """The network's tensors as files hold them: without the second name of the short convolutions' kernels."""
-    return {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_ALIAS)}
+    """The network's tensors as files hold them: without the second name of the short convolutions'
+    kernels.
+    """
+    return {
+        name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_ALIAS)
+    }
 
 
 def load_stored_state(network: Vggt3, state: dict[str, Tensor]) -> None:
@@ -77,7 +91,9 @@ def load_stored_state(network: Vggt3, state: dict[str, Tensor]) -> None:
     missing, unexpected = network.load_state_dict(state, strict=False)
     absent = [name for name in missing if not name.endswith(_ALIAS)]
     if absent or unexpected:
-        raise CheckpointError(f"the weights lack {absent[:_LISTED]} and have unknown {unexpected[:_LISTED]}")
+        raise CheckpointError(
+            f"the weights lack {absent[:_LISTED]} and have unknown {unexpected[:_LISTED]}"
+        )
 
 
 def _locate(name_or_path: str | Path) -> tuple[Path, str]:
@@ -89,16 +105,23 @@ def _locate(name_or_path: str | Path) -> tuple[Path, str]:
 
 
 def _local(name_or_path: str | Path) -> Path | None:
-    """Where the weights lie on this machine, None for a name of the hub. Raises CheckpointError for anything else."""
+    """Where the weights lie on this machine, None for a name of the hub. Raises CheckpointError for
+    anything else.
+    """
     name = str(name_or_path)
     path = Path(os.path.expandvars(os.path.expanduser(name)))
     if name == "tiny":
         return _TINY
     if path.exists():
         return path
-    if name.count("/") != 1 or name.startswith(("~", "$", ".", "/")) or path.suffix in (".safetensors", ".pt"):
+    if (
+        name.count("/") != 1
+        or name.startswith(("~", "$", ".", "/"))
+        or path.suffix in (".safetensors", ".pt")
+    ):
         raise CheckpointError(
-            f"no weights at {name!r}: give 'tiny', an existing file or folder, or a hub name owner/model"
+            f"no weights at {name!r}: give 'tiny', an existing file or folder, or a hub name"
+            " owner/model"
         )
     return None
 
@@ -108,16 +131,21 @@ def _download(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise CheckpointError(
-            f"there is no file or folder {name!r}; as a Hugging Face name it needs pip install 'vggt3_ros[hub]'"
+            f"there is no file or folder {name!r}; as a Hugging Face name it needs pip install"
+            " 'vggt3_ros[hub]'"
         ) from error
     try:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.pt"]))
     except Exception as error:  # the hub client raises many kinds; each is the same to the user
-        raise CheckpointError(f"could not fetch {name!r} from the Hugging Face hub: {error}") from error
+        raise CheckpointError(
+            f"could not fetch {name!r} from the Hugging Face hub: {error}"
+        ) from error
 
 
 def _weight_files(path: Path) -> list[Path]:
-    """The files that make up one checkpoint: a folder's network.safetensors, else all shards, else its .pt files."""
+    """The files that make up one checkpoint: a folder's network.safetensors, else all shards, else
+    its .pt files.
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -125,8 +153,10 @@ def _weight_files(path: Path) -> list[Path]:
     if (path / HANDOVER).exists():  # beside what it names there may be parts of a save that was cut
         names = json.loads((path / HANDOVER).read_text())["files"]
         return [path / name for name in names if "/" not in name]
-    for pattern in ("network.safetensors", "*.safetensors", "*.pt"):  # the first: a training run's folder
-        files = sorted(file for file in path.glob(pattern) if not file.name.startswith("."))  # hidden: half-written
+    # the first: a training run's folder
+    for pattern in ("network.safetensors", "*.safetensors", "*.pt"):
+        # hidden: half-written
+        files = sorted(file for file in path.glob(pattern) if not file.name.startswith("."))
         if files:
             return files
     raise CheckpointError(f"no weights in {path}: expected .safetensors or .pt files")
@@ -149,22 +179,30 @@ def _read(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         if file.suffix == ".pt":
             loaded = torch.load(file, map_location="cpu", weights_only=True)
-            if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+            if not isinstance(loaded, dict) or not all(
+                isinstance(t, Tensor) for t in loaded.values()
+            ):
                 raise CheckpointError(f"{file} does not hold a plain dictionary of tensors")
             return loaded
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        raise CheckpointError(f"{file} cannot be read as weights ({error}); download or copy it again") from error
+        raise CheckpointError(
+            f"{file} cannot be read as weights ({error}); download or copy it again"
+        ) from error
     raise CheckpointError(f"{file} is neither .safetensors nor .pt")
 
 
 def _canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop what is known and unused, and give the short conv the name that the network registers first."""
+    """Drop what is known and unused, and give the short conv the name that the network registers
+    first.
+    """
     kept = {n: t for n, t in tensors.items() if not n.startswith(_IGNORED_PREFIXES)}
     return {n.replace(_ALIAS, ".conv.weight"): t for n, t in kept.items()}
 
 
 def _config_of(file: Path, tensors: dict[str, Tensor]) -> ModelConfig:
-    """The configuration stored in the file; otherwise the published one that its kind of layers tells."""
+    """The configuration stored in the file; otherwise the published one that its kind of layers
+    tells.
+    """
     from safetensors import safe_open
 
     if file.suffix == ".safetensors":
@@ -174,8 +212,12 @@ def _config_of(file: Path, tensors: dict[str, Tensor]) -> ModelConfig:
             try:
                 return ModelConfig.from_dict(json.loads(metadata["config"]))
             except (ValueError, InputError) as error:
-                raise CheckpointError(f"{file}: its stored configuration is not usable ({error})") from error
-    return ModelConfig.full("ttt" if any(n.endswith(".attn.lr_fc.weight") for n in tensors) else "softmax")
+                raise CheckpointError(
+                    f"{file}: its stored configuration is not usable ({error})"
+                ) from error
+    return ModelConfig.full(
+        "ttt" if any(n.endswith(".attn.lr_fc.weight") for n in tensors) else "softmax"
+    )
 
 
 def _assign(network: Vggt3, tensors: dict[str, Tensor], path: Path) -> None:
@@ -198,5 +240,7 @@ def _assign(network: Vggt3, tensors: dict[str, Tensor], path: Path) -> None:
         if names
     ]
     if texts:
-        raise CheckpointError(f"{path} does not fit the network. {'; '.join(texts)}. Is it the right model?")
+        raise CheckpointError(
+            f"{path} does not fit the network. {'; '.join(texts)}. Is it the right model?"
+        )
     load_stored_state(network, {n: t.float() for n, t in tensors.items()})

@@ -1,4 +1,6 @@
-"""Sizes and kinds of the network's parts: everything that is needed to build it, nothing that is learnt."""
+"""Sizes and kinds of the network's parts: everything that is needed to build it, nothing that is
+learnt.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,10 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_known
 
 _WHOLE_NUMBERS = {
-    "patch_size": 1, "embed_dim": 4, "num_heads": 1, "depth": 4, "camera_num_heads": 1, "camera_trunk_depth": 1,
-    "dpt_features": 8, "num_register_tokens": 0, "camera_iterations": 1, "pos_embed_grid": 1, "dino_depth": 0,
+    "patch_size": 1, "embed_dim": 4, "num_heads": 1, "depth": 4, "camera_num_heads": 1,
+    "camera_trunk_depth": 1,
+    "dpt_features": 8, "num_register_tokens": 0, "camera_iterations": 1, "pos_embed_grid": 1,
+    "dino_depth": 0,
     "dino_num_heads": 1, "image_size": 1,
 }  # fmt: skip
 """Sizes that must be whole, and their least value."""
@@ -18,9 +22,11 @@ _WHOLE_NUMBERS = {
 
 @dataclass(frozen=True)
 class TttConfig:
-    """A test-time-training layer (arXiv 2602.23361). `newton_schulz_steps` below 0 leaves gradients as they are.
+    """A test-time-training layer (arXiv 2602.23361). `newton_schulz_steps` below 0 leaves gradients
+    as they are.
 
-    `num_heads` of the fast weights: None, as published, for as many as attention has; one wide head holds far more.
+    `num_heads` of the fast weights: None, as published, for as many as attention has; one wide head
+    holds far more.
     """
 
     newton_schulz_steps: int = 5
@@ -35,7 +41,9 @@ class TttConfig:
         whole = isinstance(self.mlp_ratio, int) and self.mlp_ratio >= 1
         _require(whole, "ttt.mlp_ratio", self.mlp_ratio, "a whole number of at least 1")
         heads = self.num_heads
-        valid = heads is None or (isinstance(heads, int) and not isinstance(heads, bool) and heads >= 1)
+        valid = heads is None or (
+            isinstance(heads, int) and not isinstance(heads, bool) and heads >= 1
+        )
         _require(valid, "ttt.num_heads", heads, "null or a whole number of at least 1")
         steps = self.newton_schulz_steps
         _require(isinstance(steps, int), "ttt.newton_schulz_steps", steps, "a whole number")
@@ -53,8 +61,9 @@ class TttConfig:
 class ModelConfig:
     """The network's sizes. The defaults of the last block are those of the published models.
 
-    `intermediate_layers` are the four layers whose tokens feed the heads; `pos_embed_grid` is the side of the
-    backbone's stored position grid; `image_size` the long side in pixels at which the model was trained.
+    `intermediate_layers` are the four layers whose tokens feed the heads; `pos_embed_grid` is the
+    side of the backbone's stored position grid; `image_size` the long side in pixels at which the
+    model was trained.
     """
 
     patch_size: int
@@ -87,36 +96,69 @@ class ModelConfig:
         for name in ("intermediate_layers", "dpt_out_channels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             numbers = getattr(self, name)
-            valid = len(numbers) == 4 and all(isinstance(number, int) and number >= 0 for number in numbers)
+            valid = len(numbers) == 4 and all(
+                isinstance(number, int) and number >= 0 for number in numbers
+            )
             _require(valid, name, numbers, "four whole numbers")
         _require(self.rope_freq > 0, "rope_freq", self.rope_freq, "a positive number")
         _require(isinstance(self.point_head, bool), "point_head", self.point_head, "true or false")
         _require(self.attn in ("ttt", "softmax"), "attn", self.attn, "'ttt' or 'softmax'")
-        _require((self.ttt is not None) == (self.attn == "ttt"), "ttt", self.ttt, "given exactly when attn is 'ttt'")
+        _require(
+            (self.ttt is not None) == (self.attn == "ttt"),
+            "ttt",
+            self.ttt,
+            "given exactly when attn is 'ttt'",
+        )
         kind = self.patch_embedding
         _require(kind in ("dinov2", "conv"), "patch_embedding", kind, "'dinov2' or 'conv'")
         head_dim = self.embed_dim // self.num_heads
         divisible = self.embed_dim == head_dim * self.num_heads and head_dim % 4 == 0
-        _require(divisible, "embed_dim", self.embed_dim, "num_heads times a multiple of 4 (2-D RoPE)")
+        _require(
+            divisible, "embed_dim", self.embed_dim, "num_heads times a multiple of 4 (2-D RoPE)"
+        )
         if self.ttt is not None and self.ttt.num_heads is not None:
             whole = self.embed_dim % self.ttt.num_heads == 0
-            _require(whole, "ttt.num_heads", self.ttt.num_heads, f"a divisor of embed_dim {self.embed_dim}")
+            _require(
+                whole,
+                "ttt.num_heads",
+                self.ttt.num_heads,
+                f"a divisor of embed_dim {self.embed_dim}",
+            )
         heads = self.camera_num_heads
-        _require(2 * self.embed_dim % heads == 0, "camera_num_heads", heads, "a divisor of 2 embed_dim")
+        _require(
+            2 * self.embed_dim % heads == 0, "camera_num_heads", heads, "a divisor of 2 embed_dim"
+        )
         layers = self.intermediate_layers
         ordered = list(layers) == sorted(set(layers)) and 0 <= layers[0] and layers[-1] < self.depth
-        _require(ordered, "intermediate_layers", layers, f"four rising layer numbers below depth {self.depth}")
+        _require(
+            ordered,
+            "intermediate_layers",
+            layers,
+            f"four rising layer numbers below depth {self.depth}",
+        )
         whole = self.image_size % self.patch_size == 0
-        _require(whole, "image_size", self.image_size, f"a multiple of patch_size {self.patch_size}")
+        _require(
+            whole, "image_size", self.image_size, f"a multiple of patch_size {self.patch_size}"
+        )
         _require(self.dpt_features % 8 == 0, "dpt_features", self.dpt_features, "a multiple of 8")
         even = all(width > 0 and width % 4 == 0 for width in self.dpt_out_channels)
         _require(even, "dpt_out_channels", self.dpt_out_channels, "multiples of 4")
         if self.patch_embedding == "dinov2":
             divisor = self.embed_dim % self.dino_num_heads == 0
-            _require(divisor, "dino_num_heads", self.dino_num_heads, f"a divisor of embed_dim {self.embed_dim}")
+            _require(
+                divisor,
+                "dino_num_heads",
+                self.dino_num_heads,
+                f"a divisor of embed_dim {self.embed_dim}",
+            )
         if self.patch_embedding == "conv":
             power = self.patch_size >= 4 and self.patch_size & (self.patch_size - 1) == 0
-            _require(power, "patch_size", self.patch_size, "a power of two, 4 or more, with patch_embedding conv")
+            _require(
+                power,
+                "patch_size",
+                self.patch_size,
+                "a power of two, 4 or more, with patch_embedding conv",
+            )
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> ModelConfig:
@@ -130,7 +172,9 @@ class ModelConfig:
             raise InputError(f"model config is incomplete or misspelt: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; entries that only our own small models use appear when they differ from the default."""
+        """Plain data for JSON; entries that only our own small models use appear when they differ
+        from the default.
+        """
         data = asdict(self)
         data["intermediate_layers"] = list(self.intermediate_layers)
         data["dpt_out_channels"] = list(self.dpt_out_channels)
@@ -139,7 +183,10 @@ class ModelConfig:
         else:
             data["ttt"] = self.ttt.to_dict()
         for field in fields(self):
-            if field.name in ("patch_embedding", "point_head", "image_size") and data[field.name] == field.default:
+            if (
+                field.name in ("patch_embedding", "point_head", "image_size")
+                and data[field.name] == field.default
+            ):
                 del data[field.name]
         return data
 

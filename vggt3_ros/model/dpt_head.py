@@ -1,4 +1,6 @@
-"""DPT head (Ranftl et al. 2021): from tapped tokens of four layers to a dense map and its confidence."""
+"""DPT head (Ranftl et al. 2021): from tapped tokens of four layers to a dense map and its
+confidence.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _POSITION_WEIGHT = 0.1
 
 
 class ResidualUnit(nn.Module):
-    """Two convolutions around a skip that carries ReLU(x), not x: the published weights were trained so."""
+    """Two convolutions around a skip that carries ReLU(x), not x: the published weights were
+    trained so.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -44,13 +48,20 @@ class FusionBlock(nn.Module):
 
 
 class DptHead(nn.Module):
-    """Depth (one channel, exp) or points (three channels, inverse log), each with a confidence 1 + exp.
+    """Depth (one channel, exp) or points (three channels, inverse log), each with a confidence 1 +
+    exp.
 
-    `project` reduces one tapped layer to what `decode` needs of it, so that the wide tokens need not be kept.
+    `project` reduces one tapped layer to what `decode` needs of it, so that the wide tokens need
+    not be kept.
     """
 
     def __init__(
-        self, dim: int, patch_size: int, features: int, out_channels: tuple[int, ...], kind: Literal["depth", "points"]
+        self,
+        dim: int,
+        patch_size: int,
+        features: int,
+        out_channels: tuple[int, ...],
+        kind: Literal["depth", "points"],
     ) -> None:
         super().__init__()
         self.kind, self.patch_size = kind, patch_size
@@ -67,7 +78,11 @@ class DptHead(nn.Module):
         )
         self.scratch = nn.Module()
         for level, width in enumerate(out_channels, start=1):
-            setattr(self.scratch, f"layer{level}_rn", nn.Conv2d(width, features, 3, padding=1, bias=False))
+            setattr(
+                self.scratch,
+                f"layer{level}_rn",
+                nn.Conv2d(width, features, 3, padding=1, bias=False),
+            )
             setattr(self.scratch, f"refinenet{level}", FusionBlock(features, coarsest=level == 4))
         self.scratch.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
         self.scratch.output_conv2 = nn.Sequential(
@@ -77,23 +92,33 @@ class DptHead(nn.Module):
         )
 
     def project(self, patches: Tensor, level: int, grid: tuple[int, int]) -> Tensor:
-        """Reduce a tapped layer's patch tokens (N, gh * gw, 2C) to a map (N, width of the level, gh, gw)."""
+        """Reduce a tapped layer's patch tokens (N, gh * gw, 2C) to a map (N, width of the level,
+        gh, gw).
+        """
         image = self.norm(patches).transpose(1, 2).unflatten(2, grid)
         return self.projects[level](image)
 
     def decode(self, projected: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """From four projected levels to values (N, H, W) or (N, H, W, 3), and confidence (N, H, W)."""
+        """From four projected levels to values (N, H, W) or (N, H, W, 3), and confidence (N, H,
+        W).
+        """
         rows, columns = projected[0].shape[-2:]
         aspect = columns / rows
         levels = [
-            getattr(self.scratch, f"layer{index + 1}_rn")(self.resize_layers[index](_add_position(level, aspect)))
+            getattr(self.scratch, f"layer{index + 1}_rn")(
+                self.resize_layers[index](_add_position(level, aspect))
+            )
             for index, level in enumerate(projected)
         ]
         fused: Tensor | None = None
         for index in (3, 2, 1, 0):
             size = levels[index - 1].shape[-2:] if index else (8 * rows, 8 * columns)
-            fused = getattr(self.scratch, f"refinenet{index + 1}")(fused, levels[index], tuple(size))
-        fused = _resize(self.scratch.output_conv1(fused), (self.patch_size * rows, self.patch_size * columns))
+            fused = getattr(self.scratch, f"refinenet{index + 1}")(
+                fused, levels[index], tuple(size)
+            )
+        fused = _resize(
+            self.scratch.output_conv1(fused), (self.patch_size * rows, self.patch_size * columns)
+        )
         return self._activate(self.scratch.output_conv2(_add_position(fused, aspect)))
 
     def _activate(self, out: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +130,9 @@ class DptHead(nn.Module):
 
 def _add_position(x: Tensor, aspect: float) -> Tensor:
     rows, columns = x.shape[-2:]
-    return x + _POSITION_WEIGHT * uv_embedding(rows, columns, x.shape[1], aspect, x.device).to(x.dtype)
+    return x + _POSITION_WEIGHT * uv_embedding(rows, columns, x.shape[1], aspect, x.device).to(
+        x.dtype
+    )
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

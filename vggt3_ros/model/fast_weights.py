@@ -1,7 +1,8 @@
-"""Fast weights: the per-head MLP that a TTT layer fits to a scene (arXiv 2602.23361), as pure functions.
+"""Fast weights: the per-head MLP that a TTT layer fits to a scene (arXiv 2602.23361), as pure
+functions.
 
-Shapes: k, v (..., h, N, d); rates (3, ..., h, N, 1) for w0, w1, w2; w0, w2 (..., h, d, m); w1 (..., h, m, d).
-The state is kept in fp32; matrix products run in the autocast type when autocast is on.
+Shapes: k, v (..., h, N, d); rates (3, ..., h, N, 1) for w0, w1, w2; w0, w2 (..., h, d, m); w1 (...,
+h, m, d). The state is kept in fp32; matrix products run in the autocast type when autocast is on.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def apply(weights: FastWeights, q: Tensor) -> Tensor:
 
 
 def gradient(weights: FastWeights, k: Tensor, v: Tensor, rates: Tensor) -> FastWeights:
-    """Derivatives of sum_t rate_t <f(k_t), v_t> by w0, w1, w2, in fp32; they add up over any partition of tokens."""
+    """Derivatives of sum_t rate_t <f(k_t), v_t> by w0, w1, w2, in fp32; they add up over any
+    partition of tokens.
+    """
     eta0, eta1, eta2 = rates
     a, u = k @ weights.w0, k @ weights.w2
     s = torch.sigmoid(a)
@@ -51,7 +54,9 @@ def gradient(weights: FastWeights, k: Tensor, v: Tensor, rates: Tensor) -> FastW
 
 
 def newton_schulz(matrix: Tensor, steps: int) -> Tensor:
-    """Approximate the orthogonal factor of (..., n, m) by Muon's quintic iteration; steps < 0 changes nothing."""
+    """Approximate the orthogonal factor of (..., n, m) by Muon's quintic iteration; steps < 0
+    changes nothing.
+    """
     if steps < 0:
         return matrix
     tall = matrix.shape[-2] > matrix.shape[-1]
@@ -68,13 +73,21 @@ def newton_schulz(matrix: Tensor, steps: int) -> Tensor:
 
 
 def column_norms(weights: FastWeights) -> FastWeights:
-    """Norms over the row axis, (..., h, 1, columns): the reference that every update of one call is scaled back to."""
+    """Norms over the row axis, (..., h, 1, columns): the reference that every update of one call is
+    scaled back to.
+    """
     return FastWeights(*(torch.linalg.vector_norm(w, dim=-2, keepdim=True) for w in weights))
 
 
-def update(weights: FastWeights, gradients: FastWeights, norms: FastWeights, newton_schulz_steps: int) -> FastWeights:
-    """One TTT step: add the orthogonalised gradient (the inner product grows), then restore the column norms."""
-    stepped = [w + newton_schulz(g, newton_schulz_steps) for w, g in zip(weights, gradients, strict=True)]
+def update(
+    weights: FastWeights, gradients: FastWeights, norms: FastWeights, newton_schulz_steps: int
+) -> FastWeights:
+    """One TTT step: add the orthogonalised gradient (the inner product grows), then restore the
+    column norms.
+    """
+    stepped = [
+        w + newton_schulz(g, newton_schulz_steps) for w, g in zip(weights, gradients, strict=True)
+    ]
     return FastWeights(
         *(
             w / (torch.linalg.vector_norm(w, dim=-2, keepdim=True) + _NORM_EPS) * norm

@@ -1,4 +1,6 @@
-"""The network as its users see it: map a set of images into a scene memory, then query the memory with others."""
+"""The network as its users see it: map a set of images into a scene memory, then query the memory
+with others.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,14 @@ from vggt3_ros.model.ttt_attention import TttAttention
 _LIBRARY_BYTES = 2**24  # what the maths libraries take for themselves
 
 Progress = Callable[[str, float], None]
-"""Called with the stage just worked on and the share done so far, 0 to 1. It may raise in order to cancel."""
+"""Called with the stage worked on and the fraction done so far, 0 to 1. It may raise to cancel."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingOutput:
-    """Differentiable outputs for a batch of B scenes of S frames, D of which the dense heads decoded."""
+    """Differentiable outputs for a batch of B scenes of S frames, D of which the dense heads
+    decoded.
+    """
 
     pose_encodings: Tensor  # (iterations, B, S, 9)
     depth: Tensor  # (B, D, H, W)
@@ -45,8 +49,8 @@ class TrainingOutput:
 class Vggt3(nn.Module):
     """VGG-T3 when `config.attn` is 'ttt', VGGT when it is 'softmax'.
 
-    precision 'fp32' is the truth; 'bf16' runs the aggregator under autocast as the published weights were trained
-    (RoPE rounding included) and the heads in fp32.
+    precision 'fp32' is the truth; 'bf16' runs the aggregator under autocast as the published
+    weights were trained (RoPE rounding included) and the heads in fp32.
     """
 
     def __init__(self, config: ModelConfig, precision: Literal["fp32", "bf16"] = "fp32") -> None:
@@ -58,7 +62,9 @@ class Vggt3(nn.Module):
         self.model_id = "unnamed"
         self.aggregator = Aggregator(config)
         dim = 2 * config.embed_dim
-        self.camera_head = CameraHead(dim, config.camera_num_heads, config.camera_trunk_depth, config.camera_iterations)
+        self.camera_head = CameraHead(
+            dim, config.camera_num_heads, config.camera_trunk_depth, config.camera_iterations
+        )
         sizes = (dim, config.patch_size, config.dpt_features, config.dpt_out_channels)
         self.depth_head = DptHead(*sizes, kind="depth")
         self.point_head = DptHead(*sizes, kind="points") if config.point_head else None
@@ -69,7 +75,9 @@ class Vggt3(nn.Module):
         return self.aggregator.camera_token.device
 
     def fingerprint(self) -> str:
-        """16 hex digits that identify configuration and weights: a scene belongs to the network that made it."""
+        """16 hex digits that identify configuration and weights: a scene belongs to the network
+        that made it.
+        """
         digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
@@ -79,20 +87,26 @@ class Vggt3(nn.Module):
     def forward(
         self, images: Tensor, map_frames: int | None = None, steps: int = 1, dense_stride: int = 1
     ) -> TrainingOutput:
-        """Train on a batch of scenes (B, S, 3, H, W); see Aggregator.forward for `map_frames` and `steps`.
+        """Train on a batch of scenes (B, S, 3, H, W); see Aggregator.forward for `map_frames` and
+        `steps`.
 
-        The dense heads, which cost as much as the rest in small networks, decode every `dense_stride`-th frame.
+        The dense heads, which cost as much as the rest in small networks, decode every
+        `dense_stride`-th frame.
         """
         tapped = self.aggregator(images, map_frames, steps)
         grid, special = self.aggregator.grid(images), self.aggregator.special
         chosen = [level[:, ::dense_stride, special:] for level in tapped]
 
         def dense(head: DptHead) -> list[Tensor]:
-            maps = head.decode([head.project(level.flatten(0, 1), i, grid) for i, level in enumerate(chosen)])
+            maps = head.decode(
+                [head.project(level.flatten(0, 1), i, grid) for i, level in enumerate(chosen)]
+            )
             return [value.unflatten(0, chosen[0].shape[:2]) for value in maps]
 
         depth, depth_confidence = dense(self.depth_head)
-        points, point_confidence = dense(self.point_head) if self.point_head is not None else (None, None)
+        points, point_confidence = (
+            dense(self.point_head) if self.point_head is not None else (None, None)
+        )
         with without_autocast(images.device):  # eight bits are too few for a pose
             encodings = self.camera_head(tapped[-1][:, :, 0])
         return TrainingOutput(encodings, depth, depth_confidence, points, point_confidence, tapped)
@@ -101,11 +115,12 @@ class Vggt3(nn.Module):
     def map(
         self, images: Tensor, steps: int = 2, chunk: int = 8, progress: Progress | None = None
     ) -> tuple[Prediction, SceneMemory | None]:
-        """Reconstruct images (S, 3, H, W) in [0, 1] and fit the scene MLP to them in `steps` TTT steps.
+        """Reconstruct images (S, 3, H, W) in [0, 1] and fit the scene MLP to them in `steps` TTT
+        steps.
 
-        Frames pass through in groups of `chunk`; the result does not depend on it beyond rounding. Per frame, only
-        the residual tokens and what the heads need of the four tapped layers are kept. The memory is None for a
-        softmax network. World = the first image's camera.
+        Frames pass through in groups of `chunk`; the result does not depend on it beyond rounding.
+        Per frame, only the residual tokens and what the heads need of the four tapped layers are
+        kept. The memory is None for a softmax network. World = the first image's camera.
         """
         self._check(images, chunk)
         if steps < 1:
@@ -113,50 +128,74 @@ class Vggt3(nn.Module):
         tapped, weights = self._encode(images, chunk, None, steps, progress)
         encoding = self.camera_head(tapped.camera_tokens[None])[-1, 0]
         prediction = self._predict(encoding, tapped, chunk, progress)
-        memory = SceneMemory(tuple(weights), tapped.camera_tokens) if self.config.attn == "ttt" else None
+        memory = (
+            SceneMemory(tuple(weights), tapped.camera_tokens) if self.config.attn == "ttt" else None
+        )
         return prediction, memory
 
     @torch.no_grad()
     def query(
-        self, images: Tensor, memory: SceneMemory | None, chunk: int = 8, progress: Progress | None = None
+        self,
+        images: Tensor,
+        memory: SceneMemory | None,
+        chunk: int = 8,
+        progress: Progress | None = None,
     ) -> Prediction:
-        """Localize images (S, 3, H, W) in [0, 1] in the mapped scene: poses, depth and points in its world frame.
+        """Localize images (S, 3, H, W) in [0, 1] in the mapped scene: poses, depth and points in
+        its world frame.
 
-        Images of one call see each other in the camera head alone. Raises SceneError without a fitting memory.
+        Images of one call see each other in the camera head alone. Raises SceneError without a
+        fitting memory.
         """
         return self.query_undecoded(images, memory, chunk, progress).decode()
 
     @torch.no_grad()
     def query_undecoded(
-        self, images: Tensor, memory: SceneMemory | None, chunk: int = 8, progress: Progress | None = None
+        self,
+        images: Tensor,
+        memory: SceneMemory | None,
+        chunk: int = 8,
+        progress: Progress | None = None,
     ) -> UndecodedPrediction:
         """As `query`, but the dense heads are run only when its depth is asked for."""
         self._check(images, chunk)
         if self.config.attn == "softmax" or memory is None:
             raise SceneError(
-                "a softmax network keeps no scene memory, so there is nothing to query; map with a 'ttt' network, "
-                "or map the new images together with the old ones"
+                "a softmax network keeps no scene memory, so there is nothing to query; map with a"
+                " 'ttt' network, or map the new images together with the old ones"
             )
-        expected = [tuple(part.shape) for block in self.aggregator.global_blocks for part in block.attn.initial]
+        expected = [
+            tuple(part.shape)
+            for block in self.aggregator.global_blocks
+            for part in block.attn.initial
+        ]
         given = [tuple(part.shape[-3:]) for weights in memory.fast_weights for part in weights]
         if expected != given or memory.camera_tokens.shape[-1] != 2 * self.config.embed_dim:
-            raise SceneError("the scene memory has other sizes than this network; load the network that made the scene")
+            raise SceneError(
+                "the scene memory has other sizes than this network; load the network that made the"
+                " scene"
+            )
         memory = memory.to(self.device)
         tapped, _ = self._encode(images, chunk, memory, 0, progress)
         tokens = torch.cat([memory.camera_tokens, tapped.camera_tokens])
         encoding = self.camera_head(tokens[None], wanted=len(images))[-1, 0]
         size_hw = images.shape[-2], images.shape[-1]
-        return UndecodedPrediction(encoding, size_hw, lambda: self._predict(encoding, tapped, chunk, progress))
+        return UndecodedPrediction(
+            encoding, size_hw, lambda: self._predict(encoding, tapped, chunk, progress)
+        )
 
     def map_bytes(self, frames: int, height: int, width: int, chunk: int = 8) -> int:
-        """How much memory `map` takes at most on top of the weights, in bytes of fp32: an estimate on the safe side."""
+        """How much memory `map` takes at most on top of the weights, in bytes of fp32: an estimate
+        on the safe side.
+        """
         config = self.config
         patches = height * width // config.patch_size**2
         tokens = patches + self.aggregator.special
         heads = [head for head in (self.depth_head, self.point_head) if head is not None]
         kept = tokens * config.embed_dim + len(heads) * patches * sum(config.dpt_out_channels)
         outputs = height * width * (3 + 2 + (4 if self.point_head is not None else 0))
-        fused = 64 * patches * config.dpt_features  # the DPT heads' finest level before it is resized to the image
+        # the DPT heads' finest level before it is resized to the image
+        fused = 64 * patches * config.dpt_features
         full = height * width * (config.dpt_features // 2 + 32)
         working = max(tokens * config.embed_dim * 64, 6 * fused + 4 * full)
         if config.attn == "softmax":
@@ -166,16 +205,28 @@ class Vggt3(nn.Module):
     def _check(self, images: Tensor, chunk: int) -> None:
         patch = self.config.patch_size
         if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
-            raise InputError(f"images must be (S, 3, H, W) with S of at least 1, got {tuple(images.shape)}")
+            raise InputError(
+                f"images must be (S, 3, H, W) with S of at least 1, got {tuple(images.shape)}"
+            )
         if images.shape[2] % patch or images.shape[3] % patch:
-            raise InputError(f"image height and width must be multiples of {patch}, got {tuple(images.shape[2:])}")
+            raise InputError(
+                f"image height and width must be multiples of {patch}, got"
+                f" {tuple(images.shape[2:])}"
+            )
         if chunk < 1:
             raise InputError(f"chunk is {chunk}, expected at least 1 frame")
 
     def _encode(
-        self, images: Tensor, chunk: int, memory: SceneMemory | None, steps: int, progress: Progress | None
+        self,
+        images: Tensor,
+        chunk: int,
+        memory: SceneMemory | None,
+        steps: int,
+        progress: Progress | None,
     ) -> tuple[_Tapped, list[FastWeights]]:
-        """Run the aggregator over frames in chunks; with a memory its fast weights are used, else they are fitted."""
+        """Run the aggregator over frames in chunks; with a memory its fast weights are used, else
+        they are fitted.
+        """
         aggregator, config = self.aggregator, self.config
         parts = [slice(start, start + chunk) for start in range(0, len(images), chunk)]
         grid = aggregator.grid(images)
@@ -186,16 +237,24 @@ class Vggt3(nn.Module):
         bf16 = self.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
             tokens_per_frame = grid[0] * grid[1] + aggregator.special
-            tokens = torch.empty(len(images), tokens_per_frame, config.embed_dim, device=self.device)
+            tokens = torch.empty(
+                len(images), tokens_per_frame, config.embed_dim, device=self.device
+            )
             for part in parts:
                 reference = memory is None and part.start == 0
-                tokens[part] = aggregator.embed(images[part].to(self.device, torch.float32), reference)
+                tokens[part] = aggregator.embed(
+                    images[part].to(self.device, torch.float32), reference
+                )
                 report("backbone")
             for layer in range(config.depth):
                 for part in parts:
                     tokens[part] = aggregator.frame_blocks[layer](tokens[part], rope)
                     report("frame blocks")
-                level = config.intermediate_layers.index(layer) if layer in config.intermediate_layers else None
+                level = (
+                    config.intermediate_layers.index(layer)
+                    if layer in config.intermediate_layers
+                    else None
+                )
                 attend, weights = self._global(layer, tokens, parts, rope, grid, memory, steps)
                 all_weights += weights
                 global_block = aggregator.global_block(layer)
@@ -218,15 +277,24 @@ class Vggt3(nn.Module):
         memory: SceneMemory | None,
         steps: int,
     ) -> tuple[Callable[[Tensor], Tensor], list[FastWeights]]:
-        """The layer's view of the whole scene, as a function from normed tokens (s, P, C) to attention output."""
+        """The layer's view of the whole scene, as a function from normed tokens (s, P, C) to
+        attention output.
+        """
         block = self.aggregator.global_block(layer)
         attn = block.attn
         if isinstance(attn, TttAttention):
             chunks = _NormedChunks(block, tokens, parts)
-            weights = attn.fit(chunks, rope, grid, steps) if memory is None else memory.fast_weights[layer]
-            return lambda x: attn.retrieve(x[None], weights, rope, grid)[0], [_without_batch(weights)]
+            weights = (
+                attn.fit(chunks, rope, grid, steps)
+                if memory is None
+                else memory.fast_weights[layer]
+            )
+            return lambda x: attn.retrieve(x[None], weights, rope, grid)[0], [
+                _without_batch(weights)
+            ]
         projected = [attn.project(block.norm1(tokens[part]), rope) for part in parts]
-        k, v = (torch.cat([p[i] for p in projected]).transpose(0, 1).flatten(1, 2) for i in (1, 2))  # (h, N, d)
+        # (h, N, d)
+        k, v = (torch.cat([p[i] for p in projected]).transpose(0, 1).flatten(1, 2) for i in (1, 2))
         del projected
 
         def attend(x: Tensor) -> Tensor:
@@ -236,26 +304,38 @@ class Vggt3(nn.Module):
         return attend, []
 
     @torch.no_grad()
-    def _predict(self, encoding: Tensor, tapped: _Tapped, chunk: int, progress: Progress | None) -> Prediction:
+    def _predict(
+        self, encoding: Tensor, tapped: _Tapped, chunk: int, progress: Progress | None
+    ) -> Prediction:
         """Decode the dense heads in chunks of frames."""
         values: dict[str, list[Tensor]] = {name: [] for name in tapped.projected}
         confidences: dict[str, list[Tensor]] = {name: [] for name in tapped.projected}
         for start in range(0, len(encoding), chunk):
             for name, levels in tapped.projected.items():
-                value, confidence = getattr(self, name).decode([level[start : start + chunk] for level in levels])
+                value, confidence = getattr(self, name).decode(
+                    [level[start : start + chunk] for level in levels]
+                )
                 values[name].append(value)
                 confidences[name].append(confidence)
             if progress is not None:
                 progress("heads", 0.9 + 0.1 * min(1.0, (start + chunk) / len(encoding)))
-        depth, depth_confidence = torch.cat(values["depth_head"]), torch.cat(confidences["depth_head"])
+        depth, depth_confidence = (
+            torch.cat(values["depth_head"]),
+            torch.cat(confidences["depth_head"]),
+        )
         if self.point_head is None:
             return Prediction(encoding, depth, depth_confidence, None, None)
-        points, point_confidence = torch.cat(values["point_head"]), torch.cat(confidences["point_head"])
+        points, point_confidence = (
+            torch.cat(values["point_head"]),
+            torch.cat(confidences["point_head"]),
+        )
         return Prediction(encoding, depth, depth_confidence, points, point_confidence)
 
 
 class _NormedChunks:
-    """The layer-normed tokens of a block, chunk by chunk, as often as they are iterated; nothing is stored."""
+    """The layer-normed tokens of a block, chunk by chunk, as often as they are iterated; nothing is
+    stored.
+    """
 
     def __init__(self, block: Block, tokens: Tensor, parts: list[slice]) -> None:
         self.block, self.tokens, self.parts = block, tokens, parts
@@ -265,7 +345,9 @@ class _NormedChunks:
 
 
 class _Tapped:
-    """What the heads need of the tapped layers: camera tokens, and patch tokens already reduced by each dense head."""
+    """What the heads need of the tapped layers: camera tokens, and patch tokens already reduced by
+    each dense head.
+    """
 
     def __init__(self, frames: int, network: Vggt3, grid: tuple[int, int]) -> None:
         self.network, self.grid = network, grid
@@ -273,7 +355,9 @@ class _Tapped:
         self.camera_tokens = torch.empty(frames, 2 * config.embed_dim, device=device)
         names = ["depth_head"] + (["point_head"] if network.point_head is not None else [])
         widths = config.dpt_out_channels
-        self.projected = {n: [torch.empty(frames, width, *grid, device=device) for width in widths] for n in names}
+        self.projected = {
+            n: [torch.empty(frames, width, *grid, device=device) for width in widths] for n in names
+        }
 
     def keep(self, level: int, part: slice, tokens: Tensor) -> None:
         """Take what is needed of one chunk's tapped tokens (s, P, 2C)."""

@@ -8,7 +8,9 @@ import torch
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The type in which matrix products on a device are computed at present; None where autocast is off or unknown."""
+    """The type in which matrix products on a device are computed at present; None where autocast is
+    off or unknown.
+    """
     kind = device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return None

@@ -22,8 +22,8 @@ _MIN_VIEW, _MAX_VIEW = math.radians(1), math.radians(170)
 class PredictedCameras:
     """Cameras of S frames in double, so that poses are rigid to 1e-15.
 
-    cam_from_world (S, 3, 4) in scene units, OpenCV axes. intrinsics (S, 3, 3) in pixels of the network's input, with
-    the principal point at its centre.
+    cam_from_world (S, 3, 4) in scene units, OpenCV axes. intrinsics (S, 3, 3) in pixels of the
+    network's input, with the principal point at its centre.
     """
 
     cam_from_world: Tensor
@@ -45,7 +45,9 @@ class PredictedCameras:
         return se3_inverse(self.cam_from_world)
 
     def points(self, depth: Tensor) -> Tensor:
-        """World points (S, H, W, 3) of depth (S, H, W) along z, in double inside; pixels are at integers (no half)."""
+        """World points (S, H, W, 3) of depth (S, H, W) along z, in double inside; pixels are at
+        integers (no half).
+        """
         in_cam = unproject(depth.double(), self.intrinsics).to(depth.dtype)
         world = transform_points(self.world_from_cam, in_cam.double().flatten(1, 2))
         return world.to(depth.dtype).view_as(in_cam)
@@ -56,12 +58,15 @@ class PredictedCameras:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Cameras, depth and points of S frames of H x W pixels; lengths in scene units, world = first map camera.
+    """Cameras, depth and points of S frames of H x W pixels; lengths in scene units, world = first
+    map camera.
 
-    The point head's `pointmap` is None in networks without one; `cameras.points(depth)` are always to be had.
+    The point head's `pointmap` is None in networks without one; `cameras.points(depth)` are always
+    to be had.
     """
 
-    pose_encoding: Tensor  # (S, 9): translation, quaternion x y z w, vertical and horizontal field of view
+    # (S, 9): translation, quaternion x y z w, vertical and horizontal field of view
+    pose_encoding: Tensor
     depth: Tensor  # (S, H, W) along z
     depth_confidence: Tensor  # (S, H, W), at least 1
     pointmap: Tensor | None  # (S, H, W, 3), world frame
@@ -81,8 +86,8 @@ class Prediction:
         """Raise Vggt3Error for cameras that hold NaN or infinity."""
         if not bool(self.pose_encoding.isfinite().all()):
             raise Vggt3Error(
-                "the network returned poses that are not finite: its weights are damaged or the precision is too low; "
-                "try another checkpoint or fp32"
+                "the network returned poses that are not finite: its weights are damaged or the"
+                " precision is too low; try another checkpoint or fp32"
             )
 
     def to(self, device: torch.device | str) -> Prediction:
@@ -93,7 +98,9 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class UndecodedPrediction:
-    """A prediction of S frames whose depth and points are decoded when they are wanted; they cost as much again."""
+    """A prediction of S frames whose depth and points are decoded when they are wanted; they cost
+    as much again.
+    """
 
     pose_encoding: Tensor  # (S, 9), as in Prediction
     size_hw: tuple[int, int]  # height and width in pixels
@@ -107,14 +114,20 @@ class UndecodedPrediction:
 
 @dataclass(frozen=True, eq=False)
 class SceneMemory:
-    """The scene MLP: fast weights of every global layer, and the map frames' camera tokens (S, 2C). fp32."""
+    """The scene MLP: fast weights of every global layer, and the map frames' camera tokens (S, 2C).
+    fp32.
+    """
 
     fast_weights: tuple[FastWeights, ...]
     camera_tokens: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for storage."""
-        named = {f"global.{i}.{n}": t for i, w in enumerate(self.fast_weights) for n, t in w._asdict().items()}
+        named = {
+            f"global.{i}.{n}": t
+            for i, w in enumerate(self.fast_weights)
+            for n, t in w._asdict().items()
+        }
         return {**named, "camera_tokens": self.camera_tokens}
 
     @staticmethod
@@ -123,15 +136,20 @@ class SceneMemory:
         layers = sum(name.endswith(".w0") for name in tensors)
         try:
             weights = tuple(
-                FastWeights(*(tensors[f"global.{i}.{name}"] for name in FastWeights._fields)) for i in range(layers)
+                FastWeights(*(tensors[f"global.{i}.{name}"] for name in FastWeights._fields))
+                for i in range(layers)
             )
             return SceneMemory(weights, tensors["camera_tokens"])
         except KeyError as error:
-            raise SceneError(f"the scene's memory lacks {error}; it holds {sorted(tensors)}") from error
+            raise SceneError(
+                f"the scene's memory lacks {error}; it holds {sorted(tensors)}"
+            ) from error
 
     def to(self, device: torch.device | str) -> SceneMemory:
         """The same on another device."""
-        return SceneMemory.from_tensors({name: tensor.to(device) for name, tensor in self.tensors().items()})
+        return SceneMemory.from_tensors(
+            {name: tensor.to(device) for name, tensor in self.tensors().items()}
+        )
 
     @property
     def nbytes(self) -> int:

@@ -1,4 +1,6 @@
-"""Fixed position codes: 2-D rotary embedding of q and k, and the sinusoidal map that the DPT heads add."""
+"""Fixed position codes: 2-D rotary embedding of q and k, and the sinusoidal map that the DPT heads
+add.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ class RopeTable(NamedTuple):
     sin: Tensor
 
 
-def axis_angles(positions: int, dim: int, base: float, bf16: bool, device: torch.device | str) -> Tensor:
+def axis_angles(
+    positions: int, dim: int, base: float, bf16: bool, device: torch.device | str
+) -> Tensor:
     """Angles (positions, dim) of one axis: pos * base^(-2k/dim), k = 0..dim/2-1, repeated twice.
 
-    bf16 reproduces autocast, under which the published weights were trained: frequency and product are rounded to
-    bfloat16, which shifts angles by up to 0.07 rad within 38 positions.
+    bf16 reproduces autocast, under which the published weights were trained: frequency and product
+    are rounded to bfloat16, which shifts angles by up to 0.07 rad within 38 positions.
     """
     exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim
     frequencies = 1.0 / base**exponents
@@ -33,9 +37,15 @@ def axis_angles(positions: int, dim: int, base: float, bf16: bool, device: torch
 
 
 def rope_table(
-    grid: tuple[int, int], special: int, head_dim: int, base: float, device: torch.device | str, bf16: bool = False
+    grid: tuple[int, int],
+    special: int,
+    head_dim: int,
+    base: float,
+    device: torch.device | str,
+    bf16: bool = False,
 ) -> RopeTable:
-    """Table for frames of `special` tokens at position (0, 0) and gh x gw patches at (row + 1, column + 1).
+    """Table for frames of `special` tokens at position (0, 0) and gh x gw patches at (row + 1,
+    column + 1).
 
     The first half of a head's channels turns with y, the second with x.
     """
@@ -57,17 +67,27 @@ def apply_rope(tokens: Tensor, table: RopeTable) -> Tensor:
 
 
 def uv_embedding(
-    height: int, width: int, channels: int, aspect: float, device: torch.device | str, base: float = 100.0
+    height: int,
+    width: int,
+    channels: int,
+    aspect: float,
+    device: torch.device | str,
+    base: float = 100.0,
 ) -> Tensor:
-    """Sinusoidal map (channels, height, width) of the position within an image of the given aspect (W / H).
+    """Sinusoidal map (channels, height, width) of the position within an image of the given aspect
+    (W / H).
 
-    Equally spaced coordinates on a diagonal of length 2; sin u, cos u, sin v, cos v in a quarter of the channels each,
-    at angular frequencies from 1 towards 1 / base.
+    Equally spaced coordinates on a diagonal of length 2; sin u, cos u, sin v, cos v in a quarter of
+    the channels each, at angular frequencies from 1 towards 1 / base.
     """
     diagonal = math.hypot(aspect, 1.0)
     extent_u, extent_v = aspect / diagonal, 1.0 / diagonal
-    u = torch.linspace(-1, 1, width, dtype=torch.float64, device=device) * (extent_u * (width - 1) / width)
-    v = torch.linspace(-1, 1, height, dtype=torch.float64, device=device) * (extent_v * (height - 1) / height)
+    u = torch.linspace(-1, 1, width, dtype=torch.float64, device=device) * (
+        extent_u * (width - 1) / width
+    )
+    v = torch.linspace(-1, 1, height, dtype=torch.float64, device=device) * (
+        extent_v * (height - 1) / height
+    )
     quarter = channels // 4
     omega = base ** -(torch.arange(quarter, dtype=torch.float64, device=device) / quarter)
     by_u, by_v = omega[:, None] * u, omega[:, None] * v

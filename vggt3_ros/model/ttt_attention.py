@@ -1,4 +1,6 @@
-"""The layer that replaces global attention: it fits a small MLP to the tokens of all frames, then asks it."""
+"""The layer that replaces global attention: it fits a small MLP to the tokens of all frames, then
+asks it.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +30,23 @@ class ShortConv(nn.Module):
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Convolve x (..., P, C), whose last gh * gw tokens of P are the patches, row by row."""
         special = x.shape[-2] - grid[0] * grid[1]
-        patches = x[..., special:, :].unflatten(-2, grid).flatten(0, -4).movedim(-1, 1)  # (frames, C, gh, gw)
-        patches = conv2d(patches, self.conv.weight, padding=self.conv.padding, groups=self.conv.groups)
+        # (frames, C, gh, gw)
+        patches = x[..., special:, :].unflatten(-2, grid).flatten(0, -4).movedim(-1, 1)
+        patches = conv2d(
+            patches, self.conv.weight, padding=self.conv.padding, groups=self.conv.groups
+        )
         patches = patches.movedim(1, -1).reshape(*x.shape[:-2], grid[0] * grid[1], x.shape[-1])
         return torch.cat([x[..., :special, :].to(patches.dtype), patches], dim=-2)
 
 
 class TttAttention(nn.Module):
-    """Fast-weight attention over tokens (B, S, P, C) of S frames (arXiv 2602.23361; Newton-Schulz as in Muon).
+    """Fast-weight attention over tokens (B, S, P, C) of S frames (arXiv 2602.23361; Newton-Schulz
+    as in Muon).
 
-    Channels turn with the position in `rope_heads` groups; `config.num_heads` of fast weights may be fewer and wider.
-    Nothing is kept between calls: `fit` returns the fast weights, `retrieve` takes them. What they start from, w0, w1
-    and w2, is random, and stays so in the published conversion.
+    Channels turn with the position in `rope_heads` groups; `config.num_heads` of fast weights may
+    be fewer and wider. Nothing is kept between calls: `fit` returns the fast weights, `retrieve`
+    takes them. What they start from, w0, w1 and w2, is random, and stays so in the published
+    conversion.
     """
 
     w0: Tensor
@@ -49,7 +56,9 @@ class TttAttention(nn.Module):
     def __init__(self, dim: int, rope_heads: int, config: TttConfig) -> None:
         super().__init__()
         self.rope_heads = rope_heads
-        self.num_heads = num_heads = config.num_heads if config.num_heads is not None else rope_heads
+        self.num_heads = num_heads = (
+            config.num_heads if config.num_heads is not None else rope_heads
+        )
         self.newton_schulz_steps = config.newton_schulz_steps
         self.rate_offset = math.log(math.expm1(config.base_lr))  # softplus of it is base_lr
         d, hidden = dim // num_heads, dim // num_heads * config.mlp_ratio
@@ -79,20 +88,27 @@ class TttAttention(nn.Module):
         """Unit queries (B, h, S * P, d) of layer-normed tokens x (B, S, P, C)."""
         return self._unit(self._project(x, 0, grid), rope)
 
-    def training_signals(self, x: Tensor, rope: RopeTable, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """What the fast weights learn from x (B, S, P, C): k, v (B, h, S * P, d) and rates (3, B, h, S * P, 1)."""
+    def training_signals(
+        self, x: Tensor, rope: RopeTable, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the fast weights learn from x (B, S, P, C): k, v (B, h, S * P, d) and rates (3, B,
+        h, S * P, 1).
+        """
         k = self._unit(self._project(x, 1, grid), rope)
         v = self._heads(self._project(x, 2, grid))
         shifted = self.lr_fc(x)
-        shifted = shifted + shifted.new_full((), self.rate_offset)  # rounded to the type; a tensor of data makes wait
+        # rounded to the type; a tensor of data makes wait
+        shifted = shifted + shifted.new_full((), self.rate_offset)
         rates = softplus(shifted.float()).unflatten(-1, (3, self.num_heads))  # (B, S, P, 3, h)
         return k, v, rates.permute(3, 0, 4, 1, 2).flatten(3, 4).unsqueeze(-1)
 
-    def fit(self, chunks: Iterable[Tensor], rope: RopeTable, grid: tuple[int, int], steps: int) -> FastWeights:
+    def fit(
+        self, chunks: Iterable[Tensor], rope: RopeTable, grid: tuple[int, int], steps: int
+    ) -> FastWeights:
         """Fit the fast weights to all tokens in `steps` full-batch steps.
 
-        `chunks` is iterated once a step and yields layer-normed tokens (B, s, P, C); gradients add up over it, so
-        memory depends on the chunk and not on the number of frames.
+        `chunks` is iterated once a step and yields layer-normed tokens (B, s, P, C); gradients add
+        up over it, so memory depends on the chunk and not on the number of frames.
         """
         weights = self.initial
         norms = fast_weights.column_norms(weights)
@@ -106,17 +122,27 @@ class TttAttention(nn.Module):
             weights = fast_weights.update(weights, total, norms, self.newton_schulz_steps)
         return weights
 
-    def retrieve(self, x: Tensor, weights: FastWeights, rope: RopeTable, grid: tuple[int, int]) -> Tensor:
-        """Attention output (B, S, P, C) for layer-normed tokens x (B, S, P, C), from fitted weights alone."""
+    def retrieve(
+        self, x: Tensor, weights: FastWeights, rope: RopeTable, grid: tuple[int, int]
+    ) -> Tensor:
+        """Attention output (B, S, P, C) for layer-normed tokens x (B, S, P, C), from fitted weights
+        alone.
+        """
         answers = fast_weights.apply(weights, self.queries(x, rope, grid))
         return self.proj(answers.unflatten(2, x.shape[1:3]).permute(0, 2, 3, 1, 4).flatten(-2))
 
-    def attend_frames(self, x: Tensor, mapped: int, steps: int, rope: RopeTable, grid: tuple[int, int]) -> Tensor:
-        """What layer-normed tokens x (B, S, P, C) retrieve after `steps` on the first `mapped` frames, (B, S, P, C)."""
+    def attend_frames(
+        self, x: Tensor, mapped: int, steps: int, rope: RopeTable, grid: tuple[int, int]
+    ) -> Tensor:
+        """What layer-normed tokens x (B, S, P, C) retrieve after `steps` on the first `mapped`
+        frames, (B, S, P, C).
+        """
         return self.retrieve(x, self.fit([x[:, :mapped]], rope, grid, steps), rope, grid)
 
     def _project(self, x: Tensor, part: int, grid: tuple[int, int]) -> Tensor:
-        """q, k or v (part 0, 1, 2) after short convolution and SiLU, (B, S, P, C); the other two cost nothing."""
+        """q, k or v (part 0, 1, 2) after short convolution and SiLU, (B, S, P, C); the other two
+        cost nothing.
+        """
         dim = x.shape[-1]
         rows = slice(part * dim, (part + 1) * dim)
         y = linear(x, self.qkv.weight[rows], self.qkv.bias[rows])
@@ -130,7 +156,9 @@ class TttAttention(nn.Module):
         return y.unflatten(-1, (self.num_heads, -1)).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
     def _unit(self, y: Tensor, rope: RopeTable) -> Tensor:
-        """Rotate (B, S, P, C) by position, in its own type, and scale every head to unit length in fp32."""
+        """Rotate (B, S, P, C) by position, in its own type, and scale every head to unit length in
+        fp32.
+        """
         y = y.unflatten(-1, (self.rope_heads, -1)).transpose(-2, -3)  # (B, S, h, P, d)
         y = apply_rope(y, RopeTable(rope.cos.to(y.dtype), rope.sin.to(y.dtype)))
         y = self._heads(y.transpose(-2, -3).flatten(-2))

@@ -2,6 +2,6 @@
 
 import os
 
-# Read when torch is loaded, which is later: threads that spin while they wait for each other make small networks crawl
-# as soon as another program needs one of the cores.
+# Read when torch is loaded, which is later: threads that spin while they wait for each other make
+# small networks crawl as soon as another program needs one of the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

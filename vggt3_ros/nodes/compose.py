@@ -22,7 +22,10 @@ from vggt3_ros.nodes.runtime.parameters import parameters_of
 from vggt3_ros.nodes.runtime.remappings import remappings_in_vain
 
 _NODES = {"mapper": MapperNode, "localizer": LocalizerNode}
-_DECLARED = {"mapper": parameters_of(MapperParameters), "localizer": parameters_of(LocalizerParameters)}
+_DECLARED = {
+    "mapper": parameters_of(MapperParameters),
+    "localizer": parameters_of(LocalizerParameters),
+}
 
 
 def compose(
@@ -34,9 +37,9 @@ def compose(
 ) -> None:
     """Run the nodes until SIGINT or SIGTERM; ends the process.
 
-    The files of config/ come first, then params_files, then parameters ("name:=value" for all nodes, "node:name:=value"
-    for one); remappings are "from:=to". Raises InputError for parameters and topics that no node has, for other nodes,
-    and for values that do not fit.
+    The files of config/ come first, then params_files, then parameters ("name:=value" for all
+    nodes, "node:name:=value" for one); remappings are "from:=to". Raises InputError for parameters
+    and topics that no node has, for other nodes, and for values that do not fit.
     """
     namespace = f"/{namespace.strip('/')}".rstrip("/")
     arguments = ["--ros-args", "-r", f"__ns:={namespace or '/'}"]
@@ -60,19 +63,30 @@ def _parsed(rule: str, names: Sequence[str]) -> list[tuple[str, Parameter]]:
     name, _, text = rule.partition(":=")
     node, _, name = name.rpartition(":")
     if node and node not in names:
-        raise InputError(f"parameter {rule}: there is no node {node!r} here; expected one of {', '.join(names)}")
-    declared = {each: {one.name: one for one in _DECLARED[each]} for each in names if node in ("", each)}
+        raise InputError(
+            f"parameter {rule}: there is no node {node!r} here; expected one of {', '.join(names)}"
+        )
+    declared = {
+        each: {one.name: one for one in _DECLARED[each]} for each in names if node in ("", each)
+    }
     known = {one for ours in declared.values() for one in (*ours, *STANDARD)}
     if name not in known:
-        raise InputError(f"parameter {rule}: none of {', '.join(declared)} has {name!r}{did_you_mean(name, known)}")
+        raise InputError(
+            f"parameter {rule}: none of {', '.join(declared)} has"
+            f" {name!r}{did_you_mean(name, known)}"
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"parameter {rule}: {text!r} is no YAML value ({error}); put it in quotes") from error
+        raise InputError(
+            f"parameter {rule}: {text!r} is no YAML value ({error}); put it in quotes"
+        ) from error
     if name in STANDARD:
         if not isinstance(value, bool):
             raise InputError(f"parameter {rule}: expected true or false")
         return [(each, Parameter(name, value=value)) for each in declared]
     return [
-        (each, ros_parameter(ours[name], fitted(ours[name], value))) for each, ours in declared.items() if name in ours
+        (each, ros_parameter(ours[name], fitted(ours[name], value)))
+        for each, ours in declared.items()
+        if name in ours
     ]

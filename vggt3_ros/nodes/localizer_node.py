@@ -36,7 +36,9 @@ class LocalizerNode(ManagedNode[LocalizerParameters, LocalizerOutput, ActiveLoca
     def activate(self, configured: LocalizerOutput) -> ActiveLocalizer:
         """Load network and scene, listen to the camera and to the mapper."""
         services, network = self._services_of_localizer, network_of(self.settings)
-        return ActiveLocalizer(self, lambda: self.settings, configured, lambda: services.paused, network)
+        return ActiveLocalizer(
+            self, lambda: self.settings, configured, lambda: services.paused, network
+        )
 
     def settings_changed(self) -> None:
         """The tracker has settings of its own."""

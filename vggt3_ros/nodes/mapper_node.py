@@ -1,4 +1,6 @@
-"""The mapper: collects frames of a camera, reconstructs each collection, publishes and saves the scene."""
+"""The mapper: collects frames of a camera, reconstructs each collection, publishes and saves the
+scene.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from vggt3_ros.nodes.runtime.open_scene import library_of
 
 @dataclass(frozen=True, eq=False)
 class ConfiguredMapper:
-    """What there is between configure and cleanup: frames and scene, which stay while the node is not active."""
+    """What there is between configure and cleanup: frames and scene, which stay while the node is
+    not active.
+    """
 
     mapper: Mapper
     output: MapperOutput
@@ -36,8 +40,9 @@ class ConfiguredMapper:
 class MapperNode(ManagedNode[MapperParameters, ConfiguredMapper, ActiveMapper]):
     """Lifecycle node `mapper`; its topics, services and action are in docs/ros.md.
 
-    Three threads: the executor's (callbacks, which never block), the worker's (images to frames to the collection),
-    and that of a reconstruction while there is one. The worker goes on collecting meanwhile.
+    Three threads: the executor's (callbacks, which never block), the worker's (images to frames to
+    the collection), and that of a reconstruction while there is one. The worker goes on collecting
+    meanwhile.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -57,14 +62,23 @@ class MapperNode(ManagedNode[MapperParameters, ConfiguredMapper, ActiveMapper]):
                 output.say(message, failed)
                 self._publish_status()
 
-            mapper = Mapper(lambda: self.settings, library, made_by, output.publish_scene, say, self._publish_status)
+            mapper = Mapper(
+                lambda: self.settings,
+                library,
+                made_by,
+                output.publish_scene,
+                say,
+                self._publish_status,
+            )
             undo.pop_all()
         return ConfiguredMapper(mapper, output)
 
     def activate(self, configured: ConfiguredMapper) -> ActiveMapper:
         """Load the network, listen to the camera."""
         network = network_of(self.settings)
-        return ActiveMapper(self, lambda: self.settings, configured.mapper, configured.output, network)
+        return ActiveMapper(
+            self, lambda: self.settings, configured.mapper, configured.output, network
+        )
 
     def _mapper(self) -> Mapper | None:
         return None if self.configured is None else self.configured.mapper

@@ -1,6 +1,8 @@
-"""A camera that drives through a simulated room in real time: images, calibration, TF, odometry, and the truth.
+"""A camera that drives through a simulated room in real time: images, calibration, TF, odometry,
+and the truth.
 
-Leg 0 is a drive to make a map of; leg 1 goes back beside it, where nothing was mapped from, with much the same in view.
+Leg 0 is a drive to make a map of; leg 1 goes back beside it, where nothing was mapped from, with
+much the same in view.
 """
 
 from __future__ import annotations
@@ -44,34 +46,48 @@ from vggt3_ros.worlds.film import Image, Lens, film
 from vggt3_ros.worlds.odometry import DriftingOdometry
 
 _ODOM_JUMP = (0.8, 0.6)  # metres: 1 m in all
-_SET_DOWN = 0.3  # metres from one frame to the next beyond which nobody drove: legs that do not join
+# metres from one frame to the next beyond which nobody drove: legs that do not join
+_SET_DOWN = 0.3
 _JPEG_QUALITY = 90
 _MOST_THREADS = 4  # that render
 _NOISE_BANK = 1 << 16  # random numbers beyond those of one image: each image gets another stretch
 
 
 class SimCamera(GuardedNode):
-    """Renders all legs, then plays them. Its truth is the room's own frame: metres, Z up, the floor at z = 0."""
+    """Renders all legs, then plays them. Its truth is the room's own frame: metres, Z up, the floor
+    at z = 0.
+    """
 
     def __init__(self, **options: Any) -> None:
         self._rendered, self._stopping = threading.Event(), threading.Event()
-        self._painter: threading.Thread | None = None  # destroy_node may be called for a node that is half made
+        # destroy_node may be called for a node that is half made
+        self._painter: threading.Thread | None = None
         super().__init__("sim_camera", allow_undeclared_parameters=True, **options)
         declare(self, SimCameraParameters)
         self._settings = s = read(self, SimCameraParameters)
         distortion = Distortion("plumb_bob", s.distortion) if any(s.distortion) else None
         self._lens = Lens.of(s.width, s.height, s.field_of_view, distortion)
         room, self._legs = plan(s)
-        self._playback = Playback([len(leg) for leg in self._legs], s.wait_to_start, s.wait_between_legs, s.loop)
+        self._playback = Playback(
+            [len(leg) for leg in self._legs], s.wait_to_start, s.wait_between_legs, s.loop
+        )
         self._base_from_cam = base_from_camera()
-        self._odometry = DriftingOdometry(self._map_from_base(), s.odom_scale_error, s.odom_turn_error)
+        self._odometry = DriftingOdometry(
+            self._map_from_base(), s.odom_scale_error, s.odom_turn_error
+        )
         self._random = np.random.default_rng(s.seed)
-        self._noise = self._random.normal(0, s.noise, s.width * s.height * 3 + _NOISE_BANK).round().astype(np.int16)
+        self._noise = (
+            self._random.normal(0, s.noise, s.width * s.height * 3 + _NOISE_BANK)
+            .round()
+            .astype(np.int16)
+        )
 
         self._image = self.create_publisher(ImageMessage, "image", image_qos("reliable"))
         self._compressed = None
         if s.compressed:
-            self._compressed = self.create_publisher(CompressedImage, "image/compressed", image_qos("reliable"))
+            self._compressed = self.create_publisher(
+                CompressedImage, "image/compressed", image_qos("reliable")
+            )
         self._info = self.create_publisher(CameraInfo, "camera_info", image_qos("reliable"))
         self._odom = self.create_publisher(Odometry, "odom", STATUS)
         self._truth = self.create_publisher(PoseStamped, "sim_camera/true_pose", STATUS)
@@ -120,7 +136,8 @@ class SimCamera(GuardedNode):
         """Publish the frame that is due, then go on to the next one."""
         if not self._rendered.is_set():
             if self._painter is not None and not self._painter.is_alive():
-                raise SystemExit("rendering has failed; the reason is above")  # no error that could be survived
+                # no error that could be survived
+                raise SystemExit("rendering has failed; the reason is above")
             return
         self._tell(self._playback.label)
         stamp = self._now()
@@ -144,7 +161,9 @@ class SimCamera(GuardedNode):
         linear.x, linear.y, linear.z = (motion[:3, 3] * s.rate).tolist()
         angular.x, angular.y, angular.z = (rotation_vector(motion[:3, :3]) * s.rate).tolist()
         self._odom.publish(odom)
-        self._truth.publish(PoseStamped(header=header(s.map_frame, stamp), pose=pose_message(map_from_base)))
+        self._truth.publish(
+            PoseStamped(header=header(s.map_frame, stamp), pose=pose_message(map_from_base))
+        )
 
     def _publish_image(self, stamp: int) -> None:
         s, image = self._settings, self._images[self._playback.leg][self._playback.frame]
@@ -159,7 +178,9 @@ class SimCamera(GuardedNode):
         if self._compressed is not None:
             parameters = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
             encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)[1]
-            message = CompressedImage(header=header(s.camera_frame, stamp), format="rgb8; jpeg compressed bgr8")
+            message = CompressedImage(
+                header=header(s.camera_frame, stamp), format="rgb8; jpeg compressed bgr8"
+            )
             message.data = byte_array(encoded)
             self._compressed.publish(message)
 
@@ -170,10 +191,14 @@ class SimCamera(GuardedNode):
         info.d = list(s.distortion) or [0.0] * 5
         info.k = matrix.flatten().tolist()
         info.r = torch.eye(3).flatten().tolist()
-        info.p = torch.cat([matrix, torch.zeros(3, 1, dtype=matrix.dtype)], dim=1).flatten().tolist()
+        info.p = (
+            torch.cat([matrix, torch.zeros(3, 1, dtype=matrix.dtype)], dim=1).flatten().tolist()
+        )
         return info
 
-    def _on_next_leg(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_next_leg(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         if not self._rendered.is_set():
             response.message = "the images are still being rendered; watch the topic sim_camera/leg"
             return response
@@ -183,7 +208,9 @@ class SimCamera(GuardedNode):
             self._enter_leg(before)
         return response
 
-    def _on_teleport(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_teleport(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         """To the place of this leg that is farthest from here."""
         here, places = self._map_from_base()[:3, 3], self._legs[self._playback.leg][:, :3, 3]
         away = torch.linalg.vector_norm(places - here, dim=-1)
@@ -192,7 +219,9 @@ class SimCamera(GuardedNode):
         response.success, response.message = True, f"{float(away.max()):.2f} m away"
         return response
 
-    def _on_odom_jump(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_odom_jump(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         self._odometry.jump(*_ODOM_JUMP)
         response.success, response.message = True, f"odometry is {math.hypot(*_ODOM_JUMP):g} m off"
         return response
@@ -202,13 +231,17 @@ class SimCamera(GuardedNode):
         return result
 
     def _enter_leg(self, map_from_base: Tensor) -> None:
-        """A leg begins where the last one ended, unless the robot was teleported: then somebody carries it there."""
+        """A leg begins where the last one ended, unless the robot was teleported: then somebody
+        carries it there.
+        """
         start = self._map_from_base()
         if torch.linalg.vector_norm(start[:3, 3] - map_from_base[:3, 3]) > _SET_DOWN:
             self._odometry.carry(start)
 
     def _map_from_base(self) -> Tensor:
-        return self._legs[self._playback.leg][self._playback.frame] @ se3_inverse(self._base_from_cam)
+        return self._legs[self._playback.leg][self._playback.frame] @ se3_inverse(
+            self._base_from_cam
+        )
 
     def _tell(self, label: str) -> None:
         if label != self._label:

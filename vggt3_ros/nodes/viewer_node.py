@@ -51,11 +51,15 @@ class ViewerParameters(NodeParameters):
     """Where the page is served."""
 
     port: int = parameter(8080, "port of the page; the next free one when it is taken", 0, 65535)
-    host: str = parameter("127.0.0.1", "address to serve at; 0.0.0.0 lets everybody on the network look on")
+    host: str = parameter(
+        "127.0.0.1", "address to serve at; 0.0.0.0 lets everybody on the network look on"
+    )
 
 
 class ViewerNode(GuardedNode):
-    """Hears the mapper and the localizer, and the simulated camera's truth if there is one, and shows what they say."""
+    """Hears the mapper and the localizer, and the simulated camera's truth if there is one, and
+    shows what they say.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__("viewer", allow_undeclared_parameters=True, **options)
@@ -88,7 +92,9 @@ class ViewerNode(GuardedNode):
 
     def _on_keyframes(self, message: Path) -> None:
         if message.poses:
-            self.viewer.show_keyframes(torch.stack([pose_from_message(each.pose) for each in message.poses]))
+            self.viewer.show_keyframes(
+                torch.stack([pose_from_message(each.pose) for each in message.poses])
+            )
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         self._pose = pose_from_message(message.pose.pose)
@@ -118,7 +124,11 @@ class ViewerNode(GuardedNode):
         for name, color in (("pose", _ORANGE), ("truth", _BLUE)):
             if len(self._trails[name]) > 1:
                 self.viewer.show_trail(name, np.stack(self._trails[name]), color)
-        word, mark = _STATES[self._localizer.state] if self._localizer is not None else ("no localizer", "⚪")
+        word, mark = (
+            _STATES[self._localizer.state]
+            if self._localizer is not None
+            else ("no localizer", "⚪")
+        )
         if self._pose is not None:
             self.viewer.show_pose(self._pose, word)
         self.viewer.show_text("\n\n".join([f"### {mark} {word}", *self._lines()]))
@@ -130,8 +140,12 @@ class ViewerNode(GuardedNode):
             lines.append(f"{self._localizer.latency:.2f} s after the image")
         if self._mapper is not None:
             state = _MAPPING.get(self._mapper.state, "?")
-            lines.append(f"**mapper** {state}, {self._mapper.frames_kept} keyframes. {self._mapper.message}")
-        lines.append("orange: the robot's poses" + ("; blue: the truth" if self._trails["truth"] else ""))
+            lines.append(
+                f"**mapper** {state}, {self._mapper.frames_kept} keyframes. {self._mapper.message}"
+            )
+        lines.append(
+            "orange: the robot's poses" + ("; blue: the truth" if self._trails["truth"] else "")
+        )
         return lines
 
 

@@ -1,4 +1,6 @@
-"""The network's poses agree with the adjusted map: a similarity, and a smooth bending by what it leaves."""
+"""The network's poses agree with the adjusted map: a similarity, and a smooth bending by what it
+leaves.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from vggt3_ros.geometry.se3 import (
 from vggt3_ros.geometry.sim3 import Sim3, fit_poses, robust_umeyama
 
 _REACHES = (0.3, 0.6, 1.2)  # of the median distance and angle between keyframes
-_NOISES = (0.03, 0.1, 0.3, 1.0, math.inf)  # variance of a residual's random part over that of its smooth part
+# variance of a residual's random part over that of its smooth part
+_NOISES = (0.03, 0.1, 0.3, 1.0, math.inf)
 _LEAST_DISTANCE = 1e-9
 _LEAST_ANGLE = math.radians(10)
 _LARGEST_RESIDUAL = 0.5  # of the spread of the positions, rms
@@ -28,15 +31,17 @@ _LARGEST_RESIDUAL = 0.5  # of the spread of the positions, rms
 
 @dataclass(frozen=True, eq=False)
 class Bending:
-    """Network poses in scene units, brought into the map: a similarity, then a smooth field of corrections.
+    """Network poses in scene units, brought into the map: a similarity, then a smooth field of
+    corrections.
 
-    The correction of a pose (position and rotation in the map frame) is interpolated from what the similarity leaves at
-    the keyframes, by Gaussian-process regression with a kernel over distance and viewing angle: it vanishes far from
-    all keyframes. reach (of the kernel: map units, rad) and noise are those that predict each keyframe best from the
-    others; where residuals are random, that is no correction at all (infinite noise).
+    The correction of a pose (position and rotation in the map frame) is interpolated from what the
+    similarity leaves at the keyframes, by Gaussian-process regression with a kernel over distance
+    and viewing angle: it vanishes far from all keyframes. reach (of the kernel: map units, rad) and
+    noise are those that predict each keyframe best from the others; where residuals are random,
+    that is no correction at all (infinite noise).
 
-    map_from_keyframes (S, 4, 4) after the similarity alone; residuals (S, 6) position in map units, rotation vector;
-    left_out (S, 6) the prediction of each from the others.
+    map_from_keyframes (S, 4, 4) after the similarity alone; residuals (S, 6) position in map units,
+    rotation vector; left_out (S, 6) the prediction of each from the others.
     """
 
     map_from_scene: Sim3
@@ -47,12 +52,15 @@ class Bending:
     left_out: Tensor
 
     @staticmethod
-    def fit(scene_from_cam: Tensor, map_from_cam: Tensor, fallback_scale: float | None = None) -> Bending:
-        """Fit to keyframe poses of the network, in scene units, and adjusted ones in the map, both (S, 4, 4).
+    def fit(
+        scene_from_cam: Tensor, map_from_cam: Tensor, fallback_scale: float | None = None
+    ) -> Bending:
+        """Fit to keyframe poses of the network, in scene units, and adjusted ones in the map, both
+        (S, 4, 4).
 
-        Where less than half of the keyframes agree on a similarity, or only to half of their spread, its scale means
-        nothing: then fallback_scale (map units per scene unit, for example of `anchor_depths`) is taken if given, with
-        the mean turn and shift.
+        Where less than half of the keyframes agree on a similarity, or only to half of their
+        spread, its scale means nothing: then fallback_scale (map units per scene unit, for example
+        of `anchor_depths`) is taken if given, with the mean turn and shift.
         """
         scene, target = scene_from_cam.double(), map_from_cam.double()
         similarity = _similarity(scene, target, fallback_scale)
@@ -63,7 +71,10 @@ class Bending:
         choices = [((r * distance, r * angle), noise) for r in _REACHES for noise in _NOISES]
         predictions = [_left_out(aligned, residuals, *choice) for choice in choices]
         unit = residuals.square().view(-1, 2, 3).sum((0, 2)).clamp(min=1e-18)
-        errors = [float(((residuals - p).square().view(-1, 2, 3).sum((0, 2)) / unit).sum()) for p in predictions]
+        errors = [
+            float(((residuals - p).square().view(-1, 2, 3).sum((0, 2)) / unit).sum())
+            for p in predictions
+        ]
         best = min(range(len(choices)), key=errors.__getitem__)
         return Bending(similarity, aligned, residuals, *choices[best], predictions[best])
 
@@ -75,14 +86,20 @@ class Bending:
         return _corrected(flat, correction).view_as(aligned)
 
     def report(self) -> dict[str, float | int]:
-        """How far network and adjusted keyframe poses are apart: after the similarity alone, and bent by the others.
+        """How far network and adjusted keyframe poses are apart: after the similarity alone, and
+        bent by the others.
 
         Positions in map units (metres if the map is metric), angles in degrees.
         """
-        figures: dict[str, float | int] = {"keyframes": len(self.residuals), "scale": self.map_from_scene.scale}
+        figures: dict[str, float | int] = {
+            "keyframes": len(self.residuals),
+            "scale": self.map_from_scene.scale,
+        }
         for name, left in (("before", self.residuals), ("after", self._unexplained)):
             figures[f"position_rms_{name}"] = float(left[:, :3].square().sum(1).mean().sqrt())
-            figures[f"rotation_median_deg_{name}"] = math.degrees(float(left[:, 3:].norm(dim=1).quantile(0.5)))
+            figures[f"rotation_median_deg_{name}"] = math.degrees(
+                float(left[:, 3:].norm(dim=1).quantile(0.5))
+            )
         return figures
 
     @cached_property
@@ -90,7 +107,9 @@ class Bending:
         """What the kernel is multiplied with (S, 6)."""
         if math.isinf(self.noise):
             return torch.zeros_like(self.residuals)
-        weights: Tensor = torch.linalg.solve(_gram(self.map_from_keyframes, self.reach, self.noise), self.residuals)
+        weights: Tensor = torch.linalg.solve(
+            _gram(self.map_from_keyframes, self.reach, self.noise), self.residuals
+        )
         return weights
 
     @property
@@ -104,7 +123,9 @@ def _similarity(scene: Tensor, target: Tensor, fallback_scale: float | None) -> 
     try:
         fit = robust_umeyama(scene, target)
         spread = float((target[:, :3, 3] - target[:, :3, 3].mean(0)).square().sum(1).mean().sqrt())
-        meaningful = 2 * int(fit.inliers.sum()) >= len(scene) and fit.residual <= _LARGEST_RESIDUAL * spread
+        meaningful = (
+            2 * int(fit.inliers.sum()) >= len(scene) and fit.residual <= _LARGEST_RESIDUAL * spread
+        )
         if meaningful or fallback_scale is None:
             return fit.target_from_source
     except InputError:
@@ -120,7 +141,9 @@ def _similarity(scene: Tensor, target: Tensor, fallback_scale: float | None) -> 
 
 
 def _kernel(poses: Tensor, keyframes: Tensor, reach: tuple[float, float]) -> Tensor:
-    """How much each of poses (M, 4, 4) has to do with each keyframe (S, 4, 4): (M, S), 1 where they coincide."""
+    """How much each of poses (M, 4, 4) has to do with each keyframe (S, 4, 4): (M, S), 1 where they
+    coincide.
+    """
     distance, angle = _apart(poses, keyframes)
     return torch.exp(-0.5 * ((distance / reach[0]).square() + (angle / reach[1]).square()))
 
@@ -141,11 +164,17 @@ def _apart(poses: Tensor, keyframes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gram(keyframes: Tensor, reach: tuple[float, float], noise: float) -> Tensor:
-    return _kernel(keyframes, keyframes, reach) + noise * torch.eye(len(keyframes), dtype=torch.float64)
+    return _kernel(keyframes, keyframes, reach) + noise * torch.eye(
+        len(keyframes), dtype=torch.float64
+    )
 
 
-def _left_out(keyframes: Tensor, residuals: Tensor, reach: tuple[float, float], noise: float) -> Tensor:
-    """Residual (S, 6) of each keyframe as the others predict it (Rasmussen & Williams 2006, eq. 5.12)."""
+def _left_out(
+    keyframes: Tensor, residuals: Tensor, reach: tuple[float, float], noise: float
+) -> Tensor:
+    """Residual (S, 6) of each keyframe as the others predict it (Rasmussen & Williams 2006, eq.
+    5.12).
+    """
     if math.isinf(noise):
         return torch.zeros_like(residuals)
     inverse = torch.linalg.inv(_gram(keyframes, reach, noise))

@@ -33,20 +33,29 @@ class Reason(Enum):
     BAD_POSE = "the prior pose has NaN or is no rigid transform"
     STAMP_BACKWARDS = "the stamp lies before the previous frame's"
     FULL = "the collection is full and the frame adds too little"
-    THINNED = "a kept frame was dropped later, to make room or because the camera's resolution changed"
+    THINNED = (
+        "a kept frame was dropped later, to make room or because the camera's resolution changed"
+    )
 
 
 # Frames with which nothing is wrong.
-NOT_NEEDED = (Reason.DUPLICATE, Reason.LITTLE_MOTION, Reason.LITTLE_CHANGE, Reason.FULL, Reason.THINNED)
+NOT_NEEDED = (
+    Reason.DUPLICATE,
+    Reason.LITTLE_MOTION,
+    Reason.LITTLE_CHANGE,
+    Reason.FULL,
+    Reason.THINNED,
+)
 
 
 @dataclass(frozen=True)
 class CollectionSettings:
     """When a frame is worth keeping.
 
-    A frame with a prior pose is kept when it lies min_translation_m metres or min_rotation_rad from every
-    kept frame; one without a prior when its thumbnail differs by min_image_change (mean of |difference|, 0
-    to 1) from every kept one. A full collection of max_frames either thins itself (drops what is most
+    A frame with a prior pose is kept when it lies min_translation_m metres or min_rotation_rad from
+    every kept frame; one without a prior when its thumbnail differs by min_image_change (mean of
+    |difference|, 0 to 1) from every kept one. A full collection of max_frames either thins itself
+    (drops what is most
     redundant) or refuses.
     """
 
@@ -64,14 +73,18 @@ class CollectionSettings:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.duplicate_change <= self.min_image_change:
-            raise InputError(f"duplicate_change is {self.duplicate_change}; expected 0 to min_image_change")
+            raise InputError(
+                f"duplicate_change is {self.duplicate_change}; expected 0 to min_image_change"
+            )
         if self.when_full not in ("thin", "refuse"):
             raise InputError(f"when_full is {self.when_full!r}; expected 'thin' or 'refuse'")
 
 
 @dataclass(frozen=True)
 class AddResult:
-    """Whether a frame was kept, and why or why not; and how many that were kept before had to go for it."""
+    """Whether a frame was kept, and why or why not; and how many that were kept before had to go
+    for it.
+    """
 
     kept: bool
     reason: Reason
@@ -88,7 +101,8 @@ class _Seen:
 
 
 class FrameCollection:
-    """Collects frames for one reconstruction, in the order of their stamps; holds max_frames at most.
+    """Collects frames for one reconstruction, in the order of their stamps; holds max_frames at
+    most.
 
     The first frame always stays: it is the origin of the reconstruction.
     """
@@ -158,7 +172,9 @@ class FrameCollection:
             full = len(self._kept) >= settings.max_frames
             if distances.min() < self._spacing or (full and settings.when_full == "refuse"):
                 return Reason.FULL
-            self._distances = np.block([[self._distances, distances[:, None]], [distances[None], np.inf]])
+            self._distances = np.block(
+                [[self._distances, distances[:, None]], [distances[None], np.inf]]
+            )
         else:
             self._distances = np.full((1, 1), np.inf)
         self._kept.append(seen)
@@ -171,19 +187,25 @@ class FrameCollection:
         return changes
 
     def _distances_to(self, seen: _Seen, changes: _Array) -> _Array:
-        """Distance (N,) from the kept frames in thresholds: by pose if both have one, otherwise by image."""
+        """Distance (N,) from the kept frames in thresholds: by pose if both have one, otherwise by
+        image.
+        """
         poses = torch.from_numpy(np.stack([kept.pose for kept in self._kept]))
         pose = torch.from_numpy(seen.pose)
         metres = torch.linalg.vector_norm(poses[:, :3, 3] - pose[:3, 3], dim=-1).numpy()
         radians = rotation_angle(poses[:, :3, :3].transpose(-1, -2) @ pose[:3, :3]).numpy()
         settings = self.settings
-        by_pose = np.maximum(metres / settings.min_translation_m, radians / settings.min_rotation_rad)
+        by_pose = np.maximum(
+            metres / settings.min_translation_m, radians / settings.min_rotation_rad
+        )
         return np.where(np.isfinite(by_pose), by_pose, changes / settings.min_image_change)
 
     def _thin(self) -> Reason:
-        """Widen the spacing between kept frames until one too many fits; later frames must respect it too.
+        """Widen the spacing between kept frames until one too many fits; later frames must respect
+        it too.
 
-        Dropping only the closest pair's frame would freeze a full collection: the newest are always the closest.
+        Dropping only the closest pair's frame would freeze a full collection: the newest are always
+        the closest.
         """
         count = len(self._kept)
         chosen = list(range(count))
@@ -208,11 +230,15 @@ def thumbnail(image: npt.NDArray[np.uint8]) -> _Array:
 
 
 def _go_together(one: Frame, other: Frame) -> bool:
-    """Whether two frames can be reconstructed together: sizes of one shape are resized, other cameras need be known."""
+    """Whether two frames can be reconstructed together: sizes of one shape are resized, other
+    cameras need be known.
+    """
     both_calibrated = one.intrinsics is not None and other.intrinsics is not None
     return both_calibrated or same_shape(one.size_hw, other.size_hw)
 
 
 def _seen(frame: Frame) -> _Seen:
     prior = frame.prior_world_from_cam
-    return _Seen(frame, thumbnail(frame.image), np.full((4, 4), np.nan) if prior is None else prior.numpy())
+    return _Seen(
+        frame, thumbnail(frame.image), np.full((4, 4), np.nan) if prior is None else prior.numpy()
+    )

@@ -38,7 +38,8 @@ _SPARSE = 16  # pixels per point that the floor is sought among
 
 @dataclass(frozen=True, eq=False)
 class RefinedDepth:
-    """depth of the keyframes, in the unit and frame of their poses, at the size at which they were matched.
+    """depth of the keyframes, in the unit and frame of their poses, at the size at which they were
+    matched.
 
     note: why that size is smaller than the one asked for, empty where it is not.
     """
@@ -49,38 +50,54 @@ class RefinedDepth:
 
     def transformed(self, new_from_world: Sim3) -> RefinedDepth:
         """The same in another frame and unit."""
-        keyframes, depth = self.keyframes.transformed(new_from_world), self.depth.transformed(new_from_world)
+        keyframes, depth = (
+            self.keyframes.transformed(new_from_world),
+            self.depth.transformed(new_from_world),
+        )
         return RefinedDepth(keyframes, depth, self.note)
 
     def surface(self) -> Tensor:
-        """Points (N, 3) float64 on what keyframes agree on and on planes carried on from there: of every 16th pixel."""
+        """Points (N, 3) float64 on what keyframes agree on and on planes carried on from there: of
+        every 16th pixel.
+        """
         points = []
         for index, pose in enumerate(self.keyframes.world_from_cam):
             kind = self.depth.provenance[index]
             solid = (kind == Provenance.AGREED) | (kind == Provenance.PLANE)
-            own = camera_points(self.depth.depth[index][None], self.keyframes.intrinsics[index][None])[0]
+            own = camera_points(
+                self.depth.depth[index][None], self.keyframes.intrinsics[index][None]
+            )[0]
             points.append(transform_points(pose.double(), own[solid][::_SPARSE].double()))
         return torch.cat(points).cpu()
 
     def report(self) -> dict[str, Any]:
-        """Plain data for JSON: the note, if there is one; size of the matched images; the share of their pixels whose
-        depth is known in each way; the planes of the map, largest first (unit normal, offset: normal . x + offset = 0),
-        with the share of all pixels that agree and lie on each.
+        """Plain data for JSON: the note, if there is one; size of the matched images; the share of
+        their pixels whose depth is known in each way; the planes of the map, largest first (unit
+        normal, offset: normal . x + offset = 0), with the share of all pixels that agree and lie on
+        each.
         """
         height, width = self.keyframes.size_hw
         return {
             **({"note": self.note} if self.note else {}),
             "size_wh": [width, height],
-            "shares": {name: round(share, 4) for name, share in shares(self.depth.provenance).items()},
+            "shares": {
+                name: round(share, 4) for name, share in shares(self.depth.provenance).items()
+            },
             "planes": [
                 {"plane": plane, "share": round(share, 4)}
-                for plane, share in zip(self.depth.planes.tolist(), self.depth.plane_shares.tolist(), strict=True)
+                for plane, share in zip(
+                    self.depth.planes.tolist(), self.depth.plane_shares.tolist(), strict=True
+                )
             ],
         }
 
     def stored(self, with_images: bool) -> KeyframeDepth:
         """As a scene keeps it."""
-        images = (self.keyframes.images * 255).round().clamp(0, 255).to(torch.uint8).cpu() if with_images else None
+        images = (
+            (self.keyframes.images * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+            if with_images
+            else None
+        )
         return KeyframeDepth(
             depth=self.depth.depth.cpu(),
             provenance=self.depth.provenance.cpu(),
@@ -89,9 +106,11 @@ class RefinedDepth:
             images=images,
         )
 
-    def cloud(self, metric: bool, max_points: int, take: Sequence[Provenance] = TAKEN) -> PointCloud:
-        """The points in the map: one per voxel of 1 % of the median depth, at most 2 cm where the map has metres;
-        voxels grow until max_points suffice.
+    def cloud(
+        self, metric: bool, max_points: int, take: Sequence[Provenance] = TAKEN
+    ) -> PointCloud:
+        """The points in the map: one per voxel of 1 % of the median depth, at most 2 cm where the
+        map has metres; voxels grow until max_points suffice.
         """
         known = self.depth.depth[self.depth.depth > 0]
         voxel = _VOXEL_SHARE * float(known.median()) if len(known) else _VOXEL
@@ -112,11 +131,12 @@ def refined_depth(
     device: torch.device,
     progress: Callable[[float], None] | None = None,
 ) -> RefinedDepth:
-    """Refine the depth of S frames, given as prepared for the network, and what it predicted (S, H, W) of them.
+    """Refine the depth of S frames, given as prepared for the network, and what it predicted (S, H,
+    W) of them.
 
-    That is in the unit of the landmarks, with whose cameras it is matched, on `device`. progress(0..1) may raise to
-    cancel. Where settings.seconds do not suffice, images are matched in the size of FAST; raises OverBudgetError where
-    that takes too long as well.
+    That is in the unit of the landmarks, with whose cameras it is matched, on `device`.
+    progress(0..1) may raise to cancel. Where settings.seconds do not suffice, images are matched in
+    the size of FAST; raises OverBudgetError where that takes too long as well.
     """
 
     def attempt(settings: DenseSettings, note: str) -> RefinedDepth:
@@ -148,9 +168,15 @@ def _keyframes(
         images.append(averaged(image.float() / 255, size_hw))
         own = _own_intrinsics(frame, pinhole, landmarks, index)
         intrinsics.append(averaged_intrinsics(own, frame.size_hw, size_hw))
-        to_source = torch.linalg.inv(averaged_intrinsics(torch.eye(3).double(), frame.size_hw, size_hw))
+        to_source = torch.linalg.inv(
+            averaged_intrinsics(torch.eye(3).double(), frame.size_hw, size_hw)
+        )
         predicted.append(
-            _sampled(predicted_depth[index].float(), prepared.pixels_from_source[index] @ to_source, size_hw)
+            _sampled(
+                predicted_depth[index].float(),
+                prepared.pixels_from_source[index] @ to_source,
+                size_hw,
+            )
         )
     return Keyframes(
         images=torch.stack(images).to(device),
@@ -164,7 +190,9 @@ def _keyframes(
 
 
 def _own_intrinsics(frame: Frame, pinhole: Frame, landmarks: Landmarks, index: int) -> Tensor:
-    """Intrinsics (3, 3) of the undistorted image: those of the landmarks, zoomed as undistorting did."""
+    """Intrinsics (3, 3) of the undistorted image: those of the landmarks, zoomed as undistorting
+    did.
+    """
     own = torch.from_numpy(landmarks.intrinsics[index]).clone()
     if frame.intrinsics is not None and pinhole.intrinsics is not None:
         zoom = pinhole.intrinsics[0, 0] / frame.intrinsics[0, 0]
@@ -173,11 +201,13 @@ def _own_intrinsics(frame: Frame, pinhole: Frame, landmarks: Landmarks, index: i
 
 
 def _sampled(depth: Tensor, pixels_from_new: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Depth (h, w) at the pixels of another image (*size_hw), whose pixels are brought into it by (3, 3): bilinear, 0
-    outside.
+    """Depth (h, w) at the pixels of another image (*size_hw), whose pixels are brought into it by
+    (3, 3): bilinear, 0 outside.
     """
     height, width = size_hw
-    rows, columns = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(height).double(), torch.arange(width).double(), indexing="ij"
+    )
     new = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1)
     pixels = (new @ pixels_from_new.double().cpu().T)[..., :2]
     last = torch.tensor([depth.shape[1] - 1, depth.shape[0] - 1]).double()

@@ -20,10 +20,12 @@ _LEAST_OBSERVATIONS = 8
 
 @dataclass(frozen=True, eq=False)
 class DepthAnchors:
-    """scale (S,) float64, map units per predicted unit of each keyframe's depth, and scene_scale, their common middle.
+    """scale (S,) float64, map units per predicted unit of each keyframe's depth, and scene_scale,
+    their common middle.
 
-    observations (S,) landmarks compared per keyframe. error_before, error_after: median relative error of depth at the
-    landmarks with the common scale and with each keyframe's own, found on other landmarks; None where there are none.
+    observations (S,) landmarks compared per keyframe. error_before, error_after: median relative
+    error of depth at the landmarks with the common scale and with each keyframe's own, found on
+    other landmarks; None where there are none.
     """
 
     scale: Tensor
@@ -37,15 +39,20 @@ class DepthAnchors:
         return replace(self, scale=factor * self.scale, scene_scale=factor * self.scene_scale)
 
 
-def anchor_depths(depth: Tensor, landmarks: Landmarks, intrinsics: Tensor, fallback_scale: float = 1.0) -> DepthAnchors:
-    """Scale predicted depth (S, h, w) to the landmarks each keyframe observes; intrinsics (S, 3, 3) of these pixels.
+def anchor_depths(
+    depth: Tensor, landmarks: Landmarks, intrinsics: Tensor, fallback_scale: float = 1.0
+) -> DepthAnchors:
+    """Scale predicted depth (S, h, w) to the landmarks each keyframe observes; intrinsics (S, 3, 3)
+    of these pixels.
 
-    A keyframe's scale is its median, drawn to the scene's as far as the scatter of its landmarks demands; with less
-    than 8 landmarks it is the scene's. fallback_scale is that of a scene in which nothing can be compared.
+    A keyframe's scale is its median, drawn to the scene's as far as the scatter of its landmarks
+    demands; with less than 8 landmarks it is the scene's. fallback_scale is that of a scene in
+    which nothing can be compared.
     """
     if len(landmarks.world_from_cam) != len(depth):
         raise InputError(
-            f"{len(landmarks.world_from_cam)} keyframes of landmarks but {len(depth)} depth images; give one each"
+            f"{len(landmarks.world_from_cam)} keyframes of landmarks but {len(depth)} depth images;"
+            " give one each"
         )
     keyframe, logs = _depth_ratios(depth, landmarks, intrinsics.double())
     count = torch.bincount(keyframe, minlength=len(depth))
@@ -60,19 +67,29 @@ def anchor_depths(depth: Tensor, landmarks: Landmarks, intrinsics: Tensor, fallb
             half, _ = _log_scales(keyframe[fitted], logs[fitted], len(depth))
             errors.append((half[keyframe[checked]] - logs[checked]).expm1().abs())
     before = float((common - logs).expm1().abs().quantile(0.5))
-    return DepthAnchors(scales.exp(), math.exp(common), count, before, float(torch.cat(errors).quantile(0.5)))
+    return DepthAnchors(
+        scales.exp(), math.exp(common), count, before, float(torch.cat(errors).quantile(0.5))
+    )
 
 
 def _depth_ratios(depth: Tensor, landmarks: Landmarks, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
-    """Keyframe (O,) and log ratio (O,) of true to predicted depth, at the landmarks seen within the image."""
+    """Keyframe (O,) and log ratio (O,) of true to predicted depth, at the landmarks seen within the
+    image.
+    """
     keyframe = torch.from_numpy(landmarks.observed_from).long()
-    position = torch.from_numpy(landmarks.positions).double()[torch.from_numpy(landmarks.observed).long()]
+    position = torch.from_numpy(landmarks.positions).double()[
+        torch.from_numpy(landmarks.observed).long()
+    ]
     cam_from_world = se3_inverse(torch.from_numpy(landmarks.world_from_cam))[keyframe]
     in_camera = transform_points(cam_from_world, position[:, None])
     pixels, z = project(in_camera, intrinsics[keyframe])
-    column, row = pixels[:, 0].nan_to_num(-1.0).round().clamp(-1, max(depth.shape[1:])).long().unbind(-1)
+    column, row = (
+        pixels[:, 0].nan_to_num(-1.0).round().clamp(-1, max(depth.shape[1:])).long().unbind(-1)
+    )
     z = z[:, 0]
-    inside = (column >= 0) & (column < depth.shape[2]) & (row >= 0) & (row < depth.shape[1]) & (z > 0)
+    inside = (
+        (column >= 0) & (column < depth.shape[2]) & (row >= 0) & (row < depth.shape[1]) & (z > 0)
+    )
     keyframe, z = keyframe[inside], z[inside]
     predicted = depth[keyframe, row[inside], column[inside]].double()
     usable = predicted.isfinite() & (predicted > 0)
@@ -80,9 +97,14 @@ def _depth_ratios(depth: Tensor, landmarks: Landmarks, intrinsics: Tensor) -> tu
 
 
 def _log_scales(keyframe: Tensor, logs: Tensor, count: int) -> tuple[Tensor, float]:
-    """Log scales (count,) of the keyframes, and the scene's: empirical Bayes with robust variances."""
+    """Log scales (count,) of the keyframes, and the scene's: empirical Bayes with robust
+    variances.
+    """
     middle = float(logs.quantile(0.5))
-    own, observations = torch.full((count,), middle, dtype=torch.float64), torch.bincount(keyframe, minlength=count)
+    own, observations = (
+        torch.full((count,), middle, dtype=torch.float64),
+        torch.bincount(keyframe, minlength=count),
+    )
     enough = observations >= _LEAST_OBSERVATIONS
     for index in enough.nonzero()[:, 0].tolist():
         own[index] = logs[keyframe == index].quantile(0.5)
@@ -95,12 +117,17 @@ def _log_scales(keyframe: Tensor, logs: Tensor, count: int) -> tuple[Tensor, flo
 
 
 def anchored(
-    prediction: Prediction, scale: Tensor, map_from_cam: Tensor, map_from_scene: Sim3, intrinsics: Tensor
+    prediction: Prediction,
+    scale: Tensor,
+    map_from_cam: Tensor,
+    map_from_scene: Sim3,
+    intrinsics: Tensor,
 ) -> Prediction:
-    """The prediction of S keyframes as the map sees them, still in scene units: adjusted cameras, anchored depths.
+    """The prediction of S keyframes as the map sees them, still in scene units: adjusted cameras,
+    anchored depths.
 
-    scale (S,) of `anchor_depths`, map_from_cam (S, 4, 4) adjusted poses, intrinsics (S, 3, 3) in pixels of the
-    prediction: known ones, with the principal point at the centre, or predicted.
+    scale (S,) of `anchor_depths`, map_from_cam (S, 4, 4) adjusted poses, intrinsics (S, 3, 3) in
+    pixels of the prediction: known ones, with the principal point at the centre, or predicted.
     """
     factor = (scale / map_from_scene.scale).double()
     scene_from_cam = map_from_scene.inverse().poses(map_from_cam.double())
@@ -108,7 +135,9 @@ def anchored(
     depth = (prediction.depth.double() * factor[:, None, None]).to(prediction.depth.dtype)
     pointmap = prediction.pointmap
     if pointmap is not None:
-        in_camera = transform_points(prediction.cameras.cam_from_world, pointmap.double().flatten(1, 2))
+        in_camera = transform_points(
+            prediction.cameras.cam_from_world, pointmap.double().flatten(1, 2)
+        )
         moved = transform_points(scene_from_cam, factor[:, None, None] * in_camera)
         pointmap = moved.to(pointmap.dtype).view_as(pointmap)
     return replace(prediction, pose_encoding=encoding, depth=depth, pointmap=pointmap)

@@ -21,5 +21,7 @@ def usable_device(name: str | None) -> str:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {name} cannot be used here ({reason}); try cpu") from error
     if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device {name} is of a kind that is not supported; give cpu, cuda or cuda:N")
+        raise InputError(
+            f"device {name} is of a kind that is not supported; give cpu, cuda or cuda:N"
+        )
     return name

@@ -25,12 +25,14 @@ _BLACK_LEVEL = 12  # of 255: sensor noise under a lens cap stays below
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """An image (H, W, 3) uint8 RGB with its stamp, calibration, prior pose and depth, each as far as known.
+    """An image (H, W, 3) uint8 RGB with its stamp, calibration, prior pose and depth, each as far
+    as known.
 
-    intrinsics (3, 3) in pixels of this image, pixel centres at whole numbers. distortion needs intrinsics.
-    prior_world_from_cam (4, 4): the camera's pose in metres from odometry or TF, OpenCV camera axes; it may
-    hold NaN (a filter that diverged), then whoever uses it reports the frame as skipped. depth (H, W)
-    float32, metres along z, 0 or NaN where unknown. Raises InputError when something cannot be used.
+    intrinsics (3, 3) in pixels of this image, pixel centres at whole numbers. distortion needs
+    intrinsics. prior_world_from_cam (4, 4): the camera's pose in metres from odometry or TF, OpenCV
+    camera axes; it may hold NaN (a filter that diverged), then whoever uses it reports the frame as
+    skipped. depth (H, W) float32, metres along z, 0 or NaN where unknown. Raises InputError when
+    something cannot be used.
     """
 
     image: Image
@@ -44,7 +46,9 @@ class Frame:
     def __post_init__(self) -> None:
         shape, kind = np.shape(self.image), getattr(self.image, "dtype", type(self.image).__name__)
         if len(shape) != 3 or shape[2] != 3 or kind != np.uint8 or 0 in shape:
-            raise InputError(f"{self.label}: an image must be (H, W, 3) uint8 RGB; got {shape} {kind}")
+            raise InputError(
+                f"{self.label}: an image must be (H, W, 3) uint8 RGB; got {shape} {kind}"
+            )
         for name, size in (("intrinsics", (3, 3)), ("prior_world_from_cam", (4, 4))):
             value = getattr(self, name)
             if value is not None:
@@ -52,9 +56,13 @@ class Frame:
         if self.intrinsics is not None:
             _check_intrinsics(self.intrinsics, shape, self.label)
         elif self.distortion is not None:
-            raise InputError(f"{self.label}: distortion is given without intrinsics; give both or neither")
+            raise InputError(
+                f"{self.label}: distortion is given without intrinsics; give both or neither"
+            )
         if self.depth is not None and np.shape(self.depth) != shape[:2]:
-            raise InputError(f"{self.label}: depth must be {shape[:2]}, got {np.shape(self.depth)}; resize it")
+            raise InputError(
+                f"{self.label}: depth must be {shape[:2]}, got {np.shape(self.depth)}; resize it"
+            )
 
     @property
     def label(self) -> str:
@@ -96,20 +104,22 @@ class Frame:
     ) -> Frame:
         """Read an image file; grey, palette, 16-bit and transparent images become RGB.
 
-        A turned photograph (EXIF) is set upright unless intrinsics are given: those belong to the pixels as
-        stored. bit_depth as for `read_image`. Raises InputError naming the file when it is missing, truncated or no
-        image.
+        A turned photograph (EXIF) is set upright unless intrinsics are given: those belong to the
+        pixels as stored. bit_depth as for `read_image`. Raises InputError naming the file when it
+        is missing, truncated or no image.
         """
         image = read_image(path, intrinsics is None, bit_depth)
         name = name or os.path.basename(path)
         return Frame(image, stamp_ns, intrinsics, distortion, prior_world_from_cam, depth, name)
 
 
-def read_image(path: str | os.PathLike[str], upright: bool = True, bit_depth: BitDepth | None = None) -> Image:
+def read_image(
+    path: str | os.PathLike[str], upright: bool = True, bit_depth: BitDepth | None = None
+) -> Image:
     """The pixels of an image file as (H, W, 3) uint8 RGB.
 
-    bit_depth says, and remembers over a sequence, what white is in 16 bits; without it this image alone does. Raises
-    InputError naming the file and the reason.
+    bit_depth says, and remembers over a sequence, what white is in 16 bits; without it this image
+    alone does. Raises InputError naming the file and the reason.
     """
     with opened_image(path) as file:
         is_deep = loses_bits(file)
@@ -128,7 +138,9 @@ def _to_rgb(image: Any) -> Image:
 
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-        grey = np.clip(values * (_WHITE / _white_of_floats(values)) + 0.5, 0, _WHITE).astype(np.uint8)
+        grey = np.clip(values * (_WHITE / _white_of_floats(values)) + 0.5, 0, _WHITE).astype(
+            np.uint8
+        )
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -145,7 +157,9 @@ def _matrix(value: Any, size: tuple[int, int], name: str) -> Tensor:
     try:
         matrix = torch.as_tensor(value, dtype=torch.float64).detach().cpu().clone()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{name} must be a {size[0]}x{size[1]} matrix of numbers; got {value!r}") from error
+        raise InputError(
+            f"{name} must be a {size[0]}x{size[1]} matrix of numbers; got {value!r}"
+        ) from error
     if tuple(matrix.shape) != size:
         raise InputError(f"{name} must be {size[0]}x{size[1]}; got {tuple(matrix.shape)}")
     return matrix
@@ -157,6 +171,7 @@ def _check_intrinsics(intrinsics: Tensor, shape: tuple[int, ...], label: str) ->
     inside = 0 < cx < shape[1] and 0 < cy < shape[0]
     if not (torch.equal(intrinsics, plain) and 0 < fx < 1e6 and 0 < fy < 1e6 and inside):
         raise InputError(
-            f"{label}: intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with positive focal "
-            f"lengths and a principal point inside the {shape[1]}x{shape[0]} image; got {intrinsics.tolist()}"
+            f"{label}: intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with positive focal"
+            f" lengths and a principal point inside the {shape[1]}x{shape[0]} image; got"
+            f" {intrinsics.tolist()}"
         )

@@ -24,17 +24,21 @@ _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
 _CONVERT = "convert it to JPEG or PNG"
 _RAW_SUFFIXES = (
-    ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw",
+    ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".raf", ".orf", ".rw2",
+    ".pef", ".srw",
     ".x3f", ".3fr", ".iiq",
 )  # fmt: skip
 # Not even tried: Pillow takes the small preview inside a RAW file for the photograph.
 _NOT_READ = {
     **dict.fromkeys(_RAW_SUFFIXES, f"raw sensor data is not read; {_CONVERT}"),
-    ".gif": f"a GIF has 256 colours at most, too few to find a place by; {_CONVERT} from the original",
+    ".gif": (
+        f"a GIF has 256 colours at most, too few to find a place by; {_CONVERT} from the original"
+    ),
 }
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 OTHER_SUFFIXES = (  # of images that are not read everywhere, or nowhere
-    *_NOT_READ, *HEIC_SUFFIXES, ".avif", ".jp2", ".j2k", ".jxl", ".tga", ".psd", ".exr", ".hdr", ".pfm", ".bayer",
+    *_NOT_READ, *HEIC_SUFFIXES, ".avif", ".jp2", ".j2k", ".jxl", ".tga", ".psd", ".exr", ".hdr",
+    ".pfm", ".bayer",
 )  # fmt: skip
 
 
@@ -42,8 +46,9 @@ OTHER_SUFFIXES = (  # of images that are not read everywhere, or nowhere
 def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
     """The Pillow image of a file, its header read and its pixels not yet.
 
-    Raises InputError naming the file and the reason when it cannot be opened, and for whatever Pillow raises while
-    the caller decodes and converts it: that is more than it documents, from its readers of metadata above all.
+    Raises InputError naming the file and the reason when it cannot be opened, and for whatever
+    Pillow raises while the caller decodes and converts it: that is more than it documents, from its
+    readers of metadata above all.
     """
     from PIL import Image as Pillow
 
@@ -62,14 +67,19 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise
     except Exception as error:
         why = str(error) or type(error).__name__
-        raise InputError(f"{name} cannot be read as an image: {why}; leave it out or copy it again") from error
+        raise InputError(
+            f"{name} cannot be read as an image: {why}; leave it out or copy it again"
+        ) from error
 
 
 def orientation(file: Any) -> int:
-    """How an image that is not yet decoded has to be turned to be upright: 1 to 8 as EXIF numbers it; 1 if untold."""
+    """How an image that is not yet decoded has to be turned to be upright: 1 to 8 as EXIF numbers
+    it; 1 if untold.
+    """
     try:
         value = file.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged metadata, which Pillow meets with whatever exception; the pixels may be fine
+    # damaged metadata, which Pillow meets with whatever exception; the pixels may be fine
+    except Exception:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -97,7 +107,8 @@ def turned(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uin
 
 
 def check_whole(file: Any, path: str | os.PathLike[str]) -> None:
-    """Raise InputError for a JPEG file that is cut off and goes on with another image: decoders mix the two.
+    """Raise InputError for a JPEG file that is cut off and goes on with another image: decoders mix
+    the two.
 
     One that lacks nothing but its end marker, as some cameras write them, is whole.
     """
@@ -105,11 +116,15 @@ def check_whole(file: Any, path: str | os.PathLike[str]) -> None:
         return
     data = Path(path).read_bytes()
     if is_jpeg(data) and jpeg_length(data + b"\xff\xd9") is None:
-        raise InputError("it is a damaged JPEG, or one that is cut off with another one behind it; copy it again")
+        raise InputError(
+            "it is a damaged JPEG, or one that is cut off with another one behind it; copy it again"
+        )
 
 
 def _check_kind(path: Path) -> None:
-    """Raise InputError for a file that is known not to be readable, by its suffix or its first bytes."""
+    """Raise InputError for a file that is known not to be readable, by its suffix or its first
+    bytes.
+    """
     from PIL import Image as Pillow
 
     reason = _NOT_READ.get(path.suffix.lower())
@@ -123,9 +138,14 @@ def _check_kind(path: Path) -> None:
     if start.startswith(b"version https://git-lfs"):
         raise InputError("it only stands for a file that Git LFS keeps; run git lfs pull")
     if brand in _AVIF_BRANDS and ".avif" not in Pillow.registered_extensions():
-        raise InputError(f"it is an AVIF file, which this version of Pillow does not read; {_CONVERT}")
+        raise InputError(
+            f"it is an AVIF file, which this version of Pillow does not read; {_CONVERT}"
+        )
     if (brand in _HEIC_BRANDS or path.suffix.lower() in HEIC_SUFFIXES) and not _reads_heic():
-        raise InputError(f"it is a HEIC file, which needs a package of its own: pip install pillow-heif, or {_CONVERT}")
+        raise InputError(
+            "it is a HEIC file, which needs a package of its own: pip install pillow-heif, or"
+            f" {_CONVERT}"
+        )
 
 
 @functools.cache
@@ -140,8 +160,11 @@ def _reads_heic() -> bool:
 
 
 def _choose_page(file: Any) -> None:
-    """Go to the largest image of a file that holds several. Raises InputError when several are as large."""
-    count = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)  # a phone's MPO: the photograph comes first
+    """Go to the largest image of a file that holds several. Raises InputError when several are as
+    large.
+    """
+    # a phone's MPO: the photograph comes first
+    count = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
     if count == 1:
         return
     sizes = []
@@ -151,7 +174,10 @@ def _choose_page(file: Any) -> None:
             sizes.append(file.size)
     largest = max(sizes, default=None, key=lambda size: size[0] * size[1])
     if largest is None or sizes.count(largest) > 1:
-        raise InputError(f"it holds {count} images, and which one is meant is unknown; save each as a file of its own")
+        raise InputError(
+            f"it holds {count} images, and which one is meant is unknown; save each as a file of"
+            " its own"
+        )
     file.seek(sizes.index(largest))
     _check_size(file.size)
 
@@ -159,13 +185,18 @@ def _choose_page(file: Any) -> None:
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
     if width * height > _MOST_PIXELS:
-        raise InputError(f"{width}x{height} pixels are more than {_MOST_PIXELS / 1e9:.0f} billion; make it smaller")
+        raise InputError(
+            f"{width}x{height} pixels are more than {_MOST_PIXELS / 1e9:.0f} billion; make it"
+            " smaller"
+        )
 
 
 class _Unlimited:
-    """Pillow without its limit of pixels, which lies below what cameras have, and without its warnings.
+    """Pillow without its limit of pixels, which lies below what cameras have, and without its
+    warnings.
 
-    Both are global: they are set when the first thread begins to read, and set back when the last one has finished.
+    Both are global: they are set when the first thread begins to read, and set back when the last
+    one has finished.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,9 @@
-"""Whether a JPEG image is whole, told by its markers (ITU-T T.81, annex B) and not by what a decoder makes of it.
+"""Whether a JPEG image is whole, told by its markers (ITU-T T.81, annex B) and not by what a
+decoder makes of it.
 
-Decoders paint what is missing grey and say nothing. Nor do the last bytes tell: what follows a whole image may be
-anything, and a cut image may be followed by another one, whose end is not its own.
+Decoders paint what is missing grey and say nothing. Nor do the last bytes tell: what follows a
+whole image may be anything, and a cut image may be followed by another one, whose end is not its
+own.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ _EOI = 0xD9  # end of image
 _SOS = 0xDA  # start of scan: compressed pixels follow its segment
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))  # TEM and restarts: markers without a segment
 _TABLES = frozenset((0xC4, 0xC8, 0xCC))  # among C0 to CF, those that are not the start of a frame
-_FREE_CONTENT = frozenset((*range(0xE0, 0xF0), 0xFE))  # application data and comments: may hold a thumbnail
+# application data and comments: may hold a thumbnail
+_FREE_CONTENT = frozenset((*range(0xE0, 0xF0), 0xFE))
 _LEAST_IMAGE = 200  # bytes; what begins nearer to the end of a segment is no thumbnail
 
-# In compressed pixels FF is followed by 00 (a pixel byte FF), a restart marker or more FF; the next other one ends
-# them. (Beginning with a literal byte, this is searched 20 times as fast as with \xff+.)
+# In compressed pixels FF is followed by 00 (a pixel byte FF), a restart marker or more FF; the next
+# other one ends them. (Beginning with a literal byte, this is searched 20 times as fast as with
+# \xff+.)
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 
@@ -30,8 +34,9 @@ def is_jpeg(data: bytes | memoryview) -> bool:
 def jpeg_length(data: bytes | memoryview) -> int | None:
     """How many bytes the JPEG image at the beginning of `data` takes, its end marker included.
 
-    None when that image is not whole: it is cut off, another one begins before it ends, or there is none. What comes
-    behind a whole image does not matter. Images inside its segments, such as a thumbnail, are not looked at.
+    None when that image is not whole: it is cut off, another one begins before it ends, or there is
+    none. What comes behind a whole image does not matter. Images inside its segments, such as a
+    thumbnail, are not looked at.
     """
     if not is_jpeg(data):
         return None
@@ -60,7 +65,9 @@ def jpeg_length(data: bytes | memoryview) -> int | None:
 
 
 def _is_interrupted(data: bytes | memoryview, kind: int, start: int, end: int) -> bool:
-    """Whether another image begins inside the segment, which was cut and then takes what it lacks from that one."""
+    """Whether another image begins inside the segment, which was cut and then takes what it lacks
+    from that one.
+    """
     if kind in _FREE_CONTENT:
         start = max(start, end - _LEAST_IMAGE)
     return b"\xff\xd8\xff" in bytes(data[start : end + 2])

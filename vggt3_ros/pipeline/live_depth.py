@@ -21,7 +21,9 @@ class LiveDepth:
 
     def __init__(self, stored: KeyframeDepth) -> None:
         self._long_side = max(stored.depth.shape[1:])
-        trusted = torch.isin(stored.provenance, torch.tensor([int(kind) for kind in TAKEN], dtype=torch.uint8))
+        trusted = torch.isin(
+            stored.provenance, torch.tensor([int(kind) for kind in TAKEN], dtype=torch.uint8)
+        )
         self._renderer = DepthRenderer(
             torch.where(trusted, stored.depth, 0.0), stored.intrinsics, stored.world_from_cam
         )
@@ -31,9 +33,10 @@ class LiveDepth:
     ) -> tuple[Tensor, Tensor]:
         """Depth (h, w) along z in the unit of the map, and how it is known (h, w) uint8.
 
-        AGREED where keyframes show a surface there; else the predicted shape, with the ratio to these carried on: NEAR
-        or FAR. image (3, h, w) in [0, 1]; predicted (h, w), above 0, in about the same unit; intrinsics (3, 3) of these
-        pixels; map_from_cam (4, 4). Nothing moves in a map: what came or went since is not noticed.
+        AGREED where keyframes show a surface there; else the predicted shape, with the ratio to
+        these carried on: NEAR or FAR. image (3, h, w) in [0, 1]; predicted (h, w), above 0, in
+        about the same unit; intrinsics (3, 3) of these pixels; map_from_cam (4, 4). Nothing moves
+        in a map: what came or went since is not noticed.
         """
         whole_hw = (predicted.shape[0], predicted.shape[1])
         size_hw = working_size(whole_hw, self._long_side)
@@ -45,6 +48,8 @@ class LiveDepth:
         depth, provenance = completed(rendered, rendered > 0, filled, (), grey)
         if size_hw == whole_hw:
             return depth[0], provenance[0]
-        ratio = interpolate((depth / coarse).log()[None], whole_hw, mode="bilinear", align_corners=False)[0, 0]
+        ratio = interpolate(
+            (depth / coarse).log()[None], whole_hw, mode="bilinear", align_corners=False
+        )[0, 0]
         kinds = interpolate(provenance[None].float(), whole_hw, mode="nearest-exact")[0, 0]
         return predicted * ratio.exp(), kinds.to(torch.uint8)

@@ -1,4 +1,6 @@
-"""Use case two: the camera pose of a new frame in a scene, proposed by the network and disposed of by landmarks."""
+"""Use case two: the camera pose of a new frame in a scene, proposed by the network and disposed of
+by landmarks.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ from vggt3_ros.scene.scene import Scene
 
 
 class LocalizationStatus(Enum):
-    """VERIFIED: landmarks confirm the pose. UNVERIFIED: the network proposes a pose that nothing confirms or denies.
-    LOST: there is no pose that could be relied upon.
+    """VERIFIED: landmarks confirm the pose. UNVERIFIED: the network proposes a pose that nothing
+    confirms or denies. LOST: there is no pose that could be relied upon.
     """
 
     VERIFIED = "verified"
@@ -43,14 +45,16 @@ class LocalizationStatus(Enum):
 
 @dataclass(frozen=True)
 class LocalizerSettings:
-    """refine: "refine" finds and refines poses with the landmarks, "verify" only checks the network's own; both refuse
-    what the landmarks do not confirm, where the scene has landmarks. "none" leaves the network's poses unverified.
+    """refine: "refine" finds and refines poses with the landmarks, "verify" only checks the
+    network's own; both refuse what the landmarks do not confirm, where the scene has landmarks.
+    "none" leaves the network's poses unverified.
 
-    features: of every frame. Where fewer than enough_inliers landmarks agree it is searched in a second size, too: the
-    whole image, or half of it where features are those of the whole image.
+    features: of every frame. Where fewer than enough_inliers landmarks agree it is searched in a
+    second size, too: the whole image, or half of it where features are those of the whole image.
 
-    depth: "network" decodes the network's depth of every frame; "refined" replaces it, where the pose is verified, by
-    what keyframes know there, as far as the scene has depth. "none" spares it where landmarks judge the pose.
+    depth: "network" decodes the network's depth of every frame; "refined" replaces it, where the
+    pose is verified, by what keyframes know there, as far as the scene has depth. "none" spares it
+    where landmarks judge the pose.
     """
 
     refine: Literal["refine", "verify", "none"] = "refine"
@@ -74,7 +78,9 @@ class LocalizerSettings:
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """What landmarks were compared with: features of a frame, and its intrinsics (3, 3) in its own pixels."""
+    """What landmarks were compared with: features of a frame, and its intrinsics (3, 3) in its own
+    pixels.
+    """
 
     features: Features
     intrinsics: NDArray[np.float64]
@@ -84,23 +90,25 @@ class Searched:
 class Localization:
     """Where a frame was taken, or why that is unknown.
 
-    map_from_cam (4, 4) float64, OpenCV camera axes, None when LOST: in metres if `metric`, otherwise in
-    scene units. covariance (6, 6) of its position in the map and its rotation vector in the camera frame (rad), of
-    verified poses. confidence 0 to 1 is the network's own opinion of its depth, not a probability; NaN where that was
-    not decoded.
+    map_from_cam (4, 4) float64, OpenCV camera axes, None when LOST: in metres if `metric`,
+    otherwise in scene units. covariance (6, 6) of its position in the map and its rotation vector
+    in the camera frame (rad), of verified poses. confidence 0 to 1 is the network's own opinion of
+    its depth, not a probability; NaN where that was not decoded.
 
-    located: what the landmarks say, also of a refused pose: how many agree, how they spread over the image, and whose
-    keyframes were searched; None where they were not asked. searched: what was compared with them to find the pose, not
-    to verify a given one. network_map_from_cam: the network's own proposal.
+    located: what the landmarks say, also of a refused pose: how many agree, how they spread over
+    the image, and whose keyframes were searched; None where they were not asked. searched: what was
+    compared with them to find the pose, not to verify a given one. network_map_from_cam: the
+    network's own proposal.
 
-    intrinsics (3, 3) in pixels of the prepared image: the frame's own calibration, otherwise the network's
-    estimate. depth (h, w) along z of the prepared image, in the unit of the pose: the network's, roughly scaled; None
-    unless it was wanted, or nothing but the network speaks for the pose.
-    depth_provenance (h, w) uint8 says where it is not, None if nowhere: AGREED is the stored depth of keyframes around,
-    rendered into the verified pose, NEAR and FAR the network's shape, scaled locally to agree with that; intrinsics are
-    then the map's. What came or went since mapping is not noticed. Poses found together with images before keep the
-    network's depth. seconds per stage; cpu_seconds of
-    the processor, all threads of the process: "network" with the preparation of its input, and "total".
+    intrinsics (3, 3) in pixels of the prepared image: the frame's own calibration, otherwise the
+    network's estimate. depth (h, w) along z of the prepared image, in the unit of the pose: the
+    network's, roughly scaled; None unless it was wanted, or nothing but the network speaks for the
+    pose. depth_provenance (h, w) uint8 says where it is not, None if nowhere: AGREED is the stored
+    depth of keyframes around, rendered into the verified pose, NEAR and FAR the network's shape,
+    scaled locally to agree with that; intrinsics are then the map's. What came or went since
+    mapping is not noticed. Poses found together with images before keep the network's depth.
+    seconds per stage; cpu_seconds of the processor, all threads of the process: "network" with the
+    preparation of its input, and "total".
     """
 
     status: LocalizationStatus
@@ -125,12 +133,14 @@ class Localizer:
     Raises SceneError when the scene was made by another network or holds no memory.
     """
 
-    def __init__(self, scene: Scene, network: Vggt3, settings: LocalizerSettings | None = None) -> None:
+    def __init__(
+        self, scene: Scene, network: Vggt3, settings: LocalizerSettings | None = None
+    ) -> None:
         scene.require_network(network.fingerprint())
         if not scene.memory:
             raise SceneError(
-                f"scene {scene.scene_id} holds no memory, because {scene.model_id!r} is a softmax network: "
-                f"nothing can be localized in it; map the place with a 'ttt' network"
+                f"scene {scene.scene_id} holds no memory, because {scene.model_id!r} is a softmax"
+                " network: nothing can be localized in it; map the place with a 'ttt' network"
             )
         self.scene = scene
         self.network = network
@@ -138,7 +148,10 @@ class Localizer:
         self._memory = SceneMemory.from_tensors(scene.memory).to(network.device)
         self._bending: Bending | None = None  # how network poses are brought into the adjusted map
         if scene.is_verified:
-            keyframes, scale = se3_inverse(scene.keyframes.cam_from_world), scene.map_from_scene.scale
+            keyframes, scale = (
+                se3_inverse(scene.keyframes.cam_from_world),
+                scene.map_from_scene.scale,
+            )
             self._bending = Bending.fit(keyframes, scene.map_from_keyframes, scale)
         self._landmarks: LandmarkLocalizer | None = None
         if scene.is_verified and self.settings.refine != "none":
@@ -149,13 +162,18 @@ class Localizer:
             surface = scene.points.points.double().numpy() if scene.has_refined_points else None
             self._landmarks = LandmarkLocalizer(landmarks, self.settings.locate, surface)
         self._live_depth: LiveDepth | None = None
-        if self.settings.depth == "refined" and self._landmarks is not None and scene.depth is not None:
+        if (
+            self.settings.depth == "refined"
+            and self._landmarks is not None
+            and scene.depth is not None
+        ):
             self._live_depth = LiveDepth(scene.depth)
 
     def localize(self, frame: Frame, last_map_from_cam: Tensor | None = None) -> Localization:
         """Pose of the frame in the map, or LOST with the reason. Keeps nothing of it.
 
-        last_map_from_cam (4, 4): where the camera was a moment ago, if known; it is a hint about where to look first.
+        last_map_from_cam (4, 4): where the camera was a moment ago, if known; it is a hint about
+        where to look first.
         """
         begin, cpu_begin = time.perf_counter(), time.process_time()
         if frame.is_black:
@@ -164,11 +182,15 @@ class Localizer:
             answer, prepared, undecoded = self._propose(frame)
             if self._landmarks is not None:
                 answer = self._disposed(self._landmarks, frame, answer, last_map_from_cam)
-            wants_depth = self.settings.depth != "none" or answer.status is LocalizationStatus.UNVERIFIED
+            wants_depth = (
+                self.settings.depth != "none" or answer.status is LocalizationStatus.UNVERIFIED
+            )
             if wants_depth and undecoded is not None:
                 answer = self._with_depth(answer, undecoded)
             if self._landmarks is not None:
-                answer = self._with_refined_depth(self._landmarks.landmarks, frame, prepared, answer)
+                answer = self._with_refined_depth(
+                    self._landmarks.landmarks, frame, prepared, answer
+                )
         return replace(
             answer,
             seconds={**answer.seconds, "total": time.perf_counter() - begin},
@@ -176,23 +198,39 @@ class Localizer:
         )
 
     def localize_jointly(self, localization: Localization, views: Sequence[View]) -> Localization:
-        """A localization whose image shows too little, with the pose that it has together with the images before it;
-        any other one, or where there is no such pose, as it is. views: these images, the newest last; with less than
-        two it stands alone.
+        """A localization whose image shows too little, with the pose that it has together with the
+        images before it; any other one, or where there is no such pose, as it is. views: these
+        images, the newest last; with less than two it stands alone.
         """
         landmarks, located = self._landmarks, localization.located
-        if landmarks is None or located is None or len(views) < 2 or not is_thin(located, landmarks.settings):
+        if (
+            landmarks is None
+            or located is None
+            or len(views) < 2
+            or not is_thin(located, landmarks.settings)
+        ):
             return localization
         begin, cpu_begin = time.perf_counter(), time.process_time()
         together = locate_jointly(landmarks, views)
         spent, cpu_spent = time.perf_counter() - begin, time.process_time() - cpu_begin
-        seconds = {**localization.seconds, "joint": spent, "total": localization.seconds["total"] + spent}
-        cpu_seconds = {**localization.cpu_seconds, "total": localization.cpu_seconds["total"] + cpu_spent}
+        seconds = {
+            **localization.seconds,
+            "joint": spent,
+            "total": localization.seconds["total"] + spent,
+        }
+        cpu_seconds = {
+            **localization.cpu_seconds,
+            "total": localization.cpu_seconds["total"] + cpu_spent,
+        }
         answer = replace(localization, seconds=seconds, cpu_seconds=cpu_seconds)
         return answer if together is None else self._judged(answer, together, seconds)
 
-    def _propose(self, frame: Frame) -> tuple[Localization, PreparedFrames, UndecodedPrediction | None]:
-        """The network's own answer, the frame as it was prepared for it, and its prediction if that is finite."""
+    def _propose(
+        self, frame: Frame
+    ) -> tuple[Localization, PreparedFrames, UndecodedPrediction | None]:
+        """The network's own answer, the frame as it was prepared for it, and its prediction if that
+        is finite.
+        """
         begin, cpu_begin = time.perf_counter(), time.process_time()
         config = self.network.config
         prepared = prepare([frame], config.image_size, config.patch_size)
@@ -216,7 +254,9 @@ class Localizer:
             map_from_cam=map_from_cam,
             metric=self.scene.is_metric,
             confidence=math.nan,
-            intrinsics=(cameras.intrinsics if prepared.intrinsics is None else prepared.intrinsics)[0],
+            intrinsics=(cameras.intrinsics if prepared.intrinsics is None else prepared.intrinsics)[
+                0
+            ],
             depth=None,
             seconds=seconds,
             network_map_from_cam=map_from_cam,
@@ -225,7 +265,9 @@ class Localizer:
         return proposal, prepared, undecoded
 
     def _with_depth(self, answer: Localization, undecoded: UndecodedPrediction) -> Localization:
-        """The answer with the network's depth and what it thinks of it; the time counts as the network's."""
+        """The answer with the network's depth and what it thinks of it; the time counts as the
+        network's.
+        """
         begin, cpu_begin = time.perf_counter(), time.process_time()
         prediction = undecoded.decode().to("cpu")
         median = float(prediction.depth_confidence.median())
@@ -235,48 +277,80 @@ class Localizer:
             confidence=1 - 1 / median if math.isfinite(median) else 0.0,
             depth=self._depth_scale * prediction.depth[0],
             seconds={**answer.seconds, "network": answer.seconds["network"] + spent},
-            cpu_seconds={**answer.cpu_seconds, "network": answer.cpu_seconds["network"] + cpu_spent},
+            cpu_seconds={
+                **answer.cpu_seconds,
+                "network": answer.cpu_seconds["network"] + cpu_spent,
+            },
         )
 
     @property
     def _frame(self) -> str:
-        """What a pose is relative to: a reference and what the images say may differ by more than a pose is wrong."""
+        """What a pose is relative to: a reference and what the images say may differ by more than a
+        pose is wrong.
+        """
         return f"the poses of the map are {self.scene.verdict.poses}"
 
     @property
     def _depth_scale(self) -> float:
-        """Map units per predicted unit of depth: a weak network's poses and depths differ in scale."""
+        """Map units per predicted unit of depth: a weak network's poses and depths differ in
+        scale.
+        """
         calibration = self.scene.calibration
         return self.scene.map_from_scene.scale if calibration is None else calibration.depth_scale
 
     def _disposed(
-        self, landmarks: LandmarkLocalizer, frame: Frame, proposal: Localization, last_map_from_cam: Tensor | None
+        self,
+        landmarks: LandmarkLocalizer,
+        frame: Frame,
+        proposal: Localization,
+        last_map_from_cam: Tensor | None,
     ) -> Localization:
         """The proposal replaced by what the landmarks say."""
         poses = {"last": last_map_from_cam, "network": proposal.network_map_from_cam}
         proposals = {source: pose.numpy() for source, pose in poses.items() if pose is not None}
         if self.settings.refine == "verify" and "network" not in proposals:
             return proposal
-        located, searched, seconds = self._located(landmarks, frame, proposals, self.settings.features)
-        if (located.inliers < self.settings.enough_inliers or not located.accepted) and self._has_more(searched):
-            second, again, more = self._located(landmarks, frame, proposals, self.settings.second_features)
-            seconds = {name: seconds.get(name, 0.0) + more.get(name, 0.0) for name in {**seconds, **more}}
+        located, searched, seconds = self._located(
+            landmarks, frame, proposals, self.settings.features
+        )
+        if (
+            located.inliers < self.settings.enough_inliers or not located.accepted
+        ) and self._has_more(searched):
+            second, again, more = self._located(
+                landmarks, frame, proposals, self.settings.second_features
+            )
+            seconds = {
+                name: seconds.get(name, 0.0) + more.get(name, 0.0) for name in {**seconds, **more}
+            }
             is_finer = again.features.pixel_size <= searched.features.pixel_size
-            if second.accepted > located.accepted or (second.accepted == located.accepted and is_finer):
+            if second.accepted > located.accepted or (
+                second.accepted == located.accepted and is_finer
+            ):
                 located, searched = second, again
-        proposal = replace(proposal, searched=searched if self.settings.refine == "refine" else None)
+        proposal = replace(
+            proposal, searched=searched if self.settings.refine == "refine" else None
+        )
         return self._judged(proposal, located, {**proposal.seconds, **seconds})
 
     def _has_more(self, searched: Searched) -> bool:
         """Whether the second features are others than those that were searched."""
         first, second = self.settings.features, self.settings.second_features
         size_wh, found = searched.features.size_wh, len(searched.features)
-        return first.searched_wh(size_wh) != second.searched_wh(size_wh) or found == first.count < second.count
+        return (
+            first.searched_wh(size_wh) != second.searched_wh(size_wh)
+            or found == first.count < second.count
+        )
 
     def _located(
-        self, landmarks: LandmarkLocalizer, frame: Frame, proposals: dict[str, Any], settings: FeatureSettings
+        self,
+        landmarks: LandmarkLocalizer,
+        frame: Frame,
+        proposals: dict[str, Any],
+        settings: FeatureSettings,
     ) -> tuple[Located, Searched, dict[str, float]]:
-        """What the landmarks say to the features of a frame, these features, and seconds per stage."""
+        """What the landmarks say to the features of a frame, these features, and seconds per
+        stage.
+        """
         begin = time.perf_counter()
         intrinsics = self._intrinsics(frame, landmarks.landmarks)
         features = extract(frame.image, intrinsics.numpy(), frame.distortion, settings)
@@ -288,7 +362,9 @@ class Localizer:
         seconds = {"features": spent, **{n: s for n, s in located.seconds.items() if n != "total"}}
         return located, Searched(features, intrinsics.numpy()), seconds
 
-    def _judged(self, proposal: Localization, located: Located, seconds: dict[str, float]) -> Localization:
+    def _judged(
+        self, proposal: Localization, located: Located, seconds: dict[str, float]
+    ) -> Localization:
         accepted = located.accepted and located.world_from_cam is not None
         pose, covariance = located.world_from_cam, located.covariance
         return replace(
@@ -296,20 +372,28 @@ class Localizer:
             status=LocalizationStatus.VERIFIED if accepted else LocalizationStatus.LOST,
             reason=f"{located.reason}; {self._frame}" if accepted else located.reason,
             map_from_cam=torch.from_numpy(pose) if accepted and pose is not None else None,
-            covariance=torch.from_numpy(covariance) if accepted and covariance is not None else None,
+            covariance=(
+                torch.from_numpy(covariance) if accepted and covariance is not None else None
+            ),
             located=located,
             seconds=seconds,
         )
 
     def _intrinsics(self, frame: Frame, landmarks: Landmarks) -> Tensor:
-        """Intrinsics (3, 3) in pixels of the frame: its own, corrected as the map's were, otherwise the map's.
+        """Intrinsics (3, 3) in pixels of the frame: its own, corrected as the map's were, otherwise
+        the map's.
 
-        Of several cameras in the map it is then taken for the one whose images have the shape most like its own.
+        Of several cameras in the map it is then taken for the one whose images have the shape most
+        like its own.
         """
         if frame.intrinsics is None:
-            sizes_hw = [(height, width) for width, height in self.scene.require_calibration().image_sizes_wh]
+            sizes_hw = [
+                (height, width) for width, height in self.scene.require_calibration().image_sizes_wh
+            ]
             alike = most_like(frame.size_hw, sizes_hw)
-            return resized_intrinsics(torch.from_numpy(landmarks.intrinsics[alike]), sizes_hw[alike], frame.size_hw)
+            return resized_intrinsics(
+                torch.from_numpy(landmarks.intrinsics[alike]), sizes_hw[alike], frame.size_hw
+            )
         return self._corrected(frame.intrinsics)
 
     def _corrected(self, intrinsics: Tensor) -> Tensor:
@@ -329,9 +413,13 @@ class Localizer:
             intrinsics = prepared.pixels_from_source[0] @ self._intrinsics(frame, landmarks)
         else:
             intrinsics = self._corrected(prepared.intrinsics[0])
-        depth, how = self._live_depth.refined(prepared.images[0], answer.depth, intrinsics, answer.map_from_cam)
+        depth, how = self._live_depth.refined(
+            prepared.images[0], answer.depth, intrinsics, answer.map_from_cam
+        )
         seconds = {**answer.seconds, "depth": time.perf_counter() - begin}
-        return replace(answer, intrinsics=intrinsics, depth=depth, depth_provenance=how, seconds=seconds)
+        return replace(
+            answer, intrinsics=intrinsics, depth=depth, depth_provenance=how, seconds=seconds
+        )
 
     def _lost(self, reason: str, seconds: dict[str, float]) -> Localization:
         metric = self.scene.is_metric

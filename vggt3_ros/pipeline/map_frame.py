@@ -14,7 +14,12 @@ from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.depth_scale import anchored
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
-from vggt3_ros.pipeline.metric_scale import ScaleEstimate, first_found, scale_from_depth, scale_from_height
+from vggt3_ros.pipeline.metric_scale import (
+    ScaleEstimate,
+    first_found,
+    scale_from_depth,
+    scale_from_height,
+)
 from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.prior_alignment import POSE_PRIORS, align_with_priors
 from vggt3_ros.pipeline.tie import Tied
@@ -28,9 +33,9 @@ _STRIDE = 4  # pixels between the points that the floor is sought among
 class Anchoring:
     """The map frame of S keyframes: see Scene for the fields that it has too.
 
-    map_from_tied: from the frame in which the frames were tied to landmarks. prediction: as the map sees it, in scene
-    units: cameras as adjusted and depths as scaled to the landmarks. prior_outliers: indices of frames whose prior pose
-    is contradicted.
+    map_from_tied: from the frame in which the frames were tied to landmarks. prediction: as the map
+    sees it, in scene units: cameras as adjusted and depths as scaled to the landmarks.
+    prior_outliers: indices of frames whose prior pose is contradicted.
     """
 
     map_from_scene: Sim3
@@ -49,7 +54,9 @@ class Anchoring:
 
 @dataclass(frozen=True, eq=False)
 class Placing:
-    """A world's place in the map frame, what up was told from, and the floor where that was it: its Z in the map."""
+    """A world's place in the map frame, what up was told from, and the floor where that was it: its
+    Z in the map.
+    """
 
     map_from_world: Sim3
     up_source: str
@@ -60,11 +67,13 @@ class Placing:
         return {} if self.floor_z is None else {"floor_z": self.floor_z}
 
 
-def anchor(observed: Observed, tied: Tied, settings: AnchorSettings, surface: Tensor | None = None) -> Anchoring:
+def anchor(
+    observed: Observed, tied: Tied, settings: AnchorSettings, surface: Tensor | None = None
+) -> Anchoring:
     """Find the map frame of frames that were tied to landmarks, or could not be.
 
-    surface (N, 3): points on surfaces in the landmarks' frame, better known than the landmarks alone; where priors fix
-    neither metres nor up, the floor is sought among them.
+    surface (N, 3): points on surfaces in the landmarks' frame, better known than the landmarks
+    alone; where priors fix neither metres nor up, the floor is sought among them.
     """
     if tied.landmarks is None or tied.anchors is None:
         return _without_landmarks(observed, tied, settings)
@@ -73,14 +82,19 @@ def anchor(observed: Observed, tied: Tied, settings: AnchorSettings, surface: Te
     if problem is None and not settings.priors_are_metric:
         problem = "the given poses have no scale"
     if problem is None:
-        estimate, placing = ScaleEstimate(1.0, POSE_PRIORS, ""), Placing(Sim3.identity(), POSE_PRIORS, None)
+        estimate, placing = (
+            ScaleEstimate(1.0, POSE_PRIORS, ""),
+            Placing(Sim3.identity(), POSE_PRIORS, None),
+        )
         residual: float | None = tied.prior_residual_m
         outliers = tied.prior_outliers
     else:
         points = torch.from_numpy(landmarks.positions) if surface is None else surface
         depth = tied.depth(observed.prediction.depth)
         adjusted = torch.from_numpy(landmarks.world_from_cam)
-        estimate, placing = _scaled_and_upright(observed, adjusted, points, depth, settings, problem)
+        estimate, placing = _scaled_and_upright(
+            observed, adjusted, points, depth, settings, problem
+        )
         landmarks = landmarks.transformed(placing.map_from_world)
         anchors = anchors.scaled(placing.map_from_world.scale)
         residual, outliers = None, ()
@@ -107,22 +121,36 @@ def anchor(observed: Observed, tied: Tied, settings: AnchorSettings, surface: Te
         verdict=tied.verdict,
         calibration=calibration,
         report={**tied.report, "agreement": agreement, **placing.report()},
-        prediction=anchored(observed.prediction, anchors.scale, adjusted, bending.map_from_scene, observed.intrinsics),
+        prediction=anchored(
+            observed.prediction,
+            anchors.scale,
+            adjusted,
+            bending.map_from_scene,
+            observed.intrinsics,
+        ),
         prior_outliers=outliers,
     )
 
 
 def _without_landmarks(observed: Observed, tied: Tied, settings: AnchorSettings) -> Anchoring:
-    """The network alone: its poses against the priors, or its frame scaled and turned as it can be told."""
+    """The network alone: its poses against the priors, or its frame scaled and turned as it can be
+    told.
+    """
     prediction, scene_from_cam = observed.prediction, observed.scene_from_cam
     priors = observed.priors if settings.priors_are_metric else {}
     alignment = align_with_priors(scene_from_cam, priors, settings.alignment)
     if alignment.metric_from_scene is not None:
-        placing, metric, source = Placing(alignment.metric_from_scene, POSE_PRIORS, None), True, alignment.source
+        placing, metric, source = (
+            Placing(alignment.metric_from_scene, POSE_PRIORS, None),
+            True,
+            alignment.source,
+        )
     else:
         cloud = prediction.cameras.points(prediction.depth)[:, ::_STRIDE, ::_STRIDE].reshape(-1, 3)
         why = alignment.source.removeprefix("none: ")
-        estimate, placing = _scaled_and_upright(observed, scene_from_cam, cloud, prediction.depth, settings, why)
+        estimate, placing = _scaled_and_upright(
+            observed, scene_from_cam, cloud, prediction.depth, settings, why
+        )
         metric = estimate.scale is not None
         source = estimate.source if metric else f"none: {estimate.reason}"
     return Anchoring(
@@ -156,7 +184,9 @@ def _scaled_and_upright(
     if measured is not None:
         estimates.append(scale_from_depth(depth, measured, observed.prediction.depth_confidence))
     if settings.camera_height_m is not None:
-        estimates.append(scale_from_height(world_from_cam, uprighting.floor, settings.camera_height_m))
+        estimates.append(
+            scale_from_height(world_from_cam, uprighting.floor, settings.camera_height_m)
+        )
     estimate = first_found(*estimates)
     scale = estimate.scale or 1.0
     map_from_world = Sim3(scale, uprighting.rotation, torch.zeros(3, dtype=torch.float64))

@@ -16,7 +16,9 @@ _PRIOR_POSES = {"auto": None, "hold": True, "adjust": False}
 
 
 def landmark_settings(prior_poses: str) -> LandmarkSettings:
-    """Landmarks for which given poses are held ("hold"), adjusted ("adjust"), or what predicts them better ("auto")."""
+    """Landmarks for which given poses are held ("hold"), adjusted ("adjust"), or what predicts them
+    better ("auto").
+    """
     return LandmarkSettings(hold_priors=_PRIOR_POSES[prior_poses])
 
 
@@ -24,9 +26,10 @@ def landmark_settings(prior_poses: str) -> LandmarkSettings:
 class AnchorSettings:
     """What ties a map to the world.
 
-    landmarks: how they are made, None for none. sfm: poses of frames without priors come from the images alone
-    (incremental mapping by pycolmap) and not from the network. camera_height_m: of the camera above the floor, if
-    known. priors_are_metric: prior poses are in metres with Z up; otherwise they give the map its shape alone.
+    landmarks: how they are made, None for none. sfm: poses of frames without priors come from the
+    images alone (incremental mapping by pycolmap) and not from the network. camera_height_m: of the
+    camera above the floor, if known. priors_are_metric: prior poses are in metres with Z up;
+    otherwise they give the map its shape alone.
     """
 
     landmarks: LandmarkSettings | None = field(default_factory=LandmarkSettings)
@@ -37,11 +40,19 @@ class AnchorSettings:
 
     def __post_init__(self) -> None:
         if self.camera_height_m is not None and not self.camera_height_m > 0:
-            raise InputError(f"camera_height_m is {self.camera_height_m}; give metres above 0, or None")
+            raise InputError(
+                f"camera_height_m is {self.camera_height_m}; give metres above 0, or None"
+            )
         if self.landmarks is None and (self.sfm or not self.priors_are_metric):
-            raise InputError("poses without a scale, of sfm or given ones, need landmarks; do not leave them out")
+            raise InputError(
+                "poses without a scale, of sfm or given ones, need landmarks; do not leave them out"
+            )
 
     def priors_problem(self, priors: Mapping[int, Tensor]) -> str | None:
-        """Why prior poses (4, 4), by the indices of their images, do not fix a frame, None when they do."""
-        settings = self.alignment if self.priors_are_metric else replace(self.alignment, min_extent_m=0.0)
+        """Why prior poses (4, 4), by the indices of their images, do not fix a frame, None when
+        they do.
+        """
+        settings = (
+            self.alignment if self.priors_are_metric else replace(self.alignment, min_extent_m=0.0)
+        )
         return priors_problem(priors, settings)

@@ -26,9 +26,14 @@ def available_bytes(device: torch.device) -> int | None:
 
 
 def require_memory(
-    network: Vggt3, frames: int, size_hw: tuple[int, int], chunk: int, limit_bytes: int | None = None
+    network: Vggt3,
+    frames: int,
+    size_hw: tuple[int, int],
+    chunk: int,
+    limit_bytes: int | None = None,
 ) -> None:
-    """Raise InputError, with figures, if mapping `frames` images of this size needs more than there is.
+    """Raise InputError, with figures, if mapping `frames` images of this size needs more than there
+    is.
 
     limit_bytes replaces what the system says is available.
     """
@@ -38,11 +43,15 @@ def require_memory(
         return
     least, more = (network.map_bytes(count, *size_hw, chunk=chunk) for count in (chunk, chunk + 1))
     fitting = int(chunk + (available - least) / (more - least))
-    advice = f"give at most {fitting} frames" if fitting >= chunk else "use a smaller chunk and fewer frames"
+    advice = (
+        f"give at most {fitting} frames"
+        if fitting >= chunk
+        else "use a smaller chunk and fewer frames"
+    )
     raise InputError(
-        f"mapping {frames} frames of {size_hw[1]}x{size_hw[0]} pixels needs about {_gigabytes(needed)} of "
-        f"memory on {network.device}, {_gigabytes(available)} are available; {advice}, or use a network with "
-        f"smaller images or a machine with more memory"
+        f"mapping {frames} frames of {size_hw[1]}x{size_hw[0]} pixels needs about"
+        f" {_gigabytes(needed)} of memory on {network.device}, {_gigabytes(available)} are"
+        f" available; {advice}, or use a network with smaller images or a machine with more memory"
     )
 
 

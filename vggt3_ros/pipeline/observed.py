@@ -15,7 +15,9 @@ from vggt3_ros.pipeline.preprocess import PreparedFrames
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """S frames, as they were prepared for the network, and what it predicted of them, finite and on the CPU."""
+    """S frames, as they were prepared for the network, and what it predicted of them, finite and on
+    the CPU.
+    """
 
     frames: tuple[Frame, ...]
     prepared: PreparedFrames
@@ -45,11 +47,16 @@ class Observed:
 
     @cached_property
     def source_intrinsics(self) -> Tensor:
-        """Intrinsics (S, 3, 3) in pixels of the undistorted whole images: known ones, or the median of the predicted.
+        """Intrinsics (S, 3, 3) in pixels of the undistorted whole images: known ones, or the median
+        of the predicted.
 
         One camera takes all frames of a map, and its focal length is refined afterwards.
         """
         if self.prepared.intrinsics is not None:
-            return torch.stack([frame.intrinsics for frame in self.frames if frame.intrinsics is not None])
-        predicted: Tensor = torch.linalg.solve(self.prepared.pixels_from_source, self.prediction.cameras.intrinsics)
+            return torch.stack(
+                [frame.intrinsics for frame in self.frames if frame.intrinsics is not None]
+            )
+        predicted: Tensor = torch.linalg.solve(
+            self.prepared.pixels_from_source, self.prediction.cameras.intrinsics
+        )
         return predicted.median(dim=0).values.expand(len(self.frames), 3, 3).clone()

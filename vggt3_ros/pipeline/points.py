@@ -1,4 +1,6 @@
-"""The coloured points of a scene: a network's dense predictions, filtered by confidence and thinned."""
+"""The coloured points of a scene: a network's dense predictions, filtered by confidence and
+thinned.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ class PointSettings:
     """Which of the predicted points a scene keeps.
 
     source: pixels' depth and camera, or the point head's map. The least confident share
-    (confidence_quantile) and whatever lies below min_confidence (1 is the least a network says) is dropped;
-    then one point per voxel stays, the most confident. voxel_size in scene units, by default voxel_fraction
-    of the scene's extent; it grows until max_points suffice.
+    (confidence_quantile) and whatever lies below min_confidence (1 is the least a network says) is
+    dropped; then one point per voxel stays, the most confident. voxel_size in scene units, by
+    default voxel_fraction of the scene's extent; it grows until max_points suffice.
     """
 
     source: Literal["depth", "pointmap"] = "depth"
@@ -38,9 +40,13 @@ class PointSettings:
 
     def __post_init__(self) -> None:
         if self.source not in ("depth", "pointmap"):
-            raise InputError(f"the source of points is {self.source!r}; expected 'depth' or 'pointmap'")
+            raise InputError(
+                f"the source of points is {self.source!r}; expected 'depth' or 'pointmap'"
+            )
         if not 0 <= self.confidence_quantile < 1:
-            raise InputError(f"confidence_quantile is {self.confidence_quantile}; expected 0 up to below 1")
+            raise InputError(
+                f"confidence_quantile is {self.confidence_quantile}; expected 0 up to below 1"
+            )
         if not (self.voxel_size is None or self.voxel_size > 0) or not self.voxel_fraction > 0:
             sizes = f"voxel_size {self.voxel_size}, voxel_fraction {self.voxel_fraction}"
             raise InputError(f"voxels must be larger than 0; got {sizes}")
@@ -54,15 +60,17 @@ def coloured_points(
     settings: PointSettings | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> PointCloud:
-    """Points in scene units of S frames, coloured by the images (S, 3, H, W) in [0, 1] they were predicted
-    from.
+    """Points in scene units of S frames, coloured by the images (S, 3, H, W) in [0, 1] they were
+    predicted from.
 
     Frames are worked through one by one: memory beyond the prediction does not grow with S.
     Raises InputError when points of the point head are asked of a network without one.
     """
     settings = settings or PointSettings()
     if settings.source == "pointmap" and prediction.pointmap is None:
-        raise InputError("the points' source is the point head, but this network has none; choose 'depth'")
+        raise InputError(
+            "the points' source is the point head, but this network has none; choose 'depth'"
+        )
     threshold, centre, extent = _survey(prediction, images, settings)
     voxel = settings.voxel_size or max(extent * settings.voxel_fraction, 1e-9)
     merged, waiting = [_empty()], 0
@@ -82,12 +90,19 @@ def coloured_points(
     return cloud
 
 
-def _survey(prediction: Prediction, images: Tensor, settings: PointSettings) -> tuple[float, Tensor, float]:
+def _survey(
+    prediction: Prediction, images: Tensor, settings: PointSettings
+) -> tuple[float, Tensor, float]:
     """Confidence threshold, middle (3,) and extent of the scene, from a sample of its points.
 
     The extent is the diagonal of the box that holds the middle 90 % along each axis.
     """
-    frames = torch.linspace(0, len(images) - 1, min(len(images), _SAMPLED_FRAMES)).round().long().tolist()
+    frames = (
+        torch.linspace(0, len(images) - 1, min(len(images), _SAMPLED_FRAMES))
+        .round()
+        .long()
+        .tolist()
+    )
     clouds = []
     for index in frames:
         cloud = _frame_points(prediction, images, index, settings.source)
@@ -95,7 +110,9 @@ def _survey(prediction: Prediction, images: Tensor, settings: PointSettings) -> 
     sample = _concatenated(clouds)
     sample = sample[sample.points.isfinite().all(dim=1) & sample.confidence.isfinite()]
     if len(sample) == 0:
-        raise InputError("the network predicted no finite point; its weights or precision do not fit")
+        raise InputError(
+            "the network predicted no finite point; its weights or precision do not fit"
+        )
     quantile = float(sample.confidence.quantile(settings.confidence_quantile))
     threshold = max(quantile, settings.min_confidence)
     confident = sample[sample.confidence >= quantile].points
@@ -112,7 +129,9 @@ def _frame_points(prediction: Prediction, images: Tensor, index: int, source: st
     else:
         depth, confidence = prediction.depth[part], prediction.depth_confidence[part]
         points = prediction.cameras[part].points(depth)
-    colors = (images[index].permute(1, 2, 0).reshape(-1, 3) * 255).round().clamp(0, 255).to(torch.uint8)
+    colors = (
+        (images[index].permute(1, 2, 0).reshape(-1, 3) * 255).round().clamp(0, 255).to(torch.uint8)
+    )
     return PointCloud(points.reshape(-1, 3).float(), colors, confidence.reshape(-1).float())
 
 

@@ -1,9 +1,11 @@
-"""The camera's pose in the map between and across verified poses: odometry carries it, verified poses correct it.
+"""The camera's pose in the map between and across verified poses: odometry carries it, verified
+poses correct it.
 
-The filter estimates map_from_odom, but keeps its uncertainty where it is small and where verified poses have theirs: at
-the camera, as position in the map (m) and rotation vector in the camera frame (rad), see docs/conventions.md. Were it
-kept at the origin of odom, any uncertain angle would act there over the whole distance that the robot has driven.
-Odometry then moves the pose exactly (the robot's own motion never lags), transports the covariance, and adds drift.
+The filter estimates map_from_odom, but keeps its uncertainty where it is small and where verified
+poses have theirs: at the camera, as position in the map (m) and rotation vector in the camera frame
+(rad), see docs/conventions.md. Were it kept at the origin of odom, any uncertain angle would act
+there over the whole distance that the robot has driven. Odometry then moves the pose exactly (the
+robot's own motion never lags), transports the covariance, and adds drift.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from vggt3_ros.pipeline.tracking_settings import TrackingSettings
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """An accepted pose map_from_cam (4, 4) with its covariance (6, 6), and odom_from_cam (4, 4) of the same stamp."""
+    """An accepted pose map_from_cam (4, 4) with its covariance (6, 6), and odom_from_cam (4, 4) of
+    the same stamp.
+    """
 
     stamp_ns: int
     map_from_cam: Tensor
@@ -31,7 +35,8 @@ class Sighting:
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """A pose map_from_cam (4, 4) with covariance (6, 6), carried by odometry to where odom_from_cam (4, 4) is.
+    """A pose map_from_cam (4, 4) with covariance (6, 6), carried by odometry to where odom_from_cam
+    (4, 4) is.
 
     metres, radians and seconds of motion since verified poses corrected it last.
     """
@@ -62,15 +67,20 @@ class Carried:
             radians=self.radians + float(rotation_angle(rotation)),
             seconds=self.seconds + 1e-9 * (stamp_ns - self.stamp_ns),
         )
-        # A turn w of the old camera takes the new one w x step aside; in the new camera's axes it is rotation^T w.
+        # A turn w of the old camera takes the new one w x step aside; in the new camera's axes it
+        # is rotation^T w.
         transport = torch.eye(6, dtype=torch.float64)
         transport[:3, 3:] = -self.map_from_cam[:3, :3] @ _cross_with(step)
         transport[3:, 3:] = rotation.T
         drift = moved._drift(settings) - self._drift(settings)
-        return replace(moved, covariance=transport @ self.covariance @ transport.T + torch.diag(drift))
+        return replace(
+            moved, covariance=transport @ self.covariance @ transport.T + torch.diag(drift)
+        )
 
     def corrected(self, sighting: Sighting) -> Carried:
-        """After a verified pose at the same place of the odometry (Kalman's update, in Joseph's form)."""
+        """After a verified pose at the same place of the odometry (Kalman's update, in Joseph's
+        form).
+        """
         error = pose_error_vector(self.map_from_cam, sighting.map_from_cam)
         gain = torch.linalg.solve(self.covariance + sighting.covariance, self.covariance).T
         kept = torch.eye(6, dtype=torch.float64) - gain
@@ -89,7 +99,8 @@ class Carried:
 
 
 class Track:
-    """Accepted poses that agree with each other, and the camera's pose that follows from them and from odometry.
+    """Accepted poses that agree with each other, and the camera's pose that follows from them and
+    from odometry.
 
     last: the newest of them; streak: how many came in a row, for whoever breaks it to set to 0.
     """
@@ -109,15 +120,21 @@ class Track:
 
     @property
     def newest(self) -> tuple[Tensor, Tensor]:
-        """map_from_cam (4, 4) of the last pose and its covariance (6, 6), with odometry those of the filter.
+        """map_from_cam (4, 4) of the last pose and its covariance (6, 6), with odometry those of
+        the filter.
 
-        The filter knows nothing of the floors, which are added here: errors of the map are not averaged away.
+        The filter knows nothing of the floors, which are added here: errors of the map are not
+        averaged away.
         """
-        newest = self.last if self._carried is None or self.last.odom_from_cam is None else self._carried
+        newest = (
+            self.last if self._carried is None or self.last.odom_from_cam is None else self._carried
+        )
         return newest.map_from_cam, newest.covariance + self._floor
 
     def carry(self, stamp_ns: int, odom_from_cam: Tensor) -> None:
-        """Follow the odometry, whatever became of the attempt: so the way is known, not just its ends."""
+        """Follow the odometry, whatever became of the attempt: so the way is known, not just its
+        ends.
+        """
         if self._carried is not None:
             self._carried = self._carried.moved(stamp_ns, odom_from_cam, self._settings)
 
@@ -126,12 +143,14 @@ class Track:
         if self._carried is None or sighting.odom_from_cam is None:
             return self._implausible_motion(sighting)
         error = pose_error_vector(self._carried.map_from_cam, sighting.map_from_cam)
-        square = squared_error(error, self._carried.covariance + sighting.covariance + 2 * self._floor)
+        square = squared_error(
+            error, self._carried.covariance + sighting.covariance + 2 * self._floor
+        )
         if self._within(error, square):
             return None
         return (
-            f"the pose lies {_extent(error)} from where odometry expects it (chi-square {square:.3g}, "
-            f"{self._settings.gate:.3g} allowed)"
+            f"the pose lies {_extent(error)} from where odometry expects it (chi-square"
+            f" {square:.3g}, {self._settings.gate:.3g} allowed)"
         )
 
     def include(self, sighting: Sighting) -> None:
@@ -147,36 +166,48 @@ class Track:
         """Without odometry: whether the camera cannot have come here from the last pose."""
         settings, seconds = self._settings, 1e-9 * (sighting.stamp_ns - self.last.stamp_ns)
         if seconds > settings.lost_after_s:
-            return f"without odometry, a pose {seconds:.1f} s ago confirms nothing ({settings.lost_after_s:g} s would)"
+            return (
+                f"without odometry, a pose {seconds:.1f} s ago confirms nothing"
+                f" ({settings.lost_after_s:g} s would)"
+            )
         error = pose_error_vector(self.last.map_from_cam, sighting.map_from_cam)
         beyond = torch.cat([
             _beyond(error[:3], settings.max_speed_mps * seconds),
             _beyond(error[3:], settings.max_turn_radps * seconds),
         ])  # fmt: skip
-        if self._within(beyond, squared_error(beyond, self.last.covariance + sighting.covariance + 2 * self._floor)):
+        if self._within(
+            beyond,
+            squared_error(beyond, self.last.covariance + sighting.covariance + 2 * self._floor),
+        ):
             return None
         return (
-            f"the pose lies {_extent(error)} from the last, {seconds:.2f} s before (at most {settings.max_speed_mps:g} "
-            f"m/s and {settings.max_turn_radps:g} rad/s are plausible)"
+            f"the pose lies {_extent(error)} from the last, {seconds:.2f} s before (at most"
+            f" {settings.max_speed_mps:g} m/s and {settings.max_turn_radps:g} rad/s are plausible)"
         )
 
     def _within(self, error: Tensor, square: float) -> bool:
         settings = self._settings
         near = float(error[:3].norm()) <= settings.largest_correction_m
-        return near and float(error[3:].norm()) <= settings.largest_correction_rad and square <= settings.gate
+        return (
+            near
+            and float(error[3:].norm()) <= settings.largest_correction_rad
+            and square <= settings.gate
+        )
 
 
 def _fresh(sighting: Sighting) -> Carried | None:
     if sighting.odom_from_cam is None:
         return None
-    return Carried(sighting.stamp_ns, sighting.map_from_cam, sighting.covariance, sighting.odom_from_cam)
+    return Carried(
+        sighting.stamp_ns, sighting.map_from_cam, sighting.covariance, sighting.odom_from_cam
+    )
 
 
 def _grown(rate: float, amount: float) -> float:
     """Variance of drift at a rate per unit after an amount of motion.
 
-    Up to one unit it grows like that of independent errors, so that it does not matter in how many steps poses correct
-    it; beyond, like that of an error of scale, which is the larger one.
+    Up to one unit it grows like that of independent errors, so that it does not matter in how many
+    steps poses correct it; beyond, like that of an error of scale, which is the larger one.
     """
     return rate**2 * amount * max(amount, 1.0)
 
@@ -194,4 +225,6 @@ def _beyond(vector: Tensor, reach: float) -> Tensor:
 
 
 def _extent(error: Tensor) -> str:
-    return f"{float(error[:3].norm()):.2f} m and {math.degrees(float(error[3:].norm())):.1f} degrees"
+    return (
+        f"{float(error[:3].norm()):.2f} m and {math.degrees(float(error[3:].norm())):.1f} degrees"
+    )

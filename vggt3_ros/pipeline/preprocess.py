@@ -1,4 +1,6 @@
-"""From frames to the network's input: undistorted, cropped and resized alike, calibration carried along."""
+"""From frames to the network's input: undistorted, cropped and resized alike, calibration carried
+along.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,10 @@ from vggt3_ros.pipeline.undistort import undistorted
 class PreparedFrames:
     """S frames as the network takes them.
 
-    images (S, 3, h, w) float32 in [0, 1]. intrinsics (S, 3, 3) float64 in pixels of `images`, None unless
-    all frames are calibrated. depth (S, h, w) float32 metres, 0 where unknown, None if no frame has depth.
-    pixels_from_source (S, 3, 3) float64: from pixels of the frame's (undistorted) image to pixels of
-    `images`.
+    images (S, 3, h, w) float32 in [0, 1]. intrinsics (S, 3, 3) float64 in pixels of `images`, None
+    unless all frames are calibrated. depth (S, h, w) float32 metres, 0 where unknown, None if no
+    frame has depth. pixels_from_source (S, 3, 3) float64: from pixels of the frame's (undistorted)
+    image to pixels of `images`.
     """
 
     images: Tensor
@@ -39,9 +41,10 @@ class PreparedFrames:
 def prepare(frames: Sequence[Frame], image_size: int, patch_size: int) -> PreparedFrames:
     """Prepare frames for a network that works at a long side of `image_size` pixels.
 
-    Lens distortion is undone where known; the image is cropped about the principal point (the centre when
-    not calibrated), because the network expects it there. Frames of another shape than most are cropped to that one:
-    the network sees less of them. Raises InputError when there is no frame.
+    Lens distortion is undone where known; the image is cropped about the principal point (the
+    centre when not calibrated), because the network expects it there. Frames of another shape than
+    most are cropped to that one: the network sees less of them. Raises InputError when there is no
+    frame.
     """
     crops = _crops(frames, image_size, patch_size)
     images, depths, pixels, intrinsics = [], [], [], []
@@ -73,7 +76,10 @@ def _crops(frames: Sequence[Frame], image_size: int, patch_size: int) -> list[Ev
         raise InputError("there are no frames; give at least one image")
     own = [_crop(frame, image_size, patch_size) for frame in frames]
     target = Counter(crop.target for crop in own).most_common(1)[0][0]
-    return [crop if crop.target == target else _crop_to(frame, target) for frame, crop in zip(frames, own, strict=True)]
+    return [
+        crop if crop.target == target else _crop_to(frame, target)
+        for frame, crop in zip(frames, own, strict=True)
+    ]
 
 
 def _crop(frame: Frame, image_size: int, patch_size: int) -> EvaluationCrop:

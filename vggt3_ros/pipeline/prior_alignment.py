@@ -1,4 +1,6 @@
-"""The scale of a scene: aligning the reconstructed cameras with the prior poses that frames came with."""
+"""The scale of a scene: aligning the reconstructed cameras with the prior poses that frames came
+with.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ POSE_PRIORS = "pose_priors"
 class AlignmentSettings:
     """When prior poses are trusted with the scale of a scene.
 
-    They must spread over min_extent_m (largest distance between two); at least min_agreeing of them (share)
-    must agree with one similarity, and their rms residual must stay below max_residual times their rms
-    spread.
+    They must spread over min_extent_m (largest distance between two); at least min_agreeing of them
+    (share) must agree with one similarity, and their rms residual must stay below max_residual
+    times their rms spread.
     """
 
     min_extent_m: float = 0.05
@@ -29,12 +31,16 @@ class AlignmentSettings:
 
     def __post_init__(self) -> None:
         if not (self.min_extent_m >= 0 and 0 <= self.min_agreeing <= 1 and self.max_residual > 0):
-            raise InputError(f"alignment settings are out of range: {self}; see their documentation")
+            raise InputError(
+                f"alignment settings are out of range: {self}; see their documentation"
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class MetricAlignment:
-    """The similarity or None; source is "pose_priors" or "none: " and why; outliers are indices of frames."""
+    """The similarity or None; source is "pose_priors" or "none: " and why; outliers are indices of
+    frames.
+    """
 
     metric_from_scene: Sim3 | None
     source: str
@@ -45,7 +51,9 @@ class MetricAlignment:
 def align_with_priors(
     world_from_cam: Tensor, priors: Mapping[int, Tensor], settings: AlignmentSettings | None = None
 ) -> MetricAlignment:
-    """Align world_from_cam (S, 4, 4), scene units, with the prior poses (4, 4) that some of the S frames have."""
+    """Align world_from_cam (S, 4, 4), scene units, with the prior poses (4, 4) that some of the S
+    frames have.
+    """
     settings = settings or AlignmentSettings()
     problem = priors_problem(priors, settings)
     if problem is not None:
@@ -58,7 +66,9 @@ def align_with_priors(
     agreeing = int(fit.inliers.sum())
     outliers = tuple(i for i, fits in zip(priors, fit.inliers.tolist(), strict=True) if not fits)
     if agreeing < max(3, settings.min_agreeing * len(priors)):
-        return _none(f"only {agreeing} of {len(priors)} prior poses agree with the reconstruction", outliers)
+        return _none(
+            f"only {agreeing} of {len(priors)} prior poses agree with the reconstruction", outliers
+        )
     positions = target[fit.inliers, :3, 3]
     spread = float((positions - positions.mean(0)).square().sum(-1).mean().sqrt())
     if fit.residual > settings.max_residual * spread:
@@ -67,8 +77,12 @@ def align_with_priors(
     return MetricAlignment(fit.target_from_source, POSE_PRIORS, fit.residual, outliers)
 
 
-def priors_problem(priors: Mapping[int, Tensor], settings: AlignmentSettings | None = None) -> str | None:
-    """Why prior poses (4, 4) of frames cannot give a map its scale, judged by themselves; None when they can."""
+def priors_problem(
+    priors: Mapping[int, Tensor], settings: AlignmentSettings | None = None
+) -> str | None:
+    """Why prior poses (4, 4) of frames cannot give a map its scale, judged by themselves; None when
+    they can.
+    """
     settings = settings or AlignmentSettings()
     if not priors:
         return "no frame has a prior pose"
@@ -76,7 +90,10 @@ def priors_problem(priors: Mapping[int, Tensor], settings: AlignmentSettings | N
         return f"{len(priors)} frames have a prior pose, 3 are needed"
     damaged = [index for index, prior in priors.items() if not bool(prior.isfinite().all())]
     if damaged:
-        return f"the prior pose of frame {damaged[0]} contains NaN or infinity (as do {len(damaged) - 1} others)"
+        return (
+            f"the prior pose of frame {damaged[0]} contains NaN or infinity (as do"
+            f" {len(damaged) - 1} others)"
+        )
     positions = torch.stack(list(priors.values()))[:, :3, 3].double()
     extent = float(torch.cdist(positions, positions).max())
     if extent < settings.min_extent_m:

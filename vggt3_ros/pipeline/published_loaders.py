@@ -1,6 +1,8 @@
-"""The two image loaders of the published models, pixel for pixel: quick (crop or pad) and evaluation.
+"""The two image loaders of the published models, pixel for pixel: quick (crop or pad) and
+evaluation.
 
-Both resize 8-bit images with Pillow, whose filters are antialiased; other libraries give other pixels.
+Both resize 8-bit images with Pillow, whose filters are antialiased; other libraries give other
+pixels.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ def quick_loader(
 ) -> Tensor:
     """Images (H, W, 3 or 4) uint8 of any sizes to (S, 3, h, w) float in [0, 1].
 
-    crop: the width becomes `target`, rows beyond `target` are cut off at top and bottom. pad: the longer
-    side becomes `target`, the rest is filled with pad_value. Images that differ in size then are padded
-    with white.
+    crop: the width becomes `target`, rows beyond `target` are cut off at top and bottom. pad: the
+    longer side becomes `target`, the rest is filled with pad_value. Images that differ in size then
+    are padded with white.
     """
     if len(images) == 0 or mode not in ("crop", "pad"):
-        raise InputError(f"expected images and the mode 'crop' or 'pad'; got {len(images)} and {mode!r}")
+        raise InputError(
+            f"expected images and the mode 'crop' or 'pad'; got {len(images)} and {mode!r}"
+        )
     loaded = [_quick(image, mode, target, patch, pad_value) for image in images]
     height, width = (max(image.shape[axis] for image in loaded) for axis in (1, 2))
     return torch.stack([_pad_centred(image, height, width, 1.0) for image in loaded])
@@ -45,7 +49,9 @@ def _quick(image: Image, mode: str, target: int, patch: int, pad_value: float) -
     picture = Pillow.fromarray(image)
     if picture.mode == "RGBA":
         grey = int(255 * pad_value)
-        picture = Pillow.alpha_composite(Pillow.new("RGBA", picture.size, (grey, grey, grey, 255)), picture)
+        picture = Pillow.alpha_composite(
+            Pillow.new("RGBA", picture.size, (grey, grey, grey, 255)), picture
+        )
     width, height = picture.size
     by_height = mode == "pad" and height > width
     scale = target / (height if by_height else width)
@@ -70,7 +76,9 @@ def _to_float(image: Any) -> Tensor:
 
 
 def target_size(width: int, height: int, long_side: int = 518, patch: int = 14) -> tuple[int, int]:
-    """Width and height after the evaluation loader: long side fixed, the other a multiple of patch."""
+    """Width and height after the evaluation loader: long side fixed, the other a multiple of
+    patch.
+    """
     aspect = width / height
     if aspect >= 1:
         return long_side, max(patch, patch * round(long_side / aspect / patch))
@@ -79,8 +87,8 @@ def target_size(width: int, height: int, long_side: int = 518, patch: int = 14) 
 
 @dataclass(frozen=True)
 class EvaluationCrop:
-    """What the evaluation loader does to an image: crop about the principal point, resize, crop to the
-    target.
+    """What the evaluation loader does to an image: crop about the principal point, resize, crop to
+    the target.
 
     All sizes are (width, height), all positions (x, y), in pixels.
     """
@@ -100,18 +108,23 @@ class EvaluationCrop:
     ) -> EvaluationCrop:
         """Plan for an image of size `source`; without a principal point its centre is taken.
 
-        The target is turned upright or sideways to agree with the first crop, unless `turn` is false.
+        The target is turned upright or sideways to agree with the first crop, unless `turn` is
+        false.
         """
         centre = principal_point or (source[0] / 2, source[1] / 2)
         half = [min(extent / 2, c, extent - c) for extent, c in zip(source, centre, strict=True)]
         if min(half) < 1:
             raise InputError(
-                f"the principal point {centre} lies at the border of the {source[0]}x{source[1]} image, so "
-                f"nothing can be cropped around it; check the intrinsics"
+                f"the principal point {centre} lies at the border of the {source[0]}x{source[1]}"
+                " image, so nothing can be cropped around it; check the intrinsics"
             )
         x, y = (math.floor(c - h) for c, h in zip(centre, half, strict=True))
         width, height = (math.floor(2 * h) for h in half)
-        disagree = (width > height) != (target[0] > target[1]) and width != height and target[0] != target[1]
+        disagree = (
+            (width > height) != (target[0] > target[1])
+            and width != height
+            and target[0] != target[1]
+        )
         if turn and disagree:
             target = (target[1], target[0])
         scale = max(target[0] / width, target[1] / height)
@@ -125,7 +138,9 @@ class EvaluationCrop:
 
         shrinks = max(self.target[0] / self.size[0], self.target[1] / self.size[1]) < 1
         method = _filter("LANCZOS") if shrinks else _filter("BICUBIC")
-        picture = Pillow.fromarray(_window(image, self.position, self.size)).resize(self.resized, method)
+        picture = Pillow.fromarray(_window(image, self.position, self.size)).resize(
+            self.resized, method
+        )
         return _to_float(_window(np.asarray(picture), self.start, self.target))
 
     def depth(self, depth: npt.NDArray[np.float32]) -> Tensor:
@@ -138,7 +153,8 @@ class EvaluationCrop:
         return torch.from_numpy(_window(resized, self.start, self.target).copy())
 
     def published_intrinsics(self, intrinsics: Tensor) -> Tensor:
-        """Intrinsics (3, 3) as the published loader changes them: one factor for both axes, no half pixels.
+        """Intrinsics (3, 3) as the published loader changes them: one factor for both axes, no half
+        pixels.
 
         Off by up to half a pixel; `pixels_from_source` is exact.
         """
@@ -150,7 +166,9 @@ class EvaluationCrop:
         return result
 
     def pixels_from_source(self) -> Tensor:
-        """Affine map (3, 3) float64 from source pixels to result pixels, centres at whole numbers."""
+        """Affine map (3, 3) float64 from source pixels to result pixels, centres at whole
+        numbers.
+        """
         result = torch.eye(3, dtype=torch.float64)
         for axis in (0, 1):
             scale = self.resized[axis] / self.size[axis]

@@ -1,4 +1,6 @@
-"""The last images of a moving camera, kept for those after them that show too little by themselves."""
+"""The last images of a moving camera, kept for those after them that show too little by
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class _Seen:
 
 
 class RecentImages:
-    """The newest images of one camera in one map, each some way from the one before. Call it from one thread."""
+    """The newest images of one camera in one map, each some way from the one before. Call it from
+    one thread.
+    """
 
     def __init__(self, settings: TrackingSettings | None = None) -> None:
         self.settings = settings or TrackingSettings()
@@ -40,12 +44,15 @@ class RecentImages:
         """Forget the images, as after a change of the map."""
         self._kept = []
 
-    def together(self, stamp_ns: int, localization: Localization, odom_from_cam: Tensor | None) -> list[View]:
-        """Take up the newest image, and return those that it may be located with: itself, as the last one, and those
-        before it that show something else. None (an empty list) if there are no others.
+    def together(
+        self, stamp_ns: int, localization: Localization, odom_from_cam: Tensor | None
+    ) -> list[View]:
+        """Take up the newest image, and return those that it may be located with: itself, as the
+        last one, and those before it that show something else. None (an empty list) if there are no
+        others.
 
-        odom_from_cam (4, 4) at its stamp; an image without stands alone and is not kept, nor is one that was not
-        searched, or in a map without scale. Stamps that do not rise begin anew.
+        odom_from_cam (4, 4) at its stamp; an image without stands alone and is not kept, nor is one
+        that was not searched, or in a map without scale. Stamps that do not rise begin anew.
         """
         if self._kept and stamp_ns <= self._kept[-1].stamp_ns:
             self.forget()
@@ -64,15 +71,24 @@ class RecentImages:
         """The images as parts of one rig, the newest last."""
         newest = seen[-1]
         certain = torch.zeros(6, 6, dtype=torch.float64)
-        carried = Carried(newest.stamp_ns, torch.eye(4, dtype=torch.float64), certain, newest.odom_from_cam)
+        carried = Carried(
+            newest.stamp_ns, torch.eye(4, dtype=torch.float64), certain, newest.odom_from_cam
+        )
         views = []
         for each in reversed(seen):  # back along the way, which drifts as the way there does
-            carried = carried.moved(2 * newest.stamp_ns - each.stamp_ns, each.odom_from_cam, self.settings)
+            carried = carried.moved(
+                2 * newest.stamp_ns - each.stamp_ns, each.odom_from_cam, self.settings
+            )
             placed = (carried.map_from_cam.numpy(), carried.covariance.numpy())
-            views.append(View(each.searched.features, each.searched.intrinsics, each.located, *placed))
+            views.append(
+                View(each.searched.features, each.searched.intrinsics, each.located, *placed)
+            )
         return views[::-1]
 
 
 def _is_apart(one: _Seen, other: _Seen) -> bool:
     motion = se3_inverse(one.odom_from_cam) @ other.odom_from_cam
-    return float(motion[:3, 3].norm()) >= _APART_M or float(rotation_angle(motion[:3, :3])) >= _APART_RAD
+    return (
+        float(motion[:3, 3].norm()) >= _APART_M
+        or float(rotation_angle(motion[:3, :3])) >= _APART_RAD
+    )

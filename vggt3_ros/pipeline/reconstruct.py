@@ -30,11 +30,12 @@ from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 
 @dataclass(frozen=True)
 class ReconstructionSettings:
-    """How a scene is made: TTT steps, frames that pass the network together, points, what ties it to the world.
+    """How a scene is made: TTT steps, frames that pass the network together, points, what ties it
+    to the world.
 
-    dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only max_points counts
-    then. keep_images: the scene keeps the images beside their refined depth, in its size.
-    memory_limit_bytes replaces what the system says is available on the network's device.
+    dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only
+    max_points counts then. keep_images: the scene keeps the images beside their refined depth, in
+    its size. memory_limit_bytes replaces what the system says is available on the network's device.
     """
 
     steps: int = 2
@@ -57,11 +58,12 @@ class ReconstructionSettings:
 class Reconstruction:
     """A scene and what it came from.
 
-    frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU), and in the size that
-    they were used in. skipped: names and reasons of those not used. prior_outliers: names of used frames whose prior
-    pose is contradicted. anchored: the prediction as the landmarks scale and place it, still in scene units; None
-    without landmarks. refined: depth refined by the views of each other, None where that was not done. seconds per
-    stage; cpu_seconds of the processor, all threads of the process.
+    frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU),
+    and in the size that they were used in. skipped: names and reasons of those not used.
+    prior_outliers: names of used frames whose prior pose is contradicted. anchored: the prediction
+    as the landmarks scale and place it, still in scene units; None without landmarks. refined:
+    depth refined by the views of each other, None where that was not done. seconds per stage;
+    cpu_seconds of the processor, all threads of the process.
     """
 
     scene: Scene
@@ -81,12 +83,13 @@ def reconstruct(
     settings: ReconstructionSettings | None = None,
     progress: Progress | None = None,
 ) -> Reconstruction:
-    """Reconstruct a scene from frames. The first usable frame's camera is the origin of scene units.
+    """Reconstruct a scene from frames. The first usable frame's camera is the origin of scene
+    units.
 
-    Frames of the shape that most have are brought to one size; those of another shape are used only where all frames
-    are calibrated. The others, black frames and frames with a damaged prior pose are skipped and reported. Raises
-    InputError when fewer than 2 usable frames remain or memory does not suffice; what `progress` raises passes through
-    and nothing is left behind.
+    Frames of the shape that most have are brought to one size; those of another shape are used only
+    where all frames are calibrated. The others, black frames and frames with a damaged prior pose
+    are skipped and reported. Raises InputError when fewer than 2 usable frames remain or memory
+    does not suffice; what `progress` raises passes through and nothing is left behind.
     """
     settings = settings or ReconstructionSettings()
     clock = _Clock()
@@ -122,7 +125,9 @@ def reconstruct(
         _tell(progress, "points", 0.97 + 0.03 * share)
 
     if refined is None:
-        points = coloured_points(anchoring.prediction, prepared.images, settings.points, report_points)
+        points = coloured_points(
+            anchoring.prediction, prepared.images, settings.points, report_points
+        )
         points = points.transformed(anchoring.map_from_scene)
     else:
         points = refined.cloud(anchoring.is_metric, settings.points.max_points)
@@ -183,7 +188,8 @@ def _refined(
     network: Vggt3,
     progress: Progress | None,
 ) -> tuple[RefinedDepth | None, str]:
-    """Depth refined with the cameras of a verified map, in their frame; None for any other, or where not asked for.
+    """Depth refined with the cameras of a verified map, in their frame; None for any other, or
+    where not asked for.
 
     And why it was given up: where it would have taken longer than it may.
     """
@@ -207,9 +213,10 @@ def _refined(
 def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]]:
     """Frames that can be reconstructed together, and (name, reason) of the others.
 
-    What has the same shape but another size is taken as the same camera's and resized, so that one focal length and
-    one noise in pixels hold for all. Where every frame brings its calibration, other shapes are other cameras, and
-    are used as they are. Raises InputError when fewer than 2 are usable.
+    What has the same shape but another size is taken as the same camera's and resized, so that one
+    focal length and one noise in pixels hold for all. Where every frame brings its calibration,
+    other shapes are other cameras, and are used as they are. Raises InputError when fewer than 2
+    are usable.
     """
     if len(frames) == 0:
         raise InputError("there are no frames; give at least 2 images of the place")
@@ -232,14 +239,16 @@ def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tup
         more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         why = f" ({reasons}{more})" if skipped else ""
         count = f"{len(used)} of {len(frames)}"
-        raise InputError(f"a reconstruction needs at least 2 usable frames, but only {count} can be used{why}")
+        raise InputError(
+            f"a reconstruction needs at least 2 usable frames, but only {count} can be used{why}"
+        )
     return tuple(used), tuple(skipped)
 
 
 def _other_shape(size_hw: tuple[int, int], usual_hw: tuple[int, int]) -> str:
     return (
-        f"the image is {size_hw[1]}x{size_hw[0]}, most are {usual_hw[1]}x{usual_hw[0]}: images of several shapes can "
-        "be used together only if all of them are calibrated"
+        f"the image is {size_hw[1]}x{size_hw[0]}, most are {usual_hw[1]}x{usual_hw[0]}: images of"
+        " several shapes can be used together only if all of them are calibrated"
     )
 
 
@@ -260,7 +269,9 @@ def _tell(progress: Progress | None, stage: str, share: float) -> None:
 
 
 class _Clock:
-    """Seconds per stage, and in total, of two kinds: by the wall, and of the processor in all threads."""
+    """Seconds per stage, and in total, of two kinds: by the wall, and of the processor in all
+    threads.
+    """
 
     def __init__(self) -> None:
         self._ends = {"": self._now()}
@@ -270,7 +281,10 @@ class _Clock:
 
     def seconds(self, kind: str) -> dict[str, float]:
         stages, ends = [*self._ends], [now[kind] for now in self._ends.values()]
-        laps = {stage: end - begin for stage, (begin, end) in zip(stages[1:], pairwise(ends), strict=True)}
+        laps = {
+            stage: end - begin
+            for stage, (begin, end) in zip(stages[1:], pairwise(ends), strict=True)
+        }
         return {**laps, "total": ends[-1] - ends[0]}
 
     @staticmethod

@@ -1,4 +1,6 @@
-"""Frames tied to landmarks: poses and depths in a frame of their own, before anything says how large it is."""
+"""Frames tied to landmarks: poses and depths in a frame of their own, before anything says how
+large it is.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,13 @@ from vggt3_ros.scene.verification import MapVerdict
 
 @dataclass(frozen=True, eq=False)
 class Tied:
-    """S frames in the frame of their landmarks: that of the priors where these fix one, else with any scale and turn.
+    """S frames in the frame of their landmarks: that of the priors where these fix one, else with
+    any scale and turn.
 
-    landmarks, and the scales that bring predicted depth into their unit; both None where images carry none that hold
-    together. verdict on them, and report: its figures for people. focal_factor: what the focal lengths were multiplied
-    by. prior_residual_m and prior_outliers: see LandmarkMap.
+    landmarks, and the scales that bring predicted depth into their unit; both None where images
+    carry none that hold together. verdict on them, and report: its figures for people.
+    focal_factor: what the focal lengths were multiplied by. prior_residual_m and prior_outliers:
+    see LandmarkMap.
     """
 
     landmarks: Landmarks | None
@@ -41,7 +45,9 @@ class Tied:
     prior_outliers: tuple[int, ...] = ()
 
     def depth(self, predicted: Tensor) -> Tensor:
-        """Predicted depth (S, h, w) in the unit of the landmarks, each keyframe's by its own scale."""
+        """Predicted depth (S, h, w) in the unit of the landmarks, each keyframe's by its own
+        scale.
+        """
         if self.anchors is None:
             return predicted
         return (self.anchors.scale[:, None, None] * predicted).to(predicted.dtype)
@@ -50,7 +56,8 @@ class Tied:
 def tie(observed: Observed, settings: AnchorSettings, progress: Progress) -> Tied:
     """Find landmarks in the frames of a map.
 
-    progress(stage, 0..1) may raise to cancel. Raises ImportError when `sfm` is asked for and pycolmap is missing.
+    progress(stage, 0..1) may raise to cancel. Raises ImportError when `sfm` is asked for and
+    pycolmap is missing.
     """
     if settings.landmarks is None:
         return Tied(None, None, MapVerdict(False, "no landmarks were asked for"))
@@ -76,7 +83,9 @@ def _make_landmarks(
     start, measured = _start_poses(observed, anchoring)
     sfm = anchoring.sfm and not measured.any()
     if sfm:  # all that can be had: nothing else holds such a map together
-        settings = replace(settings, features=replace(settings.features, scale=1.0, count=2000), neighbours=50)
+        settings = replace(
+            settings, features=replace(settings.features, scale=1.0, count=2000), neighbours=50
+        )
     if any(frame.intrinsics is None for frame in frames):
         settings = replace(settings, refine_focal=True)
     k = observed.source_intrinsics.numpy()
@@ -100,13 +109,22 @@ def _make_landmarks(
             reason = "; ".join(found.doubts)
             return LandmarkMap(None, False, reason, report, start.numpy(), 1.0)
     made = build_landmarks(
-        features, matches, start.numpy(), k, measured, settings, lambda share: progress("adjustment", 0.8 + 0.2 * share)
+        features,
+        matches,
+        start.numpy(),
+        k,
+        measured,
+        settings,
+        lambda share: progress("adjustment", 0.8 + 0.2 * share),
     )
     return replace(made, report={**made.report, **report})
 
 
-def _start_poses(observed: Observed, settings: AnchorSettings) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Poses (S, 4, 4) to start from, and which of them are measured: priors where they fix a frame, else the network's.
+def _start_poses(
+    observed: Observed, settings: AnchorSettings
+) -> tuple[Tensor, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Poses (S, 4, 4) to start from, and which of them are measured: priors where they fix a frame,
+    else the network's.
 
     Frames without a prior among others that have one get the network's pose, bent to fit.
     """
@@ -126,7 +144,9 @@ def _placed_by_images(scene_from_cam: Tensor, placed: dict[int, Any]) -> Tensor:
         return scene_from_cam
     known = list(placed)
     start = _completed(scene_from_cam, {i: torch.from_numpy(pose) for i, pose in placed.items()})
-    sfm_from_scene = Bending.fit(scene_from_cam[known], start[known], spread_ratio(scene_from_cam[known], start[known]))
+    sfm_from_scene = Bending.fit(
+        scene_from_cam[known], start[known], spread_ratio(scene_from_cam[known], start[known])
+    )
     return sfm_from_scene.map_from_scene.inverse().poses(start)
 
 

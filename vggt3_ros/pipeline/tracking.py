@@ -1,4 +1,6 @@
-"""What single localizations mean over time: whether the robot is localized, and where its odometry is in the map."""
+"""What single localizations mean over time: whether the robot is localized, and where its odometry
+is in the map.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,15 @@ from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
 from vggt3_ros.pipeline.pose_filter import Sighting, Track
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings as TrackingSettings
 
-_ROUNDING = 1e-10  # variance, (10 um)^2 and (10 urad)^2, below which a covariance may fail to be positive
+# variance, (10 um)^2 and (10 urad)^2, below which a covariance may fail to be positive
+_ROUNDING = 1e-10
 _FARTHEST_M = 1e8  # from the origin of odom: float64 still resolves 15 nm there
 
 
 class TrackingState(Enum):
-    """UNINITIALIZED: no pose was confirmed yet. LOCALIZED: poses are verified and agree with each other.
-    UNCERTAIN: localized a moment ago; since then attempts failed or contradict. LOST: for too long.
+    """UNINITIALIZED: no pose was confirmed yet. LOCALIZED: poses are verified and agree with each
+    other. UNCERTAIN: localized a moment ago; since then attempts failed or contradict. LOST: for
+    too long.
     """
 
     UNINITIALIZED = "uninitialized"
@@ -31,11 +35,11 @@ class TrackingState(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Tracked:
-    """What an attempt has led to. Only if `publish`, there is a pose: map_from_cam (4, 4) with its covariance (6, 6) of
-    position in the map and rotation vector in the camera frame.
+    """What an attempt has led to. Only if `publish`, there is a pose: map_from_cam (4, 4) with its
+    covariance (6, 6) of position in the map and rotation vector in the camera frame.
 
-    map_from_odom (4, 4), frozen unless LOCALIZED, is None before the first pose with odometry was confirmed.
-    ignored: the attempt came too late and has changed nothing.
+    map_from_odom (4, 4), frozen unless LOCALIZED, is None before the first pose with odometry was
+    confirmed. ignored: the attempt came too late and has changed nothing.
     """
 
     state: TrackingState
@@ -50,8 +54,8 @@ class Tracked:
 class Tracker:
     """Follows one camera in one map. Call it from one thread.
 
-    `_truth` is what is believed: poses that agree, LOCALIZED or a moment ago. `_candidate` are newer poses that agree
-    with each other, but contradict the truth or have none before them.
+    `_truth` is what is believed: poses that agree, LOCALIZED or a moment ago. `_candidate` are
+    newer poses that agree with each other, but contradict the truth or have none before them.
     """
 
     def __init__(self, settings: TrackingSettings | None = None) -> None:
@@ -68,9 +72,12 @@ class Tracker:
         self._last_stamp_ns: int | None = None
         self._agreed_ns = 0  # stamp of the last pose that was published
 
-    def update(self, stamp_ns: int, localization: Localization, odom_from_cam: Tensor | None) -> Tracked:
-        """Judge one attempt: the stamp of its image, its outcome, and odom_from_cam (4, 4) of that stamp, None where it
-        is unknown. Odometry that cannot be used is taken as unknown, and the reason says so.
+    def update(
+        self, stamp_ns: int, localization: Localization, odom_from_cam: Tensor | None
+    ) -> Tracked:
+        """Judge one attempt: the stamp of its image, its outcome, and odom_from_cam (4, 4) of that
+        stamp, None where it is unknown. Odometry that cannot be used is taken as unknown, and the
+        reason says so.
         """
         note = ""
         if self._last_stamp_ns is not None and stamp_ns <= self._last_stamp_ns:
@@ -95,7 +102,8 @@ class Tracker:
         return tracked
 
     def wait(self, passed_ns: int, reason: str) -> None:
-        """Be LOST if too much time has passed, by any clock, since the last pose agreed. reason: why none has since.
+        """Be LOST if too much time has passed, by any clock, since the last pose agreed. reason:
+        why none has since.
 
         Stamps alone do not tell: there may be none, or they stand still.
         """
@@ -103,18 +111,22 @@ class Tracker:
 
     def expire(self, now_ns: int, reason: str = "there was no attempt") -> None:
         """Be LOST if the last agreeing pose is too old at that time, by the clock of the stamps."""
-        if self.state in (TrackingState.LOCALIZED, TrackingState.UNCERTAIN) and self._is_old(now_ns):
-            if self.state is TrackingState.LOCALIZED:  # nothing contradicts: what comes next may confirm it
+        if self.state in (TrackingState.LOCALIZED, TrackingState.UNCERTAIN) and self._is_old(
+            now_ns
+        ):
+            # nothing contradicts: what comes next may confirm it
+            if self.state is TrackingState.LOCALIZED:
                 self._candidate = self._truth
             self._truth = None
             self.state = TrackingState.LOST
             self.reason = self._explained(now_ns, reason)
 
     def predicted_map_from_cam(self, stamp_ns: int, odom_from_cam: Tensor | None) -> Tensor | None:
-        """Where the camera should be (4, 4), a hint for the next localization: by odometry, otherwise where it was if
-        that is recent; None if nothing is known.
+        """Where the camera should be (4, 4), a hint for the next localization: by odometry,
+        otherwise where it was if that is recent; None if nothing is known.
 
-        Candidates give no hint: they shall be confirmed by poses that were not looked for near them.
+        Candidates give no hint: they shall be confirmed by poses that were not looked for near
+        them.
         """
         odom_from_cam, _ = usable_odometry(odom_from_cam, metric=True)
         if odom_from_cam is not None and self.map_from_odom is not None:
@@ -144,7 +156,10 @@ class Tracker:
             self._candidate = Track(sighting, self.settings)
         if self._candidate.streak >= self.settings.confirmations:
             return self._localized(self._candidate, reason)
-        count = f"{self._candidate.streak} of {self.settings.confirmations} poses that must agree: {reason}"
+        count = (
+            f"{self._candidate.streak} of {self.settings.confirmations} poses that must agree:"
+            f" {reason}"
+        )
         return self._withheld(sighting.stamp_ns, objection + count)
 
     def _localized(self, track: Track, reason: str) -> Tracked:
@@ -170,8 +185,9 @@ class Tracker:
 
 
 def usable_odometry(odom_from_cam: Tensor | None, metric: bool) -> tuple[Tensor | None, str]:
-    """The odometry (4, 4) as an exact rigid transform in float64, or None where it is unknown or useless (also beside a
-    map without scale, which is not `metric`), and what is to be said about it.
+    """The odometry (4, 4) as an exact rigid transform in float64, or None where it is unknown or
+    useless (also beside a map without scale, which is not `metric`), and what is to be said about
+    it.
     """
     if odom_from_cam is None:
         return None, "; without odometry"
@@ -182,11 +198,19 @@ def usable_odometry(odom_from_cam: Tensor | None, metric: bool) -> tuple[Tensor 
     except InputError as error:
         return None, f"; without odometry ({error})"
     if float(pose[:3, 3].norm()) > _FARTHEST_M:
-        return None, f"; without odometry (its position is {float(pose[:3, 3].norm()):.3g} m from its origin)"
+        return (
+            None,
+            (
+                f"; without odometry (its position is {float(pose[:3, 3].norm()):.3g} m from its"
+                " origin)"
+            ),
+        )
     return pose, ""
 
 
-def _sighting(stamp_ns: int, localization: Localization, odom_from_cam: Tensor | None) -> Sighting | str:
+def _sighting(
+    stamp_ns: int, localization: Localization, odom_from_cam: Tensor | None
+) -> Sighting | str:
     """The accepted pose of an attempt, or why there is none."""
     pose, covariance = localization.map_from_cam, localization.covariance
     if localization.status is LocalizationStatus.UNVERIFIED:

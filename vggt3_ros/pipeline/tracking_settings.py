@@ -12,22 +12,25 @@ _MAY_BE_ZERO = ("drift_", "floor_")
 
 @dataclass(frozen=True)
 class TrackingSettings:
-    """When poses agree with each other, and what follows. Metres are units of the map, where it has no scale.
+    """When poses agree with each other, and what follows. Metres are units of the map, where it has
+    no scale.
 
-    confirmations: accepted poses in a row that must agree before the first is published; with 1 a wrong pose may be.
-    lost_after_s: without an agreeing pose for longer than this, the robot is lost; longer than attempts are apart.
-    joint_images: so many images in a row, apart from each other, are asked together where the newest one shows too
-    little by itself; 1 asks each by itself.
-    clock_jump_s: stamps that run backwards further than this mean that the clock was set back.
+    confirmations: accepted poses in a row that must agree before the first is published; with 1 a
+    wrong pose may be. lost_after_s: without an agreeing pose for longer than this, the robot is
+    lost; longer than attempts are apart. joint_images: so many images in a row, apart from each
+    other, are asked together where the newest one shows too little by itself; 1 asks each by
+    itself. clock_jump_s: stamps that run backwards further than this mean that the clock was set
+    back.
 
-    gate: largest normalised squared error, of six degrees of freedom, of poses that agree; 22.5 is passed by 99.9 %.
-    largest_correction_m, _rad: poses further from what was expected never agree, however vague that was.
-    floor_position_m, _rotation_rad: standard deviations, per axis, of errors that covariances of poses leave out.
+    gate: largest normalised squared error, of six degrees of freedom, of poses that agree; 22.5 is
+    passed by 99.9 %. largest_correction_m, _rad: poses further from what was expected never agree,
+    however vague that was. floor_position_m, _rotation_rad: standard deviations, per axis, of
+    errors that covariances of poses leave out.
 
-    Odometry drifts by a standard deviation, per axis, of drift_translation metres per metre travelled and
-    drift_translation_per_s per second, and by drift_rotation radians per radian turned, drift_rotation_per_m per metre
-    travelled and drift_rotation_per_s per second. max_speed_mps, max_turn_radps: what the camera can do, for poses
-    without odometry.
+    Odometry drifts by a standard deviation, per axis, of drift_translation metres per metre
+    travelled and drift_translation_per_s per second, and by drift_rotation radians per radian
+    turned, drift_rotation_per_m per metre travelled and drift_rotation_per_s per second.
+    max_speed_mps, max_turn_radps: what the camera can do, for poses without odometry.
 
     Raises InputError for values out of range.
     """
@@ -57,6 +60,8 @@ class TrackingSettings:
         for each in fields(self):
             value = getattr(self, each.name)
             if not math.isfinite(value) or value < 0:
-                raise InputError(f"{each.name} is {value}; expected a finite number that is not negative")
+                raise InputError(
+                    f"{each.name} is {value}; expected a finite number that is not negative"
+                )
             if value == 0 and not each.name.startswith(_MAY_BE_ZERO):
                 raise InputError(f"{each.name} is 0; it must be positive")

@@ -33,8 +33,8 @@ class _Undistortion:
 
 
 def undistorted(frame: Frame) -> Frame:
-    """The frame without lens distortion: same size, principal point, pose; image, depth, focal lengths
-    follow.
+    """The frame without lens distortion: same size, principal point, pose; image, depth, focal
+    lengths follow.
 
     Focal lengths stay unless corners without content would show; then they grow until none does.
     Raises InputError when the coefficients cannot belong to a lens of this image size.
@@ -50,7 +50,9 @@ def undistorted(frame: Frame) -> Frame:
     except InputError as error:
         raise InputError(f"{frame.label}: {error}") from error
     image: Image = found.remap(frame.image, nearest=False)
-    depth = None if frame.depth is None else found.remap(frame.depth.astype(np.float32), nearest=True)
+    depth = (
+        None if frame.depth is None else found.remap(frame.depth.astype(np.float32), nearest=True)
+    )
     fx, fy, cx, cy = camera
     intrinsics = intrinsics_matrix(found.zoom * fx, found.zoom * fy, cx, cy)
     prior = frame.prior_world_from_cam
@@ -64,7 +66,9 @@ def _undistortion(
     height, width = size_hw
     fx, fy, cx, cy = camera
     zoom = _smallest_zoom(camera, distortion, size_hw)
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
+    columns, rows = np.meshgrid(
+        np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
+    )
     rays = np.stack([(columns - cx) / (zoom * fx), (rows - cy) / (zoom * fy)], axis=-1)
     pixels = _distort(rays, distortion) * (fx, fy) + (cx, cy)
     return _Undistortion(pixels[..., 0].astype(np.float32), pixels[..., 1].astype(np.float32), zoom)
@@ -73,25 +77,35 @@ def _undistortion(
 def _smallest_zoom(
     camera: tuple[float, float, float, float], distortion: Distortion, size_hw: tuple[int, int]
 ) -> float:
-    """The least zoom, 1 or more, at which the border of the pinhole image has content, by bisection."""
+    """The least zoom, 1 or more, at which the border of the pinhole image has content, by
+    bisection.
+    """
     low, high = 1.0, _LARGEST_ZOOM
     if _has_content(low, camera, distortion, size_hw):
         return low
     if not _has_content(high, camera, distortion, size_hw):
         raise InputError(
-            f"distortion {distortion.model} {list(distortion.coefficients)} cannot belong to a "
-            f"{size_hw[1]}x{size_hw[0]} image with these intrinsics; check the calibration and its order"
+            f"distortion {distortion.model} {list(distortion.coefficients)} cannot belong to a"
+            f" {size_hw[1]}x{size_hw[0]} image with these intrinsics; check the calibration and its"
+            " order"
         )
     for _ in range(16):
         middle = (low + high) / 2
-        low, high = (low, middle) if _has_content(middle, camera, distortion, size_hw) else (middle, high)
+        low, high = (
+            (low, middle) if _has_content(middle, camera, distortion, size_hw) else (middle, high)
+        )
     return high
 
 
 def _has_content(
-    zoom: float, camera: tuple[float, float, float, float], distortion: Distortion, size_hw: tuple[int, int]
+    zoom: float,
+    camera: tuple[float, float, float, float],
+    distortion: Distortion,
+    size_hw: tuple[int, int],
 ) -> bool:
-    """Whether the border comes from inside the distorted image, and not from where the model folds over."""
+    """Whether the border comes from inside the distorted image, and not from where the model folds
+    over.
+    """
     height, width = size_hw
     fx, fy, cx, cy = camera
     x, y = np.linspace(0, width - 1, 33), np.linspace(0, height - 1, 33)

@@ -16,7 +16,8 @@ _LEAST_POINTS = 100
 _SAMPLE = 20_000  # points looked at
 _SPACING = 0.015  # of the extent, between the points that are counted
 _HYPOTHESES = 1_000
-_REACH = 0.1  # of the extent: a hypothesis is three points this close, for then they often share a surface
+# of the extent: a hypothesis is three points this close, for then they often share a surface
+_REACH = 0.1
 _TOLERANCE = 0.01  # of the extent: how far a point may be from its plane
 _STEEPEST = math.cos(math.radians(35))
 _MOST_BELOW = 0.1  # share of points that may lie below a floor: noise, mirrors, stairs
@@ -45,11 +46,13 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Uprighting:
-    """The turn of a map to Z up and the first camera's gaze along X (REP 103): rotation (3, 3) new_from_world.
+    """The turn of a map to Z up and the first camera's gaze along X (REP 103): rotation (3, 3)
+    new_from_world.
 
-    source: "floor"; "cameras": they were held upright; "downward cameras": they all look along one direction while
-    turning about it, which is taken for down; "unsteady cameras": a guess, they were held in all ways. floor is in the
-    old world, floor_height its Z in the new one; both None unless the floor was found.
+    source: "floor"; "cameras": they were held upright; "downward cameras": they all look along one
+    direction while turning about it, which is taken for down; "unsteady cameras": a guess, they
+    were held in all ways. floor is in the old world, floor_height its Z in the new one; both None
+    unless the floor was found.
     """
 
     rotation: Tensor
@@ -63,7 +66,9 @@ class Uprighting:
 
 
 def upright(world_from_cam: Tensor, points: Tensor | None = None) -> Uprighting:
-    """Turn a map so that Z is up, given its cameras (S, 4, 4) and, where known, its points (N, 3)."""
+    """Turn a map so that Z is up, given its cameras (S, 4, 4) and, where known, its points (N,
+    3).
+    """
     poses = world_from_cam.double()
     up, source = camera_up(poses)
     floor = None if points is None else floor_plane(points, up)
@@ -75,15 +80,18 @@ def upright(world_from_cam: Tensor, points: Tensor | None = None) -> Uprighting:
 def camera_up(world_from_cam: Tensor) -> tuple[Tensor, str]:
     """Up (3,) as cameras (S, 4, 4) were held, and its source as in `Uprighting`.
 
-    The mean of the images' up directions, freed of what contradicts level horizons: cameras are pitched and turned at
-    will but seldom rolled, so their x axes lie in the horizontal plane. Rolled ones lose their say step by step.
+    The mean of the images' up directions, freed of what contradicts level horizons: cameras are
+    pitched and turned at will but seldom rolled, so their x axes lie in the horizontal plane.
+    Rolled ones lose their say step by step.
     """
     right, down, forward = world_from_cam[:, :3, :3].double().unbind(-1)
     weight = torch.ones(len(right), 1, dtype=torch.float64)
     for _ in range(10):
         mean = (weight * -down).sum(0) / weight.sum()
         level = (weight * right).T @ right / weight.sum()
-        up = normalize(torch.linalg.solve(level + _PITCH * torch.eye(3, dtype=torch.float64), mean), dim=0)
+        up = normalize(
+            torch.linalg.solve(level + _PITCH * torch.eye(3, dtype=torch.float64), mean), dim=0
+        )
         weight = 1 / (right @ up).abs().clamp(min=_ROLL)[:, None]
     if float((-down @ up).median()) > _TILTED:
         return up, "cameras"
@@ -94,9 +102,11 @@ def camera_up(world_from_cam: Tensor) -> tuple[Tensor, str]:
 
 
 def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
-    """The dominant plane of points (N, 3) within 35 degrees of horizontal and below most of them, None without one.
+    """The dominant plane of points (N, 3) within 35 degrees of horizontal and below most of them,
+    None without one.
 
-    RANSAC over triples of neighbours (seeded), then refitting. up_hint (3,) is the roughly known direction up.
+    RANSAC over triples of neighbours (seeded), then refitting. up_hint (3,) is the roughly known
+    direction up.
     """
     points = points[points.isfinite().all(1)].float().cpu()
     if len(points) < _LEAST_POINTS:
@@ -132,15 +142,21 @@ def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
 
 
 def _evenly(points: Tensor, spacing: float) -> Tensor:
-    """One point per cube of side `spacing`: cameras see far more pixels of a wall than of a floor."""
+    """One point per cube of side `spacing`: cameras see far more pixels of a wall than of a
+    floor.
+    """
     if not spacing > 0:
         return points
     empty = torch.zeros(len(points))
-    return voxel_thin(PointCloud(points, empty[:, None].expand(-1, 3).byte(), empty), spacing).points
+    return voxel_thin(
+        PointCloud(points, empty[:, None].expand(-1, 3).byte(), empty), spacing
+    ).points
 
 
 def _triples(points: Tensor, reach: float, dice: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Planes through three neighbouring points: one of the points (M, 3), and normals (M, 3) of unit length."""
+    """Planes through three neighbouring points: one of the points (M, 3), and normals (M, 3) of
+    unit length.
+    """
     corners = points[torch.randint(len(points), (_HYPOTHESES,), generator=dice)]
     near = torch.cdist(corners, points) < reach
     enough = near.sum(1) > 2
@@ -157,8 +173,8 @@ def _share(mask: Tensor) -> Tensor:
 
 
 def _turn(up: Tensor, world_from_cam: Tensor) -> Tensor:
-    """The rotation (3, 3) that takes `up` to Z and the camera's level gaze to X; a camera that looks along `up` gives
-    its image's upward (or downward) direction.
+    """The rotation (3, 3) that takes `up` to Z and the camera's level gaze to X; a camera that
+    looks along `up` gives its image's upward (or downward) direction.
     """
     _, down, forward = world_from_cam[:3, :3].unbind(-1)
     candidates = torch.stack([forward, -down])

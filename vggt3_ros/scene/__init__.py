@@ -1,1 +1,3 @@
-"""What a reconstruction leaves behind, and how it is stored. Fast weights are mere named tensors here."""
+"""What a reconstruction leaves behind, and how it is stored. Fast weights are mere named tensors
+here.
+"""

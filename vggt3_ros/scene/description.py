@@ -20,7 +20,13 @@ from vggt3_ros.scene.keyframe_list import KEYFRAMES, parse_keyframes
 from vggt3_ros.scene.older_versions import OLDER, SCENE_UNITS, upgraded
 from vggt3_ros.scene.scene import Corner, Scene
 from vggt3_ros.scene.seal import CHECKSUM, SHA256, check_seal, sealed
-from vggt3_ros.scene.verification import MAX_SCALE, MIN_SCALE, MapCalibration, MapVerdict, check_range
+from vggt3_ros.scene.verification import (
+    MAX_SCALE,
+    MIN_SCALE,
+    MapCalibration,
+    MapVerdict,
+    check_range,
+)
 
 FORMAT = "vggt3_scene"
 VERSION = 4
@@ -65,7 +71,9 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Description:
-    """Content of scene.json: its version, its entries in the form of the present one, and the record of every file."""
+    """Content of scene.json: its version, its entries in the form of the present one, and the
+    record of every file.
+    """
 
     version: int
     entries: Entries
@@ -102,24 +110,30 @@ def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
 
 
 def recognized(data: bytes) -> Entries:
-    """The entries of scene.json, checked for the format alone. Raises SceneError if it is foreign, newer or no JSON."""
+    """The entries of scene.json, checked for the format alone. Raises SceneError if it is foreign,
+    newer or no JSON.
+    """
     values = parse_json(data, DESCRIPTION)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise SceneError(f"{DESCRIPTION} is not vggt3_ros's: it lacks the entry format = {FORMAT!r}")
+        raise SceneError(
+            f"{DESCRIPTION} is not vggt3_ros's: it lacks the entry format = {FORMAT!r}"
+        )
     entries = Entries(values, DESCRIPTION)
     version = entries.count("version", low=1)
     if version not in (*OLDER, VERSION):
         known = f"{', '.join(map(str, OLDER))} and {VERSION}"
         remedy = "update vggt3_ros, or map" if version > VERSION else "map"
         raise SceneError(
-            f"the scene has format version {version}, this program reads {known}; {remedy} the place again with this "
-            "one"
+            f"the scene has format version {version}, this program reads {known}; {remedy} the"
+            " place again with this one"
         )
     return entries
 
 
 def parse_description(data: bytes) -> Description:
-    """Read scene.json. Raises SceneError when it is damaged, foreign, of a newer format or was edited by hand."""
+    """Read scene.json. Raises SceneError when it is damaged, foreign, of a newer format or was
+    edited by hand.
+    """
     entries = recognized(data)
     version = entries.count("version")
     if version == VERSION or CHECKSUM in entries.values:
@@ -139,7 +153,9 @@ def assemble(
     points: PointCloud,
     depth: KeyframeDepth | None,
 ) -> Scene:
-    """Put a scene together from its parts. Raises SceneError for an entry missing or wrong, or at odds with others."""
+    """Put a scene together from its parts. Raises SceneError for an entry missing or wrong, or at
+    odds with others.
+    """
     entries = description.entries
     try:
         map_from_scene = _similarity(entries.part("map_from_scene"))
@@ -185,7 +201,9 @@ def _files(records: Entries) -> dict[str, FileRecord]:
     for name in records.values:
         record = records.part(name)
         record.require(("size", "sha256"))
-        files[name] = FileRecord(record.count("size"), record.text("sha256", SHA256, "the 64 digits of a SHA-256"))
+        files[name] = FileRecord(
+            record.count("size"), record.text("sha256", SHA256, "the 64 digits of a SHA-256")
+        )
     return files
 
 
@@ -209,7 +227,9 @@ def _similarity(entries: Entries) -> Sim3:
     entries.require(("scale", "rotation", "translation"))
     scale = entries.number("scale")
     check_range("scale of map_from_scene", scale, MIN_SCALE, MAX_SCALE)
-    similarity = Sim3(scale, entries.numbers("rotation", (3, 3)), entries.numbers("translation", (3,)))
+    similarity = Sim3(
+        scale, entries.numbers("rotation", (3, 3)), entries.numbers("translation", (3,))
+    )
     check_pose(se3(similarity.rotation, similarity.translation), "map_from_scene")
     return similarity
 
@@ -223,11 +243,16 @@ def _residual(entries: Entries) -> float | None:
 
 
 def _refined(entries: Entries, files: dict[str, FileRecord]) -> bool:
-    """Whether points are of refined depth, which then has to be there. What its frame is called is checked as well."""
+    """Whether points are of refined depth, which then has to be there. What its frame is called is
+    checked as well.
+    """
     entries.text("points_frame", _MAP, repr(_MAP))
     refined = entries.flag("points_refined")
     if refined and DEPTH not in files:
-        raise SceneError(f"{DESCRIPTION} says that points are of refined depth, but has no {DEPTH} among its files")
+        raise SceneError(
+            f"{DESCRIPTION} says that points are of refined depth, but has no {DEPTH} among its"
+            " files"
+        )
     return refined
 
 
@@ -238,7 +263,9 @@ def _created(entries: Entries) -> str:
     except ValueError:
         year = 0
     if not 1970 <= year < 9999:
-        raise SceneError(f"{DESCRIPTION}: created must be a date and time of ISO 8601 since 1970, got {text!r}")
+        raise SceneError(
+            f"{DESCRIPTION}: created must be a date and time of ISO 8601 since 1970, got {text!r}"
+        )
     return text
 
 

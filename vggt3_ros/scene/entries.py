@@ -1,4 +1,6 @@
-"""The JSON of a scene, read entry by entry: what is missing, unknown, double or of another kind is named."""
+"""The JSON of a scene, read entry by entry: what is missing, unknown, double or of another kind is
+named.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,16 @@ from torch import Tensor
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.files import unique
 
-LARGEST_NUMBER = 1e12  # of anything with a unit; far beyond a map, far below what single precision holds
+# of anything with a unit; far beyond a map, far below what single precision holds
+LARGEST_NUMBER = 1e12
 LARGEST_COUNT = 2**53  # whole numbers up to here are exact in every program
 _SHOWN = 60  # letters of a wrong value
 
 
 def parse_json(data: bytes, name: str) -> Any:
-    """What the file `name` with these bytes holds. Raises SceneError unless it is JSON, numbers finite, keys once."""
+    """What the file `name` with these bytes holds. Raises SceneError unless it is JSON, numbers
+    finite, keys once.
+    """
     try:
         value = json.loads(
             data,
@@ -32,14 +37,17 @@ def parse_json(data: bytes, name: str) -> Any:
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be shown
     except InputError as error:
         raise SceneError(str(error)) from error
-    except (ValueError, RecursionError) as error:  # also wrong encodings, numbers of thousands of digits
+    # also wrong encodings, numbers of thousands of digits
+    except (ValueError, RecursionError) as error:
         raise SceneError(f"{name} is damaged or truncated: {error}") from error
     return value
 
 
 @dataclass(frozen=True)
 class Entries:
-    """An object of JSON and where it is, for messages. Every method raises SceneError naming the entry."""
+    """An object of JSON and where it is, for messages. Every method raises SceneError naming the
+    entry.
+    """
 
     values: dict[str, Any]
     where: str
@@ -65,7 +73,9 @@ class Entries:
         return Entries.of(self._value(name), f"{self.where}: {name}")
 
     def text(self, name: str, pattern: str = r"(?s).*", what: str = "text") -> str:
-        """A text that matches a regular expression as a whole; what: how messages call such a text."""
+        """A text that matches a regular expression as a whole; what: how messages call such a
+        text.
+        """
         value = self._value(name)
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
             self._refuse(name, what)
@@ -86,8 +96,12 @@ class Entries:
         return int(value)
 
     def counts(self, name: str, shape: tuple[int, ...]) -> list[int]:
-        """All whole numbers, from 1 on, of lists in lists of the given lengths, one after the other."""
-        return [int(value) for value in self._list(name, shape, _is_positive, "whole numbers above 0")]
+        """All whole numbers, from 1 on, of lists in lists of the given lengths, one after the
+        other.
+        """
+        return [
+            int(value) for value in self._list(name, shape, _is_positive, "whole numbers above 0")
+        ]
 
     def number(self, name: str) -> float:
         """A number of at most LARGEST_NUMBER either way."""
@@ -97,7 +111,9 @@ class Entries:
         return float(value)
 
     def numbers(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """A float64 tensor of the given shape, from lists in lists of numbers of at most LARGEST_NUMBER either way."""
+        """A float64 tensor of the given shape, from lists in lists of numbers of at most
+        LARGEST_NUMBER either way.
+        """
         what = f"numbers from {-LARGEST_NUMBER:g} to {LARGEST_NUMBER:g}"
         values = [float(value) for value in self._list(name, shape, _is_number, what)]
         return torch.tensor(values, dtype=torch.float64).reshape(shape)
@@ -115,7 +131,9 @@ class Entries:
 
     def _refuse(self, name: str, expected: str) -> NoReturn:
         got = _shown(self.values[name])
-        raise SceneError(f"{self.where} has an entry of the wrong kind: {name!r} must be {expected}, got {got}")
+        raise SceneError(
+            f"{self.where} has an entry of the wrong kind: {name!r} must be {expected}, got {got}"
+        )
 
 
 def _flat(value: Any, shape: tuple[int, ...]) -> Iterator[Any]:

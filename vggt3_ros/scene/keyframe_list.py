@@ -1,6 +1,7 @@
 """keyframes.json: the keyframes of a stored scene.
 
-Poses are written as matrices (3x4, row by row), not quaternions, so that reading gives the very same numbers.
+Poses are written as matrices (3x4, row by row), not quaternions, so that reading gives the very
+same numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _MAX_FOCAL = 1e6  # pixels
 
 
 def describe_keyframes(keyframes: Keyframes) -> bytes:
-    """keyframes.json: a list of name, stamp_ns, cam_from_world (3x4, scene units), intrinsics (3x3, px)."""
+    """keyframes.json: a list of name, stamp_ns, cam_from_world (3x4, scene units), intrinsics (3x3,
+    px).
+    """
     rows = zip(
         keyframes.names,
         keyframes.stamps_ns,
@@ -32,13 +35,17 @@ def describe_keyframes(keyframes: Keyframes) -> bytes:
 
 
 def parse_keyframes(data: bytes, count: int) -> Keyframes:
-    """Read keyframes.json of `count` keyframes. Raises SceneError naming the keyframe and entry that is wrong."""
+    """Read keyframes.json of `count` keyframes. Raises SceneError naming the keyframe and entry
+    that is wrong.
+    """
     values = parse_json(data, KEYFRAMES)
     if not isinstance(values, list):
         raise SceneError(f"{KEYFRAMES} must be a list of keyframes, got {type(values).__name__}")
     if len(values) != count:
         raise SceneError(f"scene.json promises {count} frames, {KEYFRAMES} has {len(values)}")
-    rows = [Entries.of(value, f"{KEYFRAMES}: keyframe {index}") for index, value in enumerate(values)]
+    rows = [
+        Entries.of(value, f"{KEYFRAMES}: keyframe {index}") for index, value in enumerate(values)
+    ]
     for row in rows:
         _check(row)
     return Keyframes(
@@ -50,7 +57,9 @@ def parse_keyframes(data: bytes, count: int) -> Keyframes:
 
 
 def _check(row: Entries) -> None:
-    """Raise SceneError unless these are the entries of a keyframe, with a rigid pose and intrinsics of a camera."""
+    """Raise SceneError unless these are the entries of a keyframe, with a rigid pose and intrinsics
+    of a camera.
+    """
     row.require(_NAMES)
     pose = row.numbers("cam_from_world", (3, 4))
     try:
@@ -61,8 +70,12 @@ def _check(row: Entries) -> None:
     plain = torch.eye(3, dtype=torch.float64)
     for at in ((0, 0), (1, 1), (0, 2), (1, 2)):
         plain[at] = intrinsics[at]
-    if not (torch.equal(intrinsics, plain) and 0 < plain[0, 0] < _MAX_FOCAL and 0 < plain[1, 1] < _MAX_FOCAL):
+    if not (
+        torch.equal(intrinsics, plain)
+        and 0 < plain[0, 0] < _MAX_FOCAL
+        and 0 < plain[1, 1] < _MAX_FOCAL
+    ):
         raise SceneError(
-            f"{row.where}: intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with focal lengths from 0 to "
-            f"{_MAX_FOCAL:g} px, got {intrinsics.tolist()}"
+            f"{row.where}: intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with focal"
+            f" lengths from 0 to {_MAX_FOCAL:g} px, got {intrinsics.tolist()}"
         )

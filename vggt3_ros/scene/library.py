@@ -1,4 +1,6 @@
-"""A folder of scenes: which one is meant, where a new one goes, which is the newest, which may go."""
+"""A folder of scenes: which one is meant, where a new one goes, which is the newest, which may
+go.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,18 @@ _NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 
 
 def meant_folder(path: str | os.PathLike[str], library: Path | None = None) -> Path:
-    """The absolute path of the folder that a user means; relative ones lie in `library` (default: here).
+    """The absolute path of the folder that a user means; relative ones lie in `library` (default:
+    here).
 
-    Variables of the environment are replaced, as by a shell. Raises SceneError for unknown ones ($(...) of launch files
-    as well), for the home (~name) of somebody unknown and for links that go in circles.
+    Variables of the environment are replaced, as by a shell. Raises SceneError for unknown ones
+    ($(...) of launch files as well), for the home (~name) of somebody unknown and for links that go
+    in circles.
     """
     expanded = os.path.expandvars(path)
     if "$" in expanded:
-        raise SceneError(f"{os.fspath(path)!r} has a '$' that nothing stands for; write the path out")
+        raise SceneError(
+            f"{os.fspath(path)!r} has a '$' that nothing stands for; write the path out"
+        )
     try:
         return ((library or Path()) / Path(expanded).expanduser()).resolve()
     except (RuntimeError, OSError) as error:
@@ -38,15 +44,17 @@ def meant_folder(path: str | os.PathLike[str], library: Path | None = None) -> P
 def default_library(namespace: str) -> Path:
     """Where the nodes of a namespace keep scenes unless told otherwise: ~/.ros/NAMESPACE/scenes.
 
-    Robots on one machine are in different namespaces, so that none gets at another's scenes. Raises SceneError if
-    there is no home.
+    Robots on one machine are in different namespaces, so that none gets at another's scenes. Raises
+    SceneError if there is no home.
     """
     home = meant_folder(os.environ.get("ROS_HOME") or _AT_HOME)
     return home / namespace.strip("/") / "scenes"
 
 
 def folder_name(scene: Scene) -> str:
-    """Name for the folder of a scene among others: local time of its making, and the beginning of its id."""
+    """Name for the folder of a scene among others: local time of its making, and the beginning of
+    its id.
+    """
     made = datetime.fromisoformat(scene.created).astimezone()
     return f"{made:%Y%m%d-%H%M%S}-{scene.scene_id[:8]}"
 
@@ -54,7 +62,8 @@ def folder_name(scene: Scene) -> str:
 def find_scene(path: str | os.PathLike[str], library: Path | None = None) -> Path:
     """The scene folder that a path means: itself, or the newest (last written) scene in it.
 
-    library: as of `meant_folder`. Raises SceneError, which says where was looked, when there is none.
+    library: as of `meant_folder`. Raises SceneError, which says where was looked, when there is
+    none.
     """
     folder = meant_folder(path, library)
     try:
@@ -62,7 +71,9 @@ def find_scene(path: str | os.PathLike[str], library: Path | None = None) -> Pat
             return folder
         scenes = _scenes_in(folder)
     except OSError as error:
-        raise SceneError(f"cannot look for scenes in {folder}: {error.strerror}; give another path") from error
+        raise SceneError(
+            f"cannot look for scenes in {folder}: {error.strerror}; give another path"
+        ) from error
     if scenes:
         return scenes[-1]
     what = "holds no scene" if folder.is_dir() else "is no folder"
@@ -73,13 +84,18 @@ def find_scene(path: str | os.PathLike[str], library: Path | None = None) -> Pat
 
 
 def prune(library: Path, keep: int, made_by: str, newest: Path | None = None) -> list[Path]:
-    """Delete the oldest scenes of `library` that `made_by` made, beyond `keep`; returns their folders.
+    """Delete the oldest scenes of `library` that `made_by` made, beyond `keep`; returns their
+    folders.
 
-    Others' scenes in the same folder stay, those that a person saved under a name of their own (not of `folder_name`),
-    and folders with anything that is no plain file. newest: a scene that must stay, whatever its date; robots start
-    with wrong clocks.
+    Others' scenes in the same folder stay, those that a person saved under a name of their own (not
+    of `folder_name`), and folders with anything that is no plain file. newest: a scene that must
+    stay, whatever its date; robots start with wrong clocks.
     """
-    ours = [folder for folder in _scenes_in(library) if _NAME.fullmatch(folder.name) and _maker(folder) == made_by]
+    ours = [
+        folder
+        for folder in _scenes_in(library)
+        if _NAME.fullmatch(folder.name) and _maker(folder) == made_by
+    ]
     ours.sort(key=lambda folder: folder == newest)
     gone = [folder for folder in ours[: max(0, len(ours) - keep)] if _is_plain(folder)]
     for folder in gone:
@@ -89,7 +105,8 @@ def prune(library: Path, keep: int, made_by: str, newest: Path | None = None) ->
 
 def clear_leftovers(library: Path) -> None:
     """Delete what programs left that were killed while they saved scenes to `library`."""
-    with suppress(OSError), replace.locked_parent(library / "any"):  # there is nothing to clear, or no way to
+    # there is nothing to clear, or no way to
+    with suppress(OSError), replace.locked_parent(library / "any"):
         replace.clear_leftovers(library)
 
 
@@ -115,7 +132,9 @@ def _is_plain(folder: Path) -> bool:
 
 
 def _scenes_in(folder: Path) -> list[Path]:
-    """Scenes in a folder, in the order in which they were written; what a killed program left is not among them."""
+    """Scenes in a folder, in the order in which they were written; what a killed program left is
+    not among them.
+    """
     try:
         entries = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):

@@ -5,13 +5,16 @@ from __future__ import annotations
 from vggt3_ros.scene.entries import Entries
 
 SCENE_UNITS = 2  # the version in which points were in scene units and axes
-UNSEALED = 3  # the version without a checksum of scene.json, in which figures were told and computed with in one entry
+# the version without a checksum of scene.json, in which figures were told and computed with in one
+# entry
+UNSEALED = 3
 OLDER = (SCENE_UNITS, UNSEALED)
 _NEWER = {"calibration", "points_refined"}
 
 
 def upgraded(entries: Entries, has_landmarks: bool) -> Entries:
-    """The entries of an older version as those of the present one, but for `version` and `checksum`.
+    """The entries of an older version as those of the present one, but for `version` and
+    `checksum`.
 
     Raises SceneError when one is missing or of the wrong kind.
     """

@@ -1,8 +1,8 @@
 """Replacing a folder in one step: whatever happens, the path holds the old folder or the new one.
 
-Linux can exchange two names atomically (renameat2 with RENAME_EXCHANGE). File systems without it get two
-renames; a program killed between them leaves the old folder under `previous_name`, where `current` and
-`recover` find it.
+Linux can exchange two names atomically (renameat2 with RENAME_EXCHANGE). File systems without it
+get two renames; a program killed between them leaves the old folder under `previous_name`, where
+`current` and `recover` find it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _SAVING = ".vggt3-saving-"  # in the names of temporary folders
 
 
 def previous_name(folder: Path) -> Path:
-    """Where the old folder lies for the moment between two renames on file systems that cannot exchange."""
+    """Where the old folder lies for the moment between two renames on file systems that cannot
+    exchange.
+    """
     return folder.with_name(f".{folder.name}.vggt3-previous")
 
 
@@ -36,12 +38,15 @@ def current(folder: Path) -> Path:
 
 @contextmanager
 def locked_parent(folder: Path) -> Iterator[None]:
-    """Let one program at a time replace folders beside `folder`; the lock of a killed program is void."""
+    """Let one program at a time replace folders beside `folder`; the lock of a killed program is
+    void.
+    """
     handle = os.open(folder.parent, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:  # a network file system without locks: two savers at once may collide
+        # a network file system without locks: two savers at once may collide
+        except OSError as error:
             if error.errno not in _NOT_SUPPORTED | {errno.EBADF, errno.ENOLCK}:
                 raise
         yield
@@ -63,14 +68,18 @@ def new_sibling(folder: Path) -> Path:
 
 
 def clear_leftovers(parent: Path, prefix: str = ".") -> None:
-    """Delete what killed programs left in `parent`, as far as the names begin so. Call it under locked_parent."""
+    """Delete what killed programs left in `parent`, as far as the names begin so. Call it under
+    locked_parent.
+    """
     for entry in parent.iterdir():
         if entry.name.startswith(prefix) and _SAVING in entry.name:
             shutil.rmtree(entry, ignore_errors=True)
 
 
 def replace_folder(sibling: Path, folder: Path) -> None:
-    """Put `sibling` in the place of `folder` and delete the old folder. Its files must be synced already."""
+    """Put `sibling` in the place of `folder` and delete the old folder. Its files must be synced
+    already.
+    """
     if not os.path.lexists(folder):
         os.rename(sibling, folder)
     elif _exchange(sibling, folder):
@@ -105,11 +114,18 @@ def sync(path: Path) -> None:
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Swap two names atomically; False where the system or file system cannot. Raises OSError otherwise."""
+    """Swap two names atomically; False where the system or file system cannot. Raises OSError
+    otherwise.
+    """
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
-    if renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+    if (
+        renameat2(
+            _AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), ctypes.c_uint(_RENAME_EXCHANGE)
+        )
+        == 0
+    ):
         return True
     code = ctypes.get_errno()
     if code in _NOT_SUPPORTED:

@@ -25,9 +25,9 @@ Corner = tuple[float, float, float]
 class Keyframes:
     """The S frames a scene was made of, in the order of the network's camera tokens.
 
-    names: S strings. stamps_ns: S integers. cam_from_world (S, 3, 4) float64, scene units, the first one is
-    the identity up to the network's accuracy. intrinsics (S, 3, 3) float64 in pixels of input_size.
-    Raises InputError when the lengths or shapes disagree or a number is not finite.
+    names: S strings. stamps_ns: S integers. cam_from_world (S, 3, 4) float64, scene units, the
+    first one is the identity up to the network's accuracy. intrinsics (S, 3, 3) float64 in pixels
+    of input_size. Raises InputError when the lengths or shapes disagree or a number is not finite.
     """
 
     names: tuple[str, ...]
@@ -38,7 +38,9 @@ class Keyframes:
     def __post_init__(self) -> None:
         count = len(self.names)
         if len(self.stamps_ns) != count:
-            raise InputError(f"{count} names but {len(self.stamps_ns)} stamps; give one of each per keyframe")
+            raise InputError(
+                f"{count} names but {len(self.stamps_ns)} stamps; give one of each per keyframe"
+            )
         for name, value, shape in (
             ("cam_from_world", self.cam_from_world, (count, 3, 4)),
             ("intrinsics", self.intrinsics, (count, 3, 3)),
@@ -55,22 +57,23 @@ class Keyframes:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A reconstructed place; but for the list of keyframes its size does not depend on the number of frames.
+    """A reconstructed place; but for the list of keyframes its size does not depend on the number
+    of frames.
 
-    memory: named tensors of the network (fast weights and camera tokens); empty for a network without memory.
-    map_from_scene: similarity from scene units into the map frame: metres if is_metric, and Z up as far as up_source
-    says so ("pose_priors", "floor", "cameras", ...). metric_source says where the scale came from or why there is none
-    ("pose_priors", "depth", "camera_height", "none: ..."); metric_residual_m is the rms position disagreement of what
-    was used, where that is known.
-    landmarks: named tensors of the landmarks, in the map frame; empty when poses cannot be verified, for the reason in
-    verdict. calibration: what localizing with landmarks computes with; None only without any. report: figures for
-    people, plain data for JSON; nothing computes with it.
-    depth: of every keyframe's pixels, in the map frame; None in scenes without any. has_refined_points: the points are
-    of that depth, on the surfaces of the place; the network's are about there.
-    points and bounds (lowest and highest corner, each 3 numbers) are in the map frame.
-    made_by: whose scene it is where several robots save in one folder: the mapper's full name and ROS domain; empty
-    for scenes of nobody in particular.
-    Raises InputError when the parts contradict each other.
+    memory: named tensors of the network (fast weights and camera tokens); empty for a network
+    without memory. map_from_scene: similarity from scene units into the map frame: metres if
+    is_metric, and Z up as far as up_source says so ("pose_priors", "floor", "cameras", ...).
+    metric_source says where the scale came from or why there is none ("pose_priors", "depth",
+    "camera_height", "none: ..."); metric_residual_m is the rms position disagreement of what was
+    used, where that is known. landmarks: named tensors of the landmarks, in the map frame; empty
+    when poses cannot be verified, for the reason in verdict. calibration: what localizing with
+    landmarks computes with; None only without any. report: figures for people, plain data for JSON;
+    nothing computes with it. depth: of every keyframe's pixels, in the map frame; None in scenes
+    without any. has_refined_points: the points are of that depth, on the surfaces of the place; the
+    network's are about there. points and bounds (lowest and highest corner, each 3 numbers) are in
+    the map frame. made_by: whose scene it is where several robots save in one folder: the mapper's
+    full name and ROS domain; empty for scenes of nobody in particular. Raises InputError when the
+    parts contradict each other.
     """
 
     memory: dict[str, Tensor]
@@ -95,27 +98,45 @@ class Scene:
     map_frame: str = "map"
     made_by: str = ""
     scene_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    created: str = field(
+        default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds")
+    )
 
     def __post_init__(self) -> None:
         low, high = self.bounds
-        if not all(math.isfinite(a) and math.isfinite(b) and a <= b for a, b in zip(low, high, strict=True)):
-            raise InputError(f"bounds must be a finite lowest and highest corner; got {low} and {high}")
+        if not all(
+            math.isfinite(a) and math.isfinite(b) and a <= b for a, b in zip(low, high, strict=True)
+        ):
+            raise InputError(
+                f"bounds must be a finite lowest and highest corner; got {low} and {high}"
+            )
         if not self.map_frame:
-            raise InputError('map_frame is empty; name the frame the map is expressed in, for example "map"')
+            raise InputError(
+                'map_frame is empty; name the frame the map is expressed in, for example "map"'
+            )
         if not self.is_metric and self.metric_residual_m is not None:
             raise InputError("metric_residual_m is given but the scene is not metric; leave it out")
         if self.depth is not None and len(self.depth) != len(self.keyframes):
-            raise InputError(f"there is depth of {len(self.depth)} keyframes, but there are {len(self.keyframes)}")
+            raise InputError(
+                f"there is depth of {len(self.depth)} keyframes, but there are"
+                f" {len(self.keyframes)}"
+            )
         if asdict(self.verdict).keys() & self.report.keys():
             raise InputError("the report repeats an entry of the verdict; leave it out")
         if self.verdict.verified and not self.landmarks:
-            raise InputError("the verdict is that poses can be verified, but there are no landmarks to do it with")
+            raise InputError(
+                "the verdict is that poses can be verified, but there are no landmarks to do it"
+                " with"
+            )
         if self.landmarks and self.calibration is None:
             raise InputError("there are landmarks, but no calibration to use them with")
-        if self.calibration is not None and len(self.calibration.image_sizes_wh) != len(self.keyframes):
+        if self.calibration is not None and len(self.calibration.image_sizes_wh) != len(
+            self.keyframes
+        ):
             sizes = len(self.calibration.image_sizes_wh)
-            raise InputError(f"there are image sizes of {sizes} keyframes, but there are {len(self.keyframes)}")
+            raise InputError(
+                f"there are image sizes of {sizes} keyframes, but there are {len(self.keyframes)}"
+            )
 
     @property
     def metric_from_scene(self) -> Sim3 | None:
@@ -129,7 +150,9 @@ class Scene:
 
     @property
     def verification(self) -> dict[str, Any]:
-        """Verdict and report in one, as people find them in scene.json and in the JSON of commands."""
+        """Verdict and report in one, as people find them in scene.json and in the JSON of
+        commands.
+        """
         return {**asdict(self.verdict), **self.report}
 
     @property
@@ -139,7 +162,9 @@ class Scene:
 
     @property
     def map_from_keyframes(self) -> Tensor:
-        """Poses (S, 4, 4) of the keyframes in the map: adjusted to the landmarks, otherwise as the network has them."""
+        """Poses (S, 4, 4) of the keyframes in the map: adjusted to the landmarks, otherwise as the
+        network has them.
+        """
         if "world_from_cam" in self.landmarks:
             return self.landmarks["world_from_cam"]
         return self.map_from_scene.poses(se3_inverse(self.keyframes.cam_from_world))
@@ -147,14 +172,18 @@ class Scene:
     def require_calibration(self) -> MapCalibration:
         """The calibration that comes with landmarks. Raises SceneError where there are none."""
         if self.calibration is None:
-            raise SceneError(f"scene {self.scene_id} has no landmarks ({self.verdict.reason}); map the place again")
+            raise SceneError(
+                f"scene {self.scene_id} has no landmarks ({self.verdict.reason}); map the place"
+                " again"
+            )
         return self.calibration
 
     def require_network(self, fingerprint: str) -> None:
         """Raise SceneError unless the scene was made by the network with this fingerprint."""
         if self.model_fingerprint != fingerprint:
             raise SceneError(
-                f"scene {self.scene_id} was made by network {self.model_id!r} with fingerprint "
-                f"{self.model_fingerprint}, the network in use has {fingerprint}; fast weights of one "
-                f"network mean nothing to another: use the network that made it, or map the place again"
+                f"scene {self.scene_id} was made by network {self.model_id!r} with fingerprint"
+                f" {self.model_fingerprint}, the network in use has {fingerprint}; fast weights of"
+                " one network mean nothing to another: use the network that made it, or map the"
+                " place again"
             )

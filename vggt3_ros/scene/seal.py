@@ -1,6 +1,7 @@
 """The checksum of scene.json over itself, so that no digit of it changes unnoticed.
 
-`checksum` is the SHA-256 (hex) of the bytes of the file with the 64 digits of `checksum` itself replaced by zeros.
+`checksum` is the SHA-256 (hex) of the bytes of the file with the 64 digits of `checksum` itself
+replaced by zeros.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ def sealed(entries: dict[str, Any]) -> bytes:
 
 
 def check_seal(data: bytes, entries: Entries) -> None:
-    """Raise SceneError unless the checksum among the entries is that of the bytes they were read from."""
+    """Raise SceneError unless the checksum among the entries is that of the bytes they were read
+    from.
+    """
     given = entries.text(CHECKSUM, SHA256, "the 64 digits of a SHA-256")
     found = hashlib.sha256(_with_checksum(data, given, _ZEROS)).hexdigest()
     if found != given:
         raise SceneError(
-            f"{entries.where} was edited by hand or damaged after it was saved: its checksum is {given[:8]}..., its "
-            f"content has {found[:8]}...; undo the change, restore the scene from a copy or map again"
+            f"{entries.where} was edited by hand or damaged after it was saved: its checksum is"
+            f" {given[:8]}..., its content has {found[:8]}...; undo the change, restore the scene"
+            " from a copy or map again"
         )
 
 

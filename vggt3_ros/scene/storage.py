@@ -1,7 +1,8 @@
-"""Saving and loading scenes: a folder of safetensors, JSON and PLY, replaced in one step, checked when read.
+"""Saving and loading scenes: a folder of safetensors, JSON and PLY, replaced in one step, checked
+when read.
 
-scene.json lists size and SHA-256 of every other file and has a checksum of its own: a scene is whole or refused.
-Nothing is unpickled.
+scene.json lists size and SHA-256 of every other file and has a checksum of its own: a scene is
+whole or refused. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ _PERMISSIONS = "check its permissions and the disk"
 def save_scene(scene: Scene, folder: str | os.PathLike[str]) -> Path:
     """Write the scene to `folder` and return its absolute path. Missing parent folders are made.
 
-    An existing scene is replaced in one step: killed or failing at any moment, this leaves the old scene or
-    the new one. Plain files that a user put beside the scene's own are carried over.
-    Raises SceneError when the folder is not a scene, or cannot be written (full disk, no permission).
+    An existing scene is replaced in one step: killed or failing at any moment, this leaves the old
+    scene or the new one. Plain files that a user put beside the scene's own are carried over.
+    Raises SceneError when the folder is not a scene, or cannot be written (full disk, no
+    permission).
     """
     target = Path(folder).resolve()
     check_target(target)
@@ -71,12 +73,15 @@ def save_scene(scene: Scene, folder: str | os.PathLike[str]) -> Path:
     return target
 
 
-def load_scene(folder: str | os.PathLike[str], expect_fingerprint: str | None = None, with_depth: bool = True) -> Scene:
+def load_scene(
+    folder: str | os.PathLike[str], expect_fingerprint: str | None = None, with_depth: bool = True
+) -> Scene:
     """Read a scene, writing nothing. Tensors are on the CPU.
 
-    with_depth: False leaves the depth of its keyframes, most of a scene's bytes, unread and None, for who localizes in
-    the scene only; such a scene is not to be saved again. Raises SceneError with the reason when there is no scene,
-    when it is damaged, of a newer format, or (with `expect_fingerprint`) made by another network.
+    with_depth: False leaves the depth of its keyframes, most of a scene's bytes, unread and None,
+    for who localizes in the scene only; such a scene is not to be saved again. Raises SceneError
+    with the reason when there is no scene, when it is damaged, of a newer format, or (with
+    `expect_fingerprint`) made by another network.
     """
     target = Path(folder).resolve()
     scene: Scene | None = None
@@ -99,7 +104,9 @@ def check_target(folder: str | os.PathLike[str]) -> None:
     target = Path(folder).resolve()
     refusal = f"cannot save the scene to {target}"
     if not target.name:
-        raise SceneError(f"{refusal}: it is the root of the file system; give the path of a new folder")
+        raise SceneError(
+            f"{refusal}: it is the root of the file system; give the path of a new folder"
+        )
     try:
         existing = next(parent for parent in target.parents if os.path.lexists(parent))
         if not existing.is_dir():
@@ -115,7 +122,9 @@ def check_target(folder: str | os.PathLike[str]) -> None:
 
 
 def _check_is_replaceable(target: Path) -> None:
-    """A folder with content may be replaced only if that content is a scene, plus plain files at most."""
+    """A folder with content may be replaced only if that content is a scene, plus plain files at
+    most.
+    """
     advice = "nothing was changed; choose a new folder, or the folder of an existing scene"
     try:
         recognized((target / DESCRIPTION).read_bytes())
@@ -124,11 +133,17 @@ def _check_is_replaceable(target: Path) -> None:
         raise SceneError(f"{target} exists and is not a scene ({why}); {advice}") from error
     for entry in target.iterdir():
         if entry.is_symlink() or not entry.is_file():
-            raise SceneError(f"{target} holds {entry.name!r}, which is no file of a scene; {advice}")
+            raise SceneError(
+                f"{target} holds {entry.name!r}, which is no file of a scene; {advice}"
+            )
 
 
 def _foreign_files(target: Path) -> list[str]:
-    return [entry.name for entry in target.iterdir() if entry.name not in FILES] if target.is_dir() else []
+    return (
+        [entry.name for entry in target.iterdir() if entry.name not in FILES]
+        if target.is_dir()
+        else []
+    )
 
 
 def _link(source: Path, copy: Path) -> None:
@@ -146,7 +161,8 @@ def _write(scene: Scene, folder: Path) -> None:
     (folder / MEMORY).write_bytes(_packed(scene.memory))
     if scene.landmarks:
         (folder / LANDMARKS).write_bytes(_packed(scene.landmarks))
-    if scene.depth is not None:  # by way of numpy: safetensors has 16-bit numbers of torch since lately only
+    # by way of numpy: safetensors has 16-bit numbers of torch since lately only
+    if scene.depth is not None:
         (folder / DEPTH).write_bytes(safetensors.numpy.save(scene.depth.arrays()))
     keyframes = describe_keyframes(scene.keyframes)
     (folder / KEYFRAMES).write_bytes(keyframes)
@@ -154,9 +170,18 @@ def _write(scene: Scene, folder: Path) -> None:
     records = {file.name: _record(file.read_bytes()) for file in sorted(folder.iterdir())}
     try:
         description = describe(scene, records)
-        assemble(parse_description(description), keyframes, scene.memory, scene.landmarks, scene.points, scene.depth)
+        assemble(
+            parse_description(description),
+            keyframes,
+            scene.memory,
+            scene.landmarks,
+            scene.points,
+            scene.depth,
+        )
     except (SceneError, ValueError) as error:
-        raise SceneError(f"cannot save a scene that would be refused when it is read: {error}") from error
+        raise SceneError(
+            f"cannot save a scene that would be refused when it is read: {error}"
+        ) from error
     (folder / DESCRIPTION).write_bytes(description)
     for file in folder.iterdir():
         sync(file)
@@ -170,25 +195,42 @@ def _packed(tensors: dict[str, Tensor]) -> bytes:
 def _read(folder: Path, with_depth: bool) -> Scene:
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
-        raise SceneError(f"no scene at {folder}: it {what}; give a folder that a reconstruction was saved to")
+        raise SceneError(
+            f"no scene at {folder}: it {what}; give a folder that a reconstruction was saved to"
+        )
     try:
         description = parse_description((folder / DESCRIPTION).read_bytes())
     except FileNotFoundError as error:
         advice = "give a folder that a reconstruction was saved to"
         raise SceneError(f"{folder} is not a scene: it has no scene.json; {advice}") from error
     except OSError as error:
-        raise SceneError(f"cannot read {folder / DESCRIPTION}: {error.strerror}; {_PERMISSIONS}") from error
+        raise SceneError(
+            f"cannot read {folder / DESCRIPTION}: {error.strerror}; {_PERMISSIONS}"
+        ) from error
     except SceneError as error:
         raise SceneError(f"{folder}: {error}") from error
-    wanted = {name: record for name, record in description.files.items() if with_depth or name != DEPTH}
+    wanted = {
+        name: record for name, record in description.files.items() if with_depth or name != DEPTH
+    }
     contents = {name: _checked(folder / name, record) for name, record in wanted.items()}
     try:
         memory = safetensors.torch.load(contents[MEMORY])
         landmarks = safetensors.torch.load(contents[LANDMARKS]) if LANDMARKS in contents else {}
         points = parse_ply(contents[POINTS], POINTS)
-        depth = KeyframeDepth.from_arrays(safetensors.numpy.load(contents[DEPTH])) if DEPTH in contents else None
+        depth = (
+            KeyframeDepth.from_arrays(safetensors.numpy.load(contents[DEPTH]))
+            if DEPTH in contents
+            else None
+        )
         return assemble(description, contents[KEYFRAMES], memory, landmarks, points, depth)
-    except (OSError, Vggt3Error, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (
+        OSError,
+        Vggt3Error,
+        safetensors.SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise SceneError(f"{folder} is damaged: {error}; {_RESTORE}") from error
 
 
@@ -205,7 +247,9 @@ def _checked(path: Path, record: FileRecord) -> bytes:
         size = f"{len(data)} bytes instead of {record.size}"
         raise SceneError(f"{scene} is damaged: {path.name} has {size}; {_RESTORE}")
     if _record(data) != record:
-        raise SceneError(f"{scene} is damaged: {path.name} has another checksum than saved; {_RESTORE}")
+        raise SceneError(
+            f"{scene} is damaged: {path.name} has another checksum than saved; {_RESTORE}"
+        )
     return data
 
 

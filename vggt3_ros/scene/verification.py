@@ -1,4 +1,6 @@
-"""What poses are verified with beside the landmarks: the verdict on them, and the numbers that localizing needs."""
+"""What poses are verified with beside the landmarks: the verdict on them, and the numbers that
+localizing needs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ MIN_SCALE, MAX_SCALE = 1e-9, 1e9  # of scene units, which are about as long as t
 class MapVerdict:
     """Whether poses can be verified against the landmarks of a map, and a sentence that says why.
 
-    poses: where the poses of the map are from, in words: "held as given", "adjusted to the images", ...
+    poses: where the poses of the map are from, in words: "held as given", "adjusted to the images",
+    ...
     """
 
     verified: bool
@@ -28,10 +31,10 @@ class MapVerdict:
 class MapCalibration:
     """The numbers of a map with landmarks that localizing in it and exporting it compute with.
 
-    image_sizes_wh: width and height of each keyframe's whole image, in the order of the scene's keyframes.
-    focal_factor: what the focal lengths given with the images were multiplied by when the map was adjusted.
-    depth_scale: units of the map per unit of depth that the network predicts for an image in this scene.
-    Raises InputError when a number is out of range.
+    image_sizes_wh: width and height of each keyframe's whole image, in the order of the scene's
+    keyframes. focal_factor: what the focal lengths given with the images were multiplied by when
+    the map was adjusted. depth_scale: units of the map per unit of depth that the network predicts
+    for an image in this scene. Raises InputError when a number is out of range.
     """
 
     image_sizes_wh: tuple[tuple[int, int], ...]
@@ -41,7 +44,9 @@ class MapCalibration:
     def __post_init__(self) -> None:
         for size_wh in self.image_sizes_wh:
             if not all(1 <= side <= MAX_IMAGE_SIDE for side in size_wh):
-                raise InputError(f"image_sizes_wh must be from 1 to {MAX_IMAGE_SIDE} pixels, got {size_wh}")
+                raise InputError(
+                    f"image_sizes_wh must be from 1 to {MAX_IMAGE_SIDE} pixels, got {size_wh}"
+                )
         check_range("focal_factor", self.focal_factor, MIN_FOCAL_FACTOR, MAX_FOCAL_FACTOR)
         check_range("depth_scale", self.depth_scale, MIN_SCALE, MAX_SCALE)
 

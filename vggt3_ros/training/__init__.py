@@ -1,1 +1,3 @@
-"""Training of small networks on procedural rooms: softmax first, then conversion to test-time training."""
+"""Training of small networks on procedural rooms: softmax first, then conversion to test-time
+training.
+"""

@@ -1,11 +1,14 @@
-"""The card of trained weights: what they are, how they were made, and what they reach, baselines beside every figure.
+"""The card of trained weights: what they are, how they were made, and what they reach, baselines
+beside every figure.
 
-    python3 -m vggt3_ros.training.card vggt3_ros/weights/tiny.safetensors training.json runs/tiny/validation.json \
+    python3 -m vggt3_ros.training.card vggt3_ros/weights/tiny.safetensors training.json
+    runs/tiny/validation.json \
         box50.json box50.given.json rooms.json rooms.given.json > tables.md
 
-`training.json` is told by whoever trained: {"data", "training": {"steps", "seconds", "machine", "settings"}}. Of the
-run's validations the last one counts. The others are what `vggt3 evaluate ... --json` wrote, NAME.given.json with
-`--priors given`: of those the verified poses count. The card goes beside the weights, as .json; its tables are printed.
+`training.json` is told by whoever trained: {"data", "training": {"steps", "seconds", "machine",
+"settings"}}. Of the run's validations the last one counts. The others are what `vggt3 evaluate ...
+--json` wrote, NAME.given.json with `--priors given`: of those the verified poses count. The card
+goes beside the weights, as .json; its tables are printed.
 """
 
 from __future__ import annotations
@@ -20,13 +23,16 @@ from vggt3_ros.files import write_json
 from vggt3_ros.model.checkpoint import load_network
 
 _VALIDATION = (
-    "unseen places, medians: windows of 8 mapped and 8 localized views of 24 rooms (seeds from 950000), and of 12 "
-    "corridors and yards (corridor_*, yard_*; 970000, 980000); tour_*: drives of 16 mapped and 8 localized views in 12 "
-    "rooms (960000). nearest_* is the pose of the most similar map image, still_* that of no motion"
+    "unseen places, medians: windows of 8 mapped and 8 localized views of 24 rooms (seeds from"
+    " 950000), and of 12 corridors and yards (corridor_*, yard_*; 970000, 980000); tour_*: drives"
+    " of 16 mapped and 8 localized views in 12 rooms (960000). nearest_* is the pose of the most"
+    " similar map image, still_* that of no motion"
 )
 
 
-def card(weights: Path, told: dict[str, Any], validation: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+def card(
+    weights: Path, told: dict[str, Any], validation: dict[str, Any], files: list[Path]
+) -> dict[str, Any]:
     """Everything that is known of a weights file, as plain data; `files` hold evaluations."""
     network = load_network(weights)
     long = network.config.image_size
@@ -36,13 +42,30 @@ def card(weights: Path, told: dict[str, Any], validation: dict[str, Any], files:
         each = figures.get("each", [figures])  # of several sequences, whose medians `figures` are
         measured = {one["model_fingerprint"] for one in each}
         if measured != {network.fingerprint()}:
-            raise InputError(f"{file} was measured with other weights ({', '.join(measured)}); evaluate again")
+            raise InputError(
+                f"{file} was measured with other weights ({', '.join(measured)}); evaluate again"
+            )
         if each[0]["priors"] == "given":
-            names = ("queries", "accepted", "wrong_accepted", "median_position_m", "median_rotation_deg")
+            names = (
+                "queries",
+                "accepted",
+                "wrong_accepted",
+                "median_position_m",
+                "median_rotation_deg",
+            )
             entry["verified_with_priors"] = {name: figures["verified"][name] for name in names}
         else:
-            entry |= {name: figures[name] for name in ("trajectory_extent_m", "localization", "baselines")}
-            of_map = ("frames", "ate_m", "ate_percent", "pair_rotation_deg", "pair_direction_deg", "depth_abs_rel")
+            entry |= {
+                name: figures[name] for name in ("trajectory_extent_m", "localization", "baselines")
+            }
+            of_map = (
+                "frames",
+                "ate_m",
+                "ate_percent",
+                "pair_rotation_deg",
+                "pair_direction_deg",
+                "depth_abs_rel",
+            )
             entry["map"] = {name: figures["map"][name] for name in of_map}
     data = {
         "model": weights.stem,
@@ -64,30 +87,48 @@ def card(weights: Path, told: dict[str, Any], validation: dict[str, Any], files:
 def tables(card: dict[str, Any]) -> str:
     """The figures of a card as Markdown."""
     lines = [
-        "| sequence | ATE % | pair rotation / direction deg | depth AbsRel | queries: position % / rotation deg "
-        "| mean map pose | most similar map image "
-        "| verified, map poses given: accepted, wrong, position cm / rotation deg |",
+        (
+            "| sequence | ATE % | pair rotation / direction deg | depth AbsRel | queries: position"
+            " % / rotation deg | mean map pose | most similar map image | verified, map poses"
+            " given: accepted, wrong, position cm / rotation deg |"
+        ),
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, figures in card["evaluation"].items():
         if "map" not in figures:
             raise InputError(
-                f"{name} was evaluated with --priors given alone; give its evaluation without them as well"
+                f"{name} was evaluated with --priors given alone; give its evaluation without them"
+                " as well"
             )
-        mapped, baselines, verified = figures["map"], figures["baselines"], figures.get("verified_with_priors")
+        mapped, baselines, verified = (
+            figures["map"],
+            figures["baselines"],
+            figures.get("verified_with_priors"),
+        )
         lines.append(
-            f"| {name} | {_number(mapped['ate_percent'])} | {_number(mapped['pair_rotation_deg'])} / "
-            f"{_number(mapped['pair_direction_deg'])} | {_number(mapped['depth_abs_rel'], 3)} | "
-            f"{_pose(figures['localization'])} | {_pose(baselines['mean_pose'])} | "
-            f"{_pose(baselines['nearest_image'])} | "
-            f"{'-' if verified is None else _verified(verified)} |"
+            f"| {name} | {_number(mapped['ate_percent'])} | {_number(mapped['pair_rotation_deg'])}"
+            f" / {_number(mapped['pair_direction_deg'])} | {_number(mapped['depth_abs_rel'], 3)} |"
+            f" {_pose(figures['localization'])} | {_pose(baselines['mean_pose'])} |"
+            f" {_pose(baselines['nearest_image'])} |"
+            f" {'-' if verified is None else _verified(verified)} |"
         )
     validation = card["validation"]
-    lines += ["", "| validation | windows of rooms | tours | corridors | yards |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| validation | windows of rooms | tours | corridors | yards |",
+        "|---|---|---|---|---|",
+    ]
     for figure in (
-        "pair_rotation_deg", "still_pair_rotation_deg", "pair_direction_deg", "ate_percent", "depth_abs_rel",
-        "query_position_percent", "query_rotation_deg", "nearest_position_percent", "nearest_rotation_deg",
-    ):  # fmt: skip
+        "pair_rotation_deg",
+        "still_pair_rotation_deg",
+        "pair_direction_deg",
+        "ate_percent",
+        "depth_abs_rel",
+        "query_position_percent",
+        "query_rotation_deg",
+        "nearest_position_percent",
+        "nearest_rotation_deg",
+    ):
         digits = 3 if figure == "depth_abs_rel" else 2
         values = (validation.get(prefix + figure) for prefix in ("", "tour_", "corridor_", "yard_"))
         lines.append(f"| {figure} | {' | '.join(_number(value, digits) for value in values)} |")
@@ -95,11 +136,15 @@ def tables(card: dict[str, Any]) -> str:
 
 
 def _pose(figures: dict[str, float]) -> str:
-    return f"{_number(figures['median_position_percent'])} / {_number(figures['median_rotation_deg'])}"
+    return (
+        f"{_number(figures['median_position_percent'])} / {_number(figures['median_rotation_deg'])}"
+    )
 
 
 def _verified(figures: dict[str, Any]) -> str:
-    centimetres = None if figures["median_position_m"] is None else 100 * figures["median_position_m"]
+    centimetres = (
+        None if figures["median_position_m"] is None else 100 * figures["median_position_m"]
+    )
     poses = f"{_number(centimetres)} / {_number(figures['median_rotation_deg'], 2)}"
     return f"{figures['accepted']} of {figures['queries']}, {figures['wrong_accepted']}, {poses}"
 
@@ -125,7 +170,10 @@ def _read(file: Path) -> Any:
 def main(arguments: list[str]) -> None:
     """Write the card beside the weights, and its tables to standard output."""
     if len(arguments) < 3:
-        raise InputError(f"got {len(arguments)} files, expected weights, training.json, validation.json, evaluations")
+        raise InputError(
+            f"got {len(arguments)} files, expected weights, training.json, validation.json,"
+            " evaluations"
+        )
     weights, told, validations, *files = (Path(argument) for argument in arguments)
     validated = _read(validations)
     if not validated:

@@ -1,7 +1,8 @@
-"""Compiling for a GPU by regions: what repeats in every layer is compiled once and serves all of them.
+"""Compiling for a GPU by regions: what repeats in every layer is compiled once and serves all of
+them.
 
-A network compiled as a whole compiles every layer anew, for which a run of minutes has no time; its repeated parts are
-compiled once, and stay so from phase to phase where their shapes do.
+A network compiled as a whole compiles every layer anew, for which a run of minutes has no time; its
+repeated parts are compiled once, and stay so from phase to phase where their shapes do.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ Backend = str | Callable[..., Any]
 
 
 def compile_regions(network: Vggt3, backend: Backend = "inductor") -> None:
-    """Let the blocks, the attention between frames and the dense heads of a network in training run compiled.
+    """Let the blocks, the attention between frames and the dense heads of a network in training run
+    compiled.
 
     Meant for steps of one shape: another one compiles again.
     """
@@ -48,5 +50,7 @@ def _compiled(function: Callable[..., Any], backend: Backend) -> Callable[..., A
 
 
 def _with_gradient(attend: Callable[..., Tensor], module: Any, x: Tensor, *others: Any) -> Tensor:
-    """Tokens always require a gradient: those of distillation need none, and would be compiled for separately."""
+    """Tokens always require a gradient: those of distillation need none, and would be compiled for
+    separately.
+    """
     return attend(module, x if x.requires_grad else x.detach().requires_grad_(), *others)

@@ -1,4 +1,6 @@
-"""One YAML file per run: sizes, schedule, data and loss weights, checked as a whole before anything starts."""
+"""One YAML file per run: sizes, schedule, data and loss weights, checked as a whole before anything
+starts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from vggt3_ros.files import check_known, read_yaml
 from vggt3_ros.model.config import ModelConfig, TttConfig
 
 _AT_LEAST_ONE = (
-    "height", "width", "scenes", "fit_steps", "dense_stride", "pool_groups", "group_rooms", "validations",
+    "height", "width", "scenes", "fit_steps", "dense_stride", "pool_groups", "group_rooms",
+    "validations",
     "validation_rooms",
 )  # fmt: skip
 _SHARES = ("warmup", "wide_after", "abort_after", "tours", "shadows")
@@ -20,7 +23,9 @@ _SHARES = ("warmup", "wide_after", "abort_after", "tours", "shadows")
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factors of the loss terms (see losses.py and dense_losses.py); a term of weight 0 is left out."""
+    """Factors of the loss terms (see losses.py and dense_losses.py); a term of weight 0 is left
+    out.
+    """
 
     camera: float
     quaternion: float
@@ -39,7 +44,9 @@ class LossWeights:
         for field in fields(self):
             if not _is_number(getattr(self, field.name)):
                 value = getattr(self, field.name)
-                raise InputError(f"training config: weights.{field.name} is {value!r}, expected a number")
+                raise InputError(
+                    f"training config: weights.{field.name} is {value!r}, expected a number"
+                )
 
 
 @dataclass(frozen=True)
@@ -94,16 +101,29 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type == "int" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-                raise InputError(f"training config: {field.name} is {value!r}, expected a whole number, 0 or more")
+            if field.type == "int" and (
+                not isinstance(value, int) or isinstance(value, bool) or value < 0
+            ):
+                raise InputError(
+                    f"training config: {field.name} is {value!r}, expected a whole number, 0 or"
+                    " more"
+                )
             if field.type == "float" and not _is_number(value):
-                raise InputError(f"training config: {field.name} is {value!r}, expected a number (1.0e-3, not 1e-3)")
+                raise InputError(
+                    f"training config: {field.name} is {value!r}, expected a number (1.0e-3, not"
+                    " 1e-3)"
+                )
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
-                raise InputError(f"training config: {name} is {getattr(self, name)!r}, expected at least 1")
+                raise InputError(
+                    f"training config: {name} is {getattr(self, name)!r}, expected at least 1"
+                )
         for name in _SHARES:
             if getattr(self, name) > 1:
-                raise InputError(f"training config: {name} is {getattr(self, name)!r}, expected a share within 0..1")
+                raise InputError(
+                    f"training config: {name} is {getattr(self, name)!r}, expected a share within"
+                    " 0..1"
+                )
         if self.aspects is not None:
             object.__setattr__(self, "aspects", tuple(self.aspects))
         for name in ("folders", "shares"):
@@ -117,40 +137,92 @@ class TrainConfig:
         _ = self.ttt_model  # refuses `ttt` that does not fit `model`
 
     def _checks(self) -> dict[str, tuple[object, bool, str]]:
-        """What has to hold beyond the kind of a number: by name the value, whether it is right, what would be."""
-        patch, aspects, rooms = self.model.patch_size, self.aspects, self.pool_groups * self.group_rooms
+        """What has to hold beyond the kind of a number: by name the value, whether it is right,
+        what would be.
+        """
+        patch, aspects, rooms = (
+            self.model.patch_size,
+            self.aspects,
+            self.pool_groups * self.group_rooms,
+        )
         fewest, views, queries = self.fewest_views, self.views, self.query_views
         ordered = aspects is None or (len(aspects) == 2 and 0 < aspects[0] <= aspects[1])
         most = self.scenes * views // max(1, fewest)
         return {
-            "model.attn": (self.model.attn, self.model.attn == "softmax", "'softmax': it is converted to ttt later"),
+            "model.attn": (
+                self.model.attn,
+                self.model.attn == "softmax",
+                "'softmax': it is converted to ttt later",
+            ),
             "height": (self.height, self.height % patch == 0, f"a multiple of patch_size {patch}"),
             "width": (self.width, self.width % patch == 0, f"a multiple of patch_size {patch}"),
-            "aspects": (aspects, ordered, "null or the smallest and the largest width / height, above 0"),
+            "aspects": (
+                aspects,
+                ordered,
+                "null or the smallest and the largest width / height, above 0",
+            ),
             "crop": (self.crop, 0.1 <= self.crop <= 1, "within 0.1..1"),
             "fewest_views": (fewest, 2 <= fewest <= views, "2 to `views`"),
-            "query_views": (queries, 0 <= queries <= fewest - 2, "at most fewest_views - 2: at least 2 are mapped"),
-            "scenes": (self.scenes, most <= rooms, f"{most} scenes in a step at most the pool's {rooms} rooms"),
-            "student": (self.student, self.student is None or isinstance(self.student, str), "null or a network"),
+            "query_views": (
+                queries,
+                0 <= queries <= fewest - 2,
+                "at most fewest_views - 2: at least 2 are mapped",
+            ),
+            "scenes": (
+                self.scenes,
+                most <= rooms,
+                f"{most} scenes in a step at most the pool's {rooms} rooms",
+            ),
+            "student": (
+                self.student,
+                self.student is None or isinstance(self.student, str),
+                "null or a network",
+            ),
             "shares": (
                 self.shares,
-                len(self.shares) == 3 and all(_is_number(share) for share in self.shares) and sum(self.shares) > 0,
+                len(self.shares) == 3
+                and all(_is_number(share) for share in self.shares)
+                and sum(self.shares) > 0,
                 "three shares of the time, 0 or more",
             ),
-            "train": (self.train, self.train in ("all", "global_attention"), "'all' or 'global_attention'"),
+            "train": (
+                self.train,
+                self.train in ("all", "global_attention"),
+                "'all' or 'global_attention'",
+            ),
             "corridors": (self.corridors, self.corridors <= 1, "within 0..1"),
-            "yards": (self.yards, self.corridors + self.yards <= 1, "a share, at most 1 together with corridors"),
-            "folders": (self.folders, all(isinstance(f, str) for f in self.folders), "a list of paths"),
-            "real": (self.real, self.real <= (1 if self.folders else 0), "within 0..1, and 0 without `folders`"),
+            "yards": (
+                self.yards,
+                self.corridors + self.yards <= 1,
+                "a share, at most 1 together with corridors",
+            ),
+            "folders": (
+                self.folders,
+                all(isinstance(f, str) for f in self.folders),
+                "a list of paths",
+            ),
+            "real": (
+                self.real,
+                self.real <= (1 if self.folders else 0),
+                "within 0..1, and 0 without `folders`",
+            ),
             "optimizer": (self.optimizer, self.optimizer in ("muon", "adamw"), "'muon' or 'adamw'"),
             "ema": (self.ema, 0 <= self.ema < 1, "within 0..1"),
-            "checkpointing": (self.checkpointing, isinstance(self.checkpointing, bool), "true or false"),
+            "checkpointing": (
+                self.checkpointing,
+                isinstance(self.checkpointing, bool),
+                "true or false",
+            ),
             "weights.points": (
                 self.weights.points,
                 self.model.point_head or self.weights.points == 0,
                 "0: the model has no point head",
             ),
-            "weights.outliers": (self.weights.outliers, self.weights.outliers < 1, "a share below 1"),
+            "weights.outliers": (
+                self.weights.outliers,
+                self.weights.outliers < 1,
+                "a share below 1",
+            ),
         }
 
     @property
@@ -165,7 +237,9 @@ class TrainConfig:
 
     @property
     def time_shares(self) -> dict[str, float]:
-        """Shares of the time that the phases have, in their order, where a run has to end within some minutes."""
+        """Shares of the time that the phases have, in their order, where a run has to end within
+        some minutes.
+        """
         return dict(zip(self.phases, self.shares, strict=True))
 
     @property
@@ -174,7 +248,9 @@ class TrainConfig:
         return replace(self.model, attn="ttt", ttt=self.ttt)
 
     def hundredth(self) -> TrainConfig:
-        """About a hundredth of the run, to see its schedule: narrow network, small images, few scenes, few steps."""
+        """About a hundredth of the run, to see its schedule: narrow network, small images, few
+        scenes, few steps.
+        """
         model, patch = self.model, self.model.patch_size
         rows, columns = (max(2, side // (2 * patch)) for side in (self.height, self.width))
         width = 4 * max(1, model.embed_dim // model.num_heads // 16)
@@ -238,4 +314,9 @@ class TrainConfig:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )

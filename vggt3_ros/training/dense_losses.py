@@ -1,6 +1,7 @@
 """Losses of the dense heads, depth and points, with confidence, after the published recipe.
 
-Unknown pixels are left out. Maps are (B, D, H, W): D decoded views of each of B scenes, lengths in units of the scene.
+Unknown pixels are left out. Maps are (B, D, H, W): D decoded views of each of B scenes, lengths in
+units of the scene.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class DenseTruth:
 
 
 def dense_truth(batch: SceneBatch, stride: int) -> DenseTruth:
-    """Truth for every `stride`-th view; pixels without depth or farther than 100 from the origin are unknown."""
+    """Truth for every `stride`-th view; pixels without depth or farther than 100 from the origin
+    are unknown.
+    """
     depth = batch.depth[:, ::stride]
     world_from_cam = se3_inverse(batch.cam_from_world[:, ::stride])
     cam = unproject(depth, batch.intrinsics[:, None]).flatten(2, 3)
@@ -45,7 +48,9 @@ def dense_truth(batch: SceneBatch, stride: int) -> DenseTruth:
 
 
 def depth_loss(output: TrainingOutput, truth: DenseTruth, weights: LossWeights) -> Tensor:
-    """Absolute error of depth, plain and by confidence; of its logarithm; of its differences between neighbours."""
+    """Absolute error of depth, plain and by confidence; of its logarithm; of its differences
+    between neighbours.
+    """
     error = output.depth - truth.depth
     loss = _by_confidence(error.abs(), output.depth_confidence, truth, weights.outliers)
     if weights.depth_log:
@@ -58,7 +63,9 @@ def depth_loss(output: TrainingOutput, truth: DenseTruth, weights: LossWeights) 
 
 def points_loss(output: TrainingOutput, truth: DenseTruth, weights: LossWeights) -> Tensor:
     """Distance of points in the world, plain and by confidence; angle between normals."""
-    assert output.pointmap is not None and output.pointmap_confidence is not None, "the model has a point head"
+    assert output.pointmap is not None and output.pointmap_confidence is not None, (
+        "the model has a point head"
+    )
     error = torch.linalg.vector_norm(output.pointmap - truth.points, dim=-1)
     loss = _by_confidence(error, output.pointmap_confidence, truth, weights.outliers)
     if weights.shape:
@@ -67,20 +74,26 @@ def points_loss(output: TrainingOutput, truth: DenseTruth, weights: LossWeights)
 
 
 def neighbour_loss(error: Tensor, known: Tensor) -> Tensor:
-    """Differences of the error (..., H, W) between neighbours in both directions, averaged over strides 1 to 8."""
+    """Differences of the error (..., H, W) between neighbours in both directions, averaged over
+    strides 1 to 8.
+    """
     total = error.new_zeros(())
     for stride in _DEPTH_STRIDES:
         e, k = error[..., ::stride, ::stride], known[..., ::stride, ::stride]
         for dim in (-1, -2):
             pair = k.narrow(dim, 1, k.shape[dim] - 1) & k.narrow(dim, 0, k.shape[dim] - 1)
-            total = total + (e.diff(dim=dim).abs().clamp(max=_LARGEST) * pair).sum() / k.sum().clamp(min=1)
+            total = total + (
+                e.diff(dim=dim).abs().clamp(max=_LARGEST) * pair
+            ).sum() / k.sum().clamp(min=1)
     return total / len(_DEPTH_STRIDES)
 
 
 def normal_loss(points: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """1 - cos between normals of points (..., H, W, 3) and of the true ones, averaged over strides 1, 2 and 4.
+    """1 - cos between normals of points (..., H, W, 3) and of the true ones, averaged over strides
+    1, 2 and 4.
 
-    Every pixel has four: of the cross products of its neighbours above, left, below and right in turn.
+    Every pixel has four: of the cross products of its neighbours above, left, below and right in
+    turn.
     """
     total = points.new_zeros(())
     for stride in _NORMAL_STRIDES:
@@ -99,14 +112,20 @@ def _normals(points: Tensor) -> Tensor:
     """Unit normals (4, ..., H - 2, W - 2, 3)."""
     middle = points[..., 1:-1, 1:-1, :]
     sides = [_shifted(points.movedim(-1, 0), offset).movedim(0, -1) - middle for offset in _AROUND]
-    crossed = [torch.linalg.cross(a, b, dim=-1) for a, b in zip(sides, sides[1:] + sides[:1], strict=True)]
+    crossed = [
+        torch.linalg.cross(a, b, dim=-1) for a, b in zip(sides, sides[1:] + sides[:1], strict=True)
+    ]
     return normalize(torch.stack(crossed), dim=-1, eps=1e-8)
 
 
 def _shifted(values: Tensor, offset: tuple[int, int]) -> Tensor:
-    """The neighbours (..., H - 2, W - 2) at this offset of the inner pixels of values (..., H, W)."""
+    """The neighbours (..., H - 2, W - 2) at this offset of the inner pixels of values (..., H,
+    W).
+    """
     rows, columns = values.shape[-2:]
-    return values[..., 1 + offset[0] : rows - 1 + offset[0], 1 + offset[1] : columns - 1 + offset[1]]
+    return values[
+        ..., 1 + offset[0] : rows - 1 + offset[0], 1 + offset[1] : columns - 1 + offset[1]
+    ]
 
 
 def _by_confidence(error: Tensor, confidence: Tensor, truth: DenseTruth, outliers: float) -> Tensor:
@@ -116,10 +135,14 @@ def _by_confidence(error: Tensor, confidence: Tensor, truth: DenseTruth, outlier
 
 
 def _mean(values: Tensor, known: Tensor, outliers: float = 0.0) -> Tensor:
-    """Mean of the known values, without the share of largest ones that `outliers` names; 0 where nothing is known."""
+    """Mean of the known values, without the share of largest ones that `outliers` names; 0 where
+    nothing is known.
+    """
     if outliers == 0:
         return (values * known).sum() / known.sum().clamp(min=1)
     kept = values[known]
     if len(kept) > _FEW:
-        kept = kept[kept <= kept.detach().kthvalue(max(1, round((1 - outliers) * len(kept)))).values]
+        kept = kept[
+            kept <= kept.detach().kthvalue(max(1, round((1 - outliers) * len(kept)))).values
+        ]
     return kept.sum() / max(1, len(kept))

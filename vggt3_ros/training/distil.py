@@ -1,7 +1,8 @@
-"""How a converted network starts: every layer learns to answer as its softmax parent's, all layers at once.
+"""How a converted network starts: every layer learns to answer as its softmax parent's, all layers
+at once.
 
-Each gets what the parent's layer gets, so no gradient passes from layer to layer. It is a few hundred steps where
-training the whole network on its own errors takes thousands.
+Each gets what the parent's layer gets, so no gradient passes from layer to layer. It is a few
+hundred steps where training the whole network on its own errors takes thousands.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from vggt3_ros.model.ttt_attention import TttAttention
 
 
 def learn_initial_fast_weights(network: Vggt3) -> None:
-    """Unlike the published conversion, whose initial fast weights stay random: distillation gains most by it."""
+    """Unlike the published conversion, whose initial fast weights stay random: distillation gains
+    most by it.
+    """
     for attention in _global_attentions(network):
         attention.learn_initial()
 
 
 def train_global_attention_alone(network: Vggt3) -> None:
-    """Freeze everything else: what is published to be trained, and initial fast weights where they are learnt."""
+    """Freeze everything else: what is published to be trained, and initial fast weights where they
+    are learnt.
+    """
     network.requires_grad_(False)
     for attention in _global_attentions(network):
         attention.requires_grad_(True)
@@ -29,9 +34,11 @@ def train_global_attention_alone(network: Vggt3) -> None:
 def distillation_loss(
     student: Vggt3, parent: Vggt3, images: Tensor, map_views: int, steps: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sum over the layers, and the single ones, of the share of the variance that the student's answers miss.
+    """Sum over the layers, and the single ones, of the share of the variance that the student's
+    answers miss.
 
-    images (B, S, 3, H, W), of which the first `map_views` are learnt from, in `steps` test-time-training steps.
+    images (B, S, 3, H, W), of which the first `map_views` are learnt from, in `steps`
+    test-time-training steps.
     """
     observed: list[tuple[int, Tensor, Tensor]] = []
     with torch.no_grad():
@@ -39,7 +46,9 @@ def distillation_loss(
     grid = student.aggregator.grid(images)
     rope = student.aggregator.rope(grid, bf16=False)
     terms = {}
-    for attention, (layer, tokens, wanted) in zip(_global_attentions(student), observed, strict=True):
+    for attention, (layer, tokens, wanted) in zip(
+        _global_attentions(student), observed, strict=True
+    ):
         missed = (attention.attend_frames(tokens, map_views, steps, rope, grid) - wanted).float()
         spread = (wanted - wanted.mean((0, 1, 2), keepdim=True)).float()
         terms[f"layer_{layer}"] = missed.square().sum() / spread.square().sum()
@@ -48,5 +57,7 @@ def distillation_loss(
 
 def _global_attentions(network: Vggt3) -> list[TttAttention]:
     """Those of a converted network, layer by layer."""
-    attentions = [network.aggregator.global_block(layer).attn for layer in range(network.config.depth)]
+    attentions = [
+        network.aggregator.global_block(layer).attn for layer in range(network.config.depth)
+    ]
     return [attention for attention in attentions if isinstance(attention, TttAttention)]

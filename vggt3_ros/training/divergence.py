@@ -1,4 +1,6 @@
-"""Whether training has diverged, noted at every step without waiting for the device, and asked now and then."""
+"""Whether training has diverged, noted at every step without waiting for the device, and asked now
+and then.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,12 @@ class DivergenceWatch:
         self._step = torch.where(fresh, step, self._step)
 
     def check(self) -> None:
-        """Wait for the device. Raises Vggt3Error when the loss of any step so far was not finite."""
+        """Wait for the device. Raises Vggt3Error when the loss of any step so far was not
+        finite.
+        """
         step = int(self._step)
         if step >= 0 and self._terms is not None:
             parts = dict(zip(self._names, self._terms.tolist(), strict=True))
-            raise Vggt3Error(f"training diverged at step {step} ({parts}); lower the rates of this phase")
+            raise Vggt3Error(
+                f"training diverged at step {step} ({parts}); lower the rates of this phase"
+            )

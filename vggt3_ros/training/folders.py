@@ -14,10 +14,12 @@ _PROBED = 8  # frames looked at for depth before training starts
 
 
 def read_recording(spec: str) -> Recording:
-    """The folder `spec` in the plain, TUM RGB-D or 7-Scenes layout; pixels are read when training asks for them.
+    """The folder `spec` in the plain, TUM RGB-D or 7-Scenes layout; pixels are read when training
+    asks for them.
 
-    Of a 7-Scenes scene with its two split files only the training sequences are used. Lens distortion is undone.
-    Raises InputError for anything missing or malformed, and when there is no depth.
+    Of a 7-Scenes scene with its two split files only the training sequences are used. Lens
+    distortion is undone. Raises InputError for anything missing or malformed, and when there is no
+    depth.
     """
     import numpy as np
     import torch
@@ -27,13 +29,20 @@ def read_recording(spec: str) -> Recording:
     from vggt3_ros.training.recordings import Recording
 
     if not Path(spec).is_dir():
-        raise InputError(f"training config: there is no folder {spec!r}; `folders` are paths of posed RGB-D sequences")
+        raise InputError(
+            f"training config: there is no folder {spec!r}; `folders` are paths of posed RGB-D"
+            " sequences"
+        )
     sequence = load_sequence(spec)
-    kept = sequence.splits["standard"].map if "standard" in sequence.splits else tuple(range(len(sequence)))
+    kept = (
+        sequence.splits["standard"].map
+        if "standard" in sequence.splits
+        else tuple(range(len(sequence)))
+    )
     if all(sequence.read_depth(i) is None for i in evenly(kept, _PROBED)):
         raise InputError(
-            f"{spec}: no depth images, so it cannot be trained on; a plain folder has them in depth/, TUM RGB-D lists "
-            "them in depth.txt, 7-Scenes has frame-XXXXXX.depth.png"
+            f"{spec}: no depth images, so it cannot be trained on; a plain folder has them in"
+            " depth/, TUM RGB-D lists them in depth.txt, 7-Scenes has frame-XXXXXX.depth.png"
         )
 
     def read(row: int) -> Picture:

@@ -1,7 +1,9 @@
-"""What a run leaves for another machine to go on with: small files of 16 bits, without the optimizers' state.
+"""What a run leaves for another machine to go on with: small files of 16 bits, without the
+optimizers' state.
 
-A folder holds the averaged network in parts, which `load_network` reads as well, and `handover.json`, which names them
-and is written last: whenever the run is cut, the folder holds one whole network or none.
+A folder holds the averaged network in parts, which `load_network` reads as well, and
+`handover.json`, which names them and is written last: whenever the run is cut, the folder holds one
+whole network or none.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _PART_BYTES = 15 * 2**20  # of a file, so that it passes where files of more tha
 
 @dataclass(frozen=True, eq=False)
 class Handover:
-    """Weights by name, those of the training aid, those in which the parent differs, and where the run was."""
+    """Weights by name, those of the training aid, those in which the parent differs, and where the
+    run was.
+    """
 
     network: dict[str, Tensor]
     aid: dict[str, Tensor]
@@ -34,16 +38,30 @@ class Handover:
 
 
 def leave(
-    folder: Path, network: Vggt3, aid: dict[str, Tensor], info: dict[str, Any], parent: Vggt3 | None = None
+    folder: Path,
+    network: Vggt3,
+    aid: dict[str, Tensor],
+    info: dict[str, Any],
+    parent: Vggt3 | None = None,
 ) -> None:
     """Write the folder anew; what it held before goes when the new files are complete."""
     own = _half(stored_state(network))
     config = json.dumps(network.config.to_dict())
     files = _write(folder, f"step-{info['step']:07d}", own, config)
     if parent is not None:
-        theirs = {n: t for n, t in _half(stored_state(parent)).items() if n not in own or not torch.equal(t, own[n])}
-        files += [f"{_PARENT}/{name}" for name in _write(folder / _PARENT, "differs", theirs, config)]
-    index = {"files": files, "aid": {name: tensor.tolist() for name, tensor in aid.items()}, "info": info}
+        theirs = {
+            n: t
+            for n, t in _half(stored_state(parent)).items()
+            if n not in own or not torch.equal(t, own[n])
+        }
+        files += [
+            f"{_PARENT}/{name}" for name in _write(folder / _PARENT, "differs", theirs, config)
+        ]
+    index = {
+        "files": files,
+        "aid": {name: tensor.tolist() for name, tensor in aid.items()},
+        "info": info,
+    }
     clear_unfinished(folder / HANDOVER)
     with atomic_path(folder / HANDOVER) as temporary:
         temporary.write_text(json.dumps(index))
@@ -67,17 +85,22 @@ def take(folder: Path) -> Handover:
         return Handover(wide[False], aid, wide[True], dict(index["info"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{folder} holds nothing to resume from ({error}); expected what `vggt3 train --leave DIR` left: "
-            f"{HANDOVER} and the files that it names"
+            f"{folder} holds nothing to resume from ({error}); expected what `vggt3 train --leave"
+            f" DIR` left: {HANDOVER} and the files that it names"
         ) from error
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in state.items()}
+    return {
+        name: tensor.detach().to("cpu", torch.float16).contiguous()
+        for name, tensor in state.items()
+    }
 
 
 def _write(folder: Path, name: str, tensors: dict[str, Tensor], config: str) -> list[str]:
-    """Write tensors in parts of at most _PART_BYTES, but for a tensor that is larger alone; returns their names."""
+    """Write tensors in parts of at most _PART_BYTES, but for a tensor that is larger alone; returns
+    their names.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)

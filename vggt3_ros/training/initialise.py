@@ -1,4 +1,6 @@
-"""How a small network starts, and how a trained softmax network becomes a test-time-training one."""
+"""How a small network starts, and how a trained softmax network becomes a test-time-training
+one.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from vggt3_ros.model.ttt_attention import ShortConv, TttAttention
 
 @torch.no_grad()
 def initialise(network: Vggt3) -> None:
-    """Start values for training from nothing: full residual branches with small outputs, k tied to q in global layers.
+    """Start values for training from nothing: full residual branches with small outputs, k tied to
+    q in global layers.
 
-    With q = k, tokens that look alike attend to one another from the first step; the matching loss goes on from there.
+    With q = k, tokens that look alike attend to one another from the first step; the matching loss
+    goes on from there.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):
@@ -32,17 +36,19 @@ def initialise(network: Vggt3) -> None:
     nn.init.normal_(network.aggregator.camera_token, std=0.5)
     nn.init.normal_(network.aggregator.register_token, std=0.5)
     network.camera_head.pose_branch.fc2.weight.mul_(0.1)
-    plain_camera = torch.tensor([0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.3])  # unturned, 57 by 74 degrees wide
+    # unturned, 57 by 74 degrees wide
+    plain_camera = torch.tensor([0, 0, 0, 0, 0, 0, 1.0, 1.0, 1.3])
     # The head adds this bias once per iteration, so the last one arrives at the plain camera.
     network.camera_head.pose_branch.fc2.bias.copy_(plain_camera / network.camera_head.iterations)
 
 
 @torch.no_grad()
 def convert(parent: Vggt3, config: ModelConfig) -> Vggt3:
-    """A TTT network of `config` with everything of its softmax parent that it can take (arXiv 2602.23361).
+    """A TTT network of `config` with everything of its softmax parent that it can take (arXiv
+    2602.23361).
 
-    Fast weights, rates and short convolution start anew (the convolution as identity); the q/k norms of the global
-    layers are dropped.
+    Fast weights, rates and short convolution start anew (the convolution as identity); the q/k
+    norms of the global layers are dropped.
     """
     network = Vggt3(config, parent.precision)
     names = network.state_dict().keys()
@@ -63,10 +69,11 @@ def convert(parent: Vggt3, config: ModelConfig) -> Vggt3:
 
 @torch.no_grad()
 def follow(student: Vggt3, before: Vggt3, after: Vggt3) -> Vggt3:
-    """A TTT network converted from a parent as it was before, changed as that parent has changed by training since.
+    """A TTT network converted from a parent as it was before, changed as that parent has changed by
+    training since.
 
-    Weights that both have move by the parent's difference; fast weights, rates and convolution stay. Changes student;
-    all three are on one device.
+    Weights that both have move by the parent's difference; fast weights, rates and convolution
+    stay. Changes student; all three are on one device.
     """
     old, new = (parent.state_dict() for parent in (before, after))
     for name, tensor in student.state_dict().items():

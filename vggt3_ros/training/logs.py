@@ -1,4 +1,6 @@
-"""What a run leaves to look at: a CSV of every phase, validation.json, TensorBoard's files where that is installed."""
+"""What a run leaves to look at: a CSV of every phase, validation.json, TensorBoard's files where
+that is installed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from vggt3_ros.files import write_json
 
 
 class Logs:
-    """Logs in a run's folder; `wanted` is false in all but one of the processes that train together."""
+    """Logs in a run's folder; `wanted` is false in all but one of the processes that train
+    together.
+    """
 
     def __init__(self, folder: Path, wanted: bool) -> None:
         self.folder, self.wanted = folder, wanted
@@ -23,7 +27,9 @@ class Logs:
             self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def losses(self, phase: str, step: int, seconds: float, values: dict[str, float]) -> None:
-        """Add a row to the phase's CSV, by the names in its first row: weights may have been changed since."""
+        """Add a row to the phase's CSV, by the names in its first row: weights may have been
+        changed since.
+        """
         if not self.wanted:
             return
         path = self.folder / f"{phase}.csv"
@@ -44,7 +50,9 @@ class Logs:
         """Write all validations so far; the last one is new."""
         if self.wanted:
             write_json(self.folder / "validation.json", entries)
-            newest = {name: value for name, value in entries[-1].items() if isinstance(value, float)}
+            newest = {
+                name: value for name, value in entries[-1].items() if isinstance(value, float)
+            }
             self._scalars("validation", entries[-1]["step"], newest)
 
     def _scalars(self, group: str, step: int, values: dict[str, float]) -> None:

@@ -1,6 +1,8 @@
-"""Loss terms. Lengths are normalised (mean point distance 1), images are H x W pixels, patches gh x gw.
+"""Loss terms. Lengths are normalised (mean point distance 1), images are H x W pixels, patches gh x
+gw.
 
-Camera, depth and points follow the published recipe; matching is what gets a small network off the trivial solution.
+Camera, depth and points follow the published recipe; matching is what gets a small network off the
+trivial solution.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ from vggt3_ros.training.dense_losses import dense_truth, depth_loss, points_loss
 from vggt3_ros.training.scenes import SceneBatch
 
 _ITERATION_DECAY = 0.6
-_LOGIT_SCALE = 8.0  # sharpness of the unit-length q, k of a TTT layer, comparable to a softmax head of width 64
+# sharpness of the unit-length q, k of a TTT layer, comparable to a softmax head of width 64
+_LOGIT_SCALE = 8.0
 _REPROJECTION_UNIT = 8.0  # pixels; errors beyond three of them grow logarithmically
 _OCCLUSION = 0.05  # relative depth difference above which a point counts as hidden
 
 
 class PatchHead(nn.Module):
-    """Training aid: world point and viewing ray of every patch, read straight off the last tapped tokens."""
+    """Training aid: world point and viewing ray of every patch, read straight off the last tapped
+    tokens.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -67,14 +72,22 @@ def patch_truth(batch: SceneBatch, patch_size: int) -> PatchTruth:
     at_one = unproject(torch.ones_like(depth), coarse[:, None], half / patch_size).flatten(2, 3)
     rays = normalize(at_one, dim=-1) @ world_from_cam[..., :3, :3].transpose(-1, -2)
     pixels, z = project(points.flatten(1, 2), batch.intrinsics)
-    grid = 2 * torch.stack([pixels[..., 0] / (width - 1), pixels[..., 1] / (height - 1)], dim=-1) - 1
-    seen = grid_sample(batch.depth[:, :1], grid[:, None], align_corners=True, mode="nearest")[:, 0, 0]
+    grid = (
+        2 * torch.stack([pixels[..., 0] / (width - 1), pixels[..., 1] / (height - 1)], dim=-1) - 1
+    )
+    seen = grid_sample(batch.depth[:, :1], grid[:, None], align_corners=True, mode="nearest")[
+        :, 0, 0
+    ]
     known = (depth > 0).flatten(1)
     inside = (grid.abs() < 1).all(-1) & (z > 1e-3) & ((z - seen).abs() < _OCCLUSION * seen) & known
     cell = ((pixels.nan_to_num() + 0.5) / patch_size).long().clamp(min=0)
     target = cell[..., 1].clamp(max=rows - 1) * columns + cell[..., 0].clamp(max=columns - 1)
-    y, x = (torch.arange(count, dtype=depth.dtype, device=depth.device) for count in (rows, columns))
-    centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1) * patch_size + half
+    y, x = (
+        torch.arange(count, dtype=depth.dtype, device=depth.device) for count in (rows, columns)
+    )
+    centres = (
+        torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1) * patch_size + half
+    )
     shape = points.shape[:3]
     by_patch = (part.view(shape) for part in (known, target, inside))
     return PatchTruth((rows, columns), centres, points, rays, *by_patch)
@@ -94,7 +107,9 @@ def total_loss(
         "reprojection": lambda: reprojection_loss(final, batch, patches),
         "depth": lambda: depth_loss(output, dense, weights),
         "points": lambda: points_loss(output, dense, weights),
-        "patches": lambda: patches_loss(aid, output.tapped[-1][:, :, network.aggregator.special :], patches),
+        "patches": lambda: patches_loss(
+            aid, output.tapped[-1][:, :, network.aggregator.special :], patches
+        ),
         "matching": lambda: matching_loss(network, output.tapped, patches, map_views),
     }
     terms = {name: term() for name, term in all_terms.items() if getattr(weights, name) > 0}
@@ -115,7 +130,9 @@ def camera_loss(encodings: Tensor, batch: SceneBatch, weights: LossWeights) -> T
 
 
 def direction_loss(encoding: Tensor, batch: SceneBatch) -> Tensor:
-    """1 - cos between estimated and true direction from each camera centre to every other, in the world frame."""
+    """1 - cos between estimated and true direction from each camera centre to every other, in the
+    world frame.
+    """
     estimated, truth = _centres(encoding.float()), se3_inverse(batch.cam_from_world)[..., :3, 3]
     pairs = torch.triu_indices(truth.shape[1], truth.shape[1], 1, device=truth.device)
     a = estimated[:, pairs[0]] - estimated[:, pairs[1]]
@@ -127,9 +144,13 @@ def direction_loss(encoding: Tensor, batch: SceneBatch) -> Tensor:
 
 
 def reprojection_loss(encoding: Tensor, batch: SceneBatch, truth: PatchTruth) -> Tensor:
-    """How far true points land from their pixels under the estimated cameras, in eights of pixels, then logarithmic."""
+    """How far true points land from their pixels under the estimated cameras, in eights of pixels,
+    then logarithmic.
+    """
     cam_from_world, intrinsics = decode_camera(encoding.float(), _size(batch))
-    points = truth.points @ cam_from_world[..., :3].transpose(-1, -2) + cam_from_world[..., None, :, 3]
+    points = (
+        truth.points @ cam_from_world[..., :3].transpose(-1, -2) + cam_from_world[..., None, :, 3]
+    )
     rays = points @ intrinsics.transpose(-1, -2)
     pixels = rays[..., :2] / rays[..., 2:].clamp(min=0.05)
     error = torch.linalg.vector_norm(pixels - truth.pixels, dim=-1) / _REPROJECTION_UNIT
@@ -138,18 +159,23 @@ def reprojection_loss(encoding: Tensor, batch: SceneBatch, truth: PatchTruth) ->
 
 
 def patches_loss(aid: PatchHead, tokens: Tensor, truth: PatchTruth) -> Tensor:
-    """Absolute errors of the world points and, four times, of the rays that the aid reads off the patch tokens."""
+    """Absolute errors of the world points and, four times, of the rays that the aid reads off the
+    patch tokens.
+    """
     points, rays = aid(tokens)
     known = truth.known[..., None]
     missed = (_absolute(points - truth.points) * known).sum() / (3 * known.sum().clamp(min=1))
     return missed + 4 * _absolute(rays - truth.rays).mean()
 
 
-def matching_loss(network: Vggt3, tapped: list[Tensor], truth: PatchTruth, map_views: int) -> Tensor:
-    """InfoNCE in the first head of the first two tapped global layers: a patch's query finds its match in view 0.
+def matching_loss(
+    network: Vggt3, tapped: list[Tensor], truth: PatchTruth, map_views: int
+) -> Tensor:
+    """InfoNCE in the first head of the first two tapped global layers: a patch's query finds its
+    match in view 0.
 
-    The match competes with the keys of all mapped views, the patch's own included: attention has to prefer the
-    reference view, since what it retrieves there is the patch's place in the world.
+    The match competes with the keys of all mapped views, the patch's own included: attention has to
+    prefer the reference view, since what it retrieves there is the patch's place in the world.
     """
     aggregator, grid = network.aggregator, truth.grid
     dim, special = network.config.embed_dim, aggregator.special
@@ -165,9 +191,12 @@ def matching_loss(network: Vggt3, tapped: list[Tensor], truth: PatchTruth, map_v
             q = block.attn.queries(x, rope, grid)[:, 0].unflatten(1, x.shape[1:3])
             k = block.attn.training_signals(x, rope, grid)[0][:, 0].unflatten(1, x.shape[1:3])
             scale = _LOGIT_SCALE
-        keys = k[:, :map_views, special:].flatten(1, 2)  # view 0 first, so a patch of it is its own index
+        # view 0 first, so a patch of it is its own index
+        keys = k[:, :map_views, special:].flatten(1, 2)
         logits = (q[:, 1:, special:].flatten(1, 2) @ keys.transpose(-1, -2)).float() * scale
-        per_patch = cross_entropy(logits.flatten(0, 1), truth.target[:, 1:].flatten(), reduction="none")
+        per_patch = cross_entropy(
+            logits.flatten(0, 1), truth.target[:, 1:].flatten(), reduction="none"
+        )
         visible = truth.visible[:, 1:].flatten()
         losses.append((per_patch * visible).sum() / visible.sum().clamp(min=1))
     return torch.stack(losses).mean()

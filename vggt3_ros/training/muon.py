@@ -1,7 +1,8 @@
 """Muon in the precision of its parameters, all matrices of one shape at once.
 
-torch.optim.Muon iterates in bf16 and matrix by matrix: on processors without bf16 units that took more time than
-a whole forward pass of a small network, and on a GPU it is hundreds of tiny launches.
+torch.optim.Muon iterates in bf16 and matrix by matrix: on processors without bf16 units that took
+more time than a whole forward pass of a small network, and on a GPU it is hundreds of tiny
+launches.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _STEPS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum (Nesterov) whose matrices (A, B) are made orthogonal, times 0.2 sqrt(max(A, B)): the RMS of AdamW."""
+    """Momentum (Nesterov) whose matrices (A, B) are made orthogonal, times 0.2 sqrt(max(A, B)): the
+    RMS of AdamW.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
@@ -34,10 +37,14 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     alike[parameter.shape].append(parameter)
             for shape, parameters in alike.items():
-                directions = newton_schulz(torch.stack([self._momentum(p) for p in parameters]), _STEPS)
+                directions = newton_schulz(
+                    torch.stack([self._momentum(p) for p in parameters]), _STEPS
+                )
                 rate = group["lr"] * 0.2 * math.sqrt(max(shape))
                 for parameter, direction in zip(parameters, directions, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=rate)
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(
+                        direction, alpha=rate
+                    )
 
     def _momentum(self, parameter: nn.Parameter) -> Tensor:
         gradient, state = parameter.grad, self.state[parameter]

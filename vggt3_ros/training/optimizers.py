@@ -1,4 +1,6 @@
-"""Muon for the blocks' matrices, AdamW for the rest or for all, their schedules, a moving average of the weights."""
+"""Muon for the blocks' matrices, AdamW for the rest or for all, their schedules, a moving average
+of the weights.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,27 @@ from vggt3_ros.training.muon import Muon
 _DECAY_FROM = 0.5  # share of a phase after which the rate falls
 _FINAL = 0.03  # share of the rate at the end of a phase
 _FIRST = 0.1  # share of the rate at the beginning of a phase
-_COSINE_FINAL = 0.01  # share of the rate at the end of the published schedule, in which rise and fall overlap
+# share of the rate at the end of the published schedule, in which rise and fall overlap
+_COSINE_FINAL = 0.01
 
 
 class Optimizers:
-    """One or two optimizers, stepped together; their state is a flat dictionary of tensors, as safetensors wants it.
+    """One or two optimizers, stepped together; their state is a flat dictionary of tensors, as
+    safetensors wants it.
 
-    They train what requires gradients. `config.optimizer` 'muon' is for the blocks' matrices, with AdamW for everything
-    else; 'adamw' is for all. rates: of those matrices, and of everything else.
+    They train what requires gradients. `config.optimizer` 'muon' is for the blocks' matrices, with
+    AdamW for everything else; 'adamw' is for all. rates: of those matrices, and of everything else.
     """
 
-    def __init__(self, modules: dict[str, nn.Module], config: TrainConfig, rates: tuple[float, float]) -> None:
-        named = {f"{m}.{n}": p for m, module in modules.items() for n, p in module.named_parameters()}
-        self.parameters = named = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
+    def __init__(
+        self, modules: dict[str, nn.Module], config: TrainConfig, rates: tuple[float, float]
+    ) -> None:
+        named = {
+            f"{m}.{n}": p for m, module in modules.items() for n, p in module.named_parameters()
+        }
+        self.parameters = named = {
+            name: parameter for name, parameter in named.items() if parameter.requires_grad
+        }
         matrices = [p for n, p in named.items() if p.ndim == 2 and "_blocks." in n]
         others = [p for n, p in named.items() if not (p.ndim == 2 and "_blocks." in n)]
         decay = config.weight_decay
@@ -44,11 +54,15 @@ class Optimizers:
             groups.append({"params": matrices, "weight_decay": decay, "lr": rates[0]})
             eps = 1e-6  # as published
         self.all.append(torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=eps))
-        self.rates = [(group, group["lr"]) for optimizer in self.all for group in optimizer.param_groups]
+        self.rates = [
+            (group, group["lr"]) for optimizer in self.all for group in optimizer.param_groups
+        ]
         self.clip = config.clip
 
     def step(self, factor: float) -> Tensor:
-        """Clip the gradients, apply them at `factor` times the configured rates, clear them; returns their norm."""
+        """Clip the gradients, apply them at `factor` times the configured rates, clear them;
+        returns their norm.
+        """
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.clip)
         for group, rate in self.rates:
             group["lr"] = rate * factor
@@ -76,7 +90,9 @@ class Optimizers:
                 parameter = self.parameters.get(name)
                 if parameter is not None and parameter in owned:
                     on_host = key == "step"
-                    optimizer.state[parameter][key] = value.clone() if on_host else value.to(parameter.device)
+                    optimizer.state[parameter][key] = (
+                        value.clone() if on_host else value.to(parameter.device)
+                    )
 
 
 def schedule(done: float, config: TrainConfig) -> float:
@@ -93,18 +109,26 @@ def schedule(done: float, config: TrainConfig) -> float:
 
 
 class MovingAverage:
-    """Exponential moving average of what is trained of a network; short-sighted at first: it is useful early."""
+    """Exponential moving average of what is trained of a network; short-sighted at first: it is
+    useful early.
+    """
 
     def __init__(self, network: Vggt3, decay: float) -> None:
         self.decay = decay
-        trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-        self.state = {n: t.detach().clone() for n, t in stored_state(network).items() if n in trained}
+        trained = {
+            name for name, parameter in network.named_parameters() if parameter.requires_grad
+        }
+        self.state = {
+            n: t.detach().clone() for n, t in stored_state(network).items() if n in trained
+        }
 
     @torch.no_grad()
     def update(self, network: Vggt3, step: int) -> None:
         """Take in the weights after `step` steps of the phase."""
         decay, current = min(self.decay, (1 + step) / (10 + step)), stored_state(network)
-        torch._foreach_lerp_(list(self.state.values()), [current[name] for name in self.state], 1 - decay)
+        torch._foreach_lerp_(
+            list(self.state.values()), [current[name] for name in self.state], 1 - decay
+        )
 
     def of(self, network: Vggt3) -> dict[str, Tensor]:
         """The stored state of the network with averages where there are any."""

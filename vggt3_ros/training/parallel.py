@@ -1,6 +1,8 @@
-"""Several processes train one network, each on scenes of its own; torchrun starts them (docs/training.md).
+"""Several processes train one network, each on scenes of its own; torchrun starts them
+(docs/training.md).
 
-All hold the same weights, since they start alike and step with the same averaged gradients; the first one writes.
+All hold the same weights, since they start alike and step with the same averaged gradients; the
+first one writes.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ _PATIENCE = timedelta(hours=1)  # the others wait while the first one validates
 class Ranks:
     """A process among those that train together; alone unless torchrun started it.
 
-    Use it as a context manager: leaving it ends the connection. The device tells the library that connects them: nccl
-    between GPUs, gloo between CPUs.
+    Use it as a context manager: leaving it ends the connection. The device tells the library that
+    connects them: nccl between GPUs, gloo between CPUs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -45,11 +47,15 @@ class Ranks:
         return self.rank == 0
 
     def average(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
-        """Average the gradients over all processes, in place; returns the average loss, not finite if any is not."""
+        """Average the gradients over all processes, in place; returns the average loss, not finite
+        if any is not.
+        """
         if self.world == 1:
             return loss.detach()
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([loss.detach().float().reshape(1), *(gradient.flatten() for gradient in gradients)])
+        flat = torch.cat(
+            [loss.detach().float().reshape(1), *(gradient.flatten() for gradient in gradients)]
+        )
         dist.all_reduce(flat)
         flat /= self.world
         parts = flat[1:].split([gradient.numel() for gradient in gradients])
@@ -71,5 +77,7 @@ class Ranks:
 
 
 def local_rank() -> int | None:
-    """Which GPU of its machine a process that torchrun started shall take; None for a process of its own."""
+    """Which GPU of its machine a process that torchrun started shall take; None for a process of
+    its own.
+    """
     return int(os.environ["LOCAL_RANK"]) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None

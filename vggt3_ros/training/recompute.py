@@ -1,4 +1,6 @@
-"""Less memory for large networks: what a block did is computed again in the backward pass instead of being kept."""
+"""Less memory for large networks: what a block did is computed again in the backward pass instead
+of being kept.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _DENSE_FRAMES = 4  # frames whose dense maps are in memory at a time
 
 
 def compute_twice(network: Vggt3) -> None:
-    """Let every block and dense head of the network keep nothing but its input. Outputs and gradients stay the same."""
+    """Let every block and dense head of the network keep nothing but its input. Outputs and
+    gradients stay the same.
+    """
     aggregator = network.aggregator
     blocks = [*aggregator.frame_blocks, *network.camera_head.trunk]
     if isinstance(aggregator.patch_embed, DinoBackbone):
@@ -27,7 +31,9 @@ def compute_twice(network: Vggt3) -> None:
         _replace(block, "forward")
     for block in aggregator.global_blocks:
         _replace(block, "finish")
-        names = ("fit", "retrieve") if isinstance(block.attn, TttAttention) else ("project", "attend")
+        names = (
+            ("fit", "retrieve") if isinstance(block.attn, TttAttention) else ("project", "attend")
+        )
         for name in names:
             _replace(block.attn, name)
     for head in (network.depth_head, network.point_head):

@@ -1,6 +1,7 @@
 """Posed RGB-D sequences as training data: windows of views that see the same surfaces.
 
-Which frames see the same is told by their depth and poses, since neither nearness nor order in time implies it.
+Which frames see the same is told by their depth and poses, since neither nearness nor order in time
+implies it.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from vggt3_ros.geometry.camera import project
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.training.scenes import Views
 
-OVERLAP = 0.2  # share of either view's surface that the other one has to see, too (published recipe)
-_SHORTEST, _NARROW, _WIDE = 0.10, 0.15, 0.45  # distance between views, in units of _REACH x distance to the surface
+# share of either view's surface that the other one has to see, too (published recipe)
+OVERLAP = 0.2
+# distance between views, in units of _REACH x distance to the surface
+_SHORTEST, _NARROW, _WIDE = 0.10, 0.15, 0.45
 _REACH = 0.7
 _AROUND = 1.5  # views within 1.5 b of their anchor along a path have a median distance of about b
 _OCCLUSION = 0.05  # relative depth difference above which a point counts as hidden
 _GRID = 24  # rows and columns of pixels that overlap is measured on
-_THIN = 4  # of its points, how many steps further is the next one that is tried on the poses of all frames
+# of its points, how many steps further is the next one that is tried on the poses of all frames
+_THIN = 4
 _LEAST_KNOWN = 0.2  # share of pixels with depth that an anchor needs
 _ANCHORS = 8  # frames tried as the middle of a window
 _READ = 4  # frames read for every view wanted, at most
@@ -37,7 +41,9 @@ Picture = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """N images of one camera with true poses and depth; `read` is called when a frame is needed, from any thread."""
+    """N images of one camera with true poses and depth; `read` is called when a frame is needed,
+    from any thread.
+    """
 
     name: str
     world_from_cam: Tensor  # (N, 4, 4) float64 metres
@@ -55,8 +61,12 @@ class Recording:
         return transform_points(self.world_from_cam[index], (rays * sparse[..., None])[sparse > 0])
 
     def sees(self, index: int, depth: np.ndarray, points: Tensor) -> float:
-        """Share of points (K, 3) in the world that a frame with this depth shows; 0 without points."""
-        pixels, z = project(transform_points(se3_inverse(self.world_from_cam[index]), points), self.intrinsics)
+        """Share of points (K, 3) in the world that a frame with this depth shows; 0 without
+        points.
+        """
+        pixels, z = project(
+            transform_points(se3_inverse(self.world_from_cam[index]), points), self.intrinsics
+        )
         inside = _inside(pixels, z, depth.shape)
         x, y = pixels[inside].round().long().unbind(-1)
         there = torch.from_numpy(depth)[y, x]
@@ -67,9 +77,10 @@ class Recording:
 def draw_window(recording: Recording, views: int, span: float, generator: torch.Generator) -> Views:
     """`views` frames in random order, each of which overlaps with one of them, the anchor.
 
-    They stand around it within 1.5 x a distance that is drawn from 0.10 to 0.15 (span 0) or 0.45 (span 1) times 0.7 x
-    the median depth of the anchor; where too few do, the next nearest are taken, and where too few overlap, some twice.
-    The generator lives on the CPU. Raises InputError where no frame overlaps with another one.
+    They stand around it within 1.5 x a distance that is drawn from 0.10 to 0.15 (span 0) or 0.45
+    (span 1) times 0.7 x the median depth of the anchor; where too few do, the next nearest are
+    taken, and where too few overlap, some twice. The generator lives on the CPU. Raises InputError
+    where no frame overlaps with another one.
     """
     best: dict[int, Picture] = {}
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -82,24 +93,36 @@ def draw_window(recording: Recording, views: int, span: float, generator: torch.
                 break
     if len(best) < 2:
         raise InputError(
-            f"{recording.name}: none of {_ANCHORS} frames tried shares {OVERLAP:.0%} of its surface with another; "
-            "check that poses and depth belong together, or leave the folder out"
+            f"{recording.name}: none of {_ANCHORS} frames tried shares {OVERLAP:.0%} of its surface"
+            " with another; check that poses and depth belong together, or leave the folder out"
         )
     chosen = list(best)
     order = torch.randperm(views, generator=generator).tolist()
     picked = [chosen[i % len(chosen)] for i in order]
     images = torch.stack([torch.from_numpy(best[i][0]) for i in picked]).movedim(-1, 1)
     depth = torch.stack([torch.from_numpy(best[i][1]) for i in picked])
-    return Views(images, depth, recording.world_from_cam[picked].float(), recording.intrinsics.float(), synthetic=False)
+    return Views(
+        images,
+        depth,
+        recording.world_from_cam[picked].float(),
+        recording.intrinsics.float(),
+        synthetic=False,
+    )
 
 
 def _around(
-    recording: Recording, anchor: int, views: int, span: float, generator: torch.Generator, threads: ThreadPoolExecutor
+    recording: Recording,
+    anchor: int,
+    views: int,
+    span: float,
+    generator: torch.Generator,
+    threads: ThreadPoolExecutor,
 ) -> dict[int, Picture]:
-    """Up to `views` frames with their pictures: the anchor, and what overlaps with it; none where it shows too little.
+    """Up to `views` frames with their pictures: the anchor, and what overlaps with it; none where
+    it shows too little.
 
-    Poses and the anchor's depth tell which frames may overlap; those are read in random order, and their own depth
-    tells whether they do.
+    Poses and the anchor's depth tell which frames may overlap; those are read in random order, and
+    their own depth tells whether they do.
     """
     found = {anchor: recording.read(anchor)}
     depth = found[anchor][1]
@@ -107,15 +130,23 @@ def _around(
     if len(points) < _LEAST_KNOWN * _GRID**2:
         return {}
     longest = _NARROW * (_WIDE / _NARROW) ** span
-    ratio = math.exp(math.log(longest / _SHORTEST) * float(torch.rand(1, generator=generator))) * _SHORTEST
+    ratio = (
+        math.exp(math.log(longest / _SHORTEST) * float(torch.rand(1, generator=generator)))
+        * _SHORTEST
+    )
     reach = _AROUND * ratio * _REACH * float(np.median(depth[depth > 0]))
-    candidates = _candidates(recording, anchor, points, reach, depth.shape, generator)[: _READ * views]
+    candidates = _candidates(recording, anchor, points, reach, depth.shape, generator)[
+        : _READ * views
+    ]
     while candidates and len(found) < views:
         wanted = views - len(found)
         some, candidates = candidates[:wanted], candidates[wanted:]
         for index, picture in zip(some, threads.map(recording.read, some), strict=True):
             there = recording.surface(index, picture[1])
-            shared = (recording.sees(index, picture[1], points), recording.sees(anchor, depth, there))
+            shared = (
+                recording.sees(index, picture[1], points),
+                recording.sees(anchor, depth, there),
+            )
             if min(shared) >= OVERLAP:
                 found[index] = picture
     return found
@@ -140,7 +171,9 @@ def _candidates(
     indices = overlaps.nonzero().flatten()
     centres = recording.world_from_cam[:, :3, 3]
     distance = torch.linalg.vector_norm(centres[indices] - centres[anchor], dim=-1)
-    rank = torch.where(distance <= reach, -torch.rand(len(indices), generator=generator).double(), distance)
+    rank = torch.where(
+        distance <= reach, -torch.rand(len(indices), generator=generator).double(), distance
+    )
     return indices[rank.argsort()].tolist()
 
 

@@ -1,4 +1,6 @@
-"""The state of a run in one safetensors file, replaced atomically: a run survives being cut at any moment."""
+"""The state of a run in one safetensors file, replaced atomically: a run survives being cut at any
+moment.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _FILE = "state.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class RunState:
-    """Tensors by part ('network', 'aid', 'average', 'optimizers') and what else is needed to go on."""
+    """Tensors by part ('network', 'aid', 'average', 'optimizers') and what else is needed to go
+    on.
+    """
 
     parts: dict[str, dict[str, Tensor]]
     info: dict[str, Any]
@@ -27,7 +31,11 @@ def save_state(folder: Path, state: RunState) -> None:
     """Replace the state last saved, whole or not at all."""
     from safetensors.torch import save_file
 
-    named = ((f"{part}/{name}", tensor) for part, tensors in state.parts.items() for name, tensor in tensors.items())
+    named = (
+        (f"{part}/{name}", tensor)
+        for part, tensors in state.parts.items()
+        for name, tensor in tensors.items()
+    )
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named}
     clear_unfinished(folder / _FILE)
     with atomic_path(folder / _FILE) as temporary:
@@ -49,5 +57,7 @@ def load_state(folder: Path) -> RunState | None:
                 part, _, name = full.partition("/")
                 parts.setdefault(part, {})[name] = handle.get_tensor(full)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no state of a training run ({error}); start in another folder") from error
+        raise CheckpointError(
+            f"{path} is no state of a training run ({error}); start in another folder"
+        ) from error
     return RunState(parts, info)

@@ -26,7 +26,9 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class SceneBatch:
-    """B scenes of V views. World = the first view's camera; lengths are divided by the mean distance of its points."""
+    """B scenes of V views. World = the first view's camera; lengths are divided by the mean
+    distance of its points.
+    """
 
     images: Tensor  # (B, V, 3, H, W) in [0, 1]
     depth: Tensor  # (B, V, H, W), 0 where unknown
@@ -36,16 +38,20 @@ class SceneBatch:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on the device that trains: from the CPU by way of pinned memory, which nobody has to wait for."""
+    """A tensor on the device that trains: from the CPU by way of pinned memory, which nobody has to
+    wait for.
+    """
     if tensor.device.type != "cpu" or device.type == "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def normalised(images: Tensor, scenes: list[Views], map_views: int) -> SceneBatch:
-    """Express metric scenes in the first view's frame and in units of the mean distance of the map views' points.
+    """Express metric scenes in the first view's frame and in units of the mean distance of the map
+    views' points.
 
-    images (B, V, 3, H, W): the scenes' own, as the network shall see them. Pixels of unknown depth do not count.
+    images (B, V, 3, H, W): the scenes' own, as the network shall see them. Pixels of unknown depth
+    do not count.
     """
     device = images.device
     depth = torch.stack([sent(scene.depth, device).float() for scene in scenes])
@@ -57,10 +63,14 @@ def normalised(images: Tensor, scenes: list[Views], map_views: int) -> SceneBatc
     coarse = torch.cat([intrinsics[:, :2] / _STRIDE, intrinsics[:, 2:]], dim=1)
     points = unproject(sparse, coarse[:, None]).flatten(2, 3)  # (B, V, N, 3) camera frames
     first_from_cam = se3_inverse(cam_from_first[:, :map_views])
-    in_first = points @ first_from_cam[..., :3, :3].transpose(-1, -2) + first_from_cam[..., None, :3, 3]
+    in_first = (
+        points @ first_from_cam[..., :3, :3].transpose(-1, -2) + first_from_cam[..., None, :3, 3]
+    )
     known = (sparse > 0).flatten(2, 3)
     total = (torch.linalg.vector_norm(in_first, dim=-1) * known).sum((1, 2))
     scale = (total / known.sum((1, 2)).clamp(min=1)).clamp(1e-6, 1e6)
     cam_from_first = cam_from_first.clone()
     cam_from_first[..., :3, 3] /= scale[:, None, None]
-    return SceneBatch(images, depth / scale[:, None, None, None], cam_from_first, intrinsics, synthetic)
+    return SceneBatch(
+        images, depth / scale[:, None, None, None], cam_from_first, intrinsics, synthetic
+    )

@@ -1,4 +1,6 @@
-"""How many scenes and views a step has, and of which size: the same on all machines that share the work."""
+"""How many scenes and views a step has, and of which size: the same on all machines that share the
+work.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ class StepShape:
 def step_shape(config: TrainConfig, step: int) -> StepShape:
     """The shape of a step, a function of seed and step (published recipe).
 
-    Views are drawn from `fewest_views` to `views`, and as many scenes are taken as fit scenes x views images; the
-    aspect is drawn from `aspects`, with the long side of height x width.
+    Views are drawn from `fewest_views` to `views`, and as many scenes are taken as fit scenes x
+    views images; the aspect is drawn from `aspects`, with the long side of height x width.
     """
     if config.fixed_shape:
         return StepShape(config.scenes, config.views, config.height, config.width)

@@ -8,7 +8,9 @@ import torch
 
 
 class Stopwatch:
-    """Adds up the seconds of the blocks that it is the context of: by events on a GPU, by the clock elsewhere."""
+    """Adds up the seconds of the blocks that it is the context of: by events on a GPU, by the clock
+    elsewhere.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"

@@ -1,4 +1,6 @@
-"""Where a run is: its phase, and how much of that and of the whole is done, in steps or in the minutes that it has."""
+"""Where a run is: its phase, and how much of that and of the whole is done, in steps or in the
+minutes that it has.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,17 @@ _NAMES = ("step", "phase", "seconds", "first", "began")
 class Timetable:
     """Counts steps and seconds, and tells from them how far the run is.
 
-    Phases last as many steps as configured or, with `minutes` for the whole run, their shares of that time. What a
-    phase or a session does before its first step is over (rendering, compiling) is on no phase's account: the time that
-    is left is shared among this one and those after it. `reserve`: seconds that are kept for after the last step.
+    Phases last as many steps as configured or, with `minutes` for the whole run, their shares of
+    that time. What a phase or a session does before its first step is over (rendering, compiling)
+    is on no phase's account: the time that is left is shared among this one and those after it.
+    `reserve`: seconds that are kept for after the last step.
     """
 
     def __init__(self, config: TrainConfig, minutes: float | None) -> None:
         self.minutes = minutes
-        self.lengths: dict[str, float] = {**config.phases} if minutes is None else config.time_shares
+        self.lengths: dict[str, float] = (
+            {**config.phases} if minutes is None else config.time_shares
+        )
         self.phase = next(iter(self.lengths))
         self.step, self.seconds, self.reserve = 0, 0.0, 0.0
         self.first = 0  # number of the run's first step

@@ -17,7 +17,11 @@ from vggt3_ros.model.checkpoint import load_network, load_stored_state, save_wei
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.compiling import compile_regions
 from vggt3_ros.training.config import TrainConfig
-from vggt3_ros.training.distil import distillation_loss, learn_initial_fast_weights, train_global_attention_alone
+from vggt3_ros.training.distil import (
+    distillation_loss,
+    learn_initial_fast_weights,
+    train_global_attention_alone,
+)
 from vggt3_ros.training.divergence import DivergenceWatch
 from vggt3_ros.training.handover import leave, take
 from vggt3_ros.training.initialise import convert, follow, initialise
@@ -52,20 +56,23 @@ class StepReport:
 
 
 class Trainer:
-    """One run in one folder: state.safetensors to go on from, network.safetensors (fp16) to use, and logs.
+    """One run in one folder: state.safetensors to go on from, network.safetensors (fp16) to use,
+    and logs.
 
-    Phases: 'softmax'; 'distil', in which the converted network's global attention learns to answer as its parent's;
-    'ttt', in which it is trained on its own errors. A run goes on where its folder's state ends, to the bit if its
-    settings are the same. `start` gives a new run the weights of an earlier network: a softmax one enters the first
-    phase, a ttt one skips to the last. With `config.student`, converted from that softmax network earlier, the second
-    phase begins with it instead of anew. `recordings`: where `config.real` of the scenes come from; `ranks`: the
-    processes that share the work.
+    Phases: 'softmax'; 'distil', in which the converted network's global attention learns to answer
+    as its parent's; 'ttt', in which it is trained on its own errors. A run goes on where its
+    folder's state ends, to the bit if its settings are the same. `start` gives a new run the
+    weights of an earlier network: a softmax one enters the first phase, a ttt one skips to the
+    last. With `config.student`, converted from that softmax network earlier, the second phase
+    begins with it instead of anew. `recordings`: where `config.real` of the scenes come from;
+    `ranks`: the processes that share the work.
 
-    `within` minutes of training the run is to end: phases then take shares of the time instead of their steps, and a
-    resumed run has to be given it again, which then goes on, but not to the bit: how many steps fit depends on the
-    pace. Validation takes at most a tenth of the minutes, but for the last one. `handover`: a folder for what another
-    machine needs to go on, written at every save; `resume_from`: such a folder, which a new run goes on from where the
-    other was, with optimizers that start anew. On GPUs a network of fixed shapes is compiled by regions, unless
+    `within` minutes of training the run is to end: phases then take shares of the time instead of
+    their steps, and a resumed run has to be given it again, which then goes on, but not to the bit:
+    how many steps fit depends on the pace. Validation takes at most a tenth of the minutes, but for
+    the last one. `handover`: a folder for what another machine needs to go on, written at every
+    save; `resume_from`: such a folder, which a new run goes on from where the other was, with
+    optimizers that start anew. On GPUs a network of fixed shapes is compiled by regions, unless
     `eager`; on CPUs that gained little.
     """
 
@@ -83,10 +90,17 @@ class Trainer:
         handover: Path | None = None,
         eager: bool = False,
     ) -> None:
-        self.config, self.folder, self.device, self.bf16, self.handover = config, folder, device, bf16, handover
+        self.config, self.folder, self.device, self.bf16, self.handover = (
+            config,
+            folder,
+            device,
+            bf16,
+            handover,
+        )
         self.compiled = device.type == "cuda" and config.fixed_shape and not eager
         if self.compiled:
-            torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is, with a warning
+            # what cannot be compiled runs as it is, with a warning
+            torch._dynamo.config.suppress_errors = True
         self.ranks = ranks if ranks is not None else Ranks(device)
         folder.mkdir(parents=True, exist_ok=True)
         self.pool = ScenePool(config, device, recordings, self.ranks.rank, self.ranks.world)
@@ -98,7 +112,8 @@ class Trainer:
         if state is not None:
             if start is not None or resume_from is not None:
                 raise InputError(
-                    f"{folder} holds a run already, which goes on by itself; leave --from and --resume-from out"
+                    f"{folder} holds a run already, which goes on by itself; leave --from and"
+                    " --resume-from out"
                 )
             self._restore(state)
         elif resume_from is not None:
@@ -118,18 +133,24 @@ class Trainer:
         return self.table.phase
 
     def run(
-        self, report: Callable[[StepReport], None], minutes: float | None = None, stop: Callable[[], bool] = bool
+        self,
+        report: Callable[[StepReport], None],
+        minutes: float | None = None,
+        stop: Callable[[], bool] = bool,
     ) -> None:
-        """Train to the end, for `minutes`, or until `stop()` says so between two steps; then save the state.
+        """Train to the end, for `minutes`, or until `stop()` says so between two steps; then save
+        the state.
 
-        Whatever goes wrong within a step, the state last saved stays as it was. Raises Vggt3Error when training
-        diverged, which is noticed when losses are next read, and, with the state saved, when a share `abort_after` of
-        the run did not beat an estimate of no motion.
+        Whatever goes wrong within a step, the state last saved stays as it was. Raises Vggt3Error
+        when training diverged, which is noticed when losses are next read, and, with the state
+        saved, when a share `abort_after` of the run did not beat an estimate of no motion.
         """
         table = self.table
         began = saved = tick = time.monotonic()
         while not table.over:
-            if self.ranks.any(stop() or (minutes is not None and time.monotonic() - began > 60 * minutes)):
+            if self.ranks.any(
+                stop() or (minutes is not None and time.monotonic() - began > 60 * minutes)
+            ):
                 break
             before = table.done
             losses = self.advance()
@@ -138,7 +159,17 @@ class Trainer:
             tick = now
             aborting = before < self.config.abort_after <= table.done
             validation = self._validate() if self.validations.due(table, before, aborting) else None
-            report(StepReport(table.step, table.total, table.phase, table.elapsed, table.seconds, losses, validation))
+            report(
+                StepReport(
+                    table.step,
+                    table.total,
+                    table.phase,
+                    table.elapsed,
+                    table.seconds,
+                    losses,
+                    validation,
+                )
+            )
             if aborting:
                 self._abort_unless_better(validation)
             if self.ranks.any(tick - saved > self.config.save_every_s):
@@ -154,9 +185,11 @@ class Trainer:
         return network
 
     def advance(self) -> dict[str, float] | None:
-        """Make one step, in the next phase where the current one is over; returns losses where a log line is due.
+        """Make one step, in the next phase where the current one is over; returns losses where a
+        log line is due.
 
-        The host does not wait for the device. Validating, saving and the clock are the business of `run`.
+        The host does not wait for the device. Validating, saving and the clock are the business of
+        `run`.
         """
         table = self.table
         while table.phase_done >= 1 and not table.over:
@@ -182,7 +215,9 @@ class Trainer:
         map_views = batch.images.shape[1] - config.query_views
         with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             if self.parent is not None:
-                return distillation_loss(self.network, self.parent, batch.images, map_views, config.fit_steps)
+                return distillation_loss(
+                    self.network, self.parent, batch.images, map_views, config.fit_steps
+                )
             output = self.network(batch.images, map_views, config.fit_steps, config.dense_stride)
         return total_loss(self.network, self.aid, output, batch, config)
 
@@ -198,7 +233,10 @@ class Trainer:
         if self.ranks.any(reason is not None):
             self._save()
             self.ranks.any(False)
-            raise Vggt3Error(f"after {self.step} steps {reason or 'the first process stopped the run'} (abort_after)")
+            raise Vggt3Error(
+                f"after {self.step} steps {reason or 'the first process stopped the run'}"
+                " (abort_after)"
+            )
 
     def _begin(self, start: str | None) -> None:
         config = self.config
@@ -207,7 +245,10 @@ class Trainer:
             network = load_network(start)
             expected = config.model if network.config.attn == "softmax" else config.ttt_model
             if network.config != expected:
-                raise InputError(f"{start} has other sizes than the training config; make `model` and `ttt` its own")
+                raise InputError(
+                    f"{start} has other sizes than the training config; make `model` and `ttt`"
+                    " its own"
+                )
         else:
             network = Vggt3(config.model)
             initialise(network)
@@ -219,7 +260,9 @@ class Trainer:
         self._adopt(phase, network, PatchHead(2 * config.model.embed_dim))
 
     def _enter_next_phase(self) -> None:
-        """Go on with the averaged network, which is converted after the first phase; optimizers start anew."""
+        """Go on with the averaged network, which is converted after the first phase; optimizers
+        start anew.
+        """
         self.watch.check()
         network = self.averaged()
         if self.phase == "distil":
@@ -235,7 +278,9 @@ class Trainer:
     def _converted(self, parent: Vggt3) -> Vggt3:
         if self.config.student is None:
             return convert(parent, self.config.ttt_model)
-        student, before = (load_network(name, self.device) for name in (self.config.student, self.folder / _BEFORE))
+        student, before = (
+            load_network(name, self.device) for name in (self.config.student, self.folder / _BEFORE)
+        )
         return follow(student, before, parent)
 
     def _remember(self, start: str | None, network: Vggt3) -> None:
@@ -244,8 +289,9 @@ class Trainer:
         fits = start is not None and network.config.attn == "softmax"
         if not fits or load_network(student).config != self.config.ttt_model:
             raise InputError(
-                f"training config: student is {student!r}, expected a ttt network of these sizes, converted from the "
-                f"softmax network that the run starts with ({start or 'none'}); leave it null otherwise"
+                f"training config: student is {student!r}, expected a ttt network of these sizes,"
+                f" converted from the softmax network that the run starts with ({start or 'none'});"
+                " leave it null otherwise"
             )
         if self.ranks.first:
             save_weights(network, self.folder / _BEFORE)
@@ -283,7 +329,11 @@ class Trainer:
             "average": self.average.state,
             "optimizers": self.optimizers.state(),
         }
-        info = {"sizes": self._sizes(), **self.table.state(), "validations": self.validations.entries}
+        info = {
+            "sizes": self._sizes(),
+            **self.table.state(),
+            "validations": self.validations.entries,
+        }
         save_state(self.folder, RunState(parts, info))
         averaged = self.averaged()
         save_weights(averaged, self.folder / "network.safetensors", torch.float16)
@@ -292,7 +342,9 @@ class Trainer:
         self.saving_s = time.monotonic() - began
 
     def _sizes(self) -> dict[str, Any]:
-        """What has to stay for a run to go on; rates, weights, data and steps may be changed on the way."""
+        """What has to stay for a run to go on; rates, weights, data and steps may be changed on the
+        way.
+        """
         return {name: self.config.to_dict()[name] for name in ("model", "ttt")}
 
     def _restore(self, state: RunState) -> None:
@@ -300,14 +352,18 @@ class Trainer:
         self._check_sizes(info, self.folder)
         if not {"first", "began"} <= info.keys():
             raise InputError(
-                f"{self.folder} holds a run of an earlier version, which this one cannot go on with; begin another "
-                f"--from {self.folder / 'network.safetensors'}"
+                f"{self.folder} holds a run of an earlier version, which this one cannot go on"
+                f" with; begin another --from {self.folder / 'network.safetensors'}"
             )
         phase = info["phase"]
-        if phase == "softmax" and config.student is not None and not (self.folder / _BEFORE).exists():
+        if (
+            phase == "softmax"
+            and config.student is not None
+            and not (self.folder / _BEFORE).exists()
+        ):
             raise InputError(
-                f"training config: student is {config.student!r}, but the run in {self.folder} began without it; leave "
-                "it null, or begin another run"
+                f"training config: student is {config.student!r}, but the run in {self.folder}"
+                " began without it; leave it null, or begin another run"
             )
         self._go_on(info, state.parts["network"], state.parts["aid"])
         self.optimizers.load_state(state.parts["optimizers"])
@@ -319,24 +375,30 @@ class Trainer:
         self._check_sizes(given.info, folder)
         if config.student is not None:
             raise InputError(
-                f"training config: student is {config.student!r}, which --resume-from cannot take up; leave it null, "
-                f"or begin another run --from {folder}"
+                f"training config: student is {config.student!r}, which --resume-from cannot take"
+                f" up; leave it null, or begin another run --from {folder}"
             )
         torch.manual_seed(config.seed)
         if given.info["phase"] == "distil" and self.ranks.first:
             parent = Vggt3(config.model)
             names = stored_state(parent).keys()
             theirs = {**given.network, **given.parent}
-            load_stored_state(parent, {name: tensor for name, tensor in theirs.items() if name in names})
+            load_stored_state(
+                parent, {name: tensor for name, tensor in theirs.items() if name in names}
+            )
             save_weights(parent, self.folder / _PARENT)
         self.ranks.any(False)  # it is written, and can be read
         self._go_on(given.info, given.network, given.aid)
 
     def _check_sizes(self, info: dict[str, Any], where: Path) -> None:
         if info["sizes"] != self._sizes():
-            raise InputError(f"{where} holds a run of another network; make `model` and `ttt` its own")
+            raise InputError(
+                f"{where} holds a run of another network; make `model` and `ttt` its own"
+            )
 
-    def _go_on(self, info: dict[str, Any], weights: dict[str, Tensor], aid_weights: dict[str, Tensor]) -> None:
+    def _go_on(
+        self, info: dict[str, Any], weights: dict[str, Tensor], aid_weights: dict[str, Tensor]
+    ) -> None:
         """Take up a phase that was begun earlier."""
         config = self.config
         network = Vggt3(config.model if info["phase"] == "softmax" else config.ttt_model)

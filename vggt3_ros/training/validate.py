@@ -40,11 +40,13 @@ class ValidationRoom:
 
 
 def validation_rooms(config: TrainConfig, device: torch.device) -> list[ValidationRoom]:
-    """The fixed validation set: windows of views of rooms, and half as many tours, windows of corridors and of yards.
+    """The fixed validation set: windows of views of rooms, and half as many tours, windows of
+    corridors and of yards.
 
     It is the same in every run of one image size on one kind of device.
 
-    A tour is what `vggt3 evaluate room:SEED` takes: a drive of 6 m is mapped, and queries stand beside it.
+    A tour is what `vggt3 evaluate room:SEED` takes: a drive of 6 m is mapped, and queries stand
+    beside it.
     """
     count, half = config.validation_rooms, (config.validation_rooms + 1) // 2
     return [
@@ -77,11 +79,13 @@ def _tour(seed: int, config: TrainConfig, device: torch.device) -> ValidationRoo
 
 
 def validate(network: Vggt3, rooms: list[ValidationRoom]) -> dict[str, float]:
-    """Medians over all views of all windows of rooms and, named `tour_*`, `corridor_*` and `yard_*`, of the others.
+    """Medians over all views of all windows of rooms and, named `tour_*`, `corridor_*` and
+    `yard_*`, of the others.
 
-    A softmax network is judged on its map alone (it cannot be queried). Angles in degrees; ate and query positions in
-    percent of the room's trajectory extent; depth as AbsRel after the median scale of the map. `nearest_*`: the pose
-    of the most similar map image, which any network has to beat.
+    A softmax network is judged on its map alone (it cannot be queried). Angles in degrees; ate and
+    query positions in percent of the room's trajectory extent; depth as AbsRel after the median
+    scale of the map. `nearest_*`: the pose of the most similar map image, which any network has to
+    beat.
     """
     parts: dict[str, list[Tensor]] = {}
     for room in rooms:
@@ -91,14 +95,16 @@ def validate(network: Vggt3, rooms: list[ValidationRoom]) -> dict[str, float]:
 
 
 def no_progress(figures: dict[str, float]) -> str | None:
-    """Why a run should be given up that validates like this, None where it need not: rotations come first."""
+    """Why a run should be given up that validates like this, None where it need not: rotations come
+    first.
+    """
     reached, still = figures["pair_rotation_deg"], figures["still_pair_rotation_deg"]
     if reached < still:
         return None
     return (
-        f"rotations between views are off by {reached:.1f} degrees, and by {still:.1f} where nothing is estimated, so "
-        "the run was stopped. Change rates, loss weights or data and start another one; this one is saved, and the "
-        "same command goes on with it"
+        f"rotations between views are off by {reached:.1f} degrees, and by {still:.1f} where"
+        " nothing is estimated, so the run was stopped. Change rates, loss weights or data and"
+        " start another one; this one is saved, and the same command goes on with it"
     )
 
 
@@ -110,9 +116,14 @@ def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
     prediction, memory = network.map(room.images[:mapped])
     estimated = prediction.cameras.world_from_cam.cpu()
     i, j = torch.triu_indices(mapped, mapped, 1)
-    relative, relative_truth = se3_inverse(estimated[i]) @ estimated[j], se3_inverse(truth[i]) @ truth[j]
+    relative, relative_truth = (
+        se3_inverse(estimated[i]) @ estimated[j],
+        se3_inverse(truth[i]) @ truth[j],
+    )
     between = relative[:, :3, :3].transpose(-1, -2) @ relative_truth[:, :3, :3]
-    cosine = torch.nn.functional.cosine_similarity(relative[:, :3, 3], relative_truth[:, :3, 3], dim=-1)
+    cosine = torch.nn.functional.cosine_similarity(
+        relative[:, :3, 3], relative_truth[:, :3, 3], dim=-1
+    )
     try:
         metric_from_scene = fit_poses(estimated, truth)
     except InputError:  # the estimate does not move at all: put every camera at the mean position
@@ -129,7 +140,10 @@ def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
     queries = room.world_from_cam[mapped:]
     if memory is not None:
         located = torch.cat(
-            [network.query(image[None], memory).cameras.world_from_cam for image in room.images[mapped:]]
+            [
+                network.query(image[None], memory).cameras.world_from_cam
+                for image in room.images[mapped:]
+            ]
         )
         result |= _errors("query", metric_from_scene.poses(located.cpu()), queries, extent)
     return result | _errors("nearest", truth[_most_similar(room.images, mapped)], queries, extent)

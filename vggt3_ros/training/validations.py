@@ -19,9 +19,11 @@ _SHARE = 0.1  # of a run's minutes
 
 
 class Validations:
-    """`config.validations` of them, evenly over the run, the last one at its end; the first process makes them.
+    """`config.validations` of them, evenly over the run, the last one at its end; the first process
+    makes them.
 
-    Where the run has minutes, they take at most a tenth of those, and the table keeps the time for the last one.
+    Where the run has minutes, they take at most a tenth of those, and the table keeps the time for
+    the last one.
     """
 
     def __init__(self, config: TrainConfig, device: torch.device, ranks: Ranks) -> None:
@@ -34,18 +36,25 @@ class Validations:
         table.reserve = max((float(entry.get("took_s", 0.0)) for entry in entries), default=0.0)
 
     def due(self, table: Timetable, before: float, wanted: bool) -> bool:
-        """After a step, when a share `before` of the run was done before it; `wanted`: if there is time for one."""
+        """After a step, when a share `before` of the run was done before it; `wanted`: if there is
+        time for one.
+        """
         if table.over:
             return True
         count = self.config.validations
         if not wanted and int(before * count) == int(table.done * count):
             return False
         taken = sum(float(entry.get("took_s", 0.0)) for entry in self.entries)
-        fits = table.minutes is None or taken + 2 * table.reserve <= 60 * _SHARE * table.minutes  # one for the end
+        # one for the end
+        fits = table.minutes is None or taken + 2 * table.reserve <= 60 * _SHARE * table.minutes
         return not self.ranks.any(not fits)
 
-    def make(self, network: Vggt3, table: Timetable, logs: Logs, after_s: float) -> dict[str, float] | None:
-        """The figures of a network; None in all processes but the first. `after_s`: what saving takes at the end."""
+    def make(
+        self, network: Vggt3, table: Timetable, logs: Logs, after_s: float
+    ) -> dict[str, float] | None:
+        """The figures of a network; None in all processes but the first. `after_s`: what saving
+        takes at the end.
+        """
         took, result = 0.0, None
         if self.ranks.first:
             began = time.monotonic()
@@ -61,5 +70,7 @@ class Validations:
 
     @cached_property
     def _rooms(self) -> list[ValidationRoom]:
-        """Rendered when the first validation is due, and by the process that validates: they take a while."""
+        """Rendered when the first validation is due, and by the process that validates: they take a
+        while.
+        """
         return validation_rooms(self.config, self.device)

@@ -1,1 +1,3 @@
-"""Procedural rooms rendered by ray casting: images with exact poses, intrinsics and depth, on any torch device."""
+"""Procedural rooms rendered by ray casting: images with exact poses, intrinsics and depth, on any
+torch device.
+"""

@@ -1,4 +1,6 @@
-"""Plans of rooms: where inner walls, furniture, clutter, pictures and lights stand (numpy, seeded)."""
+"""Plans of rooms: where inner walls, furniture, clutter, pictures and lights stand (numpy,
+seeded).
+"""
 
 from __future__ import annotations
 
@@ -63,21 +65,38 @@ def _walls(build: Builder) -> None:
     if rng.random() < 0.4:
         build.next_material()
         size = half[:2] * rng.uniform(0.25, 0.45, 2)
-        build.add(BOX, WALL, np.array([*(corner * (half[:2] - size)), half[2]]), np.array([*size, half[2]]))
+        build.add(
+            BOX,
+            WALL,
+            np.array([*(corner * (half[:2] - size)), half[2]]),
+            np.array([*size, half[2]]),
+        )
     if rng.random() < 0.4:
         build.next_material()
         axis = int(rng.integers(2))
-        long, height = half[axis] * rng.uniform(0.25, 0.5), half[2] * rng.choice([1.0, rng.uniform(0.35, 0.7)])
+        long, height = (
+            half[axis] * rng.uniform(0.25, 0.5),
+            half[2] * rng.choice([1.0, rng.uniform(0.35, 0.7)]),
+        )
         centre, size = np.zeros(3), np.array([0.0, 0.0, height])
         centre[axis], size[axis] = -corner[axis] * (half[axis] - long), long
-        centre[1 - axis], size[1 - axis] = rng.uniform(-0.4, 0.4) * half[1 - axis], rng.uniform(0.04, 0.1)
+        centre[1 - axis], size[1 - axis] = (
+            rng.uniform(-0.4, 0.4) * half[1 - axis],
+            rng.uniform(0.04, 0.1),
+        )
         centre[2] = height
         build.add(BOX, WALL, centre, size)
     for _ in range(rng.integers(0, 3)):
         build.next_material()
         radius = rng.uniform(0.1, 0.25)
         spot = build.floor_spot(0.8) + [0, 0, half[2]]
-        build.add(int(rng.integers(2)), WALL, spot, np.array([radius, radius, half[2]]), yaw_matrix(rng.uniform(0, 3)))
+        build.add(
+            int(rng.integers(2)),
+            WALL,
+            spot,
+            np.array([radius, radius, half[2]]),
+            yaw_matrix(rng.uniform(0, 3)),
+        )
 
 
 def _table(build: Builder) -> None:
@@ -93,8 +112,18 @@ def _table(build: Builder) -> None:
     for _ in range(rng.integers(1, 4)):
         build.next_material()
         size = rng.uniform(0.06, 0.22, 3)
-        at = base + yaw_matrix(yaw) @ [rng.uniform(-0.7, 0.7) * a, rng.uniform(-0.7, 0.7) * b, height + 0.025 + size[2]]
-        build.add(int(rng.choice([BOX, BOX, CYLINDER, ELLIPSOID])), OBJECT, at, size, yaw_matrix(rng.uniform(0, np.pi)))
+        at = base + yaw_matrix(yaw) @ [
+            rng.uniform(-0.7, 0.7) * a,
+            rng.uniform(-0.7, 0.7) * b,
+            height + 0.025 + size[2],
+        ]
+        build.add(
+            int(rng.choice([BOX, BOX, CYLINDER, ELLIPSOID])),
+            OBJECT,
+            at,
+            size,
+            yaw_matrix(rng.uniform(0, np.pi)),
+        )
 
 
 def _shelf(build: Builder) -> None:
@@ -104,7 +133,10 @@ def _shelf(build: Builder) -> None:
     width, depth = rng.uniform(0.4, 0.8), rng.uniform(0.14, 0.22)
     height = rng.uniform(0.5, 0.9) * half[2]
     base = np.zeros(3)
-    base[axis], base[1 - axis] = side * (half[axis] - depth), rng.uniform(-0.6, 0.6) * half[1 - axis]
+    base[axis], base[1 - axis] = (
+        side * (half[axis] - depth),
+        rng.uniform(-0.6, 0.6) * half[1 - axis],
+    )
     yaw = np.pi / 2 if axis == 0 else 0.0
     boards = int(rng.integers(3, 5))
     parts = [(np.array([x * width, 0, height]), np.array([0.02, depth, height])) for x in (-1, 1)]
@@ -120,7 +152,9 @@ def _shelf(build: Builder) -> None:
 
 
 def add_stack(build: Builder, largest: float = 0.5) -> None:
-    """One to three boxes on top of each other, each turned a little, of half sizes up to `largest` metres."""
+    """One to three boxes on top of each other, each turned a little, of half sizes up to `largest`
+    metres.
+    """
     rng = build.rng
     size = rng.uniform(0.15, largest, 3)
     base, yaw, z = build.floor_spot(float(size[:2].max())), rng.uniform(0, np.pi), 0.0
@@ -156,14 +190,27 @@ def add_rounded(build: Builder) -> None:
         build.add(ELLIPSOID, OBJECT, spot + [0, 0, radius], np.full(3, radius), _any_rotation(rng))
     elif what == 2:
         size = np.array([radius, radius, radius * rng.uniform(0.5, 1.5)])
-        build.add(ELLIPSOID, OBJECT, spot + [0, 0, 2 * build.half[2] - size[2] - rng.uniform(0, 0.5)], size)
+        build.add(
+            ELLIPSOID,
+            OBJECT,
+            spot + [0, 0, 2 * build.half[2] - size[2] - rng.uniform(0, 0.5)],
+            size,
+        )
     else:
         turn = yaw_matrix(rng.uniform(0, np.pi)) @ np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
-        build.add(CYLINDER, OBJECT, spot + [0, 0, radius], np.array([radius, radius, rng.uniform(0.2, 0.6)]), turn)
+        build.add(
+            CYLINDER,
+            OBJECT,
+            spot + [0, 0, radius],
+            np.array([radius, radius, rng.uniform(0.2, 0.6)]),
+            turn,
+        )
 
 
 def add_picture(build: Builder, largest: float = 0.8) -> None:
-    """A thin box on a wall or the ceiling: poster, board, window, door; of half sizes up to `largest` metres."""
+    """A thin box on a wall or the ceiling: poster, board, window, door; of half sizes up to
+    `largest` metres.
+    """
     rng, half = build.rng, build.half
     build.next_material()
     axis, side = int(rng.choice([0, 1], p=half[1::-1] / half[:2].sum())), rng.choice([-1.0, 1.0])

@@ -1,8 +1,10 @@
-"""Where a line enters and leaves the unit cube, cylinder or ball: the arithmetic behind every ray that is cast.
+"""Where a line enters and leaves the unit cube, cylinder or ball: the arithmetic behind every ray
+that is cast.
 
-Arguments are three origin components and three direction components in a primitive's local frame, tensors that
-broadcast; results are line parameters, equal to z-depth where the direction's camera z is 1. No branches and no
-boolean masks: a miss shows as a large parameter, since comparisons cost far more than arithmetic in eager torch.
+Arguments are three origin components and three direction components in a primitive's local frame,
+tensors that broadcast; results are line parameters, equal to z-depth where the direction's camera z
+is 1. No branches and no boolean masks: a miss shows as a large parameter, since comparisons cost
+far more than arithmetic in eager torch.
 """
 
 from __future__ import annotations
@@ -26,12 +28,16 @@ def leave_cube(origin: Triple, direction: Triple) -> Tensor:
 
 
 def enter_cube(origin: Triple, direction: Triple) -> Tensor:
-    """Parameter at which lines enter the cube [-1, 1]^3 ahead of their origin, which is outside; huge for a miss."""
+    """Parameter at which lines enter the cube [-1, 1]^3 ahead of their origin, which is outside;
+    huge for a miss.
+    """
     return _ahead(*_slabs(origin, direction))
 
 
 def enter_round(origin: Triple, direction: Triple, sphere: Tensor) -> Tensor:
-    """As enter_cube, for the unit ball where sphere is 1, for the unit cylinder along z where sphere is 0."""
+    """As enter_cube, for the unit ball where sphere is 1, for the unit cylinder along z where
+    sphere is 0.
+    """
     (ox, oy, oz), (dx, dy, dz) = origin, direction
     squared = torch.addcmul(dx * dx, dy, dy).addcmul_(dz * sphere, dz).add_(1e-12)
     half_b = torch.addcmul(dx * ox, dy, oy).addcmul_(dz, oz * sphere)
@@ -47,7 +53,9 @@ def enter_round(origin: Triple, direction: Triple, sphere: Tensor) -> Tensor:
 
 
 def _reciprocal(direction: Tensor) -> Tensor:
-    """1 / direction, finite even for lines parallel to a face (infinity minus infinity would not be a number)."""
+    """1 / direction, finite even for lines parallel to a face (infinity minus infinity would not be
+    a number).
+    """
     return direction.reciprocal().clamp_(-1e12, 1e12)
 
 

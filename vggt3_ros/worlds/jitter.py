@@ -1,4 +1,6 @@
-"""What a camera does to light, drawn anew for every image: exposure, colour, blur and noise; lens and shutter."""
+"""What a camera does to light, drawn anew for every image: exposure, colour, blur and noise; lens
+and shutter.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,12 @@ from torch import Tensor
 
 @torch.no_grad()
 def photometric_jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
-    """Jitter images (..., 3, H, W) float in [0, 1], each by itself; returns a new tensor of the same shape.
+    """Jitter images (..., 3, H, W) float in [0, 1], each by itself; returns a new tensor of the
+    same shape.
 
-    At strength 1: exposure a factor 0.65 to 1.5, white balance +-8 % a channel, contrast 0.8 to 1.2, gamma 0.75 to
-    1.33, blur (a third of the images) of up to about one pixel, noise of standard deviation up to 0.03.
+    At strength 1: exposure a factor 0.65 to 1.5, white balance +-8 % a channel, contrast 0.8 to
+    1.2, gamma 0.75 to 1.33, blur (a third of the images) of up to about one pixel, noise of
+    standard deviation up to 0.03.
     """
     flat = images.reshape(-1, *images.shape[-3:])
     count, device = len(flat), images.device
@@ -28,17 +32,21 @@ def photometric_jitter(images: Tensor, generator: torch.Generator, strength: flo
     middle = out.mean(dim=(1, 2, 3), keepdim=True)
     out = out.sub_(middle).mul_(1 + 0.2 * symmetric()).add_(middle)
     out = out.clamp_(1e-4, 1).pow_(torch.exp(0.288 * symmetric()))
-    noise = torch.randn(flat.shape, generator=generator, device=generator.device, dtype=flat.dtype).to(device)
+    noise = torch.randn(
+        flat.shape, generator=generator, device=generator.device, dtype=flat.dtype
+    ).to(device)
     sigma = symmetric().abs().square_().mul_(0.03)
     return out.addcmul_(noise, sigma.to(out.dtype)).clamp_(0, 1).view(images.shape)
 
 
 @torch.no_grad()
 def lens_and_shutter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (..., 3, H, W) float in [0, 1] as a lens darkens them to its corners and a rolling shutter bands them.
+    """Images (..., 3, H, W) float in [0, 1] as a lens darkens them to its corners and a rolling
+    shutter bands them.
 
-    In half of the images corners lose up to half of their light (vignetting); in a third of them brightness waves from
-    row to row by up to 15 %, as under lamps that flicker. Returns a new tensor of the same shape.
+    In half of the images corners lose up to half of their light (vignetting); in a third of them
+    brightness waves from row to row by up to 15 %, as under lamps that flicker. Returns a new
+    tensor of the same shape.
     """
     count, device = images.shape[:-3].numel(), images.device
     height, width = images.shape[-2:]
@@ -52,7 +60,9 @@ def lens_and_shutter(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _blur(images: Tensor, side: Tensor) -> Tensor:
-    """Convolve (N, 3, H, W) with (side, 1 - 2 side, side) along rows and columns; side (N, 1, 1, 1); returns a copy."""
+    """Convolve (N, 3, H, W) with (side, 1 - 2 side, side) along rows and columns; side (N, 1, 1,
+    1); returns a copy.
+    """
     out = images.clone()
     for dim in (-1, -2):
         size = out.shape[dim]

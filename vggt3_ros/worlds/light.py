@@ -10,10 +10,11 @@ _FAR = 60.0  # metres to the sun: its rays are all but parallel
 
 
 def draw_light(rng: np.random.Generator, half: Array, outside: bool = False) -> tuple[Array, Array]:
-    """Lights (LIGHTS, 6) position and colour, and ambient light (3,), for a shell of half size (3,) on z = 0.
+    """Lights (LIGHTS, 6) position and colour, and ambient light (3,), for a shell of half size (3,)
+    on z = 0.
 
-    Outside the sun shines or the sky is overcast; inside there are lamps, one strong lamp in a darker place, light from
-    everywhere, or, as through a glass roof, the sun.
+    Outside the sun shines or the sky is overcast; inside there are lamps, one strong lamp in a
+    darker place, light from everywhere, or, as through a glass roof, the sun.
     """
     kinds = {"lamps": 0.0, "lamp": 0.0, "sun": 0.6, "overcast": 0.4} if outside else {
         "lamps": 0.5, "lamp": 0.2, "sun": 0.1, "overcast": 0.2
@@ -25,7 +26,9 @@ def draw_light(rng: np.random.Generator, half: Array, outside: bool = False) -> 
     ambient = rng.uniform(0.35, 0.6)
     if kind == "sun":
         height, heading = np.radians(rng.uniform(25, 75)), rng.uniform(0, 2 * np.pi)
-        place[0] = _FAR * np.array([np.cos(height) * np.cos(heading), np.cos(height) * np.sin(heading), np.sin(height)])
+        place[0] = _FAR * np.array(
+            [np.cos(height) * np.cos(heading), np.cos(height) * np.sin(heading), np.sin(height)]
+        )
         fading = 1 + _FAR**2 / 8  # what the renderer takes off by distance
         strength = np.array([[rng.uniform(0.4, 0.8) * fading], [0.0]])
     elif kind == "lamp":

@@ -1,4 +1,6 @@
-"""Rooms that are easily taken for another: its textures and colours on the furniture of a room of its own."""
+"""Rooms that are easily taken for another: its textures and colours on the furniture of a room of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,39 @@ from numpy.typing import NDArray
 from vggt3_ros.worlds.furnish import plan_room
 from vggt3_ros.worlds.plan import RoomPlan
 from vggt3_ros.worlds.room import RoomBatch, make_rooms
-from vggt3_ros.worlds.surfaces import BIAS, DETAIL, DETAIL_GAIN, DETAIL_LOG, DETAIL_SCALE, GAIN, TEXTURE
+from vggt3_ros.worlds.surfaces import (
+    BIAS,
+    DETAIL,
+    DETAIL_GAIN,
+    DETAIL_LOG,
+    DETAIL_SCALE,
+    GAIN,
+    TEXTURE,
+)
 
-_LOOK = [TEXTURE, *range(GAIN, GAIN + 3), *range(BIAS, BIAS + 3), DETAIL, DETAIL_SCALE, DETAIL_LOG, DETAIL_GAIN]
+_LOOK = [
+    TEXTURE,
+    *range(GAIN, GAIN + 3),
+    *range(BIAS, BIAS + 3),
+    DETAIL,
+    DETAIL_SCALE,
+    DETAIL_LOG,
+    DETAIL_GAIN,
+]
 
 
 def make_lookalike(
-    seed: int, original: int, device: torch.device | str = "cpu", plan: Callable[[int], RoomPlan] = plan_room
+    seed: int,
+    original: int,
+    device: torch.device | str = "cpu",
+    plan: Callable[[int], RoomPlan] = plan_room,
 ) -> RoomBatch:
-    """A batch of one room: laid out like room `seed`, painted like room `original`; or other places that `plan` plans.
+    """A batch of one room: laid out like room `seed`, painted like room `original`; or other places
+    that `plan` plans.
 
-    Walls, furniture and pictures show what the original's walls, furniture and pictures show, in its colours, at
-    sizes that fit the new surfaces. Raises InputError for seeds that make_rooms refuses.
+    Walls, furniture and pictures show what the original's walls, furniture and pictures show, in
+    its colours, at sizes that fit the new surfaces. Raises InputError for seeds that make_rooms
+    refuses.
     """
     both = make_rooms([seed, original], plan=plan)
     source = _counterparts(plan(seed), plan(original))
@@ -33,7 +56,9 @@ def make_lookalike(
 
 
 def _counterparts(plan: RoomPlan, original: RoomPlan) -> NDArray[np.int64]:
-    """For each primitive of a plan, one of the original (P,): alike in style; what shares a material stays together."""
+    """For each primitive of a plan, one of the original (P,): alike in style; what shares a
+    material stays together.
+    """
     source = np.zeros(len(plan.kinds), np.int64)
     for style in np.unique(plan.styles):
         candidates = np.flatnonzero(original.styles == style)

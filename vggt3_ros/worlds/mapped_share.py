@@ -1,4 +1,6 @@
-"""How much of what a camera sees of a room was seen by others before, without painting a single image."""
+"""How much of what a camera sees of a room was seen by others before, without painting a single
+image.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _WIDTH = 64  # pixels across of the depth images that tell what a camera saw
 
 @torch.no_grad()
 def mapped_shares(room: RoomBatch, mapped: Tensor, poses: Tensor, lens: Lens) -> list[float]:
-    """Share (0 to 1) of the view of each of `poses` (N, 4, 4) that cameras at `mapped` (M, 4, 4) saw.
+    """Share (0 to 1) of the view of each of `poses` (N, 4, 4) that cameras at `mapped` (M, 4, 4)
+    saw.
 
     All are world_from_cam of cameras with the same lens; its distortion does not count.
     """
@@ -27,8 +30,13 @@ def mapped_shares(room: RoomBatch, mapped: Tensor, poses: Tensor, lens: Lens) ->
     intrinsics, pixels = smaller.to(room.device), pixels.to(room.device, smaller.dtype)
     mapped, poses = mapped.to(room.device), poses.to(room.device)
     # Rays of one metre in depth: as often as they fit into the way to the surface, so deep it lies.
-    rays = pixels @ torch.linalg.inv(intrinsics).T @ mapped[:, :3, :3].transpose(1, 2)  # (M, H * W, 3)
+    # (M, H * W, 3)
+    rays = pixels @ torch.linalg.inv(intrinsics).T @ mapped[:, :3, :3].transpose(1, 2)
     origins = mapped[:, None, :3, 3].expand_as(rays)
-    depth = torch.cat([cast(room, origin[None], ray[None]) for origin, ray in zip(origins, rays, strict=True)])
-    shares: list[float] = seen_share(room, poses, mapped, depth.view(-1, height, _WIDTH), intrinsics).tolist()
+    depth = torch.cat(
+        [cast(room, origin[None], ray[None]) for origin, ray in zip(origins, rays, strict=True)]
+    )
+    shares: list[float] = seen_share(
+        room, poses, mapped, depth.view(-1, height, _WIDTH), intrinsics
+    ).tolist()
     return shares

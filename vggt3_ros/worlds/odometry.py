@@ -1,4 +1,6 @@
-"""Odometry of a robot whose wheels slip: right from step to step, further and further off along the way."""
+"""Odometry of a robot whose wheels slip: right from step to step, further and further off along the
+way.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +16,26 @@ from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3_inverse
 class DriftingOdometry:
     """odom_from_base (4, 4), which starts as the true map_from_base and then goes astray.
 
-    Every way is measured longer than it is by the share `scale_error` (negative: shorter), and after each metre the
-    robot believes to have turned `turn_error` radians too far about the vertical. Who stands still does not drift.
-    Raises InputError for errors that are not finite, and for a scale error of -1 or less.
+    Every way is measured longer than it is by the share `scale_error` (negative: shorter), and
+    after each metre the robot believes to have turned `turn_error` radians too far about the
+    vertical. Who stands still does not drift. Raises InputError for errors that are not finite, and
+    for a scale error of -1 or less.
     """
 
     def __init__(self, start: Tensor, scale_error: float = 0.0, turn_error: float = 0.0) -> None:
         if not (math.isfinite(scale_error) and scale_error > -1 and math.isfinite(turn_error)):
             raise InputError(
-                f"odometry errors are {scale_error} metres and {turn_error} radians per metre; expected finite "
-                f"numbers, the first above -1"
+                f"odometry errors are {scale_error} metres and {turn_error} radians per metre;"
+                " expected finite numbers, the first above -1"
             )
         self.odom_from_base = start.double().clone()
         self._true = start.double()
         self._scale_error, self._turn_error = scale_error, turn_error
 
     def move(self, map_from_base: Tensor) -> Tensor:
-        """The robot has moved to map_from_base (4, 4); returns the true motion before_from_after (4, 4)."""
+        """The robot has moved to map_from_base (4, 4); returns the true motion before_from_after
+        (4, 4).
+        """
         motion = se3_inverse(self._true) @ map_from_base.double()
         self._true = map_from_base.double()
         metres = float(torch.linalg.vector_norm(motion[:3, 3]))

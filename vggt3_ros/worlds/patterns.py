@@ -1,6 +1,8 @@
-"""Families of tileable colour patterns in numpy; each function returns (size, size, 3) float32 in [0, 1].
+"""Families of tileable colour patterns in numpy; each function returns (size, size, 3) float32 in
+[0, 1].
 
-Every pattern mixes large and small structure, because a wall seen from afar and from near must both be matchable.
+Every pattern mixes large and small structure, because a wall seen from afar and from near must both
+be matchable.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ Generator = np.random.Generator
 
 
 def value_noise(rng: Generator, size: int, cells_y: int, cells_x: int) -> Array:
-    """One octave of periodic smooth noise (size, size) in [0, 1]: a random grid, cubically interpolated."""
+    """One octave of periodic smooth noise (size, size) in [0, 1]: a random grid, cubically
+    interpolated.
+    """
     grid = rng.random((cells_y, cells_x), dtype=np.float32)
     return _stretch(_stretch(grid, size).T, size).T
 
@@ -31,8 +35,12 @@ def _stretch(grid: Array, size: int) -> Array:
     return out
 
 
-def fractal_noise(rng: Generator, size: int, first: int = 2, stretch: int = 1, gain: float = 0.65) -> Array:
-    """Octaves of value noise (size, size), rescaled to [0, 1]; `stretch` > 1 elongates it along x (wood, cloth)."""
+def fractal_noise(
+    rng: Generator, size: int, first: int = 2, stretch: int = 1, gain: float = 0.65
+) -> Array:
+    """Octaves of value noise (size, size), rescaled to [0, 1]; `stretch` > 1 elongates it along x
+    (wood, cloth).
+    """
     total = np.zeros((size, size), np.float32)
     cells, amplitude = first, 1.0
     while cells <= size // 2:
@@ -58,12 +66,16 @@ def colour_map(rng: Generator, x: Array, stops: int = 5) -> Array:
     """Map values (h, w) in [0, 1] through a random piecewise-linear palette to (h, w, 3)."""
     colours = palette(rng, stops)
     places = np.linspace(0, 1, stops)
-    return np.stack([np.interp(x, places, colours[:, c]) for c in range(3)], axis=-1).astype(np.float32)
+    return np.stack([np.interp(x, places, colours[:, c]) for c in range(3)], axis=-1).astype(
+        np.float32
+    )
 
 
 def clouds(rng: Generator, size: int) -> Array:
     """Fractal noise in a random palette: plaster, carpet, stone."""
-    return colour_map(rng, fractal_noise(rng, size, int(rng.integers(2, 6)), gain=rng.uniform(0.6, 0.85)), 6)
+    return colour_map(
+        rng, fractal_noise(rng, size, int(rng.integers(2, 6)), gain=rng.uniform(0.6, 0.85)), 6
+    )
 
 
 def marble(rng: Generator, size: int) -> Array:
@@ -121,7 +133,9 @@ def stripes(rng: Generator, size: int) -> Array:
     at = (np.arange(size, dtype=np.float32)[None, :] / size + warp) % 1
     colours = palette(rng, count + 1)
     colours[-1] = colours[0]
-    out = colours[np.searchsorted(edges, at)] * (0.65 + 0.5 * fractal_noise(rng, size, 6))[..., None]
+    out = (
+        colours[np.searchsorted(edges, at)] * (0.65 + 0.5 * fractal_noise(rng, size, 6))[..., None]
+    )
     return out.swapaxes(0, 1) if rng.random() < 0.5 else out
 
 
@@ -173,7 +187,9 @@ def leaves(rng: Generator, size: int) -> Array:
 
 
 def text(rng: Generator, size: int) -> Array:
-    """Page-like: lines of random glyphs in several sizes on a lightly structured ground, with picture blocks."""
+    """Page-like: lines of random glyphs in several sizes on a lightly structured ground, with
+    picture blocks.
+    """
     paper = clouds(rng, size) * 0.25 + palette(rng, 1)[0] * 0.75
     ink = palette(rng, 3)
     y = int(rng.integers(2, 8))
@@ -181,7 +197,11 @@ def text(rng: Generator, size: int) -> Array:
         height = int(rng.choice([7, 9, 14, 21, 35]))
         scale = max(height // 7, 1)
         if rng.random() < 0.15 and y + 60 < size and size > 128:  # a picture beside the text
-            x0, w, h = int(rng.integers(0, size - 64)), int(rng.integers(40, 64)), int(rng.integers(30, 60))
+            x0, w, h = (
+                int(rng.integers(0, size - 64)),
+                int(rng.integers(40, 64)),
+                int(rng.integers(30, 60)),
+            )
             paper[y : y + h, x0 : x0 + w] = checker(rng, 64)[:h, :w]
             y += h + 3
             continue

@@ -1,4 +1,6 @@
-"""Places beside rooms: corridors and open yards (numpy, seeded); `place_planner` mixes them for training."""
+"""Places beside rooms: corridors and open yards (numpy, seeded); `place_planner` mixes them for
+training.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,14 @@ _PLAN, _KIND = 3, 4  # streams of random numbers of a seed, beside those of plan
 def place_planner(corridors: float, yards: float) -> Planner:
     """A planner that makes these shares of all seeds corridors and yards, and rooms of the rest.
 
-    The light is drawn anew in all of them, and a fifth of the rooms have bare walls. Raises InputError for shares that
-    are negative or more than 1 together.
+    The light is drawn anew in all of them, and a fifth of the rooms have bare walls. Raises
+    InputError for shares that are negative or more than 1 together.
     """
     if not (corridors >= 0 and yards >= 0 and corridors + yards <= 1):
-        raise InputError(f"corridors {corridors} and yards {yards} must be shares of 0 or more, at most 1 together")
+        raise InputError(
+            f"corridors {corridors} and yards {yards} must be shares of 0 or more, at most 1"
+            " together"
+        )
 
     def plan(seed: int) -> RoomPlan:
         rng = np.random.default_rng([seed, _KIND])
@@ -55,7 +60,9 @@ def place_planner(corridors: float, yards: float) -> Planner:
 
 
 def plan_corridor(seed: int) -> RoomPlan:
-    """A passage of 8 to 20 m: doors all alike, lamps and pillars at even distances, few things, often bare walls."""
+    """A passage of 8 to 20 m: doors all alike, lamps and pillars at even distances, few things,
+    often bare walls.
+    """
     rng = np.random.default_rng([seed, _PLAN])
     half = np.array([rng.uniform(4.0, 10.0), rng.uniform(0.8, 1.5), rng.uniform(1.15, 1.6)])
     if rng.random() < 0.5:
@@ -77,7 +84,9 @@ def plan_corridor(seed: int) -> RoomPlan:
 
 
 def plan_yard(seed: int) -> RoomPlan:
-    """An open square of 10 to 26 m between facades under a bright sky: huts, trees, cars, fences, poles, rocks."""
+    """An open square of 10 to 26 m between facades under a bright sky: huts, trees, cars, fences,
+    poles, rocks.
+    """
     rng = np.random.default_rng([seed, _PLAN])
     half = np.array([rng.uniform(5.0, 13.0), rng.uniform(5.0, 13.0), rng.uniform(2.5, 5.0)])
     build = Builder(rng, half, OPEN)
@@ -177,7 +186,10 @@ def _bend(build: Builder) -> None:
         size = np.array([0.0, 0.0, half[2]])
         size[axis], size[1 - axis] = rng.uniform(0.2, 0.8), max(0.05, half[1 - axis] - gap / 2)
         centre = np.array([0.0, 0.0, half[2]])
-        centre[axis], centre[1 - axis] = place * half[axis], side * (half[1 - axis] - size[1 - axis])
+        centre[axis], centre[1 - axis] = (
+            place * half[axis],
+            side * (half[1 - axis] - size[1 - axis]),
+        )
         build.add(BOX, WALL, centre, size)
 
 
@@ -239,7 +251,10 @@ def _car(build: Builder) -> None:
     body = (np.array([0, 0, 0.25 + low]), np.array([long, wide, low]))
     build.group(OBJECT, base, yaw, [body])
     build.group(
-        OBJECT, base, yaw, [(np.array([-0.2, 0, 0.25 + 2 * low + cabin]), np.array([0.55 * long, 0.9 * wide, cabin]))]
+        OBJECT,
+        base,
+        yaw,
+        [(np.array([-0.2, 0, 0.25 + 2 * low + cabin]), np.array([0.55 * long, 0.9 * wide, cabin]))],
     )
     build.next_material()
     turn = yaw_matrix(yaw) @ np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # axles lie across
@@ -254,10 +269,13 @@ def _fence(build: Builder) -> None:
     posts, every, height = int(rng.integers(4, 9)), rng.uniform(0.7, 1.6), rng.uniform(0.4, 0.8)
     reach = every * (posts - 1) / 2
     parts = [
-        (np.array([(i - (posts - 1) / 2) * every, 0, height]), np.array([0.05, 0.05, height])) for i in range(posts)
+        (np.array([(i - (posts - 1) / 2) * every, 0, height]), np.array([0.05, 0.05, height]))
+        for i in range(posts)
     ]
     parts += [(np.array([0, 0.05, z * height]), np.array([reach, 0.02, 0.05])) for z in (0.9, 1.7)]
-    build.group(OBJECT, build.floor_spot(2.5), rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)]), parts)
+    build.group(
+        OBJECT, build.floor_spot(2.5), rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)]), parts
+    )
 
 
 def _pole_or_rock(build: Builder) -> None:
@@ -265,6 +283,17 @@ def _pole_or_rock(build: Builder) -> None:
     build.next_material()
     if rng.random() < 0.5:
         radius, height = rng.uniform(0.04, 0.12), rng.uniform(0.8, 0.8 * build.half[2])
-        build.add(CYLINDER, OBJECT, build.floor_spot(0.5) + [0, 0, height], np.array([radius, radius, height]))
+        build.add(
+            CYLINDER,
+            OBJECT,
+            build.floor_spot(0.5) + [0, 0, height],
+            np.array([radius, radius, height]),
+        )
     else:
-        build.add(ELLIPSOID, OBJECT, build.floor_spot(0.8), rng.uniform(0.3, 1.0, 3), yaw_matrix(rng.uniform(0, np.pi)))
+        build.add(
+            ELLIPSOID,
+            OBJECT,
+            build.floor_spot(0.8),
+            rng.uniform(0.3, 1.0, 3),
+            yaw_matrix(rng.uniform(0, np.pi)),
+        )

@@ -1,4 +1,6 @@
-"""What a place is made of: primitives that are collected one by one, and the plan that they end in (numpy)."""
+"""What a place is made of: primitives that are collected one by one, and the plan that they end in
+(numpy).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 BOX, CYLINDER, ELLIPSOID = 0, 1, 2
-OBJECT, PICTURE, WALL, BARE, GLOWING, OPEN = 1, 2, 3, 4, 5, 6  # what a surface shows; picks its textures
+# what a surface shows; picks its textures
+OBJECT, PICTURE, WALL, BARE, GLOWING, OPEN = 1, 2, 3, 4, 5, 6
 LIGHTS = 2
 MOST_THINGS = 60
 
@@ -18,8 +21,9 @@ MOST_THINGS = 60
 class RoomPlan:
     """P primitives, boxes first and the shell first of all; metres, Z up.
 
-    kinds (P,) BOX, CYLINDER, ELLIPSOID; styles (P,) OBJECT ...; materials (P,) primitives of one number share their
-    texture; centres (P, 3); halves (P, 3) half sizes; rotations (P, 3, 3); lights (LIGHTS, 6); ambient (3,).
+    kinds (P,) BOX, CYLINDER, ELLIPSOID; styles (P,) OBJECT ...; materials (P,) primitives of one
+    number share their texture; centres (P, 3); halves (P, 3) half sizes; rotations (P, 3, 3);
+    lights (LIGHTS, 6); ambient (3,).
     """
 
     kinds: NDArray[np.int64]
@@ -35,7 +39,8 @@ class RoomPlan:
 class Builder:
     """Collects primitives; positions of furniture are drawn in the shell's floor area.
 
-    half (3,) is half the size of the shell, the first primitive, which stands on z = 0 around the Z axis.
+    half (3,) is half the size of the shell, the first primitive, which stands on z = 0 around the Z
+    axis.
     """
 
     def __init__(self, rng: np.random.Generator, half: Array, walls: int = WALL) -> None:
@@ -44,10 +49,14 @@ class Builder:
         self.material = 0
         self.add(BOX, walls, np.array([0, 0, half[2]]), half)
 
-    def add(self, kind: int, style: int, centre: Array, half: Array, rotation: Array | None = None) -> None:
+    def add(
+        self, kind: int, style: int, centre: Array, half: Array, rotation: Array | None = None
+    ) -> None:
         """A primitive of the current material."""
         turn = np.eye(3) if rotation is None else rotation
-        self.rows.append((kind, style, self.material, np.asarray(centre, float), np.asarray(half, float), turn))
+        self.rows.append(
+            (kind, style, self.material, np.asarray(centre, float), np.asarray(half, float), turn)
+        )
 
     def next_material(self) -> None:
         """What is added from now on looks different."""
@@ -61,7 +70,9 @@ class Builder:
             self.add(BOX, style, base + turn @ np.asarray(centre, float), half, turn)
 
     def floor_spot(self, reach: float) -> Array:
-        """A point on the floor, `reach` metres off the walls, more often near a wall than in the middle."""
+        """A point on the floor, `reach` metres off the walls, more often near a wall than in the
+        middle.
+        """
         limit = np.maximum(self.half[:2] - reach, 0.1)
         spot = np.sign(self.rng.uniform(-1, 1, 2)) * self.rng.random(2) ** 0.6 * limit
         if self.rng.random() < 0.5:
@@ -70,9 +81,13 @@ class Builder:
         return np.array([spot[0], spot[1], 0.0])
 
     def plan(self, lights: Array, ambient: Array) -> RoomPlan:
-        """Everything collected, at most MOST_THINGS primitives, under lights (LIGHTS, 6) and ambient light (3,)."""
+        """Everything collected, at most MOST_THINGS primitives, under lights (LIGHTS, 6) and
+        ambient light (3,).
+        """
         rows = sorted(self.rows[:MOST_THINGS], key=lambda row: row[0] != BOX)
-        kinds, styles, materials, centres, halves, turns = (np.array(column) for column in zip(*rows, strict=True))
+        kinds, styles, materials, centres, halves, turns = (
+            np.array(column) for column in zip(*rows, strict=True)
+        )
         return RoomPlan(kinds, styles, materials, centres, halves, turns, lights, ambient)
 
 

@@ -11,7 +11,8 @@ from vggt3_ros.worlds.room import RoomBatch
 
 @torch.no_grad()
 def clearance(rooms: RoomBatch, points: Tensor) -> Tensor:
-    """Distance (B, N) in metres from points (B, N, 3) to the next surface; negative inside obstacles or walls.
+    """Distance (B, N) in metres from points (B, N, 3) to the next surface; negative inside
+    obstacles or walls.
 
     Rounded primitives count as their boxes, so the answer never exceeds the true distance.
     """
@@ -27,11 +28,15 @@ def clearance(rooms: RoomBatch, points: Tensor) -> Tensor:
 
 @torch.no_grad()
 def cast(rooms: RoomBatch, origins: Tensor, directions: Tensor) -> Tensor:
-    """Parameter (B, N) at which rays origin + parameter * direction, both (B, N, 3), meet the first surface.
+    """Parameter (B, N) at which rays origin + parameter * direction, both (B, N, 3), meet the first
+    surface.
 
     Metres if directions are unit vectors. Origins lie in free space.
     """
-    origins, directions = origins.to(rooms.device, torch.float32), directions.to(rooms.device, torch.float32)
+    origins, directions = (
+        origins.to(rooms.device, torch.float32),
+        directions.to(rooms.device, torch.float32),
+    )
     start, heading = _local(rooms, origins, 1.0), _local(rooms, directions, 0.0)
     o, d = _triple(start), _triple(heading)
     nearest = leave_cube(_triple(start[:, 0]), _triple(heading[:, 0]))
@@ -39,13 +44,18 @@ def cast(rooms: RoomBatch, origins: Tensor, directions: Tensor) -> Tensor:
     boxes[:, 0] = False
     rounded = (rooms.half_sizes[..., 0] > 0) & ~boxes
     rounded[:, 0] = False
-    for mask, hit in ((boxes, enter_cube(o, d)), (rounded, enter_round(o, d, rooms.sphere[..., None]))):
+    for mask, hit in (
+        (boxes, enter_cube(o, d)),
+        (rounded, enter_round(o, d, rooms.sphere[..., None])),
+    ):
         nearest = torch.minimum(nearest, hit.masked_fill_(~mask[..., None], torch.inf).amin(1))
     return nearest
 
 
 def _local(rooms: RoomBatch, vectors: Tensor, weight: float) -> Tensor:
-    """Vectors (B, N, 3) in the frames of all primitives (B, P, N, 3); weight 1 for points, 0 for directions."""
+    """Vectors (B, N, 3) in the frames of all primitives (B, P, N, 3); weight 1 for points, 0 for
+    directions.
+    """
     m = rooms.local_from_world[:, :, None]  # (B, P, 1, 3, 4)
     # Sums instead of a matrix product: exact float32 whatever TF32 or autocast are set to.
     return (m[..., :3] * vectors[:, None, :, None]).sum(-1) + weight * m[..., 3]

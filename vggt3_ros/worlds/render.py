@@ -1,7 +1,10 @@
-"""Images and z-depth of many views of many rooms: tiles of pixels are tested only against primitives that they see.
+"""Images and z-depth of many views of many rooms: tiles of pixels are tested only against
+primitives that they see.
 
-1. Bounding boxes of primitives are clipped against the frustum of each tile of 16 x 16 pixels (conservative).
-2. Rays of a tile are intersected with the tile's candidates; depth and primitive number share one integer key.
+1. Bounding boxes of primitives are clipped against the frustum of each tile of 16 x 16 pixels
+   (conservative).
+2. Rays of a tile are intersected with the tile's candidates; depth and primitive number share one
+   integer key.
 3. The winners are shaded (shading.py).
 """
 
@@ -18,15 +21,19 @@ from vggt3_ros.worlds.room import RoomBatch
 from vggt3_ros.worlds.shading import Rays, shade
 
 TILE = 16
-_NUMBER_BITS = 63  # lowest bits of a key hold the primitive's number; depth keeps 17 bits (8e-6 relative)
-# Views per pass (of 96 x 128), tile-primitive pairs and shaded pixels at a time: on CPUs what stays in a core's cache.
+# lowest bits of a key hold the primitive's number; depth keeps 17 bits (8e-6 relative)
+_NUMBER_BITS = 63
+# Views per pass (of 96 x 128), tile-primitive pairs and shaded pixels at a time: on CPUs what stays
+# in a core's cache.
 _CPU_CHUNK, _CPU_PAIRS, _CPU_SHADED = 16, 256, 32768
 _GPU_CHUNK, _GPU_PAIRS, _GPU_SHADED = 256, 1 << 16, 1 << 22
 
 
 @dataclass(frozen=True)
 class Views:
-    """images (B, V, 3, H, W) float32 in [0, 1]; depth (B, V, H, W) z-depth in metres, float32; no pixel is empty."""
+    """images (B, V, 3, H, W) float32 in [0, 1]; depth (B, V, H, W) z-depth in metres, float32; no
+    pixel is empty.
+    """
 
     images: Tensor
     depth: Tensor
@@ -34,14 +41,20 @@ class Views:
 
 @torch.no_grad()
 def render(
-    rooms: RoomBatch, world_from_cam: Tensor, intrinsics: Tensor, height: int, width: int, supersample: int = 1
+    rooms: RoomBatch,
+    world_from_cam: Tensor,
+    intrinsics: Tensor,
+    height: int,
+    width: int,
+    supersample: int = 1,
 ) -> Views:
     """Render V views of each of B rooms.
 
     world_from_cam (B, V, 4, 4); intrinsics (3, 3), (B, 3, 3) or (B, V, 3, 3), pixels, no skew.
-    Pixel (column, row) has its ray through exactly (column, row): geometry.unproject with pixel_offset 0 inverts it.
-    `supersample` n averages n x n rays a pixel for the image (depth stays that of the pixel's own ray).
-    Cameras must be inside the shell and outside the obstacles. Raises InputError for wrong shapes.
+    Pixel (column, row) has its ray through exactly (column, row): geometry.unproject with
+    pixel_offset 0 inverts it. `supersample` n averages n x n rays a pixel for the image (depth
+    stays that of the pixel's own ray). Cameras must be inside the shell and outside the obstacles.
+    Raises InputError for wrong shapes.
     """
     batch, views, owners, poses, cameras = _views(rooms, world_from_cam, intrinsics)
     images, depth = _render_all(rooms, owners, poses, cameras, height, width)
@@ -49,24 +62,38 @@ def render(
         finer = cameras * supersample
         finer[:, :2, 2] += (supersample - 1) / 2
         finer[:, 2, 2] = 1
-        images, _ = _render_all(rooms, owners, poses, finer, height * supersample, width * supersample)
+        images, _ = _render_all(
+            rooms, owners, poses, finer, height * supersample, width * supersample
+        )
         images = torch.nn.functional.avg_pool2d(images, supersample)
     return Views(images.unflatten(0, (batch, views)), depth.unflatten(0, (batch, views)))
 
 
 @torch.no_grad()
-def render_depth(rooms: RoomBatch, world_from_cam: Tensor, intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """The depth of `render` alone, (B, V, H, W). Cameras may be outside the shell as well: they look into it."""
+def render_depth(
+    rooms: RoomBatch, world_from_cam: Tensor, intrinsics: Tensor, height: int, width: int
+) -> Tensor:
+    """The depth of `render` alone, (B, V, H, W). Cameras may be outside the shell as well: they
+    look into it.
+    """
     batch, views, owners, poses, cameras = _views(rooms, world_from_cam, intrinsics)
     _, depth = _render_all(rooms, owners, poses, cameras, height, width, shaded=False)
     return depth.unflatten(0, (batch, views))
 
 
-def _views(rooms: RoomBatch, world_from_cam: Tensor, intrinsics: Tensor) -> tuple[int, int, Tensor, Tensor, Tensor]:
+def _views(
+    rooms: RoomBatch, world_from_cam: Tensor, intrinsics: Tensor
+) -> tuple[int, int, Tensor, Tensor, Tensor]:
     """Rooms, views of each, and per view its room, its pose and its intrinsics, checked."""
     batch = len(rooms)
-    if world_from_cam.dim() != 4 or world_from_cam.shape[0] != batch or world_from_cam.shape[2:] != (4, 4):
-        raise InputError(f"world_from_cam must be ({batch}, V, 4, 4), got {tuple(world_from_cam.shape)}")
+    if (
+        world_from_cam.dim() != 4
+        or world_from_cam.shape[0] != batch
+        or world_from_cam.shape[2:] != (4, 4)
+    ):
+        raise InputError(
+            f"world_from_cam must be ({batch}, V, 4, 4), got {tuple(world_from_cam.shape)}"
+        )
     views = world_from_cam.shape[1]
     if intrinsics.dim() == 3 and intrinsics.shape[0] == batch:
         intrinsics = intrinsics[:, None]
@@ -81,7 +108,13 @@ def _views(rooms: RoomBatch, world_from_cam: Tensor, intrinsics: Tensor) -> tupl
 
 
 def _render_all(
-    rooms: RoomBatch, owners: Tensor, poses: Tensor, cameras: Tensor, height: int, width: int, shaded: bool = True
+    rooms: RoomBatch,
+    owners: Tensor,
+    poses: Tensor,
+    cameras: Tensor,
+    height: int,
+    width: int,
+    shaded: bool = True,
 ) -> tuple[Tensor, Tensor]:
     pixels = height * width
     chunk = max(1, (_CPU_CHUNK if owners.device.type == "cpu" else _GPU_CHUNK) * 96 * 128 // pixels)
@@ -90,19 +123,32 @@ def _render_all(
     for i in range(0, len(owners), chunk):
         part, first = slice(i, i + chunk), i // each
         some = rooms.select(slice(first, (min(i + chunk, len(owners)) - 1) // each + 1))
-        parts.append(_render_chunk(some, owners[part] - first, poses[part], cameras[part], height, width, shaded))
+        parts.append(
+            _render_chunk(
+                some, owners[part] - first, poses[part], cameras[part], height, width, shaded
+            )
+        )
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
 def _render_chunk(
-    rooms: RoomBatch, owners: Tensor, poses: Tensor, cameras: Tensor, height: int, width: int, shaded: bool
+    rooms: RoomBatch,
+    owners: Tensor,
+    poses: Tensor,
+    cameras: Tensor,
+    height: int,
+    width: int,
+    shaded: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Images (n, 3, H, W), empty unless shaded, and depth (n, H, W) of n views; owners (n,) are their rooms."""
+    """Images (n, 3, H, W), empty unless shaded, and depth (n, H, W) of n views; owners (n,) are
+    their rooms.
+    """
     device = owners.device
     n, rows, columns = len(owners), -(-height // TILE), -(-width // TILE)
     # Setting up is done in float64: it is small, exact, and untouched by TF32 and autocast.
     local = rooms.local_from_world.double()[owners]  # (n, P, 3, 4)
-    directions = local[..., :3] @ poses[:, None, :3, :3]  # (n, P, 3, 3) local from camera directions
+    # (n, P, 3, 3) local from camera directions
+    directions = local[..., :3] @ poses[:, None, :3, :3]
     origins = (local @ poses[:, None, :, 3:]).squeeze(-1).float()  # (n, P, 3)
     fx, fy, cx, cy = (cameras[:, i, j] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     # directions as affine functions of integer pixel coordinates: per_pixel @ (column, row, 1)
@@ -111,9 +157,12 @@ def _render_chunk(
     inverse[:, 0, 0, 2], inverse[:, 0, 1, 2] = -cx / fx, -cy / fy
     per_pixel = directions @ inverse
     tile_row, tile_column = torch.meshgrid(
-        torch.arange(rows, device=device) * TILE, torch.arange(columns, device=device) * TILE, indexing="ij"
+        torch.arange(rows, device=device) * TILE,
+        torch.arange(columns, device=device) * TILE,
+        indexing="ij",
     )
-    corner = torch.stack([tile_column.reshape(-1), tile_row.reshape(-1)], dim=-1).double()  # (tiles, 2)
+    # (tiles, 2)
+    corner = torch.stack([tile_column.reshape(-1), tile_row.reshape(-1)], dim=-1).double()
 
     keys = _shell_keys(per_pixel[:, 0], origins[:, 0], corner)  # (n * tiles, TILE * TILE)
     seen = _candidates(rooms, owners, poses, inverse.squeeze(1), rows, columns)  # (n, tiles, P)
@@ -147,7 +196,12 @@ def _render_chunk(
 
 def _untile(values: Tensor, rows: int, columns: int, height: int, width: int) -> Tensor:
     """Pixels in tile order (..., tiles * TILE * TILE) as images (..., height, width)."""
-    grid = values.unflatten(-1, (rows, columns, TILE, TILE)).transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)
+    grid = (
+        values.unflatten(-1, (rows, columns, TILE, TILE))
+        .transpose(-3, -2)
+        .flatten(-4, -3)
+        .flatten(-2, -1)
+    )
     return grid[..., :height, :width]
 
 
@@ -158,11 +212,18 @@ def _tile_offsets(device: torch.device) -> Tensor:
 
 
 def _lines(per_pixel: Tensor, corner: Tensor) -> Triple:
-    """Local directions, three of (m, TILE * TILE), of m tiles: per_pixel (m, 3, 3) float64, corner (m, 2)."""
-    start = per_pixel[..., 0] * corner[:, :1] + per_pixel[..., 1] * corner[:, 1:] + per_pixel[..., 2]
+    """Local directions, three of (m, TILE * TILE), of m tiles: per_pixel (m, 3, 3) float64, corner
+    (m, 2).
+    """
+    start = (
+        per_pixel[..., 0] * corner[:, :1] + per_pixel[..., 1] * corner[:, 1:] + per_pixel[..., 2]
+    )
     start, step = start.float(), per_pixel[..., :2].float()
     column, row = _tile_offsets(per_pixel.device)
-    x, y, z = (torch.addcmul(start[:, k : k + 1] + step[:, k, :1] * column, step[:, k, 1:], row) for k in range(3))
+    x, y, z = (
+        torch.addcmul(start[:, k : k + 1] + step[:, k, :1] * column, step[:, k, 1:], row)
+        for k in range(3)
+    )
     return x, y, z
 
 
@@ -178,15 +239,25 @@ def _shell_keys(per_pixel: Tensor, origin: Tensor, corner: Tensor) -> Tensor:
     return depth.view(torch.int32).bitwise_and_(~_NUMBER_BITS)
 
 
-def _candidates(rooms: RoomBatch, owners: Tensor, poses: Tensor, inverse: Tensor, rows: int, columns: int) -> Tensor:
-    """Which primitives (n, tiles, P) bool may be seen in which tile: their box is cut by the tile's four planes."""
+def _candidates(
+    rooms: RoomBatch, owners: Tensor, poses: Tensor, inverse: Tensor, rows: int, columns: int
+) -> Tensor:
+    """Which primitives (n, tiles, P) bool may be seen in which tile: their box is cut by the tile's
+    four planes.
+    """
     centre = rooms.centres[owners].double() - poses[:, None, :3, 3]  # (n, P, 3)
     camera_from_world = poses[:, :3, :3].transpose(1, 2)
     centre = centre @ camera_from_world.transpose(1, 2)
-    axes = camera_from_world[:, None] @ (rooms.rotations * rooms.half_sizes[..., None, :])[owners].double()  # columns
+    # columns
+    axes = (
+        camera_from_world[:, None]
+        @ (rooms.rotations * rooms.half_sizes[..., None, :])[owners].double()
+    )
 
     def extent(normal: Tensor) -> tuple[Tensor, Tensor]:
-        """Lowest and highest of normal . point over the box; normal (n, 1 | K, 3) in camera axes -> (n, K, P)."""
+        """Lowest and highest of normal . point over the box; normal (n, 1 | K, 3) in camera axes ->
+        (n, K, P).
+        """
         middle = normal @ centre.transpose(1, 2)
         reach = torch.einsum("nkc,npca->nkpa", normal, axes).abs().sum(-1)
         return middle - reach, middle + reach
@@ -209,16 +280,25 @@ def _candidates(rooms: RoomBatch, owners: Tensor, poses: Tensor, inverse: Tensor
 
 
 def _meet(
-    keys: Tensor, mask: Tensor, per_pixel: Tensor, origins: Tensor, corner: Tensor, sphere: Tensor | None
+    keys: Tensor,
+    mask: Tensor,
+    per_pixel: Tensor,
+    origins: Tensor,
+    corner: Tensor,
+    sphere: Tensor | None,
 ) -> None:
-    """Lower keys (n * tiles, TILE * TILE) int32 in place to the nearest hit of the candidates in mask (n, tiles, P)."""
+    """Lower keys (n * tiles, TILE * TILE) int32 in place to the nearest hit of the candidates in
+    mask (n, tiles, P).
+    """
     tiles = mask.shape[1]
     view, tile, primitive = mask.nonzero(as_tuple=True)
-    rank = mask.cumsum(-1, dtype=torch.int32)[view, tile, primitive]  # place among its tile's candidates, from 1
+    # place among its tile's candidates, from 1
+    rank = mask.cumsum(-1, dtype=torch.int32)[view, tile, primitive]
     order = rank.argsort(stable=True)
     view, tile, primitive = view[order], tile[order], primitive[order]
     ranks = torch.arange(1, mask.shape[2] + 1, device=mask.device)
-    counts = (mask.sum(-1, keepdim=True) >= ranks).sum((0, 1))  # pairs of every rank; bincount would wait
+    # pairs of every rank; bincount would wait
+    counts = (mask.sum(-1, keepdim=True) >= ranks).sum((0, 1))
     ends = sorted({0, *counts.cumsum(0).tolist()})
     found = torch.empty(len(view), TILE * TILE, dtype=torch.int32, device=keys.device)
     block = _CPU_PAIRS if keys.device.type == "cpu" else _GPU_PAIRS
@@ -233,6 +313,7 @@ def _meet(
         key = depth.view(torch.int32).bitwise_and_(~_NUMBER_BITS)
         torch.add(key, primitive[part, None].int(), out=found[part])
     target = view * tiles + tile
-    for first, last in zip(ends[:-1], ends[1:], strict=True):  # within one rank every tile appears once
+    # within one rank every tile appears once
+    for first, last in zip(ends[:-1], ends[1:], strict=True):
         rows = target[first:last]
         keys.index_copy_(0, rows, torch.minimum(keys.index_select(0, rows), found[first:last]))

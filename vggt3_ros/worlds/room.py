@@ -1,7 +1,8 @@
-"""Rooms as batches of padded convex primitives: a box seen from inside (the shell), boxes, cylinders, ellipsoids.
+"""Rooms as batches of padded convex primitives: a box seen from inside (the shell), boxes,
+cylinders, ellipsoids.
 
-World axes are metres with Z up; the floor is z = 0 and the shell is centred on the Z axis. Every primitive has a
-local frame in which it fills the cube [-1, 1]^3 (a cylinder stands along local z).
+World axes are metres with Z up; the floor is z = 0 and the shell is centred on the Z axis. Every
+primitive has a local frame in which it fills the cube [-1, 1]^3 (a cylinder stands along local z).
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ LARGEST_SEED = 2**63 - 1  # what fits every random generator
 
 @dataclass(frozen=True)
 class RoomBatch:
-    """B rooms of up to P primitives each, float32; primitive 0 is the shell, boxes come before rounded primitives.
+    """B rooms of up to P primitives each, float32; primitive 0 is the shell, boxes come before
+    rounded primitives.
 
-    local_from_world (B, P, 3, 4) into the primitive's unit cube; half_sizes (B, P, 3) metres, 0 for padding;
-    centres (B, P, 3); rotations (B, P, 3, 3) columns are the primitive's axes in the world; box_counts (B,) int64
-    boxes including the shell; sphere (B, P) 1 for ellipsoids and 0 else; faces (B, P * 6, FACE_FIELDS) see surfaces;
-    lights (B, L, 6) position and colour; ambient (B, 3); shadow_depth (B, S, S) what the first light sees through
-    shadow_camera (B, 3, 4), with S = 0 where nothing casts shadows (see shadows); seeds and the name of the texture
-    bank they use.
+    local_from_world (B, P, 3, 4) into the primitive's unit cube; half_sizes (B, P, 3) metres, 0 for
+    padding; centres (B, P, 3); rotations (B, P, 3, 3) columns are the primitive's axes in the
+    world; box_counts (B,) int64 boxes including the shell; sphere (B, P) 1 for ellipsoids and 0
+    else; faces (B, P * 6, FACE_FIELDS) see surfaces; lights (B, L, 6) position and colour; ambient
+    (B, 3); shadow_depth (B, S, S) what the first light sees through shadow_camera (B, 3, 4), with S
+    = 0 where nothing casts shadows (see shadows); seeds and the name of the texture bank they use.
     """
 
     seeds: tuple[int, ...]
@@ -65,45 +67,63 @@ class RoomBatch:
 
     def select(self, index: slice) -> RoomBatch:
         """The rooms of a slice, as a batch."""
-        tensors = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name not in ("seeds", "bank")}
+        tensors = {
+            f.name: getattr(self, f.name)[index]
+            for f in fields(self)
+            if f.name not in ("seeds", "bank")
+        }
         return RoomBatch(seeds=self.seeds[index], bank=self.bank, **tensors)
 
     def to(self, device: torch.device | str) -> RoomBatch:
         """The same rooms on another device."""
-        tensors = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name not in ("seeds", "bank")}
+        tensors = {
+            f.name: getattr(self, f.name).to(device)
+            for f in fields(self)
+            if f.name not in ("seeds", "bank")
+        }
         return RoomBatch(seeds=self.seeds, bank=self.bank, **tensors)
 
 
 def make_room(seed: int, device: torch.device | str = "cpu") -> RoomBatch:
-    """A batch of the one room that `seed` (>= 0) describes; seeds >= 900000 use textures no training room has."""
+    """A batch of the one room that `seed` (>= 0) describes; seeds >= 900000 use textures no
+    training room has.
+    """
     return make_rooms([seed], device)
 
 
 def make_rooms(
-    seeds: Sequence[int], device: torch.device | str = "cpu", plan: Callable[[int], RoomPlan] = plan_room
+    seeds: Sequence[int],
+    device: torch.device | str = "cpu",
+    plan: Callable[[int], RoomPlan] = plan_room,
 ) -> RoomBatch:
     """A batch with the rooms of these seeds, on a device; a seed always gives the same room.
 
-    `plan` may be a planner of other places (places.place_planner).
-    Raises InputError if seeds are missing, negative, beyond LARGEST_SEED, or fall on both sides of 900000 (two
-    texture banks).
+    `plan` may be a planner of other places (places.place_planner). Raises InputError if seeds are
+    missing, negative, beyond LARGEST_SEED, or fall on both sides of 900000 (two texture banks).
     """
     seeds = tuple(int(seed) for seed in seeds)
     if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED:
-        raise InputError(f"make_rooms needs one or more seeds from 0 to {LARGEST_SEED}, got {list(seeds)[:5]}")
+        raise InputError(
+            f"make_rooms needs one or more seeds from 0 to {LARGEST_SEED}, got {list(seeds)[:5]}"
+        )
     names = {bank_name(seed) for seed in seeds}
     if len(names) > 1:
         raise InputError(
-            f"seeds {min(seeds)} and {max(seeds)} use different texture banks (training below 900000, "
-            "held out from there); make two batches"
+            f"seeds {min(seeds)} and {max(seeds)} use different texture banks (training below"
+            " 900000, held out from there); make two batches"
         )
     bank = names.pop()
     plans = [plan(seed) for seed in seeds]
-    painted = [paint(plan, bank, np.random.default_rng([seed, 1])) for seed, plan in zip(seeds, plans, strict=True)]
+    painted = [
+        paint(plan, bank, np.random.default_rng([seed, 1]))
+        for seed, plan in zip(seeds, plans, strict=True)
+    ]
     return _collate(seeds, bank, plans, painted).to(device)
 
 
-def _collate(seeds: tuple[int, ...], bank: str, plans: list[RoomPlan], painted: list[np.ndarray]) -> RoomBatch:
+def _collate(
+    seeds: tuple[int, ...], bank: str, plans: list[RoomPlan], painted: list[np.ndarray]
+) -> RoomBatch:
     batch, most = len(plans), max(len(plan.kinds) for plan in plans)
     if most > MAX_PRIMITIVES:
         raise InputError(f"a room may have {MAX_PRIMITIVES} primitives, a plan has {most}")

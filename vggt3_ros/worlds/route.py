@@ -1,4 +1,6 @@
-"""A second drive through a mapped room: beside the path of the first one, with much the same in view."""
+"""A second drive through a mapped room: beside the path of the first one, with much the same in
+view.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,20 @@ _HEIGHT, _WIDTH, _ANGLE = 48, 64, math.radians(70)  # the camera that judges wha
 def unseen_route(
     room: RoomBatch, mapped: Tensor, frames: int, generator: torch.Generator, aside: float = 0.35
 ) -> Tensor:
-    """world_from_cam (frames, 4, 4) float64 of a smooth drive about `aside` beside the path of `mapped` (M, 4, 4).
+    """world_from_cam (frames, 4, 4) float64 of a smooth drive about `aside` beside the path of
+    `mapped` (M, 4, 4).
 
-    It keeps 0.3 m or more from the mapped path, and CLEARANCE at its way points, wherever the room allows both, and
-    never leaves free space; where there is no room beside the path it follows the path itself. The gaze is that of
-    the nearest mapped camera, slowly turned by up to 20 degrees, so that most of the view was mapped. Frames are
-    evenly spaced along the route. Raises InputError unless `room` is one room, M >= 2, frames >= 1.
+    It keeps 0.3 m or more from the mapped path, and CLEARANCE at its way points, wherever the room
+    allows both, and never leaves free space; where there is no room beside the path it follows the
+    path itself. The gaze is that of the nearest mapped camera, slowly turned by up to 20 degrees,
+    so that most of the view was mapped. Frames are evenly spaced along the route. Raises InputError
+    unless `room` is one room, M >= 2, frames >= 1.
     """
     if len(room) != 1 or len(mapped) < 2 or frames < 1:
         given = f"{len(room)} rooms, {len(mapped)} mapped poses, {frames} frames"
-        raise InputError(f"unseen_route needs one room, two mapped poses or more, and frames >= 1; got {given}")
+        raise InputError(
+            f"unseen_route needs one room, two mapped poses or more, and frames >= 1; got {given}"
+        )
     rand = drawing(generator, room.device)
     mapped = mapped.to(room.device, torch.float64)
     base = _spaced(mapped, max(4, round(float(_travelled(mapped)[-1]) / _STEP) + 1))
@@ -52,13 +58,17 @@ def _spaced(poses: Tensor, count: int) -> Tensor:
 
 
 def _travelled(poses: Tensor) -> Tensor:
-    """Metres (K,) to each pose along the polyline; a standing camera counts a hair, so that they rise."""
+    """Metres (K,) to each pose along the polyline; a standing camera counts a hair, so that they
+    rise.
+    """
     steps = torch.linalg.vector_norm(poses[1:, :3, 3] - poses[:-1, :3, 3], dim=-1).clamp(min=1e-6)
     return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
 
 
 def _beside(room: RoomBatch, base: Tensor, worn: Tensor, aside: float) -> Tensor:
-    """Way points (K, 3) beside base (K, 3), away from worn (M, 3): the best chain of offsets (a Viterbi search)."""
+    """Way points (K, 3) beside base (K, 3), away from worn (M, 3): the best chain of offsets (a
+    Viterbi search).
+    """
     offsets = _offsets(aside).to(base)
     places = base[:, None] + offsets  # (K, C, 3)
     count, choices = places.shape[:2]
@@ -79,34 +89,53 @@ def _beside(room: RoomBatch, base: Tensor, worn: Tensor, aside: float) -> Tensor
     chosen = [int(best.argmin())]
     for source in reversed(back):
         chosen.append(int(source[chosen[-1]]))
-    return places[torch.arange(count, device=base.device), torch.tensor(chosen[::-1], device=base.device)]
+    return places[
+        torch.arange(count, device=base.device), torch.tensor(chosen[::-1], device=base.device)
+    ]
 
 
 def _offsets(aside: float) -> Tensor:
-    """Offsets (C, 3) from the path that are tried, none first: around it, at two distances and three heights."""
+    """Offsets (C, 3) from the path that are tried, none first: around it, at two distances and
+    three heights.
+    """
     angle = torch.arange(12, dtype=torch.float64) * (2 * math.pi / 12)
     ring = torch.stack([angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=-1) * aside
     rise = torch.tensor([0.0, 0.0, 0.6 * aside], dtype=torch.float64)
-    return torch.cat([torch.zeros(1, 3, dtype=torch.float64), ring, 1.4 * ring, 0.9 * ring + rise, 0.9 * ring - rise])
+    return torch.cat(
+        [
+            torch.zeros(1, 3, dtype=torch.float64),
+            ring,
+            1.4 * ring,
+            0.9 * ring + rise,
+            0.9 * ring - rise,
+        ]
+    )
 
 
 def _free(room: RoomBatch, start: Tensor, end: Tensor, margin: float) -> Tensor:
-    """Whether the lines from start to end (broadcast to (A, B, 3)) keep `margin` off all surfaces: bool (A, B)."""
+    """Whether the lines from start to end (broadcast to (A, B, 3)) keep `margin` off all surfaces:
+    bool (A, B).
+    """
     share = torch.linspace(0, 1, 6, dtype=end.dtype, device=end.device)[:, None, None, None]
     line = start + share * (end - start)  # (6, A, B, 3)
     return (clearance(room, line.flatten(0, 2)[None]).view(line.shape[:3]) >= margin - 1e-4).all(0)
 
 
 def _turned(room: RoomBatch, route: Tensor, base: Tensor, rand: Draw) -> Tensor:
-    """The route (K, 4, 4) with its gaze swaying: of several ways the one that shows most of what base does."""
+    """The route (K, 4, 4) with its gaze swaying: of several ways the one that shows most of what
+    base does.
+    """
     focal = _WIDTH / 2 / math.tan(_ANGLE / 2)
     intrinsics = intrinsics_matrix(focal, focal, _WIDTH / 2, _HEIGHT / 2).to(room.device)
     depth = render(room, base[None], intrinsics, _HEIGHT, _WIDTH).depth[0]
-    time = torch.linspace(0, 2 * math.pi, len(route), dtype=torch.float64, device=route.device)[:, None]
+    time = torch.linspace(0, 2 * math.pi, len(route), dtype=torch.float64, device=route.device)[
+        :, None
+    ]
     best, most = route, -math.inf
     for _ in range(_TURNS):
         phase, pace = (2 * math.pi * rand(3)).double(), (0.8 + 0.7 * rand(3)).double()
-        sway = torch.sin(pace * time + phase) * time.new_tensor([0.08, 0.24, 0.05])  # pitch, yaw, roll: 15 degrees
+        # pitch, yaw, roll: 15 degrees
+        sway = torch.sin(pace * time + phase) * time.new_tensor([0.08, 0.24, 0.05])
         poses = route.clone()
         poses[:, :3, :3] = route[:, :3, :3] @ rotation_from_axis_angle(sway)
         seen = seen_share(room, poses, base, depth, intrinsics)

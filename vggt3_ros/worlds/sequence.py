@@ -1,4 +1,6 @@
-"""A recorded visit of a held-out room or other place: a mapped path of several metres and queries that left it."""
+"""A recorded visit of a held-out room or other place: a mapped path of several metres and queries
+that left it.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,11 @@ _SEEN = 0.5  # share of a query's view that some mapped frame shows
 
 @dataclass(frozen=True)
 class RoomSequence:
-    """N = map frames, then query frames; seed is that of the room, with the offset of small seeds added.
+    """N = map frames, then query frames; seed is that of the room, with the offset of small seeds
+    added.
 
-    images (N, H, W, 3) uint8 RGB; world_from_cam (N, 4, 4) and intrinsics (3, 3) float64, metres and pixels;
-    depth (N, H, W) float32 z-depth in metres; map_indices, query_indices int64 into N.
+    images (N, H, W, 3) uint8 RGB; world_from_cam (N, 4, 4) and intrinsics (3, 3) float64, metres
+    and pixels; depth (N, H, W) float32 z-depth in metres; map_indices, query_indices int64 into N.
     """
 
     seed: int
@@ -60,19 +63,21 @@ def room_sequence(
     device: torch.device | str = "cpu",
     plan: Planner = plan_room,
 ) -> RoomSequence:
-    """Render a sequence in room `seed`; seeds below 900000 are counted from there (room 3 is room 900003,
-    with the same path and camera).
+    """Render a sequence in room `seed`; seeds below 900000 are counted from there (room 3 is room
+    900003, with the same path and camera).
 
-    `painted_like` is the seed of a room whose textures and colours this one wears (see lookalike); `plan` plans other
-    places than rooms.
+    `painted_like` is the seed of a room whose textures and colours this one wears (see lookalike);
+    `plan` plans other places than rooms.
 
-    Mapped frames lie along a drive of `length` metres. Queries stand 0.3 m or more from every mapped camera, look
-    elsewhere, but at least half of their view was mapped wherever the room offers such a place. Images are
-    supersampled 2 x 2; `jitter` is the strength of photometric jitter. Raises InputError for frame counts below 1
-    and for seeds that make_rooms refuses.
+    Mapped frames lie along a drive of `length` metres. Queries stand 0.3 m or more from every
+    mapped camera, look elsewhere, but at least half of their view was mapped wherever the room
+    offers such a place. Images are supersampled 2 x 2; `jitter` is the strength of photometric
+    jitter. Raises InputError for frame counts below 1 and for seeds that make_rooms refuses.
     """
     if map_frames < 1 or query_frames < 0:
-        raise InputError(f"a sequence needs map_frames >= 1, query_frames >= 0; got {map_frames}, {query_frames}")
+        raise InputError(
+            f"a sequence needs map_frames >= 1, query_frames >= 0; got {map_frames}, {query_frames}"
+        )
     seed = held_out_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     if painted_like is None:
@@ -105,21 +110,31 @@ def room_sequence(
 
 
 def held_out_seed(seed: int) -> int:
-    """The seed of the room that sequences mean by `seed`. Raises InputError beyond 0 to LARGEST_SEED."""
+    """The seed of the room that sequences mean by `seed`. Raises InputError beyond 0 to
+    LARGEST_SEED.
+    """
     if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"the seed of a room is a whole number from 0 to {LARGEST_SEED}, got {seed}")
+        raise InputError(
+            f"the seed of a room is a whole number from 0 to {LARGEST_SEED}, got {seed}"
+        )
     return seed if seed >= HELD_OUT_SEED else seed + HELD_OUT_SEED
 
 
 @torch.no_grad()
 def unmapped_views(
-    seed: int, mapped: Tensor, depth: Tensor, intrinsics: Tensor, count: int, plan: Planner = plan_room
+    seed: int,
+    mapped: Tensor,
+    depth: Tensor,
+    intrinsics: Tensor,
+    count: int,
+    plan: Planner = plan_room,
 ) -> tuple[NDArray[np.uint8], Tensor]:
-    """Images (n, H, W, 3) and world_from_cam (n, 4, 4) from the place `seed` of `plan`, at most `count`: of what no map
-    frame shows.
+    """Images (n, H, W, 3) and world_from_cam (n, 4, 4) from the place `seed` of `plan`, at most
+    `count`: of what no map frame shows.
 
-    mapped (M, 4, 4) are the map frames, depth (M, H, W) what they see, intrinsics (3, 3) the camera of both. A small
-    room that was seen all around has few such views or none. Raises InputError for seeds that make_rooms refuses.
+    mapped (M, 4, 4) are the map frames, depth (M, H, W) what they see, intrinsics (3, 3) the camera
+    of both. A small room that was seen all around has few such views or none. Raises InputError for
+    seeds that make_rooms refuses.
     """
     seed = held_out_seed(seed)
     room = make_rooms([seed], plan=plan)
@@ -129,12 +144,16 @@ def unmapped_views(
     heading = torch.stack([yaw.cos() * pitch.cos(), yaw.sin() * pitch.cos(), pitch.sin()], dim=-1)
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     poses = look_at(position.double(), (position + heading).double(), up)
-    free = (clearance(room, position[None])[0] >= CLEARANCE) & (cast(room, position[None], heading[None])[0] > 0.6)
+    free = (clearance(room, position[None])[0] >= CLEARANCE) & (
+        cast(room, position[None], heading[None])[0] > 0.6
+    )
     chosen = poses[free & (seen_share(room, poses, mapped, depth, intrinsics) == 0)][:count]
     height, width = depth.shape[-2:]
     if len(chosen) == 0:
         return np.empty((0, height, width, 3), np.uint8), chosen
-    return _bytes(render(room, chosen[None], intrinsics, height, width, supersample=2).images[0]), chosen
+    return _bytes(
+        render(room, chosen[None], intrinsics, height, width, supersample=2).images[0]
+    ), chosen
 
 
 def _bytes(images: Tensor) -> NDArray[np.uint8]:
@@ -142,8 +161,12 @@ def _bytes(images: Tensor) -> NDArray[np.uint8]:
     return images.mul(255).round().byte().permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
-def _queries(room: RoomBatch, mapped: Tensor, depth: Tensor, intrinsics: Tensor, count: int, rand: Draw) -> Tensor:
-    """Query poses (count, 4, 4): of many displaced and turned copies of mapped frames, one that suits best each."""
+def _queries(
+    room: RoomBatch, mapped: Tensor, depth: Tensor, intrinsics: Tensor, count: int, rand: Draw
+) -> Tensor:
+    """Query poses (count, 4, 4): of many displaced and turned copies of mapped frames, one that
+    suits best each.
+    """
     total = count * _CANDIDATES
     along = torch.linspace(0, len(mapped) - 1e-3, count, device=mapped.device)[:, None]
     base = along + 1.5 * rand(count, _CANDIDATES) - 0.75
@@ -153,38 +176,53 @@ def _queries(room: RoomBatch, mapped: Tensor, depth: Tensor, intrinsics: Tensor,
     angle = 2 * math.pi * rand(total)
     reach = 0.35 + 0.65 * rand(total)
     # Sideways and a bit up or down: across the gaze rather than along it.
-    shift = torch.stack([angle.cos() * reach, 0.6 * angle.sin() * reach, 0.3 * (rand(total) - 0.5)], dim=-1).double()
+    shift = torch.stack(
+        [angle.cos() * reach, 0.6 * angle.sin() * reach, 0.3 * (rand(total) - 0.5)], dim=-1
+    ).double()
     position = centre + (pose[:, :3, :3] @ shift[..., None]).squeeze(-1)
     distance = cast(room, centre[None], forward[None])[0].double()
     target = centre + forward * distance[:, None]
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64, device=mapped.device)
-    turn = ((rand(total, 3) * 2 - 1) * torch.tensor([0.2, 0.45, 0.12], device=mapped.device)).double()
+    turn = (
+        (rand(total, 3) * 2 - 1) * torch.tensor([0.2, 0.45, 0.12], device=mapped.device)
+    ).double()
     looking = look_at(position, target, up)
     looking[:, :3, :3] = looking[:, :3, :3] @ rotation_from_axis_angle(turn)
 
     free = clearance(room, position[None])[0] >= CLEARANCE
     off_path = torch.cdist(position, mapped[:, :3, 3]).amin(1) >= _OFF_PATH
     line = position - centre
-    clear = cast(room, centre[None], line[None])[0] > 1.0  # no wall between the mapped place and the query
+    # no wall between the mapped place and the query
+    clear = cast(room, centre[None], line[None])[0] > 1.0
     seen = seen_share(room, looking, mapped, depth, intrinsics)
     score = 4.0 * free + 2.0 * clear + 1.0 * off_path + seen.clamp(max=_SEEN)
-    best = score.view(count, _CANDIDATES).argmax(1) + torch.arange(count, device=mapped.device) * _CANDIDATES
+    best = (
+        score.view(count, _CANDIDATES).argmax(1)
+        + torch.arange(count, device=mapped.device) * _CANDIDATES
+    )
     chosen = looking[best]
     lost = ~(free & clear)[best]
     chosen[lost] = pose[best[lost]]  # no free place nearby at all: stay on the path
     return chosen
 
 
-def seen_share(room: RoomBatch, poses: Tensor, mapped: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
+def seen_share(
+    room: RoomBatch, poses: Tensor, mapped: Tensor, depth: Tensor, intrinsics: Tensor
+) -> Tensor:
     """Share (N,) of 5 x 5 rays of each pose that end on a surface which some mapped frame shows."""
     height, width = depth.shape[-2:]
     grid = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64, device=poses.device)
     v, u = torch.meshgrid(grid * height, grid * width, indexing="ij")
     pixels = torch.stack([u.flatten(), v.flatten(), torch.ones_like(u).flatten()], dim=-1)
-    rays = pixels @ torch.linalg.inv(intrinsics).t() @ poses[:, :3, :3].transpose(1, 2)  # (N, 25, 3)
+    # (N, 25, 3)
+    rays = pixels @ torch.linalg.inv(intrinsics).t() @ poses[:, :3, :3].transpose(1, 2)
     origins = poses[:, None, :3, 3].expand_as(rays)
-    points = origins + rays * cast(room, origins.reshape(1, -1, 3), rays.reshape(1, -1, 3)).view(len(poses), -1, 1)
-    in_map = transform_points(se3_inverse(mapped), points.reshape(1, -1, 3).expand(len(mapped), -1, -1))
+    points = origins + rays * cast(room, origins.reshape(1, -1, 3), rays.reshape(1, -1, 3)).view(
+        len(poses), -1, 1
+    )
+    in_map = transform_points(
+        se3_inverse(mapped), points.reshape(1, -1, 3).expand(len(mapped), -1, -1)
+    )
     place, z = project(in_map, intrinsics)  # (M, N * 25, 2)
     column, row = place[..., 0].nan_to_num().round(), place[..., 1].nan_to_num().round()
     inside = (z > 0.05) & (column >= 0) & (column < width) & (row >= 0) & (row < height)

@@ -1,4 +1,6 @@
-"""From hit points to colours: two texture layers, Lambert's law with point lights and ambient light, contact shade."""
+"""From hit points to colours: two texture layers, Lambert's law with point lights and ambient
+light, contact shade.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ from vggt3_ros.worlds.textures import LANE_MAX, lane, sample, sample_detail, tex
 class Rays:
     """N rays of each of n views with their hits.
 
-    owner (n,) room; centre (n, 3) camera in the world; direction (n, 3, 3) maps (column, row, 1) to a world
-    direction with camera z 1; column, row (1, N); depth (n, N) metres; primitive (n, N) int32;
-    log_pixel (n,) log2 of the area of a pixel at depth 1.
+    owner (n,) room; centre (n, 3) camera in the world; direction (n, 3, 3) maps (column, row, 1) to
+    a world direction with camera z 1; column, row (1, N); depth (n, N) metres; primitive (n, N)
+    int32; log_pixel (n,) log2 of the area of a pixel at depth 1.
     """
 
     owner: Tensor
@@ -48,8 +50,12 @@ def shade(rooms: RoomBatch, rays: Rays) -> Tensor:
     """Colours (3, n, N) in [0, 1]."""
     n, count = rays.depth.shape
     most = rooms.half_sizes.shape[1]
-    per_column, per_row, start = (rays.direction[..., j].unsqueeze(-1) for j in range(3))  # (n, 3, 1)
-    heading = [torch.addcmul(start[:, k] + per_column[:, k] * rays.column, per_row[:, k], rays.row) for k in range(3)]
+    # (n, 3, 1)
+    per_column, per_row, start = (rays.direction[..., j].unsqueeze(-1) for j in range(3))
+    heading = [
+        torch.addcmul(start[:, k] + per_column[:, k] * rays.column, per_row[:, k], rays.row)
+        for k in range(3)
+    ]
     point = [torch.addcmul(rays.centre[:, k : k + 1], rays.depth, heading[k]) for k in range(3)]
     owner = rays.owner.int()[:, None]
     number = (rays.primitive + owner * most).view(-1)
@@ -68,7 +74,9 @@ def shade(rooms: RoomBatch, rays: Rays) -> Tensor:
     if len(rounded):
         flat = [x.view(-1).index_select(0, rounded) for x in local]
         sphere = rooms.sphere.view(-1).index_select(0, number.index_select(0, rounded))
-        round_face, normal_rounded = _round_surface(flat, sphere, local_map.view(12, -1).index_select(1, rounded))
+        round_face, normal_rounded = _round_surface(
+            flat, sphere, local_map.view(12, -1).index_select(1, rounded)
+        )
         face.view(-1).index_copy_(0, rounded, round_face)
     table = rooms.faces.flatten(0, 1).t().contiguous()  # (FACE_FIELDS, B * P * 6)
     field = table.index_select(1, number * 6 + face.view(-1)).view(s.FACE_FIELDS, n, count)
@@ -99,7 +107,9 @@ def _round_surface(local: list[Tensor], sphere: Tensor, transform: Tensor) -> tu
     face = _face([torch.where(cap, 0.0, x), torch.where(cap, 0.0, y), flat_z])
     gradient = [torch.where(cap, 0.0, x), torch.where(cap, 0.0, y), torch.where(cap, z, z * sphere)]
     # The gradient of the local shape function, mapped by the transposed local_from_world.
-    parts = torch.stack([torch.stack([gradient[i] * transform[4 * i + k] for i in range(3)]) for k in range(3)])
+    parts = torch.stack(
+        [torch.stack([gradient[i] * transform[4 * i + k] for i in range(3)]) for k in range(3)]
+    )
     normal = parts.sum(1)
     return face, torch.nn.functional.normalize(normal, dim=0)
 
@@ -126,32 +136,42 @@ def _light(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor)
 
 def _lit_share(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor) -> Tensor:
     """Share (n, N), 0 to 1, of the first light that reaches the points, by what that light sees."""
-    camera, size = rooms.shadow_camera[owner, :, :, None], rooms.shadow_depth.shape[-1]  # (n, 3, 4, 1)
+    # (n, 3, 4, 1)
+    camera, size = rooms.shadow_camera[owner, :, :, None], rooms.shadow_depth.shape[-1]
     middle = size / 2
-    focal = (camera[:, 0, :3].square().sum(1) - middle**2).sqrt()  # its rows hold f r_x + c r_z, and r_z
+    # its rows hold f r_x + c r_z, and r_z
+    focal = (camera[:, 0, :3].square().sum(1) - middle**2).sqrt()
 
     def seen(row: int, at: list[Tensor]) -> Tensor:
         a, b, c, d = camera[:, row].unbind(1)
         return torch.addcmul(d, a, at[0]).addcmul_(b, at[1]).addcmul_(c, at[2])
 
     pixel = seen(2, point).div_(focal)  # metres that a pixel covers there
-    moved = [torch.addcmul(point[k], pixel, normal[k], value=1.5) for k in range(3)]  # off the surface's own image
+    # off the surface's own image
+    moved = [torch.addcmul(point[k], pixel, normal[k], value=1.5) for k in range(3)]
     depth = seen(2, moved)
     inverse = depth.clamp(min=1e-3).reciprocal_()
     column, row = ((seen(k, moved) * inverse).round_().long() for k in range(2))
     known = (depth > 1e-3) & (column >= 0) & (column < size) & (row >= 0) & (row < size)
-    index = (owner[:, None] * size + row.clamp_(0, size - 1)).mul_(size).add_(column.clamp_(0, size - 1))
+    index = (
+        (owner[:, None] * size + row.clamp_(0, size - 1))
+        .mul_(size)
+        .add_(column.clamp_(0, size - 1))
+    )
     nearest = rooms.shadow_depth.reshape(-1)[index]
     hidden = depth.sub_(nearest).div_(pixel.abs_().mul_(2).add_(1e-3)).sub_(0.25).clamp_(0, 1)
     return hidden.mul_(known).neg_().add_(1)
 
 
-def _albedo(rooms: RoomBatch, rays: Rays, heading: list[Tensor], point: list[Tensor], field: Tensor) -> Tensor:
+def _albedo(
+    rooms: RoomBatch, rays: Rays, heading: list[Tensor], point: list[Tensor], field: Tensor
+) -> Tensor:
     """Surface colours (3, n, N): recoloured texture times a finer grey texture."""
     bank = texture_bank(rooms.bank, str(rooms.device))
     across = heading[0] * field[s.NORMAL]
     across.addcmul_(heading[1], field[s.NORMAL + 1]).addcmul_(heading[2], field[s.NORMAL + 2])
-    # Area of a pixel on the surface = depth^2 / (fx fy |normal . direction|); its root in texels gives the level.
+    # Area of a pixel on the surface = depth^2 / (fx fy |normal . direction|); its root in texels
+    # gives the level.
     area = (rays.depth * rays.depth).div_(across.abs_().clamp_(min=0.03))
     level = area.log2_().add_(rays.log_pixel[:, None]).mul_(0.5).add_(field[s.LOG_DENSITY]).view(-1)
     u, v = (
@@ -163,11 +183,19 @@ def _albedo(rooms: RoomBatch, rays: Rays, heading: list[Tensor], point: list[Ten
     )
     base = sample(bank, field[s.TEXTURE].view(-1).int(), u, v, level)
     finer = field[s.DETAIL_SCALE].view(-1)
-    coarse = level.add_(field[s.DETAIL_LOG].view(-1)).add_(0.5)  # half a level coarser: there is no interpolation
+    # half a level coarser: there is no interpolation
+    coarse = level.add_(field[s.DETAIL_LOG].view(-1)).add_(0.5)
     fine = sample_detail(bank, field[s.DETAIL].view(-1).int(), v.mul_(finer), u.mul_(finer), coarse)
-    detail = fine.sub_(127.5).mul_(1 / 255).mul_(field[s.DETAIL_GAIN].view(-1)).add_(1).view(rays.depth.shape)
+    detail = (
+        fine.sub_(127.5)
+        .mul_(1 / 255)
+        .mul_(field[s.DETAIL_GAIN].view(-1))
+        .add_(1)
+        .view(rays.depth.shape)
+    )
     gain = field[s.GAIN : s.GAIN + 3].mul_(1 / LANE_MAX)
     colours = [
-        torch.addcmul(field[s.BIAS + k], gain[k], lane(base, k).view(rays.depth.shape)).mul_(detail) for k in range(3)
+        torch.addcmul(field[s.BIAS + k], gain[k], lane(base, k).view(rays.depth.shape)).mul_(detail)
+        for k in range(3)
     ]
     return torch.stack(colours)

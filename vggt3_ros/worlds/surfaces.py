@@ -1,4 +1,6 @@
-"""What every face of every primitive shows: normal, texture placement and recolouring, as rows of a table."""
+"""What every face of every primitive shows: normal, texture placement and recolouring, as rows of a
+table.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,29 @@ NORMAL, MAP_U, MAP_V, TEXTURE, LOG_DENSITY, GAIN, BIAS = 0, 3, 7, 11, 12, 13, 16
 DETAIL, DETAIL_SCALE, DETAIL_LOG, DETAIL_GAIN = 19, 20, 21, 22
 FACE_FIELDS = 23
 
-_WALL = ("clouds", "marble", "wood", "tiles", "checker", "stripes", "cells", "leaves", "poster", "text")
+_WALL = (
+    "clouds",
+    "marble",
+    "wood",
+    "tiles",
+    "checker",
+    "stripes",
+    "cells",
+    "leaves",
+    "poster",
+    "text",
+)
 _PICTURE = ("poster", "text", "leaves")
 _DETAIL = ("clouds", "leaves", "cells", "text", "marble")
 
 
 def paint(plan: RoomPlan, bank: str, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Face rows (P * 6, FACE_FIELDS) float32 of a plan, faces in the order -x +x -y +y -z +z of the local frame.
+    """Face rows (P * 6, FACE_FIELDS) float32 of a plan, faces in the order -x +x -y +y -z +z of the
+    local frame.
 
-    NORMAL world normal towards the camera side; MAP_U and MAP_V affine maps from the world point to texels;
-    LOG_DENSITY log2 of texels per metre; colour = BIAS + GAIN * texel; DETAIL a second, finer texture.
+    NORMAL world normal towards the camera side; MAP_U and MAP_V affine maps from the world point to
+    texels; LOG_DENSITY log2 of texels per metre; colour = BIAS + GAIN * texel; DETAIL a second,
+    finer texture.
     """
     count = len(plan.kinds)
     table = np.zeros((count, 6, FACE_FIELDS))
@@ -39,7 +54,9 @@ def paint(plan: RoomPlan, bank: str, rng: np.random.Generator) -> NDArray[np.flo
 
     picture = np.zeros(total, bool)
     picture[plan.materials[plan.styles == PICTURE]] = True
-    texture = np.where(picture, _pick(rng, ranges, _PICTURE, total), _pick(rng, ranges, _WALL, total))
+    texture = np.where(
+        picture, _pick(rng, ranges, _PICTURE, total), _pick(rng, ranges, _WALL, total)
+    )
     detail = _pick(rng, ranges, _DETAIL, total)
     gain = rng.uniform(0.5, 1.0, (total, 3)) * np.where(rng.random((total, 1)) < 0.3, -1, 1)
     gain[picture] = np.abs(gain[picture])
@@ -54,8 +71,12 @@ def paint(plan: RoomPlan, bank: str, rng: np.random.Generator) -> NDArray[np.flo
 
 
 def _fade(plan: RoomPlan, table: NDArray[np.float64]) -> None:
-    """Bare surfaces have all but one colour; glowing ones, as an open shell's ceiling, are bright in any light."""
-    bare, glowing = (np.repeat(plan.styles[:, None] == style, 6, axis=1) for style in (BARE, GLOWING))
+    """Bare surfaces have all but one colour; glowing ones, as an open shell's ceiling, are bright
+    in any light.
+    """
+    bare, glowing = (
+        np.repeat(plan.styles[:, None] == style, 6, axis=1) for style in (BARE, GLOWING)
+    )
     glowing[:, 5] |= plan.styles == OPEN
     gain, bias = table[..., GAIN : GAIN + 3], table[..., BIAS : BIAS + 3]
     for faces, share in ((bare, 0.1), (glowing, 0.2)):
@@ -67,7 +88,10 @@ def _fade(plan: RoomPlan, table: NDArray[np.float64]) -> None:
 
 
 def _pick(
-    rng: np.random.Generator, ranges: dict[str, tuple[int, int]], families: tuple[str, ...], count: int
+    rng: np.random.Generator,
+    ranges: dict[str, tuple[int, int]],
+    families: tuple[str, ...],
+    count: int,
 ) -> NDArray[np.int64]:
     numbers = np.concatenate([np.arange(*ranges[family]) for family in families])
     return rng.choice(numbers, count)
@@ -83,14 +107,20 @@ def _place(
     rng: np.random.Generator,
     total: int,
 ) -> None:
-    """Fill the texture maps: pictures fit their face, other textures repeat with a drawn period, turn and offset."""
+    """Fill the texture maps: pictures fit their face, other textures repeat with a drawn period,
+    turn and offset.
+    """
     axis = np.arange(6) // 2
-    level = np.abs(normal[..., 2:]) > 0.9  # floors and table tops have no upward direction: take a side of the box
-    up = np.where(level, plan.rotations.swapaxes(1, 2)[:, (axis + 1) % 3], np.array([0.0, 0.0, 1.0]))
+    # floors and table tops have no upward direction: take a side of the box
+    level = np.abs(normal[..., 2:]) > 0.9
+    up = np.where(
+        level, plan.rotations.swapaxes(1, 2)[:, (axis + 1) % 3], np.array([0.0, 0.0, 1.0])
+    )
     up = up - normal * (up * normal).sum(-1, keepdims=True)
     up /= np.linalg.norm(up, axis=-1, keepdims=True)
     right = np.cross(up, normal)
-    sides = np.stack([plan.halves[:, (axis + 1) % 3], plan.halves[:, (axis + 2) % 3]], axis=-1) * 2  # (P, 6, 2)
+    # (P, 6, 2)
+    sides = np.stack([plan.halves[:, (axis + 1) % 3], plan.halves[:, (axis + 2) % 3]], axis=-1) * 2
     extent = sides.max(-1)
     stretch = np.where(picture, 1.0, rng.uniform(0.45, 1.3, total)[own])
     period = np.clip(extent * stretch, 0.25, 5.0)

@@ -1,8 +1,10 @@
-"""A bank of mip-mapped textures shared by all rooms of a process, packed so that one gather fetches a texel.
+"""A bank of mip-mapped textures shared by all rooms of a process, packed so that one gather fetches
+a texel.
 
-A texel is an int64 of four 16-bit lanes: red, green, blue and one empty, each 0..255. Bilinear weights are integers
-that sum to 128, hence a weighted sum of four texels stays below 2**15 in every lane: one multiplication weighs all
-channels of a texel. A second, finer layer is grey and small (uint8) and looked up without interpolation.
+A texel is an int64 of four 16-bit lanes: red, green, blue and one empty, each 0..255. Bilinear
+weights are integers that sum to 128, hence a weighted sum of four texels stays below 2**15 in every
+lane: one multiplication weighs all channels of a texel. A second, finer layer is grey and small
+(uint8) and looked up without interpolation.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ TEXELS = sum(size * size for size in _LEVEL_SIZES)  # of one texture with its le
 
 @dataclass(frozen=True)
 class TextureBank:
-    """texels (count * TEXELS,) int64 packed colours; detail (count * TEXELS,) uint8 grey of equal mean and contrast;
-    level_offsets (LEVELS,) int32 first texel of a level; level_scales (LEVELS,) float32 1, 1/2, 1/4 ...
+    """texels (count * TEXELS,) int64 packed colours; detail (count * TEXELS,) uint8 grey of equal
+    mean and contrast; level_offsets (LEVELS,) int32 first texel of a level; level_scales (LEVELS,)
+    float32 1, 1/2, 1/4 ...
     """
 
     texels: Tensor
@@ -50,14 +53,18 @@ def bank_name(seed: int) -> str:
 
 @lru_cache(maxsize=4)
 def texture_bank(name: str, device: str = "cpu") -> TextureBank:
-    """The bank `name` ("training": 240 textures, "held_out": 80) on a device; generated once per process (seconds)."""
+    """The bank `name` ("training": 240 textures, "held_out": 80) on a device; generated once per
+    process (seconds).
+    """
     if device != "cpu":
         return texture_bank(name, "cpu").to(device)
     return _generate(*_BANKS[name])
 
 
 def group_ranges(name: str) -> dict[str, tuple[int, int]]:
-    """Texture numbers [first, end) of every pattern family in the bank `name`, without generating it."""
+    """Texture numbers [first, end) of every pattern family in the bank `name`, without generating
+    it.
+    """
     groups, first = {}, 0
     for family, (_, share) in FAMILIES.items():
         groups[family] = (first, first + share * _BANKS[name][0])
@@ -73,9 +80,12 @@ def _generate(repeats: int, seed: int) -> TextureBank:
         for index in range(share * repeats):
             rng = np.random.default_rng([seed, number, index, len(family)])
             colour = paint(rng, TEXTURE_SIZE)
-            colour = colour * (0.8 + 0.4 * fractal_noise(rng, TEXTURE_SIZE, 16, gain=0.9))[..., None]
+            colour = (
+                colour * (0.8 + 0.4 * fractal_noise(rng, TEXTURE_SIZE, 16, gain=0.9))[..., None]
+            )
             grey = colour.mean(axis=-1, keepdims=True)
-            colour = grey + (colour - grey) * rng.uniform(0.1, 0.9)  # real surfaces are seldom saturated
+            # real surfaces are seldom saturated
+            colour = grey + (colour - grey) * rng.uniform(0.1, 0.9)
             packed[number], detail[number] = _pack(np.clip(colour, 0, 1))
             number += 1
     offsets = np.cumsum([0] + [size * size for size in _LEVEL_SIZES[:-1]])
@@ -104,9 +114,11 @@ def _pack(colour: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.ui
 
 
 def sample(bank: TextureBank, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
-    """Bilinear colour lookup, repeating at the borders; returns packed sums (N,) int64 (see `lane`).
+    """Bilinear colour lookup, repeating at the borders; returns packed sums (N,) int64 (see
+    `lane`).
 
-    texture (N,) int32 number in the bank; u, v (N,) texels of level 0; level (N,) float, rounded to the nearest.
+    texture (N,) int32 number in the bank; u, v (N,) texels of level 0; level (N,) float, rounded to
+    the nearest.
     """
     shrink, size, base = _level(bank, texture, level)
     x, y = (u * shrink).sub_(0.5), (v * shrink).sub_(0.5)
@@ -116,7 +128,10 @@ def sample(bank: TextureBank, texture: Tensor, u: Tensor, v: Tensor, level: Tens
     a, b = a.long().sub_(both), b.long().sub_(both)
     left, top = column.int(), row.int()
     mask = size - 1
-    right, bottom = (left + 1).bitwise_and_(mask), (top + 1).bitwise_and_(mask).mul_(size).add_(base)
+    right, bottom = (
+        (left + 1).bitwise_and_(mask),
+        (top + 1).bitwise_and_(mask).mul_(size).add_(base),
+    )
     left, top = left.bitwise_and_(mask), top.bitwise_and_(mask).mul_(size).add_(base)
     out = bank.texels.index_select(0, top + left).mul_((128 - a).sub_(b).sub_(both))
     out.add_(bank.texels.index_select(0, top.add_(right)).mul_(a))
@@ -124,8 +139,12 @@ def sample(bank: TextureBank, texture: Tensor, u: Tensor, v: Tensor, level: Tens
     return out.add_(bank.texels.index_select(0, bottom.add_(right)).mul_(both))
 
 
-def sample_detail(bank: TextureBank, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
-    """Nearest texel (N,) of the grey version of textures, float32 0..255; arguments as `sample` takes them."""
+def sample_detail(
+    bank: TextureBank, texture: Tensor, u: Tensor, v: Tensor, level: Tensor
+) -> Tensor:
+    """Nearest texel (N,) of the grey version of textures, float32 0..255; arguments as `sample`
+    takes them.
+    """
     shrink, size, base = _level(bank, texture, level)
     mask = size - 1
     column = (u * shrink).floor_().int().bitwise_and_(mask)

@@ -1,6 +1,7 @@
 """Journeys of several metres to train on: views along a way and beside it, of many rooms at once.
 
-What carries the camera is a robot, a hand, a drone, or the wandering camera of `trajectories.drive`.
+What carries the camera is a robot, a hand, a drone, or the wandering camera of
+`trajectories.drive`.
 """
 
 from __future__ import annotations
@@ -27,19 +28,28 @@ _TURNED = (0.2, 0.35, 0.1)  # radians of pitch, yaw and roll that it is turned, 
 
 @torch.no_grad()
 def tours(
-    rooms: RoomBatch, views: int, generator: torch.Generator, shortest: float = 1.0, longest: float = 6.0
+    rooms: RoomBatch,
+    views: int,
+    generator: torch.Generator,
+    shortest: float = 1.0,
+    longest: float = 6.0,
 ) -> Tensor:
-    """world_from_cam (B, views, 4, 4) float64: stations of a way of `shortest` to `longest` metres, half of them aside.
+    """world_from_cam (B, views, 4, 4) float64: stations of a way of `shortest` to `longest` metres,
+    half of them aside.
 
-    Every room has a carrier of its own. A robot keeps its height and looks where it goes, back, or always to one
-    side; a hand holds the camera at eye level and shakes; a drone changes its height, looks down and banks; a wandering
-    camera does as those of evaluation do. Half of the views stand up to 0.5 m beside the way and look up to 20 degrees
-    elsewhere: most of what they show was seen from it. Cameras keep 0.25 m off all surfaces, if need be on a shorter
-    way. In places of more than 8 m from corner to corner ways are longer in proportion, up to twice. Raises InputError
+    Every room has a carrier of its own. A robot keeps its height and looks where it goes, back, or
+    always to one side; a hand holds the camera at eye level and shakes; a drone changes its height,
+    looks down and banks; a wandering camera does as those of evaluation do. Half of the views stand
+    up to 0.5 m beside the way and look up to 20 degrees elsewhere: most of what they show was seen
+    from it. Cameras keep 0.25 m off all surfaces, if need be on a shorter way. In places of more
+    than 8 m from corner to corner ways are longer in proportion, up to twice. Raises InputError
     unless views >= 2 and 0 < shortest <= longest.
     """
     if views < 2 or not 0 < shortest <= longest:
-        raise InputError(f"tours need 2 views or more and 0 < shortest <= longest; got {views}, {shortest}, {longest}")
+        raise InputError(
+            f"tours need 2 views or more and 0 < shortest <= longest; got {views}, {shortest},"
+            f" {longest}"
+        )
     rand, batch, device = drawing(generator, rooms.device), len(rooms), rooms.device
     carrier = (rand(batch) * len(CARRIERS)).long()
     robot, hand, drone = (carrier == CARRIERS.index(name) for name in ("robot", "hand", "drone"))
@@ -49,8 +59,12 @@ def tours(
     position, travel = _way(rooms, _spots(rooms, robot, hand, rand), length, views, rand)
 
     time = torch.linspace(0, 2 * math.pi, views, device=device)
-    shake = torch.sin(time[:, None] * (0.8 + 1.5 * rand(batch, 1, 3)) + 2 * math.pi * rand(batch, 1, 3))  # (B, V, 3)
-    mount = (rand(batch, 1) * 4).floor() * (math.pi / 2)  # a robot's camera looks forward, back or to a side
+    # (B, V, 3)
+    shake = torch.sin(
+        time[:, None] * (0.8 + 1.5 * rand(batch, 1, 3)) + 2 * math.pi * rand(batch, 1, 3)
+    )
+    # a robot's camera looks forward, back or to a side
+    mount = (rand(batch, 1) * 4).floor() * (math.pi / 2)
     wish = 2 * math.pi * rand(batch, 1) + (0.7 + 0.9 * rand(batch, 1)) * shake[..., 0]
     wish = torch.where(robot[:, None], travel + mount, wish)
     firm = torch.where(robot, 8.0, 2.5)
@@ -62,7 +76,9 @@ def tours(
     where = position.double()
     pose = look_at(where, where + heading.double(), where.new_tensor([0.0, 0.0, 1.0]))
     roll = torch.zeros(batch, views, 3, dtype=torch.float64, device=device)
-    roll[..., 2] = torch.where(robot, 0.01, torch.where(hand | drone, 0.15, 0.06))[:, None] * shake[..., 2]
+    roll[..., 2] = (
+        torch.where(robot, 0.01, torch.where(hand | drone, 0.15, 0.06))[:, None] * shake[..., 2]
+    )
 
     aside = (rand(batch, views, 1) < 0.5).double()
     shift = (rand(batch, views, 3) * 2 - 1).double() * where.new_tensor(_ASIDE) * aside
@@ -78,7 +94,9 @@ def _spots(rooms: RoomBatch, robot: Tensor, hand: Tensor, rand: Draw) -> Tensor:
     low, high = rooms.bounds[:, :1], rooms.bounds[:, 1:]
     points = low + 0.3 + rand(len(rooms), _SPOTS, 3) * (high - low - 0.6)
     ceiling = high[:, 0, 2] - 0.35
-    at = torch.where(robot, 0.35 + 0.9 * rand(len(rooms)), 1.3 + 0.5 * rand(len(rooms))).minimum(ceiling)
+    at = torch.where(robot, 0.35 + 0.9 * rand(len(rooms)), 1.3 + 0.5 * rand(len(rooms))).minimum(
+        ceiling
+    )
     bob = torch.where(hand, 0.1, 0.0)[:, None] * (rand(len(rooms), _SPOTS) - 0.5)
     points[..., 2] = torch.where((robot | hand)[:, None], at[:, None] + bob, points[..., 2])
     best = clearance(rooms, points).argmax(1)
@@ -86,11 +104,19 @@ def _spots(rooms: RoomBatch, robot: Tensor, hand: Tensor, rand: Draw) -> Tensor:
     return torch.cat([first, points[:, 1:]], dim=1)
 
 
-def _way(rooms: RoomBatch, spots: Tensor, length: Tensor, views: int, rand: Draw) -> tuple[Tensor, Tensor]:
-    """Stations (B, views, 3) evenly along a smooth way of at most `length` (B,), and the yaw of travel (B, views)."""
+def _way(
+    rooms: RoomBatch, spots: Tensor, length: Tensor, views: int, rand: Draw
+) -> tuple[Tensor, Tensor]:
+    """Stations (B, views, 3) evenly along a smooth way of at most `length` (B,), and the yaw of
+    travel (B, views).
+    """
     corners, done = _corners(rooms, spots, length, rand)
     dense = (views - 1) * _DENSE + 1
-    at = torch.linspace(0, 1, dense, device=spots.device) * torch.minimum(done[:, -1], length)[:, None]  # (B, dense)
+    # (B, dense)
+    at = (
+        torch.linspace(0, 1, dense, device=spots.device)
+        * torch.minimum(done[:, -1], length)[:, None]
+    )
     leg = (torch.searchsorted(done, at, right=True) - 1).clamp(0, done.shape[1] - 2)
     start, end = (done.gather(1, leg + k) for k in (0, 1))
     share = ((at - start) / (end - start).clamp(min=1e-6)).clamp(0, 1)[..., None]
@@ -102,7 +128,9 @@ def _way(rooms: RoomBatch, spots: Tensor, length: Tensor, views: int, rand: Draw
 
 
 def _corners(rooms: RoomBatch, spots: Tensor, length: Tensor, rand: Draw) -> tuple[Tensor, Tensor]:
-    """Way points (B, _LEGS + 1, 3) in mutual reach and the metres to each (B, _LEGS + 1); new ground comes first."""
+    """Way points (B, _LEGS + 1, 3) in mutual reach and the metres to each (B, _LEGS + 1); new
+    ground comes first.
+    """
     batch, index = len(rooms), torch.arange(len(rooms), device=spots.device)
     here = spots[:, 0]
     corners, done = [here], [torch.zeros(batch, device=spots.device)]
@@ -112,7 +140,9 @@ def _corners(rooms: RoomBatch, spots: Tensor, length: Tensor, rand: Draw) -> tup
         far = torch.linalg.vector_norm(step, dim=-1)  # (B, K)
         fresh = torch.cdist(spots[..., :2], torch.stack(corners, 1)[..., :2]).amin(2).clamp(max=1.5)
         line = here[:, None, None] + share * step[:, :, None]  # (B, K, 8, 3)
-        free = (clearance(rooms, line.flatten(1, 2)) >= CLEARANCE + 0.02).view(*far.shape, -1).all(-1)
+        free = (
+            (clearance(rooms, line.flatten(1, 2)) >= CLEARANCE + 0.02).view(*far.shape, -1).all(-1)
+        )
         suitable = (far > 0.5) & (far < 3.0)
         score = 0.1 + suitable * (fresh + 0.6 * rand(batch, _SPOTS))
         pick = (score * free).argmax(1)

@@ -1,4 +1,6 @@
-"""Robot-like drives through a room: a smooth free path of several metres, a gaze that wanders over open space."""
+"""Robot-like drives through a room: a smooth free path of several metres, a gaze that wanders over
+open space.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,19 @@ _YAWS = 36
 
 @torch.no_grad()
 def drive(room: RoomBatch, frames: int, generator: torch.Generator, length: float = 6.0) -> Tensor:
-    """world_from_cam (frames, 4, 4) float64 of a path through one room, evenly spaced along `length` metres.
+    """world_from_cam (frames, 4, 4) float64 of a path through one room, evenly spaced along
+    `length` metres.
 
-    The path turns at random in all three directions while the gaze follows open space, so motion relative to the
-    camera is forward, lateral and vertical alike. Cameras keep 0.25 m off all surfaces; a cramped room gives a
-    shorter path. Raises InputError unless `room` is one room, frames >= 1 and length > 0.
+    The path turns at random in all three directions while the gaze follows open space, so motion
+    relative to the camera is forward, lateral and vertical alike. Cameras keep 0.25 m off all
+    surfaces; a cramped room gives a shorter path. Raises InputError unless `room` is one room,
+    frames >= 1 and length > 0.
     """
     if len(room) != 1 or frames < 1 or not length > 0:
-        raise InputError(f"drive needs one room, frames >= 1, length > 0; got {len(room)} rooms, {frames}, {length}")
+        raise InputError(
+            f"drive needs one room, frames >= 1, length > 0; got {len(room)} rooms, {frames},"
+            f" {length}"
+        )
     rand = drawing(generator, room.device)
     path = _path(room, length, rand)  # (N, 3) dense
     index = torch.linspace(0, len(path) - 1, frames, device=path.device).round().long()
@@ -46,7 +53,9 @@ def drive(room: RoomBatch, frames: int, generator: torch.Generator, length: floa
 
 
 def _path(room: RoomBatch, length: float, rand: Draw) -> Tensor:
-    """A smooth free path (N, 3) sampled every few centimetres: way points in mutual reach, then smoothed corners."""
+    """A smooth free path (N, 3) sampled every few centimetres: way points in mutual reach, then
+    smoothed corners.
+    """
     spots = free_points(room, _SPOTS, rand)[0]
     spots = spots[: max(1, int((clearance(room, spots[None])[0] >= CLEARANCE + 0.05).sum()))]
     line, here, done = [spots[:1]], spots[0], 0.0
@@ -56,19 +65,24 @@ def _path(room: RoomBatch, length: float, rand: Draw) -> Tensor:
             break
         step = spots - here
         far = torch.linalg.vector_norm(step, dim=-1)
-        # New ground first (distance from all way points so far, over the floor), then a change of height.
+        # New ground first (distance from all way points so far, over the floor), then a change of
+        # height.
         fresh = torch.cdist(spots[:, :2], torch.stack(visited)[:, :2]).amin(1).clamp(max=1.5)
         height = (step[:, 2].abs() / far.clamp(min=1e-3)).clamp(max=0.5)
         suitable = (far > 0.5) & (far < 3.0)
         share = torch.linspace(0, 1, 16, device=spots.device)[:, None]
         between = here + share[:, None] * step  # (16, K, 3)
-        free = (clearance(room, between.flatten(0, 1)[None]).view(16, -1) >= CLEARANCE + 0.02).all(0)
+        free = (clearance(room, between.flatten(0, 1)[None]).view(16, -1) >= CLEARANCE + 0.02).all(
+            0
+        )
         score = 0.1 + suitable * (fresh + height + 0.6 * rand(len(spots)))
         pick = int((score * free).argmax())
         count = max(2, int(far[pick] / _STEP))
         if not bool(free[pick]) or float(far[pick]) < 0.2:
             break
-        line.append(here + torch.linspace(0, 1, count + 1, device=spots.device)[1:, None] * step[pick])
+        line.append(
+            here + torch.linspace(0, 1, count + 1, device=spots.device)[1:, None] * step[pick]
+        )
         visited.append(spots[pick])
         here, done = spots[pick], done + float(far[pick])
     polyline = torch.cat(line)[: max(2, int(length / _STEP))]
@@ -89,17 +103,22 @@ def _gaze(room: RoomBatch, position: Tensor, rand: Draw) -> Tensor:
     time = torch.linspace(0, 1, len(position), device=position.device)
     wave = torch.sin(2 * math.pi * ((0.4 + 0.6 * rand(1)) * time + rand(1)))
     wish = 2 * math.pi * rand(1) + (0.7 + 0.9 * rand(1)) * wave
-    return follow_open_space(room, position[None], wish[None], torch.full((1,), 2.5, device=position.device))[0]
+    return follow_open_space(
+        room, position[None], wish[None], torch.full((1,), 2.5, device=position.device)
+    )[0]
 
 
 def follow_open_space(rooms: RoomBatch, position: Tensor, wish: Tensor, firm: Tensor) -> Tensor:
-    """Yaw (B, V) at positions (B, V, 3): open views near the wish (B, V), without jumps (a Viterbi search).
+    """Yaw (B, V) at positions (B, V, 3): open views near the wish (B, V), without jumps (a Viterbi
+    search).
 
     firm (B,): how many metres of open space the wish is worth.
     """
     batch, frames = wish.shape
     yaws = torch.arange(_YAWS, device=position.device) * (2 * math.pi / _YAWS)
-    rays = torch.stack([yaws.cos(), yaws.sin(), torch.zeros_like(yaws)], dim=-1).expand(batch, frames, -1, -1)
+    rays = torch.stack([yaws.cos(), yaws.sin(), torch.zeros_like(yaws)], dim=-1).expand(
+        batch, frames, -1, -1
+    )
     reach = cast(rooms, position[:, :, None].expand_as(rays).flatten(1, 2), rays.flatten(1, 2))
     openness = reach.view(batch, frames, _YAWS).clamp(max=2.5)
     openness = torch.minimum(openness, 0.5 * (openness.roll(2, -1) + openness.roll(-2, -1)))

@@ -1,4 +1,6 @@
-"""Cameras that hardly move: one that turns on the spot, and a few that look away from what others saw."""
+"""Cameras that hardly move: one that turns on the spot, and a few that look away from what others
+saw.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,14 @@ _TURNS = tuple(range(-180, 180, 20))  # degrees that are tried
 
 
 @torch.no_grad()
-def turn_on_the_spot(room: RoomBatch, frames: int, generator: torch.Generator, wobble: float = 0.0) -> Tensor:
-    """world_from_cam (frames, 4, 4) float64 of a camera that turns once around, in even steps, and nods a little.
+def turn_on_the_spot(
+    room: RoomBatch, frames: int, generator: torch.Generator, wobble: float = 0.0
+) -> Tensor:
+    """world_from_cam (frames, 4, 4) float64 of a camera that turns once around, in even steps, and
+    nods a little.
 
-    `wobble`: rms metres by which it leaves its spot, anew for every frame. Raises InputError unless `room` is one room,
-    frames >= 1 and wobble >= 0.
+    `wobble`: rms metres by which it leaves its spot, anew for every frame. Raises InputError unless
+    `room` is one room, frames >= 1 and wobble >= 0.
     """
     if len(room) != 1 or frames < 1 or not wobble >= 0:
         given = f"{len(room)} rooms, {frames} frames, wobble {wobble}"
@@ -34,7 +39,9 @@ def turn_on_the_spot(room: RoomBatch, frames: int, generator: torch.Generator, w
     rand = drawing(generator, room.device)
     spots = free_points(room, _SPOTS, rand)[0]
     spot = spots[int(clearance(room, spots[None])[0].argmax())]
-    drawn = torch.randn(frames, 3, generator=generator, device=generator.device).to(room.device) / math.sqrt(3)
+    drawn = torch.randn(frames, 3, generator=generator, device=generator.device).to(
+        room.device
+    ) / math.sqrt(3)
     position = pull_back(room, spot.expand(1, frames, 3), (spot + wobble * drawn)[None])[0]
     turn = 2 * math.pi * torch.arange(frames, device=room.device) / frames
     yaw, pitch = turn + 2 * math.pi * rand(1), _NOD * torch.sin(3 * turn)
@@ -44,20 +51,26 @@ def turn_on_the_spot(room: RoomBatch, frames: int, generator: torch.Generator, w
 
 @torch.no_grad()
 def look_away(room: RoomBatch, mapped: Tensor, lens: Lens, frames: int, share: float) -> Tensor:
-    """world_from_cam (frames, 4, 4) around the last of `mapped` (M, 4, 4), turned until about `share` of what they show
-    was seen by those.
+    """world_from_cam (frames, 4, 4) around the last of `mapped` (M, 4, 4), turned until about
+    `share` of what they show was seen by those.
 
     The cameras stand a quarter of a metre apart in a row, and all look much the same way.
     """
     last = mapped[-1].to(room.device, torch.float64)
     tried = torch.stack([_row(room, last, math.radians(degrees), frames) for degrees in _TURNS])
-    seen = torch.tensor(mapped_shares(room, mapped, tried.flatten(0, 1), lens)).view(len(_TURNS), frames)
+    seen = torch.tensor(mapped_shares(room, mapped, tried.flatten(0, 1), lens)).view(
+        len(_TURNS), frames
+    )
     return tried[int((seen.mean(1) - share).abs().argmin())]
 
 
 def _row(room: RoomBatch, pose: Tensor, turn: float, frames: int) -> Tensor:
-    """Poses (frames, 4, 4) in a row across the view of a pose that is turned by so many rad about the vertical."""
-    about_z = rotation_from_axis_angle(torch.tensor([0.0, 0.0, turn], dtype=torch.float64, device=room.device))
+    """Poses (frames, 4, 4) in a row across the view of a pose that is turned by so many rad about
+    the vertical.
+    """
+    about_z = rotation_from_axis_angle(
+        torch.tensor([0.0, 0.0, turn], dtype=torch.float64, device=room.device)
+    )
     poses = pose.repeat(frames, 1, 1)
     poses[:, :3, :3] = about_z @ pose[:3, :3]
     aside = _APART * (torch.arange(frames, device=room.device) - (frames - 1) / 2).double()

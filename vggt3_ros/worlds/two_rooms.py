@@ -17,7 +17,8 @@ from vggt3_ros.worlds.trajectories import follow_open_space, smooth
 from vggt3_ros.worlds.viewpoints import CLEARANCE, drawing, free_points, pull_back
 
 _PLAN = 5  # stream of random numbers of a seed, beside those of other places
-_DOOR = np.array([0.06, 0.45, 1.02])  # half thickness of the wall, half width and half height of the door
+# half thickness of the wall, half width and half height of the door
+_DOOR = np.array([0.06, 0.45, 1.02])
 _KEPT_FREE = 1.3  # metres around the door in which nothing stands
 _EYE = 1.2  # metres above the floor
 _BEFORE = 0.8  # metres between the door and the points where the walk turns to it
@@ -45,12 +46,16 @@ def plan_two_rooms(seed: int) -> RoomPlan:
 
 @torch.no_grad()
 def walk_through_door(rooms: RoomBatch, frames: int, generator: torch.Generator) -> Tensor:
-    """world_from_cam (frames, 4, 4) float64 of a walk through the door between the rooms of plan_two_rooms.
+    """world_from_cam (frames, 4, 4) float64 of a walk through the door between the rooms of
+    plan_two_rooms.
 
-    Evenly spaced, at eye level, looking where it goes. Raises InputError unless `rooms` is one place and frames >= 2.
+    Evenly spaced, at eye level, looking where it goes. Raises InputError unless `rooms` is one
+    place and frames >= 2.
     """
     if len(rooms) != 1 or frames < 2:
-        raise InputError(f"walk_through_door needs one place and frames >= 2; got {len(rooms)}, {frames}")
+        raise InputError(
+            f"walk_through_door needs one place and frames >= 2; got {len(rooms)}, {frames}"
+        )
     rand = drawing(generator, rooms.device)
     spots = free_points(rooms, _SPOTS, rand)[0]
     spots[:, 2] = _EYE
@@ -83,20 +88,30 @@ def _partition(build: Builder, door_y: float) -> None:
     build.next_material()
     for start, end in ((-half[1], low), (high, half[1])):
         build.add(
-            BOX, WALL, np.array([0, (start + end) / 2, half[2]]), np.array([_DOOR[0], (end - start) / 2, half[2]])
+            BOX,
+            WALL,
+            np.array([0, (start + end) / 2, half[2]]),
+            np.array([_DOOR[0], (end - start) / 2, half[2]]),
         )
     lintel = half[2] - _DOOR[2]
-    build.add(BOX, WALL, np.array([0, door_y, 2 * half[2] - lintel]), np.array([*_DOOR[:2], lintel]))
+    build.add(
+        BOX, WALL, np.array([0, door_y, 2 * half[2] - lintel]), np.array([*_DOOR[:2], lintel])
+    )
 
 
 def _is_aside(centre: np.ndarray, size: np.ndarray, door_y: float) -> bool:
     """Whether something leaves the door free."""
     away = np.abs(centre[:2] - [0.0, door_y]) - float(np.linalg.norm(size[:2]))
-    return bool(away.max() > _KEPT_FREE / 2 or np.hypot(centre[0], centre[1] - door_y) > _KEPT_FREE + size[:2].max())
+    return bool(
+        away.max() > _KEPT_FREE / 2
+        or np.hypot(centre[0], centre[1] - door_y) > _KEPT_FREE + size[:2].max()
+    )
 
 
 def _far_spot(rooms: RoomBatch, start: Tensor, spots: Tensor) -> Tensor:
-    """Of spots (K, 3) the farthest that is in free reach of start (3,), or the start itself if none is."""
+    """Of spots (K, 3) the farthest that is in free reach of start (3,), or the start itself if none
+    is.
+    """
     share = torch.linspace(0, 1, 16, device=spots.device)[:, None, None]
     line = start + share * (spots - start)  # (16, K, 3)
     free = (clearance(rooms, line.flatten(0, 1)[None]).view(line.shape[:2]) >= CLEARANCE).all(0)

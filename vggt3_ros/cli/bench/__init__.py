@@ -1,1 +1,3 @@
-"""The command `vggt3 bench`: a module for each kind, and what measures; in gpu/ the steps of `bench gpu`."""
+"""The command `vggt3 bench`: a module for each kind, and what measures; in gpu/ the steps of `bench
+gpu`.
+"""

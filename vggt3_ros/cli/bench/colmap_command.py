@@ -1,6 +1,8 @@
-"""`vggt3 bench colmap SEQUENCE...`: plain COLMAP and this package on the same sequences, both with true map poses.
+"""`vggt3 bench colmap SEQUENCE...`: plain COLMAP and this package on the same sequences, both with
+true map poses.
 
-Needs pycolmap 4 (extra `sfm`). Every other frame is mapped, the others are localized. Both run on one thread.
+Needs pycolmap 4 (extra `sfm`). Every other frame is mapped, the others are localized. Both run on
+one thread.
 """
 
 from __future__ import annotations
@@ -10,7 +12,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vggt3_ros.cli.common import add_common_options, add_model_option, positive_int, resolve_device, seed_everything
+from vggt3_ros.cli.common import (
+    add_common_options,
+    add_model_option,
+    positive_int,
+    resolve_device,
+    seed_everything,
+)
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.files import atomic_path, check_writable, write_json
 
@@ -22,14 +30,28 @@ MARK = "vggt3 bench colmap"
 
 def add_parser(tasks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the task's arguments."""
-    parser = tasks.add_parser("colmap", help="accuracy and time beside plain COLMAP", description=__doc__)
-    parser.add_argument("sequences", nargs="+", metavar="SEQUENCE", help="as `vggt3 evaluate` takes them")
+    parser = tasks.add_parser(
+        "colmap", help="accuracy and time beside plain COLMAP", description=__doc__
+    )
     parser.add_argument(
-        "--document", type=Path, default=None, metavar="FILE",
-        help=f"put the table into this text, between the lines <!-- begin {MARK} --> and <!-- end {MARK} -->",
-    )  # fmt: skip
+        "sequences", nargs="+", metavar="SEQUENCE", help="as `vggt3 evaluate` takes them"
+    )
     parser.add_argument(
-        "--limit", type=positive_int, default=None, metavar="N", help="at most so many map frames and queries each"
+        "--document",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help=(
+            f"put the table into this text, between the lines <!-- begin {MARK} --> and <!-- end"
+            f" {MARK} -->"
+        ),
+    )
+    parser.add_argument(
+        "--limit",
+        type=positive_int,
+        default=None,
+        metavar="N",
+        help="at most so many map frames and queries each",
     )
     add_model_option(parser)
     add_common_options(parser, "write all rows as JSON")
@@ -37,7 +59,8 @@ def add_parser(tasks: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> int:
     """Compare sequence by sequence; what is done before Ctrl-C is printed."""
-    # Read when numpy and torch are loaded, which is now. Threads that wait for each other count as work.
+    # Read when numpy and torch are loaded, which is now. Threads that wait for each other count as
+    # work.
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import cv2
     import pycolmap  # noqa: F401  # missing, it should be missed now and not when half of the work is done
@@ -59,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
     seed_everything(args.seed)
     sequences = [load_sequence(spec) for spec in args.sequences]
     network = load_network(args.model, resolve_device(args.device))
-    settings = EvaluationSettings(max_map_frames=args.limit, max_query_frames=args.limit, seed=args.seed)
+    settings = EvaluationSettings(
+        max_map_frames=args.limit, max_query_frames=args.limit, seed=args.seed
+    )
     rows: list[Row] = []
     try:
         for sequence in sequences:

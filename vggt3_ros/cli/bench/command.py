@@ -1,5 +1,6 @@
-"""`vggt3 bench`: what the network costs (mapping, localize), what the running nodes do (graph), what a GPU can (gpu),
-and how far poses can be trusted: beside COLMAP (colmap), in maps that are hard to make (maps), in many places (soak).
+"""`vggt3 bench`: what the network costs (mapping, localize), what the running nodes do (graph),
+what a GPU can (gpu), and how far poses can be trusted: beside COLMAP (colmap), in maps that are
+hard to make (maps), in many places (soak).
 
 The network's seconds and peak memory are measured over the number of frames, with random weights.
 """
@@ -15,7 +16,13 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
-from vggt3_ros.cli.bench import colmap_command, gpu_command, graph_command, maps_command, soak_command
+from vggt3_ros.cli.bench import (
+    colmap_command,
+    gpu_command,
+    graph_command,
+    maps_command,
+    soak_command,
+)
 from vggt3_ros.cli.common import add_common_options, positive_int, resolve_device
 from vggt3_ros.cli.progress import track
 from vggt3_ros.files import check_writable, write_json
@@ -26,11 +33,22 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
-    parser = subparsers.add_parser("bench", help="measure speed, memory and trust", description=__doc__)
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="{mapping,localize,graph,gpu,colmap,maps,soak}")
-    alone = {"mapping": "the network maps all frames", "localize": "it localizes one in their scene"}
+    parser = subparsers.add_parser(
+        "bench", help="measure speed, memory and trust", description=__doc__
+    )
+    tasks = parser.add_subparsers(
+        dest="task", required=True, metavar="{mapping,localize,graph,gpu,colmap,maps,soak}"
+    )
+    alone = {
+        "mapping": "the network maps all frames",
+        "localize": "it localizes one in their scene",
+    }
     for task, help_text in alone.items():
-        _add_options(tasks.add_parser(task, help=help_text, description=f"Measure the network alone: {help_text}."))
+        _add_options(
+            tasks.add_parser(
+                task, help=help_text, description=f"Measure the network alone: {help_text}."
+            )
+        )
     graph_command.add_parser(tasks)
     gpu_command.add_parser(tasks)
     for further in (colmap_command, maps_command, soak_command):
@@ -39,24 +57,50 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", default="tiny", metavar="NAME", help="sizes of tiny, of full (the published model) or of a file"
+        "--model",
+        default="tiny",
+        metavar="NAME",
+        help="sizes of tiny, of full (the published model) or of a file",
     )
     parser.add_argument(
-        "--global", dest="attention", type=_attentions, default=None, metavar="KINDS",
-        help="global layers to compare: ttt, softmax or ttt,softmax (default: both for mapping, ttt for localize)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--frames", type=_counts, default=[8, 16, 32], metavar="N,N", help="numbers of mapped frames (default: 8,16,32)"
+        "--global",
+        dest="attention",
+        type=_attentions,
+        default=None,
+        metavar="KINDS",
+        help=(
+            "global layers to compare: ttt, softmax or ttt,softmax (default: both for mapping, ttt"
+            " for localize)"
+        ),
     )
     parser.add_argument(
-        "--image-size", type=_size, default=None, metavar="HxW", help="pixels (default: the model's, 3:4)"
+        "--frames",
+        type=_counts,
+        default=[8, 16, 32],
+        metavar="N,N",
+        help="numbers of mapped frames (default: 8,16,32)",
     )
-    parser.add_argument("--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)")
-    parser.add_argument("--chunk", type=positive_int, default=8, help="frames processed at a time (default: 8)")
-    parser.add_argument("--repeats", type=positive_int, default=3, help="timed runs per row (default: 3)")
+    parser.add_argument(
+        "--image-size",
+        type=_size,
+        default=None,
+        metavar="HxW",
+        help="pixels (default: the model's, 3:4)",
+    )
+    parser.add_argument(
+        "--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)"
+    )
+    parser.add_argument(
+        "--chunk", type=positive_int, default=8, help="frames processed at a time (default: 8)"
+    )
+    parser.add_argument(
+        "--repeats", type=positive_int, default=3, help="timed runs per row (default: 3)"
+    )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     add_common_options(
-        parser, "write rows, growth exponents and the machine as JSON", "seed of weights and images (default: 0)"
+        parser,
+        "write rows, growth exponents and the machine as JSON",
+        "seed of weights and images (default: 0)",
     )
 
 
@@ -73,7 +117,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_network(args: argparse.Namespace) -> int:
-    """Measure row by row. A row that runs out of memory is reported; the exit code is 1 when no row succeeded."""
+    """Measure row by row. A row that runs out of memory is reported; the exit code is 1 when no row
+    succeeded.
+    """
     import torch
 
     from vggt3_ros.cli.bench.network import Case, Measured, config_of
@@ -84,24 +130,39 @@ def _run_network(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     kinds = args.attention or (["ttt", "softmax"] if args.task == "mapping" else ["ttt"])
     if args.task == "localize" and "softmax" in kinds:
-        raise argparse.ArgumentTypeError("bench localize needs --global ttt: a softmax network keeps no scene memory")
+        raise argparse.ArgumentTypeError(
+            "bench localize needs --global ttt: a softmax network keeps no scene memory"
+        )
     config = config_of(args.model, kinds[0])
     image_size = args.image_size or _default_size(config.image_size, config.patch_size)
     if any(side % config.patch_size for side in image_size):
         raise argparse.ArgumentTypeError(
-            f"--image-size {image_size[0]}x{image_size[1]}: both must be multiples of {config.patch_size} "
-            f"for the model {args.model}"
+            f"--image-size {image_size[0]}x{image_size[1]}: both must be multiples of"
+            f" {config.patch_size} for the model {args.model}"
         )
     cases = [
-        Case(args.task, args.model, kind, frames, image_size, args.steps, args.chunk, args.repeats, args.precision,
-             device, args.seed)
+        Case(
+            args.task,
+            args.model,
+            kind,
+            frames,
+            image_size,
+            args.steps,
+            args.chunk,
+            args.repeats,
+            args.precision,
+            device,
+            args.seed,
+        )
         for kind in kinds
         for frames in args.frames
-    ]  # fmt: skip
+    ]
     measure_row = _measure_here if torch.device(device).type == "cuda" else _measure_in_child
     rows = [measure_row(case) for case in track(cases, "bench", len(cases))]
     measured = [row for row in rows if isinstance(row, Measured)]
-    growth = {kind: growth_exponent([row for row in measured if row.attention == kind]) for kind in kinds}
+    growth = {
+        kind: growth_exponent([row for row in measured if row.attention == kind]) for kind in kinds
+    }
     data = {**_conditions(args, device, image_size), "rows": rows, "growth_exponent": growth}
     write_json(args.json, to_json(data))
     _print(rows, growth)
@@ -109,13 +170,17 @@ def _run_network(args: argparse.Namespace) -> int:
 
 
 def growth_exponent(rows: Sequence[Measured]) -> float | None:
-    """Slope of log(seconds) over log(frames) by least squares; None with fewer than two numbers of frames."""
+    """Slope of log(seconds) over log(frames) by least squares; None with fewer than two numbers of
+    frames.
+    """
     points = [(math.log(row.frames), math.log(row.seconds)) for row in rows]
     if len({x for x, _ in points}) < 2:
         return None
     mean_x = sum(x for x, _ in points) / len(points)
     mean_y = sum(y for _, y in points) / len(points)
-    return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum(
+        (x - mean_x) ** 2 for x, _ in points
+    )
 
 
 def _measure_here(case: Case) -> Measured | Failed:
@@ -125,10 +190,14 @@ def _measure_here(case: Case) -> Measured | Failed:
 
 
 def _measure_in_child(case: Case) -> Measured | Failed:
-    """In a fresh process: the peak of a resident set would otherwise be that of the largest row so far."""
+    """In a fresh process: the peak of a resident set would otherwise be that of the largest row so
+    far.
+    """
     from vggt3_ros.cli.bench.network import measure
 
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as executor:
+    with ProcessPoolExecutor(
+        max_workers=1, mp_context=multiprocessing.get_context("spawn")
+    ) as executor:
         return _or_error(case, lambda: executor.submit(measure, case).result())
 
 
@@ -148,7 +217,9 @@ def _or_error(case: Case, measure_case: Callable[[], Measured]) -> Measured | Fa
     return Failed(case.attention, case.frames, error)
 
 
-def _conditions(args: argparse.Namespace, device: str, image_size: tuple[int, int]) -> dict[str, Any]:
+def _conditions(
+    args: argparse.Namespace, device: str, image_size: tuple[int, int]
+) -> dict[str, Any]:
     import torch
 
     on_gpu = torch.device(device).type == "cuda"
@@ -164,7 +235,11 @@ def _conditions(args: argparse.Namespace, device: str, image_size: tuple[int, in
         "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu ({platform.machine()})",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "peak_is": "allocated on the GPU, weights included" if on_gpu else "growth of the process, without weights",
+        "peak_is": (
+            "allocated on the GPU, weights included"
+            if on_gpu
+            else "growth of the process, without weights"
+        ),
     }
 
 
@@ -187,7 +262,9 @@ def _print(rows: Sequence[Measured | Failed], growth: Mapping[Attention, float |
 def _attentions(text: str) -> list[Attention]:
     kinds = text.split(",")
     if not set(kinds) <= {"ttt", "softmax"} or len(set(kinds)) != len(kinds):
-        raise argparse.ArgumentTypeError(f"{text!r} is not ttt, softmax or both with a comma between")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not ttt, softmax or both with a comma between"
+        )
     return kinds  # type: ignore[return-value]
 
 

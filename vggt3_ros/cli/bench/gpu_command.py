@@ -1,4 +1,6 @@
-"""`vggt3 bench gpu`: everything worth knowing of a GPU that is at hand for some minutes, the most important first."""
+"""`vggt3 bench gpu`: everything worth knowing of a GPU that is at hand for some minutes, the most
+important first.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from vggt3_ros.cli.common import positive_float
 from vggt3_ros.errors import InputError
 
 STEPS = {"card": 4.0, "correctness": 12.0, "mapping": 50.0, "training": 22.0, "layers": 12.0}
-"""In order of worth, with their shares of the minutes; what one leaves over goes to those after it."""
+"""In order of worth, with their shares of the minutes; what one leaves over goes to the others."""
 _MINUTES, _DRY_MINUTES = 9.0, 5.0
 
 
@@ -26,23 +28,42 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "gpu",
         help="a GPU's ceilings, correctness, mapping, training and layers, within some minutes",
-        description="Measures, in this order, the card's ceilings, whether what it computes is right, mapping and "
-        "localizing with the full network (random weights), training, and layers alone. Every row is written when it "
-        "exists. It runs from a bare checkout with torch, numpy and safetensors; training needs PyYAML too.",
+        description=(
+            "Measures, in this order, the card's ceilings, whether what it computes is right,"
+            " mapping and localizing with the full network (random weights), training, and layers"
+            " alone. Every row is written when it exists. It runs from a bare checkout with torch,"
+            " numpy and safetensors; training needs PyYAML too."
+        ),
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"a JSON file a step, and {TABLE}")
     parser.add_argument(
-        "--minutes", type=positive_float, default=None, metavar="N", help=f"for everything (default: {_MINUTES:.0f})"
+        "--out", type=Path, required=True, metavar="DIR", help=f"a JSON file a step, and {TABLE}"
     )
     parser.add_argument(
-        "--only", type=_steps, default=list(STEPS), metavar="STEPS", help=f"some of {','.join(STEPS)} (default: all)"
+        "--minutes",
+        type=positive_float,
+        default=None,
+        metavar="N",
+        help=f"for everything (default: {_MINUTES:.0f})",
     )
-    parser.add_argument("--device", default=None, metavar="NAME", help="cuda or cuda:N; with --dry also cpu")
-    parser.add_argument("--dry", action="store_true", help="go through all steps with a tiny stand-in, on a CPU too")
+    parser.add_argument(
+        "--only",
+        type=_steps,
+        default=list(STEPS),
+        metavar="STEPS",
+        help=f"some of {','.join(STEPS)} (default: all)",
+    )
+    parser.add_argument(
+        "--device", default=None, metavar="NAME", help="cuda or cuda:N; with --dry also cpu"
+    )
+    parser.add_argument(
+        "--dry", action="store_true", help="go through all steps with a tiny stand-in, on a CPU too"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure step by step; the exit code is 1 when a step failed, or something computed was not right."""
+    """Measure step by step; the exit code is 1 when a step failed, or something computed was not
+    right.
+    """
     end = time.monotonic() + 60 * (args.minutes or (_DRY_MINUTES if args.dry else _MINUTES))
     device = _device(args.device, args.dry)
     results, worker = Results(args.out), Worker(device, args.dry)
@@ -98,7 +119,8 @@ def _device(name: str | None, dry: bool) -> str:
     device = resolve_device(name)
     if torch.device(device).type != "cuda" and not dry:
         raise InputError(
-            f"bench gpu measures a CUDA GPU, and this would be {device}; run it on a machine with one, or give --dry"
+            f"bench gpu measures a CUDA GPU, and this would be {device}; run it on a machine with"
+            " one, or give --dry"
         )
     return device
 
@@ -107,7 +129,9 @@ def _steps(text: str) -> list[str]:
     wanted = text.split(",")
     unknown = [step for step in wanted if step not in STEPS]
     if unknown or len(set(wanted)) < len(wanted):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(STEPS)} with commas between")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of {', '.join(STEPS)} with commas between"
+        )
     return [step for step in STEPS if step in wanted]
 
 

@@ -1,4 +1,6 @@
-"""`vggt3 bench graph`: the nodes as they run on a robot, over DDS: delays, losses, processor and memory."""
+"""`vggt3 bench graph`: the nodes as they run on a robot, over DDS: delays, losses, processor and
+memory.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vggt3_ros.cli.common import add_common_options, add_model_option, positive_float, positive_int, resolve_device
+from vggt3_ros.cli.common import (
+    add_common_options,
+    add_model_option,
+    positive_float,
+    positive_int,
+    resolve_device,
+)
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.files import check_writable, write_json
 
@@ -26,26 +34,44 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "graph",
         help="camera, mapper and localizer as processes over DDS",
-        description="Starts a simulated camera, the mapper and the localizer as processes of their own, maps a short "
-        "drive, and measures while the camera goes to and fro on another path: how long a pose takes, what is lost, "
-        "and what it costs.",
-        epilog="The simulated camera is one of the processes that share the processor. The nodes talk on a "
-        "ROS_DOMAIN_ID of their own, on this machine alone.",
+        description=(
+            "Starts a simulated camera, the mapper and the localizer as processes of their own,"
+            " maps a short drive, and measures while the camera goes to and fro on another path:"
+            " how long a pose takes, what is lost, and what it costs."
+        ),
+        epilog=(
+            "The simulated camera is one of the processes that share the processor. The nodes talk"
+            " on a ROS_DOMAIN_ID of their own, on this machine alone."
+        ),
     )
-    parser.add_argument("--size", type=_size, default=(640, 480), metavar="WxH", help="pixels (default: 640x480)")
     parser.add_argument(
-        "--rate", type=positive_float, default=30.0, metavar="HZ", help="images per second (default: 30)"
+        "--size", type=_size, default=(640, 480), metavar="WxH", help="pixels (default: 640x480)"
     )
     parser.add_argument(
-        "--seconds", type=positive_float, default=60.0, metavar="S", help="how long to measure (default: 60)"
+        "--rate",
+        type=positive_float,
+        default=30.0,
+        metavar="HZ",
+        help="images per second (default: 30)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=positive_float,
+        default=60.0,
+        metavar="S",
+        help="how long to measure (default: 60)",
     )
     add_model_option(parser)
-    add_common_options(parser, "write all figures and the machine as JSON", "room to drive through (default: 1)")
+    add_common_options(
+        parser, "write all figures and the machine as JSON", "room to drive through (default: 1)"
+    )
     parser.set_defaults(seed=1)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start everything, map, measure, stop everything. What went wrong is raised; logs are kept then."""
+    """Start everything, map, measure, stop everything. What went wrong is raised; logs are kept
+    then.
+    """
     from vggt3_ros.cli.bench.graph_phases import GraphBench
     from vggt3_ros.cli.interrupts import Interrupts
     from vggt3_ros.nodes.demo.bench_rig import BenchCamera
@@ -78,7 +104,9 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _work_folder() -> Iterator[Path]:
-    """A folder for scenes and logs, which goes unless something went wrong that the logs may explain."""
+    """A folder for scenes and logs, which goes unless something went wrong that the logs may
+    explain.
+    """
     folder = Path(tempfile.mkdtemp(prefix="vggt3_bench_"))
     (folder / "logs").mkdir()
     try:
@@ -116,23 +144,30 @@ def _print(data: dict[str, Any]) -> None:
     height, width = data["image_size"]
     legs = " and ".join(f"{metres:.1f} m" for metres in camera["metres_of_legs"])
     print(
-        f"camera          {width}x{height} at {data['rate_hz']:g} Hz; {camera['images']} images rendered, of drives "
-        f"of {legs}, the second one to and fro"
+        f"camera          {width}x{height} at {data['rate_hz']:g} Hz; {camera['images']} images"
+        f" rendered, of drives of {legs}, the second one to and fro"
     )
-    print(f"reconstruction  {made['keyframes']} keyframes in {made['seconds']:.1f} s, {made['landmarks']} landmarks")
     print(
-        f"localization    {found['seconds']:.0f} s: {found['images_per_s']:.1f} images, {found['attempts_per_s']:.2f} "
-        f"attempts and {found['poses_per_s']:.2f} poses a second"
+        f"reconstruction  {made['keyframes']} keyframes in {made['seconds']:.1f} s,"
+        f" {made['landmarks']} landmarks"
+    )
+    print(
+        f"localization    {found['seconds']:.0f} s: {found['images_per_s']:.1f} images,"
+        f" {found['attempts_per_s']:.2f} attempts and {found['poses_per_s']:.2f} poses a second"
     )
     for title, key in (("image to pose", "image_to_pose_ms"), ("one attempt", "attempt_ms")):
         delay = found[key]
         if delay["median"] is not None:
             print(
-                f"{title:<15} median {delay['median']:.0f} ms, 90 % below {delay['p90']:.0f} ms, at most "
-                f"{delay['max']:.0f} ms"
+                f"{title:<15} median {delay['median']:.0f} ms, 90 % below {delay['p90']:.0f} ms, at"
+                f" most {delay['max']:.0f} ms"
             )
     print(f"\n{'images':<28} {'sent':>6} {'received':>9} {'lost':>6} {'left out':>9}")
-    for phase, figures in (("mapping", data["mapping"]), ("reconstruction", made), ("localization", found)):
+    for phase, figures in (
+        ("mapping", data["mapping"]),
+        ("reconstruction", made),
+        ("localization", found),
+    ):
         for node, row in figures["messages"].items():
             counts = f"{row['sent']:>6} {row['received']:>9} {row['lost']:>6} {row['left_out']:>9}"
             print(f"{phase + ', ' + node:<28} {counts}")
@@ -140,7 +175,10 @@ def _print(data: dict[str, Any]) -> None:
                 print(f"{'':<28} {count:>33} {reason}")
     print(f"\n{'process':<15} {'cores':>6} {'MB':>7} {'MB later':>9} {'MB per minute':>14}")
     for name, row in data["processes"].items():
-        memory = f"{row['rss_mb_begin']:>7.0f} {row['rss_mb_end']:>9.0f} {row['rss_mb_per_minute']:>14.1f}"
+        memory = (
+            f"{row['rss_mb_begin']:>7.0f} {row['rss_mb_end']:>9.0f}"
+            f" {row['rss_mb_per_minute']:>14.1f}"
+        )
         print(f"{name:<15} {row['cores']:>6.2f} {memory}")
     print(f"{'other programs':<15} {data['other_programs_cores']:>6.2f}")
     print(f"\n{data['cores']} cores; figures depend on what other programs leave of them")

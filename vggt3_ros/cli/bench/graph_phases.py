@@ -101,22 +101,35 @@ class GraphBench:
             "attempts_per_s": len(client.attempts) / took,
             "poses_per_s": len(client.poses) / took,
             "image_to_pose_ms": spread(delays.values()),
-            "attempt_ms": spread(1e3 * attempt.processing_time for attempt in client.attempts.values()),
+            "attempt_ms": spread(
+                1e3 * attempt.processing_time for attempt in client.attempts.values()
+            ),
             "messages": messages(before, after),
         }
         return figures, samples
 
     def _wait(
-        self, seconds: float, tell: Callable[[], None] = lambda: None, unless: Callable[[], object] = lambda: False
+        self,
+        seconds: float,
+        tell: Callable[[], None] = lambda: None,
+        unless: Callable[[], object] = lambda: False,
     ) -> None:
         end = time.monotonic() + seconds
-        self._session.wait(lambda: unless() or time.monotonic() >= end, "time to pass", seconds + _SLACK, tell)
+        self._session.wait(
+            lambda: unless() or time.monotonic() >= end, "time to pass", seconds + _SLACK, tell
+        )
 
     def _snapshot(self) -> Snapshot:
-        """What was counted, once all images have arrived and the nodes have said so; no images may be sent now."""
+        """What was counted, once all images have arrived and the nodes have said so; no images may
+        be sent now.
+        """
         from vggt3_ros.nodes.demo.bench_figures import Snapshot
 
         heard, client = self._heard, self._session.client
-        self._session.wait(lambda: len(heard.counts) == 2, "diagnostics of mapper and localizer", _SETTLE)
-        self._session.settle(lambda: (client.images_heard, heard.counts), "the nodes to be done with images", _SETTLE)
+        self._session.wait(
+            lambda: len(heard.counts) == 2, "diagnostics of mapper and localizer", _SETTLE
+        )
+        self._session.settle(
+            lambda: (client.images_heard, heard.counts), "the nodes to be done with images", _SETTLE
+        )
         return Snapshot(client.images_heard, heard.counts)

@@ -1,4 +1,6 @@
-"""One row of `vggt3 bench`: a network with random weights maps, or is queried, and is timed and weighed."""
+"""One row of `vggt3 bench`: a network with random weights maps, or is queried, and is timed and
+weighed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Attention = Literal["ttt", "softmax"]
 
 @dataclass(frozen=True)
 class Case:
-    """What one row measures. `frames` are mapped; with task 'localize' one more image is then localized."""
+    """What one row measures. `frames` are mapped; with task 'localize' one more image is then
+    localized.
+    """
 
     task: Literal["mapping", "localize"]
     model: str
@@ -39,8 +43,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Measured:
-    """One row: seconds is the median of seconds_all. stages, by name, are from a run that waits for the GPU after each
-    one, so that their sum may exceed `seconds`; only mapping reports stages. Bytes: see PeakMemory.
+    """One row: seconds is the median of seconds_all. stages, by name, are from a run that waits for
+    the GPU after each one, so that their sum may exceed `seconds`; only mapping reports stages.
+    Bytes: see PeakMemory.
     """
 
     attention: Attention = field(metadata=figure(key="global"))
@@ -64,11 +69,15 @@ class Failed:
 
 
 def config_of(model: str, attention: Attention) -> ModelConfig:
-    """Sizes of the published model ("full"), or of a checkpoint, with global layers of the given kind."""
+    """Sizes of the published model ("full"), or of a checkpoint, with global layers of the given
+    kind.
+    """
     if model == "full":
         return ModelConfig.full(attention)
     config = load_network(model).config
-    return replace(config, attn=attention, ttt=(config.ttt or TttConfig()) if attention == "ttt" else None)
+    return replace(
+        config, attn=attention, ttt=(config.ttt or TttConfig()) if attention == "ttt" else None
+    )
 
 
 def measure(case: Case) -> Measured:
@@ -79,7 +88,8 @@ def measure(case: Case) -> Measured:
     images = torch.rand(case.frames, 3, *case.image_size, generator=generator).to(device)
     work = _work(case, network, images)
 
-    network.map(images[:2], case.steps, case.chunk)  # loads kernels and libraries, which are not the work's memory
+    # loads kernels and libraries, which are not the work's memory
+    network.map(images[:2], case.steps, case.chunk)
     memory = PeakMemory(device)
     work(None)
     peak_bytes, resting_bytes = memory.peak_bytes(), memory.resting_bytes
@@ -105,7 +115,9 @@ def _build(case: Case, device: torch.device) -> Vggt3:
     return network.eval().requires_grad_(False)
 
 
-def _work(case: Case, network: Vggt3, images: torch.Tensor) -> Callable[[_StageTimer | None], object]:
+def _work(
+    case: Case, network: Vggt3, images: torch.Tensor
+) -> Callable[[_StageTimer | None], object]:
     if case.task == "mapping":
         return lambda progress: network.map(images, case.steps, case.chunk, progress)
     _, scene_memory = network.map(images, case.steps, case.chunk)
@@ -121,7 +133,9 @@ def _seconds(function: Callable[[], object], device: torch.device) -> float:
 
 
 class _StageTimer:
-    """Progress callback that adds up the seconds since its last call under the name of the stage just finished."""
+    """Progress callback that adds up the seconds since its last call under the name of the stage
+    just finished.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

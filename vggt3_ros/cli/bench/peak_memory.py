@@ -1,4 +1,6 @@
-"""Peak memory of a calculation: bytes allocated on a GPU, growth of the resident set of this process on a CPU."""
+"""Peak memory of a calculation: bytes allocated on a GPU, growth of the resident set of this
+process on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,10 @@ _CLEAR = Path("/proc/self/clear_refs")
 class PeakMemory:
     """Counts from its making (network and inputs in place, everything warm) to `peak_bytes()`.
 
-    GPU: the most that torch had allocated at once, weights and inputs included; `resting_bytes` of it before the work.
-    CPU: the highest resident set less the resting one, so weights and inputs are not included. It is the process that
-    is measured: use a fresh one per figure, in which nothing else runs.
+    GPU: the most that torch had allocated at once, weights and inputs included; `resting_bytes` of
+    it before the work. CPU: the highest resident set less the resting one, so weights and inputs
+    are not included. It is the process that is measured: use a fresh one per figure, in which
+    nothing else runs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -41,14 +44,18 @@ class PeakMemory:
 
 
 def _return_free_memory() -> None:
-    """Hand what malloc keeps for later back to the system, so that it does not hide in the resting set."""
+    """Hand what malloc keeps for later back to the system, so that it does not hide in the resting
+    set.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
     if trim is not None:
         trim(0)
 
 
 def _reset_high_water_mark() -> None:
-    """Let VmHWM start again from here; where the kernel forbids it, building the network may count as the peak."""
+    """Let VmHWM start again from here; where the kernel forbids it, building the network may count
+    as the peak.
+    """
     try:
         _CLEAR.write_text("5")
     except OSError:

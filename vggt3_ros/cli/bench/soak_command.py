@@ -1,7 +1,8 @@
-"""`vggt3 bench soak FILE`: hundreds of procedural places, mapped and asked, with damaged frames among them.
+"""`vggt3 bench soak FILE`: hundreds of procedural places, mapped and asked, with damaged frames
+among them.
 
-Every place appends a line of JSON to FILE; places that have one are skipped, so that a run can be interrupted and
-continued. Ends with 1 where a place ended in an error that nobody foresaw.
+Every place appends a line of JSON to FILE; places that have one are skipped, so that a run can be
+interrupted and continued. Ends with 1 where a place ended in an error that nobody foresaw.
 """
 
 from __future__ import annotations
@@ -29,16 +30,34 @@ if TYPE_CHECKING:
 
 def add_parser(tasks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the task's arguments."""
-    parser = tasks.add_parser("soak", help="errors and wrong poses in hundreds of places", description=__doc__)
-    parser.add_argument("file", type=Path, metavar="FILE", help="JSON lines, one per place; continued if it exists")
-    parser.add_argument("--places", type=positive_int, default=300, metavar="N", help="how many places (default: 300)")
-    parser.add_argument("--first", type=seed_int, default=0, metavar="N", help="number of the first one (default: 0)")
+    parser = tasks.add_parser(
+        "soak", help="errors and wrong poses in hundreds of places", description=__doc__
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="JSON lines, one per place; continued if it exists"
+    )
+    parser.add_argument(
+        "--places",
+        type=positive_int,
+        default=300,
+        metavar="N",
+        help="how many places (default: 300)",
+    )
+    parser.add_argument(
+        "--first",
+        type=seed_int,
+        default=0,
+        metavar="N",
+        help="number of the first one (default: 0)",
+    )
     add_model_option(parser)
     add_common_options(parser, "write the totals over all places of FILE as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Work through the places that have no line yet, then tell about all of the file; also after Ctrl-C."""
+    """Work through the places that have no line yet, then tell about all of the file; also after
+    Ctrl-C.
+    """
     from vggt3_ros.evaluation.blocks import to_json
     from vggt3_ros.evaluation.soak import report, soak
     from vggt3_ros.evaluation.trials import line, totals
@@ -49,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
             check_writable(path, option)
     seed_everything(args.seed)
     done = read_places(args.file)
-    numbers = [number for number in range(args.first, args.first + args.places) if number not in done]
+    numbers = [
+        number for number in range(args.first, args.first + args.places) if number not in done
+    ]
     network = load_network(args.model, resolve_device(args.device))
     try:
         with Progress("bench soak") as progress:
@@ -66,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_places(path: Path) -> dict[int, Outcome]:
-    """The places of a file of JSON lines by their number, without the torn last line of a run that was killed; none
-    where the file is missing. Raises InputError for a line that is no place.
+    """The places of a file of JSON lines by their number, without the torn last line of a run that
+    was killed; none where the file is missing. Raises InputError for a line that is no place.
     """
     from vggt3_ros.evaluation.trials import Outcome
 
@@ -80,7 +101,9 @@ def read_places(path: Path) -> dict[int, Outcome]:
             place = int(row.pop("place"))
             places[place] = Outcome(**{**row, "failures": tuple(row["failures"])})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}, line {number}: not a place of a soak; give another file") from error
+            raise InputError(
+                f"{path}, line {number}: not a place of a soak; give another file"
+            ) from error
     return places
 
 

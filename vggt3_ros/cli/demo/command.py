@@ -1,4 +1,6 @@
-"""`vggt3 demo`: map a room and localize in it, with the real nodes; no camera, no download, no arguments."""
+"""`vggt3 demo`: map a room and localize in it, with the real nodes; no camera, no download, no
+arguments.
+"""
 
 from __future__ import annotations
 
@@ -35,39 +37,83 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "demo",
         help="map a simulated room and localize in it, with the ROS 2 nodes",
-        description="Starts a simulated camera, the mapper and the localizer as ROS 2 nodes; maps a room on a first "
-        "drive, localizes on a second one beside that path, and compares every pose with the truth.",
-        epilog="The nodes talk on a ROS_DOMAIN_ID of their own, on this machine alone. Set ROS_DOMAIN_ID to watch them "
-        "with ros2 or RViz.",
+        description=(
+            "Starts a simulated camera, the mapper and the localizer as ROS 2 nodes; maps a room on"
+            " a first drive, localizes on a second one beside that path, and compares every pose"
+            " with the truth."
+        ),
+        epilog=(
+            "The nodes talk on a ROS_DOMAIN_ID of their own, on this machine alone. Set"
+            " ROS_DOMAIN_ID to watch them with ros2 or RViz."
+        ),
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("vggt3_demo"), metavar="DIR",
-        help="folder for report.json, top_view.png, points.ply, scene/ and logs/ (default: vggt3_demo)",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=seed_int, default=None, metavar="N", help="another room, always the same one")
-    parser.add_argument(
-        "--length", type=positive_float, default=None, metavar="M", help="metres of each drive through the room"
+        "--out",
+        type=Path,
+        default=Path("vggt3_demo"),
+        metavar="DIR",
+        help=(
+            "folder for report.json, top_view.png, points.ply, scene/ and logs/ (default:"
+            " vggt3_demo)"
+        ),
     )
     parser.add_argument(
-        "--bag", type=Path, default=None, metavar="BAG",
-        help="play this ROS 2 bag (mcap or sqlite3) in place of the simulated camera: once to map, once to localize",
-    )  # fmt: skip
-    parser.add_argument(
-        "--query-bag", type=Path, default=None, metavar="BAG", help="play this bag the second time (default: the first)"
+        "--seed", type=seed_int, default=None, metavar="N", help="another room, always the same one"
     )
     parser.add_argument(
-        "--rate", type=positive_float, default=None, metavar="X", help="play bags X times as fast (default: 1)"
+        "--length",
+        type=positive_float,
+        default=None,
+        metavar="M",
+        help="metres of each drive through the room",
     )
     parser.add_argument(
-        "--topic", action="append", type=_topic, default=None, metavar="NAME=TOPIC",
-        help="play this topic of the bags as image, camera_info, odom, /tf or /tf_static, where several would do; "
-        "may be given several times (NAME= leaves it out)",
-    )  # fmt: skip
+        "--bag",
+        type=Path,
+        default=None,
+        metavar="BAG",
+        help=(
+            "play this ROS 2 bag (mcap or sqlite3) in place of the simulated camera: once to map,"
+            " once to localize"
+        ),
+    )
     parser.add_argument(
-        "--view", action="store_true", help="show it live in a web browser, and afterwards until Ctrl-C"
+        "--query-bag",
+        type=Path,
+        default=None,
+        metavar="BAG",
+        help="play this bag the second time (default: the first)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=positive_float,
+        default=None,
+        metavar="X",
+        help="play bags X times as fast (default: 1)",
+    )
+    parser.add_argument(
+        "--topic",
+        action="append",
+        type=_topic,
+        default=None,
+        metavar="NAME=TOPIC",
+        help=(
+            "play this topic of the bags as image, camera_info, odom, /tf or /tf_static, where"
+            " several would do; may be given several times (NAME= leaves it out)"
+        ),
+    )
+    parser.add_argument(
+        "--view",
+        action="store_true",
+        help="show it live in a web browser, and afterwards until Ctrl-C",
     )
     add_model_option(parser)
-    parser.add_argument("--device", default=None, metavar="NAME", help="cpu, cuda or cuda:N (default: cuda if there)")
+    parser.add_argument(
+        "--device",
+        default=None,
+        metavar="NAME",
+        help="cpu, cuda or cuda:N (default: cuda if there)",
+    )
     add_json_option(parser, "write the report here as well")
 
 
@@ -101,7 +147,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(
-    args: argparse.Namespace, folder: DemoFolder, camera: DemoCamera, interrupts: Interrupts, begin: float
+    args: argparse.Namespace,
+    folder: DemoFolder,
+    camera: DemoCamera,
+    interrupts: Interrupts,
+    begin: float,
 ) -> None:
     """The phases and what they leave; every process has ended afterwards."""
     from vggt3_ros.nodes.demo.client import ClientThread
@@ -130,7 +180,10 @@ def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome
     from vggt3_ros.scene.storage import load_scene
 
     demo.start(args.model, args.device, folder.work)
-    say("started", f"{demo.camera.title}, mapper and localizer (ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']})")
+    say(
+        "started",
+        f"{demo.camera.title}, mapper and localizer (ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']})",
+    )
     if args.view:
         say("look", f"open {demo.session.view()} in a browser")
     kept = demo.drive_to_map()
@@ -138,7 +191,10 @@ def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome
     seconds = demo.reconstruct(folder.scene)
     scene = load_scene(folder.scene, with_depth=False)
     scale = "metric" if scene.is_metric else "not metric"
-    say("mapped", f"{len(scene.keyframes)} keyframes in {seconds:.1f} s, {scale}; {scene.verdict.reason}")
+    say(
+        "mapped",
+        f"{len(scene.keyframes)} keyframes in {seconds:.1f} s, {scale}; {scene.verdict.reason}",
+    )
     demo.drive_to_localize()
     return demo.outcome(scene, seconds)
 
@@ -160,27 +216,44 @@ def _check_usage(args: argparse.Namespace) -> None:
     if args.query_bag is not None and args.bag is None:
         raise argparse.ArgumentTypeError("--query-bag is played after --bag; give that one too")
     if args.rate is not None and not bags:
-        raise argparse.ArgumentTypeError("--rate is for bags; the simulated camera runs in real time")
+        raise argparse.ArgumentTypeError(
+            "--rate is for bags; the simulated camera runs in real time"
+        )
     if args.topic is not None and not bags:
-        raise argparse.ArgumentTypeError("--topic is for bags; the simulated camera has one of each")
+        raise argparse.ArgumentTypeError(
+            "--topic is for bags; the simulated camera has one of each"
+        )
     if bags and (args.seed is not None or args.length is not None):
-        raise argparse.ArgumentTypeError("--seed and --length are for the simulated camera; leave them out with --bag")
+        raise argparse.ArgumentTypeError(
+            "--seed and --length are for the simulated camera; leave them out with --bag"
+        )
 
 
 def _check_outputs(args: argparse.Namespace, folder: DemoFolder) -> None:
-    """Raise `InputError`, `SceneError` or a usage error when something cannot be written, or must not be."""
+    """Raise `InputError`, `SceneError` or a usage error when something cannot be written, or must
+    not be.
+    """
     folder.check()
     if args.json is not None:
         if args.json.resolve() == folder.report:  # it is written there anyway
             args.json = None
             return
         check_writable(args.json, "--json")
-        bags = [file for bag in (args.bag, args.query_bag) if bag is not None for file in (bag, *bag.glob("*"))]
-        check_not_input(args.json, "--json", [*folder.files, folder.scene, folder.logs, *bags, Path(args.model)])
+        bags = [
+            file
+            for bag in (args.bag, args.query_bag)
+            if bag is not None
+            for file in (bag, *bag.glob("*"))
+        ]
+        check_not_input(
+            args.json, "--json", [*folder.files, folder.scene, folder.logs, *bags, Path(args.model)]
+        )
 
 
 def _check_network(args: argparse.Namespace) -> None:
-    """Raise `InputError` or `CheckpointError` for a device or a network that is not there, before any node is."""
+    """Raise `InputError` or `CheckpointError` for a device or a network that is not there, before
+    any node is.
+    """
     from vggt3_ros.model.checkpoint import require_checkpoint
 
     if args.device is not None:
@@ -193,12 +266,16 @@ def _camera(args: argparse.Namespace) -> DemoCamera:
 
     if args.bag is None:
         return SimulatedCamera(args.seed, args.length)
-    return RecordedCamera([args.bag, args.query_bag or args.bag], args.rate or 1.0, dict(args.topic or ()))
+    return RecordedCamera(
+        [args.bag, args.query_bag or args.bag], args.rate or 1.0, dict(args.topic or ())
+    )
 
 
 def _topic(text: str) -> tuple[str, str]:
     """Our name of a topic, and the bag's."""
     ours, separator, theirs = text.partition("=")
     if not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} is no choice of a topic; expected NAME=TOPIC, as odom=/wheel/odom")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no choice of a topic; expected NAME=TOPIC, as odom=/wheel/odom"
+        )
     return ours, theirs

@@ -21,7 +21,9 @@ class DemoFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         root = path.resolve()
-        self.report, self.picture, self.points = (root / name for name in ("report.json", "top_view.png", "points.ply"))
+        self.report, self.picture, self.points = (
+            root / name for name in ("report.json", "top_view.png", "points.ply")
+        )
         self.scene, self.logs = root / "scene", root / "logs"
         self.work = root / ".work"  # what nobody needs afterwards
         self._lock: int | None = None
@@ -32,33 +34,47 @@ class DemoFolder:
         return [self.report, self.picture, self.points]
 
     def check(self) -> None:
-        """Raise `InputError` or `SceneError` unless it can be written and no file of somebody else's is in the way."""
+        """Raise `InputError` or `SceneError` unless it can be written and no file of somebody
+        else's is in the way.
+        """
         from vggt3_ros.scene.storage import check_target
 
         root = self.report.parent
         check_target(self.scene)
-        in_the_way = [entry for entry in (*self.files, self.scene, self.logs, self.work) if os.path.lexists(entry)]
+        in_the_way = [
+            entry
+            for entry in (*self.files, self.scene, self.logs, self.work)
+            if os.path.lexists(entry)
+        ]
         if in_the_way and not self._is_ours():
             raise InputError(
-                f"--out {self.path} holds {in_the_way[0].name}, which no demo has written; give another folder"
+                f"--out {self.path} holds {in_the_way[0].name}, which no demo has written; give"
+                " another folder"
             )
         for entry in in_the_way:
             kind = entry.is_file() if entry in self.files else entry.is_dir()
             if entry.is_symlink() or not kind:
-                raise InputError(f"{entry} is not what a demo has written; remove it, or give another folder")
+                raise InputError(
+                    f"{entry} is not what a demo has written; remove it, or give another folder"
+                )
         if root.is_dir():
             check_writable(self.report, "--out")
 
     def claim(self) -> None:
-        """Make the folder and mark it. Raises what `check` does, and `InputError` while another demo uses it."""
+        """Make the folder and mark it. Raises what `check` does, and `InputError` while another
+        demo uses it.
+        """
         self.check()
         self.logs.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.logs, os.O_RDONLY)  # not the folder around: who saves a scene in it locks that
+        # not the folder around: who saves a scene in it locks that
+        self._lock = os.open(self.logs, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.release()
-            raise InputError(f"another demo is writing to {self.path}; wait for it, or give another folder") from error
+            raise InputError(
+                f"another demo is writing to {self.path}; wait for it, or give another folder"
+            ) from error
         self.write_report({"finished": False})
         for file in (self.picture, self.points):
             file.unlink(missing_ok=True)

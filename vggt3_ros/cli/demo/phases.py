@@ -1,4 +1,6 @@
-"""The phases of `vggt3 demo`: start, drive to map, reconstruct, drive to localize; and what was seen meanwhile."""
+"""The phases of `vggt3 demo`: start, drive to map, reconstruct, drive to localize; and what was
+seen meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
     from vggt3_ros.nodes.demo.session import Session
     from vggt3_ros.scene.scene import Scene
 
-_START, _SETTLE, _RECONSTRUCTION, _NEW_SCENE = 180.0, 120.0, 7200.0, 120.0  # seconds until something has gone wrong
+# seconds until something has gone wrong
+_START, _SETTLE, _RECONSTRUCTION, _NEW_SCENE = 180.0, 120.0, 7200.0, 120.0
 
 
 @dataclass(frozen=True)
 class NodeMessages:
-    """Images that the camera sent and a node did not get (lost), and those that it got and left out on purpose."""
+    """Images that the camera sent and a node did not get (lost), and those that it got and left out
+    on purpose.
+    """
 
     sent: int = field(metadata=figure("count"))
     received: int = field(metadata=figure("count"))
@@ -63,15 +68,25 @@ class Demo:
         session, camera = self.session, self.camera
         with self._phase("start") as tell:
             camera.start(session)
-            common = {"autostart": True, "model": model, "device": device or "auto", **camera.node_parameters}
-            # The demo says when to reconstruct, and the mapper is not to begin another map on the second drive.
+            common = {
+                "autostart": True,
+                "model": model,
+                "device": device or "auto",
+                **camera.node_parameters,
+            }
+            # The demo says when to reconstruct, and the mapper is not to begin another map on the
+            # second drive.
             session.start("mapper", {**common, "scene_dir": str(scene_dir), "trigger_idle": 0.0})
             session.start("localizer", common)
             session.listen()
             client = session.client
             session.wait(lambda: client.nodes_are_active, "mapper and localizer", _START)
             camera.prepare(session, tell)
-            session.wait(lambda: client.listeners(camera.image_topic) >= 2, "the nodes to find the camera", _START)
+            session.wait(
+                lambda: client.listeners(camera.image_topic) >= 2,
+                "the nodes to find the camera",
+                _START,
+            )
 
     def drive_to_map(self) -> int:
         """Show the place to the mapper; returns how many keyframes it has kept."""
@@ -82,11 +97,16 @@ class Demo:
 
         with self._phase("drive to map") as tell:
             self.camera.drive(0, session, lambda share: tell(f"{kept()} keyframes", share))
-            session.settle(lambda: client.mapper and client.mapper.frames_received, "the mapper's images", _SETTLE)
+            session.settle(
+                lambda: client.mapper and client.mapper.frames_received,
+                "the mapper's images",
+                _SETTLE,
+            )
         return kept()
 
     def reconstruct(self, save_path: Path) -> float:
-        """Have the scene made, saved and taken over by the localizer; returns the seconds that the mapper took.
+        """Have the scene made, saved and taken over by the localizer; returns the seconds that the
+        mapper took.
 
         Raises DemoError with the mapper's reason when there is none.
         """
@@ -94,7 +114,11 @@ class Demo:
         with self._phase("reconstruct") as tell:
             result = session.reconstruct(save_path, tell, _RECONSTRUCTION)
             published = "the map to be published"
-            session.wait(lambda: client.scene_id == result.scene_id and client.points > 0, published, _NEW_SCENE)
+            session.wait(
+                lambda: client.scene_id == result.scene_id and client.points > 0,
+                published,
+                _NEW_SCENE,
+            )
             session.wait(
                 lambda: client.localizer and client.localizer.scene_id == result.scene_id,
                 "the localizer to take the map over", _NEW_SCENE,
@@ -106,16 +130,28 @@ class Demo:
         session, client = self.session, self.session.client
 
         def tell_state(share: float) -> None:
-            tell(f"{client.localizer_state}, {len(client.poses)} of {len(client.attempts)} images localized", share)
+            tell(
+                f"{client.localizer_state}, {len(client.poses)} of {len(client.attempts)} images"
+                " localized",
+                share,
+            )
 
         with self._phase("drive to localize") as tell:
             client.forget_attempts()
             self.camera.drive(1, session, tell_state)
-            slowest = max((attempt.processing_time for attempt in tuple(client.attempts.values())), default=0.0)
+            slowest = max(
+                (attempt.processing_time for attempt in tuple(client.attempts.values())),
+                default=0.0,
+            )
             session.settle(
-                lambda: (client.localizer and client.localizer.frames_received, len(client.attempts)),
-                "the localizer's last image", _SETTLE, max(1.5, 2 * slowest),
-            )  # fmt: skip
+                lambda: (
+                    client.localizer and client.localizer.frames_received,
+                    len(client.attempts),
+                ),
+                "the localizer's last image",
+                _SETTLE,
+                max(1.5, 2 * slowest),
+            )
 
     def outcome(self, scene: Scene, map_seconds: float) -> Outcome:
         """What there is to report of a drive in this scene."""
@@ -124,7 +160,11 @@ class Demo:
 
         client = self.session.client
         run = LiveRun(
-            refusals={stamp: each.reason for stamp, each in client.attempts.items() if stamp not in client.poses},
+            refusals={
+                stamp: each.reason
+                for stamp, each in client.attempts.items()
+                if stamp not in client.poses
+            },
             poses=client.poses,
             delays_ms=self.camera.delays_ms(client),
             map_poses=scene.map_from_keyframes,

@@ -1,4 +1,6 @@
-"""The picture of `vggt3 demo` from above: the map, the drive that made it, and the poses that were found in it."""
+"""The picture of `vggt3 demo` from above: the map, the drive that made it, and the poses that were
+found in it.
+"""
 
 from __future__ import annotations
 
@@ -32,30 +34,52 @@ def draw_demo(scene: Scene, run: LiveRun, figures: LiveFigures, path: Path) -> N
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    upright = None if scene.up_source.startswith("none") else torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    upright = (
+        None
+        if scene.up_source.startswith("none")
+        else torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    )
     view_from_map = plane_from_world(run.map_poses, upright)  # (3, 3): right, away, up
     mapped = _flat(view_from_map, [*run.map_poses @ run.cam_from_base])
     found = _flat(view_from_map, [run.poses[stamp] for stamp in sorted(run.poses)])
     driven = _flat(view_from_map, run.true_path())
-    refused = _flat(view_from_map, [run.truth[stamp] for stamp in run.refusals if stamp in run.truth])
+    refused = _flat(
+        view_from_map, [run.truth[stamp] for stamp in run.refusals if stamp in run.truth]
+    )
 
     figure = Figure(figsize=(9.0, 8.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     points = (scene.points.points.double() @ view_from_map.T).numpy()
-    width = draw_points(axes, points, scene.points.colors.numpy(), np.concatenate([mapped, found, driven]))
+    width = draw_points(
+        axes, points, scene.points.colors.numpy(), np.concatenate([mapped, found, driven])
+    )
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 5}
     first = "first drive: images of the map"
-    axes.plot(*mapped[:, :2].T, "o-", color=_MAPPED, linewidth=1.6, markersize=6, label=first, **edge)
+    axes.plot(
+        *mapped[:, :2].T, "o-", color=_MAPPED, linewidth=1.6, markersize=6, label=first, **edge
+    )
     _draw_headings(axes, mapped, (run.map_poses[:, :3, 2] @ view_from_map.T).numpy(), 0.04 * width)
-    before = mapped[0, :2] - mapped[min(1, len(mapped) - 1), :2]  # where nothing of the path is in the way
+    # where nothing of the path is in the way
+    before = mapped[0, :2] - mapped[min(1, len(mapped) - 1), :2]
     before = 22 * before / max(float(np.linalg.norm(before)), 1e-9)
     axes.annotate("start", tuple(mapped[0, :2]), xytext=tuple(before), va="center", **_LABEL)
     if len(driven):
-        axes.plot(*driven[:, :2].T, color=_TRUE, linewidth=1.6, zorder=4, label="second drive: true path")
-    axes.plot(*found[:, :2].T, "o", color=_FOUND, markersize=5, label="second drive: poses found", **edge)
+        axes.plot(
+            *driven[:, :2].T, color=_TRUE, linewidth=1.6, zorder=4, label="second drive: true path"
+        )
+    axes.plot(
+        *found[:, :2].T, "o", color=_FOUND, markersize=5, label="second drive: poses found", **edge
+    )
     if len(refused):
-        axes.plot(*refused[:, :2].T, "X", color=_REFUSED, markersize=8, label="second drive: no pose given", **edge)
+        axes.plot(
+            *refused[:, :2].T,
+            "X",
+            color=_REFUSED,
+            markersize=8,
+            label="second drive: no pose given",
+            **edge,
+        )
     _draw_scale(axes, width, "m" if scene.is_metric else "units of the map")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -67,10 +91,14 @@ def _title(scene: Scene, figures: LiveFigures) -> str:
     position, rotation = figures.position_error_m.median, figures.rotation_error_deg.median
     errors = ""
     if position is not None:
-        errors = f"\nmedian error {100 * position:.1f} cm and {rotation:.2f} degrees, {figures.wrong} poses wrong"
+        errors = (
+            f"\nmedian error {100 * position:.1f} cm and {rotation:.2f} degrees, {figures.wrong}"
+            " poses wrong"
+        )
     return (
-        f"A map of {len(scene.keyframes)} images, seen from above: {len(scene.points)} points\n"
-        f"{figures.localized} of {figures.query_frames} images of the second drive were localized in it{errors}"
+        f"A map of {len(scene.keyframes)} images, seen from above: {len(scene.points)}"
+        f" points\n{figures.localized} of {figures.query_frames} images of the second drive were"
+        f" localized in it{errors}"
     )
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo tells. failure: why it is no success, None if it is one. seconds: of each phase, and in total."""
+    """What the demo tells. failure: why it is no success, None if it is one. seconds: of each
+    phase, and in total.
+    """
 
     finished: bool
     failure: str | None
@@ -35,7 +37,9 @@ class DemoReport:
 
 
 def make_report(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float) -> DemoReport:
-    """Write points and picture; returns what there is to report. `begin`: when it began, by time.perf_counter."""
+    """Write points and picture; returns what there is to report. `begin`: when it began, by
+    time.perf_counter.
+    """
     from vggt3_ros.cli.demo.picture import draw_demo
     from vggt3_ros.geometry.pointcloud import write_ply
 
@@ -70,15 +74,28 @@ def print_report(report: DemoReport, folder: DemoFolder) -> None:
     """The report in a few lines on stdout."""
     figures, known = report.figures, ""
     if figures.answerable is not None:
-        known = f"; {figures.localized_answerable} of the {figures.answerable} that show enough of the map"
-    say("localized", f"{figures.localized} of {figures.query_frames} images of the second drive{known}")
-    position, rotation, delay = figures.position_error_m, figures.rotation_error_deg, figures.image_to_pose_ms
+        known = (
+            f"; {figures.localized_answerable} of the {figures.answerable} that show enough of"
+            " the map"
+        )
+    say(
+        "localized",
+        f"{figures.localized} of {figures.query_frames} images of the second drive{known}",
+    )
+    position, rotation, delay = (
+        figures.position_error_m,
+        figures.rotation_error_deg,
+        figures.image_to_pose_ms,
+    )
     if position.median is not None and position.p90 is not None:
         half = f"median {100 * position.median:.1f} cm and {rotation.median:.2f} degrees"
         most = f"90 % below {100 * position.p90:.1f} cm and {rotation.p90:.2f} degrees"
         say("errors", f"{half}, {most}; {figures.wrong} poses wrong")
     if delay.median is not None:
-        say("delay", f"median {delay.median:.0f} ms from image to pose, 90 % below {delay.p90:.0f} ms")
+        say(
+            "delay",
+            f"median {delay.median:.0f} ms from image to pose, 90 % below {delay.p90:.0f} ms",
+        )
     say("images", f"{report.dropped_messages.lost or 'none'} lost between the nodes")
     say("written", f"{folder.path}: top_view.png, points.ply, report.json, scene/, logs/")
     say("seconds", f"{report.seconds['total']:.1f}")

@@ -1,1 +1,3 @@
-"""A camera that a node listens to: its images, calibration and depth, and what tells where it is."""
+"""A camera that a node listens to: its images, calibration and depth, and what tells where it
+is.
+"""

@@ -17,8 +17,8 @@ _REPEAT = 60.0  # seconds until the same is said again
 class Awaited:
     """A topic on which something should come; for the executor's thread.
 
-    name: ours for the topic, to be remapped; topic: its resolved name; kind: the class of its messages. profile,
-    alternatives: see why_nothing_comes. once: a single message is enough.
+    name: ours for the topic, to be remapped; topic: its resolved name; kind: the class of its
+    messages. profile, alternatives: see why_nothing_comes. once: a single message is enough.
     """
 
     def __init__(
@@ -51,13 +51,17 @@ class Awaited:
         """Something came."""
         now = time.monotonic()
         if self._why:
-            self._node.get_logger().info(f"{self._name} comes now on {self._topic}, after {now - self._last:.1f} s")
+            self._node.get_logger().info(
+                f"{self._name} comes now on {self._topic}, after {now - self._last:.1f} s"
+            )
         self._last = self._asked = now
         self._why = self._said = ""
         self._satisfied = self._once
 
     def look(self) -> None:
-        """To be called about every second: say that nothing comes, again when the reason is another, and rarely."""
+        """To be called about every second: say that nothing comes, again when the reason is
+        another, and rarely.
+        """
         now = time.monotonic()
         if self._satisfied or now - self._asked < _SILENCE:
             return

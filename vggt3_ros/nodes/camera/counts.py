@@ -12,8 +12,8 @@ from vggt3_ros.nodes.camera.stamp_gaps import StampGaps
 class Counts:
     """Images since a node was activated; for any thread.
 
-    skipped: usable, but not needed. dropped: unusable, or there was no time for them; last_reason says why the last one
-    was. lost: never came, as gaps between the stamps or the middleware tell.
+    skipped: usable, but not needed. dropped: unusable, or there was no time for them; last_reason
+    says why the last one was. lost: never came, as gaps between the stamps or the middleware tell.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,9 @@ class Counts:
 
     @property
     def lost(self) -> int:
-        """By stamps or by the middleware, whichever says more: both know of some images of which the other does not."""
+        """By stamps or by the middleware, whichever says more: both know of some images of which
+        the other does not.
+        """
         with self._lock:
             return max(self._gaps.lost, self.lost_on_the_way.total)
 
@@ -45,7 +47,9 @@ class Counts:
             self._reasons[f"skipped: {reason}"] += count
 
     def drop(self, reason: str, kind: str | None = None) -> None:
-        """One could not be used. Reasons that hold numbers are counted by their `kind`, of which there are few."""
+        """One could not be used. Reasons that hold numbers are counted by their `kind`, of which
+        there are few.
+        """
         with self._lock:
             self.dropped += 1
             self.last_reason = reason
@@ -55,5 +59,10 @@ class Counts:
         """All counts, and the most frequent reasons, for diagnostics."""
         lost = self.lost
         with self._lock:
-            totals = {"received": self.received, "skipped": self.skipped, "dropped": self.dropped, "lost": lost}
+            totals = {
+                "received": self.received,
+                "skipped": self.skipped,
+                "dropped": self.dropped,
+                "lost": lost,
+            }
             return {**totals, **dict(self._reasons.most_common(most))}

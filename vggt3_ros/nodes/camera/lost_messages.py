@@ -18,14 +18,16 @@ except ImportError:  # Humble
 class LostMessages:
     """How many messages were lost on their way to a subscription, as far as the middleware tells.
 
-    Numbers in sequence tell what is missing between two messages of a publisher, whatever the reason; rclpy has them
-    after Humble. Events (Fast DDS, Cyclone) tell what got lost between the processes, also when nothing arrives at all,
-    but not what newer messages have driven out of a full queue. Each misses some that the other has: the larger counts.
+    Numbers in sequence tell what is missing between two messages of a publisher, whatever the
+    reason; rclpy has them after Humble. Events (Fast DDS, Cyclone) tell what got lost between the
+    processes, also when nothing arrives at all, but not what newer messages have driven out of a
+    full queue. Each misses some that the other has: the larger counts.
     """
 
     def __init__(self) -> None:
         self._by_events = self._by_numbers = 0
-        self._numbers: dict[bytes | None, int] = {}  # the newest of each publisher, as far as they have names
+        # the newest of each publisher, as far as they have names
+        self._numbers: dict[bytes | None, int] = {}
         self._mixed = False  # numbers of publishers without names that cannot be told apart
 
     @property
@@ -52,7 +54,12 @@ class LostMessages:
 
 
 def create_counted_subscription(
-    node: Node, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile, lost: LostMessages
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable[[Any], None],
+    profile: QoSProfile,
+    lost: LostMessages,
 ) -> Any:
     """A subscription that tells `lost` of what came and what was lost."""
 

@@ -1,4 +1,6 @@
-"""The parameters that mapper and localizer share: the network, the camera and what tells where it is."""
+"""The parameters that mapper and localizer share: the network, the camera and what tells where it
+is.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +16,31 @@ from vggt3_ros.nodes.runtime.parameters import parameter
 class CameraParameters(NetworkParameters):
     """What both nodes have to know about the camera, and about what tells where it is."""
 
-    image_transport: Literal["raw", "compressed"] = parameter("raw", "subscribe to image or to image/compressed")
+    image_transport: Literal["raw", "compressed"] = parameter(
+        "raw", "subscribe to image or to image/compressed"
+    )
     image_qos: Literal["sensor_data", "reliable"] = parameter(
         "sensor_data",
-        "quality of service of the image topics; sensor_data is best effort and matches every publisher",
+        "quality of service of the image topics; sensor_data is best effort and matches every"
+        " publisher",
     )
     bit_depth: int = parameter(
         0,
-        "bits of images that have more than 8, which say what white is: 8 to 16; 0: the highest bit seen since the "
-        "node was activated",
+        "bits of images that have more than 8, which say what white is: 8 to 16; 0: the highest bit"
+        " seen since the node was activated",
         0,
         16,
         form="bits",
     )
     require_calibration: bool = parameter(
         True,
-        "leave out images until camera_info has come; otherwise the network guesses the intrinsics of those that have "
-        "none",
+        "leave out images until camera_info has come; otherwise the network guesses the intrinsics"
+        " of those that have none",
         live=True,
     )
-    rectified: bool = parameter(False, "the images are rectified (image_proc): P of camera_info counts, K and D do not")
+    rectified: bool = parameter(
+        False, "the images are rectified (image_proc): P of camera_info counts, K and D do not"
+    )
     camera_frame: str = parameter(
         "", "optical frame of the camera; empty: the frame_id of the images", form="frame or none"
     )
@@ -46,7 +53,8 @@ class CameraParameters(NetworkParameters):
     )
     base_from_camera: tuple[float, ...] = parameter(
         (),
-        "where the camera's optical frame is on the robot: x y z (m) and quaternion x y z w; empty: TF tells",
+        "where the camera's optical frame is on the robot: x y z (m) and quaternion x y z w; empty:"
+        " TF tells",
         form="pose",
     )
     odometry_source: Literal["tf", "topic", "none"] = parameter(
@@ -64,5 +72,7 @@ class CameraParameters(NetworkParameters):
         """Frames that must differ; a mount on no robot."""
         wrong = frames_in_conflict(vars(self))
         if self.base_from_camera and not self.base_frame:
-            wrong.append("base_from_camera is given, but base_frame is empty; name the robot's frame")
+            wrong.append(
+                "base_from_camera is given, but base_frame is empty; name the robot's frame"
+            )
         return wrong

@@ -12,8 +12,9 @@ _COMPRESSED = "/compressed"
 def image_topic(node: Node, transport: str) -> str:
     """The resolved name of the images of a transport, "raw" or "compressed".
 
-    Compressed ones are beside the raw ones: `image` is remapped first, then /compressed is appended, unless its new
-    name ends so already. A remapping of image/compressed itself comes first.
+    Compressed ones are beside the raw ones: `image` is remapped first, then /compressed is
+    appended, unless its new name ends so already. A remapping of image/compressed itself comes
+    first.
     """
     base = node.resolve_topic_name("image")
     if transport == "raw":
@@ -24,7 +25,9 @@ def image_topic(node: Node, transport: str) -> str:
 
 
 def info_topic(node: Node, transport: str) -> str:
-    """The resolved name of the calibration: camera_info, which is beside a remapped image unless it is remapped too."""
+    """The resolved name of the calibration: camera_info, which is beside a remapped image unless it
+    is remapped too.
+    """
     image = image_topic(node, transport)
     own = node.resolve_topic_name("image", only_expand=True)
     if _is_remapped(node, "camera_info") or image in (own, own + _COMPRESSED):
@@ -33,7 +36,9 @@ def info_topic(node: Node, transport: str) -> str:
 
 
 def is_rectified(image: str) -> bool:
-    """Whether an image topic's name says that its images are rectified: image_rect, image_rect_color, ..."""
+    """Whether an image topic's name says that its images are rectified: image_rect,
+    image_rect_color, ...
+    """
     return "rect" in posixpath.basename(image.removesuffix(_COMPRESSED)).split("_")
 
 

@@ -1,4 +1,6 @@
-"""The topics of a camera and of what tells where it is: the newest messages of each, and what does not come."""
+"""The topics of a camera and of what tells where it is: the newest messages of each, and what does
+not come.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +34,21 @@ _OTHER_TRANSPORT = {
     "compressed": {"sensor_msgs/msg/Image": "set image_transport to raw"},
 }
 _RAW_DEPTH = {
-    "sensor_msgs/msg/CompressedImage": "remap depth to the raw depth images (image_transport republish makes them of "
-    "compressedDepth)"
+    "sensor_msgs/msg/CompressedImage": (
+        "remap depth to the raw depth images (image_transport republish makes them of "
+        "compressedDepth)"
+    )
 }
 
 
 class CameraTopics:
-    """Subscribes to a camera, TF and odometry. Every image goes to `on_image` as it comes, in the executor's thread.
+    """Subscribes to a camera, TF and odometry. Every image goes to `on_image` as it comes, in the
+    executor's thread.
 
-    `counts` is told of the images that came and of those that were lost on their way. Transforms and odometry go to
-    `buffer`. info: the newest calibration, None before the first. depths: the newest depth images, none unless they are
-    asked for. What is needed and does not come is logged; see `problem`.
+    `counts` is told of the images that came and of those that were lost on their way. Transforms
+    and odometry go to `buffer`. info: the newest calibration, None before the first. depths: the
+    newest depth images, none unless they are asked for. What is needed and does not come is logged;
+    see `problem`.
     """
 
     def __init__(
@@ -93,18 +99,23 @@ class CameraTopics:
         topic = image_topic(self._node, transport)
         if is_rectified(topic) and not settings.rectified:
             self._node.get_logger().warning(
-                f"the images of {topic} are rectified, as its name says, but the parameter rectified is false: they "
-                f"are taken for raw ones, with K and D of camera_info; set rectified to true"
+                f"the images of {topic} are rectified, as its name says, but the parameter"
+                " rectified is false: they are taken for raw ones, with K and D of camera_info;"
+                " set rectified to true"
             )
         kind = CompressedImage if transport == "compressed" else Image
         self._images = create_counted_subscription(
             self._node, kind, topic, self._on_image, profile, self._counts.lost_on_the_way
         )
-        self._image = Awaited(self._node, "image", topic, kind, profile, _OTHER_TRANSPORT[transport])
+        self._image = Awaited(
+            self._node, "image", topic, kind, profile, _OTHER_TRANSPORT[transport]
+        )
 
     def _listen_to_calibrations(self, settings: CameraParameters) -> None:
         topic = info_topic(self._node, settings.image_transport)
-        self._calibration = Awaited(self._node, "camera_info", topic, CameraInfo, None, {}, once=True)
+        self._calibration = Awaited(
+            self._node, "camera_info", topic, CameraInfo, None, {}, once=True
+        )
         self._hear(CameraInfo, topic, self._on_info, image_qos(settings.image_qos))
 
     def _listen_to_depth(self, settings: CameraParameters) -> None:
@@ -117,7 +128,9 @@ class CameraTopics:
         self._odometry = Awaited(self._node, "odom", topic, Odometry, None, {})
         self._hear(Odometry, topic, self._on_odometry, ODOMETRY)
 
-    def _hear(self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
+    def _hear(
+        self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile
+    ) -> None:
         self._others.append(AdaptiveSubscription(self._node, kind, topic, callback, profile))
 
     def _look(self) -> None:
@@ -133,8 +146,9 @@ class CameraTopics:
             return  # found, but not introduced yet: it would be warned of under two names
         if len(cameras) > 1 and cameras != self._cameras:
             self._node.get_logger().warning(
-                f"{topic} is published by {len(cameras)} nodes, {' and '.join(sorted(cameras))}: images of several "
-                f"cameras are taken for those of one; give each camera a topic, and each a node, of its own"
+                f"{topic} is published by {len(cameras)} nodes, {' and '.join(sorted(cameras))}:"
+                " images of several cameras are taken for those of one; give each camera a topic,"
+                " and each a node, of its own"
             )
         self._cameras = cameras
 
@@ -157,4 +171,6 @@ class CameraTopics:
         try:
             odometry_into(self._buffer, message)
         except InputError as error:
-            self._node.get_logger().warning(f"odometry is ignored: {error}", throttle_duration_sec=5.0)
+            self._node.get_logger().warning(
+                f"odometry is ignored: {error}", throttle_duration_sec=5.0
+            )

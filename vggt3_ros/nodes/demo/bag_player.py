@@ -1,6 +1,8 @@
-"""Plays a rosbag2 recording (mcap or sqlite3) to the nodes of this package, under the names that they listen to.
+"""Plays a rosbag2 recording (mcap or sqlite3) to the nodes of this package, under the names that
+they listen to.
 
-Messages pass as they are, stamps included: the nodes go by the stamps of the images, so recordings of any date work.
+Messages pass as they are, stamps included: the nodes go by the stamps of the images, so recordings
+of any date work.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ _CLASSES: dict[str, Any] = {
     FIXED: TFMessage,
 }
 _PICTURES = (IMAGE, COMPRESSED, DEPTH)
-_ACKNOWLEDGED = Duration(seconds=1)  # how long subscribers may take for an image when it goes as fast as it can
+# how long subscribers may take for an image when it goes as fast as it can
+_ACKNOWLEDGED = Duration(seconds=1)
 _BREATH = 0.005  # seconds after each image, for subscribers that acknowledge nothing
 _POLL = 0.05  # seconds
 _SETTLED = 0.5  # seconds without a new subscriber until all are there
@@ -56,7 +59,9 @@ _SETTLED = 0.5  # seconds without a new subscriber until all are there
 
 @dataclass(frozen=True)
 class BagMessage:
-    """A message: our name of its topic, its type, its serialized content, and when it was recorded (ns)."""
+    """A message: our name of its topic, its type, its serialized content, and when it was recorded
+    (ns).
+    """
 
     name: str
     type: str
@@ -65,7 +70,9 @@ class BagMessage:
 
 
 def bag_topics(path: str | os.PathLike[str]) -> list[BagTopic]:
-    """The topics of a bag, by name. Raises InputError when it cannot be read, or when rosbags is not installed."""
+    """The topics of a bag, by name. Raises InputError when it cannot be read, or when rosbags is
+    not installed.
+    """
     with _opened(path) as reader:
         topics: dict[tuple[str, str], int] = {}
         for each in reader.connections:
@@ -84,20 +91,28 @@ def read_bag(path: str | os.PathLike[str], topics: Mapping[str, str]) -> Iterato
         connections = [each for each in reader.connections if each.topic in names]
         if connections:
             for connection, time_ns, raw in reader.messages(connections):
-                yield BagMessage(names[connection.topic], type_name(connection.msgtype), bytes(raw), time_ns)
+                yield BagMessage(
+                    names[connection.topic], type_name(connection.msgtype), bytes(raw), time_ns
+                )
 
 
 class BagPlayer:
     """Publishes the messages of a bag with a node's publishers, in their order."""
 
-    def __init__(self, node: Node, path: str | os.PathLike[str], topics: Mapping[str, str] | None = None) -> None:
-        """`topics` as choose_topics returns it; by default what it chooses. Raises InputError as it does."""
+    def __init__(
+        self, node: Node, path: str | os.PathLike[str], topics: Mapping[str, str] | None = None
+    ) -> None:
+        """`topics` as choose_topics returns it; by default what it chooses. Raises InputError as it
+        does.
+        """
         self._node, self._path = node, path
         self.topics = dict(choose_topics(bag_topics(path)) if topics is None else topics)
         self._fixed = StaticTransformBroadcaster(node)
         self._publishers = {
             name: node.create_publisher(
-                _CLASSES[name], name, TF if name == MOVING else STATUS if name == ODOM else image_qos("reliable")
+                _CLASSES[name],
+                name,
+                TF if name == MOVING else STATUS if name == ODOM else image_qos("reliable"),
             )
             for name in self.topics
             if name != FIXED
@@ -109,7 +124,9 @@ class BagPlayer:
         return "raw" if IMAGE in self.topics else "compressed"
 
     def wait_for_subscribers(self, timeout_s: float) -> bool:
-        """Wait until somebody listens to the images and all others are there too; False when nobody does in time."""
+        """Wait until somebody listens to the images and all others are there too; False when nobody
+        does in time.
+        """
         images = self._publishers[IMAGE if IMAGE in self.topics else COMPRESSED]
         deadline = time.monotonic() + timeout_s
         counts, since = [0], 0.0
@@ -118,21 +135,26 @@ class BagPlayer:
             counts = [publisher.get_subscription_count() for publisher in self._publishers.values()]
             since = since if counts == before else now
             heard = images.get_subscription_count() > 0
-            if heard and now - since >= _SETTLED:  # a node's subscriptions are discovered one by one
+            # a node's subscriptions are discovered one by one
+            if heard and now - since >= _SETTLED:
                 return True
             if now > deadline:
                 return heard
             time.sleep(_POLL)
 
     def play(self, rate: float = 1.0, stop: threading.Event | None = None) -> int:
-        """Play from the first message to the last, `rate` times as fast as it was recorded; returns the images played.
+        """Play from the first message to the last, `rate` times as fast as it was recorded; returns
+        the images played.
 
-        Static transforms come before everything else, since they hold for all times. With rate 0 it goes as fast as
-        reliable subscribers take the images; they still drop what they cannot work off. Ends early when `stop` is set.
-        Raises InputError for a negative rate and for a bag that breaks off.
+        Static transforms come before everything else, since they hold for all times. With rate 0 it
+        goes as fast as reliable subscribers take the images; they still drop what they cannot work
+        off. Ends early when `stop` is set. Raises InputError for a negative rate and for a bag that
+        breaks off.
         """
         if not rate >= 0:
-            raise InputError(f"rate is {rate}; expected a positive number, or 0 for as fast as possible")
+            raise InputError(
+                f"rate is {rate}; expected a positive number, or 0 for as fast as possible"
+            )
         stop = stop or threading.Event()
         self._publish_fixed()
         moving = {name: topic for name, topic in self.topics.items() if name != FIXED}
@@ -159,7 +181,9 @@ class BagPlayer:
         self._fixed.destroy()
 
     def _publish_fixed(self) -> None:
-        """All that several publishers latched, as one latched message: of ours only the last one would stay."""
+        """All that several publishers latched, as one latched message: of ours only the last one
+        would stay.
+        """
         if FIXED not in self.topics:
             return
         for message in read_bag(self._path, {FIXED: self.topics[FIXED]}):
@@ -167,31 +191,42 @@ class BagPlayer:
                 try:
                     pose = pose_from_transform(each.transform)
                 except InputError as error:
-                    self._node.get_logger().warning(f"left out {each.child_frame_id!r} of /tf_static: {error}")
+                    self._node.get_logger().warning(
+                        f"left out {each.child_frame_id!r} of /tf_static: {error}"
+                    )
                     continue
-                self._fixed.send(each.header.frame_id, each.child_frame_id, stamp_ns(each.header.stamp), pose)
+                self._fixed.send(
+                    each.header.frame_id, each.child_frame_id, stamp_ns(each.header.stamp), pose
+                )
 
 
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """A reader of the bag; whatever it raises while it is open becomes an InputError that names the bag."""
+    """A reader of the bag; whatever it raises while it is open becomes an InputError that names the
+    bag.
+    """
     path = Path(path).expanduser()
     try:
         from rosbags.rosbag2 import Reader
     except ImportError as error:
         raise InputError(
-            f"playing {path} needs the package rosbags, which is not installed: pip install 'vggt3_ros[bag]'"
+            f"playing {path} needs the package rosbags, which is not installed: pip install"
+            " 'vggt3_ros[bag]'"
         ) from error
     if not path.exists():
         raise InputError(f"there is no bag {path}; check the path")
     if path.suffix == ".bag":
         there = path.with_suffix("")
-        raise InputError(f"{path} is a recording of ROS 1; convert it: rosbags-convert --src {path} --dst {there}")
+        raise InputError(
+            f"{path} is a recording of ROS 1; convert it: rosbags-convert --src {path} --dst"
+            f" {there}"
+        )
     try:
         with Reader(path) as reader:
             yield reader
     except Exception as error:
         raise InputError(
-            f"{path} cannot be read as a ROS 2 bag: {error}; expected the folder that ros2 bag record made, or its "
-            f".mcap or .db3 file (copy it again, or repair it with ros2 bag reindex)"
+            f"{path} cannot be read as a ROS 2 bag: {error}; expected the folder that ros2 bag"
+            " record made, or its .mcap or .db3 file (copy it again, or repair it with ros2 bag"
+            " reindex)"
         ) from error

@@ -1,4 +1,6 @@
-"""The figures of `vggt3 bench graph`: from what was counted and sampled to what is reported; no ROS in here."""
+"""The figures of `vggt3 bench graph`: from what was counted and sampled to what is reported; no ROS
+in here.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _MB = 1e6
 
 @dataclass(frozen=True)
 class Counts:
-    """What a node has counted since it was activated. reasons: the images that it left out, by reason."""
+    """What a node has counted since it was activated. reasons: the images that it left out, by
+    reason.
+    """
 
     received: int
     left_out: int
@@ -30,7 +34,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process has used: seconds of one core since its start, and the bytes of memory that it holds."""
+    """What a process has used: seconds of one core since its start, and the bytes of memory that it
+    holds.
+    """
 
     cpu_s: float
     rss_bytes: int
@@ -49,13 +55,17 @@ class Sample:
 
 
 def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
-    """Images between two moments, by node: sent, received, lost on the way, left out by the node, and why."""
+    """Images between two moments, by node: sent, received, lost on the way, left out by the node,
+    and why.
+    """
     sent = after.sent - before.sent
     figures = {}
     for name, late in after.counts.items():
         early = before.counts.get(name, Counts(0, 0))
         received = late.received - early.received
-        reasons = {reason: count - early.reasons.get(reason, 0) for reason, count in late.reasons.items()}
+        reasons = {
+            reason: count - early.reasons.get(reason, 0) for reason, count in late.reasons.items()
+        }
         figures[name] = {
             "sent": sent,
             "received": received,
@@ -67,10 +77,12 @@ def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
 
 
 def processes(samples: Sequence[Sample]) -> dict[str, Any]:
-    """By process: share of a core, memory at the first and the last sample, its growth after a warm-up, and its curve.
+    """By process: share of a core, memory at the first and the last sample, its growth after a
+    warm-up, and its curve.
 
-    Two samples at least, evenly spaced. The growth is that of the largest size from the second third of the time to
-    the last one: with what they are working at, processes grow and shrink all the time.
+    Two samples at least, evenly spaced. The growth is that of the largest size from the second
+    third of the time to the last one: with what they are working at, processes grow and shrink all
+    the time.
     """
     first, last = samples[0], samples[-1]
     third = max(1, len(samples) // 3)
@@ -83,14 +95,18 @@ def processes(samples: Sequence[Sample]) -> dict[str, Any]:
             "cores": (late.cpu_s - early.cpu_s) / (last.time_s - first.time_s),
             "rss_mb_begin": early.rss_bytes / _MB,
             "rss_mb_end": late.rss_bytes / _MB,
-            "rss_mb_per_minute": (max(sizes[-third:]) - max(sizes[-2 * third : -third])) / _MB / minutes,
+            "rss_mb_per_minute": (max(sizes[-third:]) - max(sizes[-2 * third : -third]))
+            / _MB
+            / minutes,
             "rss_mb": [round(size / _MB, 1) for size in sizes],
         }
     return figures
 
 
 def other_programs(samples: Sequence[Sample]) -> float:
-    """How many cores were busy for programs that are not ours, from the first to the last sample."""
+    """How many cores were busy for programs that are not ours, from the first to the last
+    sample.
+    """
     first, last = samples[0], samples[-1]
     ours = sum(last.usage[name].cpu_s - usage.cpu_s for name, usage in first.usage.items())
     return max(0.0, (last.busy_s - first.busy_s - ours) / (last.time_s - first.time_s))

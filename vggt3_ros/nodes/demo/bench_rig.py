@@ -1,4 +1,6 @@
-"""What `vggt3 bench graph` measures with: a camera of a given size and rate, the nodes' counts, their processes."""
+"""What `vggt3 bench graph` measures with: a camera of a given size and rate, the nodes' counts,
+their processes.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,21 @@ from vggt3_ros.nodes.runtime.parameters import parameters_of
 from vggt3_ros.nodes.sim_camera.drive import plan
 from vggt3_ros.nodes.sim_camera.parameters import SimCameraParameters
 
-LENGTH = 2.0  # metres of the drives: rendering is slow, and the way to and fro does as well as a long one
+# metres of the drives: rendering is slow, and the way to and fro does as well as a long one
+LENGTH = 2.0
 NODES = ("mapper", "localizer")
 _LEFT_OUT = ("skipped", "dropped")
-_BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # what a core does when it neither waits nor rests
+# what a core does when it neither waits nor rests
+_BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 _FULL_QUEUE = 100  # diagnostics that may wait
 
 
 class BenchCamera(SimulatedCamera):
-    """The simulated camera with another size and rate; it renders little, and goes to and fro on its last leg.
+    """The simulated camera with another size and rate; it renders little, and goes to and fro on
+    its last leg.
 
-    rendered: how many images it renders in all; metres: the length of its legs. Raises InputError for a size or rate
-    that the node does not take.
+    rendered: how many images it renders in all; metres: the length of its legs. Raises InputError
+    for a size or rate that the node does not take.
     """
 
     def __init__(self, width: int, height: int, rate: float, seed: int | None) -> None:
@@ -40,7 +45,9 @@ class BenchCamera(SimulatedCamera):
             if value is not None and parameter.low is not None and parameter.high is not None:
                 if not parameter.low <= value <= parameter.high:
                     raise InputError(f"{parameter.name} is {value}; expected {parameter.allowed}")
-        self._settings = replace(self._settings, width=width, height=height, rate=rate, supersample=1, loop=True)
+        self._settings = replace(
+            self._settings, width=width, height=height, rate=rate, supersample=1, loop=True
+        )
         legs = plan(self._settings)[1]
         self.rendered = sum(len(leg) for leg in legs)
         self.metres = [float((leg[1:, :3, 3] - leg[:-1, :3, 3]).norm(dim=-1).sum()) for leg in legs]
@@ -65,7 +72,9 @@ class CountsOfNodes:
 
     def __init__(self, client: DemoClient) -> None:
         self.counts: dict[str, Counts] = {}
-        client.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, _FULL_QUEUE)
+        client.create_subscription(
+            DiagnosticArray, "/diagnostics", self._on_diagnostics, _FULL_QUEUE
+        )
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -78,7 +87,10 @@ class CountsOfNodes:
                     if key.startswith(tuple(f"{kind}: " for kind in _LEFT_OUT))
                 }
                 left_out = sum(int(values[kind]) for kind in _LEFT_OUT)
-                self.counts = {**self.counts, name: Counts(int(values["received"]), left_out, reasons)}
+                self.counts = {
+                    **self.counts,
+                    name: Counts(int(values["received"]), left_out, reasons),
+                }
 
 
 class Meter:
@@ -90,13 +102,17 @@ class Meter:
         for child in here.children():
             modules = [part for part in child.cmdline() if part.startswith("vggt3_ros.nodes.")]
             if modules:
-                self._processes[modules[0].removeprefix("vggt3_ros.nodes.").removesuffix("_node")] = child
+                self._processes[
+                    modules[0].removeprefix("vggt3_ros.nodes.").removesuffix("_node")
+                ] = child
 
     def sample(self) -> Sample:
         """What they have used until now. Raises DemoError when one has ended."""
         try:
             times = psutil.cpu_times()
-            return Sample(time.monotonic(), self._usage(), sum(getattr(times, kind, 0.0) for kind in _BUSY))
+            return Sample(
+                time.monotonic(), self._usage(), sum(getattr(times, kind, 0.0) for kind in _BUSY)
+            )
         except psutil.NoSuchProcess as error:
             raise DemoError(f"process {error.pid} has ended, though it is needed") from error
 

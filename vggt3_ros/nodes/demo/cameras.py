@@ -32,15 +32,17 @@ from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.sequence import held_out_seed
 
 Tell = Callable[[str, float], None]  # what is being done, and which share of it is done
-_RATE = 6.0  # images per second: more than are localized, and all of them have to be rendered before
+# images per second: more than are localized, and all of them have to be rendered before
+_RATE = 6.0
 _RENDERING, _CONNECTING, _STANDSTILL = 900.0, 10.0, 60.0  # seconds until something has gone wrong
 
 
 class DemoCamera(Protocol):
     """Shows a place twice: leg 0 is for the map, leg 1 for the localizer.
 
-    node_parameters: what mapper and localizer have to know about it. image_topic: where its images are. title: what
-    people call it. images_sent: how many images it has shown. base_from_cam (4, 4): the identity where nobody knows.
+    node_parameters: what mapper and localizer have to know about it. image_topic: where its images
+    are. title: what people call it. images_sent: how many images it has shown. base_from_cam (4,
+    4): the identity where nobody knows.
     """
 
     node_parameters: dict[str, Value]
@@ -61,8 +63,12 @@ class DemoCamera(Protocol):
     def delays_ms(self, client: DemoClient) -> dict[int, float]:
         """From the taking of an image to the arrival of its pose, by stamp."""
 
-    def mapped_shares(self, map_stamps: Sequence[int], client: DemoClient) -> dict[int, float] | None:
-        """How much of the view of each image of leg 1 was mapped, by stamp; None where nobody knows."""
+    def mapped_shares(
+        self, map_stamps: Sequence[int], client: DemoClient
+    ) -> dict[int, float] | None:
+        """How much of the view of each image of leg 1 was mapped, by stamp; None where nobody
+        knows.
+        """
 
 
 class SimulatedCamera:
@@ -74,10 +80,17 @@ class SimulatedCamera:
     image_topic = "image"
 
     def __init__(self, seed: int | None, length: float | None) -> None:
-        asked = {key: value for key, value in (("seed", seed), ("length", length)) if value is not None}
+        asked = {
+            key: value for key, value in (("seed", seed), ("length", length)) if value is not None
+        }
         for parameter in parameters_of(SimCameraParameters):
             value, low, high = asked.get(parameter.name), parameter.low, parameter.high
-            if value is not None and low is not None and high is not None and not low <= value <= high:
+            if (
+                value is not None
+                and low is not None
+                and high is not None
+                and not low <= value <= high
+            ):
                 raise InputError(f"--{parameter.name} {value}: expected {parameter.allowed}")
         default = SimCameraParameters()
         self._settings = replace(
@@ -94,7 +107,9 @@ class SimulatedCamera:
 
     def start(self, session: Session) -> None:
         """Let it render."""
-        session.start("sim_camera", replace(self._settings, wait_to_start=True, publish_images=False).given())
+        session.start(
+            "sim_camera", replace(self._settings, wait_to_start=True, publish_images=False).given()
+        )
 
     def prepare(self, session: Session, tell: Tell) -> None:
         """Wait until it has rendered."""
@@ -103,7 +118,12 @@ class SimulatedCamera:
         def ready() -> bool:
             return client.camera_is_ready and client.leg == "leg 0 waiting"
 
-        session.wait(ready, "the simulated camera", _RENDERING, lambda: tell(*_rendered(log.last_line("sim_camera"))))
+        session.wait(
+            ready,
+            "the simulated camera",
+            _RENDERING,
+            lambda: tell(*_rendered(log.last_line("sim_camera"))),
+        )
         session.require_alone(self.image_topic, own=1)
 
     def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
@@ -126,7 +146,9 @@ class SimulatedCamera:
         """From the stamp of the image."""
         return {stamp: 1e-6 * (arrival - stamp) for stamp, arrival in client.pose_times.items()}
 
-    def mapped_shares(self, map_stamps: Sequence[int], client: DemoClient) -> dict[int, float] | None:
+    def mapped_shares(
+        self, map_stamps: Sequence[int], client: DemoClient
+    ) -> dict[int, float] | None:
         """By the room itself: what the keyframes saw of it."""
         true = dict(client.true_poses)
         mapped = [true[stamp] for stamp in map_stamps if stamp in true]
@@ -134,16 +156,25 @@ class SimulatedCamera:
         if not mapped or not queries:
             return {}
         asked = [true[stamp] for stamp in queries]
-        from_map, from_queries = (torch.stack(poses) @ self.base_from_cam for poses in (mapped, asked))
+        from_map, from_queries = (
+            torch.stack(poses) @ self.base_from_cam for poses in (mapped, asked)
+        )
         lens = Lens.of(self._settings.width, self._settings.height, self._settings.field_of_view)
-        return dict(zip(queries, mapped_shares(make_room(self._seed), from_map, from_queries, lens), strict=True))
+        return dict(
+            zip(
+                queries,
+                mapped_shares(make_room(self._seed), from_map, from_queries, lens),
+                strict=True,
+            )
+        )
 
 
 class RecordedCamera:
-    """A bag, or two: the first for the map, the last for the localizer. Played `rate` times as fast as recorded.
+    """A bag, or two: the first for the map, the last for the localizer. Played `rate` times as fast
+    as recorded.
 
-    wanted: topics that the user has chosen; see choose_topics. Raises InputError as it does, and for bags that cannot
-    be read.
+    wanted: topics that the user has chosen; see choose_topics. Raises InputError as it does, and
+    for bags that cannot be read.
     """
 
     def __init__(self, bags: Sequence[Path], rate: float, wanted: Mapping[str, str]) -> None:
@@ -153,8 +184,13 @@ class RecordedCamera:
         self.node_parameters = _node_parameters(bags, self._topics)
         self.image_topic = IMAGE if IMAGE in self._topics[0] else COMPRESSED
         if self.image_topic not in self._topics[-1]:
-            first, second = sorted(kind for topics in self._topics for kind in topics if kind in (IMAGE, COMPRESSED))
-            raise DemoError(f"one bag has the topic {first}, the other {second}; record both with the same driver")
+            first, second = sorted(
+                kind for topics in self._topics for kind in topics if kind in (IMAGE, COMPRESSED)
+            )
+            raise DemoError(
+                f"one bag has the topic {first}, the other {second}; record both with the same"
+                " driver"
+            )
         self.title = " and ".join(dict.fromkeys(bag.name for bag in bags))
         self.images_sent = 0
         self.base_from_cam = torch.eye(4, dtype=torch.float64)
@@ -170,12 +206,23 @@ class RecordedCamera:
         """Play a bag."""
         client, which = session.client, min(leg, len(self._bags) - 1)
         topics = self._topics[which]
-        total = sum(topic.count for topic in self._available[which] if topic.name == topics[self.image_topic])
-        player, stop, before = BagPlayer(client, self._bags[which], topics), threading.Event(), client.images_heard
+        total = sum(
+            topic.count
+            for topic in self._available[which]
+            if topic.name == topics[self.image_topic]
+        )
+        player, stop, before = (
+            BagPlayer(client, self._bags[which], topics),
+            threading.Event(),
+            client.images_heard,
+        )
 
         def play() -> int:
             if not player.wait_for_subscribers(_CONNECTING):
-                raise DemoError(f"neither mapper nor localizer listens to {self.image_topic}; read {session.logs}")
+                raise DemoError(
+                    f"neither mapper nor localizer listens to {self.image_topic}; read"
+                    f" {session.logs}"
+                )
             return player.play(self._rate, stop)
 
         try:
@@ -196,10 +243,14 @@ class RecordedCamera:
         """From when it was played: its stamp may be years old."""
         played = client.image_times
         return {
-            stamp: 1e-6 * (arrival - played[stamp]) for stamp, arrival in client.pose_times.items() if stamp in played
+            stamp: 1e-6 * (arrival - played[stamp])
+            for stamp, arrival in client.pose_times.items()
+            if stamp in played
         }
 
-    def mapped_shares(self, map_stamps: Sequence[int], client: DemoClient) -> dict[int, float] | None:
+    def mapped_shares(
+        self, map_stamps: Sequence[int], client: DemoClient
+    ) -> dict[int, float] | None:
         """Nobody knows."""
         return None
 
@@ -211,7 +262,9 @@ def _rendered(line: str) -> tuple[str, float]:
 
 
 def _node_parameters(bags: Sequence[Path], chosen: Sequence[Mapping[str, str]]) -> dict[str, Value]:
-    """What the nodes have to know about the recordings; they are taken for recordings of one robot."""
+    """What the nodes have to know about the recordings; they are taken for recordings of one
+    robot.
+    """
     topics = chosen[0]
     transport = IMAGE if IMAGE in topics else COMPRESSED
     parameters: dict[str, Value] = {

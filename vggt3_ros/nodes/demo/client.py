@@ -1,4 +1,6 @@
-"""The node of `vggt3 demo`: hears what camera, mapper and localizer say, and tells them what to do."""
+"""The node of `vggt3 demo`: hears what camera, mapper and localizer say, and tells them what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +34,20 @@ from vggt3_ros.nodes.runtime.ros_arguments import initialize
 NAMESPACE = "vggt3"
 AnyNode = TypeVar("AnyNode", bound=Node)
 _STATES = {
-    getattr(LocalizationStatus, name): name.lower() for name in ("UNINITIALIZED", "LOCALIZED", "UNCERTAIN", "LOST")
+    getattr(LocalizationStatus, name): name.lower()
+    for name in ("UNINITIALIZED", "LOCALIZED", "UNCERTAIN", "LOST")
 }
 _QUEUE = 1000  # messages that may wait here: whoever counts must not lose any
 
 
 class DemoClient(Node):
-    """Remembers what it heard; everything may be read by other threads. Stamps and times are nanoseconds.
+    """Remembers what it heard; everything may be read by other threads. Stamps and times are
+    nanoseconds.
 
-    attempts: what the localizer said of images, by their stamps. poses and true_poses: map_from_base (4, 4) by stamp.
-    pose_times, image_times: when they arrived here, by stamp; of an image its camera_info. leg: what the simulated
-    camera does; way: the metres that it went. scene_id, points: of the map that was published, and how many points.
+    attempts: what the localizer said of images, by their stamps. poses and true_poses:
+    map_from_base (4, 4) by stamp. pose_times, image_times: when they arrived here, by stamp; of an
+    image its camera_info. leg: what the simulated camera does; way: the metres that it went.
+    scene_id, points: of the map that was published, and how many points.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -72,13 +77,19 @@ class DemoClient(Node):
         ):
             self.create_subscription(kind, topic, callback, qos)
         self._next_leg: Client = self.create_client(Trigger, "sim_camera/next_leg")
-        self._camera_parameters: Client = self.create_client(SetParameters, "sim_camera/set_parameters")
+        self._camera_parameters: Client = self.create_client(
+            SetParameters, "sim_camera/set_parameters"
+        )
         self._reconstruct: ActionClient = ActionClient(self, Reconstruct, "mapper/reconstruct")
 
     @property
     def nodes_are_active(self) -> bool:
         """Whether mapper and localizer are."""
-        return self.mapper is not None and self.localizer is not None and self._reconstruct.server_is_ready()
+        return (
+            self.mapper is not None
+            and self.localizer is not None
+            and self._reconstruct.server_is_ready()
+        )
 
     def listeners(self, topic: str) -> int:
         """How many nodes subscribe to a topic."""
@@ -87,7 +98,9 @@ class DemoClient(Node):
     @property
     def camera_is_ready(self) -> bool:
         """Whether the simulated camera can be told what to do."""
-        return bool(self._next_leg.service_is_ready() and self._camera_parameters.service_is_ready())
+        return bool(
+            self._next_leg.service_is_ready() and self._camera_parameters.service_is_ready()
+        )
 
     def next_leg(self) -> Future:
         """Let the simulated camera drive on."""
@@ -109,7 +122,9 @@ class DemoClient(Node):
         `feedback` tells how far it is.
         """
         goal = Reconstruct.Goal(save_path=save_path, overwrite=True)
-        return self._reconstruct.send_goal_async(goal, lambda message: setattr(self, "feedback", message.feedback))
+        return self._reconstruct.send_goal_async(
+            goal, lambda message: setattr(self, "feedback", message.feedback)
+        )
 
     @property
     def localizer_state(self) -> str:
@@ -151,7 +166,9 @@ class DemoClient(Node):
 
 
 class ClientThread:
-    """A DemoClient and other nodes, served by a thread of their own from `start` on. Leaving the context ends it."""
+    """A DemoClient and other nodes, served by a thread of their own from `start` on. Leaving the
+    context ends it.
+    """
 
     client: DemoClient
 
@@ -173,7 +190,9 @@ class ClientThread:
         rclpy.try_shutdown(context=self._context)
 
     def start(self) -> None:
-        """Join the ROS graph. Best after other processes were started: it has threads, which do not survive a fork."""
+        """Join the ROS graph. Best after other processes were started: it has threads, which do not
+        survive a fork.
+        """
         arguments = ["--ros-args", "--disable-external-lib-logs"]
         initialize(arguments, self._context)
         self._executor = GuardedExecutor(context=self._context)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from vggt3_ros.errors import Vggt3Error
 
-_ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0))  # seconds to wait after each; SIGKILL comes last
+# seconds to wait after each; SIGKILL comes last
+_ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0))
 _POLL = 0.02  # seconds
 _TAIL = 15  # lines of a log that say why a process ended
 _PR_SET_PDEATHSIG = 1
@@ -30,8 +31,8 @@ class ProcessEndedError(Vggt3Error):
 class Processes:
     """Starts nodes; what they print goes to <logs>/<name>.log. Leaving the context ends them all.
 
-    Should this program be killed, the kernel kills them (on Linux). Use it from the main thread: the kernel takes the
-    end of the thread that starts a process for the end of the program.
+    Should this program be killed, the kernel kills them (on Linux). Use it from the main thread:
+    the kernel takes the end of the thread that starts a process for the end of the program.
     """
 
     def __init__(self, logs: Path) -> None:
@@ -45,8 +46,17 @@ class Processes:
         self.stop()
 
     def start(self, name: str, module: str, arguments: Sequence[str]) -> None:
-        """Run `python -m MODULE --ros-args ARGUMENTS...`. It does not get the terminal's Ctrl-C: `stop` ends it."""
-        command = [sys.executable, "-m", module, "--ros-args", "--disable-external-lib-logs", *arguments]
+        """Run `python -m MODULE --ros-args ARGUMENTS...`. It does not get the terminal's Ctrl-C:
+        `stop` ends it.
+        """
+        command = [
+            sys.executable,
+            "-m",
+            module,
+            "--ros-args",
+            "--disable-external-lib-logs",
+            *arguments,
+        ]
         with self._log(name).open("wb") as log:
             self._children[name] = subprocess.Popen(
                 command,
@@ -70,8 +80,8 @@ class Processes:
         return self._tail(name, 1).rpartition("]: ")[2].strip()
 
     def stop(self) -> None:
-        """End all of them: with SIGINT, SIGTERM, and SIGKILL for those that do not listen. An exception, such as a
-        second Ctrl-C, kills them at once.
+        """End all of them: with SIGINT, SIGTERM, and SIGKILL for those that do not listen. An
+        exception, such as a second Ctrl-C, kills them at once.
         """
         try:
             for number, patience in _ENDINGS:
@@ -91,9 +101,15 @@ class Processes:
         return [child for child in self._children.values() if child.poll() is None]
 
     def _raise(self, name: str, code: int) -> None:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = (
+            f"was ended by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with exit code {code}"
+        )
         log = self._log(name)
-        raise ProcessEndedError(f"{name} {how}, though it is needed; read {log}", self._tail(name, _TAIL))
+        raise ProcessEndedError(
+            f"{name} {how}, though it is needed; read {log}", self._tail(name, _TAIL)
+        )
 
     def _tail(self, name: str, lines: int) -> str:
         text = self._log(name).read_text(encoding="utf-8", errors="replace")
@@ -104,7 +120,9 @@ class Processes:
 
 
 def _death_with_parent() -> Callable[[], None] | None:
-    """What a child calls before it becomes another program, so that the kernel kills it when its parent ends."""
+    """What a child calls before it becomes another program, so that the kernel kills it when its
+    parent ends.
+    """
     parent = os.getpid()
     try:
         prctl = ctypes.CDLL(None).prctl

@@ -1,4 +1,6 @@
-"""What the phases of `vggt3 demo` are made of: waiting, while nothing that is needed may have ended."""
+"""What the phases of `vggt3 demo` are made of: waiting, while nothing that is needed may have
+ended.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Session:
     `check_interrupt` raises KeyboardInterrupt when the user wants it.
     """
 
-    def __init__(self, processes: Processes, thread: ClientThread, check_interrupt: Callable[[], None]) -> None:
+    def __init__(
+        self, processes: Processes, thread: ClientThread, check_interrupt: Callable[[], None]
+    ) -> None:
         self.processes = processes
         self._thread, self._check_interrupt = thread, check_interrupt
 
@@ -53,7 +57,8 @@ class Session:
         if name != "sim_camera":
             arguments += ["--params-file", str(config_file(f"{name}.yaml"))]
         for key, value in parameters.items():
-            arguments += ["-p", f"{key}:={json.dumps(value)}"]  # quoted: a folder called 123 is no number
+            # quoted: a folder called 123 is no number
+            arguments += ["-p", f"{key}:={json.dumps(value)}"]
         self.processes.start(name, f"vggt3_ros.nodes.{name}_node", arguments)
 
     def listen(self) -> None:
@@ -61,13 +66,19 @@ class Session:
         self._thread.start()
 
     def view(self) -> str:
-        """Open the page in the browser's reach; returns its address. Raises InputError without viser."""
+        """Open the page in the browser's reach; returns its address. Raises InputError without
+        viser.
+        """
         from vggt3_ros.nodes.viewer_node import ViewerNode
 
         return str(self._thread.add(ViewerNode).viewer.url)
 
-    def reconstruct(self, save_path: Path, tell: Callable[[str, float], None], timeout_s: float) -> Any:
-        """Have the mapper make a scene, and save it; returns the action's result. Raises DemoError with its reason."""
+    def reconstruct(
+        self, save_path: Path, tell: Callable[[str, float], None], timeout_s: float
+    ) -> Any:
+        """Have the mapper make a scene, and save it; returns the action's result. Raises DemoError
+        with its reason.
+        """
         client = self.client
 
         def follow() -> None:
@@ -78,8 +89,11 @@ class Session:
         ending = goal.get_result_async()
         self.wait(ending.done, "the reconstruction", timeout_s, follow)
         result = ending.result().result
-        if result.code != Reconstruct.Result.SUCCESS or not result.scene_id:  # all zero if the mapper gave no answer
-            raise DemoError(f"the mapper has made no scene: {result.message or f'read {self.logs}'}")
+        # all zero if the mapper gave no answer
+        if result.code != Reconstruct.Result.SUCCESS or not result.scene_id:
+            raise DemoError(
+                f"the mapper has made no scene: {result.message or f'read {self.logs}'}"
+            )
         return result
 
     def require_alone(self, topic: str, own: int) -> None:
@@ -88,7 +102,8 @@ class Session:
         if others > 0:
             domain = os.environ.get("ROS_DOMAIN_ID", "0")
             raise DemoError(
-                f"something else publishes /{NAMESPACE}/{topic} on ROS_DOMAIN_ID {domain}; stop it, or set another one"
+                f"something else publishes /{NAMESPACE}/{topic} on ROS_DOMAIN_ID {domain}; stop it,"
+                " or set another one"
             )
 
     def check(self) -> None:
@@ -98,9 +113,15 @@ class Session:
         self._thread.check()
 
     def wait(
-        self, until: Callable[[], object], what: str, timeout_s: float, tell: Callable[[], object] = lambda: None
+        self,
+        until: Callable[[], object],
+        what: str,
+        timeout_s: float,
+        tell: Callable[[], object] = lambda: None,
     ) -> None:
-        """Wait until `until()` is true, `tell()` meanwhile. Raises DemoError naming `what` when it takes too long."""
+        """Wait until `until()` is true, `tell()` meanwhile. Raises DemoError naming `what` when it
+        takes too long.
+        """
         end = time.monotonic() + timeout_s
         while not until():
             self.check()
@@ -114,7 +135,9 @@ class Session:
         self.wait(future.done, what, _ANSWER)
         return future.result()
 
-    def settle(self, news: Callable[[], object], what: str, timeout_s: float, quiet_s: float = _QUIET) -> None:
+    def settle(
+        self, news: Callable[[], object], what: str, timeout_s: float, quiet_s: float = _QUIET
+    ) -> None:
         """Wait until `news()` has been the same for a while."""
         last, since = news(), time.monotonic()
 

@@ -1,6 +1,7 @@
 """What the launch files start: nodes, with the middleware's profile, and RViz.
 
-For launch files alone: `launch` and `launch_ros` come with ROS and are not on PyPI. Only what Humble has is used.
+For launch files alone: `launch` and `launch_ros` come with ROS and are not on PyPI. Only what
+Humble has is used.
 """
 
 from __future__ import annotations
@@ -16,11 +17,18 @@ from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from vggt3_ros.nodes.launching.arguments import NAMESPACE, PACKAGE, absolute, own_parameter_file, value
+from vggt3_ros.nodes.launching.arguments import (
+    NAMESPACE,
+    PACKAGE,
+    absolute,
+    own_parameter_file,
+    value,
+)
 from vggt3_ros.nodes.runtime.config_files import config_file
 from vggt3_ros.nodes.runtime.middleware import middleware_variables
 
-_TIME_TO_END = "20"  # seconds from SIGINT to SIGTERM; on a busy computer the 5 s of launch cut nodes off
+# seconds from SIGINT to SIGTERM; on a busy computer the 5 s of launch cut nodes off
+_TIME_TO_END = "20"
 
 # A topic's argument: our name of the topic, and the parameter that makes a node listen to it.
 _TOPICS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -30,22 +38,28 @@ _TOPICS: dict[str, tuple[str, dict[str, Any]]] = {
     "depth_topic": ("depth", {"use_depth": True}),
 }
 _COMPRESSED = "/compressed"
-_RVIZ_TOPICS = ("points", "keyframes", "pose", "initialpose", "image")  # those in vggt3.rviz, below /vggt3
+# those in vggt3.rviz, below /vggt3
+_RVIZ_TOPICS = ("points", "keyframes", "pose", "initialpose", "image")
 
 
 def middleware_profile() -> OpaqueFunction:
-    """Lets Fast DDS carry images and clouds (config/fastdds.xml), unless the user has chosen a profile already."""
+    """Lets Fast DDS carry images and clouds (config/fastdds.xml), unless the user has chosen a
+    profile already.
+    """
     return OpaqueFunction(function=_middleware_profile)
 
 
 def managed_node(executable: str, *passed_on: str, **parameters: Any) -> OpaqueFunction:
-    """A lifecycle node that activates itself, named as its executable; gets the named arguments if they are not empty.
+    """A lifecycle node that activates itself, named as its executable; gets the named arguments if
+    they are not empty.
 
     parameters: others that it gets in any case.
 
     An argument of a topic remaps it, any other sets the parameter of its name.
     """
-    return OpaqueFunction(function=_node, args=[executable, passed_on, {"autostart": True, **parameters}])
+    return OpaqueFunction(
+        function=_node, args=[executable, passed_on, {"autostart": True, **parameters}]
+    )
 
 
 def plain_node(executable: str, *passed_on: str) -> OpaqueFunction:
@@ -63,9 +77,11 @@ def true_if_installed(package: str) -> str:
 
 
 def rviz() -> OpaqueFunction:
-    """RViz with config/vggt3.rviz, its topics in the nodes' namespace, if the argument `rviz` says so.
+    """RViz with config/vggt3.rviz, its topics in the nodes' namespace, if the argument `rviz` says
+    so.
 
-    Comes before the nodes: where RViz is not installed, launch gives up, but leaves running what it has started.
+    Comes before the nodes: where RViz is not installed, launch gives up, but leaves running what it
+    has started.
     """
     return OpaqueFunction(function=_rviz, condition=IfCondition(LaunchConfiguration("rviz")))
 
@@ -75,7 +91,9 @@ def _middleware_profile(context: LaunchContext) -> list[Action]:
     return [SetEnvironmentVariable(name, setting) for name, setting in variables.items()]
 
 
-def _node(context: LaunchContext, executable: str, passed_on: tuple[str, ...], fixed: dict[str, Any]) -> list[Action]:
+def _node(
+    context: LaunchContext, executable: str, passed_on: tuple[str, ...], fixed: dict[str, Any]
+) -> list[Action]:
     values = {name: given for name in passed_on if (given := value(context, name)) is not None}
     parameters = dict(fixed, **_sim_time(context))
     remappings = _transforms(context)
@@ -93,7 +111,9 @@ def _node(context: LaunchContext, executable: str, passed_on: tuple[str, ...], f
         image = values["image_topic"]
         remappings.append((f"image{_COMPRESSED}", f"{image}{_COMPRESSED}"))
         if "camera_info_topic" not in values:
-            remappings.append(("camera_info", posixpath.join(posixpath.dirname(image), "camera_info")))
+            remappings.append(
+                ("camera_info", posixpath.join(posixpath.dirname(image), "camera_info"))
+            )
     node = Node(
         package=PACKAGE,
         executable=executable,
@@ -109,7 +129,11 @@ def _node(context: LaunchContext, executable: str, passed_on: tuple[str, ...], f
 
 def _rviz(context: LaunchContext) -> list[Action]:
     namespace = value(context, "namespace") or ""
-    remappings = [(f"/{NAMESPACE}/{topic}", absolute(namespace, topic)) for topic in _RVIZ_TOPICS if topic != "image"]
+    remappings = [
+        (f"/{NAMESPACE}/{topic}", absolute(namespace, topic))
+        for topic in _RVIZ_TOPICS
+        if topic != "image"
+    ]
     remappings.append((f"/{NAMESPACE}/image", absolute(namespace, _image_topic(context))))
     frame = value(context, "map_frame")
     node = Node(

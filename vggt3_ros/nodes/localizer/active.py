@@ -1,4 +1,6 @@
-"""The localizer between activate and deactivate: images become poses in a scene, and every attempt has a status."""
+"""The localizer between activate and deactivate: images become poses in a scene, and every attempt
+has a status.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,9 @@ _THROTTLE = 5.0  # seconds between messages of the same kind in the log
 class ActiveLocalizer:
     """Listens to the camera and to the mapper, and localizes the newest image, until it is closed.
 
-    settings(): those of this moment. paused(): whether images are left out. Two threads: the executor's (callbacks,
-    which never block) and the worker's, which owns network, scene and tracker. Raises SceneError for a scene that must
-    be there and cannot be used.
+    settings(): those of this moment. paused(): whether images are left out. Two threads: the
+    executor's (callbacks, which never block) and the worker's, which owns network, scene and
+    tracker. Raises SceneError for a scene that must be there and cannot be used.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class ActiveLocalizer:
         self.localizing = Localizing(given, network)
         self._use_first_scene(given)
         with ExitStack() as undo:
-            self._camera = CameraInput(node, settings, self._counts, self._on_image, self._on_clock_reset)
+            self._camera = CameraInput(
+                node, settings, self._counts, self._on_image, self._on_clock_reset
+            )
             undo.callback(self._camera.destroy)
             output.pose.watch(self._camera.buffer)
             self._listen(given, undo)
@@ -75,7 +79,9 @@ class ActiveLocalizer:
         node.get_logger().info(listens_to(node))
 
     def close(self) -> None:
-        """Stop listening, let the network go; what is known about the robot's place is forgotten."""
+        """Stop listening, let the network go; what is known about the robot's place is
+        forgotten.
+        """
         self._undo.close()
         self._output.pose.forget()
         self.localizing.stop()
@@ -84,13 +90,18 @@ class ActiveLocalizer:
     def _listen(self, settings: LocalizerParameters, undo: ExitStack) -> None:
         """Hear hints and the mapper, and do what is due from time to time; undo undoes it."""
         node = self._node
-        hints = AdaptiveSubscription(node, PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, HINTS)
+        hints = AdaptiveSubscription(
+            node, PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, HINTS
+        )
         undo.callback(hints.destroy)
         if settings.follow_mapper:
             scenes = AdaptiveSubscription(node, SceneInfo, "scene", self._on_scene, LATCHED)
             undo.callback(scenes.destroy)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation needs its status too
-        for period, due in ((1 / settings.status_rate, self._on_timer), (_REPEAT, self._output.pose.repeat_transform)):
+        for period, due in (
+            (1 / settings.status_rate, self._on_timer),
+            (_REPEAT, self._output.pose.repeat_transform),
+        ):
             undo.callback(node.destroy_timer, node.create_timer(period, due, clock=steady))
 
     # -- scenes
@@ -182,7 +193,9 @@ class ActiveLocalizer:
         self._publish_status(status, reason)
 
     def _localize(self, arrival: Arrival, status: LocalizationStatus) -> str:
-        """Publish what can be told of an image, fill in the status, and return its reason. Raises UnusableError."""
+        """Publish what can be told of an image, fill in the status, and return its reason. Raises
+        UnusableError.
+        """
         localizing, output = self.localizing, self._output.pose
         seen = self._camera.frame(arrival.message)
         if localizing.scene is None:
@@ -198,7 +211,9 @@ class ActiveLocalizer:
         answer, tracked = attempt.answer, attempt.tracked
         if tracked.publish:
             self._agreed = self._time.moment()
-        pose, covariance = (tracked.map_from_cam, tracked.covariance) if tracked.publish else (None, None)
+        pose, covariance = (
+            (tracked.map_from_cam, tracked.covariance) if tracked.publish else (None, None)
+        )
         if pose is None and self._settings().publish_unverified and answer.located is None:
             pose = answer.map_from_cam  # the network's own, which nothing could be asked about
         if pose is not None and cam_from_child is not None:
@@ -212,12 +227,16 @@ class ActiveLocalizer:
         return withheld or tracked.reason
 
     def _wait(self, reason: str) -> None:
-        """In the worker's thread: time has passed since the last pose; reason: why there is no newer one."""
+        """In the worker's thread: time has passed since the last pose; reason: why there is no
+        newer one.
+        """
         self.localizing.tracker.wait(self._time.since_ns(self._agreed), reason)
         self._log_state()
 
     def _log_state(self) -> None:
-        """A line for every change between UNINITIALIZED, LOCALIZED and LOST; UNCERTAIN comes and goes with images."""
+        """A line for every change between UNINITIALIZED, LOCALIZED and LOST; UNCERTAIN comes and
+        goes with images.
+        """
         tracker = self.localizing.tracker
         if tracker.state in (self._logged, TrackingState.UNCERTAIN):
             return
@@ -243,14 +262,21 @@ class ActiveLocalizer:
     # -- status
 
     def _on_timer(self) -> None:
-        """Diagnostics; and a status when there was none for long, because nothing could be attempted."""
-        if self._worker.is_idle and time.monotonic() - self._last_status > 1 / self._settings().status_rate:
+        """Diagnostics; and a status when there was none for long, because nothing could be
+        attempted.
+        """
+        if (
+            self._worker.is_idle
+            and time.monotonic() - self._last_status > 1 / self._settings().status_rate
+        ):
             silence = "paused" if self._paused() else "no image has come"
             self._worker.post(lambda: self._wait(silence))
             status = LocalizationStatus()
             status.header.stamp = self._node.get_clock().now().to_msg()
             self._publish_status(status, silence)
-        self._output.publish_diagnostics(self._camera.problem, self._reason, self.localizing, self._counts)
+        self._output.publish_diagnostics(
+            self._camera.problem, self._reason, self.localizing, self._counts
+        )
 
     def _publish_status(self, status: LocalizationStatus, reason: str) -> None:
         self._last_status = time.monotonic()

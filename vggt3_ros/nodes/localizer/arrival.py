@@ -1,4 +1,6 @@
-"""When an image came, and how much time has passed since, whatever its stamp is and however long an attempt takes."""
+"""When an image came, and how much time has passed since, whatever its stamp is and however long an
+attempt takes.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ from rclpy.node import Node
 from vggt3_ros.nodes.camera.input import ImageMessage
 from vggt3_ros.nodes.messages.conversions import stamp_ns
 
-_OLDEST_NS = 2 * 10**9  # an image that seems to be older than this when it comes has its stamp from another clock
+# an image that seems to be older than this when it comes has its stamp from another clock
+_OLDEST_NS = 2 * 10**9
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment by a clock that never jumps, and by that of a simulation: None as long as none tells the time."""
+    """A moment by a clock that never jumps, and by that of a simulation: None as long as none tells
+    the time.
+    """
 
     steady_ns: int
     simulated_ns: int | None
@@ -24,7 +29,9 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """An image as it came. age_ns: how old it was then; 0 where its stamp is of another clock than the node's."""
+    """An image as it came. age_ns: how old it was then; 0 where its stamp is of another clock than
+    the node's.
+    """
 
     message: ImageMessage
     moment: Moment
@@ -37,8 +44,9 @@ class Arrival:
 
 
 class NodeTime:
-    """Tells how much time has passed for a node: in a simulation, or a recording that is played with its clock, as that
-    clock says, which may run fast, slowly or not at all; otherwise by a clock that nobody sets.
+    """Tells how much time has passed for a node: in a simulation, or a recording that is played
+    with its clock, as that clock says, which may run fast, slowly or not at all; otherwise by a
+    clock that nobody sets.
     """
 
     def __init__(self, node: Node) -> None:

@@ -1,4 +1,6 @@
-"""What the localizer publishes: poses and transforms, depth, the status of every attempt, diagnostics."""
+"""What the localizer publishes: poses and transforms, depth, the status of every attempt,
+diagnostics.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _LEVELS = {TrackingState.LOCALIZED: Level.OK, TrackingState.LOST: Level.ERROR}
 
 
 class LocalizerOutput:
-    """The localizer's publishers, from configure to cleanup; `pose` and `depth` publish on their own."""
+    """The localizer's publishers, from configure to cleanup; `pose` and `depth` publish on their
+    own.
+    """
 
     def __init__(self, node: GuardedNode, settings: Callable[[], LocalizerParameters]) -> None:
         self._node = node
@@ -42,8 +46,12 @@ class LocalizerOutput:
         self.depth.destroy()
         self._node.destroy_publisher(self._status)
 
-    def publish_status(self, status: LocalizationStatus, reason: str, localizing: Localizing, counts: Counts) -> None:
-        """Fill in what every status has, and publish it. reason: of the attempt, or why there is none."""
+    def publish_status(
+        self, status: LocalizationStatus, reason: str, localizing: Localizing, counts: Counts
+    ) -> None:
+        """Fill in what every status has, and publish it. reason: of the attempt, or why there is
+        none.
+        """
         status.state, status.reason = _STATES[localizing.tracker.state], reason
         status.scene_id = localizing.scene_id
         status.frames_received, status.frames_skipped = counts.received, counts.skipped
@@ -52,13 +60,21 @@ class LocalizerOutput:
         status.tf = status.tf or self.pose.standing(reason)
         self._status.publish(status)
 
-    def publish_diagnostics(self, problem: str, no_scene: str, localizing: Localizing, counts: Counts) -> None:
-        """problem: what does not come, empty if everything does. no_scene: why there is no scene, if there is none."""
+    def publish_diagnostics(
+        self, problem: str, no_scene: str, localizing: Localizing, counts: Counts
+    ) -> None:
+        """problem: what does not come, empty if everything does. no_scene: why there is no scene,
+        if there is none.
+        """
         tracker = localizing.tracker
         level = _LEVELS.get(tracker.state, Level.WARN)
         if problem and level is Level.OK:
             level = Level.WARN
         reason = tracker.reason if localizing.scene else no_scene
         message = "; ".join(filter(None, (problem, f"{tracker.state.value}: {reason}")))
-        values = {**counts.as_values(), "scene": localizing.scene_id, "errors survived": self._node.defects}
+        values = {
+            **counts.as_values(),
+            "scene": localizing.scene_id,
+            "errors survived": self._node.defects,
+        }
         self._diagnostics.publish(level, message, values)

@@ -18,23 +18,32 @@ class LocalizerParameters(CameraParameters):
     )
     follow_mapper: bool = parameter(True, "take over every new scene of the mapper")
     refine: Literal["refine", "verify", "none"] = parameter(
-        "refine", "poses are found and refined by landmarks, only verified by them, or left unverified"
+        "refine",
+        "poses are found and refined by landmarks, only verified by them, or left unverified",
     )
     refine_depth: bool = parameter(
         False,
-        "publish localizer/depth: depth of images whose pose is published, from what keyframes know of the place, as "
-        "far as its scene has depth and metres",
+        "publish localizer/depth: depth of images whose pose is published, from what keyframes know"
+        " of the place, as far as its scene has depth and metres",
     )
     max_rate: float = parameter(
-        0.0, "attempts per second at most, to spare the processor; 0: as many as it can", 0.0, 1e3, live=True
+        0.0,
+        "attempts per second at most, to spare the processor; 0: as many as it can",
+        0.0,
+        1e3,
+        live=True,
     )
     confirmations: int = parameter(
-        2, "verified poses in a row that must agree before the first is published", 1, 100, live=True
+        2,
+        "verified poses in a row that must agree before the first is published",
+        1,
+        100,
+        live=True,
     )
     joint_images: int = parameter(
         1,
-        "images of a moving robot that are asked together, by the odometry between them, where the newest shows too "
-        "little by itself; 1: never",
+        "images of a moving robot that are asked together, by the odometry between them, where the"
+        " newest shows too little by itself; 1: never",
         1,
         10,
         live=True,
@@ -42,7 +51,9 @@ class LocalizerParameters(CameraParameters):
     lost_after: float = parameter(
         2.0, "seconds without an agreeing pose until the robot is lost", 0.05, 3600.0, live=True
     )
-    odom_drift: float = parameter(0.05, "metres that odometry drifts per metre (standard deviation)", 0.0, 1.0)
+    odom_drift: float = parameter(
+        0.05, "metres that odometry drifts per metre (standard deviation)", 0.0, 1.0
+    )
     publish_unverified: bool = parameter(
         False, "publish poses that nothing verifies, with a huge covariance", live=True
     )
@@ -53,7 +64,9 @@ class LocalizerParameters(CameraParameters):
         0.5, "seconds that map -> odom is dated into the future", 0.0, 10.0, live=True
     )
     unmetric_tf: bool = parameter(
-        False, "publish map -> camera in scenes without a scale as well; map -> odom never", live=True
+        False,
+        "publish map -> camera in scenes without a scale as well; map -> odom never",
+        live=True,
     )
 
     def contradictions(self) -> list[str]:
@@ -61,7 +74,7 @@ class LocalizerParameters(CameraParameters):
         wrong, rate, patience = super().contradictions(), self.max_rate, self.lost_after
         if rate and rate * patience <= 1:
             wrong.append(
-                f"max_rate is {rate:g}, one attempt in {1 / rate:g} s, and lost_after {patience:g} s, so that the "
-                "robot would be lost between any two; raise one of them"
+                f"max_rate is {rate:g}, one attempt in {1 / rate:g} s, and lost_after {patience:g}"
+                " s, so that the robot would be lost between any two; raise one of them"
             )
         return wrong

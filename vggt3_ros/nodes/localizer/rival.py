@@ -1,4 +1,6 @@
-"""Others that say on /tf where the odometry is in the map: of two, listeners take what comes last, and robots jump."""
+"""Others that say on /tf where the odometry is in the map: of two, listeners take what comes last,
+and robots jump.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ _REMEMBERED = 2000  # of our own transforms: they come back to us, at the latest
 
 
 class Rival:
-    """Compares what is heard of a frame with what this node has sent; warns once when it is another's.
+    """Compares what is heard of a frame with what this node has sent; warns once when it is
+    another's.
 
     `sends` and `hears` may be called by different threads.
     """
@@ -44,6 +47,6 @@ class Rival:
         who = f"one of {', '.join(sorted(set(names)))}" if names else "unknown"
         self._warned = True
         self._node.get_logger().warning(
-            f"{parent} -> {self._frame} comes from another node as well ({who}, on {topic}): the robot "
-            f"will seem to jump between two places; stop it, or set tf_mode to none here"
+            f"{parent} -> {self._frame} comes from another node as well ({who}, on {topic}): the"
+            " robot will seem to jump between two places; stop it, or set tf_mode to none here"
         )

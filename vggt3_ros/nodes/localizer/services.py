@@ -24,10 +24,13 @@ _INACTIVE = "the localizer is not active; activate it"
 class LocalizerServices:
     """Answers requests; scenes are loaded by another thread while the executor goes on.
 
-    They live as long as the node, so that an answer in the making survives every transition of the lifecycle.
+    They live as long as the node, so that an answer in the making survives every transition of the
+    lifecycle.
     """
 
-    def __init__(self, node: ManagedNode[LocalizerParameters, LocalizerOutput, ActiveLocalizer]) -> None:
+    def __init__(
+        self, node: ManagedNode[LocalizerParameters, LocalizerOutput, ActiveLocalizer]
+    ) -> None:
         self.paused = False
         self._node = node
         group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
@@ -40,7 +43,9 @@ class LocalizerServices:
         folder = library_of(self._node, self._node.settings.scene_dir)
         return folder.parent if is_scene(folder) else folder
 
-    async def _on_load(self, request: LoadScene.Request, response: LoadScene.Response) -> LoadScene.Response:
+    async def _on_load(
+        self, request: LoadScene.Request, response: LoadScene.Response
+    ) -> LoadScene.Response:
         active = self._node.active
         if active is None:
             response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
@@ -51,10 +56,16 @@ class LocalizerServices:
         except CancelledError:  # the localizer was deactivated meanwhile
             response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
         except SceneError as error:
-            response.code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
+            response.code = (
+                error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
+            )
             response.message = str(error)
         else:
-            response.code, response.scene_id, response.message = LoadScene.Response.SUCCESS, scene_id, message
+            response.code, response.scene_id, response.message = (
+                LoadScene.Response.SUCCESS,
+                scene_id,
+                message,
+            )
         return response
 
     def _on_pause(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -1,4 +1,6 @@
-"""What the localizer does, apart from ROS: one scene, one tracker, one attempt after the other, all in one thread."""
+"""What the localizer does, apart from ROS: one scene, one tracker, one attempt after the other, all
+in one thread.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class Attempt:
 class Localizing:
     """A network, the scene once there is one, and what is known about the camera's way.
 
-    network: None once it has stopped, so that it is freed whoever still keeps this object, as rclpy keeps callbacks.
+    network: None once it has stopped, so that it is freed whoever still keeps this object, as rclpy
+    keeps callbacks.
     """
 
     def __init__(self, settings: LocalizerParameters, network: Vggt3) -> None:
@@ -42,7 +45,9 @@ class Localizing:
         self.scene: Scene | None = None
         self.tracker = Tracker(_tracking(settings))
         self._recent = RecentImages(_tracking(settings))
-        self._how = LocalizerSettings(settings.refine, depth="refined" if settings.refine_depth else "none")
+        self._how = LocalizerSettings(
+            settings.refine, depth="refined" if settings.refine_depth else "none"
+        )
         self._localizer: Localizer | None = None
         self._initial: Tensor | None = None  # map_from_child that a person gave
 
@@ -77,7 +82,11 @@ class Localizing:
         self._initial = None
         self._recent.forget()
         self.tracker.reset("no pose in this scene was confirmed yet")
-        checked = "poses are verified" if scene.is_verified else f"poses cannot be verified ({scene.verdict.reason})"
+        checked = (
+            "poses are verified"
+            if scene.is_verified
+            else f"poses cannot be verified ({scene.verdict.reason})"
+        )
         scale = "metric" if scene.is_metric else "not metric"
         said = f"localizing in scene {scene.scene_id[:8]} from {folder}: {scale}, {checked}"
         no_depth = self._refines_depth and scene.depth is None
@@ -90,7 +99,9 @@ class Localizing:
         self.tracker.reset("the localizer was deactivated")
 
     def expect(self, map_from_child: Tensor) -> None:
-        """Look there first with the next image: a hint, which is never believed unseen. Raises InputError if absurd."""
+        """Look there first with the next image: a hint, which is never believed unseen. Raises
+        InputError if absurd.
+        """
         if self.scene is None:
             raise InputError(NO_SCENE)
         positions = self.scene.map_from_keyframes[:, :3, 3]
@@ -103,7 +114,9 @@ class Localizing:
         self._initial = map_from_child
 
     def attempt(self, seen: CameraFrame, cam_from_child: Tensor | None) -> Attempt:
-        """Localize one frame. cam_from_child (4, 4): of the frame that initial poses are of, None while unknown."""
+        """Localize one frame. cam_from_child (4, 4): of the frame that initial poses are of, None
+        while unknown.
+        """
         if self._localizer is None:
             raise InputError(NO_SCENE)
         stamp = seen.frame.stamp_ns

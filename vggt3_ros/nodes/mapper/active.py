@@ -1,4 +1,6 @@
-"""The mapper between activate and deactivate: images become frames of the collection, and that is told."""
+"""The mapper between activate and deactivate: images become frames of the collection, and that is
+told.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ _THROTTLE = 5.0  # seconds between messages of the same kind in the log
 
 
 class ActiveMapper:
-    """Listens to the camera and fills the mapper's collection until it is closed. settings(): those of this moment.
+    """Listens to the camera and fills the mapper's collection until it is closed. settings(): those
+    of this moment.
 
     The executor's thread puts images into a queue, the worker's makes frames of them.
     """
@@ -46,17 +49,26 @@ class ActiveMapper:
             mapper.begin(network)
             undo.callback(mapper.stop)
             self._camera = CameraInput(
-                node, settings, self._counts, self._on_image, mapper.collector.restart_clock, depth_slop
+                node,
+                settings,
+                self._counts,
+                self._on_image,
+                mapper.collector.restart_clock,
+                depth_slop,
             )
             undo.callback(self._camera.destroy)
             timer = node.create_timer(1 / given.status_rate, self._on_timer, clock=steady)
             undo.callback(node.destroy_timer, timer)
-            self._worker = Worker("frames", self._take_image, given.queue_size, self._gave_way, self._fail)
+            self._worker = Worker(
+                "frames", self._take_image, given.queue_size, self._gave_way, self._fail
+            )
             undo.callback(self._worker.stop)  # undone first: it uses the camera
             self._undo = undo.pop_all()
         node.get_logger().info(listens_to(node))
         where = f"scenes are saved in {mapper.library}"
-        output.say(f"collecting frames; model {network.model_id} on {network.device}; {where}", False)
+        output.say(
+            f"collecting frames; model {network.model_id} on {network.device}; {where}", False
+        )
         self.publish_status()
 
     def close(self) -> None:
@@ -79,10 +91,14 @@ class ActiveMapper:
             seen = self._camera.frame(message)
         except UnusableError as error:
             self._counts.drop(str(error), error.kind)
-            self._node.get_logger().warning(f"image left out: {error}", throttle_duration_sec=_THROTTLE)
+            self._node.get_logger().warning(
+                f"image left out: {error}", throttle_duration_sec=_THROTTLE
+            )
             return
         # The odometry of the drive is the prior of the map: its frame becomes the map frame.
-        result = self._mapper.collector.add(replace(seen.frame, prior_world_from_cam=seen.odom_from_cam))
+        result = self._mapper.collector.add(
+            replace(seen.frame, prior_world_from_cam=seen.odom_from_cam)
+        )
         if not result.kept:
             leave_out = self._counts.skip if result.reason in NOT_NEEDED else self._counts.drop
             leave_out(result.reason.value)

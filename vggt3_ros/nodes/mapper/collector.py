@@ -1,4 +1,6 @@
-"""Frames between the camera and the reconstruction: collected by one thread, taken and given back by another."""
+"""Frames between the camera and the reconstruction: collected by one thread, taken and given back
+by another.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,15 @@ from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.pipeline.collection import AddResult, CollectionSettings, FrameCollection, Reason
 from vggt3_ros.pipeline.frame import Frame
 
-_RESIZED = 10  # frames in a row of another shape, after which the camera is taken to have changed for good
+# frames in a row of another shape, after which the camera is taken to have changed for good
+_RESIZED = 10
 
 
 class Collector:
     """The collection that is being filled, and when it is due; for any thread.
 
-    A collection that could not be reconstructed is due again only when `min_frames` more have come. settings(): those
-    of this moment.
+    A collection that could not be reconstructed is due again only when `min_frames` more have come.
+    settings(): those of this moment.
     """
 
     def __init__(self, settings: Callable[[], MapperParameters]) -> None:
@@ -46,7 +49,9 @@ class Collector:
             return sum(frame.prior_world_from_cam is None for frame in self._collection.frames)
 
     def add(self, frame: Frame) -> AddResult:
-        """Keep the frame or say why not. A camera that goes on with another shape of image starts it over."""
+        """Keep the frame or say why not. A camera that goes on with another shape of image starts
+        it over.
+        """
         with self._lock:
             result = self._collection.add(frame)
             self._resized = self._resized + 1 if result.reason is Reason.SIZE_CHANGED else 0

@@ -1,4 +1,6 @@
-"""What the mapper does, apart from ROS: collect, reconstruct, save, load; every method may be called by any thread."""
+"""What the mapper does, apart from ROS: collect, reconstruct, save, load; every method may be
+called by any thread.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,13 @@ class BusyError(Vggt3Error):
 class Mapper:
     """A collection that is being filled, a reconstruction while there is one, and the newest scene.
 
-    library: the folder that scenes are saved in, and which those of the same made_by are deleted from when they are too
-    many. settings(): those of this moment; a reconstruction goes by those at its beginning.
+    library: the folder that scenes are saved in, and which those of the same made_by are deleted
+    from when they are too many. settings(): those of this moment; a reconstruction goes by those at
+    its beginning.
 
-    on_scene(scene, folder): there is a new scene. say(message, failed): what happened, for people. on_change():
-    the status is another one. They are called by the thread in which it happens. network is set while active.
+    on_scene(scene, folder): there is a new scene. say(message, failed): what happened, for people.
+    on_change(): the status is another one. They are called by the thread in which it happens.
+    network is set while active.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class Mapper:
         self.collector = Collector(settings)
         self.library = library
         if is_scene(library):
-            raise SceneError(f"scene_dir {library} is a scene itself; name a folder that scenes can be put into")
+            raise SceneError(
+                f"scene_dir {library} is a scene itself; name a folder that scenes can be put into"
+            )
         check_target(self.library / ".new")
         clear_leftovers(self.library)
         self.network: Vggt3 | None = None
@@ -72,10 +78,14 @@ class Mapper:
         self._lock = threading.RLock()
 
     def place(self, path: str) -> Path:
-        """Where a user means a scene to be saved; relative paths lie in the library. Raises SceneError."""
+        """Where a user means a scene to be saved; relative paths lie in the library. Raises
+        SceneError.
+        """
         folder = meant_folder(path, self.library)
         if folder == self.library:
-            raise SceneError(f"{path!r} is the folder of all scenes, {folder}; name one for this scene in it")
+            raise SceneError(
+                f"{path!r} is the folder of all scenes, {folder}; name one for this scene in it"
+            )
         return folder
 
     @property
@@ -94,8 +104,8 @@ class Mapper:
     def start(self, save_path: Path | None = None, overwrite: bool = False) -> MappingJob:
         """Begin to reconstruct the collection.
 
-        Raises InactiveError, BusyError, TooFewFramesError, and FileExistsError or SceneError for a place that nothing
-        may or can be saved to.
+        Raises InactiveError, BusyError, TooFewFramesError, and FileExistsError or SceneError for a
+        place that nothing may or can be saved to.
         """
         if save_path is not None:
             _check_may_write(save_path, overwrite)
@@ -108,8 +118,8 @@ class Mapper:
             settings = self._settings()
             if count < settings.min_frames:
                 raise TooFewFramesError(
-                    f"the collection has {count} keyframes, a reconstruction needs {settings.min_frames} "
-                    "(min_frames); move the camera on"
+                    f"the collection has {count} keyframes, a reconstruction needs"
+                    f" {settings.min_frames} (min_frames); move the camera on"
                 )
             how = reconstruction_settings(settings, self._made_by)
             frames = self.collector.take()
@@ -123,8 +133,8 @@ class Mapper:
     def start_if_due(self) -> None:
         """Begin if the settings ask for it now.
 
-        Standing still makes the first scene only: a robot that drives on through its map and halts again would
-        otherwise be left with the map of its last few metres.
+        Standing still makes the first scene only: a robot that drives on through its map and halts
+        again would otherwise be left with the map of its last few metres.
         """
         due = self.collector.due(standing_still=self.scene is None)
         if due is None or self.job is not None or self.network is None or self.paused:
@@ -141,7 +151,9 @@ class Mapper:
         self.paused = False
 
     def stop(self) -> None:
-        """Cancel a reconstruction, wait for its end, free the network; its frames are back in the collection."""
+        """Cancel a reconstruction, wait for its end, free the network; its frames are back in the
+        collection.
+        """
         job = self.job
         if job is not None:
             job.cancel()
@@ -168,9 +180,12 @@ class Mapper:
                 self.say(_summary(outcome), False)
             else:
                 self._give_back(job.frames, outcome)
-        except Exception as error:  # of what publishes a scene, or deletes old ones: the scene is on the disk
+        # of what publishes a scene, or deletes old ones: the scene is on the disk
+        except Exception as error:
             traceback.print_exc()
-            self.say(f"the end of a reconstruction failed by a defect of this program: {error!r}", True)
+            self.say(
+                f"the end of a reconstruction failed by a defect of this program: {error!r}", True
+            )
         finally:
             with self._lock:
                 self.job = None
@@ -209,11 +224,15 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
 
 def _summary(mapped: Mapped) -> str:
     made, scene = mapped.reconstruction, mapped.reconstruction.scene
-    scale = f"metric ({scene.metric_source})" if scene.is_metric else f"not metric ({scene.metric_source})"
+    scale = (
+        f"metric ({scene.metric_source})"
+        if scene.is_metric
+        else f"not metric ({scene.metric_source})"
+    )
     note = scene.report.get("depth_given_up") or scene.report.get("depth", {}).get("note")
     depth = f"; depth: {note}" if note else ""
     skipped = "".join(f"; frame {name} was not used: {reason}" for name, reason in made.skipped[:3])
     return (
-        f"scene {scene.scene_id[:8]} of {len(scene.keyframes)} keyframes in {mapped.seconds:.1f} s, {scale}, "
-        f"landmarks: {scene.verdict.reason}; saved in {mapped.folder}{depth}{skipped}"
+        f"scene {scene.scene_id[:8]} of {len(scene.keyframes)} keyframes in {mapped.seconds:.1f} s,"
+        f" {scale}, landmarks: {scene.verdict.reason}; saved in {mapped.folder}{depth}{skipped}"
     )

@@ -1,4 +1,6 @@
-"""One reconstruction in the making, in a thread of its own: its progress, its cancellation, its outcome."""
+"""One reconstruction in the making, in a thread of its own: its progress, its cancellation, its
+outcome.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,8 @@ class Mapped:
 class MappingJob:
     """Reconstructs frames and saves the scene, in `library` and, if given, at `save_path` too.
 
-    on_end(job, outcome) is told what was made, or the error that ended it (CanceledError after `cancel`), and must not
-    raise; the future `outcome` is fulfilled with the same afterwards.
+    on_end(job, outcome) is told what was made, or the error that ended it (CanceledError after
+    `cancel`), and must not raise; the future `outcome` is fulfilled with the same afterwards.
     """
 
     def __init__(
@@ -60,9 +62,12 @@ class MappingJob:
         self._library, self._save_path = library, save_path
         self._on_progress, self._on_end = on_progress, on_end
         self._canceled = threading.Event()
-        # An argument, not an attribute: whoever keeps the job for its outcome must not keep the network.
+        # An argument, not an attribute: whoever keeps the job for its outcome must not keep the
+        # network.
         arguments = (network, settings)
-        self._thread = threading.Thread(target=self._run, args=arguments, name="reconstruction", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=arguments, name="reconstruction", daemon=True
+        )
 
     def start(self) -> None:
         """Begin."""
@@ -85,12 +90,14 @@ class MappingJob:
             outcome = error
         try:
             self._on_end(self, outcome)
-        except BaseException:  # nobody else sees what a thread raises, and whoever waits for the outcome must get it
+        # nobody else sees what a thread raises, and whoever waits for the outcome must get it
+        except BaseException:
             traceback.print_exc()
         if isinstance(outcome, Mapped):
             self.outcome.set_result(outcome)
         else:
-            outcome.__traceback__ = None  # it would keep everything alive that the reconstruction had in its hands
+            # it would keep everything alive that the reconstruction had in its hands
+            outcome.__traceback__ = None
             self.outcome.set_exception(outcome)
 
     def _map(self, network: Vggt3, settings: ReconstructionSettings) -> Mapped:

@@ -50,7 +50,9 @@ class MapperOutput:
         """A new scene, and the folder that it is in."""
         stamp, frame = self._node.get_clock().now().nanoseconds, self._settings().map_frame
         self._points.publish(cloud_message(scene.points, frame, stamp))
-        self._keyframes.publish(path_message(scene.map_from_keyframes, scene.keyframes.stamps_ns, frame))
+        self._keyframes.publish(
+            path_message(scene.map_from_keyframes, scene.keyframes.stamps_ns, frame)
+        )
         self._scene.publish(scene_info(scene, folder, stamp))
 
     def publish_status(self, mapper: Mapper, counts: Counts) -> None:
@@ -76,7 +78,9 @@ class MapperOutput:
         self._status.publish(status)
 
     def publish_diagnostics(self, problem: str, counts: Counts, survived: int) -> None:
-        """The same in short. problem: what does not come, empty if everything does. survived: unexpected errors."""
+        """The same in short. problem: what does not come, empty if everything does. survived:
+        unexpected errors.
+        """
         level = Level.ERROR if self._failed else Level.WARN if problem else Level.OK
         values = {**counts.as_values(), "errors survived": survived}
         self._diagnostics.publish(level, "; ".join(filter(None, (problem, self._message))), values)

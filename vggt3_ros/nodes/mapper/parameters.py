@@ -14,20 +14,28 @@ class MapperParameters(CameraParameters):
     """Those of the mapper."""
 
     scene_dir: str = parameter(
-        "", "folder that scenes are saved in, each in a folder of its own; empty: ~/.ros/NAMESPACE/scenes"
+        "",
+        "folder that scenes are saved in, each in a folder of its own; empty:"
+        " ~/.ros/NAMESPACE/scenes",
     )
     keep_scenes: int = parameter(
         20, "scenes of this mapper kept in scene_dir; beyond it its oldest go", 1, 100000, live=True
     )
-    queue_size: int = parameter(10, "images that may wait to be looked at; beyond it the oldest is dropped", 1, 1000)
+    queue_size: int = parameter(
+        10, "images that may wait to be looked at; beyond it the oldest is dropped", 1, 1000
+    )
     use_depth: bool = parameter(
         False, "use depth images (topic depth, registered to the image) for the scale of the map"
     )
     depth_slop: float = parameter(
         0.02, "seconds between the stamps of an image and its depth image", 0.0, 1.0, live=True
     )
-    min_frames: int = parameter(8, "keyframes that a collection needs before it is reconstructed", 2, 10000, live=True)
-    max_frames: int = parameter(200, "keyframes of a collection; beyond it the collection is thinned", 2, 10000)
+    min_frames: int = parameter(
+        8, "keyframes that a collection needs before it is reconstructed", 2, 10000, live=True
+    )
+    max_frames: int = parameter(
+        200, "keyframes of a collection; beyond it the collection is thinned", 2, 10000
+    )
     min_translation: float = parameter(0.1, "metres between keyframes with odometry", 0.001, 100.0)
     min_rotation: float = parameter(
         0.1, "radians between keyframes with odometry, if they are nearer than that", 0.001, 3.2
@@ -40,47 +48,69 @@ class MapperParameters(CameraParameters):
     )
     trigger_idle: float = parameter(
         5.0,
-        "reconstruct when nothing new was seen for this many seconds of images, as long as there is no scene yet; 0: "
-        "never",
+        "reconstruct when nothing new was seen for this many seconds of images, as long as there is"
+        " no scene yet; 0: never",
         0.0,
         3600.0,
         live=True,
     )
     ttt_steps: int = parameter(2, "test-time-training steps", 1, 100, live=True)
     chunk: int = parameter(
-        8, "frames that pass the network together; more is faster and takes more memory", 1, 1000, live=True
+        8,
+        "frames that pass the network together; more is faster and takes more memory",
+        1,
+        1000,
+        live=True,
     )
-    landmarks: bool = parameter(True, "build landmarks, which poses are verified and refined with", live=True)
+    landmarks: bool = parameter(
+        True, "build landmarks, which poses are verified and refined with", live=True
+    )
     prior_poses: Literal["auto", "hold", "adjust"] = parameter(
         "auto",
-        "poses of keyframes by odometry stay as they are, are adjusted to the images, or what predicts them better",
+        "poses of keyframes by odometry stay as they are, are adjusted to the images, or what"
+        " predicts them better",
         live=True,
     )
     camera_height: float = parameter(
-        0.0, "metres from the floor to the camera, for the scale; 0: unknown", 0.0, 1000.0, live=True
-    )
-    dense: Literal["off", "fast", "fine"] = parameter(
-        "fast",
-        "refine the depth of verified maps by what keyframes see of each other: matched at 160 (fast) or 320 pixels, "
-        "or not at all",
-        live=True,
-    )
-    dense_seconds: float = parameter(
         0.0,
-        "seconds a keyframe that this may take: otherwise fine becomes fast, and fast is left; 0: any time",
+        "metres from the floor to the camera, for the scale; 0: unknown",
         0.0,
         1000.0,
         live=True,
     )
-    max_points: int = parameter(500000, "points of the published and stored cloud at most", 1, 100000000, live=True)
+    dense: Literal["off", "fast", "fine"] = parameter(
+        "fast",
+        "refine the depth of verified maps by what keyframes see of each other: matched at 160"
+        " (fast) or 320 pixels, or not at all",
+        live=True,
+    )
+    dense_seconds: float = parameter(
+        0.0,
+        "seconds a keyframe that this may take: otherwise fine becomes fast, and fast is left; 0:"
+        " any time",
+        0.0,
+        1000.0,
+        live=True,
+    )
+    max_points: int = parameter(
+        500000, "points of the published and stored cloud at most", 1, 100000000, live=True
+    )
 
     def contradictions(self) -> list[str]:
         """As of any camera, and numbers of keyframes that a collection never has."""
-        wrong, least, most, count = super().contradictions(), self.min_frames, self.max_frames, self.trigger_count
+        wrong, least, most, count = (
+            super().contradictions(),
+            self.min_frames,
+            self.max_frames,
+            self.trigger_count,
+        )
         if least > most:
             wrong.append(f"min_frames is {least}, more than max_frames {most}; lower it")
         if 0 < count < least:
-            wrong.append(f"trigger_count is {count}, less than min_frames {least}; raise it, or turn it off with 0")
+            wrong.append(
+                f"trigger_count is {count}, less than min_frames {least}; raise it, or turn it off"
+                " with 0"
+            )
         if count > most:
             never = f"more than max_frames {most}, which a collection never has"
             wrong.append(f"trigger_count is {count}, {never}; lower it")

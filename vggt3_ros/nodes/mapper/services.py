@@ -33,13 +33,14 @@ _CODES = {
 class MapperServices:
     """Answers requests; what takes long happens in other threads while the executor goes on.
 
-    They live as long as the node, so that an answer in the making survives every transition of the lifecycle.
-    mapper(): None while the node is not configured.
+    They live as long as the node, so that an answer in the making survives every transition of the
+    lifecycle. mapper(): None while the node is not configured.
     """
 
     def __init__(self, node: GuardedNode, mapper: Callable[[], Mapper | None]) -> None:
         self._node, self._mapper = node, mapper
-        self._clock = Clock(clock_type=ClockType.STEADY_TIME)  # feedback also while a simulation's time stands still
+        # feedback also while a simulation's time stands still
+        self._clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._disk = ThreadPoolExecutor(1, "disk")
         group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
         for kind, name, answer in (
@@ -51,9 +52,14 @@ class MapperServices:
         ):
             node.create_service(kind, f"mapper/{name}", answer, callback_group=group)
         self._action = ActionServer(
-            node, Reconstruct, "mapper/reconstruct", self._on_goal, callback_group=group,
-            goal_callback=lambda _: GoalResponse.ACCEPT, cancel_callback=lambda _: CancelResponse.ACCEPT,
-        )  # fmt: skip
+            node,
+            Reconstruct,
+            "mapper/reconstruct",
+            self._on_goal,
+            callback_group=group,
+            goal_callback=lambda _: GoalResponse.ACCEPT,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+        )
 
     def _active(self) -> tuple[Mapper, Vggt3]:
         """The mapper and its network. Raises InactiveError while the node is not active."""
@@ -89,7 +95,9 @@ class MapperServices:
             if goal.is_cancel_requested:
                 job.cancel()
             goal.publish_feedback(
-                Reconstruct.Feedback(stage=job.stage, progress=float(job.progress), frames=len(job.frames))
+                Reconstruct.Feedback(
+                    stage=job.stage, progress=float(job.progress), frames=len(job.frames)
+                )
             )
 
         timer = self._node.create_timer(_FEEDBACK_PERIOD, tell, clock=self._clock)
@@ -101,7 +109,10 @@ class MapperServices:
         error = outcome.exception()
         if error is None:
             mapped = outcome.result()
-            result.scene_id, result.path = mapped.reconstruction.scene.scene_id, str(mapped.copy or mapped.folder)
+            result.scene_id, result.path = (
+                mapped.reconstruction.scene.scene_id,
+                str(mapped.copy or mapped.folder),
+            )
             result.seconds, result.message = mapped.seconds, f"saved in {mapped.folder}"
             if mapped.copy:
                 result.message += f" and at {mapped.copy}"
@@ -121,7 +132,9 @@ class MapperServices:
             goal.abort()
         return result
 
-    async def _on_save(self, request: SaveScene.Request, response: SaveScene.Response) -> SaveScene.Response:
+    async def _on_save(
+        self, request: SaveScene.Request, response: SaveScene.Response
+    ) -> SaveScene.Response:
         try:
             mapper, _ = self._active()
             scene = mapper.scene
@@ -131,7 +144,9 @@ class MapperServices:
                 return response
             if not request.path:
                 raise SceneError("path is empty; name a folder")
-            saving = self._disk.submit(mapper.save, scene, mapper.place(request.path), request.overwrite)
+            saving = self._disk.submit(
+                mapper.save, scene, mapper.place(request.path), request.overwrite
+            )
             folder = (await in_executor(self._node, saving)).result()
         except InactiveError as error:
             response.code, response.message = SaveScene.Response.INACTIVE, str(error)
@@ -144,7 +159,9 @@ class MapperServices:
             response.scene_id, response.path = scene.scene_id, str(folder)
         return response
 
-    async def _on_load(self, request: LoadScene.Request, response: LoadScene.Response) -> LoadScene.Response:
+    async def _on_load(
+        self, request: LoadScene.Request, response: LoadScene.Response
+    ) -> LoadScene.Response:
         try:
             mapper, network = self._active()
             if mapper.job is not None:

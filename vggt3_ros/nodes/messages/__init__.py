@@ -1,1 +1,3 @@
-"""ROS messages to and from what the package computes with: images, clouds, poses, transforms, calibrations."""
+"""ROS messages to and from what the package computes with: images, clouds, poses, transforms,
+calibrations.
+"""

@@ -1,10 +1,11 @@
 """cv_bridge, where it is installed and works with the NumPy that is there.
 
-Its compiled core is made for one NumPy: with another one, importing it fails, or seems to succeed and the first
-conversion ends the process (SIGSEGV). So it is tried in a process of its own, once, before any image comes, and is
-used for what it got right there: with NumPy 2, some versions stumble over big-endian images alone. It is not used for
-compressed images, where all it does is to call the same OpenCV, with flags that differ between its versions: Humble's
-make 16 bits 8 and turn photographs.
+Its compiled core is made for one NumPy: with another one, importing it fails, or seems to succeed
+and the first conversion ends the process (SIGSEGV). So it is tried in a process of its own, once,
+before any image comes, and is used for what it got right there: with NumPy 2, some versions stumble
+over big-endian images alone. It is not used for compressed images, where all it does is to call the
+same OpenCV, with flags that differ between its versions: Humble's make 16 bits 8 and turn
+photographs.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from vggt3_ros.nodes.messages.raw_pixels import LAYOUTS, Layout, pixels_by_numpy
 
 _PATIENCE = 60.0  # seconds
 _TRIAL = (
-    "import sys; sys.path[:] = sys.argv[1:]; from vggt3_ros.nodes.messages.bridge import print_right; print_right()"
+    "import sys; sys.path[:] = sys.argv[1:]; from vggt3_ros.nodes.messages.bridge import"
+    " print_right; print_right()"
 )
 
 
 class Bridge(NamedTuple):
-    """A CvBridge and what it decodes: encodings, in which byte order. Where it is None, the problem says why."""
+    """A CvBridge and what it decodes: encodings, in which byte order. Where it is None, the problem
+    says why.
+    """
 
     converter: Any
     decodes: frozenset[tuple[str, bool]] = frozenset()  # True: big-endian
@@ -38,7 +42,9 @@ class Bridge(NamedTuple):
     is_broken: bool = False  # installed, and still of no use
 
     def takes(self, message: ImageMessage, layout: Layout) -> bool:
-        """Whether it decodes this message: rows that do not consist of whole pixels come out sheared."""
+        """Whether it decodes this message: rows that do not consist of whole pixels come out
+        sheared.
+        """
         is_known = (message.encoding, bool(message.is_bigendian)) in self.decodes
         return is_known and message.step % layout.pixel_bytes == 0
 
@@ -53,12 +59,16 @@ class Bridge(NamedTuple):
             return f"images are decoded without cv_bridge: {self.problem}"
         rest = [name for name in LAYOUTS if (name, False) not in self.decodes]
         rest += [] if any(bigendian for _, bigendian in self.decodes) else ["big-endian images"]
-        return "images are decoded by cv_bridge" + (f", without it for {', '.join(rest)}" if rest else "")
+        return "images are decoded by cv_bridge" + (
+            f", without it for {', '.join(rest)}" if rest else ""
+        )
 
 
 @functools.lru_cache(maxsize=1)
 def find_bridge() -> Bridge:
-    """The bridge of this process. The first call takes as long as another Python needs to try it."""
+    """The bridge of this process. The first call takes as long as another Python needs to try
+    it.
+    """
     if importlib.util.find_spec("cv_bridge") is None:
         return Bridge(None, problem="it is not installed")
     command = [sys.executable, "-c", _TRIAL, *sys.path]
@@ -67,15 +77,24 @@ def find_bridge() -> Bridge:
     except (OSError, subprocess.TimeoutExpired) as error:
         return Bridge(None, problem=f"it could not be tried ({error})", is_broken=True)
     if trial.returncode != 0:
-        problem = f"it does not work with NumPy {np.__version__} ({_end(trial)}); install one that is built for it"
+        problem = (
+            f"it does not work with NumPy {np.__version__} ({_end(trial)}); install one that is"
+            " built for it"
+        )
         return Bridge(None, problem=problem, is_broken=True)
     try:
         from cv_bridge import CvBridge
 
-        bridge = Bridge(CvBridge(), frozenset(map(tuple, json.loads(trial.stdout.splitlines()[-1]))))
+        bridge = Bridge(
+            CvBridge(), frozenset(map(tuple, json.loads(trial.stdout.splitlines()[-1])))
+        )
         bridge.pixels(_sample("rgb8", LAYOUTS["rgb8"], False), LAYOUTS["rgb8"])
     except Exception as error:  # what else is loaded here gets in its way
-        return Bridge(None, problem=f"it works in a process of its own, but not here ({error!r})", is_broken=True)
+        return Bridge(
+            None,
+            problem=f"it works in a process of its own, but not here ({error!r})",
+            is_broken=True,
+        )
     return bridge
 
 
@@ -87,13 +106,20 @@ def _end(trial: subprocess.CompletedProcess[str]) -> str:
 
 
 def print_right() -> None:
-    """Print what cv_bridge decodes as numpy does: [encoding, big-endian], as JSON. For a process that may die of it."""
+    """Print what cv_bridge decodes as numpy does: [encoding, big-endian], as JSON. For a process
+    that may die of it.
+    """
     from cv_bridge import CvBridge
 
     converter = CvBridge()
-    converter.imgmsg_to_cv2(_sample("rgb8", LAYOUTS["rgb8"], False), "bgr8")  # goes through the core and its NumPy
+    # goes through the core and its NumPy
+    converter.imgmsg_to_cv2(_sample("rgb8", LAYOUTS["rgb8"], False), "bgr8")
     tried = [(name, bigendian) for name in LAYOUTS for bigendian in (False, True)]
-    right = [(name, bigendian) for name, bigendian in tried if _is_right(Bridge(converter), name, bigendian)]
+    right = [
+        (name, bigendian)
+        for name, bigendian in tried
+        if _is_right(Bridge(converter), name, bigendian)
+    ]
     if not right:
         raise ValueError("it gives other pixels than expected")
     print(json.dumps(right))
@@ -113,6 +139,8 @@ def _is_right(bridge: Bridge, encoding: str, bigendian: bool) -> bool:
 def _sample(encoding: str, layout: Layout, bigendian: bool) -> ImageMessage:
     """4 x 2 pixels, and one more in each row that does not count."""
     step = 5 * layout.pixel_bytes
-    message = ImageMessage(height=2, width=4, encoding=encoding, step=step, is_bigendian=int(bigendian))
+    message = ImageMessage(
+        height=2, width=4, encoding=encoding, step=step, is_bigendian=int(bigendian)
+    )
     message.data = array("B", range(2 * step))
     return message

@@ -46,26 +46,32 @@ def cloud_message(cloud: PointCloud, frame_id: str, stamp_ns: int) -> PointCloud
 
 
 def points_and_colors(message: PointCloud2) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Points (N, 3) float32 and colours (N, 3) uint8 of a cloud with float32 x y z and packed rgb; grey without.
+    """Points (N, 3) float32 and colours (N, 3) uint8 of a cloud with float32 x y z and packed rgb;
+    grey without.
 
     Raises InputError when the cloud has no such fields, or less data than it says.
     """
     names = _readable(message)
     library = sensor_msgs_py()
     is_plain = message.row_step == message.width * message.point_step and not message.is_bigendian
-    # sensor_msgs_py takes padding of rows for points, and swaps the bytes of big-endian clouds inside the message.
+    # sensor_msgs_py takes padding of rows for points, and swaps the bytes of big-endian clouds
+    # inside the message.
     read = library.read_points if library is not None and is_plain else read_by_numpy
     values = read(message, names)
     points = np.stack([values[axis] for axis in "xyz"], axis=1).astype(np.float32)
     if "rgb" not in names:
         return points, np.broadcast_to(np.array(_GREY, np.uint8), points.shape)
     packed = np.ascontiguousarray(values["rgb"]).view(np.uint32)
-    return points, np.stack([packed >> shift & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
+    return points, np.stack([packed >> shift & 255 for shift in (16, 8, 0)], axis=1).astype(
+        np.uint8
+    )
 
 
 @functools.lru_cache(maxsize=1)
 def sensor_msgs_py() -> Any:
-    """The module point_cloud2 of sensor_msgs_py; None where it is not installed, or does not work (which is logged)."""
+    """The module point_cloud2 of sensor_msgs_py; None where it is not installed, or does not work
+    (which is logged).
+    """
     try:
         from sensor_msgs_py import point_cloud2
 
@@ -94,9 +100,15 @@ def point_fields(dtype: np.dtype[Any]) -> list[PointField]:
     ]
 
 
-def pack_by_numpy(header: Header, fields: Sequence[PointField], points: NDArray[Any]) -> PointCloud2:
-    """What `sensor_msgs_py.point_cloud2.create_cloud` makes of little-endian points, a structured array (N,)."""
-    message = PointCloud2(header=header, height=1, width=len(points), fields=list(fields), is_bigendian=False)
+def pack_by_numpy(
+    header: Header, fields: Sequence[PointField], points: NDArray[Any]
+) -> PointCloud2:
+    """What `sensor_msgs_py.point_cloud2.create_cloud` makes of little-endian points, a structured
+    array (N,).
+    """
+    message = PointCloud2(
+        header=header, height=1, width=len(points), fields=list(fields), is_bigendian=False
+    )
     message.point_step = points.dtype.itemsize
     message.row_step = points.dtype.itemsize * len(points)
     message.data = byte_array(points)
@@ -104,7 +116,9 @@ def pack_by_numpy(header: Header, fields: Sequence[PointField], points: NDArray[
 
 
 def read_by_numpy(message: PointCloud2, names: Sequence[str]) -> NDArray[Any]:
-    """What `sensor_msgs_py.point_cloud2.read_points` reads: a structured array (N,), here of fields of 32 bits."""
+    """What `sensor_msgs_py.point_cloud2.read_points` reads: a structured array (N,), here of fields
+    of 32 bits.
+    """
     fields = {field.name: field for field in message.fields}
     order = ">" if message.is_bigendian else "<"
     layout: Any = {
@@ -114,26 +128,42 @@ def read_by_numpy(message: PointCloud2, names: Sequence[str]) -> NDArray[Any]:
         "itemsize": message.point_step,
     }
     size = message.height * message.row_step
-    rows = np.frombuffer(message.data, dtype=np.uint8, count=size).reshape(message.height, message.row_step)
-    points = np.ascontiguousarray(rows[:, : message.width * message.point_step]).reshape(-1).view(np.dtype(layout))
+    rows = np.frombuffer(message.data, dtype=np.uint8, count=size).reshape(
+        message.height, message.row_step
+    )
+    points = (
+        np.ascontiguousarray(rows[:, : message.width * message.point_step])
+        .reshape(-1)
+        .view(np.dtype(layout))
+    )
     return points.astype(points.dtype.newbyteorder("="), copy=False)
 
 
 def _readable(message: PointCloud2) -> list[str]:
-    """Which of x, y, z and rgb to read. Raises InputError when they are not there, or lie outside of the data."""
+    """Which of x, y, z and rgb to read. Raises InputError when they are not there, or lie outside
+    of the data.
+    """
     fields = {field.name: field for field in message.fields}
     names = ["x", "y", "z", *(["rgb"] if "rgb" in fields else [])]
     for name in names:
         kinds = (PointField.FLOAT32, PointField.UINT32) if name == "rgb" else (PointField.FLOAT32,)
         if name not in fields or fields[name].datatype not in kinds or fields[name].count != 1:
-            given = ", ".join(f"{each.name} (datatype {each.datatype}, count {each.count})" for each in message.fields)
-            raise InputError(f"the cloud has the fields {given or 'none'}; expected x y z, each one float32, and rgb")
+            given = ", ".join(
+                f"{each.name} (datatype {each.datatype}, count {each.count})"
+                for each in message.fields
+            )
+            raise InputError(
+                f"the cloud has the fields {given or 'none'}; expected x y z, each one float32,"
+                " and rgb"
+            )
         if fields[name].offset + _BYTES > message.point_step:
-            raise InputError(f"the cloud's field {name} lies outside of its points of {message.point_step} bytes")
+            raise InputError(
+                f"the cloud's field {name} lies outside of its points of {message.point_step} bytes"
+            )
     size, row = len(message.data), message.width * message.point_step
     if message.row_step < row or size < message.height * message.row_step:
         raise InputError(
-            f"the cloud has {size} bytes in rows of {message.row_step}; expected {message.height} rows "
-            f"of at least {row}"
+            f"the cloud has {size} bytes in rows of {message.row_step}; expected {message.height}"
+            f" rows of at least {row}"
         )
     return names

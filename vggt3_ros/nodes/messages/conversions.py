@@ -1,4 +1,5 @@
-"""Stamps, poses, covariances and paths between ROS messages and tensors, and what is told about a scene.
+"""Stamps, poses, covariances and paths between ROS messages and tensors, and what is told about a
+scene.
 
 Images are in images.py, calibrations in camera_info.py, point clouds in clouds.py.
 """
@@ -22,7 +23,8 @@ from vggt3_ros.msg import SceneInfo
 from vggt3_ros.scene.scene import Scene
 
 _SECOND = 10**9  # ns
-UNKNOWN_POSITION_VARIANCE = 1e6  # m^2: somewhere within a kilometre; zeros would mean a perfect pose
+# m^2: somewhere within a kilometre; zeros would mean a perfect pose
+UNKNOWN_POSITION_VARIANCE = 1e6
 UNKNOWN_ROTATION_VARIANCE = math.pi**2  # rad^2: turned anyhow
 
 
@@ -32,10 +34,15 @@ def stamp_ns(time: Time) -> int:
 
 
 def time_message(ns: int) -> Time:
-    """The message of a stamp in nanoseconds. Raises InputError beyond what 32 bits of seconds can hold (year 2038)."""
+    """The message of a stamp in nanoseconds. Raises InputError beyond what 32 bits of seconds can
+    hold (year 2038).
+    """
     seconds, nanoseconds = divmod(ns, _SECOND)
     if not -(2**31) <= seconds < 2**31:
-        raise InputError(f"stamp of {ns} ns does not fit a ROS time of 32-bit seconds; expected nanoseconds since 1970")
+        raise InputError(
+            f"stamp of {ns} ns does not fit a ROS time of 32-bit seconds; expected nanoseconds"
+            " since 1970"
+        )
     return Time(sec=seconds, nanosec=nanoseconds)
 
 
@@ -45,22 +52,29 @@ def header(frame_id: str, stamp_ns: int) -> Header:
 
 
 def rigid(position: Sequence[float], quaternion: Sequence[float], name: str) -> Tensor:
-    """a_from_b (4, 4) float64 from position x y z (m) and quaternion x y z w of any length but zero.
+    """a_from_b (4, 4) float64 from position x y z (m) and quaternion x y z w of any length but
+    zero.
 
     Raises InputError naming `name` when a number is not finite or the quaternion is zero.
     """
     if not all(math.isfinite(value) for value in (*position, *quaternion)):
-        raise InputError(f"{name} has position {tuple(position)} and quaternion {tuple(quaternion)}; expected finite "
-                         f"numbers: check whoever publishes it (a filter that diverged?)")  # fmt: skip
+        raise InputError(
+            f"{name} has position {tuple(position)} and quaternion {tuple(quaternion)}; expected"
+            " finite numbers: check whoever publishes it (a filter that diverged?)"
+        )
     if math.hypot(*quaternion) < 1e-6:
-        raise InputError(f"{name} has the quaternion {tuple(quaternion)}, which is no rotation; expected unit length "
-                         f"(0 0 0 1 turns nothing): check whoever publishes it")  # fmt: skip
+        raise InputError(
+            f"{name} has the quaternion {tuple(quaternion)}, which is no rotation; expected unit"
+            " length (0 0 0 1 turns nothing): check whoever publishes it"
+        )
     rotation = rotation_from_quaternion(torch.tensor(quaternion, dtype=torch.float64))
     return se3(rotation, torch.tensor(position, dtype=torch.float64))
 
 
 def pose_from_message(pose: Pose) -> Tensor:
-    """a_from_b (4, 4) of the pose of b in a. Raises InputError when it holds NaN or a zero quaternion."""
+    """a_from_b (4, 4) of the pose of b in a. Raises InputError when it holds NaN or a zero
+    quaternion.
+    """
     p, q = pose.position, pose.orientation
     return rigid((p.x, p.y, p.z), (q.x, q.y, q.z, q.w), "pose")
 
@@ -83,12 +97,15 @@ def transform_from_pose(parent_from_child: Tensor) -> Transform:
     return Transform(translation=Vector3(x=x, y=y, z=z), rotation=_quaternion(parent_from_child))
 
 
-def pose_covariance(covariance: Tensor | None, map_from_cam: Tensor, cam_from_child: Tensor) -> list[float]:
+def pose_covariance(
+    covariance: Tensor | None, map_from_cam: Tensor, cam_from_child: Tensor
+) -> list[float]:
     """The 36 numbers of PoseWithCovariance for the child's pose in the map.
 
-    covariance (6, 6) is that of (the camera's position in the map, rotation vector in the camera frame: the true
-    rotation is the estimated one @ exp(vector)). ROS wants (the child's position in the map, rotation about the map's
-    fixed axes); the mount cam_from_child (4, 4) counts as exact. None, or what is not finite, becomes a huge diagonal.
+    covariance (6, 6) is that of (the camera's position in the map, rotation vector in the camera
+    frame: the true rotation is the estimated one @ exp(vector)). ROS wants (the child's position in
+    the map, rotation about the map's fixed axes); the mount cam_from_child (4, 4) counts as exact.
+    None, or what is not finite, becomes a huge diagonal.
     """
     if covariance is None or not bool(torch.isfinite(covariance).all()):
         variances = [UNKNOWN_POSITION_VARIANCE] * 3 + [UNKNOWN_ROTATION_VARIANCE] * 3
@@ -106,7 +123,9 @@ def pose_covariance(covariance: Tensor | None, map_from_cam: Tensor, cam_from_ch
 
 
 def path_message(map_from_keyframes: Tensor, stamps_ns: Sequence[int], frame_id: str) -> Path:
-    """A nav_msgs/Path of poses (S, 4, 4), each with its stamp; the path has the stamp of the newest."""
+    """A nav_msgs/Path of poses (S, 4, 4), each with its stamp; the path has the stamp of the
+    newest.
+    """
     path = Path(header=header(frame_id, max(stamps_ns, default=0)))
     for pose, stamp in zip(map_from_keyframes, stamps_ns, strict=True):
         path.poses.append(PoseStamped(header=header(frame_id, stamp), pose=pose_message(pose)))

@@ -7,7 +7,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from vggt3_ros.errors import InputError
 
 IMAGE_QOS = ("sensor_data", "reliable")
-_IMAGES = 15  # half a second of a fast camera: with 5, a node that was held up for 0.2 s lost images
+# half a second of a fast camera: with 5, a node that was held up for 0.2 s lost images
+_IMAGES = 15
 
 
 def _profile(depth: int, reliable: bool = True, latched: bool = False) -> QoSProfile:
@@ -29,7 +30,8 @@ TF_STATIC_IN = _profile(100, latched=True)  # one latched message of each publis
 
 
 def image_qos(name: str) -> QoSProfile:
-    """How images are transported: "sensor_data" (late ones are lost; takes every publisher) or "reliable".
+    """How images are transported: "sensor_data" (late ones are lost; takes every publisher) or
+    "reliable".
 
     Raises InputError for another name.
     """

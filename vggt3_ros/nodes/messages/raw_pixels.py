@@ -30,8 +30,12 @@ LAYOUTS = {
     **dict.fromkeys(("rgba8", "bgra8", "8UC4"), Layout("u1", 4)),
     **dict.fromkeys(("rgb16", "bgr16", "16UC3"), Layout("u2", 3)),
     **dict.fromkeys(("rgba16", "bgra16", "16UC4"), Layout("u2", 4)),
-    **dict.fromkeys(("mono8", "8UC1", *(f"bayer_{pattern}8" for pattern in _BAYER)), Layout("u1", 1)),
-    **dict.fromkeys(("mono16", "16UC1", *(f"bayer_{pattern}16" for pattern in _BAYER)), Layout("u2", 1)),
+    **dict.fromkeys(
+        ("mono8", "8UC1", *(f"bayer_{pattern}8" for pattern in _BAYER)), Layout("u1", 1)
+    ),
+    **dict.fromkeys(
+        ("mono16", "16UC1", *(f"bayer_{pattern}16" for pattern in _BAYER)), Layout("u2", 1)
+    ),
     **dict.fromkeys(("yuv422", "uyvy", "yuv422_yuy2", "yuyv"), Layout("u1", 2)),
     "32FC1": Layout("f4", 1),
 }
@@ -41,19 +45,30 @@ def check_size(message: ImageMessage, layout: Layout) -> None:
     """Raise InputError unless the message has as many bytes as its size says, and some pixels."""
     height, width, step, size = message.height, message.width, message.step, len(message.data)
     if height == 0 or width == 0:
-        raise InputError(f"{message.encoding} image of {width}x{height} pixels is empty; check the camera driver")
+        raise InputError(
+            f"{message.encoding} image of {width}x{height} pixels is empty; check the camera driver"
+        )
     row = width * layout.pixel_bytes
     if step < row or size != step * height:
         raise InputError(
-            f"{message.encoding} image of {width}x{height} pixels has {size} bytes in rows (step) of {step}; expected "
-            f"rows of at least {row} bytes and step x height bytes in all; check the camera driver"
+            f"{message.encoding} image of {width}x{height} pixels has {size} bytes in rows (step)"
+            f" of {step}; expected rows of at least {row} bytes and step x height bytes in all;"
+            " check the camera driver"
         )
 
 
 def pixels_by_numpy(message: ImageMessage, layout: Layout) -> NDArray[Any]:
-    """The pixels (H, W, channels) of a message that passed `check_size`, in native byte order; a copy."""
+    """The pixels (H, W, channels) of a message that passed `check_size`, in native byte order; a
+    copy.
+    """
     dtype = np.dtype(f"{'>' if message.is_bigendian else '<'}{layout.kind}")
     row = message.width * layout.pixel_bytes
-    rows = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)[:, :row]
-    pixels = np.array(rows, order="C").view(dtype).reshape(message.height, message.width, layout.channels)
+    rows = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)[
+        :, :row
+    ]
+    pixels = (
+        np.array(rows, order="C")
+        .view(dtype)
+        .reshape(message.height, message.width, layout.channels)
+    )
     return pixels.astype(dtype.newbyteorder("="), copy=False)

@@ -6,13 +6,17 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-_ROUNDING_NS = 1_000_000  # below this, two stamps may be of one moment: drivers and files round them, to ms at most
-Numbers = tuple[float, ...]  # x y z, quaternion x y z w: a matrix for each of thousands per second takes too long
+# below this, two stamps may be of one moment: drivers and files round them, to ms at most
+_ROUNDING_NS = 1_000_000
+# x y z, quaternion x y z w: a matrix for each of thousands per second takes too long
+Numbers = tuple[float, ...]
 
 
 @dataclass
 class TransformHistory:
-    """parent_from_child over time, stamps (ns) ascending; a static one has a single entry, good for every stamp."""
+    """parent_from_child over time, stamps (ns) ascending; a static one has a single entry, good for
+    every stamp.
+    """
 
     parent: str
     static: bool
@@ -20,7 +24,9 @@ class TransformHistory:
     values: list[Numbers] = field(default_factory=list)
 
     def add(self, stamp: int, value: Numbers, kept_ns: int) -> None:
-        """Insert, and forget what is older than `kept_ns`; so long a jump backwards is a clock that was reset."""
+        """Insert, and forget what is older than `kept_ns`; so long a jump backwards is a clock that
+        was reset.
+        """
         if self.static or (self.stamps and stamp < self.stamps[-1] - kept_ns):
             self.stamps.clear()
             self.values.clear()
@@ -34,10 +40,12 @@ class TransformHistory:
         del self.stamps[:old], self.values[:old]
 
     def problem(self, stamp: int, max_gap_ns: int) -> tuple[str, bool] | None:
-        """Why `at` cannot answer for a stamp, and whether further data cannot change that; None if it can answer.
+        """Why `at` cannot answer for a stamp, and whether further data cannot change that; None if
+        it can answer.
 
-        Nothing is extrapolated, nor interpolated across more than max_gap_ns. A stamp within a millisecond of a sample
-        is that sample's: a robot moves less meanwhile than odometry can tell (1 mm at 1 m/s).
+        Nothing is extrapolated, nor interpolated across more than max_gap_ns. A stamp within a
+        millisecond of a sample is that sample's: a robot moves less meanwhile than odometry can
+        tell (1 mm at 1 m/s).
         """
         if self.static:
             return None
@@ -45,7 +53,10 @@ class TransformHistory:
         have = f"is known from {in_seconds(oldest)} to {in_seconds(newest)}"
         if stamp - newest >= _ROUNDING_NS:
             late = f"{(stamp - newest) / 1e9:.3f} s short"
-            return f"{have}, {late}; it comes later or not at all: check its publisher and clock", False
+            return (
+                f"{have}, {late}; it comes later or not at all: check its publisher and clock",
+                False,
+            )
         if oldest - stamp >= _ROUNDING_NS:
             early = f"which begins {(oldest - stamp) / 1e9:.3f} s too late"
             return f"{have}, {early}; what is asked for is too old: check its clock", True
@@ -55,10 +66,14 @@ class TransformHistory:
         if near or around[-1] - around[0] <= max_gap_ns:
             return None
         return (
-            f"{have}, but not between {in_seconds(around[0])} and {in_seconds(around[-1])}, which is too long to "
-            f"interpolate (at most {max_gap_ns / 1e9:g} s); what is published less often than that is no odometry: "
-            "raise its rate, or publish it on /tf_static if it never moves", True,
-        )  # fmt: skip
+            (
+                f"{have}, but not between {in_seconds(around[0])} and {in_seconds(around[-1])},"
+                f" which is too long to interpolate (at most {max_gap_ns / 1e9:g} s); what is"
+                " published less often than that is no odometry: raise its rate, or publish it on"
+                " /tf_static if it never moves"
+            ),
+            True,
+        )
 
     def at(self, stamp: int) -> Numbers:
         """Interpolated, beyond both ends the sample there; there must be no `problem`."""
@@ -69,7 +84,9 @@ class TransformHistory:
         if self.stamps[index] == stamp:
             return self.values[index]
         before, after = self.stamps[index - 1], self.stamps[index]
-        return _interpolated(self.values[index - 1], self.values[index], (stamp - before) / (after - before))
+        return _interpolated(
+            self.values[index - 1], self.values[index], (stamp - before) / (after - before)
+        )
 
 
 def in_seconds(stamp: int) -> str:

@@ -36,7 +36,9 @@ except ImportError as error:
 
 
 class TransformError(Vggt3Error):
-    """No transform between two frames at a stamp. `final`: waiting for further messages cannot help."""
+    """No transform between two frames at a stamp. `final`: waiting for further messages cannot
+    help.
+    """
 
     def __init__(self, message: str, final: bool = False) -> None:
         super().__init__(message)
@@ -46,8 +48,8 @@ class TransformError(Vggt3Error):
 class TransformBuffer:
     """The tree of frames over the last `seconds`; every method may be called from any thread.
 
-    Nothing is interpolated across more than `max_gap_s` without data: where a robot was meanwhile, nobody knows.
-    watcher(parent, child, stamp_ns, static) is told of every transform that is added.
+    Nothing is interpolated across more than `max_gap_s` without data: where a robot was meanwhile,
+    nobody knows. watcher(parent, child, stamp_ns, static) is told of every transform that is added.
     """
 
     def __init__(self, seconds: float = 30.0, max_gap_s: float = 1.0) -> None:
@@ -56,30 +58,51 @@ class TransformBuffer:
         self._changed = threading.Condition()
         self.watcher: Callable[[str, str, int, bool], None] | None = None
 
-    def add(self, parent: str, child: str, stamp_ns: int, parent_from_child: Tensor, static: bool = False) -> None:
-        """Add parent_from_child (4, 4) at a stamp. Raises InputError when it is no rigid transform or has no frames."""
+    def add(
+        self,
+        parent: str,
+        child: str,
+        stamp_ns: int,
+        parent_from_child: Tensor,
+        static: bool = False,
+    ) -> None:
+        """Add parent_from_child (4, 4) at a stamp. Raises InputError when it is no rigid transform
+        or has no frames.
+        """
         check_pose(parent_from_child, f"transform from {child!r} to {parent!r}")
         quaternion = quaternion_from_rotation(parent_from_child[:3, :3].double())
-        self._insert(parent, child, stamp_ns, (*parent_from_child[:3, 3].tolist(), *quaternion.tolist()), static)
+        self._insert(
+            parent,
+            child,
+            stamp_ns,
+            (*parent_from_child[:3, 3].tolist(), *quaternion.tolist()),
+            static,
+        )
 
-    def add_message(self, parent: str, child: str, stamp_ns: int, transform: Transform, static: bool = False) -> None:
-        """Add the numbers of a message. Raises InputError when they are no rigid transform or there are no frames."""
+    def add_message(
+        self, parent: str, child: str, stamp_ns: int, transform: Transform, static: bool = False
+    ) -> None:
+        """Add the numbers of a message. Raises InputError when they are no rigid transform or there
+        are no frames.
+        """
         t, q = transform.translation, transform.rotation
         length = math.hypot(q.x, q.y, q.z, q.w)
         numbers = (t.x, t.y, t.z, q.x, q.y, q.z, q.w)
         if not (all(map(math.isfinite, numbers)) and abs(length - 1) < 0.1):
             raise InputError(
-                f"transform from {child!r} to {parent!r} is {numbers} (x y z, quaternion x y z w); expected finite "
-                f"numbers and a quaternion of length 1: check whoever publishes it"
+                f"transform from {child!r} to {parent!r} is {numbers} (x y z, quaternion x y z w);"
+                " expected finite numbers and a quaternion of length 1: check whoever publishes it"
             )
         unit = (q.x / length, q.y / length, q.z / length, q.w / length)
         self._insert(parent, child, stamp_ns, (t.x, t.y, t.z, *unit), static)
 
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float = 0.0) -> Tensor:
-        """target_from_source (4, 4) float64 at a stamp, interpolated between near neighbours, never extrapolated.
+        """target_from_source (4, 4) float64 at a stamp, interpolated between near neighbours, never
+        extrapolated.
 
-        Waits for at most `timeout_s` until it is known; never wait in a callback that keeps messages from arriving.
-        Raises TransformError that says which frame or which time is missing.
+        Waits for at most `timeout_s` until it is known; never wait in a callback that keeps
+        messages from arriving. Raises TransformError that says which frame or which time is
+        missing.
         """
         target, source = frame_name(target), frame_name(source)
         deadline = time.monotonic() + timeout_s
@@ -114,7 +137,9 @@ class TransformBuffer:
     def _insert(self, parent: str, child: str, stamp: int, value: Numbers, static: bool) -> None:
         parent, child = frame_name(parent), frame_name(child)
         if not parent or not child or parent == child:
-            raise InputError(f"transform from {child!r} to {parent!r}; expected two different frames with names")
+            raise InputError(
+                f"transform from {child!r} to {parent!r}; expected two different frames with names"
+            )
         with self._changed:
             edge = self._edges.get(child)
             if edge is None or edge.parent != parent or edge.static != static:
@@ -135,7 +160,9 @@ class TransformBuffer:
         up = above_source[: above_source.index(common)]
         for child in (*down, *up):
             self._check_time(child, stamp, what)
-        return [self._edges[child].at(stamp) for child in down], [self._edges[child].at(stamp) for child in up]
+        return [self._edges[child].at(stamp) for child in down], [
+            self._edges[child].at(stamp) for child in up
+        ]
 
     def _above(self, frame: str) -> list[str]:
         """The frame, its parent, and so on."""
@@ -144,7 +171,9 @@ class TransformBuffer:
             frame = self._edges[frame].parent
             if frame in frames:
                 loop = " in ".join(map(repr, (*frames, frame)))
-                raise TransformError(f"the frames form a loop: {loop}; let a single node publish each transform")
+                raise TransformError(
+                    f"the frames form a loop: {loop}; let a single node publish each transform"
+                )
             frames.append(frame)
         return frames
 
@@ -154,10 +183,14 @@ class TransformBuffer:
         unknown = [repr(frame) for frame in (source, target) if frame not in known]
         if unknown:
             return (
-                f"{' and '.join(unknown)} never appeared on /tf, /tf_static or as odometry; known are "
-                f"{sorted(known) or 'none'}: check the name, and that robot_state_publisher or the driver runs"
+                f"{' and '.join(unknown)} never appeared on /tf, /tf_static or as odometry; known"
+                f" are {sorted(known) or 'none'}: check the name, and that robot_state_publisher or"
+                " the driver runs"
             )
-        roots = f"{source!r} hangs from {self._above(source)[-1]!r}, {target!r} from {self._above(target)[-1]!r}"
+        roots = (
+            f"{source!r} hangs from {self._above(source)[-1]!r}, {target!r} from"
+            f" {self._above(target)[-1]!r}"
+        )
         return f"they are not connected: {roots}; publish the transform between these two"
 
     def _check_time(self, child: str, stamp: int, what: str) -> None:
@@ -169,17 +202,27 @@ class TransformBuffer:
 
 
 class TransformListener:
-    """Fills a buffer from /tf and /tf_static. Transforms that cannot be used are left out with a warning."""
+    """Fills a buffer from /tf and /tf_static. Transforms that cannot be used are left out with a
+    warning.
+    """
 
-    def __init__(self, node: Node, buffer: TransformBuffer, callback_group: CallbackGroup | None = None) -> None:
+    def __init__(
+        self, node: Node, buffer: TransformBuffer, callback_group: CallbackGroup | None = None
+    ) -> None:
         self._node, self._buffer = node, buffer
         self._left_out: set[str] = set()
         fixed = partial(self._take, static=True)
-        self._moving = node.create_subscription(TFMessage, "/tf", self._take, TF, callback_group=callback_group)
-        self._fixed = AdaptiveSubscription(node, TFMessage, "/tf_static", fixed, TF_STATIC_IN, callback_group)
+        self._moving = node.create_subscription(
+            TFMessage, "/tf", self._take, TF, callback_group=callback_group
+        )
+        self._fixed = AdaptiveSubscription(
+            node, TFMessage, "/tf_static", fixed, TF_STATIC_IN, callback_group
+        )
 
     def leave_out(self, child: str) -> None:
-        """Take no more of a frame from /tf, and forget what it said: where the frame is comes from elsewhere."""
+        """Take no more of a frame from /tf, and forget what it said: where the frame is comes from
+        elsewhere.
+        """
         child = frame_name(child)
         if child not in self._left_out:
             self._left_out.add(child)
@@ -193,7 +236,11 @@ class TransformListener:
     def _take(self, message: TFMessage, static: bool = False) -> None:
         for entry in message.transforms:
             try:
-                stamp, parent, child = stamp_ns(entry.header.stamp), entry.header.frame_id, entry.child_frame_id
+                stamp, parent, child = (
+                    stamp_ns(entry.header.stamp),
+                    entry.header.frame_id,
+                    entry.child_frame_id,
+                )
                 if not static and frame_name(child) in self._left_out:
                     continue
                 self._buffer.add_message(parent, child, stamp, entry.transform, static)
@@ -210,7 +257,9 @@ class TransformBroadcaster:
 
     def send(self, parent: str, child: str, stamp_ns: int, parent_from_child: Tensor) -> None:
         """Publish parent_from_child (4, 4)."""
-        self._publisher.publish(TFMessage(transforms=[_stamped(parent, child, stamp_ns, parent_from_child)]))
+        self._publisher.publish(
+            TFMessage(transforms=[_stamped(parent, child, stamp_ns, parent_from_child)])
+        )
 
     def destroy(self) -> None:
         """Stop publishing."""
@@ -218,7 +267,9 @@ class TransformBroadcaster:
 
 
 class StaticTransformBroadcaster:
-    """Publishes fixed transforms on /tf_static, all of them in one latched message, for whoever comes late."""
+    """Publishes fixed transforms on /tf_static, all of them in one latched message, for whoever
+    comes late.
+    """
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -236,7 +287,9 @@ class StaticTransformBroadcaster:
 
 
 def odometry_into(buffer: TransformBuffer, odometry: Odometry) -> None:
-    """Add the pose of an odometry message to a buffer. Raises InputError when it holds NaN or names no frames."""
+    """Add the pose of an odometry message to a buffer. Raises InputError when it holds NaN or names
+    no frames.
+    """
     p, orientation = odometry.pose.pose.position, odometry.pose.pose.orientation
     transform = Transform(rotation=orientation)
     transform.translation.x, transform.translation.y, transform.translation.z = p.x, p.y, p.z
@@ -245,7 +298,9 @@ def odometry_into(buffer: TransformBuffer, odometry: Odometry) -> None:
 
 
 def _stamped(parent: str, child: str, stamp_ns: int, parent_from_child: Tensor) -> TransformStamped:
-    message = TransformStamped(child_frame_id=child, transform=transform_from_pose(parent_from_child))
+    message = TransformStamped(
+        child_frame_id=child, transform=transform_from_pose(parent_from_child)
+    )
     message.header.frame_id, message.header.stamp = parent, time_message(stamp_ns)
     return message
 

@@ -20,7 +20,9 @@ def config_file(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     looked = ", ".join(str(folder) for folder in folders)
-    raise InputError(f"{name} of {_PACKAGE} was not found; looked into {looked}. Install {_PACKAGE} again")
+    raise InputError(
+        f"{name} of {_PACKAGE} was not found; looked into {looked}. Install {_PACKAGE} again"
+    )
 
 
 def _folders() -> list[Path]:

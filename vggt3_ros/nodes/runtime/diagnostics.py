@@ -28,7 +28,9 @@ class Diagnostics:
         """Say it."""
         name = self._node.get_fully_qualified_name()
         pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        status = DiagnosticStatus(level=level.value, name=name, message=message, hardware_id="", values=pairs)
+        status = DiagnosticStatus(
+            level=level.value, name=name, message=message, hardware_id="", values=pairs
+        )
         array = DiagnosticArray(status=[status])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)

@@ -16,8 +16,14 @@ def frame_name(frame: str) -> str:
 
 
 def frames_in_conflict(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with parameters that give one name to frames which TF must keep apart; empty names are none."""
-    pairs = [*combinations(_DIFFERENT, 2), ("map_frame", "camera_frame"), ("odom_frame", "camera_frame")]
+    """What is wrong with parameters that give one name to frames which TF must keep apart; empty
+    names are none.
+    """
+    pairs = [
+        *combinations(_DIFFERENT, 2),
+        ("map_frame", "camera_frame"),
+        ("odom_frame", "camera_frame"),
+    ]
     return [
         f"{one} and {other} are both {values[one]!r}; give each a frame of its own"
         for one, other in pairs

@@ -1,7 +1,8 @@
-"""What command lines and parameter files give to nodes, so that nothing given is ignored without a word.
+"""What command lines and parameter files give to nodes, so that nothing given is ignored without a
+word.
 
-rcl leaves out what fits no node, and rclpy what no node declares, both silently. Keys and rules are read here as rcl
-reads them.
+rcl leaves out what fits no node, and rclpy what no node declares, both silently. Keys and rules are
+read here as rcl reads them.
 """
 
 from __future__ import annotations
@@ -22,16 +23,24 @@ if TYPE_CHECKING:
 OUR_NODES = ("mapper", "localizer", "sim_camera")
 STANDARD = ("use_sim_time", "start_type_description_service")  # parameters that every node has
 _QOS = "qos_overrides."  # parameters of topics, which ROS takes for granted in any file
-_FLAGS = {"-p": "-p", "--param": "-p", "-r": "-r", "--remap": "-r", "--params-file": "--params-file"}
+_FLAGS = {
+    "-p": "-p",
+    "--param": "-p",
+    "-r": "-r",
+    "--remap": "-r",
+    "--params-file": "--params-file",
+}
 _ALIKE = 0.6  # likeness of names that may have been meant
 _NEAR = 0.8  # likeness of names that are warned of where they may well be meant for other nodes
 
 
 @dataclass(frozen=True)
 class Given:
-    """Parameters that one key of a file, or one rule of a command line, gives to the nodes that its pattern fits.
+    """Parameters that one key of a file, or one rule of a command line, gives to the nodes that its
+    pattern fits.
 
-    source: the file or the rule. for_anybody: other nodes are meant as well, so that unknown names are no mistake.
+    source: the file or the rule. for_anybody: other nodes are meant as well, so that unknown names
+    are no mistake.
     """
 
     source: str
@@ -43,18 +52,23 @@ class Given:
         """Whether a node of this full name gets them."""
         any_depth, one_level = r"(/\w+)*", r"/\w+"
         parts = re.split(r"(/\*\*|/\*)", self.pattern)
-        expression = "".join({"/**": any_depth, "/*": one_level}.get(part, re.escape(part)) for part in parts)
+        expression = "".join(
+            {"/**": any_depth, "/*": one_level}.get(part, re.escape(part)) for part in parts
+        )
         return re.fullmatch(expression, node) is not None
 
 
 def rcl_arguments(arguments: Sequence[str]) -> list[str]:
-    """Arguments as rcl can read them: shells make `-p base_frame:=` of `-p base_frame:=''`, which it cannot."""
+    """Arguments as rcl can read them: shells make `-p base_frame:=` of `-p base_frame:=''`, which
+    it cannot.
+    """
     rules = {rule for flag, rule in options(arguments) if flag == "-p"}
     return [f"{word}''" if word in rules and word.endswith(":=") else word for word in arguments]
 
 
 def unused(arguments: Sequence[str], nodes: Sequence[Node]) -> list[str]:
-    """What the arguments of this process give to its nodes in vain: warnings of what may be meant for others.
+    """What the arguments of this process give to its nodes in vain: warnings of what may be meant
+    for others.
 
     Raises InputError for what can be meant for nobody else.
     """
@@ -65,7 +79,9 @@ def unused(arguments: Sequence[str], nodes: Sequence[Node]) -> list[str]:
             remappings.append(value)
         else:
             given.extend(_rule(value) if flag == "-p" else read_file(Path(value)))
-    declared = {node.get_fully_qualified_name(): set(node.get_parameters_by_prefix("")) for node in nodes}
+    declared = {
+        node.get_fully_qualified_name(): set(node.get_parameters_by_prefix("")) for node in nodes
+    }
     return [*check(given, declared), *remappings_in_vain(remappings, list(declared))]
 
 
@@ -78,14 +94,18 @@ def check(given: Sequence[Given], declared: Mapping[str, Collection[str]]) -> li
         (warnings if each.for_anybody else wrong).extend(_unknown(each, declared))
     for source in dict.fromkeys(each.source for each in given):
         parts = [each for each in given if each.source == source]
-        (warnings if _is_for_us(parts, declared) else wrong).extend(_missed(source, parts, declared))
+        (warnings if _is_for_us(parts, declared) else wrong).extend(
+            _missed(source, parts, declared)
+        )
     if wrong:
         raise InputError("; ".join(wrong))
     return warnings
 
 
 def read_file(file: Path) -> list[Given]:
-    """What a parameter file gives. Raises InputError when it cannot be read, or is no parameter file."""
+    """What a parameter file gives. Raises InputError when it cannot be read, or is no parameter
+    file.
+    """
     source = f"parameter file {file}"
     return [
         Given(source, pattern, tuple(names), pattern.rpartition("/")[2].startswith("*"))
@@ -94,7 +114,9 @@ def read_file(file: Path) -> list[Given]:
 
 
 def _unknown(given: Given, declared: Mapping[str, Collection[str]]) -> list[str]:
-    """Names that no node has which gets them; of those that others may have, the ones that are nearly ours."""
+    """Names that no node has which gets them; of those that others may have, the ones that are
+    nearly ours.
+    """
     nodes = [node for node in declared if given.fits(node)]
     known = {name for node in nodes for name in (*declared[node], *STANDARD)}
     messages = []
@@ -102,7 +124,9 @@ def _unknown(given: Given, declared: Mapping[str, Collection[str]]) -> list[str]
         if name not in known and not name.startswith(_QOS):
             near = did_you_mean(name, known, _NEAR if given.for_anybody else _ALIKE)
             if near or not given.for_anybody:
-                messages.append(f"{given.source}: no parameter of {' or '.join(nodes)} is called {name!r}{near}")
+                messages.append(
+                    f"{given.source}: no parameter of {' or '.join(nodes)} is called {name!r}{near}"
+                )
     return messages
 
 
@@ -111,7 +135,9 @@ def _without_effect(given: Given, declared: Mapping[str, Collection[str]]) -> li
     if given.for_anybody or not any(given.fits(node) for node in declared):
         return []
     return [
-        f"{given.source}: {name} has no effect here; image_qos has" for name in given.names if name.startswith(_QOS)
+        f"{given.source}: {name} has no effect here; image_qos has"
+        for name in given.names
+        if name.startswith(_QOS)
     ]
 
 
@@ -121,13 +147,18 @@ def _is_for_us(parts: Sequence[Given], declared: Mapping[str, Collection[str]]) 
     return any(part.fits(node) for part in parts for node in {*declared, *beside})
 
 
-def _missed(source: str, parts: Sequence[Given], declared: Mapping[str, Collection[str]]) -> list[str]:
+def _missed(
+    source: str, parts: Sequence[Given], declared: Mapping[str, Collection[str]]
+) -> list[str]:
     """What fits no node, though it may be meant to."""
     if not _is_for_us(parts, declared):
         nodes = " or ".join(declared)
         keys = ", ".join(repr(part.pattern) for part in parts)
         some = next(iter(declared)).rpartition("/")[2]
-        return [f"{source} sets nothing for {nodes}; its keys are {keys}, expected one such as '/**/{some}'"]
+        return [
+            f"{source} sets nothing for {nodes}; its keys are {keys}, expected one such as"
+            f" '/**/{some}'"
+        ]
     messages = []
     for node in declared:
         if any(part.fits(node) for part in parts):
@@ -136,7 +167,10 @@ def _missed(source: str, parts: Sequence[Given], declared: Mapping[str, Collecti
         for part in parts:
             last = part.pattern.rpartition("/")[2]
             if last == name or (last not in OUR_NODES and did_you_mean(last, [name], _NEAR)):
-                messages.append(f"{source}: the key {part.pattern!r} does not fit {node}; write '/**/{name}' for any")
+                messages.append(
+                    f"{source}: the key {part.pattern!r} does not fit {node}; write '/**/{name}'"
+                    " for any"
+                )
     return messages
 
 

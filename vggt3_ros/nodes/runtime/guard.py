@@ -1,4 +1,6 @@
-"""What callbacks raise ends no node, nor is it lost: it is logged and counted, and whoever asked gets an answer."""
+"""What callbacks raise ends no node, nor is it lost: it is logged and counted, and whoever asked
+gets an answer.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +13,39 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor, TimeoutException
+from rclpy.executors import (
+    ExternalShutdownException,
+    ShutdownException,
+    SingleThreadedExecutor,
+    TimeoutException,
+)
 from rclpy.node import Node
 
 from vggt3_ros.errors import Vggt3Error
 
 _THROTTLE = 5.0  # seconds between messages of the same error in the log
 _MOST_PLACES = 100  # whose last message is remembered
-_PAUSE = 0.2  # seconds after waiting itself has failed, so that a lasting fault does not take a whole core
+# seconds after waiting itself has failed, so that a lasting fault does not take a whole core
+_PAUSE = 0.2
 
 
 class GuardedNode(Node):
-    """A node that survives what its callbacks raise. `defects` counts it; threads of its own call `survive`."""
+    """A node that survives what its callbacks raise. `defects` counts it; threads of its own call
+    `survive`.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.defects = 0
-        self._told: dict[tuple[object, ...], float] = {}  # by kind and place: when the log has told it last
+        # by kind and place: when the log has told it last
+        self._told: dict[tuple[object, ...], float] = {}
         super().__init__(*args, **options)
 
-    def create_service(self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any) -> Any:
-        """As of any node, but who asks gets an answer also when the callback raises: that it has failed."""
+    def create_service(
+        self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any
+    ) -> Any:
+        """As of any node, but who asks gets an answer also when the callback raises: that it has
+        failed.
+        """
 
         async def answer(request: Any, response: Any) -> Any:
             try:
@@ -43,7 +58,9 @@ class GuardedNode(Node):
         return super().create_service(srv_type, srv_name, answer, **options)
 
     def survive(self, error: BaseException) -> None:
-        """Log an error, with a traceback if it is a defect, but not every time when it comes again and again."""
+        """Log an error, with a traceback if it is a defect, but not every time when it comes again
+        and again.
+        """
         self.defects += 1
         place = traceback.extract_tb(error.__traceback__)[-1:]
         key = (type(error), *((frame.filename, frame.lineno) for frame in place))
@@ -56,13 +73,16 @@ class GuardedNode(Node):
             self.get_logger().warning(f"ignored: {error}")
             return
         how = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        self.get_logger().error(f"survived a defect of this program ({self.defects} errors so far):\n{how}")
+        self.get_logger().error(
+            f"survived a defect of this program ({self.defects} errors so far):\n{how}"
+        )
 
 
 class GuardedExecutor(SingleThreadedExecutor):
     """Runs callbacks of every kind, rclpy's own as well, and tells guarded nodes what theirs raise.
 
-    What callbacks of other nodes raise is raised, and so are KeyboardInterrupt, SystemExit, ExternalShutdownException.
+    What callbacks of other nodes raise is raised, and so are KeyboardInterrupt, SystemExit,
+    ExternalShutdownException.
     """
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
@@ -86,7 +106,9 @@ class GuardedExecutor(SingleThreadedExecutor):
         self._survive(node, raised)
 
     def _survive(self, node: Node | None, error: Exception) -> None:
-        """Tell the node whose callback it was; of what is nobody's, tell any. Raises the error if it is not guarded."""
+        """Tell the node whose callback it was; of what is nobody's, tell any. Raises the error if
+        it is not guarded.
+        """
         for each in [node] if node is not None else self.get_nodes():
             if isinstance(each, GuardedNode):
                 each.survive(error)
@@ -95,10 +117,11 @@ class GuardedExecutor(SingleThreadedExecutor):
 
 
 def _was_taken_in_vain(entity: Any) -> bool:
-    """Whether a task has failed before its callback, when a message was taken, for instance one that is damaged.
+    """Whether a task has failed before its callback, when a message was taken, for instance one
+    that is damaged.
 
-    Then the executor shall wait for the entity, and others of its callback group, again. rclpy does not see to that,
-    and the node would hear nothing any more.
+    Then the executor shall wait for the entity, and others of its callback group, again. rclpy does
+    not see to that, and the node would hear nothing any more.
     """
     if not getattr(entity, "_executor_event", False):
         return False
@@ -109,7 +132,11 @@ def _was_taken_in_vain(entity: Any) -> bool:
 
 def failure_text(error: BaseException) -> str:
     """What to say of an error that nobody expected to who asked."""
-    return str(error) if isinstance(error, Vggt3Error) else f"failed by a defect, see the log: {error!r}"
+    return (
+        str(error)
+        if isinstance(error, Vggt3Error)
+        else f"failed by a defect, see the log: {error!r}"
+    )
 
 
 def _failure(kind: Any, request: Any, error: Exception) -> Any:

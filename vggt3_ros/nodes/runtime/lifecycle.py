@@ -1,4 +1,6 @@
-"""What the mapper and the localizer share as lifecycle nodes: parameters, transitions that fail with a reason."""
+"""What the mapper and the localizer share as lifecycle nodes: parameters, transitions that fail
+with a reason.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from vggt3_ros.nodes.runtime.parameter_values import Settings, change, declare, 
 from vggt3_ros.nodes.runtime.ros_arguments import initialize
 
 _WAKE_UP = 0.2  # seconds between looks at whether a signal came
-_SAME_WISH = 1.0  # seconds in which a second signal is no impatience: a terminal and ros2 launch may both send one
+# seconds in which a second signal is no impatience: a terminal and ros2 launch may both send one
+_SAME_WISH = 1.0
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -43,16 +46,19 @@ Made = TypeVar("Made")
 
 
 class ManagedNode(GuardedNode, LifecycleNode, Generic[Settings, Configured, Active]):
-    """A lifecycle node whose subclass makes what it has while it is configured, and while it is active.
+    """A lifecycle node whose subclass makes what it has while it is configured, and while it is
+    active.
 
-    `configure` checks what can be checked and makes publishers; `activate` loads to the device and subscribes. What
-    they make is `configured` and `active`, None at other times, and is closed by the transitions back. What they raise
-    is logged, and the node stays in the state it was in. Parameters can be changed while it is unconfigured, some of
-    them at any time: then `settings` are others, and `settings_changed` is called.
+    `configure` checks what can be checked and makes publishers; `activate` loads to the device and
+    subscribes. What they make is `configured` and `active`, None at other times, and is closed by
+    the transitions back. What they raise is logged, and the node stays in the state it was in.
+    Parameters can be changed while it is unconfigured, some of them at any time: then `settings`
+    are others, and `settings_changed` is called.
     """
 
     def __init__(self, name: str, parameters: type[Settings], **options: Any) -> None:
-        # Undeclared ones come as far as our callback, which can say what was probably meant, and refuses them.
+        # Undeclared ones come as far as our callback, which can say what was probably meant, and
+        # refuses them.
         super().__init__(name, allow_undeclared_parameters=True, **options)
         declare(self, parameters)
         self.settings = parameters()  # the defaults, until it is configured
@@ -69,10 +75,14 @@ class ManagedNode(GuardedNode, LifecycleNode, Generic[Settings, Configured, Acti
         raise NotImplementedError
 
     def settings_changed(self) -> None:
-        """Take over changed `settings` where they are not looked up at each use; called by the executor's thread."""
+        """Take over changed `settings` where they are not looked up at each use; called by the
+        executor's thread.
+        """
 
     def autostart(self) -> bool:
-        """Configure and activate, if the parameter `autostart` asks for it; False when that failed."""
+        """Configure and activate, if the parameter `autostart` asks for it; False when that
+        failed.
+        """
         if not self.get_parameter("autostart").value:
             return True
         return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
@@ -135,7 +145,9 @@ class ManagedNode(GuardedNode, LifecycleNode, Generic[Settings, Configured, Acti
         except Vggt3Error as error:
             self.get_logger().error(f"cannot {what}: {error}")
         except Exception:
-            self.get_logger().error(f"cannot {what}, because of a defect of this program:\n{traceback.format_exc()}")
+            self.get_logger().error(
+                f"cannot {what}, because of a defect of this program:\n{traceback.format_exc()}"
+            )
         return None
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:
@@ -147,9 +159,11 @@ class ManagedNode(GuardedNode, LifecycleNode, Generic[Settings, Configured, Acti
 
 
 def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None) -> None:
-    """Make the nodes, start those that start themselves, and spin until SIGINT or SIGTERM; ends the process.
+    """Make the nodes, start those that start themselves, and spin until SIGINT or SIGTERM; ends the
+    process.
 
-    Exit code 0 after a signal, 1 with a message when ROS cannot use the arguments or a node cannot be made or started.
+    Exit code 0 after a signal, 1 with a message when ROS cannot use the arguments or a node cannot
+    be made or started.
     """
     keep_freed_memory()
     wish = _Wish()
@@ -187,10 +201,12 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
 
 
 class _Wish:
-    """That the process shall end: SIGINT or SIGTERM. rclpy's handlers would shut down in the middle of things.
+    """That the process shall end: SIGINT or SIGTERM. rclpy's handlers would shut down in the middle
+    of things.
 
-    Nodes that run finish in order, when they look at `is_uttered`; a second signal is for the impatient. Before they
-    run (`may_wait`), when networks are loaded, the first one raises KeyboardInterrupt at once.
+    Nodes that run finish in order, when they look at `is_uttered`; a second signal is for the
+    impatient. Before they run (`may_wait`), when networks are loaded, the first one raises
+    KeyboardInterrupt at once.
     """
 
     def __init__(self) -> None:

@@ -18,12 +18,18 @@ def type_of(message: type) -> str:
 
 
 def listens_to(node: Node) -> str:
-    """All topics that a node subscribes to, each with its type and quality of service, in one line."""
+    """All topics that a node subscribes to, each with its type and quality of service, in one
+    line.
+    """
     topics: dict[tuple[str, str], list[str]] = {}
     for each in node.subscriptions:
         if each.topic_name not in _OF_ROS:
-            topics.setdefault((each.topic_name, type_of(each.msg_type)), []).append(_quality(each.qos_profile))
-    lines = [f"{name} ({kind}, {' and '.join(how)})" for (name, kind), how in sorted(topics.items())]
+            topics.setdefault((each.topic_name, type_of(each.msg_type)), []).append(
+                _quality(each.qos_profile)
+            )
+    lines = [
+        f"{name} ({kind}, {' and '.join(how)})" for (name, kind), how in sorted(topics.items())
+    ]
     return f"listens to {', '.join(lines)}"
 
 
@@ -34,13 +40,18 @@ def publishers_of(node: Node, topic: str) -> list[str]:
 
 
 def why_nothing_comes(
-    node: Node, topic: str, kind: str, profile: QoSProfile | None, alternatives: Mapping[str, str], name: str
+    node: Node,
+    topic: str,
+    kind: str,
+    profile: QoSProfile | None,
+    alternatives: Mapping[str, str],
+    name: str,
 ) -> str:
     """Why a subscription of a topic gets nothing, as far as the graph tells, and what to do.
 
-    kind: the subscription's type; profile: its own, None where it adapts itself to publishers. alternatives: of types
-    that the topic may have instead, what to do then.
-    name: ours for the topic, to be remapped.
+    kind: the subscription's type; profile: its own, None where it adapts itself to publishers.
+    alternatives: of types that the topic may have instead, what to do then. name: ours for the
+    topic, to be remapped.
     """
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
@@ -53,9 +64,14 @@ def why_nothing_comes(
         return f"{who} publishes {given} there, expected {kind}: {remedy}"
     if profile is not None and not any(fits(each.qos_profile, profile) for each in ours):
         given, wanted = _quality(ours[0].qos_profile), _quality(profile)
-        return f"{who} publishes it {given}, which does not reach a subscription that is {wanted}: set image_qos " \
-               "to sensor_data"  # fmt: skip
-    return f"{who} publishes it, but nothing arrives: check that it runs, and the network (docs/ros.md, large messages)"
+        return (
+            f"{who} publishes it {given}, which does not reach a subscription that is {wanted}: set"
+            " image_qos to sensor_data"
+        )
+    return (
+        f"{who} publishes it, but nothing arrives: check that it runs, and the network"
+        " (docs/ros.md, large messages)"
+    )
 
 
 def _elsewhere(node: Node, topic: str, kinds: Sequence[str], name: str) -> str:
@@ -66,7 +82,10 @@ def _elsewhere(node: Node, topic: str, kinds: Sequence[str], name: str) -> str:
         if other != topic and set(types) & set(kinds) and node.count_publishers(other)
     ]
     if not there:
-        return f"there is no topic of type {' or '.join(kinds)} at all: start its publisher (ROS_DOMAIN_ID?)"
+        return (
+            f"there is no topic of type {' or '.join(kinds)} at all: start its publisher"
+            " (ROS_DOMAIN_ID?)"
+        )
     more = f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
     return f"there are {', '.join(there[:_LISTED])}{more}: remap {name} (-r {name}:=TOPIC)"
 
@@ -79,5 +98,11 @@ def fits(offered: QoSProfile, wanted: QoSProfile) -> bool:
 
 
 def _quality(profile: QoSProfile) -> str:
-    reliability = "best effort" if profile.reliability == ReliabilityPolicy.BEST_EFFORT else "reliable"
-    return f"{reliability}, latched" if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL else reliability
+    reliability = (
+        "best effort" if profile.reliability == ReliabilityPolicy.BEST_EFFORT else "reliable"
+    )
+    return (
+        f"{reliability}, latched"
+        if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        else reliability
+    )

@@ -14,7 +14,8 @@ _WITH_OLD_PROFILE = ("humble", "iron", "jazzy")  # later distributions warn of t
 
 
 def middleware_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables to add to an environment so that Fast DDS carries images and clouds (config/fastdds.xml).
+    """Variables to add to an environment so that Fast DDS carries images and clouds
+    (config/fastdds.xml).
 
     None where the user has chosen a profile.
     """
@@ -25,12 +26,15 @@ def middleware_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
-    """Add the middleware's variables to an environment: os.environ before rclpy.init, or that of a child process."""
+    """Add the middleware's variables to an environment: os.environ before rclpy.init, or that of a
+    child process.
+    """
     environment.update(middleware_variables(environment))
 
 
 def own_domain(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables to add to an environment for a ROS domain of one's own, on this machine alone, and what images need.
+    """Variables to add to an environment for a ROS domain of one's own, on this machine alone, and
+    what images need.
 
     What the user has chosen stays.
     """

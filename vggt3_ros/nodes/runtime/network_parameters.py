@@ -12,9 +12,16 @@ from vggt3_ros.nodes.runtime.parameters import NodeParameters, parameter
 class NetworkParameters(NodeParameters):
     """What both nodes have to know about their network."""
 
-    autostart: bool = parameter(False, "configure and activate at start, without a lifecycle manager")
-    model: str = parameter("tiny", "network: 'tiny' (embedded), a file or folder of weights, or a Hugging Face name")
-    device: str = parameter(
-        "auto", "device of the network: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'"
+    autostart: bool = parameter(
+        False, "configure and activate at start, without a lifecycle manager"
     )
-    precision: Literal["fp32", "bf16"] = parameter("fp32", "number format of the network; bf16 is for GPUs")
+    model: str = parameter(
+        "tiny", "network: 'tiny' (embedded), a file or folder of weights, or a Hugging Face name"
+    )
+    device: str = parameter(
+        "auto",
+        "device of the network: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'",
+    )
+    precision: Literal["fp32", "bf16"] = parameter(
+        "fp32", "number format of the network; bf16 is for GPUs"
+    )

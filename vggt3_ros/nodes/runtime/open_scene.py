@@ -1,4 +1,6 @@
-"""Loading a scene for a node: which folder is meant, and the result code of the service when it cannot be used."""
+"""Loading a scene for a node: which folder is meant, and the result code of the service when it
+cannot be used.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class SceneProblem(SceneError):  # a reason with a code, raised like its base
 
 
 def library_of(node: Node, scene_dir: str) -> Path:
-    """The folder that a node's scenes are in: scene_dir or, where that is empty, the one of the node's namespace.
+    """The folder that a node's scenes are in: scene_dir or, where that is empty, the one of the
+    node's namespace.
 
     Raises SceneError for a place that cannot be.
     """
@@ -33,7 +36,8 @@ def library_of(node: Node, scene_dir: str) -> Path:
 def open_scene(
     path: str | Path, network: Vggt3, library: Path | None = None, with_depth: bool = True
 ) -> tuple[Scene, Path]:
-    """The scene that a path means (itself, or the newest inside), and its folder. Raises SceneProblem.
+    """The scene that a path means (itself, or the newest inside), and its folder. Raises
+    SceneProblem.
 
     library: where relative paths lie (default: here). with_depth: as of `load_scene`.
     """

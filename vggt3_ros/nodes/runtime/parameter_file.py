@@ -1,4 +1,6 @@
-"""Parameter files as ROS reads them: the parameters of every node in one, and what is wrong with it in one line."""
+"""Parameter files as ROS reads them: the parameters of every node in one, and what is wrong with it
+in one line.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +13,36 @@ import yaml
 from vggt3_ros.errors import InputError
 
 _VALUES = "ros__parameters"
-_SHAPE = f"expected 'NODE:', below it, indented, '{_VALUES}:', and below that 'name: value'; see config/mapper.yaml"
-_BOOL = re.compile(r"y|Y|yes|Yes|YES|true|True|TRUE|on|On|ON|n|N|no|No|NO|false|False|FALSE|off|Off|OFF")
+_SHAPE = (
+    f"expected 'NODE:', below it, indented, '{_VALUES}:', and below that 'name: value'; see"
+    " config/mapper.yaml"
+)
+_BOOL = re.compile(
+    r"y|Y|yes|Yes|YES|true|True|TRUE|on|On|ON|n|N|no|No|NO|false|False|FALSE|off|Off|OFF"
+)
 _WHOLE = re.compile(r"[-+]?(\d+|0[xX][0-9a-fA-F]+)")
 
 
 def read_parameter_file(file: Path) -> list[tuple[str, list[str]]]:
-    """For each key that nodes are named by, such as "/**/mapper", the full names of its parameters ("group.name").
+    """For each key that nodes are named by, such as "/**/mapper", the full names of its parameters
+    ("group.name").
 
-    Raises InputError that names the line, unless it is YAML that holds parameters of nodes, each below its name and
-    `ros__parameters`, in lists of one type, as ROS wants them.
+    Raises InputError that names the line, unless it is YAML that holds parameters of nodes, each
+    below its name and `ros__parameters`, in lists of one type, as ROS wants them.
     """
     try:
         root = yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader)
     except OSError as error:
-        what = "there is no such file" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
-        raise InputError(f"parameter file {file}: {what}; expected a YAML file like config/mapper.yaml") from error
+        what = (
+            "there is no such file" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
+        )
+        raise InputError(
+            f"parameter file {file}: {what}; expected a YAML file like config/mapper.yaml"
+        ) from error
     except yaml.YAMLError as error:
-        raise InputError(f"parameter file {file}: it is no YAML ({_place(error)}); correct it there") from error
+        raise InputError(
+            f"parameter file {file}: it is no YAML ({_place(error)}); correct it there"
+        ) from error
     if root is None:
         raise InputError(f"parameter file {file}: it is empty; {_SHAPE}")
     try:
@@ -55,7 +69,9 @@ def _place(error: yaml.YAMLError) -> str:
 
 
 def _sections(node: yaml.Node, name: str, above: str) -> Iterator[tuple[str, list[str]]]:
-    """What is below a name in the file ('': the file itself); above: the key of nodes, up to the name."""
+    """What is below a name in the file ('': the file itself); above: the key of nodes, up to the
+    name.
+    """
     line = f"line {node.start_mark.line + 1}"
     if not isinstance(node, yaml.MappingNode):
         what = f"{name!r} has a value without {_VALUES!r} above it" if name else "it holds no names"
@@ -67,8 +83,13 @@ def _sections(node: yaml.Node, name: str, above: str) -> Iterator[tuple[str, lis
     for key, value in node.value:
         word = str(key.value)
         if word == _VALUES and not above:
-            raise InputError(f"line {key.start_mark.line + 1}: there is no node's name above {_VALUES!r}; {_SHAPE}")
-        yield from _sections(value, word, above if word == _VALUES else f"{above}/{word.strip('/')}")
+            raise InputError(
+                f"line {key.start_mark.line + 1}: there is no node's name above {_VALUES!r};"
+                f" {_SHAPE}"
+            )
+        yield from _sections(
+            value, word, above if word == _VALUES else f"{above}/{word.strip('/')}"
+        )
 
 
 def _names(node: yaml.Node, name: str) -> Iterator[str]:
@@ -80,10 +101,16 @@ def _names(node: yaml.Node, name: str) -> Iterator[str]:
     if isinstance(node, yaml.SequenceNode):
         kinds = {_kind(each) for each in node.value}
         if kinds == {"whole number", "number"}:
-            what = "mixes whole numbers and others; ROS takes lists of one type: write decimal points, 0.0 for 0"
+            what = (
+                "mixes whole numbers and others; ROS takes lists of one type: write decimal points,"
+                " 0.0 for 0"
+            )
             raise InputError(f"line {node.start_mark.line + 1}: {name} {what}")
         if len(kinds) > 1:
-            what = f"is a list of several types ({', '.join(sorted(kinds))}); ROS takes lists of one type"
+            what = (
+                f"is a list of several types ({', '.join(sorted(kinds))}); ROS takes lists of one"
+                " type"
+            )
             raise InputError(f"line {node.start_mark.line + 1}: {name} {what}")
     yield name
 
@@ -101,5 +128,7 @@ def _kind(node: yaml.Node) -> str:
     try:
         float(node.value)
     except ValueError:
-        return "number" if re.fullmatch(r"[-+]?\.(inf|nan)", node.value, re.IGNORECASE) else "string"
+        return (
+            "number" if re.fullmatch(r"[-+]?\.(inf|nan)", node.value, re.IGNORECASE) else "string"
+        )
     return "number"

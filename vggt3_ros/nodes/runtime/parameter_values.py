@@ -1,4 +1,6 @@
-"""The values of a node's parameters: declared, checked one by one and together, read, and changed while it runs."""
+"""The values of a node's parameters: declared, checked one by one and together, read, and changed
+while it runs.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def declare(node: Node, kind: type[NodeParameters]) -> None:
     wrong = []
     for parameter in parameters_of(kind):
         default = None if isinstance(parameter.default, tuple) else parameter.default
-        given: Any = node.declare_parameter(parameter.name, default, ParameterDescriptor(dynamic_typing=True)).value
+        given: Any = node.declare_parameter(
+            parameter.name, default, ParameterDescriptor(dynamic_typing=True)
+        ).value
         try:
             value = fitted(parameter, given)
         except InputError as error:
@@ -42,9 +46,13 @@ def declare(node: Node, kind: type[NodeParameters]) -> None:
 
 
 def read(node: Node, kind: type[Settings]) -> Settings:
-    """The values of declared parameters. Raises InputError that lists what does not fit together."""
+    """The values of declared parameters. Raises InputError that lists what does not fit
+    together.
+    """
     parameters = parameters_of(kind)
-    settings = kind(**{each.name: fitted(each, node.get_parameter(each.name).value) for each in parameters})
+    settings = kind(
+        **{each.name: fitted(each, node.get_parameter(each.name).value) for each in parameters}
+    )
     _refuse(settings.contradictions())
     return settings
 
@@ -52,10 +60,11 @@ def read(node: Node, kind: type[Settings]) -> Settings:
 def change(
     node: Node, changes: Sequence[RosParameter], settings: Settings, in_use: bool = True
 ) -> tuple[SetParametersResult, Settings]:
-    """Answer to a wish to set parameters, all of them or none, and the settings to work with from now on.
+    """Answer to a wish to set parameters, all of them or none, and the settings to work with from
+    now on.
 
-    in_use: whether the node works with its settings: then those that are live can be changed, and must fit together.
-    Otherwise `read` says later what does not, and the settings stay.
+    in_use: whether the node works with its settings: then those that are live can be changed, and
+    must fit together. Otherwise `read` says later what does not, and the settings stay.
     """
     from rcl_interfaces.msg import SetParametersResult
 
@@ -63,14 +72,16 @@ def change(
         values = _accepted(node, changes, type(settings))
         changed = _changed(settings, values) if in_use else settings
     except InputError as error:
-        for each in changes:  # rclpy has noted the refused types already, for whoever asks what a parameter is
+        # rclpy has noted the refused types already, for whoever asks what a parameter is
+        for each in changes:
             node.describe_parameter(each.name).type = node.get_parameter(each.name).type_.value
         return SetParametersResult(successful=False, reason=str(error)), settings
     return SetParametersResult(successful=True), changed
 
 
 def fitted(parameter: Parameter, value: Any) -> Value:
-    """A value as the parameter takes it: 5 is a number, nothing at all is the empty string, and /map is map.
+    """A value as the parameter takes it: 5 is a number, nothing at all is the empty string, and
+    /map is map.
 
     Raises InputError that names the parameter, the value, and what was expected.
     """
@@ -103,10 +114,17 @@ def _problem(parameter: Parameter, value: Any) -> str:
         return "" if value in parameter.choices else f"one of {parameter.allowed}{meant}"
     kind = type(parameter.default)
     if kind is tuple:
-        numbers = isinstance(value, Sequence) and not isinstance(value, (str, bytes)) or hasattr(value, "typecode")
+        numbers = (
+            isinstance(value, Sequence)
+            and not isinstance(value, (str, bytes))
+            or hasattr(value, "typecode")
+        )
         if not (numbers and all(_is_number(each) for each in value)):
-            mixed = isinstance(value, str) and value.startswith("[")  # so rcl and ros2 param read lists of two types
-            return parameter.allowed + (", all of them with decimal points: [0.1, 0.0]" if mixed else "")
+            # so rcl and ros2 param read lists of two types
+            mixed = isinstance(value, str) and value.startswith("[")
+            return parameter.allowed + (
+                ", all of them with decimal points: [0.1, 0.0]" if mixed else ""
+            )
         if parameter.form == "pose" and len(value) and not _is_pose(value):
             return "7 finite numbers: x y z, quaternion of length 1 x y z w (or leave it out)"
         return ""
@@ -128,8 +146,12 @@ def _problem(parameter: Parameter, value: Any) -> str:
     return ""
 
 
-def _accepted(node: Node, changes: Sequence[RosParameter], kind: type[NodeParameters]) -> dict[str, Value]:
-    """The new values of our parameters. Raises InputError if one does not fit, or others do not exist."""
+def _accepted(
+    node: Node, changes: Sequence[RosParameter], kind: type[NodeParameters]
+) -> dict[str, Value]:
+    """The new values of our parameters. Raises InputError if one does not fit, or others do not
+    exist.
+    """
     ours = {each.name: each for each in parameters_of(kind)}
     values: dict[str, Value] = {}
     for each in changes:
@@ -143,13 +165,19 @@ def _accepted(node: Node, changes: Sequence[RosParameter], kind: type[NodeParame
 
 
 def _changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Settings with new values. Raises InputError if they must not be set now, or do not fit together."""
+    """Settings with new values. Raises InputError if they must not be set now, or do not fit
+    together.
+    """
     live = [each.name for each in parameters_of(type(settings)) if each.is_live]
-    late = [name for name, value in values.items() if value != getattr(settings, name) and name not in live]
+    late = [
+        name
+        for name, value in values.items()
+        if value != getattr(settings, name) and name not in live
+    ]
     if late:
         raise InputError(
-            f"{', '.join(late)} cannot be changed while the node runs: deactivate and clean it up first, "
-            f"others can be: {', '.join(live)}"
+            f"{', '.join(late)} cannot be changed while the node runs: deactivate and clean it up"
+            f" first, others can be: {', '.join(live)}"
         )
     changed = replace(settings, **values)
     _refuse(changed.contradictions())
@@ -165,7 +193,9 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
         descriptor.additional_constraints = f"one of {parameter.allowed}"
     if parameter.low is not None and parameter.high is not None:
         if isinstance(parameter.default, int):
-            limits = IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=0)
+            limits = IntegerRange(
+                from_value=int(parameter.low), to_value=int(parameter.high), step=0
+            )
             descriptor.integer_range = [limits]
         else:
             limits = FloatingPointRange(from_value=parameter.low, to_value=parameter.high, step=0.0)
@@ -178,9 +208,15 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_pose(numbers: Sequence[float]) -> bool:
-    return len(numbers) == 7 and all(map(math.isfinite, numbers)) and abs(math.hypot(*numbers[3:]) - 1) < 0.1
+    return (
+        len(numbers) == 7
+        and all(map(math.isfinite, numbers))
+        and abs(math.hypot(*numbers[3:]) - 1) < 0.1
+    )
 
 
 def _refuse(wrong: list[str]) -> None:
     if wrong:
-        raise InputError("parameters do not fit: " + "; ".join(wrong) + ". Correct them where they were given")
+        raise InputError(
+            "parameters do not fit: " + "; ".join(wrong) + ". Correct them where they were given"
+        )

@@ -1,4 +1,6 @@
-"""Remappings of a command line, and which of them fit no topic, service or action of the nodes: rcl ignores those."""
+"""Remappings of a command line, and which of them fit no topic, service or action of the nodes: rcl
+ignores those.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _GLOBAL = ("/tf", "/tf_static", "/clock", "/diagnostics", "/rosout", "/parameter
 
 
 def remappings_in_vain(rules: Iterable[str], nodes: Sequence[str]) -> list[str]:
-    """What is to be said of rules (FROM:=TO) whose name is none of the nodes'; nodes: their full names."""
+    """What is to be said of rules (FROM:=TO) whose name is none of the nodes'; nodes: their full
+    names.
+    """
     namespaces = {node.rpartition("/")[0] for node in nodes}
     short = (*_CAMERA, *_RESULTS, *_OF_NODES, *(node.rpartition("/")[2] for node in nodes))
     known = [*_GLOBAL, *(f"{namespace}/{name}" for namespace in namespaces for name in short)]
@@ -30,8 +34,12 @@ def remappings_in_vain(rules: Iterable[str], nodes: Sequence[str]) -> list[str]:
             continue
         if name.startswith(("__", "~")):
             continue
-        full = [name] if name.startswith("/") else [f"{namespace}/{name}" for namespace in namespaces]
+        full = (
+            [name] if name.startswith("/") else [f"{namespace}/{name}" for namespace in namespaces]
+        )
         if not any(each == one or each.startswith(f"{one}/") for each in full for one in known):
             near = did_you_mean(name, known if name.startswith("/") else (*short, *_GLOBAL))
-            complaints.append(f"-r {rule} remaps nothing: no topic or service here is called {name!r}{near}")
+            complaints.append(
+                f"-r {rule} remaps nothing: no topic or service here is called {name!r}{near}"
+            )
     return complaints

@@ -1,4 +1,6 @@
-"""Arguments of the command line that ROS reads: what is wrong with them is said in one line, before a node is made."""
+"""Arguments of the command line that ROS reads: what is wrong with them is said in one line, before
+a node is made.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ _SOURCE_LINE = re.compile(r",?\s*at /\S+:\d+$")  # of ROS's own code
 def initialize(args: Sequence[str] | None = None, context: Context | None = None) -> None:
     """rclpy.init with the program's arguments, or with `args`, and without its signal handlers.
 
-    Raises InputError that says which argument, file or environment variable cannot be used, why, and what to do.
+    Raises InputError that says which argument, file or environment variable cannot be used, why,
+    and what to do.
     """
     given = list(sys.argv[1:] if args is None else args)
     for flag, value in options(given):
@@ -42,7 +45,9 @@ def initialize(args: Sequence[str] | None = None, context: Context | None = None
     strange = remove_ros_args(given)
     if strange:
         what = f"unknown arguments {' '.join(strange)}"
-        raise InputError(f"{what}; arguments of ROS, such as -p max_rate:=5.0, come behind --ros-args")
+        raise InputError(
+            f"{what}; arguments of ROS, such as -p max_rate:=5.0, come behind --ros-args"
+        )
 
 
 def _check_rule(rule: str) -> None:

@@ -19,9 +19,9 @@ _LOOK = 0.5  # seconds between looks for publishers of another kind
 class AdaptiveSubscription:
     """Subscribes with a profile, and besides in whatever way a publisher needs that turns up.
 
-    No single subscription hears every publisher and also gets what latched ones have said before it came; and one of
-    each kind from the start would make every camera driver warn of those that do not fit it. `callback` gets every
-    message once.
+    No single subscription hears every publisher and also gets what latched ones have said before it
+    came; and one of each kind from the start would make every camera driver warn of those that do
+    not fit it. `callback` gets every message once.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class AdaptiveSubscription:
         self._subscribe(profile)
         self._look()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(_LOOK, self._look, callback_group=callback_group, clock=steady)
+        self._timer = node.create_timer(
+            _LOOK, self._look, callback_group=callback_group, clock=steady
+        )
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -56,7 +58,11 @@ class AdaptiveSubscription:
             offered = publisher.qos_profile
             ours = publisher.topic_type == type_of(self._kind)
             if ours and not any(_hears_all(profile, offered) for profile in self._profiles):
-                like_it = QoSProfile(depth=self._depth, reliability=offered.reliability, durability=offered.durability)
+                like_it = QoSProfile(
+                    depth=self._depth,
+                    reliability=offered.reliability,
+                    durability=offered.durability,
+                )
                 self._subscribe(like_it)
 
     def _subscribe(self, profile: QoSProfile) -> None:
@@ -75,6 +81,8 @@ class AdaptiveSubscription:
 
 
 def _hears_all(wanted: QoSProfile, offered: QoSProfile) -> bool:
-    """Whether a subscription gets what a publisher says, and what it has said before if that is latched."""
+    """Whether a subscription gets what a publisher says, and what it has said before if that is
+    latched.
+    """
     latched = DurabilityPolicy.TRANSIENT_LOCAL
     return fits(offered, wanted) and (offered.durability != latched or wanted.durability == latched)

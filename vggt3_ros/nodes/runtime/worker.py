@@ -18,10 +18,11 @@ Result = TypeVar("Result")
 
 
 class Worker(Generic[Item]):
-    """Handles items one after the other in a thread of its own; of those that wait, the oldest give way to new ones.
+    """Handles items one after the other in a thread of its own; of those that wait, the oldest give
+    way to new ones.
 
-    What `handle(item)` raises goes to `failed(error)`, and the next item is handled: nobody else would notice that the
-    thread has ended. `dropped(item)` is told of every item that gave way.
+    What `handle(item)` raises goes to `failed(error)`, and the next item is handled: nobody else
+    would notice that the thread has ended. `dropped(item)` is told of every item that gave way.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Worker(Generic[Item]):
             self._dropped(gone)
 
     def post(self, function: Callable[[], None]) -> None:
-        """Run a function in the thread, before the items that wait; what it raises goes to `failed`."""
+        """Run a function in the thread, before the items that wait; what it raises goes to
+        `failed`.
+        """
 
         def run() -> None:
             try:
@@ -69,7 +72,9 @@ class Worker(Generic[Item]):
             return not (self._items or self._handling)
 
     def call(self, function: Callable[[], Result]) -> Future[Result]:
-        """Run a function in the thread, before the items that wait; its result or error is in the future."""
+        """Run a function in the thread, before the items that wait; its result or error is in the
+        future.
+        """
         future: Future[Result] = Future()
         with self._changed:
             if self._stopping:
@@ -119,14 +124,17 @@ class Worker(Generic[Item]):
 
 
 def in_executor(node: Node, future: Future[Any]) -> Any:
-    """A future that a node's coroutine can await; its result is the given one, once that is done."""
+    """A future that a node's coroutine can await; its result is the given one, once that is
+    done.
+    """
     executor = node.executor
     bridged: RosFuture = RosFuture(executor=executor)
 
     def tell(done: Future[Any]) -> None:
         bridged.set_result(done)
         if executor is not None:
-            executor.wake()  # it would look at coroutines that wait only when the next message comes
+            # it would look at coroutines that wait only when the next message comes
+            executor.wake()
 
     future.add_done_callback(tell)
     return bridged

@@ -29,6 +29,10 @@ def plan(settings: SimCameraParameters) -> tuple[RoomBatch, list[Tensor]]:
 
 
 def base_from_camera() -> Tensor:
-    """The camera on the robot (4, 4): it looks ahead, and its optical axes are x right, y down, z forward."""
-    rotation = torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64)
+    """The camera on the robot (4, 4): it looks ahead, and its optical axes are x right, y down, z
+    forward.
+    """
+    rotation = torch.tensor(
+        [[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64
+    )
     return se3(rotation, torch.tensor(_MOUNT, dtype=torch.float64))

@@ -17,8 +17,9 @@ class Motion(Enum):
 class Playback:
     """Goes through legs of `lengths` frames, one frame at each `advance`.
 
-    Between legs, and with `wait_to_start` before the first one, it stands until `next_leg` is called, unless
-    `wait_between_legs` is false. After the last leg it stands, or with `loop` goes to and fro on that leg for ever.
+    Between legs, and with `wait_to_start` before the first one, it stands until `next_leg` is
+    called, unless `wait_between_legs` is false. After the last leg it stands, or with `loop` goes
+    to and fro on that leg for ever.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Playback:
             self._start(self.leg + 1)
 
     def next_leg(self) -> tuple[bool, str]:
-        """Start the next leg, or the one that waits; returns whether it does, and a sentence that says so."""
+        """Start the next leg, or the one that waits; returns whether it does, and a sentence that
+        says so.
+        """
         if self.motion is Motion.RUNNING:
             return False, f"leg {self.leg} is running; wait until it is done"
         if self.motion is Motion.DONE and self.leg == len(self._lengths) - 1:

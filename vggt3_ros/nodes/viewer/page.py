@@ -21,15 +21,20 @@ _Array = NDArray[Any]
 
 
 class Viewer:
-    """A viser server; everything is drawn in the map frame, Z up. Whoever opens the page later sees all of it."""
+    """A viser server; everything is drawn in the map frame, Z up. Whoever opens the page later sees
+    all of it.
+    """
 
     def __init__(self, port: int = 8080, host: str = "127.0.0.1") -> None:
-        """Serve at `port`, or at the next free one. Raises InputError when viser is not installed."""
+        """Serve at `port`, or at the next free one. Raises InputError when viser is not
+        installed.
+        """
         try:
             import viser
         except ImportError as error:
             raise InputError(
-                "the viewer needs the package viser, which is not installed: pip install 'vggt3_ros[view]'"
+                "the viewer needs the package viser, which is not installed: pip install"
+                " 'vggt3_ros[view]'"
             ) from error
         self._server: Any = viser.ViserServer(host=host, port=port, label="vggt3", verbose=False)
         self._scene: Any = self._server.scene
@@ -40,14 +45,17 @@ class Viewer:
         self._robot: Any = None
         self._label = ""
         self._server.on_client_connect(self._look)
-        self.url = f"http://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{self._server.get_port()}"
+        shown = "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
+        self.url = f"http://{shown}:{self._server.get_port()}"
 
     def close(self) -> None:
         """Stop serving."""
         self._server.stop()
 
     def show_points(self, points: _Array, colors: _Array) -> None:
-        """Show the map: points (N, 3) in metres, colors (N, 3) uint8; a share of them where there are too many."""
+        """Show the map: points (N, 3) in metres, colors (N, 3) uint8; a share of them where there
+        are too many.
+        """
         keep = np.isfinite(points).all(1)
         points, colors = points[keep], colors[keep]
         if len(points) > _MOST_POINTS:
@@ -56,11 +64,16 @@ class Viewer:
         self._scene.add_point_cloud("/points", points, colors, point_size=0.012)
 
     def show_keyframes(self, map_from_cam: Tensor) -> None:
-        """Show keyframes (S, 4, 4), at least one, as small pyramids, from violet (first) to red (last).
+        """Show keyframes (S, 4, 4), at least one, as small pyramids, from violet (first) to red
+        (last).
 
-        The view moves behind and above them: what they saw is seen from where nothing of it is in the way.
+        The view moves behind and above them: what they saw is seen from where nothing of it is in
+        the way.
         """
-        places, ahead = map_from_cam[:, :3, 3].double().mean(0).numpy(), map_from_cam[:, :3, 2].double().mean(0).numpy()
+        places, ahead = (
+            map_from_cam[:, :3, 3].double().mean(0).numpy(),
+            map_from_cam[:, :3, 2].double().mean(0).numpy(),
+        )
         flat = np.array([*ahead[:2], 0.0]) / max(1e-6, float(np.hypot(*ahead[:2])))
         self._target = places + 1.0 * flat + np.array([0.0, 0.0, 0.1])
         self._eye = places - 2.5 * flat + np.array([0.0, 0.0, 0.9])
@@ -68,20 +81,33 @@ class Viewer:
             self._look(client)
         lines = frustum_lines(map_from_cam.double())  # (S, 8, 2, 3)
         colors = np.repeat(_rainbow(len(lines)).reshape(-1, 1, 1, 3), 8, axis=1)
-        self._draw("/keyframes", lines.reshape(-1, 2, 3).numpy(), np.repeat(colors, 2, axis=2).reshape(-1, 2, 3))
+        self._draw(
+            "/keyframes",
+            lines.reshape(-1, 2, 3).numpy(),
+            np.repeat(colors, 2, axis=2).reshape(-1, 2, 3),
+        )
 
-    def show_depth(self, map_from_cam: Tensor, names: Sequence[str], picture: Callable[[int], _Array]) -> None:
-        """Offer a picture (h, w, 3) uint8 of each keyframe (S, 4, 4), chosen by its number or by a click on it."""
+    def show_depth(
+        self, map_from_cam: Tensor, names: Sequence[str], picture: Callable[[int], _Array]
+    ) -> None:
+        """Offer a picture (h, w, 3) uint8 of each keyframe (S, 4, 4), chosen by its number or by a
+        click on it.
+        """
         gui: Any = self._server.gui
         with gui.add_folder("Depth"):
-            number = gui.add_slider("keyframe", min=0, max=max(1, len(names) - 1), step=1, initial_value=0)
+            number = gui.add_slider(
+                "keyframe", min=0, max=max(1, len(names) - 1), step=1, initial_value=0
+            )
             legend = gui.add_markdown("")
             shown = gui.add_image(picture(0), format="png")
 
         def show(_: Any) -> None:
             index = min(int(number.value), len(names) - 1)
             shown.image = picture(index)
-            legend.content = f"**{names[index]}**: near is red, far is blue; dim is less sure, black is not known"
+            legend.content = (
+                f"**{names[index]}**: near is red, far is blue; dim is less sure, black is not"
+                " known"
+            )
 
         def chosen(index: int) -> Callable[[Any], None]:
             def choose(_: Any) -> None:
@@ -115,7 +141,9 @@ class Viewer:
         """Show a way (N, 3); it breaks where it jumps by more than 1 m."""
         pairs = np.stack([positions[:-1], positions[1:]], axis=1)
         pairs = pairs[np.linalg.norm(pairs[:, 1] - pairs[:, 0], axis=1) < _JUMP]
-        self._draw(f"/trails/{name}", pairs, np.broadcast_to(np.array(color, np.uint8), pairs.shape))
+        self._draw(
+            f"/trails/{name}", pairs, np.broadcast_to(np.array(color, np.uint8), pairs.shape)
+        )
 
     def show_text(self, markdown: str) -> None:
         """Show what there is to say, beside the picture."""
@@ -123,7 +151,9 @@ class Viewer:
 
     def _draw(self, name: str, lines: _Array, colors: _Array) -> None:
         if len(lines):
-            self._scene.add_line_segments(name, lines.astype(np.float32), np.ascontiguousarray(colors))
+            self._scene.add_line_segments(
+                name, lines.astype(np.float32), np.ascontiguousarray(colors)
+            )
 
     def _look(self, client: Any) -> None:
         """Let somebody's view begin here."""
@@ -138,7 +168,9 @@ def _rainbow(count: int) -> _Array:
 
 def frustum_lines(map_from_cam: Tensor) -> Tensor:
     """The edges (S, 8, 2, 3) of small pyramids that show where cameras (S, 4, 4) are and look."""
-    corners = torch.tensor([[-1, -0.75, 1], [1, -0.75, 1], [1, 0.75, 1], [-1, 0.75, 1], [0, 0, 0]]).double()
+    corners = torch.tensor(
+        [[-1, -0.75, 1], [1, -0.75, 1], [1, 0.75, 1], [-1, 0.75, 1], [0, 0, 0]]
+    ).double()
     points = transform_points(map_from_cam, (_FRUSTUM * corners).expand(len(map_from_cam), 5, 3))
     first, second = [4, 4, 4, 4, 0, 1, 2, 3], [0, 1, 2, 3, 1, 2, 3, 0]
     return torch.stack([points[:, first], points[:, second]], dim=2)

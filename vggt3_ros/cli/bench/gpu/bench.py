@@ -1,4 +1,6 @@
-"""What a step of `vggt3 bench gpu` is given: the device, the sizes, the time it has, and where its rows go."""
+"""What a step of `vggt3 bench gpu` is given: the device, the sizes, the time it has, and where its
+rows go.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _LEAST_RUNS, _MOST_RUNS = 3, 5000
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: the published network on a GPU, or a stand-in that a CPU goes through in a minute."""
+    """How much is measured: the published network on a GPU, or a stand-in that a CPU goes through
+    in a minute.
+    """
 
     ttt: ModelConfig
     softmax: ModelConfig
@@ -79,13 +83,16 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Bench:
-    """One step's work order. `record` keeps a row at once, whatever happens to the step after it."""
+    """One step's work order. `record` keeps a row at once, whatever happens to the step after
+    it.
+    """
 
     device: torch.device
     sizes: Sizes
     deadline: float  # of time.monotonic()
     send: Callable[[dict[str, Any]], None]
-    ceilings: dict[str, float] = field(default_factory=dict)  # measured rates: bytes/s of "copy", FLOP/s of "bf16"
+    # measured rates: bytes/s of "copy", FLOP/s of "bf16"
+    ceilings: dict[str, float] = field(default_factory=dict)
 
     @property
     def left(self) -> float:
@@ -97,15 +104,21 @@ class Bench:
         self.send({"name": name, "text": text, **figures})
 
     def fits(self, name: str, seconds: float) -> bool:
-        """Whether there is time for what takes so many seconds; a row says so where there is not."""
+        """Whether there is time for what takes so many seconds; a row says so where there is
+        not.
+        """
         if seconds < self.left:
             return True
-        reason = f"left out: it would take {seconds:.0f} s, and {max(0.0, self.left):.0f} s are left"
+        reason = (
+            f"left out: it would take {seconds:.0f} s, and {max(0.0, self.left):.0f} s are left"
+        )
         self.record(name, reason, skipped=reason)
         return False
 
     def attempt(self, name: str, work: Callable[[], None]) -> None:
-        """Do one row's work; a fault is a row, and the end of the step only where the device is broken."""
+        """Do one row's work; a fault is a row, and the end of the step only where the device is
+        broken.
+        """
         from vggt3_ros.cli.main import is_out_of_memory
 
         try:
@@ -115,13 +128,24 @@ class Bench:
             if is_out_of_memory(error):
                 self.record(name, "out of memory", error=first)
             else:
-                self.record(name, f"NOT OK: {type(error).__name__}: {first}", ok=False, error=traceback.format_exc())
+                self.record(
+                    name,
+                    f"NOT OK: {type(error).__name__}: {first}",
+                    ok=False,
+                    error=traceback.format_exc(),
+                )
             self.synchronize()
         self.free()
 
     def share(self, rate: float, of: str) -> str:
-        """A rate as a share of the measured ceiling `of`, for people; empty where that was not measured."""
-        return f", {100 * rate / self.ceilings[of]:.0f} % of the {of} ceiling" if of in self.ceilings else ""
+        """A rate as a share of the measured ceiling `of`, for people; empty where that was not
+        measured.
+        """
+        return (
+            f", {100 * rate / self.ceilings[of]:.0f} % of the {of} ceiling"
+            if of in self.ceilings
+            else ""
+        )
 
     def synchronize(self) -> None:
         """Wait for the device."""
@@ -148,7 +172,8 @@ class Bench:
         return time.perf_counter() - began
 
     def seconds(self, work: Callable[[], object]) -> list[float]:
-        """How long the work takes on the device, once after another for about `sizes.moment_s` seconds.
+        """How long the work takes on the device, once after another for about `sizes.moment_s`
+        seconds.
 
         It runs once beforehand, so that kernels are loaded and memory is there.
         """

@@ -16,7 +16,9 @@ from vggt3_ros.cli.bench.gpu.bench import Bench, median_and_spread
 
 
 def run(bench: Bench) -> None:
-    """Describe the machine, then measure a copy, matrix products, and what starting a kernel costs."""
+    """Describe the machine, then measure a copy, matrix products, and what starting a kernel
+    costs.
+    """
     machine = _machine(bench.device)
     bench.record("machine", f"{machine['card']}, torch {machine['torch']}", **machine)
     bench.attempt("copy", partial(_copy, bench))
@@ -63,7 +65,9 @@ def _commit() -> str | None:
     """What is measured, where git knows it."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+        said = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return said.stdout.strip() if said.returncode == 0 else None
@@ -77,7 +81,12 @@ def _copy(bench: Bench) -> None:
     seconds, spread = median_and_spread(bench.seconds(lambda: target.copy_(source)))
     rate = 2 * count / seconds
     bench.record(
-        "copy", f"{rate / 1e12:.3f} TB/s read and written", seconds=seconds, spread=spread, bytes=2 * count, rate=rate
+        "copy",
+        f"{rate / 1e12:.3f} TB/s read and written",
+        seconds=seconds,
+        spread=spread,
+        bytes=2 * count,
+        rate=rate,
     )
 
 
@@ -105,4 +114,9 @@ def _launch(bench: Bench) -> None:
             x.add_(1)
 
     seconds, spread = median_and_spread(bench.seconds(many))
-    bench.record("launch", f"{1e6 * seconds / count:.2f} us a kernel", seconds=seconds / count, spread=spread / count)
+    bench.record(
+        "launch",
+        f"{1e6 * seconds / count:.2f} us a kernel",
+        seconds=seconds / count,
+        spread=spread / count,
+    )

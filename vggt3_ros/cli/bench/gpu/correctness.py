@@ -1,4 +1,6 @@
-"""Step `correctness`: what the device computes, compared with what the CPU computes in fp32, the truth."""
+"""Step `correctness`: what the device computes, compared with what the CPU computes in fp32, the
+truth.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +41,18 @@ Outputs = dict[str, Tensor]
 
 
 def run(bench: Bench) -> None:
-    """Golden files, random small networks, gradients, rendering: in fp32, with tf32 where torch allows it, in bf16."""
+    """Golden files, random small networks, gradients, rendering: in fp32, with tf32 where torch
+    allows it, in bf16.
+    """
     for case in _CASES:
         if (_GOLDEN / f"{case}.json").exists():
             bench.attempt(f"golden {case}", partial(_golden, bench, case))
         else:
-            bench.record(f"golden {case}", f"left out: no {_GOLDEN}", skipped="a checkout has the golden files")
+            bench.record(
+                f"golden {case}",
+                f"left out: no {_GOLDEN}",
+                skipped="a checkout has the golden files",
+            )
     for name, config in _small_networks().items():
         outputs = partial(_map_and_query, config)
         bench.attempt(f"random {name}", partial(_compare, bench, f"random {name}", outputs))
@@ -59,7 +67,9 @@ def _golden(bench: Bench, case: str) -> None:
     tensors = load_file(_GOLDEN / f"{case}.data.safetensors")
 
     def outputs(device: torch.device, mode: Mode) -> Outputs:
-        network = Vggt3(ModelConfig.from_dict(description["config"]), "bf16" if mode == "bf16" else "fp32").eval()
+        network = Vggt3(
+            ModelConfig.from_dict(description["config"]), "bf16" if mode == "bf16" else "fp32"
+        ).eval()
         load_weights(network, _GOLDEN / description["state_file"])
         network = network.to(device).requires_grad_(False)
         memory: SceneMemory | None = None
@@ -85,7 +95,12 @@ def _golden(bench: Bench, case: str) -> None:
 def _small_networks() -> dict[str, ModelConfig]:
     """One of every kind that the code knows: backbone, stem, published and wide heads, softmax."""
     small = Sizes.dry()
-    stem: dict[str, Any] = {"patch_embedding": "conv", "patch_size": 8, "image_size": 64, "point_head": False}
+    stem: dict[str, Any] = {
+        "patch_embedding": "conv",
+        "patch_size": 8,
+        "image_size": 64,
+        "point_head": False,
+    }
     return {
         "ttt": small.ttt,
         "softmax": small.softmax,
@@ -110,7 +125,9 @@ def _map_and_query(config: ModelConfig, device: torch.device, mode: Mode) -> Out
 
 
 def _of(prediction: Prediction) -> Outputs:
-    found = {name: getattr(prediction, name) for name in ("pose_encoding", "depth", "depth_confidence")}
+    found = {
+        name: getattr(prediction, name) for name in ("pose_encoding", "depth", "depth_confidence")
+    }
     return found if prediction.pointmap is None else {**found, "pointmap": prediction.pointmap}
 
 
@@ -127,11 +144,20 @@ def _gradients(bench: Bench) -> None:
             torch.manual_seed(2)
             network = Vggt3(config.model)
             initialise(network)
-            network = (network if kind == "softmax" else convert(network, config.ttt_model)).to(device)
+            network = (network if kind == "softmax" else convert(network, config.ttt_model)).to(
+                device
+            )
             aid = PatchHead(2 * config.model.embed_dim).to(device)
-            there = replace(batch, **{name: value.to(device) for name, value in vars(batch).items()})
+            there = replace(
+                batch, **{name: value.to(device) for name, value in vars(batch).items()}
+            )
             with torch.autocast(device.type, torch.bfloat16, enabled=mode == "bf16"):
-                output = network(there.images, config.views - config.query_views, config.fit_steps, config.dense_stride)
+                output = network(
+                    there.images,
+                    config.views - config.query_views,
+                    config.fit_steps,
+                    config.dense_stride,
+                )
             loss, _ = total_loss(network, aid, output, there, config)
             loss.backward()
             parts = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
@@ -141,13 +167,17 @@ def _gradients(bench: Bench) -> None:
 
 
 def _rendering(bench: Bench) -> None:
-    """Depth and images of the same views; at the edges of things rounding decides, so those pixels are counted."""
+    """Depth and images of the same views; at the edges of things rounding decides, so those pixels
+    are counted.
+    """
 
     def views(device: torch.device) -> Outputs:
         generator = torch.Generator().manual_seed(3)
         rooms = make_rooms(range(4), _CPU)
         poses = training_views(rooms, 4, generator, 1.0)
-        rendered = render(make_rooms(range(4), device), poses, random_intrinsics(4, 96, 128, generator), 96, 128)
+        rendered = render(
+            make_rooms(range(4), device), poses, random_intrinsics(4, 96, 128, generator), 96, 128
+        )
         return {"depth": rendered.depth.cpu(), "images": rendered.images.cpu()}
 
     there, here = views(bench.device), views(_CPU)
@@ -155,27 +185,50 @@ def _rendering(bench: Bench) -> None:
     unlike = ((there["images"] - here["images"]).abs().amax(2) > 0.02).float().mean()
     missed = max(float(far), float(unlike))
     okay = missed <= _MISSED_PIXELS
-    text = f"{_verdict(okay)}: {100 * float(far):.3f} % of depths and {100 * float(unlike):.3f} % of pixels differ"
-    bench.record("rendering", text, ok=okay, depth_share=float(far), image_share=float(unlike), limit=_MISSED_PIXELS)
+    text = (
+        f"{_verdict(okay)}: {100 * float(far):.3f} % of depths and {100 * float(unlike):.3f} % of"
+        " pixels differ"
+    )
+    bench.record(
+        "rendering",
+        text,
+        ok=okay,
+        depth_share=float(far),
+        image_share=float(unlike),
+        limit=_MISSED_PIXELS,
+    )
 
 
 def _compare(
-    bench: Bench, name: str, outputs: Callable[[torch.device, Mode], Outputs], truth: Outputs | None = None
+    bench: Bench,
+    name: str,
+    outputs: Callable[[torch.device, Mode], Outputs],
+    truth: Outputs | None = None,
 ) -> None:
     """A row for each kind of arithmetic; without `truth`, the CPU's fp32 is it."""
     truth = outputs(_CPU, "fp32") if truth is None else truth
     by_cpu = outputs(_CPU, "bf16")
     rounded = max(_errors(by_cpu, truth).values())
-    modes: tuple[Mode, ...] = ("fp32", "tf32", "bf16") if bench.device.type == "cuda" else ("fp32", "bf16")
+    modes: tuple[Mode, ...] = (
+        ("fp32", "tf32", "bf16") if bench.device.type == "cuda" else ("fp32", "bf16")
+    )
     for mode in modes:
         limit = max(_LEAST_BF16, _LIMITS[mode] * rounded) if mode == "bf16" else _LIMITS[mode]
         with _arithmetic(mode):
             repeated = bench.device == _CPU and mode == "bf16"
             errors = _errors(by_cpu if repeated else outputs(bench.device, mode), truth)
-        worst = max(errors, key=lambda output: errors[output] if errors[output] == errors[output] else float("inf"))
+        worst = max(
+            errors,
+            key=lambda output: errors[output] if errors[output] == errors[output] else float("inf"),
+        )
         okay = errors[worst] <= limit
         text = f"{_verdict(okay)}: off by {errors[worst]:.1e} ({worst}), at most {limit:.0e}"
-        figures: dict[str, Any] = {"ok": okay, "errors": errors, "limit": limit, "cpu_bf16": rounded}
+        figures: dict[str, Any] = {
+            "ok": okay,
+            "errors": errors,
+            "limit": limit,
+            "cpu_bf16": rounded,
+        }
         bench.record(f"{name}, {mode}", text, mode=mode, **figures)
 
 
@@ -189,13 +242,17 @@ def _errors(found: Outputs, truth: Outputs) -> dict[str, float]:
     for name, expected in truth.items():
         expected = expected.double()
         missed = found[name].detach().cpu().double().view_as(expected) - expected
-        errors[name] = float(torch.linalg.vector_norm(missed) / torch.linalg.vector_norm(expected).clamp(min=1e-12))
+        errors[name] = float(
+            torch.linalg.vector_norm(missed) / torch.linalg.vector_norm(expected).clamp(min=1e-12)
+        )
     return errors
 
 
 @contextmanager
 def _arithmetic(mode: Mode) -> Iterator[None]:
-    """fp32 without tf32; tf32 wherever torch can be told so; bf16 is the network's business, all else is as usual."""
+    """fp32 without tf32; tf32 wherever torch can be told so; bf16 is the network's business, all
+    else is as usual.
+    """
     if mode == "bf16":
         yield
         return

@@ -1,4 +1,6 @@
-"""Floating-point operations of the network, counted by running it on torch's meta device, which computes nothing."""
+"""Floating-point operations of the network, counted by running it on torch's meta device, which
+computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ def count_flop(work: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
-# Of the published sizes at 392 x 518 pixels with two steps, as counted by this module, since that takes seconds:
-# for a map, for each of its frames, and for each pair of them.
+# Of the published sizes at 392 x 518 pixels with two steps, as counted by this module, since that
+# takes seconds: for a map, for each of its frames, and for each pair of them.
 _PUBLISHED = {
     "ttt": (54_383_382_528, 2_860_810_901_504, 131_072),
     "softmax": (25_202_688, 2_710_895_335_424, 106_530_308_096),
@@ -28,7 +30,9 @@ _PUBLISHED = {
 
 
 def map_flop(config: ModelConfig, frames: int, image_hw: tuple[int, int], steps: int) -> int:
-    """Of mapping so many frames, as it is executed today (keys and values are computed anew in every step)."""
+    """Of mapping so many frames, as it is executed today (keys and values are computed anew in
+    every step).
+    """
     if config == ModelConfig.full(config.attn) and image_hw == (392, 518) and steps == 2:
         once, each, pair = _PUBLISHED[config.attn]
         return once + frames * each + frames * frames * pair

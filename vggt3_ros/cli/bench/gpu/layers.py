@@ -1,4 +1,6 @@
-"""Step `layers`: one layer of each kind, against the floor that arithmetic and memory set, and by kernels."""
+"""Step `layers`: one layer of each kind, against the floor that arithmetic and memory set, and by
+kernels.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ Layer = tuple[nn.Module, list[Tensor], Work]
 
 
 def run(bench: Bench) -> None:
-    """Blocks of the backbone, within frames and between frames, the depth head and the camera head."""
+    """Blocks of the backbone, within frames and between frames, the depth head and the camera
+    head.
+    """
     for name, build in _kinds(bench).items():
         if bench.fits(name, 2 * bench.sizes.moment_s):
             bench.attempt(name, partial(_measure, bench, name, build))
@@ -63,7 +67,9 @@ def _tokens(bench: Bench, config: ModelConfig, frames: int) -> Tensor:
 def _rope(bench: Bench, config: ModelConfig) -> RopeTable:
     width = config.embed_dim // config.num_heads
     special = 1 + config.num_register_tokens
-    return rope_table(_grid(bench, config), special, width, config.rope_freq, bench.device, bf16=True)
+    return rope_table(
+        _grid(bench, config), special, width, config.rope_freq, bench.device, bf16=True
+    )
 
 
 def _block(bench: Bench, config: ModelConfig, frames: int, backbone: bool = False) -> Layer:
@@ -100,8 +106,16 @@ def _depth_head(bench: Bench, config: ModelConfig, frames: int) -> Layer:
     """A chunk of frames, in fp32 as it is used."""
     grid = _grid(bench, config)
     with bench.device:
-        head = DptHead(2 * config.embed_dim, config.patch_size, config.dpt_features, config.dpt_out_channels, "depth")
-    levels = [torch.randn(frames, width, *grid, device=bench.device) for width in config.dpt_out_channels]
+        head = DptHead(
+            2 * config.embed_dim,
+            config.patch_size,
+            config.dpt_features,
+            config.dpt_out_channels,
+            "depth",
+        )
+    levels = [
+        torch.randn(frames, width, *grid, device=bench.device) for width in config.dpt_out_channels
+    ]
 
     def work() -> Tensor:
         with without_autocast(bench.device):
@@ -114,7 +128,9 @@ def _camera_head(bench: Bench, config: ModelConfig, frames: int) -> Layer:
     """All frames of a map, in fp32 as it is used."""
     dim = 2 * config.embed_dim
     with bench.device:
-        head = CameraHead(dim, config.camera_num_heads, config.camera_trunk_depth, config.camera_iterations)
+        head = CameraHead(
+            dim, config.camera_num_heads, config.camera_trunk_depth, config.camera_iterations
+        )
     tokens = torch.randn(1, frames, dim, device=bench.device)
 
     def work() -> Tensor:
@@ -128,7 +144,8 @@ def _camera_head(bench: Bench, config: ModelConfig, frames: int) -> Layer:
 def _measure(bench: Bench, name: str, build: Callable[[], Layer]) -> None:
     """A row: seconds, the floor, and the kernels that take most of them."""
     module, inputs, work = build()
-    module.requires_grad_(False)  # as in a network that maps, whose weights autocast rounds anew at every use
+    # as in a network that maps, whose weights autocast rounds anew at every use
+    module.requires_grad_(False)
     with torch.autocast(bench.device.type, torch.bfloat16):
         out: list[Tensor] = []
         flop = count_flop(lambda: out.append(work()))
@@ -136,17 +153,28 @@ def _measure(bench: Bench, name: str, build: Callable[[], Layer]) -> None:
         out.clear()
         seconds, spread = median_and_spread(bench.seconds(work))
         kernels = _kernels(bench, work)
-    kinds = {"depth head": "tf32", "camera head": "fp32"}  # torch computes convolutions in tf32 unless told otherwise
+    # torch computes convolutions in tf32 unless told otherwise
+    kinds = {"depth head": "tf32", "camera head": "fp32"}
     floors = {"product": (flop, kinds.get(name, "bf16")), "copy": (moved, "copy")}
     times = {key: n / bench.ceilings[of] for key, (n, of) in floors.items() if of in bench.ceilings}
     text = f"{1e3 * seconds:.2f} ms, {flop / seconds / 1e12:.1f} TFLOP/s"
     if len(times) == 2:
-        text += f", {seconds / max(times.values()):.1f} times the floor ({max(times, key=lambda key: times[key])})"
+        text += (
+            f", {seconds / max(times.values()):.1f} times the floor"
+            f" ({max(times, key=lambda key: times[key])})"
+        )
     if kernels:
         text += f"; most in {kernels[0]['name'][:40]} ({100 * kernels[0]['share']:.0f} %)"
-    figures = {"shapes": [list(t.shape) for t in inputs], "flop": flop, "least_bytes": moved, "floor_s": times}
+    figures = {
+        "shapes": [list(t.shape) for t in inputs],
+        "flop": flop,
+        "least_bytes": moved,
+        "floor_s": times,
+    }
     peak = bench.peak_bytes()
-    bench.record(name, text, seconds=seconds, spread=spread, kernels=kernels, peak_bytes=peak, **figures)
+    bench.record(
+        name, text, seconds=seconds, spread=spread, kernels=kernels, peak_bytes=peak, **figures
+    )
 
 
 def _kernels(bench: Bench, work: Work) -> list[dict[str, Any]]:
@@ -154,11 +182,15 @@ def _kernels(bench: Bench, work: Work) -> list[dict[str, Any]]:
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = bench.device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiler:
+    with profile(
+        activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
+    ) as profiler:
         work()
         bench.synchronize()
     field = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    rows = [(event.key, event.count, getattr(event, field) / 1e6) for event in profiler.key_averages()]
+    rows = [
+        (event.key, event.count, getattr(event, field) / 1e6) for event in profiler.key_averages()
+    ]
     whole = sum(seconds for *_, seconds in rows)
     rows.sort(key=lambda row: -row[2])
     return [

@@ -1,4 +1,6 @@
-"""Step `mapping`: the full network with random weights maps and is queried, as it is executed today."""
+"""Step `mapping`: the full network with random weights maps and is queried, as it is executed
+today.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _MARGIN = 1.3  # a row is begun if there is so many times the time that it shoul
 
 
 def run(bench: Bench) -> None:
-    """Mapping with fast weights over the number of frames, localizing in two of those maps, then softmax mapping."""
+    """Mapping with fast weights over the number of frames, localizing in two of those maps, then
+    softmax mapping.
+    """
     sizes = bench.sizes
     network = _build(bench, sizes.ttt)
     chunk = _best_chunk(bench, network)
@@ -60,7 +64,12 @@ def _best_chunk(bench: Bench, network: Vggt3) -> int:
             network.map(images, _STEPS, chunk)
             taken[chunk] = bench.time(lambda: network.map(images, _STEPS, chunk))
             rate = len(images) / taken[chunk]
-            bench.record(f"chunks of {chunk}", f"{rate:.1f} frames/s of {len(images)}", frames_per_s=rate, chunk=chunk)
+            bench.record(
+                f"chunks of {chunk}",
+                f"{rate:.1f} frames/s of {len(images)}",
+                frames_per_s=rate,
+                chunk=chunk,
+            )
 
         bench.attempt(f"chunks of {chunk}", work)
     return min(taken, key=lambda chunk: taken[chunk]) if taken else min(chunks)
@@ -69,7 +78,9 @@ def _best_chunk(bench: Bench, network: Vggt3) -> int:
 def _map(
     bench: Bench, network: Vggt3, kind: str, frames: int, chunk: int, known: dict[int, float]
 ) -> SceneMemory | None:
-    """A row: how long it takes, by stages too, and how much memory; `known` seconds by frames tell what fits."""
+    """A row: how long it takes, by stages too, and how much memory; `known` seconds by frames tell
+    what fits.
+    """
     name = f"{kind} maps {frames}"
     if known and not bench.fits(name, _MARGIN * _expected(known, frames, kind)):
         return None
@@ -87,9 +98,14 @@ def _map(
 
         seconds = bench.time(once)
         known[frames] = seconds
-        flop, peak = map_flop(network.config, frames, bench.sizes.image_hw, _STEPS), bench.peak_bytes()
+        flop, peak = (
+            map_flop(network.config, frames, bench.sizes.image_hw, _STEPS),
+            bench.peak_bytes(),
+        )
         parts = stages.seconds()
-        text = f"{seconds:.2f} s, {frames / seconds:.1f} frames/s{bench.share(flop / seconds, 'bf16')}"
+        text = (
+            f"{seconds:.2f} s, {frames / seconds:.1f} frames/s{bench.share(flop / seconds, 'bf16')}"
+        )
         text += f", {peak / 2**30:.1f} GiB at most" if peak is not None else ""
         text += " (" + ", ".join(f"{stage} {took:.2f}" for stage, took in parts.items()) + ")"
         figures = {"seconds": seconds, "stages": parts, "flop": flop, "peak_bytes": peak}
@@ -136,5 +152,10 @@ def _query(bench: Bench, network: Vggt3, frames: int, memory: SceneMemory) -> No
     seconds, spread = median_and_spread(bench.seconds(lambda: network.query(image, memory)))
     text = f"{1e3 * seconds:.1f} ms, {1 / seconds:.1f} a second"
     bench.record(
-        f"localize in {frames}", text, seconds=seconds, spread=spread, frames=frames, memory_bytes=memory.nbytes
+        f"localize in {frames}",
+        text,
+        seconds=seconds,
+        spread=spread,
+        frames=frames,
+        memory_bytes=memory.nbytes,
     )

@@ -1,4 +1,6 @@
-"""What `vggt3 bench gpu` leaves: a JSON file a step, written anew with every row, and a table of all of them."""
+"""What `vggt3 bench gpu` leaves: a JSON file a step, written anew with every row, and a table of
+all of them.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,27 @@ TABLE = "results.txt"
 
 
 class Results:
-    """The files of one folder. Each is replaced whole, so that they can be read whenever the command is killed."""
+    """The files of one folder. Each is replaced whole, so that they can be read whenever the
+    command is killed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def write(self, step: str, state: str, seconds: float, rows: list[dict[str, Any]], error: str | None) -> None:
-        """Keep a step as it is now: state 'running', 'done', 'out of time', 'failed', 'interrupted', 'left out'."""
-        data = {"step": step, "state": state, "seconds": round(seconds, 2), "rows": rows, "error": error}
+    def write(
+        self, step: str, state: str, seconds: float, rows: list[dict[str, Any]], error: str | None
+    ) -> None:
+        """Keep a step as it is now: state 'running', 'done', 'out of time', 'failed',
+        'interrupted', 'left out'.
+        """
+        data = {
+            "step": step,
+            "state": state,
+            "seconds": round(seconds, 2),
+            "rows": rows,
+            "error": error,
+        }
         self._replace(f"{step}.json", json.dumps(data, indent=1) + "\n")
 
     def read(self, step: str) -> dict[str, Any] | None:
@@ -31,7 +45,11 @@ class Results:
     def ceilings(self) -> dict[str, float]:
         """Measured rates by name, of what the folder holds."""
         card = self.read("card")
-        return {} if card is None else {row["name"]: row["rate"] for row in card["rows"] if "rate" in row}
+        return (
+            {}
+            if card is None
+            else {row["name"]: row["rate"] for row in card["rows"] if "rate" in row}
+        )
 
     def write_table(self, steps: list[str]) -> str:
         """Write the table of all steps that were measured, and return it."""

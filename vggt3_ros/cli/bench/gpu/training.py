@@ -1,4 +1,6 @@
-"""Step `training`: steps a second of configs/train_gpu.yaml, compiled and not, and views rendered a second."""
+"""Step `training`: steps a second of configs/train_gpu.yaml, compiled and not, and views rendered a
+second.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _COMPILING_S = 45.0  # that must be left for compiling to begin
 
 
 def read_config(bench: Bench, name: str) -> TrainConfig | None:
-    """The configuration that a GPU trains with; None, and a row saying why, outside a checkout or without PyYAML."""
+    """The configuration that a GPU trains with; None, and a row saying why, outside a checkout or
+    without PyYAML.
+    """
     try:
         import yaml  # noqa: F401
     except ImportError:
@@ -36,7 +40,9 @@ def read_config(bench: Bench, name: str) -> TrainConfig | None:
 
 
 def run(bench: Bench) -> None:
-    """Fill the pool of scenes, then train the softmax network and the converted one for a while each."""
+    """Fill the pool of scenes, then train the softmax network and the converted one for a while
+    each.
+    """
     config = read_config(bench, "training")
     if config is None:
         return
@@ -47,7 +53,9 @@ def run(bench: Bench) -> None:
     for phase, compiled in (("softmax", False), ("ttt", False), ("softmax", True), ("ttt", True)):
         name = f"{phase}, {'compiled' if compiled else 'eager'}"
         if compiled and bench.device.type != "cuda":
-            bench.record(name, "left out: networks are compiled on GPUs alone", skipped="not on a GPU")
+            bench.record(
+                name, "left out: networks are compiled on GPUs alone", skipped="not on a GPU"
+            )
         elif bench.fits(name, _COMPILING_S if compiled else bench.sizes.training_s / 2):
             bench.attempt(name, partial(_train, bench, config, pool, name, phase, compiled))
 
@@ -59,13 +67,18 @@ def _filled_pool(bench: Bench, config: TrainConfig) -> ScenePool:
     pool = ScenePool(config, bench.device)
     whole = bench.time(lambda: pool.batch(0, 0.0))
     rate = pool.rendered / pool.rendering.seconds()
-    text = f"{rate:.0f} views/s of {config.width} x {config.height}, {pool.rendered} views in {whole:.1f} s"
+    text = (
+        f"{rate:.0f} views/s of {config.width} x {config.height}, {pool.rendered} views in"
+        f" {whole:.1f} s"
+    )
     bench.record("rendering", text, views_per_s=rate, views=pool.rendered, seconds=whole)
     return pool
 
 
 def _counted_graphs() -> Callable[[], int]:
-    """Start compiling anew, with what cannot be compiled as an error; returns what tells how many graphs there are."""
+    """Start compiling anew, with what cannot be compiled as an error; returns what tells how many
+    graphs there are.
+    """
     import torch
     from torch._dynamo.utils import counters
 
@@ -75,8 +88,12 @@ def _counted_graphs() -> Callable[[], int]:
     return lambda: int(counters["stats"]["unique_graphs"])
 
 
-def _train(bench: Bench, config: TrainConfig, pool: ScenePool, name: str, phase: str, compiled: bool) -> None:
-    """Two rows: how long the first step takes, and the pace after it, with one batch again and again."""
+def _train(
+    bench: Bench, config: TrainConfig, pool: ScenePool, name: str, phase: str, compiled: bool
+) -> None:
+    """Two rows: how long the first step takes, and the pace after it, with one batch again and
+    again.
+    """
     if phase == "ttt":
         config = replace(config, softmax_steps=0, ttt_steps=_ENDLESS)
     bf16 = bench.device.type == "cuda"

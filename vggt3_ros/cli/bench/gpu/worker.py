@@ -1,4 +1,6 @@
-"""The process that measures: it can be ended at any moment, and a broken device or lack of memory ends it alone."""
+"""The process that measures: it can be ended at any moment, and a broken device or lack of memory
+ends it alone.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,14 @@ from typing import Any
 
 Row = dict[str, Any]
 _STARTING_S = 120.0  # that torch and the device may take to be there
-_ENDING_S = 5.0  # that a killed process may take to be gone: one that is stuck in a driver is not waited for
+# that a killed process may take to be gone: one that is stuck in a driver is not waited for
+_ENDING_S = 5.0
 
 
 class Worker:
-    """A process that does one step after another. It is started when first needed, and again after it was ended."""
+    """A process that does one step after another. It is started when first needed, and again after
+    it was ended.
+    """
 
     def __init__(self, device: str, dry: bool) -> None:
         self._arguments = (device, dry)
@@ -43,7 +48,9 @@ class Worker:
     def do(
         self, step: str, seconds: float, ceilings: dict[str, float], on_row: Callable[[Row], None]
     ) -> tuple[str, str | None]:
-        """Do a step within so many seconds; returns how it ended, 'done', 'out of time' or 'failed', and the error."""
+        """Do a step within so many seconds; returns how it ended, 'done', 'out of time' or
+        'failed', and the error.
+        """
         self.start()
         assert self._connection is not None
         deadline = time.monotonic() + seconds
@@ -57,7 +64,8 @@ class Worker:
             if kind == "row":
                 on_row(content)
                 continue
-            if kind != "done":  # whatever is left in the process or on its device is not to be built on
+            # whatever is left in the process or on its device is not to be built on
+            if kind != "done":
                 self.end()
             return kind, content
 
@@ -79,13 +87,21 @@ class Worker:
             return "out of time", None
         except (EOFError, ConnectionResetError):
             self._process.join(_ENDING_S)
-            reason = "killed, most likely for lack of memory" if self._process.exitcode == -9 else "ended by a fault"
-            return "failed", f"the measuring process was {reason} (exit code {self._process.exitcode})"
+            reason = (
+                "killed, most likely for lack of memory"
+                if self._process.exitcode == -9
+                else "ended by a fault"
+            )
+            return (
+                "failed",
+                f"the measuring process was {reason} (exit code {self._process.exitcode})",
+            )
 
 
 def _serve(connection: Connection, device: str, dry: bool) -> None:
     """The process's own side."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the parent decides
+    # Ctrl-C goes to all processes of a terminal; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
