@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import ctypes
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
+# names and numbers of glibc's malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 _KEPT = 64 << 20  # bytes of freed memory that stay with the process
 # bytes from which a buffer still is mapped by itself; glibc takes no larger limit
 _MAPPED = 32 << 20

@@ -29,7 +29,8 @@ class DepthPictures:
         self._depth = depth
         known = depth.depth[depth.depth > 0].numpy()[::7]
         ends = np.percentile(1 / known, _PERCENTILES) if len(known) else (0.0, 1.0)
-        self._low, self._high = float(ends[0]), float(ends[1])
+        self._low = float(ends[0])
+        self._high = float(ends[1])
         self._brightness = np.array([_BRIGHTNESS[kind] for kind in Provenance])
 
     def __call__(self, index: int) -> NDArray[np.uint8]:

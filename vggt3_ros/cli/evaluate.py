@@ -158,7 +158,8 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
 
-    evaluations, pictures = [], []
+    evaluations = []
+    pictures = []
     names: set[str] = set()
     for spec in args.sequences:
         sequence = load_sequence(spec) if is_procedural(spec) else folders[spec]
@@ -202,7 +203,8 @@ def _new_name(name: str, taken: set[str]) -> str:
     """The name, with a number where folders of the same name came before; pictures are named after
     it.
     """
-    new, number = name, 1
+    new = name
+    number = 1
     # what may become the same file counts as the same
     while (key := re.sub(r"\W", "_", new).casefold()) in taken:
         number += 1

@@ -118,11 +118,9 @@ def _row(name: str, localization: Localization, seconds: float) -> dict[str, Any
     """
     from vggt3_ros.geometry.se3 import quaternion_from_rotation
 
-    pose, covariance, located = (
-        localization.map_from_cam,
-        localization.covariance,
-        localization.located,
-    )
+    pose = localization.map_from_cam
+    covariance = localization.covariance
+    located = localization.located
     return {
         "image": name,
         "status": localization.status.name,

@@ -32,7 +32,10 @@ _FOLDERS = {"demo": "demo.command", "bench": "bench.command"}  # commands of sev
 # Packages whose name for pip is not the one that is imported.
 _PIP_NAMES = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
 
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK = 0
+FAILURE = 1
+USAGE = 2
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

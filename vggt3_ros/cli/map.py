@@ -361,10 +361,8 @@ def _require_memory(reader: ImageReader, max_frames: int) -> None:
     from vggt3_ros.pipeline import memory_check
 
     kept = max_frames if reader.has_video else None
-    needed, available = (
-        reader.decoded_bytes(kept),
-        memory_check.available_bytes(torch.device("cpu")),
-    )
+    needed = reader.decoded_bytes(kept)
+    available = memory_check.available_bytes(torch.device("cpu"))
     if available is not None and needed > available:
         what = (
             f"photographs and up to {max_frames} video frames"

@@ -92,10 +92,12 @@ def _headings(map_from_cam: Tensor, view_from_map: Tensor) -> np.ndarray:
 
 def _limits(points: np.ndarray, cameras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper corner, (2,) each, of what is shown: all cameras and nearly all points."""
-    low, high = cameras.min(0), cameras.max(0)
+    low = cameras.min(0)
+    high = cameras.max(0)
     if len(points):
         inner, outer = np.quantile(points, _SHOWN, axis=0)
-        low, high = np.minimum(low, inner), np.maximum(high, outer)
+        low = np.minimum(low, inner)
+        high = np.maximum(high, outer)
     margin = max(_MARGIN * float((high - low).max()), 1e-6)
     return low - margin, high + margin
 

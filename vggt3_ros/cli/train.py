@@ -157,7 +157,8 @@ def _train(
             config, folder, device, args.start, bf16, recordings, ranks, within,
             resume_from=args.resume_from, handover=left, eager=args.eager,
         )  # fmt: skip
-        loss, total = "", trainer.step
+        loss = ""
+        total = trainer.step
         spent: dict[str, tuple[int, float]] = {}  # steps and seconds by phase
         last = trainer.table.seconds
 

@@ -94,7 +94,8 @@ class Calibration:
         """Take the size of an image whose middle is about where the principal point is; else raise
         InputError.
         """
-        cx, cy = float(self.intrinsics[0, 2]), float(self.intrinsics[1, 2])
+        cx = float(self.intrinsics[0, 2])
+        cy = float(self.intrinsics[1, 2])
         low, high = _MIDDLE
         if not all(
             low <= centre / extent <= high for centre, extent in zip((cx, cy), size_wh, strict=True)

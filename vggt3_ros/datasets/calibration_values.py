@@ -16,7 +16,8 @@ def numbers_of(value: Any, count: int | None, name: str, meaning: str, path: Pat
 
     Raises InputError saying that the entry `name` of the file should be `meaning`.
     """
-    raw, expected = value, count
+    raw = value
+    expected = count
     if isinstance(value, dict):
         check_known(value, ("rows", "cols", "dt", "data"), f"{path}, {name}")
         raw = value.get("data")

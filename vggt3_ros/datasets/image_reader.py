@@ -75,7 +75,8 @@ class ImageReader:
             for source in self._sources
             if isinstance(source, ImageFile) and not source.problem
         ]
-        total, left = 0, len(self) if most is None else most
+        total = 0
+        left = len(self) if most is None else most
         for file in sorted(files, key=_bytes_of_one, reverse=True):
             count = min(self._count(file), left) if file.is_video else 1
             total += _bytes_of_one(file) * count
@@ -141,7 +142,8 @@ class ImageReader:
             return None
 
     def _video(self, file: ImageFile, positions: Iterator[int]) -> Iterator[Frame]:
-        header, decoded = video_header(file.path), 0
+        header = video_header(file.path)
+        decoded = 0
         stem = file.name.removesuffix(file.path.suffix)
         for decoded, frame in enumerate(video_frames(file.path), start=1):
             yield self._known.frame(

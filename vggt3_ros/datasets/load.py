@@ -95,7 +95,8 @@ def _procedural(spec: str) -> Sequence:
     place = Place(kind, int(seed))
     visit = partial(room_sequence, place.seed, plan=place.plan)
     room = visit(map_frames=counts[0]) if counts else visit()
-    images, depth = room.images, room.depth
+    images = room.images
+    depth = room.depth
     count = len(images)
     # Queries off the mapped path.
     standard = Split(tuple(room.map_indices.tolist()), tuple(room.query_indices.tolist()))

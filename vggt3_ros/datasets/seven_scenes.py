@@ -18,12 +18,15 @@ from vggt3_ros.files import read_text
 from vggt3_ros.geometry.camera import intrinsics_matrix
 
 PROTOCOL = "vgg-t3"  # the split of the VGG-T3 paper
-MAP_STRIDE, QUERY_STRIDE = 50, 20  # of its training and test images
+# of its training and test images
+MAP_STRIDE = 50
+QUERY_STRIDE = 20
 
 _RATE_HZ = 30
 _NO_DEPTH_VALUE = 65535
 # pixels of 640x480; the colour images are not registered to the depth
-_COLOR_FOCAL, _DEPTH_FOCAL = 525.0, 585.0
+_COLOR_FOCAL = 525.0
+_DEPTH_FOCAL = 585.0
 _COLOR_CAMERA = (_COLOR_FOCAL, _COLOR_FOCAL, 320.0, 240.0)
 _NOTE = (
     "7-Scenes has no calibration between colour and depth: focal lengths 525 and 585 px assumed, "

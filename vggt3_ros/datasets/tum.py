@@ -86,7 +86,8 @@ def load_tum(folder: Path) -> Sequence:
 
 
 def _read_list(path: Path) -> tuple[list[float], list[Path]]:
-    stamps, files = [], []
+    stamps = []
+    files = []
     for where, (stamp, name) in read_rows(path, 2, "timestamp and file name"):
         stamps.append(float(numbers([stamp], where)))
         files.append(path.parent / name.replace("\\", "/"))
@@ -97,7 +98,8 @@ def _read_list(path: Path) -> tuple[list[float], list[Path]]:
 
 
 def _read_trajectory(path: Path) -> tuple[list[float], list[Tensor]]:
-    stamps, poses = [], []
+    stamps = []
+    poses = []
     for row in read_pose_file(path, 7, "timestamp tx ty tz qx qy qz qw").rows:
         stamps.append(float(numbers([row.key], row.where)))
         poses.append(row.world_from_cam())

@@ -68,7 +68,8 @@ def video_frames(path: Path) -> Iterator[VideoFrame]:
         quarters = _quarters_left(capture, path)
         rate = _number(capture.get(cv2.CAP_PROP_FPS))
         period_ns = round(1e9 / rate) if 1 <= rate <= 1000 else _PERIOD_NS
-        first_ns, stamp_ns = 0, -1
+        first_ns = 0
+        stamp_ns = -1
         while True:
             success, image = capture.read()
             if not success:
@@ -116,7 +117,8 @@ def _silent() -> Iterator[None]:
     a video.
     """
     sys.stderr.flush()
-    before, nothing = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
+    before = os.dup(_STDERR)
+    nothing = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, _STDERR)
         yield

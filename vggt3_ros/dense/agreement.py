@@ -16,7 +16,9 @@ from vggt3_ros.dense.views import Views
 
 _THROUGH = 0.03  # relative depth behind a point from which a view sees through it
 _SHARE_AGREEING = 0.3  # of the views that see a point
-_BEND, _BEND_FOR_ONE = 0.05, 0.02  # most that a surface may bend, and if a single view agrees
+# most that a surface may bend, and if a single view agrees
+_BEND = 0.05
+_BEND_FOR_ONE = 0.02
 _STEEPEST = 5.0  # tangent of the angle of incidence
 
 

@@ -43,7 +43,8 @@ class Blocks:
                 " far off, or give larger voxels"
             )
         keys = torch.unique(_keys(coordinates - low, spans))
-        rest, third = keys // spans[2], keys % spans[2]
+        rest = keys // spans[2]
+        third = keys % spans[2]
         return Blocks(
             torch.stack([rest // spans[1], rest % spans[1], third], dim=1) + low, keys, low, spans
         )

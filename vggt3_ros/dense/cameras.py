@@ -39,7 +39,8 @@ def mapping(
     """From keyframes `reference` (B,) into `views` (B, V), given all intrinsics (S, 3, 3) and poses
     (S, 4, 4).
     """
-    intrinsics, world_from_cam = intrinsics.double(), world_from_cam.double()
+    intrinsics = intrinsics.double()
+    world_from_cam = world_from_cam.double()
     view_from_reference = se3_inverse(world_from_cam[views]) @ world_from_cam[reference][:, None]
     rays = torch.linalg.inv(intrinsics[reference])[:, None]
     turn = intrinsics[views] @ view_from_reference[..., :3, :3] @ rays

@@ -23,7 +23,9 @@ _TIMES_USUAL = 3.0  # ... or so many times what depths usually differ by ...
 _RELATED = 0.05  # ... of those that differ by less than this ...
 _SAMPLED = 16  # ... at every so many points
 _SHARE = 0.51  # of the keyframes that look at a point, those that must have it: more than half ...
-_SHARE_OF_MANY, _MISSING = 0.8, 2  # ... and of many, but for this number of keyframes
+# ... and of many, but for this number of keyframes
+_SHARE_OF_MANY = 0.8
+_MISSING = 2
 
 
 def fused_cloud(
@@ -64,7 +66,9 @@ def fused_cloud(
         waiting += len(points)
         if waiting > _MERGED_AT:
             cell, total = _merged(cells, sums)
-            cells, sums, waiting = [cell], [total], 0
+            cells = [cell]
+            sums = [total]
+            waiting = 0
     total = _merged(cells, sums)[1]
     points = total[:, 1:4] / total[:, :1]
     return _cloud(total[_confirmed(points, depth.depth, taken, keyframes, voxel_m / 2)])
@@ -111,7 +115,8 @@ def _looks(
         seen = inside.nonzero()[:, 0]
         place = (row[seen] * width + column[seen]).long()
         looks = taken[index].flatten()[place]
-        seen, place = seen[looks], place[looks]
+        seen = seen[looks]
+        place = place[looks]
         yield seen, depth[index].flatten()[place] - z[seen], z[seen]
 
 
@@ -123,7 +128,8 @@ def _weighted(points: Tensor, colours: Tensor, sigma: Tensor) -> Tensor:
 
 def _merged(cells: list[Tensor], sums: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Cells (V, 3), each once, and the sums (V, 8) of what lies in them."""
-    every, values = torch.cat(cells), torch.cat(sums)
+    every = torch.cat(cells)
+    values = torch.cat(sums)
     if len(every) == 0:
         return every, values
     number = numbered_cells(every)
@@ -133,7 +139,8 @@ def _merged(cells: list[Tensor], sums: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _cloud(sums: Tensor) -> PointCloud:
-    weight, pixels = sums[:, :1], sums[:, 7:]
+    weight = sums[:, :1]
+    pixels = sums[:, 7:]
     colours = (sums[:, 4:7] / weight * 255).round().clamp(0, 255).to(torch.uint8)
     # errors of the pixels of a voxel are much the same: a mean is no better
     sigma = (pixels / weight).sqrt()[:, 0]

@@ -40,7 +40,8 @@ def surface(volume: TsdfVolume, progress: Callable[[float], None] | None = None)
     """
     cubes = require_marching_cubes()
     tell = progress or (lambda share: None)
-    vertices, faces = [np.empty((0, 3))], [np.empty((0, 3), np.int64)]
+    vertices = [np.empty((0, 3))]
+    faces = [np.empty((0, 3), np.int64)]
     corners = np.unique(volume.blocks.coordinates.cpu().numpy() // _WIDE, axis=0)
     first = 0
     for done, corner in enumerate(corners):
@@ -86,7 +87,8 @@ def _cube_surface(
     mean = distance / np.where(known, weight, 1.0)
     mean = np.where(mean < 0, np.minimum(mean, -_LEAST), np.maximum(mean, _LEAST))
     whole = _over_corners(np.logical_and, known)
-    highest, lowest = _over_corners(np.maximum, mean), _over_corners(np.minimum, mean)
+    highest = _over_corners(np.maximum, mean)
+    lowest = _over_corners(np.minimum, mean)
     crossed = (
         whole & (lowest < 0) & (highest > 0) & (highest - lowest < _STEEPEST / volume.truncation)
     )

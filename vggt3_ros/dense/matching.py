@@ -46,7 +46,8 @@ class Matching:
             likeness, inside = self.likeness(view, inverse, radius)
             cost = torch.where(inside, 1 - likeness, _OUTSIDE).clamp_(max=1.0)
             if best is None or second is None:
-                best, second = cost, torch.full_like(cost, _OUTSIDE)
+                best = cost
+                second = torch.full_like(cost, _OUTSIDE)
             else:
                 second = torch.minimum(second, torch.maximum(best, cost))
                 best = torch.minimum(best, cost)

@@ -11,7 +11,8 @@ from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.geometry.camera import project
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 
-_GOOD_ANGLE, _WIDE_ANGLE = math.radians(5.0), math.radians(25.0)
+_GOOD_ANGLE = math.radians(5.0)
+_WIDE_ANGLE = math.radians(25.0)
 _ONLY_IN_VIEW = 0.3  # weight of a landmark that falls into an image but was not observed there
 _LEAST_SHARED = 3.0  # weighted landmarks
 _SAMPLED = 500  # landmarks per keyframe
@@ -28,9 +29,11 @@ def neighbours(keyframes: Keyframes, count: int, least_angle: float) -> Tensor:
     none: any depth would fit.
     """
     chosen = torch.full((len(keyframes), count), -1, dtype=torch.int64)
-    poses, intrinsics = keyframes.world_from_cam.double().cpu(), keyframes.intrinsics.double().cpu()
+    poses = keyframes.world_from_cam.double().cpu()
+    intrinsics = keyframes.intrinsics.double().cpu()
     points = keyframes.points.double().cpu()
-    observed, observed_from = keyframes.observed.cpu(), keyframes.observed_from.cpu()
+    observed = keyframes.observed.cpu()
+    observed_from = keyframes.observed_from.cpu()
     saw = torch.zeros(len(keyframes), len(points), dtype=torch.bool)
     saw[observed_from, observed] = True
     for index in range(len(keyframes)):
@@ -54,10 +57,12 @@ def inverse_ranges(keyframes: Keyframes) -> Tensor:
     points = keyframes.points.double().cpu()[keyframes.observed.cpu()]
     from_keyframe = keyframes.observed_from.cpu()
     z = transform_points(poses[from_keyframe], points[:, None])[:, 0, 2]
-    from_keyframe, z = from_keyframe[z > 0], z[z > 0]
+    from_keyframe = from_keyframe[z > 0]
+    z = z[z > 0]
     if len(z) == 0:
         return torch.tensor([[0.1, 2.0]], device=keyframes.images.device).expand(len(keyframes), 2)
-    nearest, farthest = float(z.quantile(0.005)), float(z.quantile(0.995))
+    nearest = float(z.quantile(0.005))
+    farthest = float(z.quantile(0.995))
     ranges = torch.empty(len(keyframes), 2)
     for index in range(len(keyframes)):
         own = z[from_keyframe == index]

@@ -72,7 +72,8 @@ class Planes:
         return fewer if len(fewer) == len(self) else fewer.merged(reach)
 
     def _merged_once(self, reach: float) -> Planes:
-        same, left = self._same(reach), torch.ones(len(self), dtype=torch.bool)
+        same = self._same(reach)
+        left = torch.ones(len(self), dtype=torch.bool)
         joined = [Planes.none()]
         for index in self.pixels.argsort(descending=True, stable=True).tolist():
             if left[index]:
@@ -108,7 +109,8 @@ def visible_planes(depth: Tensor, known: Tensor, intrinsics: Tensor) -> Planes:
     """
     points = camera_points(depth[None], intrinsics[None])
     normal, oriented = normals(points, known[None])
-    points, normal = points[oriented], normal[oriented]
+    points = points[oriented]
+    normal = normal[oriented]
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(points), generator=generator)[:_SAMPLED].to(points.device)
     found = find_planes(points[chosen], normal[chosen], generator)
@@ -143,7 +145,9 @@ def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> 
         on_it = points[near].double().cpu()
         count = torch.tensor([len(on_it)], dtype=torch.float64)
         found.append(Planes(plane[None].double().cpu(), on_it.mean(0, keepdim=True), count))
-        points, normals, thickness = points[~near], normals[~near], thickness[~near]
+        points = points[~near]
+        normals = normals[~near]
+        thickness = thickness[~near]
     return Planes.together(found)
 
 

@@ -30,7 +30,8 @@ def corrected(predicted: Tensor, keyframes: Keyframes, grey: Tensor, batch: Tens
     h, w).
     """
     height, width = keyframes.size_hw
-    logs, weight = torch.zeros_like(predicted[batch]), torch.zeros_like(predicted[batch])
+    logs = torch.zeros_like(predicted[batch])
+    weight = torch.zeros_like(predicted[batch])
     for place, index in enumerate(batch.tolist()):
         points = keyframes.points[keyframes.observed[keyframes.observed_from == index]].double()
         cam_from_world = se3_inverse(keyframes.world_from_cam[index].double())
@@ -41,7 +42,9 @@ def corrected(predicted: Tensor, keyframes: Keyframes, grey: Tensor, batch: Tens
             pixels.nan_to_num(-1.0).round().clamp(-1, max(height, width)).long().unbind(-1)
         )
         inside = (z > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        column, row, z = column[inside], row[inside], z[inside].float()
+        column = column[inside]
+        row = row[inside]
+        z = z[inside].float()
         ratio = (z / predicted[index, row, column]).log()
         logs[place].index_put_((row, column), ratio, accumulate=True)
         weight[place].index_put_((row, column), torch.ones_like(ratio), accumulate=True)

@@ -32,7 +32,8 @@ _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
 # of the pixels of all keyframes that must agree and lie on a plane of the map
 _LEAST_REPORTED = 0.005
 # by how much a plane must be more alike than a depth, and than one that is agreed
-_KEPT, _KEPT_AGREED = 0.03, 0.06
+_KEPT = 0.03
+_KEPT_AGREED = 0.06
 
 Progress = Callable[[float], None]
 
@@ -108,7 +109,8 @@ class _Refinement:
         """Raises OverBudgetError when all would take too long, given the seconds that a keyframe's
         matching took.
         """
-        expected, allowed = matching / _MATCHING, self._settings.seconds
+        expected = matching / _MATCHING
+        allowed = self._settings.seconds
         if allowed is not None and expected > allowed:
             side = max(self._views.size_hw)
             raise OverBudgetError(
@@ -118,14 +120,16 @@ class _Refinement:
 
     def compare(self, *shares: float) -> None:
         """Keep the depth that other keyframes agree with, as the mean of theirs."""
-        agreed, fused = torch.zeros_like(self._agreed), self._depth.clone()
+        agreed = torch.zeros_like(self._agreed)
+        fused = self._depth.clone()
         for batch in self._batches(*shares):
             said = self._said(batch, self._depth[batch], self._alike)
             agreed[batch] = self._alike[batch] & believed(said, self._views.intrinsics[batch])
             fused[batch] = torch.where(agreed[batch], said.fused, self._depth[batch])
             self._agreeing[batch] = torch.where(agreed[batch], said.agreeing, 0).to(torch.uint8)
             self._angle[batch] = said.angle
-        self._depth, self._agreed = fused, agreed
+        self._depth = fused
+        self._agreed = agreed
 
     def find_planes(self) -> None:
         """The planes that each keyframe's agreed points lie on."""
@@ -162,9 +166,12 @@ class _Refinement:
         """Carry agreed depth on to the other pixels, but not where other keyframes see through it
         or look different.
         """
-        depth, provenance = torch.zeros_like(self._depth), torch.zeros_like(self._agreeing)
+        depth = torch.zeros_like(self._depth)
+        provenance = torch.zeros_like(self._agreeing)
         for batch in self._batches(0.85, 1.0):
-            known, own, predicted = self._agreed[batch], self._depth[batch], self._predicted[batch]
+            known = self._agreed[batch]
+            own = self._depth[batch]
+            predicted = self._predicted[batch]
             grey = self._views.grey[batch]
             filled = filled_depth(own, known, predicted, grey)
             surfaces = [self._surfaces(int(index)) for index in batch]

@@ -30,7 +30,9 @@ class DepthRenderer:
     """
 
     def __init__(self, depth: Tensor, intrinsics: Tensor, world_from_cam: Tensor) -> None:
-        self._depth, self._intrinsics, self._world_from_cam = depth, intrinsics, world_from_cam
+        self._depth = depth
+        self._intrinsics = intrinsics
+        self._world_from_cam = world_from_cam
         rows, columns = (
             torch.linspace(0, size - 1, _SAMPLES).round().long() for size in depth.shape[1:]
         )
@@ -88,7 +90,8 @@ class DepthRenderer:
         pixels = size_hw[0] * size_hw[1]
         nearest = z.new_full((pixels,), torch.inf).scatter_reduce_(0, place, z, "amin")
         front = z < nearest[place] * (1 + _SAME_SURFACE)
-        place, inverse = place[front], 1 / z[front]
+        place = place[front]
+        inverse = 1 / z[front]
         total = z.new_zeros(pixels).index_add_(0, place, inverse)
         number = z.new_zeros(pixels).index_add_(0, place, torch.ones_like(inverse))
         depth = torch.where(number > 0, number / total, 0.0).view(size_hw)
@@ -111,7 +114,8 @@ class DepthRenderer:
         rays = into.turn[:, 0] @ homogeneous_pixels(self._size_hw, depth).flatten(1)
         x, y, z = (depth[:, None] * rays + into.shift[:, 0, :, None]).unbind(1)
         least = _NEAREST * depth[depth > 0].median() if bool((depth > 0).any()) else 0.0
-        column, row = (x / z).round(), (y / z).round()
+        column = (x / z).round()
+        row = (y / z).round()
         inside = (
             (depth > 0)
             & (z > least)

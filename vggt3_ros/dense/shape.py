@@ -16,7 +16,8 @@ def bend(depth: Tensor) -> Tensor:
     second = torch.zeros_like(inverse)
     for axis in (1, 2):
         size = inverse.shape[axis]
-        before, after = inverse.narrow(axis, 0, size - 4), inverse.narrow(axis, 4, size - 4)
+        before = inverse.narrow(axis, 0, size - 4)
+        after = inverse.narrow(axis, 4, size - 4)
         middle = second.narrow(axis, 2, size - 4)
         change = (before + after - 2 * inverse.narrow(axis, 2, size - 4)).abs()
         middle.copy_(torch.maximum(middle, change))
@@ -28,7 +29,8 @@ def steepness(depth: Tensor, intrinsics: Tensor) -> Tensor:
     incidence.
     """
     logs = depth.clamp(min=1e-6).log()
-    across, down = torch.zeros_like(logs), torch.zeros_like(logs)
+    across = torch.zeros_like(logs)
+    down = torch.zeros_like(logs)
     across[:, :, 1:-1] = (logs[:, :, 2:] - logs[:, :, :-2]) / 2
     down[:, 1:-1] = (logs[:, 2:] - logs[:, :-2]) / 2
     fx, fy = (intrinsics[:, i, i, None, None].float() for i in range(2))
@@ -49,11 +51,13 @@ def normals(points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
 
     They are so where all four pixels at a distance of 2 are.
     """
-    inner, outer = slice(2, -2), (slice(4, None), slice(None, -4))
+    inner = slice(2, -2)
+    outer = (slice(4, None), slice(None, -4))
     across = points[:, inner, outer[0]] - points[:, inner, outer[1]]
     down = points[:, outer[0], inner] - points[:, outer[1], inner]
     normal = torch.nn.functional.normalize(torch.linalg.cross(down, across, dim=-1), dim=-1)
-    found, everywhere = torch.zeros_like(known), torch.zeros_like(points)
+    found = torch.zeros_like(known)
+    everywhere = torch.zeros_like(points)
     around = (
         known[:, inner, outer[0]]
         & known[:, inner, outer[1]]

@@ -15,13 +15,18 @@ from vggt3_ros.dense.windows import box_mean, largest, median3, near_mean, small
 
 _LABELS = 64  # inverse depths of the coarse sweep
 # labels of the sweep along the prior, and how far in log depth it goes each way
-_ALONG_PRIOR, _SPAN = 25, 0.4
+_ALONG_PRIOR = 25
+_SPAN = 0.4
 _OFFSETS = 9  # labels of a fine sweep
 _STEPS = (0.5, 0.25)  # between them, in steps of the coarse sweep
 _REACH = 2.0  # steps of the coarse sweep within which neighbouring pixels lie on one surface
 # greatest cost, and the difference of log depth at which it is reached
-_PRIOR, _FAR_FROM_PRIOR = 0.1, 0.25
-_STEP, _COARSE_JUMP, _FINE_JUMP = 0.04, 0.25, 0.15  # penalties of semi-global matching
+_PRIOR = 0.1
+_FAR_FROM_PRIOR = 0.25
+# penalties of semi-global matching
+_STEP = 0.04
+_COARSE_JUMP = 0.25
+_FINE_JUMP = 0.15
 _EDGE = 0.06  # difference of grey values at which depth may jump
 _KEPT = 0.03  # by how much another surface beside an edge must be more alike
 
@@ -68,7 +73,8 @@ def _upright(
     matching: Matching, ranges: Tensor, prior: Tensor, jumps: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Planes that face the camera, at equal steps of inverse depth."""
-    nearest, farthest = ranges[:, 1:, None, None], ranges[:, :1, None, None]
+    nearest = ranges[:, 1:, None, None]
+    farthest = ranges[:, :1, None, None]
     share = torch.linspace(0, 1, _LABELS, device=ranges.device)[:, None, None]
     labels = farthest + (nearest - farthest) * share  # (B, D, 1, 1)
     cost = matching.cost(labels, radius=2)

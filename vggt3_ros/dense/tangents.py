@@ -22,7 +22,8 @@ def tangent_planes(depth: Tensor, intrinsics: Tensor) -> Tensor:
     inverse = torch.where(known, 1 / depth.clamp(min=1e-12), 0.0)
     across, across_known = _slope(inverse, known)
     down, down_known = _slope(inverse.T, known.T)
-    slope_x, slope_y = intrinsics[0, 0] * across, intrinsics[1, 1] * down.T
+    slope_x = intrinsics[0, 0] * across
+    slope_y = intrinsics[1, 1] * down.T
     x = (
         torch.arange(depth.shape[1], device=depth.device, dtype=depth.dtype) - intrinsics[0, 2]
     ) / intrinsics[0, 0]
@@ -36,12 +37,11 @@ def tangent_planes(depth: Tensor, intrinsics: Tensor) -> Tensor:
 def _slope(inverse: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Difference of inverse depth (h, w) from column to column, and where there is one."""
     step = torch.where(known[:, 1:] & known[:, :-1], inverse.diff(dim=1), torch.nan)
-    forward, backward = pad(step, (0, 1), value=torch.nan), pad(step, (1, 0), value=torch.nan)
+    forward = pad(step, (0, 1), value=torch.nan)
+    backward = pad(step, (1, 0), value=torch.nan)
     bend = (forward - backward).abs().nan_to_num(torch.inf)
-    bend_ahead, bend_behind = (
-        pad(bend[:, 1:], (0, 1), value=torch.inf),
-        pad(bend[:, :-1], (1, 0), value=torch.inf),
-    )
+    bend_ahead = pad(bend[:, 1:], (0, 1), value=torch.inf)
+    bend_behind = pad(bend[:, :-1], (1, 0), value=torch.inf)
     flatter = torch.where(
         bend_ahead == bend_behind, forward.abs() < backward.abs(), bend_ahead < bend_behind
     )

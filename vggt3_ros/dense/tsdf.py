@@ -87,7 +87,8 @@ def _blocks(
     """Side of voxels, and the blocks about all surfaces. Larger voxels than wanted where these do
     not fit.
     """
-    voxel, blocks = wanted, None
+    voxel = wanted
+    blocks = None
     while blocks is None:
         blocks = _fitting_blocks(views(), voxel, settings.memory // BLOCK_BYTES, tell)
         if blocks is None:

@@ -111,8 +111,10 @@ class TsdfView:
         """
         height, width = self.depth.shape
         across, down, ahead = self.intrinsics
-        left, right = across + 0.5 * ahead, (width - 0.5) * ahead - across
-        top, bottom = down + 0.5 * ahead, (height - 0.5) * ahead - down
+        left = across + 0.5 * ahead
+        right = (width - 0.5) * ahead - across
+        top = down + 0.5 * ahead
+        bottom = (height - 0.5) * ahead - down
         inwards = normalize(torch.stack([left, right, top, bottom, ahead]), dim=1)
         farthest = self.depth.max() + truncation / max(self.settings.least_cosine, 0.01)
         inside = (centres @ inwards.T >= -radius).all(1) & (centres[:, 2] - radius <= farthest)
@@ -148,13 +150,16 @@ class TsdfView:
         height, width = self.depth.shape
         points = (starts[:, None] + inner).flatten(0, 1)
         column, row, z = (points @ self.intrinsics.T).unbind(1)
-        column, row = (column / z).round(), (row / z).round()
+        column = (column / z).round()
+        row = (row / z).round()
         inside = (z > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
         index = inside.nonzero()[:, 0]
         pixels = table[(row[index] * width + column[index]).long()]
         distance = pixels[:, 3] - (pixels[:, :3] * points[index]).sum(1)
         told = (pixels[:, 3] > 0) & (distance > -1)
-        index, pixels, distance = index[told], pixels[told], distance[told]
+        index = index[told]
+        pixels = pixels[told]
+        distance = distance[told]
 
         scale = 1 / torch.maximum(z[index], _NEAREST * pixels[:, 4]).square()
         at_surface = torch.where(

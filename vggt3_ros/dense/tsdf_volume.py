@@ -65,6 +65,7 @@ class TsdfVolume:
     @staticmethod
     def empty(voxel: float, wanted: float, truncation: float, blocks: Blocks) -> TsdfVolume:
         """A field in which nothing is known yet."""
-        shape, device = (len(blocks), POINTS), blocks.coordinates.device
+        shape = (len(blocks), POINTS)
+        device = blocks.coordinates.device
         zeros = [torch.zeros((*shape, *rest), device=device) for rest in ((), (), (3,), ())]
         return TsdfVolume(voxel, wanted, truncation, blocks, *zeros)

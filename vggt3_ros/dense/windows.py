@@ -59,7 +59,8 @@ def near_mean(values: Tensor, radius: int, reach: Tensor) -> Tensor:
     """
     height, width = values.shape[-2:]
     padded = pad(values[:, None], (radius,) * 4, mode="constant", value=float("inf"))[:, 0]
-    total, count = torch.zeros_like(values), torch.zeros_like(values)
+    total = torch.zeros_like(values)
+    count = torch.zeros_like(values)
     for row in range(2 * radius + 1):
         for column in range(2 * radius + 1):
             difference = padded[:, row : row + height, column : column + width] - values

@@ -20,8 +20,11 @@ from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.geometry.uncertainty import pose_error_vector, squared_error
 from vggt3_ros.landmarks.acceptance import Evidence, LocateSettings, objection
 
-WRONG_POSITION_M, WRONG_ROTATION_DEG = 0.5, 15.0
-CHI_SQUARE_MEDIAN, CHI_SQUARE_95 = 5.348, 12.592  # of the distribution with six degrees of freedom
+WRONG_POSITION_M = 0.5
+WRONG_ROTATION_DEG = 15.0
+# of the distribution with six degrees of freedom
+CHI_SQUARE_MEDIAN = 5.348
+CHI_SQUARE_95 = 12.592
 _OF_THE_NETWORK = ("prepare", "network")  # stages of a localization
 
 

@@ -55,7 +55,8 @@ def to_json(value: Any) -> Any:
 
 def _entries(block: Any) -> Iterator[tuple[str, Any]]:
     for each in fields(block):
-        value, about = getattr(block, each.name), each.metadata
+        value = getattr(block, each.name)
+        about = each.metadata
         if about.get("hidden") or (value is None and about.get("optional")):
             continue
         if about.get("inline"):

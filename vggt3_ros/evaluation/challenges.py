@@ -18,8 +18,12 @@ from vggt3_ros.worlds.places import Place
 from vggt3_ros.worlds.room import LARGEST_SEED
 from vggt3_ros.worlds.sequence import room_sequence, unmapped_views
 
-OTHER_SEQUENCE, OTHER_PLACE, LOOKALIKE = "other sequence", "other place", "look-alike place"
-UNMAPPED, HALF_COPY, MIRRORED = "unmapped part", "half a copy", "mirrored"
+OTHER_SEQUENCE = "other sequence"
+OTHER_PLACE = "other place"
+LOOKALIKE = "look-alike place"
+UNMAPPED = "unmapped part"
+HALF_COPY = "half a copy"
+MIRRORED = "mirrored"
 _MOST = 16  # queries of a kind
 _PLACES = 2  # that the foreign queries come from
 
@@ -62,7 +66,8 @@ def challenges(
         yield from _others(sequence, LOOKALIKE, painted_like=place.seed)
         yield from _unmapped(sequence, place, split)
     for number, index in enumerate(evenly(tuple(answerable), _MOST)):
-        frame, other = sequence.frame(index), others[number % len(others)].frame
+        frame = sequence.frame(index)
+        other = others[number % len(others)].frame
         yield Challenge(
             HALF_COPY,
             replace(frame, image=_half_other(frame.image, other.image, number % 2 == 0)),

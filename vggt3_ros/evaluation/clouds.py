@@ -96,7 +96,8 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
     cloud = thinned[sampled(len(thinned), SAMPLE)].numpy()
     truth = surface.points.numpy()
     seen = truth[surface.sample[surface.seen].numpy()]
-    off, missing = np.full(len(cloud), np.inf), np.full(len(seen), np.inf)
+    off = np.full(len(cloud), np.inf)
+    missing = np.full(len(seen), np.inf)
     cosines: list[_Array] = []
     if len(cloud) and len(truth):
         off, nearest = cKDTree(truth).query(cloud)
@@ -108,7 +109,8 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
             cosines.append(
                 unsigned_cosines(normals_at(first[some], tree), normals_at(second[some], true_tree))
             )
-    accuracy, completeness = _distances(off), _distances(missing)
+    accuracy = _distances(off)
+    completeness = _distances(missing)
     figures = CloudFigures(
         points=len(points),
         voxels=len(thinned),

@@ -30,7 +30,8 @@ from vggt3_ros.landmarks.sfm import quiet_colmap
 INLIER_PX = 8.0
 LEAST_INLIERS = 12
 # of COLMAP's matcher: Lowe's ratio of angles, and the largest angle in rad
-_RATIO, _FARTHEST = 0.8, 0.7
+_RATIO = 0.8
+_FARTHEST = 0.7
 _LENGTH = 512.0  # of a SIFT descriptor
 _IMAGE = "{}.png"
 
@@ -121,7 +122,8 @@ class ColmapMap:
             if len(pairs) < LEAST_INLIERS:
                 return None
             options = pycolmap.AbsolutePoseEstimationOptions()
-            options.ransac.max_error, options.ransac.random_seed = INLIER_PX, 0
+            options.ransac.max_error = INLIER_PX
+            options.ransac.random_seed = 0
             pixels = found.pixels[pairs[:, 0]].astype(np.float64)
             positions = self._positions[pairs[:, 1]]
             answer = pycolmap.estimate_and_refine_absolute_pose(
@@ -222,7 +224,8 @@ def mutual_matches(first: NDArray[np.float32], second: NDArray[np.float32]) -> N
     if len(first) == 0 or len(second) == 0:
         return np.zeros((0, 2), np.int64)
     alike = first @ second.T
-    there, back = _chosen(alike), _chosen(alike.T)
+    there = _chosen(alike)
+    back = _chosen(alike.T)
     index = np.flatnonzero(there >= 0)
     index = index[back[there[index]] == index]
     return np.stack([index, there[index]], axis=1)
@@ -246,9 +249,12 @@ def _camera(intrinsics: Tensor, size_hw: tuple[int, int], distortion: Distortion
     """COLMAP's camera of ours (3, 3)."""
     import pycolmap
 
-    fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
-    cx, cy = float(intrinsics[0, 2]) + PIXEL_OFFSET, float(intrinsics[1, 2]) + PIXEL_OFFSET
-    model, coefficients = "PINHOLE", list(distortion.coefficients if distortion else ())
+    fx = float(intrinsics[0, 0])
+    fy = float(intrinsics[1, 1])
+    cx = float(intrinsics[0, 2]) + PIXEL_OFFSET
+    cy = float(intrinsics[1, 2]) + PIXEL_OFFSET
+    model = "PINHOLE"
+    coefficients = list(distortion.coefficients if distortion else ())
     if distortion is not None and distortion.model == "equidistant":
         model = "OPENCV_FISHEYE"
     elif distortion is not None:

@@ -14,7 +14,8 @@ from vggt3_ros.evaluation.true_surface import true_surface
 from vggt3_ros.geometry.pointcloud import PointCloud
 
 # blocks: the scene's points, and where those are refined, the network's
-SCENE, NETWORK = "cloud", "cloud_network"
+SCENE = "cloud"
+NETWORK = "cloud_network"
 
 
 @dataclass(frozen=True, eq=False)

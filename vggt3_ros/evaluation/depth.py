@@ -182,7 +182,9 @@ def live_depth_figures(
     or those of its alignment, and milliseconds of its refinement; NaN without true depth, and where
     it was not refined.
     """
-    predicted, true, seconds = [], [], []
+    predicted = []
+    true = []
+    seconds = []
     for index, found in zip(indices, localizations, strict=True):
         if found.status is not LocalizationStatus.VERIFIED or found.depth is None:
             continue

@@ -78,9 +78,11 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
 
 def _band(heights: _Array, cameras: _Array, half: float) -> tuple[tuple[float, float], str]:
     """Lowest and highest height of the slice, and what it is about."""
-    middle, where = float(cameras.mean()), "the cameras' mean height"
+    middle = float(cameras.mean())
+    where = "the cameras' mean height"
     if np.mean(np.abs(heights - middle) <= half) < _LEAST_SHARE:
-        middle, where = float(np.median(heights)), "the truth's median height"
+        middle = float(np.median(heights))
+        where = "the truth's median height"
     return (middle - half, middle + half), where
 
 
@@ -93,7 +95,8 @@ def _limits(clouds: list[_Array]) -> _Array:
     ends = np.concatenate(
         [np.quantile(cloud[:, :2], (0.01, 0.99), axis=0) for cloud in clouds if len(cloud)]
     )
-    low, high = ends.min(0), ends.max(0)
+    low = ends.min(0)
+    high = ends.max(0)
     margin = 0.08 * max(float((high - low).max()), 1e-3)
     return np.stack([low - margin, high + margin], axis=1)
 

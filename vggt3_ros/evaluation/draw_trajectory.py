@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TRUE, _ESTIMATED, _QUERY, _VERIFIED, _REFUSED = (
-    "#1a1a1a",
-    "#d1495b",
-    "#00798c",
-    "#2a9d2a",
-    "#ffd166",
-)
+_TRUE = "#1a1a1a"
+_ESTIMATED = "#d1495b"
+_QUERY = "#00798c"
+_VERIFIED = "#2a9d2a"
+_REFUSED = "#ffd166"
 _SIDE = 7.5  # inches of the longer side of the plot
 _MAX_POINTS = 60_000
 # points this many extents above the highest camera (ceilings) would hide everything
@@ -41,7 +39,8 @@ def draw_trajectory(evaluation: Evaluation, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sequence, split = evaluation.sequence, evaluation.split
+    sequence = evaluation.sequence
+    split = evaluation.split
     view_from_world = plane_from_world(sequence.world_from_cam, sequence.up)
     true_map = sequence.world_from_cam[list(evaluation.map_indices)]
     true_query = sequence.world_from_cam[list(split.query)]
@@ -86,7 +85,8 @@ def save_with_legend(figure: Figure, path: Path) -> None:
 def _title(evaluation: Evaluation, inside: float) -> str:
     """`inside` is the share of the points that lie in the picture."""
     figures = evaluation.figures
-    errors, verified = figures.map.errors, figures.verified.errors
+    errors = figures.map.errors
+    verified = figures.verified.errors
     collapsed = figures.alignment.collapsed
     useless = "; the estimated map does not follow the truth and is not shown" if collapsed else ""
     points = (
@@ -111,7 +111,8 @@ def _ate(figures: EvaluationFigures) -> str:
 
 
 def _errors(errors: LocalizationErrors | VerifiedErrors) -> str:
-    position, rotation = errors.median_position_m, errors.median_rotation_deg
+    position = errors.median_position_m
+    rotation = errors.median_rotation_deg
     return f" {100 * position:.1f} cm, {rotation:.1f} deg" if np.isfinite(position) else " -"
 
 
@@ -122,13 +123,15 @@ def view_limits(evaluation: Evaluation, view_from_world: Tensor) -> np.ndarray:
     sequence = evaluation.sequence
     true = sequence.world_from_cam[[*evaluation.map_indices, *evaluation.split.query]]
     paths = _flat(view_from_world, torch.cat([true, evaluation.map_poses]))[:, :2]
-    low, high = paths.min(0), paths.max(0)
+    low = paths.min(0)
+    high = paths.max(0)
     reach = _REACH * max(evaluation.figures.trajectory_extent_m, 1e-3)
     points = (evaluation.points.points.double() @ view_from_world.T)[:, :2].numpy()
     near = points[((points >= low - reach) & (points <= high + reach)).all(1)]
     if len(near) > _NEAR * len(points):
         inner, outer = np.quantile(near, (0.02, 0.98), axis=0)
-        low, high = np.minimum(low, inner), np.maximum(high, outer)
+        low = np.minimum(low, inner)
+        high = np.maximum(high, outer)
     margin = 0.06 * max(float((high - low).max()), 1e-3)
     return np.stack([low - margin, high + margin], axis=1)
 

@@ -236,7 +236,8 @@ def _compare_depth(
         for each in (mapped.true_from_scene, mapped.true_from_map)
     )
     config = network.config
-    anchored, refined = reconstruction.anchored, reconstruction.refined
+    anchored = reconstruction.anchored
+    refined = reconstruction.refined
     dense = None if refined is None else refined.depth
     return compare_depth(
         sequence,

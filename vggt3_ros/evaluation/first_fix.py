@@ -40,8 +40,12 @@ from vggt3_ros.worlds.room import RoomBatch, make_rooms
 from vggt3_ros.worlds.route import unseen_route
 from vggt3_ros.worlds.trajectories import drive
 
-HEIGHT, WIDTH, VIEW_DEG = 240, 320, 70.0
-MAP_FRAMES, QUERIES, METRES = 32, 36, 9.0
+HEIGHT = 240
+WIDTH = 320
+VIEW_DEG = 70.0
+MAP_FRAMES = 32
+QUERIES = 36
+METRES = 9.0
 NOISE = 2.5  # grey levels, of a dim corridor
 # shares of the light and of the features
 CONDITIONS = ((1.0, 1.0), (0.2, 1.0), (1.0, 0.15), (1.0, 0.07))
@@ -128,7 +132,8 @@ def _driven(
     """Figures of a drive that shows these features, each image by itself and with those before
     it.
     """
-    camera, recent = intrinsics.numpy(), RecentImages(TrackingSettings(joint_images=TOGETHER))
+    camera = intrinsics.numpy()
+    recent = RecentImages(TrackingSettings(joint_images=TOGETHER))
     alone: list[Located] = []
     together: list[Located] = []
     for number, (features, odometry) in enumerate(zip(shown, _odometry(way), strict=True)):
@@ -147,7 +152,9 @@ def _driven(
 
 def _figures(found: list[Located], way: Tensor, is_mapped: bool) -> Figures:
     accepted = np.array([each.accepted for each in found])
-    errors, inside, wrong = [], [], 0
+    errors = []
+    inside = []
+    wrong = 0
     for each, pose in zip(found, way, strict=True):
         if not each.accepted or each.world_from_cam is None or each.covariance is None:
             continue
@@ -176,11 +183,13 @@ def _images_to_fix(accepted: NDArray[np.bool_]) -> float:
 
 def _odometry(way: Tensor) -> list[Tensor]:
     """odom_from_cam of a drive whose errors are those that the tracker assumes."""
-    dice, settings = np.random.default_rng(0), TrackingSettings()
+    dice = np.random.default_rng(0)
+    settings = TrackingSettings()
     odometry = [way[0]]
     for before, after in zip(way[:-1], way[1:], strict=True):
         motion = se3_inverse(before) @ after
-        metres, radians = float(motion[:3, 3].norm()), float(rotation_angle(motion[:3, :3]))
+        metres = float(motion[:3, 3].norm())
+        radians = float(rotation_angle(motion[:3, :3]))
         position = settings.drift_translation * math.sqrt(metres)
         rotation = math.hypot(
             settings.drift_rotation * math.sqrt(radians),
@@ -194,7 +203,8 @@ def _odometry(way: Tensor) -> list[Tensor]:
 def _landmarks(images: NDArray[np.uint8], poses: Tensor, intrinsics: Tensor) -> Landmarks:
     """Landmarks of exact map frames. Raises InputError where they tie nothing together."""
     features = [extract(image) for image in images]
-    given, cameras = poses.numpy(), np.repeat(intrinsics.numpy()[None], len(images), axis=0)
+    given = poses.numpy()
+    cameras = np.repeat(intrinsics.numpy()[None], len(images), axis=0)
     matches = match_keyframes(features, given, cameras)
     made = build_landmarks(features, matches, given, cameras, np.ones(len(images), dtype=bool))
     if made.landmarks is None:
@@ -214,7 +224,8 @@ def _images(place: RoomBatch, poses: Tensor, intrinsics: Tensor) -> NDArray[np.u
 
 def _features(images: NDArray[np.uint8], share: float, seed: int) -> list[Features]:
     """Of each image, a share of its features."""
-    dice, found = np.random.default_rng(seed), []
+    dice = np.random.default_rng(seed)
+    found = []
     for image in images:
         features = extract(image)
         kept = np.sort(dice.permutation(len(features))[: round(share * len(features))])

@@ -27,11 +27,18 @@ from vggt3_ros.worlds.turning import look_away, turn_on_the_spot
 from vggt3_ros.worlds.two_rooms import plan_two_rooms, walk_through_door
 
 NOISE = Priors.parse("noisy:10cm,3deg")
-_GIVEN, _NONE = Priors("given"), Priors("none")
+_GIVEN = Priors("given")
+_NONE = Priors("none")
 _LENS = (320, 240, 1.2)  # width, height, rad
-_PATH, _METRES = 36, 9.0  # frames and length of a drive
-_BETWEEN, _BESIDE = 12, 12  # queries on the path and off it
-_GROUP, _SHARE = 5, 0.12  # frames that look away, and the share of what they show that others saw
+# frames and length of a drive
+_PATH = 36
+_METRES = 9.0
+# queries on the path and off it
+_BETWEEN = 12
+_BESIDE = 12
+# frames that look away, and the share of what they show that others saw
+_GROUP = 5
+_SHARE = 0.12
 _NEAR = 8  # queries that look away too
 _TURN = 48  # frames of a full turn, every other one mapped
 _WALK = 33  # frames through a door
@@ -98,7 +105,8 @@ class HardMaps:
     """
 
     def __init__(self, seed: int, kept_in: Path | None = None) -> None:
-        self.seed, self.kept_in = seed, kept_in
+        self.seed = seed
+        self.kept_in = kept_in
         self._turns: dict[float, Album] = {}
 
     def cases(self) -> list[Case]:
@@ -164,10 +172,8 @@ class HardMaps:
 
     def _turning(self, wobble: float, told: Priors) -> _Told:
         """Every other frame of a full turn; asked: the frames between."""
-        album, split = (
-            self._turn_of(wobble),
-            Split(tuple(range(0, _TURN, 2)), tuple(range(1, _TURN, 2))),
-        )
+        album = self._turn_of(wobble)
+        split = Split(tuple(range(0, _TURN, 2)), tuple(range(1, _TURN, 2)))
         return _Told(album, split, self._priors(album, split.map, told), told)
 
     def _through_door(self, step: int, told: Priors) -> _Told:
@@ -196,7 +202,8 @@ class HardMaps:
         """A drive, views beside it, a group that looks away from its end, and views around that
         group.
         """
-        room, generator = make_room(self.seed), self._generator()
+        room = make_room(self.seed)
+        generator = self._generator()
         path = drive(room, _PATH, generator, _METRES)
         beside = unseen_route(room, path, _BESIDE, generator)
         away = look_away(room, path[::2], Lens.of(*_LENS), _GROUP, _SHARE)
@@ -206,7 +213,8 @@ class HardMaps:
     @cached_property
     def _door(self) -> Album:
         """A walk through a door, and views beside it."""
-        room, generator = make_rooms([self.seed], plan=plan_two_rooms), self._generator()
+        room = make_rooms([self.seed], plan=plan_two_rooms)
+        generator = self._generator()
         walk = walk_through_door(room, _WALK, generator)
         return Album(
             room, torch.cat([walk, unseen_route(room, walk, _BESIDE, generator)]), self.kept_in

@@ -43,7 +43,9 @@ class Judge:
                 cpu_seconds=localization.cpu_seconds,
             )
         accepted = localization.status is LocalizationStatus.VERIFIED
-        position, rotation, square = math.inf, math.inf, math.nan
+        position = math.inf
+        rotation = math.inf
+        square = math.nan
         if (
             located.world_from_cam is not None
             and true is not None
@@ -51,7 +53,8 @@ class Judge:
         ):
             estimated = self.true_from_map.poses(torch.from_numpy(located.world_from_cam))
             errors = pose_errors([estimated], true[None])
-            position, rotation = float(errors[0][0]), float(errors[1][0])
+            position = float(errors[0][0])
+            rotation = float(errors[1][0])
             # otherwise of the map's shape alone
             if localization.covariance is not None and localization.metric:
                 covariance = transformed_covariance(localization.covariance, self.true_from_map)

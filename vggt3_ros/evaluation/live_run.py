@@ -106,7 +106,9 @@ class LiveRun:
         """Why it is no success, in a sentence; None if something was localized and nothing is known
         to be wrong.
         """
-        tried, found, wrong = len(self.attempts), len(self.poses), self.figures().wrong
+        tried = len(self.attempts)
+        found = len(self.poses)
+        wrong = self.figures().wrong
         if not tried:
             return "the localizer tried no image"
         if not found:

@@ -78,7 +78,8 @@ def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) 
     if fit.problem is not None and priors.kind == "noisy" and scene.is_metric:
         # As where the camera turned on the spot: such a map still says that it is in metres, and is
         # taken at its word.
-        fit, source = Alignment(Sim3.identity(), problem=None), POSE_PRIORS
+        fit = Alignment(Sim3.identity(), problem=None)
+        source = POSE_PRIORS
     true_from_map = fit.true_from_estimated
     true_from_scene = _chained(true_from_map, scene.map_from_scene)
     return MappedFrames(

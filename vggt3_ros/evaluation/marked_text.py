@@ -11,7 +11,8 @@ def with_marked(document: str, name: str, text: str) -> str:
 
     Raises InputError unless both comments stand there once, in this order.
     """
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    begin = f"<!-- begin {name} -->"
+    end = f"<!-- end {name} -->"
     counts = (document.count(begin), document.count(end))
     if counts != (1, 1) or document.index(begin) > document.index(end):
         raise InputError(

@@ -114,7 +114,8 @@ def pair_errors(estimated: Tensor, true: Tensor, min_baseline_m: float) -> tuple
     estimated_pairs = se3_inverse(estimated[first]) @ estimated[second]
     true_pairs = se3_inverse(true[first]) @ true[second]
     rotation = rotation_angle(estimated_pairs[:, :3, :3].transpose(-1, -2) @ true_pairs[:, :3, :3])
-    a, b = estimated_pairs[:, :3, 3], true_pairs[:, :3, 3]
+    a = estimated_pairs[:, :3, 3]
+    b = true_pairs[:, :3, 3]
     direction = torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))
     direction = torch.where(a.norm(dim=-1) > 0, direction, math.pi / 2)
     direction = direction[b.norm(dim=-1) >= min_baseline_m]
@@ -130,7 +131,8 @@ def pose_errors(estimated: Items[Tensor | None], true: Tensor) -> tuple[np.ndarr
 
     None is a query for which no pose was given (LOST); both of its errors are infinite.
     """
-    position, rotation = np.full(len(true), np.inf), np.full(len(true), np.inf)
+    position = np.full(len(true), np.inf)
+    rotation = np.full(len(true), np.inf)
     for i, (estimate, truth) in enumerate(zip(estimated, true, strict=True)):
         if estimate is not None:
             position[i] = float((estimate[:3, 3] - truth[:3, 3]).norm())

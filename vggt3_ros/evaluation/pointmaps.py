@@ -91,7 +91,8 @@ def compare_pointmaps(
 
     tell = progress or (lambda share: None)
     valid = (predicted.isfinite() & true.isfinite()).all(-1)
-    points, truth = predicted[valid].double(), true[valid].double()
+    points = predicted[valid].double()
+    truth = true[valid].double()
     tell(0.0)
     try:
         aligned = umeyama(points, truth).points(points)
@@ -107,7 +108,8 @@ def compare_pointmaps(
     aligned = motion.points(aligned)
     tree = cKDTree(aligned.numpy())
     tell(0.8)
-    cloud, surface = aligned[asked].numpy(), truth[asked].numpy()
+    cloud = aligned[asked].numpy()
+    surface = truth[asked].numpy()
     off, nearest = true_tree.query(cloud)
     missing, covering = tree.query(surface)
     tell(0.9)
@@ -135,7 +137,8 @@ def icp(
     points with a pair and their rms distance stay the same. Points of which hardly any has a pair
     stay where they are. Raises InputError when pairs lie on one line.
     """
-    moved, motion = points, Sim3.identity()
+    moved = points
+    motion = Sim3.identity()
     last = (-1.0, -1.0)
     for done in range(_ICP_ROUNDS):
         if progress is not None:

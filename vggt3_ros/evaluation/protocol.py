@@ -86,7 +86,8 @@ def evaluate_scene(
     of several sizes, or too little memory.
     """
     tell = progress or (lambda stage, share: None)
-    split, config = sequence.split(PROTOCOL), network.config
+    split = sequence.split(PROTOCOL)
+    config = network.config
     frames = _read(sequence, split.map, lambda share: tell("read", 0.1 * share))
     images = prepare(frames, config.image_size, config.patch_size).images
     height, width = images.shape[-2:]

@@ -58,10 +58,13 @@ def write_pictures(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 
 def _block(figures: EvaluationFigures | AggregateFigures) -> list[str]:
-    queries, errors, depth = figures.queries, figures.map.errors, figures.map.depth
+    queries = figures.queries
+    errors = figures.map.errors
+    depth = figures.map.depth
     split = f", split {figures.split}" if isinstance(figures, EvaluationFigures) else ""
     notes = figures.notes if isinstance(figures, EvaluationFigures) else ()
-    localization, baselines = figures.localization, figures.baselines
+    localization = figures.localization
+    baselines = figures.baselines
     return [
         (
             f"{figures.sequence}{split}: {errors.frames:g} map frames, {queries.total} queries, "
@@ -143,7 +146,8 @@ def _alignment(block: AlignmentFigures | CollapsedSequences) -> list[str]:
 
 def _verification(block: VerifiedFigures, mapped: MapErrors) -> list[str]:
     """What there is to tell of verified poses beside their errors."""
-    errors, landmarks = block.errors, block.map
+    errors = block.errors
+    landmarks = block.map
     off = (
         f"{_number(100 * landmarks.position_rms_m, 1)} cm rms,"
         f" {_number(100 * landmarks.position_max_m, 1)} at most"

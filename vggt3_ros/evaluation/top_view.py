@@ -19,7 +19,8 @@ def upward_direction(world_from_cam: Tensor) -> Tensor:
     leaves a whole plane to choose from; then it is the direction in that plane nearest to the
     cameras' mean up-vector.
     """
-    sideways, up = world_from_cam[:, :3, 0], -world_from_cam[:, :3, 1].mean(0)
+    sideways = world_from_cam[:, :3, 0]
+    up = -world_from_cam[:, :3, 1].mean(0)
     # ascending, axes in columns
     spread, axes = torch.linalg.eigh(sideways.T @ sideways / len(sideways))
     if float(spread[1]) > _LEVEL:

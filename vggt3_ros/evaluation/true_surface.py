@@ -18,7 +18,9 @@ from vggt3_ros.geometry.se3 import transform_points
 
 SAMPLE = 150_000  # points of a cloud, and of the true surface, that are asked for their nearest one
 VIEWS = 2  # map frames that see what a complete map has
-_VOXEL, _NEAR_VOXEL = 0.02, 0.008  # metres; the smaller where the median depth is less than _NEAR
+# metres; the smaller where the median depth is less than _NEAR
+_VOXEL = 0.02
+_NEAR_VOXEL = 0.008
 _NEAR = 0.5  # metres
 _MEDIAN_FRAMES = 8  # map frames whose depth tells the median
 _FINER = 2  # voxels of the true surface to one of the cloud, so that its grain hardly counts

@@ -48,15 +48,14 @@ class VoxelMeans:
 
     def _summed(self, rows: Tensor) -> Tensor:
         """Sums of the rows whose mean lies in the same cube."""
-        keys, inside = (
-            torch.zeros(len(rows), dtype=torch.long),
-            torch.ones(len(rows), dtype=torch.bool),
-        )
+        keys = torch.zeros(len(rows), dtype=torch.long)
+        inside = torch.ones(len(rows), dtype=torch.bool)
         for axis in range(3):
             cell = torch.floor(rows[:, axis] / rows[:, 3] / self.size).long() + _HALF_GRID
             inside &= (cell >= 0) & (cell < 2 * _HALF_GRID)
             keys = keys * (2 * _HALF_GRID) + cell
-        keys, rows = keys[inside], rows[inside]
+        keys = keys[inside]
+        rows = rows[inside]
         found, cell_of_row = torch.unique(keys, return_inverse=True)
         return rows.new_zeros(len(found), 4).index_add_(0, cell_of_row, rows)
 

@@ -99,6 +99,7 @@ def decode_camera(encoding: Tensor, size_hw: tuple[int, int]) -> tuple[Tensor, T
     cam_from_world = torch.cat([rotation, encoding[..., :3, None]], dim=-1)
     fy = height / 2 / torch.tan(encoding[..., 7] / 2)
     fx = width / 2 / torch.tan(encoding[..., 8] / 2)
-    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    zero = torch.zeros_like(fx)
+    one = torch.ones_like(fx)
     entries = [fx, zero, one * (width / 2), zero, fy, one * (height / 2), zero, zero, one]
     return cam_from_world, torch.stack(entries, dim=-1).unflatten(-1, (3, 3))

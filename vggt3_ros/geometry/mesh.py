@@ -25,9 +25,16 @@ _HEADER = (
     " uchar red\nproperty uchar green\nproperty uchar blue\nelement face {faces}\nproperty list"
     " uchar int vertex_indices\nend_header\n"
 )
-_JSON, _BINARY = 0x4E4F534A, 0x004E4942  # types of chunks
-_FLOAT, _USHORT, _UINT = 5126, 5123, 5125  # types of numbers in accessors
-_ARRAY, _ELEMENTS = 34962, 34963  # what a buffer view is for
+# types of chunks
+_JSON = 0x4E4F534A
+_BINARY = 0x004E4942
+# types of numbers in accessors
+_FLOAT = 5126
+_USHORT = 5123
+_UINT = 5125
+# what a buffer view is for
+_ARRAY = 34962
+_ELEMENTS = 34963
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,7 +119,8 @@ def parse_ply(data: bytes, name: str) -> PointCloud:
         raise InputError(
             f"{name}: not a point cloud written by vggt3_ros (its PLY header differs); map again"
         )
-    count, body = int(found[1]), data[found.end() :]
+    count = int(found[1])
+    body = data[found.end() :]
     vertex = _vertex(kind)
     if len(body) != count * vertex.itemsize:
         size = f"{len(body)} bytes for {count} points of {vertex.itemsize}"

@@ -68,7 +68,8 @@ def rotation_vector(rotation: Tensor) -> Tensor:
     The inverse of rotation_from_axis_angle.
     """
     quaternion = quaternion_from_rotation(rotation)
-    axis, cosine = quaternion[..., :3], quaternion[..., 3:]
+    axis = quaternion[..., :3]
+    cosine = quaternion[..., 3:]
     sine = axis.norm(dim=-1, keepdim=True)
     angle = 2 * torch.atan2(sine, cosine)
     vector: Tensor = torch.where(sine > 1e-12, axis * angle / sine.clamp(min=1e-12), 2 * axis)
@@ -94,12 +95,18 @@ def quaternion_from_rotation(rotation: Tensor) -> Tensor:
     The numerically largest component is computed first and divides the others (Shepperd 1978).
     """
     m = rotation
-    m00, m11, m22 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    m00 = m[..., 0, 0]
+    m11 = m[..., 1, 1]
+    m22 = m[..., 2, 2]
     squares = torch.stack(
         [1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22, 1 + m00 + m11 + m22], -1
     )
-    a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    d, e, f = m[..., 1, 0] + m[..., 0, 1], m[..., 2, 0] + m[..., 0, 2], m[..., 2, 1] + m[..., 1, 2]
+    a = m[..., 2, 1] - m[..., 1, 2]
+    b = m[..., 0, 2] - m[..., 2, 0]
+    c = m[..., 1, 0] - m[..., 0, 1]
+    d = m[..., 1, 0] + m[..., 0, 1]
+    e = m[..., 2, 0] + m[..., 0, 2]
+    f = m[..., 2, 1] + m[..., 1, 2]
     candidates = torch.stack(
         [
             torch.stack([squares[..., 0], d, e, a], -1),

@@ -42,7 +42,8 @@ class Sim3:
 
     def points(self, points: Tensor) -> Tensor:
         """Transform points (..., 3), keeping their dtype and device."""
-        rotation, translation = self.rotation.to(points), self.translation.to(points)
+        rotation = self.rotation.to(points)
+        translation = self.translation.to(points)
         return self.scale * points @ rotation.T + translation
 
     def poses(self, b_from_cam: Tensor) -> Tensor:
@@ -96,15 +97,18 @@ def umeyama(source: Tensor, target: Tensor) -> Sim3:
     Raises InputError when fewer than three points are given or they all lie on one line: then the
     rotation about that line is undetermined.
     """
-    source, target = source.double(), target.double()
+    source = source.double()
+    target = target.double()
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3:
         raise InputError(
             f"source and target must be (N, 3), got {tuple(source.shape)} and {tuple(target.shape)}"
         )
     if len(source) < 3:
         raise InputError(f"a similarity needs at least 3 point pairs, got {len(source)}")
-    source_mean, target_mean = source.mean(0), target.mean(0)
-    a, b = source - source_mean, target - target_mean
+    source_mean = source.mean(0)
+    target_mean = target.mean(0)
+    a = source - source_mean
+    b = target - target_mean
     variance = a.square().sum()
     u, d, vt = torch.linalg.svd(b.T @ a)
     if not bool(d[1] > 1e-9 * d[0]) or not bool(variance > 0):
@@ -128,11 +132,13 @@ def fit_poses(source_poses: Tensor, target_poses: Tensor) -> Sim3:
     the positions. Raises InputError when the positions of either side coincide, so that no scale
     can be seen.
     """
-    source, target = source_poses.double(), target_poses.double()
+    source = source_poses.double()
+    target = target_poses.double()
     rotation = _turn(source, target)
     a = source[:, :3, 3] - source[:, :3, 3].mean(0)
     b = target[:, :3, 3] - target[:, :3, 3].mean(0)
-    correlation, variance = (b * (a @ rotation.T)).sum(), a.square().sum()
+    correlation = (b * (a @ rotation.T)).sum()
+    variance = a.square().sum()
     if not bool(correlation > 0) or not bool(variance > 0):
         raise InputError(
             "the two sets of camera positions do not move alike, so no scale can be determined"
@@ -149,8 +155,10 @@ def fit_roughly(source_poses: Tensor, target_poses: Tensor) -> Sim3:
 
     Unlike fit_poses it needs no motion that is alike, and tells no more than where and how large.
     """
-    source, target = source_poses.double(), target_poses.double()
-    rotation, scale = _turn(source, target), spread_ratio(source, target)
+    source = source_poses.double()
+    target = target_poses.double()
+    rotation = _turn(source, target)
+    scale = spread_ratio(source, target)
     return Sim3(
         scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0)
     )
@@ -176,7 +184,8 @@ def robust_umeyama(source_poses: Tensor, target_poses: Tensor) -> Sim3Fit:
     orientation within 20 degrees of the fit's median orientation error. Raises InputError for fewer
     than three pairs, non-finite poses, or motion that does not determine the scale.
     """
-    source, target = source_poses.double().cpu(), target_poses.double().cpu()
+    source = source_poses.double().cpu()
+    target = target_poses.double().cpu()
     if source.shape != target.shape or source.shape[1:] != (4, 4):
         raise InputError(
             f"both pose sets must be (N, 4, 4), got {tuple(source.shape)} and {tuple(target.shape)}"
@@ -236,7 +245,8 @@ def _best_hypothesis(source: Tensor, target: Tensor, extent: float) -> tuple[Sim
             float(errors.clamp(max=_CLEARLY_WRONG * extent).mean()),
         )
         if score < best_score:
-            best, best_score = (hypothesis, median), score
+            best = (hypothesis, median)
+            best_score = score
     if best is None:
         raise InputError(
             "the pose priors contradict the reconstruction: no three of them agree on a scale"

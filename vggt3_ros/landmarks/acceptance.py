@@ -17,11 +17,15 @@ Pixels = NDArray[np.float32]
 # cells of the image in which the map must know something for an agreement that outweighs support
 _COMPARED = 3.0
 # inliers beside the best plane, and cells they lie in, that mean depth
-_OFF_PLANE, _OFF_PLANE_CELLS = 5, 4
-_WITH_DEPTH, _FLAT = 0.65, 1.15  # support and agreement, added, that are enough
+_OFF_PLANE = 5
+_OFF_PLANE_CELLS = 4
+# support and agreement, added, that are enough
+_WITH_DEPTH = 0.65
+_FLAT = 1.15
 _MOST_REPEATED = 0.1  # share of a flat view's inliers that the map has seen a copy of
 # inliers, with depth and without, where less than that is compared
-_UNCOMPARED, _UNCOMPARED_FLAT = 16, 24
+_UNCOMPARED = 16
+_UNCOMPARED_FLAT = 24
 # in images whose longer side has another number of pixels, limits in pixels scale with it
 WIDTH = 640.0
 
@@ -128,7 +132,8 @@ def weigh(
     has seen a copy of.
     """
     _, counts = occupied(features, size_wh)
-    cells, inliers = len(occupied(inlying, size_wh)[0]), len(inlying)
+    cells = len(occupied(inlying, size_wh)[0])
+    inliers = len(inlying)
     covered = min(1.0, cells / max(int((counts >= TELLING).sum()), 1))
     return Evidence(
         inliers=inliers,

@@ -24,7 +24,9 @@ Progress = Callable[[float], None]
 _ROUNDS = 5
 _SETTLED = 0.1  # relative change of the noise between rounds below which nothing is left to find,
 _CALM = 10.0  # where residuals at the start of the round lay within so many deviations
-_FIRST_ITERATIONS, _ITERATIONS = 30, 100  # of rounds before and after that; most maps need 5 to 15
+# of rounds before and after that; most maps need 5 to 15
+_FIRST_ITERATIONS = 30
+_ITERATIONS = 100
 _NARROW = 3.0  # outlier threshold, in deviations, of the last rounds
 # of a pixel of the searched image: finer than features are, whatever residuals say
 LEAST_NOISE = 0.1
@@ -59,7 +61,8 @@ def adjusted(
     sigmas: of the priors, if already known; prior_outlier: deviations beyond which a prior loses
     its say.
     """
-    fit, rough = Fit(given, world_from_cam), False
+    fit = Fit(given, world_from_cam)
+    rough = False
     for number in range(_ROUNDS):
         noise = fit.noise
         priors = _priors(fit, first=number == 0, known=sigmas)
@@ -80,16 +83,19 @@ def brought_back(fit: Fit, progress: Progress) -> Fit | None:
     Images do not mind where it is. None where that brings it hardly nearer, or nothing determines
     it.
     """
-    given, measured = fit.given, fit.given.measured
+    given = fit.given
+    measured = fit.given.measured
     if not given.anchored:
         return None
-    poses, priors = torch.from_numpy(fit.world_from_cam), torch.from_numpy(given.world_from_cam)
+    poses = torch.from_numpy(fit.world_from_cam)
+    priors = torch.from_numpy(given.world_from_cam)
     try:
         moved = robust_umeyama(poses[measured], priors[measured]).target_from_source.poses(poses)
     except InputError:
         return None
     back = copy(fit)
-    back.world_from_cam, back.intrinsics = moved.numpy(), fit.intrinsics.copy()
+    back.world_from_cam = moved.numpy()
+    back.intrinsics = fit.intrinsics.copy()
     errors = torch.stack([pose_error_vector(*each) for each in zip(moved, priors, strict=True)])
     back.prior_deviation = errors.reshape(-1, 2, 3).norm(dim=2).numpy()
     if not _usual_deviation(back)[0] < _NEARER * _usual_deviation(fit)[0]:
@@ -123,9 +129,11 @@ def held(given: Given, world_from_cam: Floats, progress: Progress) -> Fit:
     then on.
     """
     fit = Fit(given, np.where(given.measured[:, None, None], given.world_from_cam, world_from_cam))
-    fit.held, fit.sigmas = True, _HELD
+    fit.held = True
+    fit.sigmas = _HELD
     for number in range(_ROUNDS):
-        noise, contradicted = fit.noise, fit.contradicted
+        noise = fit.noise
+        contradicted = fit.contradicted
         trusted = given.measured & ~contradicted
         factor = np.where(trusted, 1.0, 10.0 / _HELD[1])
         priors = PosePriors(given.world_from_cam, _HELD[0] * factor, _HELD[1] * factor)
@@ -143,7 +151,8 @@ def _contradicted(fit: Fit, trusted: Mask) -> Mask:
     held: the worst first, since its points let its neighbours look wrong too. Chooses the
     observations that agree with the rest.
     """
-    keyframe, among_tracks = fit.given.every.keyframe, fit.among_tracks()
+    keyframe = fit.given.every.keyframe
+    among_tracks = fit.among_tracks()
     contradicted = np.zeros(len(trusted), dtype=bool)
     while True:
         agrees = fit.agreeing(*fit.chosen(among_tracks & ~contradicted[keyframe]))
@@ -169,17 +178,17 @@ def _priors(fit: Fit, first: bool, known: tuple[float, float] | None) -> PosePri
     """The given poses and their deviations: set, else guessed at first and then estimated from what
     was found.
     """
-    given, settings = fit.given, fit.given.settings
+    given = fit.given
+    settings = fit.given.settings
     spread = float(np.sqrt(given.world_from_cam[:, :3, 3].var(0).sum()))
     if not given.anchored:  # they only keep the frame from drifting
-        position, rotation = max(0.3 * spread, 1e-6), float(np.radians(20.0))
+        position = max(0.3 * spread, 1e-6)
+        rotation = float(np.radians(20.0))
     elif known is not None and first:
         position, rotation = known
     elif first:
-        position, rotation = (
-            max(min(_FIRST_SIGMAS[0], _FIRST_SHARE * spread), _SIGMAS[0][0]),
-            _FIRST_SIGMAS[1],
-        )
+        position = max(min(_FIRST_SIGMAS[0], _FIRST_SHARE * spread), _SIGMAS[0][0])
+        rotation = _FIRST_SIGMAS[1]
     else:
         position, rotation = _usual_deviation(fit).tolist()
     fit.sigmas = settings.position_sigma or position, settings.rotation_sigma or rotation
@@ -228,8 +237,10 @@ def _adjust(fit: Fit, priors: PosePriors, prior_outlier: float, progress: Progre
         iterations=_ITERATIONS if fit.outlier < _CALM else _FIRST_ITERATIONS,
         progress=progress,
     )
-    fit.world_from_cam, fit.pose_covariance = found.world_from_cam, found.pose_covariance
-    fit.prior_deviation, fit.converged = found.prior_deviation, found.converged
+    fit.world_from_cam = found.world_from_cam
+    fit.pose_covariance = found.pose_covariance
+    fit.prior_deviation = found.prior_deviation
+    fit.converged = found.converged
     fit.noise = max(found.noise_px, LEAST_NOISE * given.pixel_size)
     fit.intrinsics[:, [0, 1], [0, 1]] *= found.focal
     fit.focal *= found.focal

@@ -66,7 +66,8 @@ class _Points(NamedTuple):
 
 def _points(fit: Fit) -> _Points | None:
     """The best seen points of a fit and the observations that agree with them; None without any."""
-    tracks, noise = fit.well_seen(fit.given.settings.budget), fit.noise
+    tracks = fit.well_seen(fit.given.settings.budget)
+    noise = fit.noise
     limit = max(4 * noise, 1.5 * fit.given.pixel_size)
     residual = 0.0
     for _ in range(_REFINEMENTS):
@@ -86,7 +87,8 @@ def _points(fit: Fit) -> _Points | None:
             )
         )
         tracks, kept = _kept(tracks, agrees)
-        points, covariance = points[kept], covariance[kept]
+        points = points[kept]
+        covariance = covariance[kept]
     return _Points(tracks, points, covariance, noise, residual)
 
 
@@ -115,7 +117,8 @@ def _at_odds(fit: Fit, members: Mask) -> Mask:
     """Which of the members (K,) are tied to the others by matches that contradict each other."""
     if fit.given.measured.all():  # priors tell how all of them lie
         return np.zeros(len(members), dtype=bool)
-    every, agrees = fit.given.every, fit.agreeing(fit.tracks, fit.numbers)
+    every = fit.given.every
+    agrees = fit.agreeing(fit.tracks, fit.numbers)
     counts = []
     for which in (np.ones(len(agrees), dtype=bool), agrees):
         counts.append(shared_counts(every.keyframe[which], every.point[which], len(members)))

@@ -80,7 +80,8 @@ def adjust(
     keyframes that observe anything.
     """
     state = _State(world_from_cam.copy(), points.copy(), 0.0)
-    damping, settled = 1e-4, False
+    damping = 1e-4
+    settled = False
     problem = _Problem(observations, priors, noise_px, outlier, prior_outlier, refine_focal)
     system = problem.linearize(state)
     for iteration in range(iterations):
@@ -90,7 +91,8 @@ def adjust(
         moved = None if step is None else state.moved(*step)
         if moved is not None and (cost := problem.cost(moved)) < system.cost:
             settled = system.cost - cost < _LEAST_GAIN * system.cost
-            state, damping = moved, max(damping / 5, 1e-9)
+            state = moved
+            damping = max(damping / 5, 1e-9)
             system = problem.linearize(state)
             if settled:
                 break
@@ -120,7 +122,8 @@ def _similarities(state: _State) -> Floats:
     """How poses (6 K, 7) move with the world as a whole: shifted, turned about its origin,
     scaled.
     """
-    position, rotation = state.world_from_cam[:, :3, 3], state.world_from_cam[:, :3, :3]
+    position = state.world_from_cam[:, :3, 3]
+    rotation = state.world_from_cam[:, :3, :3]
     motions = np.zeros((len(position), 6, 7))
     motions[:, :3, :3] = np.eye(3)
     motions[:, :3, 3:6] = -_skew(position)
@@ -179,9 +182,12 @@ class _Problem:
         prior_outlier: float,
         refine_focal: bool,
     ) -> None:
-        self.seen, self.priors = observations, priors
-        self.noise_px, self.refine_focal = noise_px, refine_focal
-        self.outlier, self.prior_outlier = outlier, prior_outlier
+        self.seen = observations
+        self.priors = priors
+        self.noise_px = noise_px
+        self.refine_focal = refine_focal
+        self.outlier = outlier
+        self.prior_outlier = prior_outlier
 
     def residuals(self, state: _State) -> Floats:
         """Pixels (O, 2) of projected minus observed."""
@@ -198,7 +204,8 @@ class _Problem:
         return float(sum(halves))
 
     def linearize(self, state: _State) -> _NormalEquations:
-        seen, count = self.seen, len(state.world_from_cam)
+        seen = self.seen
+        count = len(state.world_from_cam)
         residual, cam, f = self._project(state)
         weight = cauchy((residual**2).sum(1) / self.noise_px**2, self.outlier)[1] / self.noise_px**2
         weight[cam[:, 2] <= NEAREST] = 0
@@ -275,7 +282,8 @@ class _NormalEquations:
     ) -> None:
         seen = problem.seen
         self.cost = problem.cost(state)
-        self.count, self.seen = count, seen
+        self.count = count
+        self.seen = seen
         start = np.searchsorted(seen.point, np.arange(len(state.points)))
         weighted = weight[:, None, None] * by_pose
         self.point_hessian = np.add.reduceat(
@@ -361,7 +369,8 @@ class _NormalEquations:
         )
         order = np.argsort(self.seen.keyframe, kind="stable")
         starts = np.searchsorted(self.seen.keyframe[order], np.arange(self.count + 1))
-        column, shape = self.seen.point[order], (6 * self.count, 3 * len(inverse))
+        column = self.seen.point[order]
+        shape = (6 * self.count, 3 * len(inverse))
         mixed = bsr_matrix((self.mixed[order], column, starts), shape=shape)
         eliminated = bsr_matrix((self.mixed[order] @ inverse[column], column, starts), shape=shape)
         reduced = -np.asarray((eliminated @ mixed.T).toarray())

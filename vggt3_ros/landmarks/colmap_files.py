@@ -121,7 +121,8 @@ def write_cameras_and_images(
             )
             file.write(image.name.encode() + b"\0" + struct.pack("<Q", len(pixels)))
             rows = np.zeros(len(pixels), _PIXEL)
-            rows["xy"], rows["point"] = pixels, points
+            rows["xy"] = pixels
+            rows["point"] = points
             file.write(rows.tobytes())
 
 

@@ -22,7 +22,8 @@ _BITS = 256  # of an ORB descriptor
 _ENLARGED_OFF = 0.25
 _MOST_SEARCHED = 8_000_000  # pixels: SIFT keeps many images of floats, the first of them doubled
 # grey levels that 99 % of an image lie below: where it is dim, and once it was stretched
-_DIM, _BRIGHT = 80, 215
+_DIM = 80
+_BRIGHT = 215
 _DARKEST = 13  # of these levels that is told from others: what is darker is noise
 # image sizes beyond the border; undistorted points further out are numerical nonsense
 _FAR_OUT = 2.0
@@ -119,7 +120,8 @@ def extract(
         border = _FAR_OUT * np.array([width, height])
         # also False for NaN
         near = ((pixels > -border) & (pixels < np.array([width, height]) + border)).all(1)
-        pixels, descriptors = pixels[near], descriptors[near]
+        pixels = pixels[near]
+        descriptors = descriptors[near]
     return Features(pixels.astype(np.float32), descriptors, (width, height), float(step.max()))
 
 

@@ -24,7 +24,8 @@ WIDEST = 50.0  # outlier threshold, in deviations
 # deviations beyond which an observation is of something else, however far off it lies
 _WRONG = 10.0
 # deviations beyond which an observation, or a prior, costs little more
-_OUTLIER, _PRIOR_OUTLIER = 3.0, 10.0
+_OUTLIER = 3.0
+_PRIOR_OUTLIER = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +77,11 @@ class Fit:
 
     def __init__(self, given: Given, world_from_cam: Floats) -> None:
         self.given = given
-        self.world_from_cam, self.intrinsics, self.focal = (
-            world_from_cam.copy(),
-            given.intrinsics.copy(),
-            1.0,
-        )
-        self.noise, self.outlier = given.pixel_size, WIDEST
+        self.world_from_cam = world_from_cam.copy()
+        self.intrinsics = given.intrinsics.copy()
+        self.focal = 1.0
+        self.noise = given.pixel_size
+        self.outlier = WIDEST
         self.converged = False
         self.held = False
         self.sigmas = (np.nan, np.nan)
@@ -93,7 +93,8 @@ class Fit:
 
     def among_tracks(self) -> Mask:
         """Which of all observations (O,) are among the tracks."""
-        every, count = self.given.every, len(self.given)
+        every = self.given.every
+        count = len(self.given)
         chosen: Mask = np.isin(
             every.point * count + every.keyframe,
             self.numbers[self.tracks.point] * count + self.tracks.keyframe,
@@ -126,7 +127,8 @@ class Fit:
         """Share (K,) of each keyframe's observations that agree, of all (O,), and which keyframes
         (K,) have any.
         """
-        keyframe, count = self.given.every.keyframe, len(self.given)
+        keyframe = self.given.every.keyframe
+        count = len(self.given)
         seen = np.bincount(keyframe, minlength=count)
         share: Floats = np.bincount(keyframe[agrees], minlength=count) / np.maximum(seen, 1)
         return share, seen > 0

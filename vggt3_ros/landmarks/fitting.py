@@ -19,7 +19,8 @@ _BETTER = 0.5
 # the searched image, have to predict better: of ten maps of rooms with priors 3 cm and 1 degree
 # off, two were held before, which fitted 18 and 20 times worse. Exact poses of three real sequences
 # fit 2 to 3 times worse, at most 1 pixel off.
-_FITS_BADLY, _FITS_BADLY_PX = 5.0, 1.5
+_FITS_BADLY = 5.0
+_FITS_BADLY_PX = 1.5
 # of the keyframes that adjusted poses predict: held ones that predict fewer are not compared
 _LEAST_PREDICTED = 0.8
 # Per axis: where images and a reference disagree, adjusted poses of three real cameras were 0.35 to
@@ -104,7 +105,8 @@ def _adjusted(given: Given, progress: Progress) -> Fit:
     if given.anchored:
         choices.append(adjusted(given, given.world_from_cam, told.next(), prior_outlier=_WIDER)[0])
     if rough:
-        k, least_angle = fit.intrinsics, given.settings.least_angle
+        k = fit.intrinsics
+        least_angle = given.settings.least_angle
         found = placed_by_images(given.every, given.features, k, given.world_from_cam, least_angle)
         # Without priors, what images do not place stays where a guess left it: then there is no map
         # to adjust.
@@ -132,7 +134,9 @@ class _Told:
     """Progress of one piece of work after the other, of at most `count`."""
 
     def __init__(self, progress: Progress, count: int) -> None:
-        self._progress, self._count, self._number = progress, count, -1
+        self._progress = progress
+        self._count = count
+        self._number = -1
 
     def next(self) -> Progress:
         """What the next piece tells."""

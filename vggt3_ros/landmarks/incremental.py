@@ -50,10 +50,8 @@ def placed_by_images(
         return None
     while placer.place_next():
         pass
-    poses, placed = (
-        torch.from_numpy(placer.world_from_cam[placer.placed]),
-        torch.from_numpy(given[placer.placed]),
-    )
+    poses = torch.from_numpy(placer.world_from_cam[placer.placed])
+    placed = torch.from_numpy(given[placer.placed])
     try:
         given_from_placed = robust_umeyama(poses, placed).target_from_source
     except InputError:
@@ -71,7 +69,9 @@ class _Placer:
     def __init__(
         self, every: Tracks, features: Sequence[Features], intrinsics: Floats, least_angle: float
     ) -> None:
-        self.every, self.intrinsics, self.least_angle = every, intrinsics, least_angle
+        self.every = every
+        self.intrinsics = intrinsics
+        self.least_angle = least_angle
         count = len(features)
         first = np.concatenate([[0], np.cumsum([len(one) for one in features])])
         every_pixel = np.concatenate([one.pixels for one in features]).astype(np.float64)
@@ -87,7 +87,8 @@ class _Placer:
         """Place the two keyframes that see most in common from places far enough apart."""
         import cv2
 
-        best, score = None, 0.0
+        best = None
+        score = 0.0
         for i, j, a, b in self._likely_pairs():
             tolerance = self.tolerance / self.intrinsics[i, 0, 0]
             cv2.setRNGSeed(0)  # the same tracks begin with the same pair
@@ -100,10 +101,8 @@ class _Placer:
                 essential, a, b, np.eye(3), mask=mask.copy()
             )
             world_from_second = np.eye(4)
-            world_from_second[:3, :3], world_from_second[:3, 3] = (
-                rotation.T,
-                -rotation.T @ translation[:, 0],
-            )
+            world_from_second[:3, :3] = rotation.T
+            world_from_second[:3, 3] = -rotation.T @ translation[:, 0]
             poses = np.stack([np.eye(4), world_from_second])
             inliers = np.flatnonzero(mask.ravel())
             rays = np.concatenate(
@@ -115,7 +114,8 @@ class _Placer:
             )[1]
             value = len(inliers) * min(1.0, float(np.median(angle)) / _WIDE_ENOUGH)
             if value > score:
-                best, score = (i, j, world_from_second), value
+                best = (i, j, world_from_second)
+                score = value
         if best is None:
             return False
         i, j, self.world_from_cam[j] = best
@@ -141,7 +141,8 @@ class _Placer:
         if found is None or found.inliers.sum() < max(_LEAST_SEEN, len(seen) / 2):
             self.hopeless[keyframe] = True
             return True
-        self.world_from_cam[keyframe], self.placed[keyframe] = found.world_from_cam, True
+        self.world_from_cam[keyframe] = found.world_from_cam
+        self.placed[keyframe] = True
         self.hopeless[:] = False  # it brings points that may help the others
         if self.placed.sum() >= _GROWTH * self.adjusted or self.placed.all():
             self._adjust()
@@ -172,7 +173,8 @@ class _Placer:
         for _ in range(2):  # all observations, then those that agree
             counts = np.bincount(self.every.point[which], minlength=self.every.points)
             which = which & (counts[self.every.point] >= 2)
-            tracks, numbers = self.every.select(which), np.unique(self.every.point[which])
+            tracks = self.every.select(which)
+            numbers = np.unique(self.every.point[which])
             points, angle = triangulate(
                 self.world_from_cam[tracks.keyframe], self.rays[which], tracks.point
             )

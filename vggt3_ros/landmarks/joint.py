@@ -140,7 +140,8 @@ def _most_agreed(localizer: LandmarkLocalizer, views: Sequence[View]) -> Floats 
     """Of the poses of the newest camera that follow from single images, the one on which most of
     their inliers agree; None where each image stands alone with its own.
     """
-    best, most = None, 0
+    best = None
+    most = 0
     for view in views:
         if view.located.world_from_cam is None:
             continue
@@ -152,7 +153,8 @@ def _most_agreed(localizer: LandmarkLocalizer, views: Sequence[View]) -> Floats 
                 int(_agree(localizer, other, pairs, newest @ other.newest_from_cam, _NEAR).sum())
             )
         if sum(count >= LEAST_OWN for count in agreeing) >= _LEAST_VIEWS and sum(agreeing) > most:
-            best, most = newest, sum(agreeing)
+            best = newest
+            most = sum(agreeing)
     return best
 
 

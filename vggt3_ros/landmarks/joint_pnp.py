@@ -78,7 +78,9 @@ def adjust_rig(world_from_newest: Floats, views: list[RigView]) -> RigSolution |
                 break
             continue
         settled = -step @ gradient < _SETTLED * rig.limit
-        state, (hessian, gradient, cost), damping = candidate, equations, damping / 10
+        state = candidate
+        hessian, gradient, cost = equations
+        damping = damping / 10
         if settled:
             break
     try:
@@ -140,7 +142,9 @@ class _Rig:
     def normal_equations(self, state: _State) -> tuple[Floats, Floats, float]:
         """Hessian and gradient, of the newest pose and of the drifts, and cost."""
         size = 6 * len(self._views)
-        hessian, gradient, cost = np.zeros((size, size)), np.zeros(size), 0.0
+        hessian = np.zeros((size, size))
+        gradient = np.zeros(size)
+        cost = 0.0
         turn = state.world_from_newest[:3, :3]
         for number, (view, relative) in enumerate(
             zip(self._views, self._relative(state), strict=True)
@@ -155,7 +159,8 @@ class _Rig:
                 rows[:, own] = np.concatenate(
                     [jacobian[..., :3] @ turn, jacobian[..., 3:]], axis=2
                 ).reshape(-1, 6)
-                tie, off = self._ties[number], self._ties[number] @ state.drift[number]
+                tie = self._ties[number]
+                off = self._ties[number] @ state.drift[number]
                 hessian[own, own] += tie.T @ tie
                 gradient[own] += tie.T @ off
                 cost += float(off @ off)

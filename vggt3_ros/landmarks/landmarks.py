@@ -53,7 +53,9 @@ class Landmarks:
     noise_px: float
 
     def __post_init__(self) -> None:
-        k, n, o = len(self.world_from_cam), len(self.positions), len(self.observed)
+        k = len(self.world_from_cam)
+        n = len(self.positions)
+        o = len(self.observed)
         expected = {
             "world_from_cam": (k, 4, 4),
             "pose_covariance": (k, 6, 6),
@@ -95,7 +97,8 @@ class Landmarks:
 
     def transformed(self, new_from_world: Sim3) -> Landmarks:
         """The same landmarks in another frame and scale."""
-        scale, rotation = new_from_world.scale, new_from_world.rotation.numpy()
+        scale = new_from_world.scale
+        rotation = new_from_world.rotation.numpy()
         turn = np.eye(6)
         turn[:3, :3] = scale * rotation
         roots = scale * rotation @ self.covariance_roots.astype(np.float64)

@@ -53,7 +53,8 @@ class Predictions:
 def predictions(fit: Fit) -> Predictions:
     """The given poses of measured keyframes, as the points of the others predict them."""
     given = fit.given
-    errors, deviations = np.full((len(given), 2), np.nan), np.full((len(given), 2), np.nan)
+    errors = np.full((len(given), 2), np.nan)
+    deviations = np.full((len(given), 2), np.nan)
     every = given.every
     agrees = np.isin(every.point, fit.numbers) & fit.agreeing(fit.tracks, fit.numbers)
     trusted = agrees & ~fit.contradicted[every.keyframe]
@@ -83,7 +84,8 @@ def _placed_by_others(
     others = trusted & (every.keyframe != keyframe) & np.isin(every.point, every.point[mine])
     counts = np.bincount(every.point[others], minlength=every.points)
     others &= counts[every.point] >= 2
-    tracks, numbers = every.select(others), np.unique(every.point[others])
+    tracks = every.select(others)
+    numbers = np.unique(every.point[others])
     points, angle = fit.triangulated(tracks)
     points, covariance = refine_points(
         fit.observations(tracks), fit.world_from_cam, points, fit.noise

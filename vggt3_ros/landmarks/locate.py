@@ -179,7 +179,8 @@ class LandmarkLocalizer:
         """Keyframes to search, None without a proposal of that source or where it sees nothing of
         the map.
         """
-        landmarks, count = self.landmarks, self.settings.keyframes
+        landmarks = self.landmarks
+        count = self.settings.keyframes
         if source == "descriptor":
             query = retrieval.describe(features.descriptors, landmarks.vocabulary)
             return retrieval.most_similar(query, self._looks, count)
@@ -221,12 +222,14 @@ class LandmarkLocalizer:
         )
         clock.lap("pnp")
         if refined is not None and refined.inliers.sum() >= len(chosen):
-            solution, chosen = refined, more[refined.inliers]
+            solution = refined
+            chosen = more[refined.inliers]
         pose = solution.world_from_cam
         evidence, _ = self.weighed(features, intrinsics, pose, pairs, chosen)
         clock.lap("guided")
         refusal = objection(evidence, self.settings)
-        covariance, floor = solution.covariance, self.floor(pose, chosen[:, 1])
+        covariance = solution.covariance
+        floor = self.floor(pose, chosen[:, 1])
         if refusal is None:
             seen = landmarks.positions[chosen[:, 1]]
             refusal = implausible(
@@ -237,7 +240,8 @@ class LandmarkLocalizer:
             polished = refine_pnp(pose, *self.observed(features, chosen), intrinsics, final)
             clock.lap("pnp")
             if polished is not None:
-                pose, covariance = polished.world_from_cam, polished.covariance
+                pose = polished.world_from_cam
+                covariance = polished.covariance
         return _located(source, refusal, evidence, chosen, pose, covariance + floor)
 
     def _matches(self, keyframes: Indices, features: Features) -> tuple[Indices, int]:
@@ -291,7 +295,8 @@ class LandmarkLocalizer:
         """Pairs (N, 2) of all landmarks that are expected, with the feature near each that is most
         like it; and those of `pairs` (M, 2) whose feature and landmark have no other.
         """
-        radius, least = self.settings.guided_px * _unit(features), self.settings.least_alike
+        radius = self.settings.guided_px * _unit(features)
+        least = self.settings.least_alike
         looks = self._vectors[expected.landmarks]
         near = guided_matches(features, expected.landmarks, looks, expected.pixels, radius, least)
         alone = ~np.isin(pairs[:, 0], near[:, 0]) & ~np.isin(pairs[:, 1], near[:, 1])

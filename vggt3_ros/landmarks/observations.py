@@ -36,7 +36,8 @@ def project(
     off behind a camera; the points in camera axes (O, 3); and the focal lengths (O, 2), of the
     intrinsics times focal_factor.
     """
-    pose, k = world_from_cam[seen.keyframe], seen.intrinsics[seen.keyframe]
+    pose = world_from_cam[seen.keyframe]
+    k = seen.intrinsics[seen.keyframe]
     cam = np.einsum("oji,oj->oi", pose[:, :3, :3], points[seen.point] - pose[:, :3, 3])
     focal = focal_factor * k[:, [0, 1], [0, 1]]
     pixels = focal * cam[:, :2] / np.maximum(cam[:, 2:], NEAREST) + k[:, :2, 2]

@@ -33,7 +33,8 @@ def candidate_pairs(
     count = len(world_from_cam)
     if count <= neighbours + 1:
         return [(i, j) for i in range(count) for j in range(i + 1, count)]
-    position, forward = world_from_cam[:, :3, 3], world_from_cam[:, :3, 2]
+    position = world_from_cam[:, :3, 3]
+    forward = world_from_cam[:, :3, 2]
     unit = np.median(np.linalg.norm(np.diff(position, axis=0), axis=1)) + 1e-9
     apart = np.linalg.norm(position[:, None] - position[None], axis=2) / unit
     apart += np.degrees(np.arccos(np.clip(forward @ forward.T, -1, 1))) / 30

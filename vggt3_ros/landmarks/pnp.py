@@ -71,14 +71,16 @@ def solve_pnp(
     # the plain RANSAC of OpenCV 91 % in 86 ms; that one also fails on 5 % of easy views, nearly
     # flat ones, as it ends with EPnP.
     search = cv2.UsacParams()
-    search.threshold, search.maxIterations, search.confidence = (
-        settings.inlier_px,
-        settings.iterations,
-        _CONFIDENCE,
-    )
-    search.sampler, search.score = cv2.SAMPLING_UNIFORM, cv2.SCORE_METHOD_MSAC
-    search.loMethod, search.loIterations, search.loSampleSize = cv2.LOCAL_OPTIM_INNER_LO, 5, 14
-    search.randomGeneratorState, search.isParallel = 0, False
+    search.threshold = settings.inlier_px
+    search.maxIterations = settings.iterations
+    search.confidence = _CONFIDENCE
+    search.sampler = cv2.SAMPLING_UNIFORM
+    search.score = cv2.SCORE_METHOD_MSAC
+    search.loMethod = cv2.LOCAL_OPTIM_INNER_LO
+    search.loIterations = 5
+    search.loSampleSize = 14
+    search.randomGeneratorState = 0
+    search.isParallel = False
     found, _, turn, shift, _ = cv2.solvePnPRansac(
         np.ascontiguousarray(points, np.float64),
         np.ascontiguousarray(pixels, np.float64),
@@ -112,7 +114,8 @@ def refine_pnp(
     near = reprojection_errors(start, points, pixels, intrinsics) < 2 * settings.inlier_px
     if near.sum() < LEAST:
         return None
-    used_points, used_pixels = points[near], pixels[near]
+    used_points = points[near]
+    used_pixels = pixels[near]
     try:
         white = whitening(
             start,
@@ -123,7 +126,8 @@ def refine_pnp(
         )
     except np.linalg.LinAlgError:
         return None
-    pose, damping = start, 1e-4
+    pose = start
+    damping = 1e-4
     residuals, jacobian = linearized(pose, used_points, used_pixels, intrinsics, white)
     limit = (settings.influence * residual_scale(residuals)) ** 2
     growth = 1 + (residuals**2).sum(1) / limit
@@ -144,7 +148,10 @@ def refine_pnp(
             if damping > 1e4:
                 break
             continue
-        pose, (residuals, jacobian), growth, damping = candidate, new, new_growth, damping / 10
+        pose = candidate
+        residuals, jacobian = new
+        growth = new_growth
+        damping = damping / 10
         if -step @ gradient < settings.settled * limit:
             break
     inliers = reprojection_errors(pose, points, pixels, intrinsics) < settings.inlier_px
@@ -228,14 +235,23 @@ def _derivatives(
     local = (points - world_from_cam[:3, 3]) @ rotation
     middle = len(local) // 2
     z = np.maximum(local[:, 2], _NEAREST * np.partition(np.abs(local[:, 2]), middle)[middle])
-    x, y = local[:, 0] / z, local[:, 1] / z
-    fx, fy = intrinsics[0, 0], intrinsics[1, 1]
-    u, v = fx * x, fy * y
+    x = local[:, 0] / z
+    y = local[:, 1] / z
+    fx = intrinsics[0, 0]
+    fy = intrinsics[1, 1]
+    u = fx * x
+    v = fy * y
     by_local, turns = np.zeros((2, len(points), 2, 3))
-    by_local[:, 0, 0], by_local[:, 0, 2] = fx / z, -u / z
-    by_local[:, 1, 1], by_local[:, 1, 2] = fy / z, -v / z
-    turns[:, 0, 0], turns[:, 0, 1], turns[:, 0, 2] = u * y, -fx - u * x, fx * y
-    turns[:, 1, 0], turns[:, 1, 1], turns[:, 1, 2] = fy + v * y, -v * x, -fy * x
+    by_local[:, 0, 0] = fx / z
+    by_local[:, 0, 2] = -u / z
+    by_local[:, 1, 1] = fy / z
+    by_local[:, 1, 2] = -v / z
+    turns[:, 0, 0] = u * y
+    turns[:, 0, 1] = -fx - u * x
+    turns[:, 0, 2] = fx * y
+    turns[:, 1, 0] = fy + v * y
+    turns[:, 1, 1] = -v * x
+    turns[:, 1, 2] = -fy * x
     pixels = np.stack([u, v], axis=1) + intrinsics[:2, 2]
     return pixels, (by_local.reshape(-1, 3) @ -rotation.T).reshape(-1, 2, 3), turns
 

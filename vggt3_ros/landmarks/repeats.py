@@ -29,18 +29,21 @@ def repeated(fit: Fit, points: Floats, descriptors: NDArray[np.uint8], seen: Mas
     have some, or a prior. One that images contradict is not believed, unless poses are held as
     given: then a copy is what contradicts.
     """
-    settings, given = LocateSettings(), fit.given
+    settings = LocateSettings()
+    given = fit.given
     copied = np.zeros(len(points), dtype=bool)
     vectors = unit_vectors(descriptors)
     known = seen.any(1) | (given.measured & (fit.held | ~fit.contradicted))
     for keyframe in np.flatnonzero(known).tolist():
-        features, intrinsics = given.features[keyframe], fit.intrinsics[keyframe]
+        features = given.features[keyframe]
+        intrinsics = fit.intrinsics[keyframe]
         width = max(features.size_wh)
         pnp = PnpSettings(settings.inlier_px * width / WIDTH, fit.noise, settings.iterations)
         unseen = np.flatnonzero(~seen[keyframe])
         for _ in range(_COPIES):
             feature, landmark = match_vectors(features.vectors, vectors[unseen], settings.ratio).T
-            matched, pixels = points[unseen[landmark]], features.pixels[feature].astype(np.float64)
+            matched = points[unseen[landmark]]
+            pixels = features.pixels[feature].astype(np.float64)
             off = reprojection_errors(fit.world_from_cam[keyframe], matched, pixels, intrinsics)
             elsewhere = off > _ELSEWHERE * width
             found = None

@@ -115,7 +115,8 @@ def incremental_poses(
         numbers = _fill(database, features, matches, intrinsics)
         pipeline = pycolmap.IncrementalPipeline(_options(settings), database, manager)
         if progress is not None:
-            report, count = progress, len(features)
+            report = progress
+            count = len(features)
 
             def placed() -> None:
                 report(min(count, _placed(manager)), count)

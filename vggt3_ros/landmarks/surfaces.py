@@ -56,6 +56,7 @@ class Surfaces:
         """
         along = np.where(np.abs(unit) < 1e-12, 1e-12, unit)
         to_corners = np.stack([self._lowest, self._lowest + (self._last + 1) * self._side]) - eye
-        first, second = to_corners[0] / along, to_corners[1] / along
+        first = to_corners[0] / along
+        second = to_corners[1] / along
         enters = np.minimum(first, second).max(1).clip(min=0.0)
         return enters, np.maximum(first, second).min(1).clip(min=0.0) + self._side

@@ -53,7 +53,8 @@ def _broken_off(measured: Mask, matched: Counts, agreeing: Counts) -> Mask | Non
     """The part (n,) to leave out where keyframes that follow one another contradict each other
     most; None if none.
     """
-    worst, part = _LEAST_FOLLOWING, None
+    worst = _LEAST_FOLLOWING
+    part = None
     for last in range(len(measured) - 1):
         side = np.arange(len(measured)) <= last
         total = matched[last, last + 1]
@@ -61,20 +62,23 @@ def _broken_off(measured: Mask, matched: Counts, agreeing: Counts) -> Mask | Non
             continue
         share = agreeing[last, last + 1] / total
         if share < worst:
-            worst, part = share, _left_out(side, measured)
+            worst = share
+            part = _left_out(side, measured)
     return part
 
 
 def _worst_part(measured: Mask, matched: Counts, agreeing: Counts) -> Mask | None:
     """The part (n,) to leave out at the worst of all cuts; None where no cut is bad."""
-    worst, part = _LEAST_AGREEING, None
+    worst = _LEAST_AGREEING
+    part = None
     for side in _cuts(agreeing):
         total = matched[side][:, ~side].sum()
         if total < _LEAST_MATCHED or not _comparable(side, measured):
             continue
         share = agreeing[side][:, ~side].sum() / total
         if share < worst:
-            worst, part = share, _left_out(side, measured)
+            worst = share
+            part = _left_out(side, measured)
     return part
 
 

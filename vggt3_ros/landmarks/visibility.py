@@ -157,19 +157,20 @@ class Visibility:
         """How much each of K keyframes tells of what a camera sees of points (n, 3): (K, n), 0
         where it looks away.
         """
-        poses, intrinsics = (
-            self._landmarks.world_from_cam[keyframes],
-            self._landmarks.intrinsics[keyframes],
-        )
-        there, here = points - poses[:, None, :3, 3], points - world_from_cam[:3, 3]
+        poses = self._landmarks.world_from_cam[keyframes]
+        intrinsics = self._landmarks.intrinsics[keyframes]
+        there = points - poses[:, None, :3, 3]
+        here = points - world_from_cam[:3, 3]
         x, y, z = np.moveaxis(there @ poses[:, :3, :3], 2, 0)
         depth = np.where(z > 0, z, np.inf)
         u = intrinsics[:, 0, 0, None] * x / depth + intrinsics[:, 0, 2, None]
         v = intrinsics[:, 1, 1, None] * y / depth + intrinsics[:, 1, 2, None]
-        first, last = self._first[keyframes].T[..., None], self._last[keyframes].T[..., None]
+        first = self._first[keyframes].T[..., None]
+        last = self._last[keyframes].T[..., None]
         looks = (z > 0) & (u >= first[0]) & (u <= last[0]) & (v >= first[1]) & (v <= last[1])
         looks &= (poses[:, :3, 1] @ world_from_cam[:3, 1] > _SAME_WAY_UP)[:, None]
-        far, near = np.linalg.norm(there, axis=2), np.linalg.norm(here, axis=1)
+        far = np.linalg.norm(there, axis=2)
+        near = np.linalg.norm(here, axis=1)
         cosine = np.einsum("knd,nd->kn", there, here) / np.maximum(far * near, 1e-12)
         size = np.log(np.maximum(near, 1e-12) / np.maximum(far, 1e-12)) / np.log(_SAME_SIZE)
         looks &= (cosine > _SAME_SIDE) & (np.abs(size) < 1)

@@ -30,7 +30,8 @@ class Aggregator(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        dim, heads = config.embed_dim, config.num_heads
+        dim = config.embed_dim
+        heads = config.num_heads
         self.camera_token = nn.Parameter(torch.randn(1, 2, 1, dim) * 1e-6)
         self.register_token = nn.Parameter(
             torch.randn(1, 2, config.num_register_tokens, dim) * 1e-6
@@ -109,7 +110,8 @@ class Aggregator(nn.Module):
         """
         batch, frames = images.shape[:2]
         mapped = frames if map_frames is None else map_frames
-        grid, tapped = self.grid(images), []
+        grid = self.grid(images)
+        tapped = []
         rope = self.rope(grid, bf16=False)
         variants = (torch.arange(frames, device=images.device) > 0).long()
         patches = self.patch_embed(((images - self.mean) / self.std).flatten(0, 1)).float()

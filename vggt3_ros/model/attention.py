@@ -29,9 +29,11 @@ class SoftmaxAttention(nn.Module):
         """q, k, v (..., heads, P, d) of tokens x (..., P, C)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).transpose(-2, -4).unbind(-3)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q.float()), self.k_norm(k.float())
+            q = self.q_norm(q.float())
+            k = self.k_norm(k.float())
         if rope is not None:
-            q, k = apply_rope(q, rope), apply_rope(k, rope)
+            q = apply_rope(q, rope)
+            k = apply_rope(k, rope)
         return q.to(v.dtype), k.to(v.dtype), v
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -57,7 +59,8 @@ class SoftmaxAttention(nn.Module):
         RoPE.
         """
         dim = x.shape[-1]
-        weight, bias = self.qkv.weight, self.qkv.bias
+        weight = self.qkv.weight
+        bias = self.qkv.bias
         q = linear(x[..., -count:, :], weight[:dim], bias[:dim]).unflatten(-1, (self.num_heads, -1))
         k, v = linear(x, weight[dim:], bias[dim:]).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
         return self.attend(q.transpose(-2, -3), k.transpose(-2, -3), v.transpose(-2, -3))

@@ -64,7 +64,8 @@ class DptHead(nn.Module):
         kind: Literal["depth", "points"],
     ) -> None:
         super().__init__()
-        self.kind, self.patch_size = kind, patch_size
+        self.kind = kind
+        self.patch_size = patch_size
         self.norm = nn.LayerNorm(dim)
         self.projects = nn.ModuleList(nn.Conv2d(dim, width, 1) for width in out_channels)
         c0, c1, _, c3 = out_channels
@@ -122,7 +123,8 @@ class DptHead(nn.Module):
         return self._activate(self.scratch.output_conv2(_add_position(fused, aspect)))
 
     def _activate(self, out: Tensor) -> tuple[Tensor, Tensor]:
-        values, confidence = out[:, :-1].float(), 1 + out[:, -1].float().exp()
+        values = out[:, :-1].float()
+        confidence = 1 + out[:, -1].float().exp()
         if self.kind == "depth":
             return values[:, 0].exp(), confidence
         return (values.sign() * values.abs().expm1()).movedim(1, -1), confidence

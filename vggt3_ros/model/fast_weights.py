@@ -41,7 +41,8 @@ def gradient(weights: FastWeights, k: Tensor, v: Tensor, rates: Tensor) -> FastW
     partition of tokens.
     """
     eta0, eta1, eta2 = rates
-    a, u = k @ weights.w0, k @ weights.w2
+    a = k @ weights.w0
+    u = k @ weights.w2
     s = torch.sigmoid(a)
     gated = a * s
     r = v @ weights.w1.transpose(-1, -2)

@@ -94,7 +94,8 @@ class Vggt3(nn.Module):
         `dense_stride`-th frame.
         """
         tapped = self.aggregator(images, map_frames, steps)
-        grid, special = self.aggregator.grid(images), self.aggregator.special
+        grid = self.aggregator.grid(images)
+        special = self.aggregator.special
         chosen = [level[:, ::dense_stride, special:] for level in tapped]
 
         def dense(head: DptHead) -> list[Tensor]:
@@ -227,7 +228,8 @@ class Vggt3(nn.Module):
         """Run the aggregator over frames in chunks; with a memory its fast weights are used, else
         they are fitted.
         """
-        aggregator, config = self.aggregator, self.config
+        aggregator = self.aggregator
+        config = self.config
         parts = [slice(start, start + chunk) for start in range(0, len(images), chunk)]
         grid = aggregator.grid(images)
         rope = aggregator.rope(grid, bf16=self.precision == "bf16")
@@ -319,16 +321,12 @@ class Vggt3(nn.Module):
                 confidences[name].append(confidence)
             if progress is not None:
                 progress("heads", 0.9 + 0.1 * min(1.0, (start + chunk) / len(encoding)))
-        depth, depth_confidence = (
-            torch.cat(values["depth_head"]),
-            torch.cat(confidences["depth_head"]),
-        )
+        depth = torch.cat(values["depth_head"])
+        depth_confidence = torch.cat(confidences["depth_head"])
         if self.point_head is None:
             return Prediction(encoding, depth, depth_confidence, None, None)
-        points, point_confidence = (
-            torch.cat(values["point_head"]),
-            torch.cat(confidences["point_head"]),
-        )
+        points = torch.cat(values["point_head"])
+        point_confidence = torch.cat(confidences["point_head"])
         return Prediction(encoding, depth, depth_confidence, points, point_confidence)
 
 
@@ -338,7 +336,9 @@ class _NormedChunks:
     """
 
     def __init__(self, block: Block, tokens: Tensor, parts: list[slice]) -> None:
-        self.block, self.tokens, self.parts = block, tokens, parts
+        self.block = block
+        self.tokens = tokens
+        self.parts = parts
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self.block.norm1(self.tokens[part])[None] for part in self.parts)
@@ -350,8 +350,10 @@ class _Tapped:
     """
 
     def __init__(self, frames: int, network: Vggt3, grid: tuple[int, int]) -> None:
-        self.network, self.grid = network, grid
-        config, device = network.config, network.device
+        self.network = network
+        self.grid = grid
+        config = network.config
+        device = network.device
         self.camera_tokens = torch.empty(frames, 2 * config.embed_dim, device=device)
         names = ["depth_head"] + (["point_head"] if network.point_head is not None else [])
         widths = config.dpt_out_channels
@@ -373,7 +375,9 @@ class _Reporter:
     """Counts chunks of work and tells how much is done; the heads' share comes after it."""
 
     def __init__(self, progress: Progress | None, layers: int, parts: int) -> None:
-        self.progress, self.total, self.done = progress, (2 * layers + 1) * parts, 0
+        self.progress = progress
+        self.total = (2 * layers + 1) * parts
+        self.done = 0
 
     def __call__(self, stage: str) -> None:
         self.done += 1

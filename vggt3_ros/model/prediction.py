@@ -15,7 +15,8 @@ from vggt3_ros.geometry.camera import decode_camera, unproject
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.model.fast_weights import FastWeights
 
-_MIN_VIEW, _MAX_VIEW = math.radians(1), math.radians(170)
+_MIN_VIEW = math.radians(1)
+_MAX_VIEW = math.radians(170)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,8 @@ def uv_embedding(
     the channels each, at angular frequencies from 1 towards 1 / base.
     """
     diagonal = math.hypot(aspect, 1.0)
-    extent_u, extent_v = aspect / diagonal, 1.0 / diagonal
+    extent_u = aspect / diagonal
+    extent_v = 1.0 / diagonal
     u = torch.linspace(-1, 1, width, dtype=torch.float64, device=device) * (
         extent_u * (width - 1) / width
     )
@@ -90,7 +91,8 @@ def uv_embedding(
     )
     quarter = channels // 4
     omega = base ** -(torch.arange(quarter, dtype=torch.float64, device=device) / quarter)
-    by_u, by_v = omega[:, None] * u, omega[:, None] * v
+    by_u = omega[:, None] * u
+    by_v = omega[:, None] * v
     by_u = torch.cat([by_u.sin(), by_u.cos()]).float()[:, None, :].expand(-1, height, width)
     by_v = torch.cat([by_v.sin(), by_v.cos()]).float()[:, :, None].expand(-1, height, width)
     return torch.cat([by_u, by_v])

@@ -61,7 +61,8 @@ class TttAttention(nn.Module):
         )
         self.newton_schulz_steps = config.newton_schulz_steps
         self.rate_offset = math.log(math.expm1(config.base_lr))  # softplus of it is base_lr
-        d, hidden = dim // num_heads, dim // num_heads * config.mlp_ratio
+        d = dim // num_heads
+        hidden = dim // num_heads * config.mlp_ratio
         self.register_buffer("w0", torch.randn(num_heads, d, hidden) * math.sqrt(2 / d))
         self.register_buffer("w1", torch.randn(num_heads, hidden, d) * math.sqrt(2 / hidden))
         self.register_buffer("w2", torch.randn(num_heads, d, hidden) * math.sqrt(2 / d))

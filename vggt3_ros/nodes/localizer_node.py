@@ -35,7 +35,8 @@ class LocalizerNode(ManagedNode[LocalizerParameters, LocalizerOutput, ActiveLoca
 
     def activate(self, configured: LocalizerOutput) -> ActiveLocalizer:
         """Load network and scene, listen to the camera and to the mapper."""
-        services, network = self._services_of_localizer, network_of(self.settings)
+        services = self._services_of_localizer
+        network = network_of(self.settings)
         return ActiveLocalizer(
             self, lambda: self.settings, configured, lambda: services.paused, network
         )

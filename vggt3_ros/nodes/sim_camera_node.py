@@ -59,7 +59,8 @@ class SimCamera(GuardedNode):
     """
 
     def __init__(self, **options: Any) -> None:
-        self._rendered, self._stopping = threading.Event(), threading.Event()
+        self._rendered = threading.Event()
+        self._stopping = threading.Event()
         # destroy_node may be called for a node that is half made
         self._painter: threading.Thread | None = None
         super().__init__("sim_camera", allow_undeclared_parameters=True, **options)
@@ -117,8 +118,10 @@ class SimCamera(GuardedNode):
         super().destroy_node()
 
     def _render(self, reels: list[Iterator[Image]]) -> None:
-        s, total = self._settings, sum(len(leg) for leg in self._legs)
-        log, done = self.get_logger(), 0
+        s = self._settings
+        total = sum(len(leg) for leg in self._legs)
+        log = self.get_logger()
+        done = 0
         log.info(f"rendering {total} images of {s.width}x{s.height} pixels")
         for reel in reels:
             images: list[Image] = []
@@ -157,7 +160,8 @@ class SimCamera(GuardedNode):
             self._transforms.send(s.odom_frame, s.base_frame, stamp, self._odometry.odom_from_base)
         odom = Odometry(header=header(s.odom_frame, stamp), child_frame_id=s.base_frame)
         odom.pose.pose = pose_message(self._odometry.odom_from_base)
-        linear, angular = odom.twist.twist.linear, odom.twist.twist.angular
+        linear = odom.twist.twist.linear
+        angular = odom.twist.twist.angular
         linear.x, linear.y, linear.z = (motion[:3, 3] * s.rate).tolist()
         angular.x, angular.y, angular.z = (rotation_vector(motion[:3, :3]) * s.rate).tolist()
         self._odom.publish(odom)
@@ -166,7 +170,8 @@ class SimCamera(GuardedNode):
         )
 
     def _publish_image(self, stamp: int) -> None:
-        s, image = self._settings, self._images[self._playback.leg][self._playback.frame]
+        s = self._settings
+        image = self._images[self._playback.leg][self._playback.frame]
         if s.cover_lens:
             image = np.zeros_like(image)
         if s.noise > 0:
@@ -185,7 +190,8 @@ class SimCamera(GuardedNode):
             self._compressed.publish(message)
 
     def _camera_info(self, stamp: int) -> CameraInfo:
-        s, matrix = self._settings, self._lens.intrinsics
+        s = self._settings
+        matrix = self._lens.intrinsics
         info = CameraInfo(header=header(s.camera_frame, stamp), width=s.width, height=s.height)
         info.distortion_model = "plumb_bob"
         info.d = list(s.distortion) or [0.0] * 5
@@ -202,7 +208,8 @@ class SimCamera(GuardedNode):
         if not self._rendered.is_set():
             response.message = "the images are still being rendered; watch the topic sim_camera/leg"
             return response
-        before, leg = self._map_from_base(), self._playback.leg
+        before = self._map_from_base()
+        leg = self._playback.leg
         response.success, response.message = self._playback.next_leg()
         if self._playback.leg != leg:
             self._enter_leg(before)
@@ -212,18 +219,21 @@ class SimCamera(GuardedNode):
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         """To the place of this leg that is farthest from here."""
-        here, places = self._map_from_base()[:3, 3], self._legs[self._playback.leg][:, :3, 3]
+        here = self._map_from_base()[:3, 3]
+        places = self._legs[self._playback.leg][:, :3, 3]
         away = torch.linalg.vector_norm(places - here, dim=-1)
         self._playback.frame = int(away.argmax())
         self._odometry.carry(self._map_from_base())
-        response.success, response.message = True, f"{float(away.max()):.2f} m away"
+        response.success = True
+        response.message = f"{float(away.max()):.2f} m away"
         return response
 
     def _on_odom_jump(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         self._odometry.jump(*_ODOM_JUMP)
-        response.success, response.message = True, f"odometry is {math.hypot(*_ODOM_JUMP):g} m off"
+        response.success = True
+        response.message = f"odometry is {math.hypot(*_ODOM_JUMP):g} m off"
         return response
 
     def _on_set_parameters(self, changes: list[Any]) -> SetParametersResult:

@@ -31,7 +31,8 @@ from vggt3_ros.nodes.viewer.page import Viewer
 
 _TRAIL = 3000  # poses
 _REDRAWN = 5.0  # times a second
-_BLUE, _ORANGE = (0, 80, 255), (255, 100, 0)
+_BLUE = (0, 80, 255)
+_ORANGE = (255, 100, 0)
 _STATES = {
     LocalizationStatus.UNINITIALIZED: ("not localized yet", "⚪"),
     LocalizationStatus.LOCALIZED: ("localized", "🟢"),

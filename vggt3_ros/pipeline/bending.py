@@ -62,7 +62,8 @@ class Bending:
         spread, its scale means nothing: then fallback_scale (map units per scene unit, for example
         of `anchor_depths`) is taken if given, with the mean turn and shift.
         """
-        scene, target = scene_from_cam.double(), map_from_cam.double()
+        scene = scene_from_cam.double()
+        target = map_from_cam.double()
         similarity = _similarity(scene, target, fallback_scale)
         aligned = similarity.poses(scene)
         turn = target[:, :3, :3] @ aligned[:, :3, :3].transpose(-1, -2)

@@ -160,7 +160,8 @@ class FrameCollection:
         return None
 
     def _keep_if_new(self, frame: Frame) -> Reason:
-        settings, seen = self.settings, _seen(frame)
+        settings = self.settings
+        seen = _seen(frame)
         if self._kept:
             changes = self._image_changes(seen)
             distances = self._distances_to(seen, changes)

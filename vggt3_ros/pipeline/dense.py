@@ -29,7 +29,8 @@ from vggt3_ros.pipeline.resize import usual_size
 from vggt3_ros.pipeline.undistort import undistorted
 from vggt3_ros.scene.depth import KeyframeDepth
 
-FAST, FINE = DenseSettings(), DenseSettings(long_side=320)
+FAST = DenseSettings()
+FINE = DenseSettings(long_side=320)
 DENSE = {"off": None, "fast": FAST, "fine": FINE}  # what users call them
 _VOXEL = 0.02  # metres
 _VOXEL_SHARE = 0.01  # of the median depth
@@ -50,10 +51,8 @@ class RefinedDepth:
 
     def transformed(self, new_from_world: Sim3) -> RefinedDepth:
         """The same in another frame and unit."""
-        keyframes, depth = (
-            self.keyframes.transformed(new_from_world),
-            self.depth.transformed(new_from_world),
-        )
+        keyframes = self.keyframes.transformed(new_from_world)
+        depth = self.depth.transformed(new_from_world)
         return RefinedDepth(keyframes, depth, self.note)
 
     def surface(self) -> Tensor:
@@ -161,7 +160,9 @@ def _keyframes(
     device: torch.device,
 ) -> Keyframes:
     """What is refined, at the size at which it is matched."""
-    images, intrinsics, predicted = [], [], []
+    images = []
+    intrinsics = []
+    predicted = []
     for index, frame in enumerate(frames):
         pinhole = undistorted(frame)
         image = torch.from_numpy(np.ascontiguousarray(pinhole.image)).permute(2, 0, 1)

@@ -90,7 +90,8 @@ def _depth_ratios(depth: Tensor, landmarks: Landmarks, intrinsics: Tensor) -> tu
     inside = (
         (column >= 0) & (column < depth.shape[2]) & (row >= 0) & (row < depth.shape[1]) & (z > 0)
     )
-    keyframe, z = keyframe[inside], z[inside]
+    keyframe = keyframe[inside]
+    z = z[inside]
     predicted = depth[keyframe, row[inside], column[inside]].double()
     usable = predicted.isfinite() & (predicted > 0)
     return keyframe[usable], (z[usable] / predicted[usable]).log()
@@ -101,10 +102,8 @@ def _log_scales(keyframe: Tensor, logs: Tensor, count: int) -> tuple[Tensor, flo
     variances.
     """
     middle = float(logs.quantile(0.5))
-    own, observations = (
-        torch.full((count,), middle, dtype=torch.float64),
-        torch.bincount(keyframe, minlength=count),
-    )
+    own = torch.full((count,), middle, dtype=torch.float64)
+    observations = torch.bincount(keyframe, minlength=count)
     enough = observations >= _LEAST_OBSERVATIONS
     for index in enough.nonzero()[:, 0].tolist():
         own[index] = logs[keyframe == index].quantile(0.5)

@@ -44,7 +44,8 @@ class Frame:
     name: str = ""
 
     def __post_init__(self) -> None:
-        shape, kind = np.shape(self.image), getattr(self.image, "dtype", type(self.image).__name__)
+        shape = np.shape(self.image)
+        kind = getattr(self.image, "dtype", type(self.image).__name__)
         if len(shape) != 3 or shape[2] != 3 or kind != np.uint8 or 0 in shape:
             raise InputError(
                 f"{self.label}: an image must be (H, W, 3) uint8 RGB; got {shape} {kind}"

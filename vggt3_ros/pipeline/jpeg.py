@@ -40,9 +40,12 @@ def jpeg_length(data: bytes | memoryview) -> int | None:
     """
     if not is_jpeg(data):
         return None
-    position, has_frame, has_scan = 2, False, False
+    position = 2
+    has_frame = False
+    has_scan = False
     while (marker := _MARKER.match(data, position)) is not None:
-        kind, position = marker[1][0], marker.end()
+        kind = marker[1][0]
+        position = marker.end()
         if kind == _EOI:
             return position if has_frame and has_scan else None
         if kind == _SOI:

@@ -148,10 +148,8 @@ class Localizer:
         self._memory = SceneMemory.from_tensors(scene.memory).to(network.device)
         self._bending: Bending | None = None  # how network poses are brought into the adjusted map
         if scene.is_verified:
-            keyframes, scale = (
-                se3_inverse(scene.keyframes.cam_from_world),
-                scene.map_from_scene.scale,
-            )
+            keyframes = se3_inverse(scene.keyframes.cam_from_world)
+            scale = scene.map_from_scene.scale
             self._bending = Bending.fit(keyframes, scene.map_from_keyframes, scale)
         self._landmarks: LandmarkLocalizer | None = None
         if scene.is_verified and self.settings.refine != "none":
@@ -175,7 +173,8 @@ class Localizer:
         last_map_from_cam (4, 4): where the camera was a moment ago, if known; it is a hint about
         where to look first.
         """
-        begin, cpu_begin = time.perf_counter(), time.process_time()
+        begin = time.perf_counter()
+        cpu_begin = time.process_time()
         if frame.is_black:
             answer = self._lost("the image is black", {})
         else:
@@ -202,7 +201,8 @@ class Localizer:
         images before it; any other one, or where there is no such pose, as it is. views: these
         images, the newest last; with less than two it stands alone.
         """
-        landmarks, located = self._landmarks, localization.located
+        landmarks = self._landmarks
+        located = localization.located
         if (
             landmarks is None
             or located is None
@@ -210,9 +210,11 @@ class Localizer:
             or not is_thin(located, landmarks.settings)
         ):
             return localization
-        begin, cpu_begin = time.perf_counter(), time.process_time()
+        begin = time.perf_counter()
+        cpu_begin = time.process_time()
         together = locate_jointly(landmarks, views)
-        spent, cpu_spent = time.perf_counter() - begin, time.process_time() - cpu_begin
+        spent = time.perf_counter() - begin
+        cpu_spent = time.process_time() - cpu_begin
         seconds = {
             **localization.seconds,
             "joint": spent,
@@ -231,7 +233,8 @@ class Localizer:
         """The network's own answer, the frame as it was prepared for it, and its prediction if that
         is finite.
         """
-        begin, cpu_begin = time.perf_counter(), time.process_time()
+        begin = time.perf_counter()
+        cpu_begin = time.process_time()
         config = self.network.config
         prepared = prepare([frame], config.image_size, config.patch_size)
         ready = time.perf_counter()
@@ -268,10 +271,12 @@ class Localizer:
         """The answer with the network's depth and what it thinks of it; the time counts as the
         network's.
         """
-        begin, cpu_begin = time.perf_counter(), time.process_time()
+        begin = time.perf_counter()
+        cpu_begin = time.process_time()
         prediction = undecoded.decode().to("cpu")
         median = float(prediction.depth_confidence.median())
-        spent, cpu_spent = time.perf_counter() - begin, time.process_time() - cpu_begin
+        spent = time.perf_counter() - begin
+        cpu_spent = time.process_time() - cpu_begin
         return replace(
             answer,
             confidence=1 - 1 / median if math.isfinite(median) else 0.0,
@@ -326,7 +331,8 @@ class Localizer:
             if second.accepted > located.accepted or (
                 second.accepted == located.accepted and is_finer
             ):
-                located, searched = second, again
+                located = second
+                searched = again
         proposal = replace(
             proposal, searched=searched if self.settings.refine == "refine" else None
         )
@@ -334,8 +340,10 @@ class Localizer:
 
     def _has_more(self, searched: Searched) -> bool:
         """Whether the second features are others than those that were searched."""
-        first, second = self.settings.features, self.settings.second_features
-        size_wh, found = searched.features.size_wh, len(searched.features)
+        first = self.settings.features
+        second = self.settings.second_features
+        size_wh = searched.features.size_wh
+        found = len(searched.features)
         return (
             first.searched_wh(size_wh) != second.searched_wh(size_wh)
             or found == first.count < second.count
@@ -366,7 +374,8 @@ class Localizer:
         self, proposal: Localization, located: Located, seconds: dict[str, float]
     ) -> Localization:
         accepted = located.accepted and located.world_from_cam is not None
-        pose, covariance = located.world_from_cam, located.covariance
+        pose = located.world_from_cam
+        covariance = located.covariance
         return replace(
             proposal,
             status=LocalizationStatus.VERIFIED if accepted else LocalizationStatus.LOST,

@@ -77,15 +77,14 @@ def anchor(
     """
     if tied.landmarks is None or tied.anchors is None:
         return _without_landmarks(observed, tied, settings)
-    landmarks, anchors = tied.landmarks, tied.anchors
+    landmarks = tied.landmarks
+    anchors = tied.anchors
     problem = settings.priors_problem(observed.priors)
     if problem is None and not settings.priors_are_metric:
         problem = "the given poses have no scale"
     if problem is None:
-        estimate, placing = (
-            ScaleEstimate(1.0, POSE_PRIORS, ""),
-            Placing(Sim3.identity(), POSE_PRIORS, None),
-        )
+        estimate = ScaleEstimate(1.0, POSE_PRIORS, "")
+        placing = Placing(Sim3.identity(), POSE_PRIORS, None)
         residual: float | None = tied.prior_residual_m
         outliers = tied.prior_outliers
     else:
@@ -97,7 +96,8 @@ def anchor(
         )
         landmarks = landmarks.transformed(placing.map_from_world)
         anchors = anchors.scaled(placing.map_from_world.scale)
-        residual, outliers = None, ()
+        residual = None
+        outliers = ()
     adjusted = torch.from_numpy(landmarks.world_from_cam)
     bending = Bending.fit(observed.scene_from_cam, adjusted, anchors.scene_scale)
     agreement = {
@@ -136,15 +136,14 @@ def _without_landmarks(observed: Observed, tied: Tied, settings: AnchorSettings)
     """The network alone: its poses against the priors, or its frame scaled and turned as it can be
     told.
     """
-    prediction, scene_from_cam = observed.prediction, observed.scene_from_cam
+    prediction = observed.prediction
+    scene_from_cam = observed.scene_from_cam
     priors = observed.priors if settings.priors_are_metric else {}
     alignment = align_with_priors(scene_from_cam, priors, settings.alignment)
     if alignment.metric_from_scene is not None:
-        placing, metric, source = (
-            Placing(alignment.metric_from_scene, POSE_PRIORS, None),
-            True,
-            alignment.source,
-        )
+        placing = Placing(alignment.metric_from_scene, POSE_PRIORS, None)
+        metric = True
+        source = alignment.source
     else:
         cloud = prediction.cameras.points(prediction.depth)[:, ::_STRIDE, ::_STRIDE].reshape(-1, 3)
         why = alignment.source.removeprefix("none: ")

@@ -54,7 +54,8 @@ def scale_from_depth(
         shapes = [tuple(t.shape) for t in (predicted, measured, confidence) if t is not None]
         raise InputError(f"depths and confidence must have one shape (S, h, w), got {shapes}")
     known = measured.isfinite() & (measured > 0) & predicted.isfinite() & (predicted > 0)
-    logs, most = [], 0
+    logs = []
+    most = 0
     for frame in range(len(predicted)):
         mask = known[frame]
         if confidence is not None and bool(mask.any()):
@@ -72,7 +73,8 @@ def scale_from_depth(
         figures = f"at most {most} pixels of a frame can be compared, {_LEAST_PIXELS} are needed"
         return ScaleEstimate(None, NONE, f"too little depth was measured: {figures}")
     scales = torch.stack(logs)
-    scale, spread = float(scales.quantile(0.5).exp()), _spread(scales)
+    scale = float(scales.quantile(0.5).exp())
+    spread = _spread(scales)
     if spread > _LARGEST_SPREAD:
         figures = f"spread {spread:.0%} over {len(logs)} frames, {_LARGEST_SPREAD:.0%} is allowed"
         return ScaleEstimate(

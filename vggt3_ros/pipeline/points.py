@@ -73,14 +73,16 @@ def coloured_points(
         )
     threshold, centre, extent = _survey(prediction, images, settings)
     voxel = settings.voxel_size or max(extent * settings.voxel_fraction, 1e-9)
-    merged, waiting = [_empty()], 0
+    merged = [_empty()]
+    waiting = 0
     for index in range(len(images)):
         cloud = _frame_points(prediction, images, index, settings.source)
         near = (cloud.points - centre).abs().amax(dim=1) <= _FARTHEST * extent  # also False for NaN
         merged.append(voxel_thin(cloud[near & (cloud.confidence >= threshold)], voxel))
         waiting += len(merged[-1])
         if waiting > _MERGED_AT:
-            merged, waiting = [voxel_thin(_concatenated(merged), voxel)], 0
+            merged = [voxel_thin(_concatenated(merged), voxel)]
+            waiting = 0
         if progress is not None:
             progress((index + 1) / len(images))
     cloud = voxel_thin(_concatenated(merged), voxel)
@@ -116,18 +118,22 @@ def _survey(
     quantile = float(sample.confidence.quantile(settings.confidence_quantile))
     threshold = max(quantile, settings.min_confidence)
     confident = sample[sample.confidence >= quantile].points
-    low, high = confident.quantile(0.05, dim=0), confident.quantile(0.95, dim=0)
+    low = confident.quantile(0.05, dim=0)
+    high = confident.quantile(0.95, dim=0)
     return threshold, (low + high) / 2, float(torch.linalg.vector_norm(high - low))
 
 
 def _frame_points(prediction: Prediction, images: Tensor, index: int, source: str) -> PointCloud:
     """All pixels of one frame as points."""
     part = slice(index, index + 1)
-    pointmap, confidence = prediction.pointmap, prediction.pointmap_confidence
+    pointmap = prediction.pointmap
+    confidence = prediction.pointmap_confidence
     if source == "pointmap" and pointmap is not None and confidence is not None:
-        points, confidence = pointmap[part], confidence[part]
+        points = pointmap[part]
+        confidence = confidence[part]
     else:
-        depth, confidence = prediction.depth[part], prediction.depth_confidence[part]
+        depth = prediction.depth[part]
+        confidence = prediction.depth_confidence[part]
         points = prediction.cameras[part].points(depth)
     colors = (
         (images[index].permute(1, 2, 0).reshape(-1, 3) * 255).round().clamp(0, 255).to(torch.uint8)

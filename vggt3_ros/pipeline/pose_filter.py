@@ -57,7 +57,8 @@ class Carried:
     def moved(self, stamp_ns: int, odom_from_cam: Tensor, settings: TrackingSettings) -> Carried:
         """Carried on to odom_from_cam (4, 4), of a stamp that is not older."""
         cam_from_next = se3_inverse(self.odom_from_cam) @ odom_from_cam
-        rotation, step = cam_from_next[:3, :3], cam_from_next[:3, 3]
+        rotation = cam_from_next[:3, :3]
+        step = cam_from_next[:3, 3]
         moved = replace(
             self,
             stamp_ns=stamp_ns,
@@ -164,7 +165,8 @@ class Track:
 
     def _implausible_motion(self, sighting: Sighting) -> str | None:
         """Without odometry: whether the camera cannot have come here from the last pose."""
-        settings, seconds = self._settings, 1e-9 * (sighting.stamp_ns - self.last.stamp_ns)
+        settings = self._settings
+        seconds = 1e-9 * (sighting.stamp_ns - self.last.stamp_ns)
         if seconds > settings.lost_after_s:
             return (
                 f"without odometry, a pose {seconds:.1f} s ago confirms nothing"

@@ -47,7 +47,10 @@ def prepare(frames: Sequence[Frame], image_size: int, patch_size: int) -> Prepar
     frame.
     """
     crops = _crops(frames, image_size, patch_size)
-    images, depths, pixels, intrinsics = [], [], [], []
+    images = []
+    depths = []
+    pixels = []
+    intrinsics = []
     for original, crop in zip(frames, crops, strict=True):
         frame = undistorted(original)
         images.append(crop.image(frame.image))

@@ -66,7 +66,8 @@ def _quick(image: Image, mode: str, target: int, patch: int, pad_value: float) -
 
 
 def _pad_centred(image: Tensor, height: int, width: int, value: float) -> Tensor:
-    rows, columns = height - image.shape[1], width - image.shape[2]
+    rows = height - image.shape[1]
+    columns = width - image.shape[2]
     padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
     return torch.nn.functional.pad(image, padding, value=value)
 

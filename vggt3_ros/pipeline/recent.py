@@ -57,7 +57,8 @@ class RecentImages:
         if self._kept and stamp_ns <= self._kept[-1].stamp_ns:
             self.forget()
         odometry, _ = usable_odometry(odom_from_cam, localization.metric)
-        searched, located = localization.searched, localization.located
+        searched = localization.searched
+        located = localization.located
         if odometry is None or searched is None or located is None:
             return []
         newest = _Seen(stamp_ns, searched, located, odometry)

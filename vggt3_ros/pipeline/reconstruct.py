@@ -223,7 +223,8 @@ def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tup
     bright = [frame for frame in frames if not frame.is_black] or frames[:1]
     usual = usual_size(frame.size_hw for frame in bright)
     several_cameras = all(frame.intrinsics is not None for frame in bright)
-    used, skipped = [], []
+    used = []
+    skipped = []
     for index, frame in enumerate(frames):
         has_usual_shape = same_shape(frame.size_hw, usual)
         if frame.is_black:
@@ -255,7 +256,8 @@ def _other_shape(size_hw: tuple[int, int], usual_hw: tuple[int, int]) -> str:
 def _bounds(points: PointCloud, map_from_cam: Tensor) -> tuple[Corner, Corner]:
     """Lowest and highest corner of the points, or of the cameras if no point was kept."""
     positions = points.points.double() if len(points) else map_from_cam[:, :3, 3]
-    low, high = positions.amin(0).tolist(), positions.amax(0).tolist()
+    low = positions.amin(0).tolist()
+    high = positions.amax(0).tolist()
     return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
 
@@ -280,7 +282,8 @@ class _Clock:
         self._ends[stage] = self._now()
 
     def seconds(self, kind: str) -> dict[str, float]:
-        stages, ends = [*self._ends], [now[kind] for now in self._ends.values()]
+        stages = [*self._ends]
+        ends = [now[kind] for now in self._ends.values()]
         laps = {
             stage: end - begin
             for stage, (begin, end) in zip(stages[1:], pairwise(ends), strict=True)

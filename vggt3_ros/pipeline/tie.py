@@ -154,7 +154,8 @@ def _completed(scene_from_cam: Tensor, known: Mapping[int, Tensor]) -> Tensor:
     """The known poses, and for the other frames the network's, bent to fit in."""
     if len(known) == len(scene_from_cam):
         return torch.stack([known[i] for i in range(len(scene_from_cam))])
-    indices, targets = list(known), torch.stack(list(known.values()))
+    indices = list(known)
+    targets = torch.stack(list(known.values()))
     ratio = spread_ratio(scene_from_cam[indices], targets)
     start = Bending.fit(scene_from_cam[indices], targets, ratio).map_from_cam(scene_from_cam)
     start[indices] = targets

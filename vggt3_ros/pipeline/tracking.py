@@ -164,7 +164,8 @@ class Tracker:
 
     def _localized(self, track: Track, reason: str) -> Tracked:
         self.state = TrackingState.LOCALIZED
-        self._truth, self._candidate = track, None
+        self._truth = track
+        self._candidate = None
         self._agreed_ns = track.last.stamp_ns
         self.map_from_odom = track.map_from_odom
         map_from_cam, covariance = track.newest
@@ -212,7 +213,8 @@ def _sighting(
     stamp_ns: int, localization: Localization, odom_from_cam: Tensor | None
 ) -> Sighting | str:
     """The accepted pose of an attempt, or why there is none."""
-    pose, covariance = localization.map_from_cam, localization.covariance
+    pose = localization.map_from_cam
+    covariance = localization.covariance
     if localization.status is LocalizationStatus.UNVERIFIED:
         return f"the pose is not verified: {localization.reason}"
     if localization.status is not LocalizationStatus.VERIFIED or pose is None:

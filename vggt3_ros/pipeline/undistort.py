@@ -80,7 +80,8 @@ def _smallest_zoom(
     """The least zoom, 1 or more, at which the border of the pinhole image has content, by
     bisection.
     """
-    low, high = 1.0, _LARGEST_ZOOM
+    low = 1.0
+    high = _LARGEST_ZOOM
     if _has_content(low, camera, distortion, size_hw):
         return low
     if not _has_content(high, camera, distortion, size_hw):
@@ -108,7 +109,8 @@ def _has_content(
     """
     height, width = size_hw
     fx, fy, cx, cy = camera
-    x, y = np.linspace(0, width - 1, 33), np.linspace(0, height - 1, 33)
+    x = np.linspace(0, width - 1, 33)
+    y = np.linspace(0, height - 1, 33)
     border = np.concatenate(
         [np.stack([x, 0 * x + edge], -1) for edge in (0.0, height - 1.0)]
         + [np.stack([0 * y + edge, y], -1) for edge in (0.0, width - 1.0)]
@@ -128,7 +130,8 @@ def _distort(rays: _Array, distortion: Distortion) -> _Array:
 
     points = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1).reshape(-1, 1, 3)
     project: Any = cv2.fisheye.projectPoints if distortion.model == "equidistant" else None
-    still, coefficients = np.zeros(3), np.array(distortion.coefficients, dtype=np.float64)
+    still = np.zeros(3)
+    coefficients = np.array(distortion.coefficients, dtype=np.float64)
     if project is not None:
         result = project(points, still, still, np.eye(3), coefficients)[0]
     else:

@@ -115,16 +115,19 @@ def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
     points = points[torch.randperm(len(points), generator=dice)[:_SAMPLE]]
     extent = 2 * float((points - points.median(0).values).norm(dim=1).quantile(0.9))
     points = _evenly(points, _SPACING * extent)
-    up, tolerance = normalize(up_hint.float().cpu(), dim=0), _TOLERANCE * extent
+    up = normalize(up_hint.float().cpu(), dim=0)
+    tolerance = _TOLERANCE * extent
 
     corners, normals = _triples(points, _REACH * extent, dice)
     normals = normals * (normals @ up).sign()[:, None]
     level = normals @ up > _STEEPEST
     if not bool(level.any()):
         return None
-    corners, normals = corners[level], normals[level]
+    corners = corners[level]
+    normals = normals[level]
     heights = normals @ points.T - (normals * corners).sum(1, keepdim=True)
-    on_it, below = _share(heights.abs() < tolerance), _share(heights < -tolerance)
+    on_it = _share(heights.abs() < tolerance)
+    below = _share(heights < -tolerance)
     height = heights[torch.where(below < _MOST_BELOW, on_it, -below).argmax()]
     for _ in range(10):
         floor = points[height.abs() < tolerance]
@@ -132,7 +135,8 @@ def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
         normal = torch.linalg.svd(floor - middle, full_matrices=False)[2][2]
         normal = normal * (normal @ up).sign()
         height = (points - middle) @ normal
-    share, below = _share(height.abs() < tolerance), _share(height < -tolerance)
+    share = _share(height.abs() < tolerance)
+    below = _share(height < -tolerance)
     above = _share((height > tolerance) & (height < 3 * tolerance))
     stands_out = share > _LEAST_SHARE and share > _LEAST_CONTRAST * above
     if not (stands_out and below < _MOST_BELOW and float(normal @ up) > _STEEPEST):

@@ -30,8 +30,12 @@ from vggt3_ros.scene.verification import (
 
 FORMAT = "vggt3_scene"
 VERSION = 4
-DESCRIPTION, MEMORY, POINTS = "scene.json", "memory.safetensors", "points.ply"
-LANDMARKS, DEPTH = "landmarks.safetensors", "depth.safetensors"  # only in scenes that have some
+DESCRIPTION = "scene.json"
+MEMORY = "memory.safetensors"
+POINTS = "points.ply"
+# only in scenes that have some
+LANDMARKS = "landmarks.safetensors"
+DEPTH = "depth.safetensors"
 FILES = (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, DEPTH, POINTS)
 _MAP = "map"
 _VERDICT = ("verified", "reason", "poses")

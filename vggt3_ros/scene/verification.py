@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from vggt3_ros.errors import InputError
 
 MAX_IMAGE_SIDE = 1_000_000  # pixels
-MIN_FOCAL_FACTOR, MAX_FOCAL_FACTOR = 0.01, 100.0
-MIN_SCALE, MAX_SCALE = 1e-9, 1e9  # of scene units, which are about as long as the place is deep
+MIN_FOCAL_FACTOR = 0.01
+MAX_FOCAL_FACTOR = 100.0
+# of scene units, which are about as long as the place is deep
+MIN_SCALE = 1e-9
+MAX_SCALE = 1e9
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ def card(
     long = network.config.image_size
     evaluation: dict[str, dict[str, Any]] = {}
     for file in files:
-        figures, entry = _read(file), evaluation.setdefault(file.name.split(".")[0], {})
+        figures = _read(file)
+        entry = evaluation.setdefault(file.name.split(".")[0], {})
         each = figures.get("each", [figures])  # of several sequences, whose medians `figures` are
         measured = {one["model_fingerprint"] for one in each}
         if measured != {network.fingerprint()}:
@@ -100,11 +101,9 @@ def tables(card: dict[str, Any]) -> str:
                 f"{name} was evaluated with --priors given alone; give its evaluation without them"
                 " as well"
             )
-        mapped, baselines, verified = (
-            figures["map"],
-            figures["baselines"],
-            figures.get("verified_with_priors"),
-        )
+        mapped = figures["map"]
+        baselines = figures["baselines"]
+        verified = figures.get("verified_with_priors")
         lines.append(
             f"| {name} | {_number(mapped['ate_percent'])} | {_number(mapped['pair_rotation_deg'])}"
             f" / {_number(mapped['pair_direction_deg'])} | {_number(mapped['depth_abs_rel'], 3)} |"

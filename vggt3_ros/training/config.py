@@ -140,12 +140,12 @@ class TrainConfig:
         """What has to hold beyond the kind of a number: by name the value, whether it is right,
         what would be.
         """
-        patch, aspects, rooms = (
-            self.model.patch_size,
-            self.aspects,
-            self.pool_groups * self.group_rooms,
-        )
-        fewest, views, queries = self.fewest_views, self.views, self.query_views
+        patch = self.model.patch_size
+        aspects = self.aspects
+        rooms = self.pool_groups * self.group_rooms
+        fewest = self.fewest_views
+        views = self.views
+        queries = self.query_views
         ordered = aspects is None or (len(aspects) == 2 and 0 < aspects[0] <= aspects[1])
         most = self.scenes * views // max(1, fewest)
         return {
@@ -251,7 +251,8 @@ class TrainConfig:
         """About a hundredth of the run, to see its schedule: narrow network, small images, few
         scenes, few steps.
         """
-        model, patch = self.model, self.model.patch_size
+        model = self.model
+        patch = self.model.patch_size
         rows, columns = (max(2, side // (2 * patch)) for side in (self.height, self.width))
         width = 4 * max(1, model.embed_dim // model.num_heads // 16)
         scenes = max(1, self.scenes // 16)

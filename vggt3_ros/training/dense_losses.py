@@ -21,7 +21,8 @@ from vggt3_ros.training.scenes import SceneBatch
 _CONFIDENCE = 0.2  # reward for being sure
 _LARGEST = 100.0  # errors, and coordinates of true points
 _FEW = 1000  # values, of which no outliers are told
-_DEPTH_STRIDES, _NORMAL_STRIDES = (1, 2, 4, 8), (1, 2, 4)
+_DEPTH_STRIDES = (1, 2, 4, 8)
+_NORMAL_STRIDES = (1, 2, 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,8 @@ def neighbour_loss(error: Tensor, known: Tensor) -> Tensor:
     """
     total = error.new_zeros(())
     for stride in _DEPTH_STRIDES:
-        e, k = error[..., ::stride, ::stride], known[..., ::stride, ::stride]
+        e = error[..., ::stride, ::stride]
+        k = known[..., ::stride, ::stride]
         for dim in (-1, -2):
             pair = k.narrow(dim, 1, k.shape[dim] - 1) & k.narrow(dim, 0, k.shape[dim] - 1)
             total = total + (

@@ -23,7 +23,8 @@ class DivergenceWatch:
         now = torch.stack([term.detach().float() for term in terms.values()])
         before = now if self._terms is None else self._terms
         fresh = (self._step < 0) & ~torch.isfinite(loss)
-        self._terms, self._names = torch.where(self._step < 0, now, before), list(terms)
+        self._terms = torch.where(self._step < 0, now, before)
+        self._names = list(terms)
         self._step = torch.where(fresh, step, self._step)
 
     def check(self) -> None:

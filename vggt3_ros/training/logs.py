@@ -17,7 +17,8 @@ class Logs:
     """
 
     def __init__(self, folder: Path, wanted: bool) -> None:
-        self.folder, self.wanted = folder, wanted
+        self.folder = folder
+        self.wanted = wanted
         self._board: Any = None
         if wanted:
             try:

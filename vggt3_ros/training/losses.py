@@ -97,7 +97,8 @@ def total_loss(
     network: Vggt3, aid: PatchHead, output: TrainingOutput, batch: SceneBatch, config: TrainConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum and the single terms, those of weight 0 left out."""
-    weights, map_views = config.weights, batch.images.shape[1] - config.query_views
+    weights = config.weights
+    map_views = batch.images.shape[1] - config.query_views
     patches = patch_truth(batch, network.config.patch_size)
     dense = dense_truth(batch, config.dense_stride)
     final = output.pose_encodings[-1]
@@ -133,7 +134,8 @@ def direction_loss(encoding: Tensor, batch: SceneBatch) -> Tensor:
     """1 - cos between estimated and true direction from each camera centre to every other, in the
     world frame.
     """
-    estimated, truth = _centres(encoding.float()), se3_inverse(batch.cam_from_world)[..., :3, 3]
+    estimated = _centres(encoding.float())
+    truth = se3_inverse(batch.cam_from_world)[..., :3, 3]
     pairs = torch.triu_indices(truth.shape[1], truth.shape[1], 1, device=truth.device)
     a = estimated[:, pairs[0]] - estimated[:, pairs[1]]
     b = truth[:, pairs[0]] - truth[:, pairs[1]]
@@ -177,8 +179,10 @@ def matching_loss(
     The match competes with the keys of all mapped views, the patch's own included: attention has to
     prefer the reference view, since what it retrieves there is the patch's place in the world.
     """
-    aggregator, grid = network.aggregator, truth.grid
-    dim, special = network.config.embed_dim, aggregator.special
+    aggregator = network.aggregator
+    grid = truth.grid
+    dim = network.config.embed_dim
+    special = aggregator.special
     rope = aggregator.rope(grid, bf16=False)
     losses = []
     for layer, tokens in zip(network.config.intermediate_layers[:2], tapped[:2], strict=True):

@@ -47,7 +47,8 @@ class Muon(torch.optim.Optimizer):
                     )
 
     def _momentum(self, parameter: nn.Parameter) -> Tensor:
-        gradient, state = parameter.grad, self.state[parameter]
+        gradient = parameter.grad
+        state = self.state[parameter]
         assert gradient is not None
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)

@@ -125,7 +125,8 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, network: Vggt3, step: int) -> None:
         """Take in the weights after `step` steps of the phase."""
-        decay, current = min(self.decay, (1 + step) / (10 + step)), stored_state(network)
+        decay = min(self.decay, (1 + step) / (10 + step))
+        current = stored_state(network)
         torch._foreach_lerp_(
             list(self.state.values()), [current[name] for name in self.state], 1 - decay
         )

@@ -46,8 +46,11 @@ class ScenePool:
                 f"training config: real is {config.real}, but there are no folders to take scenes"
                 " from"
             )
-        self.config, self.device, self.recordings = config, device, recordings
-        self.rank, self.world = rank, world
+        self.config = config
+        self.device = device
+        self.recordings = recordings
+        self.rank = rank
+        self.world = world
         self.plan = place_planner(config.corridors, config.yards)
         self.rendering = Stopwatch(device)
         self.rendered = 0  # views so far

@@ -23,7 +23,9 @@ from vggt3_ros.training.scenes import Views
 # share of either view's surface that the other one has to see, too (published recipe)
 OVERLAP = 0.2
 # distance between views, in units of _REACH x distance to the surface
-_SHORTEST, _NARROW, _WIDE = 0.10, 0.15, 0.45
+_SHORTEST = 0.10
+_NARROW = 0.15
+_WIDE = 0.45
 _REACH = 0.7
 _AROUND = 1.5  # views within 1.5 b of their anchor along a path have a median distance of about b
 _OCCLUSION = 0.05  # relative depth difference above which a point counts as hidden
@@ -140,7 +142,8 @@ def _around(
     ]
     while candidates and len(found) < views:
         wanted = views - len(found)
-        some, candidates = candidates[:wanted], candidates[wanted:]
+        some = candidates[:wanted]
+        candidates = candidates[wanted:]
         for index, picture in zip(some, threads.map(recording.read, some), strict=True):
             there = recording.surface(index, picture[1])
             shared = (

@@ -31,11 +31,13 @@ def step_shape(config: TrainConfig, step: int) -> StepShape:
         return StepShape(config.scenes, config.views, config.height, config.width)
     generator = torch.Generator().manual_seed(config.seed * 1_000_000_007 + step)
     views = int(torch.randint(config.fewest_views, config.views + 1, (1,), generator=generator))
-    height, width = config.height, config.width
+    height = config.height
+    width = config.width
     if config.aspects:
         narrowest, widest = config.aspects
         aspect = narrowest + (widest - narrowest) * float(torch.rand(1, generator=generator))
-        long, patch = max(height, width), config.model.patch_size
+        long = max(height, width)
+        patch = config.model.patch_size
         short = max(patch, patch * round(long * min(aspect, 1 / aspect) / patch))
         height, width = (short, long) if aspect > 1 else (long, short)
     return StepShape(config.scenes * config.views // views, views, height, width)

@@ -14,7 +14,8 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
-        self._total, self._began = 0.0, 0.0
+        self._total = 0.0
+        self._began = 0.0
         self._pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def __enter__(self) -> Stopwatch:

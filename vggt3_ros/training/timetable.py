@@ -26,14 +26,17 @@ class Timetable:
             {**config.phases} if minutes is None else config.time_shares
         )
         self.phase = next(iter(self.lengths))
-        self.step, self.seconds, self.reserve = 0, 0.0, 0.0
+        self.step = 0
+        self.seconds = 0.0
+        self.reserve = 0.0
         self.first = 0  # number of the run's first step
         self.began = (0, 0.0)  # step and seconds of the run at which the phase began
         self.resumed = False  # and no step has been made since
 
     def enter(self, phase: str) -> None:
         """Begin a phase."""
-        self.phase, self.began = phase, (self.step, self.seconds)
+        self.phase = phase
+        self.began = (self.step, self.seconds)
 
     def stepped(self, seconds: float) -> None:
         """A step was made, and the run has taken so many seconds so far."""
@@ -43,12 +46,14 @@ class Timetable:
             elif self.resumed:
                 self.began = (self.began[0], self.began[1] + seconds - self.seconds)
         self.resumed = False
-        self.step, self.seconds = self.step + 1, seconds
+        self.step = self.step + 1
+        self.seconds = seconds
 
     @property
     def phase_done(self) -> float:
         """Share of the current phase that is done, 0 to 1."""
-        length, (first, since) = self.lengths[self.phase], self.began
+        length = self.lengths[self.phase]
+        first, since = self.began
         if self.minutes is None:
             return 1.0 if length == 0 else min(1.0, (self.step - first) / length)
         left = 60 * self.minutes - self.reserve - since

@@ -39,7 +39,8 @@ from vggt3_ros.training.validate import no_progress
 from vggt3_ros.training.validations import Validations
 
 _LOG_EVERY = 20
-_PARENT, _BEFORE = "softmax.safetensors", "start.safetensors"
+_PARENT = "softmax.safetensors"
+_BEFORE = "start.safetensors"
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,11 @@ class Trainer:
         handover: Path | None = None,
         eager: bool = False,
     ) -> None:
-        self.config, self.folder, self.device, self.bf16, self.handover = (
-            config,
-            folder,
-            device,
-            bf16,
-            handover,
-        )
+        self.config = config
+        self.folder = folder
+        self.device = device
+        self.bf16 = bf16
+        self.handover = handover
         self.compiled = device.type == "cuda" and config.fixed_shape and not eager
         if self.compiled:
             # what cannot be compiled runs as it is, with a warning
@@ -348,7 +347,8 @@ class Trainer:
         return {name: self.config.to_dict()[name] for name in ("model", "ttt")}
 
     def _restore(self, state: RunState) -> None:
-        config, info = self.config, state.info
+        config = self.config
+        info = state.info
         self._check_sizes(info, self.folder)
         if not {"first", "began"} <= info.keys():
             raise InputError(
@@ -371,7 +371,8 @@ class Trainer:
 
     def _resume(self, folder: Path) -> None:
         """Go on from what a run on another machine left."""
-        config, given = self.config, take(folder)
+        config = self.config
+        given = take(folder)
         self._check_sizes(given.info, folder)
         if config.student is not None:
             raise InputError(

@@ -23,8 +23,10 @@ from vggt3_ros.worlds.viewpoints import random_intrinsics, seeded, training_view
 
 FIRST_VALIDATION_SEED = 950_000
 FIRST_TOUR_SEED = 960_000
-FIRST_CORRIDOR_SEED, FIRST_YARD_SEED = 970_000, 980_000
-MAP_VIEWS, QUERY_VIEWS = 8, 8
+FIRST_CORRIDOR_SEED = 970_000
+FIRST_YARD_SEED = 980_000
+MAP_VIEWS = 8
+QUERY_VIEWS = 8
 TOUR_MAP_VIEWS = 16
 
 
@@ -48,7 +50,8 @@ def validation_rooms(config: TrainConfig, device: torch.device) -> list[Validati
     A tour is what `vggt3 evaluate room:SEED` takes: a drive of 6 m is mapped, and queries stand
     beside it.
     """
-    count, half = config.validation_rooms, (config.validation_rooms + 1) // 2
+    count = config.validation_rooms
+    half = (config.validation_rooms + 1) // 2
     return [
         *_windows("", FIRST_VALIDATION_SEED, count, plan_room, config, device),
         *(_tour(FIRST_TOUR_SEED + i, config, device) for i in range(half)),
@@ -98,7 +101,8 @@ def no_progress(figures: dict[str, float]) -> str | None:
     """Why a run should be given up that validates like this, None where it need not: rotations come
     first.
     """
-    reached, still = figures["pair_rotation_deg"], figures["still_pair_rotation_deg"]
+    reached = figures["pair_rotation_deg"]
+    still = figures["still_pair_rotation_deg"]
     if reached < still:
         return None
     return (
@@ -116,10 +120,8 @@ def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
     prediction, memory = network.map(room.images[:mapped])
     estimated = prediction.cameras.world_from_cam.cpu()
     i, j = torch.triu_indices(mapped, mapped, 1)
-    relative, relative_truth = (
-        se3_inverse(estimated[i]) @ estimated[j],
-        se3_inverse(truth[i]) @ truth[j],
-    )
+    relative = se3_inverse(estimated[i]) @ estimated[j]
+    relative_truth = se3_inverse(truth[i]) @ truth[j]
     between = relative[:, :3, :3].transpose(-1, -2) @ relative_truth[:, :3, :3]
     cosine = torch.nn.functional.cosine_similarity(
         relative[:, :3, 3], relative_truth[:, :3, 3], dim=-1
@@ -128,7 +130,8 @@ def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
         metric_from_scene = fit_poses(estimated, truth)
     except InputError:  # the estimate does not move at all: put every camera at the mean position
         metric_from_scene = Sim3(1e-6, Sim3.identity().rotation, truth[:, :3, 3].mean(0))
-    depth, depth_truth = prediction.depth.cpu(), room.depth[:mapped].cpu()
+    depth = prediction.depth.cpu()
+    depth_truth = room.depth[:mapped].cpu()
     ratio = (depth_truth / depth).median()
     result = {
         "pair_rotation_deg": torch.rad2deg(rotation_angle(between)),

@@ -27,7 +27,9 @@ class Validations:
     """
 
     def __init__(self, config: TrainConfig, device: torch.device, ranks: Ranks) -> None:
-        self.config, self.device, self.ranks = config, device, ranks
+        self.config = config
+        self.device = device
+        self.ranks = ranks
         self.entries = list[dict[str, Any]]()
 
     def load(self, entries: list[dict[str, Any]], table: Timetable) -> None:
@@ -55,7 +57,8 @@ class Validations:
         """The figures of a network; None in all processes but the first. `after_s`: what saving
         takes at the end.
         """
-        took, result = 0.0, None
+        took = 0.0
+        result = None
         if self.ranks.first:
             began = time.monotonic()
             rooms = self._rooms

@@ -102,8 +102,10 @@ def _pinhole(lens: Lens) -> _Pinhole | None:
     import cv2
 
     height, width = lens.size_hw
-    matrix, coefficients = lens.intrinsics.numpy(), np.array(lens.distortion.coefficients)
-    focal, centre = matrix[0, 0], matrix[:2, 2]
+    matrix = lens.intrinsics.numpy()
+    coefficients = np.array(lens.distortion.coefficients)
+    focal = matrix[0, 0]
+    centre = matrix[:2, 2]
     columns, rows = np.meshgrid(
         np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
     )
@@ -121,7 +123,8 @@ def _pinhole(lens: Lens) -> _Pinhole | None:
         rays = np.clip(rays - error, -_STEEPEST, _STEEPEST)
     x, y = (focal * rays[:, axis].reshape(height, width) for axis in (0, 1))
     # One pixel around, for interpolation.
-    left, top = math.floor(x.min()) - 1, math.floor(y.min()) - 1
+    left = math.floor(x.min()) - 1
+    top = math.floor(y.min()) - 1
     size = (math.ceil(y.max()) + 2 - top, math.ceil(x.max()) + 2 - left)
     if (
         not focal * np.abs(error).max() <= _TOLERANCE

@@ -60,7 +60,8 @@ def plan_room(seed: int) -> RoomPlan:
 
 def _walls(build: Builder) -> None:
     """A filled corner (L-shaped room), a partition wall, pillars."""
-    rng, half = build.rng, build.half
+    rng = build.rng
+    half = build.half
     corner = np.sign(rng.uniform(-1, 1, 2))
     if rng.random() < 0.4:
         build.next_material()
@@ -74,16 +75,14 @@ def _walls(build: Builder) -> None:
     if rng.random() < 0.4:
         build.next_material()
         axis = int(rng.integers(2))
-        long, height = (
-            half[axis] * rng.uniform(0.25, 0.5),
-            half[2] * rng.choice([1.0, rng.uniform(0.35, 0.7)]),
-        )
-        centre, size = np.zeros(3), np.array([0.0, 0.0, height])
-        centre[axis], size[axis] = -corner[axis] * (half[axis] - long), long
-        centre[1 - axis], size[1 - axis] = (
-            rng.uniform(-0.4, 0.4) * half[1 - axis],
-            rng.uniform(0.04, 0.1),
-        )
+        long = half[axis] * rng.uniform(0.25, 0.5)
+        height = half[2] * rng.choice([1.0, rng.uniform(0.35, 0.7)])
+        centre = np.zeros(3)
+        size = np.array([0.0, 0.0, height])
+        centre[axis] = -corner[axis] * (half[axis] - long)
+        size[axis] = long
+        centre[1 - axis] = rng.uniform(-0.4, 0.4) * half[1 - axis]
+        size[1 - axis] = rng.uniform(0.04, 0.1)
         centre[2] = height
         build.add(BOX, WALL, centre, size)
     for _ in range(rng.integers(0, 3)):
@@ -101,8 +100,12 @@ def _walls(build: Builder) -> None:
 
 def _table(build: Builder) -> None:
     rng = build.rng
-    a, b, height = rng.uniform(0.4, 0.9), rng.uniform(0.3, 0.5), rng.uniform(0.4, 0.9)
-    base, yaw, leg = build.floor_spot(0.9), rng.uniform(0, np.pi), rng.uniform(0.02, 0.05)
+    a = rng.uniform(0.4, 0.9)
+    b = rng.uniform(0.3, 0.5)
+    height = rng.uniform(0.4, 0.9)
+    base = build.floor_spot(0.9)
+    yaw = rng.uniform(0, np.pi)
+    leg = rng.uniform(0.02, 0.05)
     legs = [
         (np.array([x * (a - leg), y * (b - leg), height / 2]), np.array([leg, leg, height / 2]))
         for x in (-1, 1)
@@ -128,15 +131,16 @@ def _table(build: Builder) -> None:
 
 def _shelf(build: Builder) -> None:
     """Two sides, boards, things on the boards; stands at a wall."""
-    rng, half = build.rng, build.half
-    axis, side = int(rng.integers(2)), rng.choice([-1.0, 1.0])
-    width, depth = rng.uniform(0.4, 0.8), rng.uniform(0.14, 0.22)
+    rng = build.rng
+    half = build.half
+    axis = int(rng.integers(2))
+    side = rng.choice([-1.0, 1.0])
+    width = rng.uniform(0.4, 0.8)
+    depth = rng.uniform(0.14, 0.22)
     height = rng.uniform(0.5, 0.9) * half[2]
     base = np.zeros(3)
-    base[axis], base[1 - axis] = (
-        side * (half[axis] - depth),
-        rng.uniform(-0.6, 0.6) * half[1 - axis],
-    )
+    base[axis] = side * (half[axis] - depth)
+    base[1 - axis] = rng.uniform(-0.6, 0.6) * half[1 - axis]
     yaw = np.pi / 2 if axis == 0 else 0.0
     boards = int(rng.integers(3, 5))
     parts = [(np.array([x * width, 0, height]), np.array([0.02, depth, height])) for x in (-1, 1)]
@@ -157,7 +161,9 @@ def add_stack(build: Builder, largest: float = 0.5) -> None:
     """
     rng = build.rng
     size = rng.uniform(0.15, largest, 3)
-    base, yaw, z = build.floor_spot(float(size[:2].max())), rng.uniform(0, np.pi), 0.0
+    base = build.floor_spot(float(size[:2].max()))
+    yaw = rng.uniform(0, np.pi)
+    z = 0.0
     for _ in range(rng.integers(1, 4)):
         build.next_material()
         if z + 2 * size[2] > 2 * build.half[2] - 0.3:
@@ -181,7 +187,8 @@ def add_rounded(build: Builder) -> None:
     """A drum, a ball, a hanging lamp or a lying cylinder."""
     rng = build.rng
     build.next_material()
-    radius, what = rng.uniform(0.12, 0.4), int(rng.integers(4))
+    radius = rng.uniform(0.12, 0.4)
+    what = int(rng.integers(4))
     spot = build.floor_spot(0.45)
     if what == 0:
         height = rng.uniform(0.2, 0.6)
@@ -211,14 +218,19 @@ def add_picture(build: Builder, largest: float = 0.8) -> None:
     """A thin box on a wall or the ceiling: poster, board, window, door; of half sizes up to
     `largest` metres.
     """
-    rng, half = build.rng, build.half
+    rng = build.rng
+    half = build.half
     build.next_material()
-    axis, side = int(rng.choice([0, 1], p=half[1::-1] / half[:2].sum())), rng.choice([-1.0, 1.0])
-    size, centre = rng.uniform(0.2, largest, 3), rng.uniform(-0.8, 0.8, 3) * half
+    axis = int(rng.choice([0, 1], p=half[1::-1] / half[:2].sum()))
+    side = rng.choice([-1.0, 1.0])
+    size = rng.uniform(0.2, largest, 3)
+    centre = rng.uniform(-0.8, 0.8, 3) * half
     size[2] = min(size[2], half[2] * 0.6)
     centre[2] = rng.uniform(size[2] + 0.1, 2 * half[2] - size[2] - 0.1)
     if rng.random() < 0.12:  # on the ceiling
-        axis, side, centre[2] = 2, 1.0, 2 * half[2]
+        axis = 2
+        side = 1.0
+        centre[2] = 2 * half[2]
         size[2] = 0.3
     size[axis] = rng.uniform(0.006, 0.03)
     centre[axis] = side * half[axis] if axis < 2 else centre[2]

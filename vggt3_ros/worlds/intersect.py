@@ -38,7 +38,8 @@ def enter_round(origin: Triple, direction: Triple, sphere: Tensor) -> Tensor:
     """As enter_cube, for the unit ball where sphere is 1, for the unit cylinder along z where
     sphere is 0.
     """
-    (ox, oy, oz), (dx, dy, dz) = origin, direction
+    ox, oy, oz = origin
+    dx, dy, dz = direction
     squared = torch.addcmul(dx * dx, dy, dy).addcmul_(dz * sphere, dz).add_(1e-12)
     half_b = torch.addcmul(dx * ox, dy, oy).addcmul_(dz, oz * sphere)
     rest = ox * ox + oy * oy + sphere * oz * oz - 1
@@ -46,7 +47,8 @@ def enter_round(origin: Triple, direction: Triple, sphere: Tensor) -> Tensor:
     root = discriminant.clamp(min=0).sqrt_()
     inverse = squared.reciprocal()
     inverse_z = _reciprocal(dz)
-    middle_z, reach_z = -oz * inverse_z, inverse_z.abs_()
+    middle_z = -oz * inverse_z
+    reach_z = inverse_z.abs_()
     near = torch.maximum((half_b + root).mul_(inverse).neg_(), middle_z - reach_z)
     far = torch.minimum((root - half_b).mul_(inverse), middle_z + reach_z)
     return _ahead(near, torch.minimum(far, discriminant.clamp_(max=0).mul_(MISS).add_(far)))
@@ -65,11 +67,14 @@ def _slabs(origin: Triple, direction: Triple) -> tuple[Tensor, Tensor]:
         inverse = _reciprocal(d)
         middle = inverse * -o
         reach = inverse.abs_()
-        low, high = middle - reach, middle.add_(reach)
+        low = middle - reach
+        high = middle.add_(reach)
         if near is None or far is None:
-            near, far = low, high
+            near = low
+            far = high
         else:
-            near, far = torch.maximum(near, low, out=near), torch.minimum(far, high, out=far)
+            near = torch.maximum(near, low, out=near)
+            far = torch.minimum(far, high, out=far)
     assert near is not None and far is not None
     return near, far
 

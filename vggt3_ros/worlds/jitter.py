@@ -20,7 +20,8 @@ def photometric_jitter(images: Tensor, generator: torch.Generator, strength: flo
     standard deviation up to 0.03.
     """
     flat = images.reshape(-1, *images.shape[-3:])
-    count, device = len(flat), images.device
+    count = len(flat)
+    device = images.device
 
     def symmetric(channels: int = 1) -> Tensor:
         draw = torch.rand(count, channels, 1, 1, generator=generator, device=generator.device)
@@ -48,7 +49,8 @@ def lens_and_shutter(images: Tensor, generator: torch.Generator) -> Tensor:
     brightness waves from row to row by up to 15 %, as under lamps that flicker. Returns a new
     tensor of the same shape.
     """
-    count, device = images.shape[:-3].numel(), images.device
+    count = images.shape[:-3].numel()
+    device = images.device
     height, width = images.shape[-2:]
     draws = torch.rand(5, count, 1, 1, 1, generator=generator, device=generator.device).to(device)
     row, column = (torch.linspace(-1, 1, size, device=device) for size in (height, width))

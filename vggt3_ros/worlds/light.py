@@ -25,15 +25,18 @@ def draw_light(rng: np.random.Generator, half: Array, outside: bool = False) -> 
     strength = rng.uniform(0.35, 1.0, (LIGHTS, 1)) * min(1.6, float(np.linalg.norm(half[:2])) / 3)
     ambient = rng.uniform(0.35, 0.6)
     if kind == "sun":
-        height, heading = np.radians(rng.uniform(25, 75)), rng.uniform(0, 2 * np.pi)
+        height = np.radians(rng.uniform(25, 75))
+        heading = rng.uniform(0, 2 * np.pi)
         place[0] = _FAR * np.array(
             [np.cos(height) * np.cos(heading), np.cos(height) * np.sin(heading), np.sin(height)]
         )
         fading = 1 + _FAR**2 / 8  # what the renderer takes off by distance
         strength = np.array([[rng.uniform(0.4, 0.8) * fading], [0.0]])
     elif kind == "lamp":
-        strength, ambient = strength * [[1.4], [0.0]], 0.7 * ambient
+        strength = strength * [[1.4], [0.0]]
+        ambient = 0.7 * ambient
     elif kind == "overcast":
-        strength, ambient = 0.2 * strength, rng.uniform(0.65, 0.95)
+        strength = 0.2 * strength
+        ambient = rng.uniform(0.65, 0.95)
     colour = strength * (1 + rng.uniform(-0.12, 0.12, (LIGHTS, 1)) * [1.0, 0.1, -1.0])
     return np.concatenate([place, colour], axis=1), ambient * (1 + rng.uniform(-0.06, 0.06, 3))

@@ -27,8 +27,10 @@ def mapped_shares(room: RoomBatch, mapped: Tensor, poses: Tensor, lens: Lens) ->
     smaller = lens.intrinsics * torch.tensor([[scale], [scale], [1.0]], dtype=lens.intrinsics.dtype)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(_WIDTH), indexing="ij")
     pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).view(-1, 3)
-    intrinsics, pixels = smaller.to(room.device), pixels.to(room.device, smaller.dtype)
-    mapped, poses = mapped.to(room.device), poses.to(room.device)
+    intrinsics = smaller.to(room.device)
+    pixels = pixels.to(room.device, smaller.dtype)
+    mapped = mapped.to(room.device)
+    poses = poses.to(room.device)
     # Rays of one metre in depth: as often as they fit into the way to the surface, so deep it lies.
     # (M, H * W, 3)
     rays = pixels @ torch.linalg.inv(intrinsics).T @ mapped[:, :3, :3].transpose(1, 2)

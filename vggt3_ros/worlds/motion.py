@@ -58,7 +58,8 @@ def pass_through(world_from_cam: Tensor, times: Tensor, at: Tensor) -> Tensor:
     slopes = torch.zeros_like(values)
     slopes[1:-1] = (values[2:] - values[:-2]) / (times[2:] - times[:-2])[:, None]
     after = torch.searchsorted(times, at.contiguous(), right=True).clamp(1, len(times) - 1)
-    before, span = after - 1, (times[after] - times[after - 1])[:, None]
+    before = after - 1
+    span = (times[after] - times[after - 1])[:, None]
     s = (at - times[before])[:, None] / span
     curve = (
         (1 + 2 * s) * (1 - s) ** 2 * values[before]

@@ -30,7 +30,8 @@ class DriftingOdometry:
             )
         self.odom_from_base = start.double().clone()
         self._true = start.double()
-        self._scale_error, self._turn_error = scale_error, turn_error
+        self._scale_error = scale_error
+        self._turn_error = turn_error
 
     def move(self, map_from_base: Tensor) -> Tensor:
         """The robot has moved to map_from_base (4, 4); returns the true motion before_from_after

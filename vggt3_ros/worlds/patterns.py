@@ -42,15 +42,18 @@ def fractal_noise(
     (wood, cloth).
     """
     total = np.zeros((size, size), np.float32)
-    cells, amplitude = first, 1.0
+    cells = first
+    amplitude = 1.0
     while cells <= size // 2:
         total += amplitude * value_noise(rng, size, min(cells * stretch, size), cells)
-        cells, amplitude = cells * 2, amplitude * gain
+        cells = cells * 2
+        amplitude = amplitude * gain
     return _unit(total)
 
 
 def _unit(x: Array) -> Array:
-    low, high = float(x.min()), float(x.max())
+    low = float(x.min())
+    high = float(x.max())
     return ((x - low) / max(high - low, 1e-6)).astype(np.float32)
 
 
@@ -101,7 +104,8 @@ def wood(rng: Generator, size: int) -> Array:
 
 def tiles(rng: Generator, size: int) -> Array:
     """Tiles or bricks with joints; colours vary from tile to tile."""
-    rows, columns = int(rng.choice([2, 4, 8, 12])), int(rng.choice([2, 3, 4, 6]))
+    rows = int(rng.choice([2, 4, 8, 12]))
+    columns = int(rng.choice([2, 3, 4, 6]))
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
     row = np.floor(y * rows)
     x = x + (row % 2) * rng.choice([0.0, 0.5]) / columns
@@ -120,7 +124,8 @@ def checker(rng: Generator, size: int) -> Array:
     n = int(rng.choice([2, 4, 6, 8]))
     y, x = np.mgrid[0:size, 0:size] * n // size
     even = ((x + y) % 2 == 0)[..., None]
-    a, b = clouds(rng, size), (marble if rng.random() < 0.5 else clouds)(rng, size)
+    a = clouds(rng, size)
+    b = (marble if rng.random() < 0.5 else clouds)(rng, size)
     colours = palette(rng, n * n).reshape(n, n, 3)[y, x]
     return np.where(even, a * 0.5 + colours * 0.5, b * 0.4 + 0.1).astype(np.float32)
 
@@ -171,7 +176,8 @@ def leaves(rng: Generator, size: int) -> Array:
         cy, cx = rng.integers(0, size, 2)
         reach = int(radius * 1.3) + 1
         window = axis[size // 2 - reach : size // 2 + reach]
-        angle, aspect = rng.uniform(0, np.pi), rng.uniform(0.4, 1.0)
+        angle = rng.uniform(0, np.pi)
+        aspect = rng.uniform(0.4, 1.0)
         u = window[None, :] * np.cos(angle) + window[:, None] * np.sin(angle)
         v = (window[:, None] * np.cos(angle) - window[None, :] * np.sin(angle)) / aspect
         if rng.random() < 0.5:
@@ -180,7 +186,8 @@ def leaves(rng: Generator, size: int) -> Array:
             inside = np.maximum(np.abs(u), np.abs(v)) < radius * 0.75
         slope = (u / radius * rng.uniform(-0.2, 0.2))[..., None]
         colour = colours[rng.integers(12)] + rng.uniform(-0.15, 0.15, 3) + slope
-        rows, columns = (cy + window.astype(int)) % size, (cx + window.astype(int)) % size
+        rows = (cy + window.astype(int)) % size
+        columns = (cx + window.astype(int)) % size
         patch = out[rows[:, None], columns]
         out[rows[:, None], columns] = np.where(inside[..., None], colour, patch)
     return out
@@ -197,11 +204,9 @@ def text(rng: Generator, size: int) -> Array:
         height = int(rng.choice([7, 9, 14, 21, 35]))
         scale = max(height // 7, 1)
         if rng.random() < 0.15 and y + 60 < size and size > 128:  # a picture beside the text
-            x0, w, h = (
-                int(rng.integers(0, size - 64)),
-                int(rng.integers(40, 64)),
-                int(rng.integers(30, 60)),
-            )
+            x0 = int(rng.integers(0, size - 64))
+            w = int(rng.integers(40, 64))
+            h = int(rng.integers(30, 60))
             paper[y : y + h, x0 : x0 + w] = checker(rng, 64)[:h, :w]
             y += h + 3
             continue

@@ -29,7 +29,9 @@ from vggt3_ros.worlds.plan import (
 )
 
 Planner = Callable[[int], RoomPlan]
-_PLAN, _KIND = 3, 4  # streams of random numbers of a seed, beside those of plan_room and paint
+# streams of random numbers of a seed, beside those of plan_room and paint
+_PLAN = 3
+_KIND = 4
 
 
 def place_planner(corridors: float, yards: float) -> Planner:
@@ -140,7 +142,8 @@ def _lamps(build: Builder) -> None:
     axis, places = _along(build)
     build.next_material()
     size = np.array([0.0, 0.0, 0.015])
-    size[axis], size[1 - axis] = build.rng.uniform(0.15, 0.6), build.rng.uniform(0.06, 0.3)
+    size[axis] = build.rng.uniform(0.15, 0.6)
+    size[1 - axis] = build.rng.uniform(0.06, 0.3)
     for place in places[:10]:
         centre = np.array([0.0, 0.0, 2 * build.half[2] - size[2]])
         centre[axis] = place
@@ -149,22 +152,26 @@ def _lamps(build: Builder) -> None:
 
 def _doors(build: Builder) -> None:
     """Doors of one kind in both walls, some left out."""
-    rng, half = build.rng, build.half
+    rng = build.rng
+    half = build.half
     axis, places = _along(build)
     build.next_material()
     size = np.array([0.0, 0.0, min(1.02, half[2] - 0.1)])
-    size[axis], size[1 - axis] = rng.uniform(0.38, 0.5), rng.uniform(0.01, 0.04)
+    size[axis] = rng.uniform(0.38, 0.5)
+    size[1 - axis] = rng.uniform(0.01, 0.04)
     for side in (-1.0, 1.0):
         for place in places[:7]:
             if rng.random() < 0.75:
                 centre = np.array([0.0, 0.0, size[2]])
-                centre[axis], centre[1 - axis] = place, side * (half[1 - axis] - size[1 - axis])
+                centre[axis] = place
+                centre[1 - axis] = side * (half[1 - axis] - size[1 - axis])
                 build.add(BOX, PICTURE, centre, size)
 
 
 def _pillars(build: Builder) -> None:
     """Pilasters on one wall or on both."""
-    rng, half = build.rng, build.half
+    rng = build.rng
+    half = build.half
     axis, places = _along(build)
     build.next_material()
     size = np.array([0.0, 0.0, half[2]])
@@ -172,35 +179,40 @@ def _pillars(build: Builder) -> None:
     for side in (-1.0, 1.0)[: int(rng.integers(1, 3))]:
         for place in places[:6] + 0.8:
             centre = np.array([0.0, 0.0, half[2]])
-            centre[axis], centre[1 - axis] = place, side * (half[1 - axis] - size[1 - axis])
+            centre[axis] = place
+            centre[1 - axis] = side * (half[1 - axis] - size[1 - axis])
             build.add(BOX, WALL, centre, size)
 
 
 def _bend(build: Builder) -> None:
     """Two blocks that leave a way through, first on one side, then on the other."""
-    rng, half = build.rng, build.half
+    rng = build.rng
+    half = build.half
     axis, _ = _along(build)
     gap = max(0.75, rng.uniform(0.9, 1.3) * half[1 - axis])  # metres left free
     build.next_material()
     for side, place in ((1.0, rng.uniform(0.2, 0.7)), (-1.0, rng.uniform(-0.7, -0.2))):
         size = np.array([0.0, 0.0, half[2]])
-        size[axis], size[1 - axis] = rng.uniform(0.2, 0.8), max(0.05, half[1 - axis] - gap / 2)
+        size[axis] = rng.uniform(0.2, 0.8)
+        size[1 - axis] = max(0.05, half[1 - axis] - gap / 2)
         centre = np.array([0.0, 0.0, half[2]])
-        centre[axis], centre[1 - axis] = (
-            place * half[axis],
-            side * (half[1 - axis] - size[1 - axis]),
-        )
+        centre[axis] = place * half[axis]
+        centre[1 - axis] = side * (half[1 - axis] - size[1 - axis])
         build.add(BOX, WALL, centre, size)
 
 
 def _windows(build: Builder, side: int) -> None:
     """A facade's rows of windows, all alike."""
-    rng, half = build.rng, build.half
-    axis, sign = side // 2, 2.0 * (side % 2) - 1
+    rng = build.rng
+    half = build.half
+    axis = side // 2
+    sign = 2.0 * (side % 2) - 1
     build.next_material()
-    rows, columns = int(rng.integers(1, 3)), int(rng.integers(2, 5))
+    rows = int(rng.integers(1, 3))
+    columns = int(rng.integers(2, 5))
     size = np.array([0.0, 0.0, rng.uniform(0.4, 0.8)])
-    size[axis], size[1 - axis] = rng.uniform(0.02, 0.1), rng.uniform(0.3, 0.9)
+    size[axis] = rng.uniform(0.02, 0.1)
+    size[1 - axis] = rng.uniform(0.3, 0.9)
     for row in range(rows):
         for column in range(columns):
             centre = np.array([0.0, 0.0, 1.5 + 2.2 * row])
@@ -213,7 +225,8 @@ def _hut(build: Builder) -> None:
     """A block with a roof that juts out, and a door."""
     rng = build.rng
     size = np.array([*rng.uniform(0.8, 2.5, 2), rng.uniform(0.9, 0.45 * build.half[2] + 0.9)])
-    base, yaw = build.floor_spot(2.0), rng.uniform(0, np.pi)
+    base = build.floor_spot(2.0)
+    yaw = rng.uniform(0, np.pi)
     build.group(WALL, base, yaw, [(np.array([0, 0, size[2]]), size)])
     roof = np.array([size[0] + 0.2, size[1] + 0.2, 0.08])
     build.group(OBJECT, base, yaw, [(np.array([0, 0, 2 * size[2] + 0.08]), roof)])
@@ -241,13 +254,12 @@ def _trees(build: Builder) -> None:
 def _car(build: Builder) -> None:
     """Body, cabin and two axles."""
     rng = build.rng
-    base, yaw = build.floor_spot(1.5), rng.uniform(0, np.pi)
-    long, wide, low, cabin = (
-        rng.uniform(1.6, 2.3),
-        rng.uniform(0.75, 0.95),
-        rng.uniform(0.3, 0.4),
-        rng.uniform(0.2, 0.3),
-    )
+    base = build.floor_spot(1.5)
+    yaw = rng.uniform(0, np.pi)
+    long = rng.uniform(1.6, 2.3)
+    wide = rng.uniform(0.75, 0.95)
+    low = rng.uniform(0.3, 0.4)
+    cabin = rng.uniform(0.2, 0.3)
     body = (np.array([0, 0, 0.25 + low]), np.array([long, wide, low]))
     build.group(OBJECT, base, yaw, [body])
     build.group(
@@ -266,7 +278,9 @@ def _car(build: Builder) -> None:
 def _fence(build: Builder) -> None:
     """Posts at even distances and two rails."""
     rng = build.rng
-    posts, every, height = int(rng.integers(4, 9)), rng.uniform(0.7, 1.6), rng.uniform(0.4, 0.8)
+    posts = int(rng.integers(4, 9))
+    every = rng.uniform(0.7, 1.6)
+    height = rng.uniform(0.4, 0.8)
     reach = every * (posts - 1) / 2
     parts = [
         (np.array([(i - (posts - 1) / 2) * every, 0, height]), np.array([0.05, 0.05, height]))
@@ -282,7 +296,8 @@ def _pole_or_rock(build: Builder) -> None:
     rng = build.rng
     build.next_material()
     if rng.random() < 0.5:
-        radius, height = rng.uniform(0.04, 0.12), rng.uniform(0.8, 0.8 * build.half[2])
+        radius = rng.uniform(0.04, 0.12)
+        height = rng.uniform(0.8, 0.8 * build.half[2])
         build.add(
             CYLINDER,
             OBJECT,

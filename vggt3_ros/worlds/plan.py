@@ -10,9 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-BOX, CYLINDER, ELLIPSOID = 0, 1, 2
+BOX = 0
+CYLINDER = 1
+ELLIPSOID = 2
 # what a surface shows; picks its textures
-OBJECT, PICTURE, WALL, BARE, GLOWING, OPEN = 1, 2, 3, 4, 5, 6
+OBJECT = 1
+PICTURE = 2
+WALL = 3
+BARE = 4
+GLOWING = 5
+OPEN = 6
 LIGHTS = 2
 MOST_THINGS = 60
 
@@ -44,7 +51,8 @@ class Builder:
     """
 
     def __init__(self, rng: np.random.Generator, half: Array, walls: int = WALL) -> None:
-        self.rng, self.half = rng, half
+        self.rng = rng
+        self.half = half
         self.rows: list[tuple[int, int, int, Array, Array, Array]] = []
         self.material = 0
         self.add(BOX, walls, np.array([0, 0, half[2]]), half)
@@ -93,5 +101,6 @@ class Builder:
 
 def yaw_matrix(yaw: float) -> Array:
     """Rotation (3, 3) about world Z."""
-    c, s = np.cos(yaw), np.sin(yaw)
+    c = np.cos(yaw)
+    s = np.sin(yaw)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])

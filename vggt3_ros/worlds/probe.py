@@ -33,12 +33,12 @@ def cast(rooms: RoomBatch, origins: Tensor, directions: Tensor) -> Tensor:
 
     Metres if directions are unit vectors. Origins lie in free space.
     """
-    origins, directions = (
-        origins.to(rooms.device, torch.float32),
-        directions.to(rooms.device, torch.float32),
-    )
-    start, heading = _local(rooms, origins, 1.0), _local(rooms, directions, 0.0)
-    o, d = _triple(start), _triple(heading)
+    origins = origins.to(rooms.device, torch.float32)
+    directions = directions.to(rooms.device, torch.float32)
+    start = _local(rooms, origins, 1.0)
+    heading = _local(rooms, directions, 0.0)
+    o = _triple(start)
+    d = _triple(heading)
     nearest = leave_cube(_triple(start[:, 0]), _triple(heading[:, 0]))
     boxes = torch.arange(start.shape[1], device=rooms.device) < rooms.box_counts[:, None]
     boxes[:, 0] = False

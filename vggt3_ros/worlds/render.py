@@ -25,8 +25,12 @@ TILE = 16
 _NUMBER_BITS = 63
 # Views per pass (of 96 x 128), tile-primitive pairs and shaded pixels at a time: on CPUs what stays
 # in a core's cache.
-_CPU_CHUNK, _CPU_PAIRS, _CPU_SHADED = 16, 256, 32768
-_GPU_CHUNK, _GPU_PAIRS, _GPU_SHADED = 256, 1 << 16, 1 << 22
+_CPU_CHUNK = 16
+_CPU_PAIRS = 256
+_CPU_SHADED = 32768
+_GPU_CHUNK = 256
+_GPU_PAIRS = 1 << 16
+_GPU_SHADED = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,8 @@ def _render_all(
     each = len(owners) // len(rooms)
     parts = []
     for i in range(0, len(owners), chunk):
-        part, first = slice(i, i + chunk), i // each
+        part = slice(i, i + chunk)
+        first = i // each
         some = rooms.select(slice(first, (min(i + chunk, len(owners)) - 1) // each + 1))
         parts.append(
             _render_chunk(
@@ -144,7 +149,9 @@ def _render_chunk(
     their rooms.
     """
     device = owners.device
-    n, rows, columns = len(owners), -(-height // TILE), -(-width // TILE)
+    n = len(owners)
+    rows = -(-height // TILE)
+    columns = -(-width // TILE)
     # Setting up is done in float64: it is small, exact, and untouched by TF32 and autocast.
     local = rooms.local_from_world.double()[owners]  # (n, P, 3, 4)
     # (n, P, 3, 3) local from camera directions
@@ -153,8 +160,11 @@ def _render_chunk(
     fx, fy, cx, cy = (cameras[:, i, j] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     # directions as affine functions of integer pixel coordinates: per_pixel @ (column, row, 1)
     inverse = torch.zeros(n, 1, 3, 3, dtype=torch.float64, device=device)
-    inverse[:, 0, 0, 0], inverse[:, 0, 1, 1], inverse[:, 0, 2, 2] = 1 / fx, 1 / fy, 1.0
-    inverse[:, 0, 0, 2], inverse[:, 0, 1, 2] = -cx / fx, -cy / fy
+    inverse[:, 0, 0, 0] = 1 / fx
+    inverse[:, 0, 1, 1] = 1 / fy
+    inverse[:, 0, 2, 2] = 1.0
+    inverse[:, 0, 0, 2] = -cx / fx
+    inverse[:, 0, 1, 2] = -cy / fy
     per_pixel = directions @ inverse
     tile_row, tile_column = torch.meshgrid(
         torch.arange(rows, device=device) * TILE,
@@ -218,7 +228,8 @@ def _lines(per_pixel: Tensor, corner: Tensor) -> Triple:
     start = (
         per_pixel[..., 0] * corner[:, :1] + per_pixel[..., 1] * corner[:, 1:] + per_pixel[..., 2]
     )
-    start, step = start.float(), per_pixel[..., :2].float()
+    start = start.float()
+    step = per_pixel[..., :2].float()
     column, row = _tile_offsets(per_pixel.device)
     x, y, z = (
         torch.addcmul(start[:, k : k + 1] + step[:, k, :1] * column, step[:, k, 1:], row)
@@ -295,7 +306,9 @@ def _meet(
     # place among its tile's candidates, from 1
     rank = mask.cumsum(-1, dtype=torch.int32)[view, tile, primitive]
     order = rank.argsort(stable=True)
-    view, tile, primitive = view[order], tile[order], primitive[order]
+    view = view[order]
+    tile = tile[order]
+    primitive = primitive[order]
     ranks = torch.arange(1, mask.shape[2] + 1, device=mask.device)
     # pairs of every rank; bincount would wait
     counts = (mask.sum(-1, keepdim=True) >= ranks).sum((0, 1))

@@ -124,7 +124,8 @@ def make_rooms(
 def _collate(
     seeds: tuple[int, ...], bank: str, plans: list[RoomPlan], painted: list[np.ndarray]
 ) -> RoomBatch:
-    batch, most = len(plans), max(len(plan.kinds) for plan in plans)
+    batch = len(plans)
+    most = max(len(plan.kinds) for plan in plans)
     if most > MAX_PRIMITIVES:
         raise InputError(f"a room may have {MAX_PRIMITIVES} primitives, a plan has {most}")
     centres = np.zeros((batch, most, 3))
@@ -135,7 +136,8 @@ def _collate(
     faces = np.zeros((batch, most * 6, FACE_FIELDS), np.float32)
     for index, (plan, table) in enumerate(zip(plans, painted, strict=True)):
         count = len(plan.kinds)
-        centres[index, :count], half[index, :count] = plan.centres, plan.halves
+        centres[index, :count] = plan.centres
+        half[index, :count] = plan.halves
         rotations[index, :count] = plan.rotations
         sphere[index, :count] = plan.kinds == ELLIPSOID
         faces[index, : count * 6] = table

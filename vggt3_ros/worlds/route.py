@@ -22,7 +22,10 @@ from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing
 _STEP = 0.35  # metres along the mapped path between way points of the route
 _WORN = 0.3  # metres around the mapped path that count as seen
 _TURNS = 8  # ways to turn the gaze that are tried
-_HEIGHT, _WIDTH, _ANGLE = 48, 64, math.radians(70)  # the camera that judges what was mapped
+# the camera that judges what was mapped
+_HEIGHT = 48
+_WIDTH = 64
+_ANGLE = math.radians(70)
 
 
 @torch.no_grad()
@@ -78,7 +81,8 @@ def _beside(room: RoomBatch, base: Tensor, worn: Tensor, aside: float) -> Tensor
     cost = 4.0 * (_WORN + 0.02 - near).clamp(min=0) / _WORN + 0.5 * (near - aside).abs() / aside
     cost = cost + 0.5 * offsets[:, 2].abs() / aside + 1.0 * (gap < CLEARANCE + 0.05)
     cost = cost.masked_fill(~free, 1e6)
-    best, back = cost[0], []
+    best = cost[0]
+    back = []
     for k in range(1, count):
         jump = (places[k][None] - places[k - 1][:, None]) - (base[k] - base[k - 1])  # (C, C, 3)
         step = 3.0 * torch.linalg.vector_norm(jump, dim=-1).square() / aside**2
@@ -131,9 +135,11 @@ def _turned(room: RoomBatch, route: Tensor, base: Tensor, rand: Draw) -> Tensor:
     time = torch.linspace(0, 2 * math.pi, len(route), dtype=torch.float64, device=route.device)[
         :, None
     ]
-    best, most = route, -math.inf
+    best = route
+    most = -math.inf
     for _ in range(_TURNS):
-        phase, pace = (2 * math.pi * rand(3)).double(), (0.8 + 0.7 * rand(3)).double()
+        phase = (2 * math.pi * rand(3)).double()
+        pace = (0.8 + 0.7 * rand(3)).double()
         # pitch, yaw, roll: 15 degrees
         sway = torch.sin(pace * time + phase) * time.new_tensor([0.08, 0.24, 0.05])
         poses = route.clone()
@@ -142,5 +148,6 @@ def _turned(room: RoomBatch, route: Tensor, base: Tensor, rand: Draw) -> Tensor:
         blocked = cast(room, poses[None, :, :3, 3], poses[None, :, :3, 2])[0] < 0.5
         score = float(seen.mean() + seen.min() - blocked.double().mean())
         if score > most:
-            best, most = poses, score
+            best = poses
+            most = score
     return best

@@ -89,12 +89,15 @@ def room_sequence(
     intrinsics = intrinsics_matrix(focal, focal, width / 2, height / 2).to(room.device)
     mapped = drive(room, map_frames, generator, length)
     views = render(room, mapped[None], intrinsics, height, width, supersample=2)
-    poses, images, depth = mapped, views.images[0], views.depth[0]
+    poses = mapped
+    images = views.images[0]
+    depth = views.depth[0]
     if query_frames:
         queries = _queries(room, mapped, views.depth[0], intrinsics, query_frames, rand)
         seen = render(room, queries[None], intrinsics, height, width, supersample=2)
         poses = torch.cat([mapped, queries])
-        images, depth = torch.cat([images, seen.images[0]]), torch.cat([depth, seen.depth[0]])
+        images = torch.cat([images, seen.images[0]])
+        depth = torch.cat([depth, seen.depth[0]])
     if jitter:
         images = photometric_jitter(images, generator, jitter)
     numbers = np.arange(map_frames + query_frames)
@@ -140,7 +143,8 @@ def unmapped_views(
     room = make_rooms([seed], plan=plan)
     rand = drawing(torch.Generator().manual_seed(seed), room.device)
     position = free_points(room, _ELSEWHERE, rand)[0]
-    yaw, pitch = 2 * math.pi * rand(_ELSEWHERE), 0.6 * (rand(_ELSEWHERE) - 0.5)
+    yaw = 2 * math.pi * rand(_ELSEWHERE)
+    pitch = 0.6 * (rand(_ELSEWHERE) - 0.5)
     heading = torch.stack([yaw.cos() * pitch.cos(), yaw.sin() * pitch.cos(), pitch.sin()], dim=-1)
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     poses = look_at(position.double(), (position + heading).double(), up)
@@ -172,7 +176,8 @@ def _queries(
     base = along + 1.5 * rand(count, _CANDIDATES) - 0.75
     base_index = base.floor().long().clamp(0, len(mapped) - 1).flatten()
     pose = mapped[base_index]  # (total, 4, 4)
-    centre, forward = pose[:, :3, 3], pose[:, :3, 2]
+    centre = pose[:, :3, 3]
+    forward = pose[:, :3, 2]
     angle = 2 * math.pi * rand(total)
     reach = 0.35 + 0.65 * rand(total)
     # Sideways and a bit up or down: across the gaze rather than along it.
@@ -224,7 +229,8 @@ def seen_share(
         se3_inverse(mapped), points.reshape(1, -1, 3).expand(len(mapped), -1, -1)
     )
     place, z = project(in_map, intrinsics)  # (M, N * 25, 2)
-    column, row = place[..., 0].nan_to_num().round(), place[..., 1].nan_to_num().round()
+    column = place[..., 0].nan_to_num().round()
+    row = place[..., 1].nan_to_num().round()
     inside = (z > 0.05) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     index = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
     found = depth.flatten(1).gather(1, index)

@@ -89,8 +89,11 @@ def shade(rooms: RoomBatch, rays: Rays) -> Tensor:
 def _face(local: list[Tensor]) -> Tensor:
     """Face number (n, N) int32 of points on the unit cube: 2 * axis + (positive side)."""
     x, y, z = local
-    ax, ay, az = x.abs(), y.abs(), z.abs()
-    is_y, is_z = (ay > ax).int(), (az > torch.maximum(ax, ay)).int()
+    ax = x.abs()
+    ay = y.abs()
+    az = z.abs()
+    is_y = (ay > ax).int()
+    is_z = (az > torch.maximum(ax, ay)).int()
     axis = is_y * (1 - is_z) + 2 * is_z
     largest = torch.maximum(torch.maximum(ax, ay), az)
     highest = torch.maximum(torch.maximum(x, y), z)
@@ -116,7 +119,9 @@ def _round_surface(local: list[Tensor], sphere: Tensor, transform: Tensor) -> tu
 
 def _light(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor) -> Tensor:
     """Light (3, n, N) that falls on the points."""
-    lights, ambient = rooms.lights[owner], rooms.ambient[owner]  # (n, L, 6), (n, 3)
+    # (n, L, 6), (n, 3)
+    lights = rooms.lights[owner]
+    ambient = rooms.ambient[owner]
     # Contact shade: corners near the floor are darker; ambient light comes rather from above.
     z = point[2]
     sky = normal[2].mul(0.18).add_(0.82).sub_((z * z).mul_(30).add_(1).reciprocal_().mul_(0.25))
@@ -137,7 +142,8 @@ def _light(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor)
 def _lit_share(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor) -> Tensor:
     """Share (n, N), 0 to 1, of the first light that reaches the points, by what that light sees."""
     # (n, 3, 4, 1)
-    camera, size = rooms.shadow_camera[owner, :, :, None], rooms.shadow_depth.shape[-1]
+    camera = rooms.shadow_camera[owner, :, :, None]
+    size = rooms.shadow_depth.shape[-1]
     middle = size / 2
     # its rows hold f r_x + c r_z, and r_z
     focal = (camera[:, 0, :3].square().sum(1) - middle**2).sqrt()

@@ -29,7 +29,8 @@ def with_shadows(rooms: RoomBatch, which: Tensor | None = None) -> RoomBatch:
     lit. One within something casts no shadows. The shell casts none: the sun shines through.
     """
     light = rooms.lights[:, 0, :3].double()
-    centre, half = rooms.centres[:, 0].double(), rooms.half_sizes[:, 0].double()
+    centre = rooms.centres[:, 0].double()
+    half = rooms.half_sizes[:, 0].double()
     outside = ((light - centre).abs() > half).any(1)
     away = torch.linalg.vector_norm(light - centre, dim=1)
     radius = torch.linalg.vector_norm(half, dim=1)
@@ -40,7 +41,8 @@ def with_shadows(rooms: RoomBatch, which: Tensor | None = None) -> RoomBatch:
     pose = look_at(light, target, light.new_tensor([0.0, 1.0, 0.0]))
     intrinsics = torch.zeros(len(rooms), 3, 3, dtype=torch.float64, device=rooms.device)
     intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = SHADOW_SIZE / 2 / spread
-    intrinsics[:, :2, 2], intrinsics[:, 2, 2] = SHADOW_SIZE / 2, 1.0
+    intrinsics[:, :2, 2] = SHADOW_SIZE / 2
+    intrinsics[:, 2, 2] = 1.0
     depth = render_depth(rooms, pose[:, None], intrinsics, SHADOW_SIZE, SHADOW_SIZE)[:, 0]
     buried = ~outside & (clearance(rooms, rooms.lights[:, :1, :3])[:, 0] < _GAP)
     without = buried if which is None else buried | ~which

@@ -11,8 +11,17 @@ from vggt3_ros.worlds.plan import BARE, GLOWING, OPEN, PICTURE, RoomPlan
 from vggt3_ros.worlds.textures import TEXTURE_SIZE, group_ranges
 
 # Columns of a face row.
-NORMAL, MAP_U, MAP_V, TEXTURE, LOG_DENSITY, GAIN, BIAS = 0, 3, 7, 11, 12, 13, 16
-DETAIL, DETAIL_SCALE, DETAIL_LOG, DETAIL_GAIN = 19, 20, 21, 22
+NORMAL = 0
+MAP_U = 3
+MAP_V = 7
+TEXTURE = 11
+LOG_DENSITY = 12
+GAIN = 13
+BIAS = 16
+DETAIL = 19
+DETAIL_SCALE = 20
+DETAIL_LOG = 21
+DETAIL_GAIN = 22
 FACE_FIELDS = 23
 
 _WALL = (
@@ -41,7 +50,8 @@ def paint(plan: RoomPlan, bank: str, rng: np.random.Generator) -> NDArray[np.flo
     """
     count = len(plan.kinds)
     table = np.zeros((count, 6, FACE_FIELDS))
-    axis, sign = np.arange(6) // 2, np.where(np.arange(6) % 2, 1.0, -1.0)
+    axis = np.arange(6) // 2
+    sign = np.where(np.arange(6) % 2, 1.0, -1.0)
     normal = plan.rotations.swapaxes(1, 2)[:, axis] * sign[:, None]  # (P, 6, 3)
     centre = plan.centres[:, None] + normal * plan.halves[:, axis, None]
     normal[0] *= -1  # the shell is seen from inside
@@ -61,8 +71,10 @@ def paint(plan: RoomPlan, bank: str, rng: np.random.Generator) -> NDArray[np.flo
     gain = rng.uniform(0.5, 1.0, (total, 3)) * np.where(rng.random((total, 1)) < 0.3, -1, 1)
     gain[picture] = np.abs(gain[picture])
     bias = rng.uniform(0.32, 0.62, (total, 1)) + rng.uniform(-0.08, 0.08, (total, 3)) - 0.5 * gain
-    table[..., TEXTURE], table[..., DETAIL] = texture[own], detail[own]
-    table[..., GAIN : GAIN + 3], table[..., BIAS : BIAS + 3] = gain[own], bias[own]
+    table[..., TEXTURE] = texture[own]
+    table[..., DETAIL] = detail[own]
+    table[..., GAIN : GAIN + 3] = gain[own]
+    table[..., BIAS : BIAS + 3] = bias[own]
     table[..., DETAIL_GAIN] = rng.uniform(0.1, 0.75, total)[own]
 
     _place(plan, table, centre, normal, own, picture[own], rng, total)
@@ -78,7 +90,8 @@ def _fade(plan: RoomPlan, table: NDArray[np.float64]) -> None:
         np.repeat(plan.styles[:, None] == style, 6, axis=1) for style in (BARE, GLOWING)
     )
     glowing[:, 5] |= plan.styles == OPEN
-    gain, bias = table[..., GAIN : GAIN + 3], table[..., BIAS : BIAS + 3]
+    gain = table[..., GAIN : GAIN + 3]
+    bias = table[..., BIAS : BIAS + 3]
     for faces, share in ((bare, 0.1), (glowing, 0.2)):
         bias[faces] += 0.5 * (1 - share) * gain[faces]
         gain[faces] *= share
@@ -124,10 +137,13 @@ def _place(
     extent = sides.max(-1)
     stretch = np.where(picture, 1.0, rng.uniform(0.45, 1.3, total)[own])
     period = np.clip(extent * stretch, 0.25, 5.0)
-    upright, any_turn = rng.integers(0, 4, total) * np.pi / 2, rng.uniform(0, 2 * np.pi, total)
+    upright = rng.integers(0, 4, total) * np.pi / 2
+    any_turn = rng.uniform(0, 2 * np.pi, total)
     turn = np.where(picture, 0.0, np.where(rng.random(total) < 0.6, upright, any_turn)[own])
-    c, s = np.cos(turn)[..., None], np.sin(turn)[..., None]
-    u, v = c * right - s * up, -s * right - c * up
+    c = np.cos(turn)[..., None]
+    s = np.sin(turn)[..., None]
+    u = c * right - s * up
+    v = -s * right - c * up
     density = TEXTURE_SIZE / period
     shift = rng.uniform(0, TEXTURE_SIZE, (*own.shape, 2))
     shift[picture] = TEXTURE_SIZE / 2
@@ -137,4 +153,5 @@ def _place(
         table[..., column + 3] = shift[..., which] - (linear * centre).sum(-1)
     table[..., LOG_DENSITY] = np.log2(density)
     finer = rng.uniform(2.5, 8.0, total)[own]
-    table[..., DETAIL_SCALE], table[..., DETAIL_LOG] = finer, np.log2(finer)
+    table[..., DETAIL_SCALE] = finer
+    table[..., DETAIL_LOG] = np.log2(finer)

@@ -65,7 +65,8 @@ def group_ranges(name: str) -> dict[str, tuple[int, int]]:
     """Texture numbers [first, end) of every pattern family in the bank `name`, without generating
     it.
     """
-    groups, first = {}, 0
+    groups = {}
+    first = 0
     for family, (_, share) in FAMILIES.items():
         groups[family] = (first, first + share * _BANKS[name][0])
         first += share * _BANKS[name][0]
@@ -74,7 +75,8 @@ def group_ranges(name: str) -> dict[str, tuple[int, int]]:
 
 def _generate(repeats: int, seed: int) -> TextureBank:
     count = _SHARES * repeats
-    packed, detail = np.empty((count, TEXELS), np.int64), np.empty((count, TEXELS), np.uint8)
+    packed = np.empty((count, TEXELS), np.int64)
+    detail = np.empty((count, TEXELS), np.uint8)
     number = 0
     for family, (paint, share) in FAMILIES.items():
         for index in range(share * repeats):
@@ -102,7 +104,8 @@ def _pack(colour: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.ui
     grey = colour.mean(axis=-1, keepdims=True)
     grey = np.clip(0.5 + (grey - grey.mean()) * (0.22 / max(float(grey.std()), 1e-3)), 0, 1)
     image = np.concatenate([colour, grey], axis=-1)
-    packed, detail = [], []
+    packed = []
+    detail = []
     for size in _LEVEL_SIZES:
         if size < image.shape[0]:
             image = image.reshape(size, 2, size, 2, 4).mean(axis=(1, 3))
@@ -121,18 +124,22 @@ def sample(bank: TextureBank, texture: Tensor, u: Tensor, v: Tensor, level: Tens
     the nearest.
     """
     shrink, size, base = _level(bank, texture, level)
-    x, y = (u * shrink).sub_(0.5), (v * shrink).sub_(0.5)
-    column, row = x.floor(), y.floor()
-    a, b = x.sub_(column).mul_(128), y.sub_(row).mul_(128)
+    x = (u * shrink).sub_(0.5)
+    y = (v * shrink).sub_(0.5)
+    column = x.floor()
+    row = y.floor()
+    a = x.sub_(column).mul_(128)
+    b = y.sub_(row).mul_(128)
     both = (a * b).mul_(1 / 128).long()
-    a, b = a.long().sub_(both), b.long().sub_(both)
-    left, top = column.int(), row.int()
+    a = a.long().sub_(both)
+    b = b.long().sub_(both)
+    left = column.int()
+    top = row.int()
     mask = size - 1
-    right, bottom = (
-        (left + 1).bitwise_and_(mask),
-        (top + 1).bitwise_and_(mask).mul_(size).add_(base),
-    )
-    left, top = left.bitwise_and_(mask), top.bitwise_and_(mask).mul_(size).add_(base)
+    right = (left + 1).bitwise_and_(mask)
+    bottom = (top + 1).bitwise_and_(mask).mul_(size).add_(base)
+    left = left.bitwise_and_(mask)
+    top = top.bitwise_and_(mask).mul_(size).add_(base)
     out = bank.texels.index_select(0, top + left).mul_((128 - a).sub_(b).sub_(both))
     out.add_(bank.texels.index_select(0, top.add_(right)).mul_(a))
     out.add_(bank.texels.index_select(0, bottom + left).mul_(b))

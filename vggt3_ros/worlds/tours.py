@@ -50,7 +50,9 @@ def tours(
             f"tours need 2 views or more and 0 < shortest <= longest; got {views}, {shortest},"
             f" {longest}"
         )
-    rand, batch, device = drawing(generator, rooms.device), len(rooms), rooms.device
+    rand = drawing(generator, rooms.device)
+    batch = len(rooms)
+    device = rooms.device
     carrier = (rand(batch) * len(CARRIERS)).long()
     robot, hand, drone = (carrier == CARRIERS.index(name) for name in ("robot", "hand", "drone"))
     length = shortest + (longest - shortest) * rand(batch)
@@ -91,7 +93,8 @@ def tours(
 
 def _spots(rooms: RoomBatch, robot: Tensor, hand: Tensor, rand: Draw) -> Tensor:
     """Points (B, _SPOTS, 3) where a carrier may be, the first one with the most room around it."""
-    low, high = rooms.bounds[:, :1], rooms.bounds[:, 1:]
+    low = rooms.bounds[:, :1]
+    high = rooms.bounds[:, 1:]
     points = low + 0.3 + rand(len(rooms), _SPOTS, 3) * (high - low - 0.6)
     ceiling = high[:, 0, 2] - 0.35
     at = torch.where(robot, 0.35 + 0.9 * rand(len(rooms)), 1.3 + 0.5 * rand(len(rooms))).minimum(
@@ -131,9 +134,11 @@ def _corners(rooms: RoomBatch, spots: Tensor, length: Tensor, rand: Draw) -> tup
     """Way points (B, _LEGS + 1, 3) in mutual reach and the metres to each (B, _LEGS + 1); new
     ground comes first.
     """
-    batch, index = len(rooms), torch.arange(len(rooms), device=spots.device)
+    batch = len(rooms)
+    index = torch.arange(len(rooms), device=spots.device)
     here = spots[:, 0]
-    corners, done = [here], [torch.zeros(batch, device=spots.device)]
+    corners = [here]
+    done = [torch.zeros(batch, device=spots.device)]
     share = torch.linspace(0, 1, 8, device=spots.device)[:, None]
     for _ in range(_LEGS):
         step = spots - here[:, None]

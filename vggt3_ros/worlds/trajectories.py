@@ -58,7 +58,9 @@ def _path(room: RoomBatch, length: float, rand: Draw) -> Tensor:
     """
     spots = free_points(room, _SPOTS, rand)[0]
     spots = spots[: max(1, int((clearance(room, spots[None])[0] >= CLEARANCE + 0.05).sum()))]
-    line, here, done = [spots[:1]], spots[0], 0.0
+    line = [spots[:1]]
+    here = spots[0]
+    done = 0.0
     visited = [here]
     for _ in range(32):
         if done >= length:
@@ -84,7 +86,8 @@ def _path(room: RoomBatch, length: float, rand: Draw) -> Tensor:
             here + torch.linspace(0, 1, count + 1, device=spots.device)[1:, None] * step[pick]
         )
         visited.append(spots[pick])
-        here, done = spots[pick], done + float(far[pick])
+        here = spots[pick]
+        done = done + float(far[pick])
     polyline = torch.cat(line)[: max(2, int(length / _STEP))]
     return pull_back(room, polyline[None], smooth(polyline[None], 9))[0]
 
@@ -125,7 +128,8 @@ def follow_open_space(rooms: RoomBatch, position: Tensor, wish: Tensor, firm: Te
     gain = openness + firm[:, None, None] * torch.cos(yaws - wish[..., None])
     turn = torch.remainder(yaws[:, None] - yaws + math.pi, 2 * math.pi) - math.pi
     cost = (turn / math.radians(25)).square()
-    best, back = gain[:, 0], []
+    best = gain[:, 0]
+    back = []
     for frame in range(1, frames):
         value, source = (best[:, :, None] - cost).max(1)
         best = value + gain[:, frame]

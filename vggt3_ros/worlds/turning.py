@@ -44,7 +44,8 @@ def turn_on_the_spot(
     ) / math.sqrt(3)
     position = pull_back(room, spot.expand(1, frames, 3), (spot + wobble * drawn)[None])[0]
     turn = 2 * math.pi * torch.arange(frames, device=room.device) / frames
-    yaw, pitch = turn + 2 * math.pi * rand(1), _NOD * torch.sin(3 * turn)
+    yaw = turn + 2 * math.pi * rand(1)
+    pitch = _NOD * torch.sin(3 * turn)
     heading = torch.stack([yaw.cos() * pitch.cos(), yaw.sin() * pitch.cos(), pitch.sin()], dim=-1)
     return look_at(position.double(), (position + heading).double(), _up(room))
 

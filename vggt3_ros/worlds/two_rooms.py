@@ -84,7 +84,8 @@ def _shell(seed: int) -> tuple[Builder, float]:
 def _partition(build: Builder, door_y: float) -> None:
     """The wall between the rooms, in three pieces around the door."""
     half = build.half
-    low, high = door_y - _DOOR[1], door_y + _DOOR[1]
+    low = door_y - _DOOR[1]
+    high = door_y + _DOOR[1]
     build.next_material()
     for start, end in ((-half[1], low), (high, half[1])):
         build.add(

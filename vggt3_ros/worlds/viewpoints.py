@@ -31,8 +31,11 @@ def random_intrinsics(batch: int, height: int, width: int, generator: torch.Gene
     draw = torch.rand(2, batch, generator=generator, dtype=torch.float64, device=generator.device)
     focal = width / 2 / torch.tan(torch.deg2rad(45 + 65 * draw[0]) / 2)
     intrinsics = torch.zeros(batch, 3, 3, dtype=torch.float64, device=generator.device)
-    intrinsics[:, 0, 0], intrinsics[:, 1, 1] = focal, focal * (0.98 + 0.04 * draw[1])
-    intrinsics[:, 0, 2], intrinsics[:, 1, 2], intrinsics[:, 2, 2] = width / 2, height / 2, 1.0
+    intrinsics[:, 0, 0] = focal
+    intrinsics[:, 1, 1] = focal * (0.98 + 0.04 * draw[1])
+    intrinsics[:, 0, 2] = width / 2
+    intrinsics[:, 1, 2] = height / 2
+    intrinsics[:, 2, 2] = 1.0
     return intrinsics
 
 
@@ -56,7 +59,8 @@ def training_views(
         raise InputError(
             f"training_views needs span within 0..1 and views >= 1, got span {span}, views {views}"
         )
-    batch, device = len(rooms), rooms.device
+    batch = len(rooms)
+    device = rooms.device
     rand = drawing(generator, device)
     spots = free_points(rooms, _SPOTS, rand)  # (B, K, 3), free ones first
     anchor = spots[:, 0]
@@ -98,7 +102,8 @@ def _up(like: Tensor) -> Tensor:
 
 def free_points(rooms: RoomBatch, count: int, rand: Draw) -> Tensor:
     """Points (B, count, 3) in the rooms, those with enough clearance first, in random order."""
-    low, high = rooms.bounds[:, :1], rooms.bounds[:, 1:]
+    low = rooms.bounds[:, :1]
+    high = rooms.bounds[:, 1:]
     points = low + 0.3 + rand(len(rooms), count, 3) * (high - low - 0.6)
     gap = clearance(rooms, points)
     # Free points keep the order in which they were drawn; the others follow by clearance.

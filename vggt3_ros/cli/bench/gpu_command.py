@@ -20,7 +20,8 @@ from vggt3_ros.errors import InputError
 
 STEPS = {"card": 4.0, "correctness": 12.0, "mapping": 50.0, "training": 22.0, "layers": 12.0}
 """In order of worth, with their shares of the minutes; what one leaves over goes to the others."""
-_MINUTES, _DRY_MINUTES = 9.0, 5.0
+_MINUTES = 9.0
+_DRY_MINUTES = 5.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     """
     end = time.monotonic() + 60 * (args.minutes or (_DRY_MINUTES if args.dry else _MINUTES))
     device = _device(args.device, args.dry)
-    results, worker = Results(args.out), Worker(device, args.dry)
+    results = Results(args.out)
+    worker = Worker(device, args.dry)
     fine = True
     with _interrupts():
         try:
@@ -95,7 +97,8 @@ def _measure(results: Results, worker: Worker, step: str, left: float, share: fl
         results.write(step, "running", time.monotonic() - began, rows, None)
         print(f"  {row['name']}: {row['text']}", flush=True)
 
-    state, error = "interrupted", None
+    state = "interrupted"
+    error = None
     try:
         worker.start(left)
         seconds = max(0.0, left - (time.monotonic() - began)) * share
@@ -103,7 +106,8 @@ def _measure(results: Results, worker: Worker, step: str, left: float, share: fl
         results.write(step, "running", 0.0, rows, None)
         state, error = worker.do(step, seconds, results.ceilings(), keep)
     except RuntimeError as caught:
-        state, error = "failed", str(caught)
+        state = "failed"
+        error = str(caught)
     finally:
         results.write(step, state, time.monotonic() - began, rows, error)
     if state != "done":

@@ -140,7 +140,9 @@ def _conditions(args: argparse.Namespace, device: str, camera: BenchCamera) -> d
 
 
 def _print(data: dict[str, Any]) -> None:
-    camera, made, found = data["rendered"], data["reconstruction"], data["localization"]
+    camera = data["rendered"]
+    made = data["reconstruction"]
+    found = data["localization"]
     height, width = data["image_size"]
     legs = " and ".join(f"{metres:.1f} m" for metres in camera["metres_of_legs"])
     print(

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from vggt3_ros.nodes.demo.bench_rig import BenchCamera
     from vggt3_ros.nodes.demo.session import Session
 
-_SETTLE, _SLACK = 120.0, 60.0  # seconds until something has gone wrong
+# seconds until something has gone wrong
+_SETTLE = 120.0
+_SLACK = 60.0
 _WARM_UP = 15.0  # seconds at most until the first pose, which takes memory once
 _SAMPLES = 60  # of processor and memory while it is measured
 
@@ -24,7 +26,8 @@ class GraphBench:
     """One run; `session` has nothing started yet."""
 
     def __init__(self, session: Session, camera: BenchCamera) -> None:
-        self._session, self._camera = session, camera
+        self._session = session
+        self._camera = camera
         self._demo = Demo(session, camera)
 
     def run(self, model: str, device: str, work: Path, seconds: float) -> dict[str, Any]:
@@ -72,7 +75,9 @@ class GraphBench:
         """Localize while the camera goes to and fro."""
         from vggt3_ros.nodes.demo.bench_figures import messages, spread
 
-        session, camera, client = self._session, self._camera, self._session.client
+        session = self._session
+        camera = self._camera
+        client = self._session.client
         with Progress("localize") as tell:
             client.forget_attempts()
             camera.show(True, session)
@@ -125,7 +130,8 @@ class GraphBench:
         """
         from vggt3_ros.nodes.demo.bench_figures import Snapshot
 
-        heard, client = self._heard, self._session.client
+        heard = self._heard
+        client = self._session.client
         self._session.wait(
             lambda: len(heard.counts) == 2, "diagnostics of mapper and localizer", _SETTLE
         )

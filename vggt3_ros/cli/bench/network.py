@@ -92,7 +92,8 @@ def measure(case: Case) -> Measured:
     network.map(images[:2], case.steps, case.chunk)
     memory = PeakMemory(device)
     work(None)
-    peak_bytes, resting_bytes = memory.peak_bytes(), memory.resting_bytes
+    peak_bytes = memory.peak_bytes()
+    resting_bytes = memory.resting_bytes
 
     seconds = [_seconds(lambda: work(None), device) for _ in range(case.repeats)]
     stages = _StageTimer(device)

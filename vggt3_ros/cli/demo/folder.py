@@ -24,7 +24,8 @@ class DemoFolder:
         self.report, self.picture, self.points = (
             root / name for name in ("report.json", "top_view.png", "points.ply")
         )
-        self.scene, self.logs = root / "scene", root / "logs"
+        self.scene = root / "scene"
+        self.logs = root / "logs"
         self.work = root / ".work"  # what nobody needs afterwards
         self._lock: int | None = None
 

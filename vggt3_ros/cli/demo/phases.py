@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from vggt3_ros.scene.scene import Scene
 
 # seconds until something has gone wrong
-_START, _SETTLE, _RECONSTRUCTION, _NEW_SCENE = 180.0, 120.0, 7200.0, 120.0
+_START = 180.0
+_SETTLE = 120.0
+_RECONSTRUCTION = 7200.0
+_NEW_SCENE = 120.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Demo:
 
     def start(self, model: str, device: str | None, scene_dir: Path) -> None:
         """Start the processes, and wait until they can work."""
-        session, camera = self.session, self.camera
+        session = self.session
+        camera = self.camera
         with self._phase("start") as tell:
             camera.start(session)
             common = {
@@ -90,7 +94,8 @@ class Demo:
 
     def drive_to_map(self) -> int:
         """Show the place to the mapper; returns how many keyframes it has kept."""
-        session, client = self.session, self.session.client
+        session = self.session
+        client = self.session.client
 
         def kept() -> int:
             return client.mapper.frames_kept if client.mapper else 0
@@ -110,7 +115,8 @@ class Demo:
 
         Raises DemoError with the mapper's reason when there is none.
         """
-        session, client = self.session, self.session.client
+        session = self.session
+        client = self.session.client
         with self._phase("reconstruct") as tell:
             result = session.reconstruct(save_path, tell, _RECONSTRUCTION)
             published = "the map to be published"
@@ -127,7 +133,8 @@ class Demo:
 
     def drive_to_localize(self) -> None:
         """Show the place to the localizer."""
-        session, client = self.session, self.session.client
+        session = self.session
+        client = self.session.client
 
         def tell_state(share: float) -> None:
             tell(
@@ -176,7 +183,8 @@ class Demo:
         return Outcome(scene, map_seconds, run, self._messages())
 
     def _messages(self) -> Messages:
-        client, sent = self.session.client, self.camera.images_sent
+        client = self.session.client
+        sent = self.camera.images_sent
         nodes = {
             name: NodeMessages(
                 sent=sent,

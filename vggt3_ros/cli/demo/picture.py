@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from vggt3_ros.evaluation.live_run import LiveFigures, LiveRun
     from vggt3_ros.scene.scene import Scene
 
-_MAPPED, _TRUE, _FOUND, _REFUSED = "#1d3557", "#1a1a1a", "#2a9d2a", "#d1495b"
+_MAPPED = "#1d3557"
+_TRUE = "#1a1a1a"
+_FOUND = "#2a9d2a"
+_REFUSED = "#d1495b"
 _LABEL: dict[str, Any] = {
     "textcoords": "offset points", "ha": "center", "zorder": 6, "fontsize": 10,
     "bbox": {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5},
@@ -88,7 +91,8 @@ def draw_demo(scene: Scene, run: LiveRun, figures: LiveFigures, path: Path) -> N
 
 
 def _title(scene: Scene, figures: LiveFigures) -> str:
-    position, rotation = figures.position_error_m.median, figures.rotation_error_deg.median
+    position = figures.position_error_m.median
+    rotation = figures.rotation_error_deg.median
     errors = ""
     if position is not None:
         errors = (
@@ -114,8 +118,10 @@ def _draw_scale(axes: Axes, width: float, unit: str) -> None:
     least = _BAR * width
     power = 10.0 ** np.floor(np.log10(least))
     length = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    x, y = left + 0.03 * (right - left), low + 0.03 * (high - low)
+    left, right = axes.get_xlim()
+    low, high = axes.get_ylim()
+    x = left + 0.03 * (right - left)
+    y = low + 0.03 * (high - low)
     axes.plot([x, x + length], [y, y], color="black", linewidth=4, solid_capstyle="butt", zorder=6)
     axes.annotate(f"{length:g} {unit}", (x + length / 2, y), xytext=(0, 8), **_LABEL)
 

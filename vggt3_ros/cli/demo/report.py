@@ -43,7 +43,8 @@ def make_report(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float) 
     from vggt3_ros.cli.demo.picture import draw_demo
     from vggt3_ros.geometry.pointcloud import write_ply
 
-    scene, figures = outcome.scene, outcome.run.figures()
+    scene = outcome.scene
+    figures = outcome.run.figures()
     with atomic_path(folder.points) as temporary:
         write_ply(scene.points, temporary)
     with atomic_path(folder.picture) as temporary:
@@ -72,7 +73,8 @@ def say(what: str, text: str) -> None:
 
 def print_report(report: DemoReport, folder: DemoFolder) -> None:
     """The report in a few lines on stdout."""
-    figures, known = report.figures, ""
+    figures = report.figures
+    known = ""
     if figures.answerable is not None:
         known = (
             f"; {figures.localized_answerable} of the {figures.answerable} that show enough of"
@@ -82,11 +84,9 @@ def print_report(report: DemoReport, folder: DemoFolder) -> None:
         "localized",
         f"{figures.localized} of {figures.query_frames} images of the second drive{known}",
     )
-    position, rotation, delay = (
-        figures.position_error_m,
-        figures.rotation_error_deg,
-        figures.image_to_pose_ms,
-    )
+    position = figures.position_error_m
+    rotation = figures.rotation_error_deg
+    delay = figures.image_to_pose_ms
     if position.median is not None and position.p90 is not None:
         half = f"median {100 * position.median:.1f} cm and {rotation.median:.2f} degrees"
         most = f"90 % below {100 * position.p90:.1f} cm and {rotation.p90:.2f} degrees"

@@ -31,8 +31,12 @@ class Awaited:
         alternatives: Mapping[str, str],
         once: bool = False,
     ) -> None:
-        self._node, self._name, self._topic = node, name, topic
-        self._kind, self._profile, self._alternatives = type_of(kind), profile, alternatives
+        self._node = node
+        self._name = name
+        self._topic = topic
+        self._kind = type_of(kind)
+        self._profile = profile
+        self._alternatives = alternatives
         self._once = once
         self._satisfied = False
         self._last = self._asked = time.monotonic()
@@ -70,5 +74,6 @@ class Awaited:
             self._node, self._topic, self._kind, self._profile, self._alternatives, self._name
         )  # fmt: skip
         if self._why != self._said or now - self._said_at >= _REPEAT:
-            self._said, self._said_at = self._why, now
+            self._said = self._why
+            self._said_at = now
             self._node.get_logger().warning(self.problem)

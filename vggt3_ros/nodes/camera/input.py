@@ -84,7 +84,8 @@ class CameraInput:
         on_clock_reset: Callable[[], None],
         depth_slop: Callable[[], float] | None = None,
     ) -> None:
-        self._node, self._settings = node, settings
+        self._node = node
+        self._settings = settings
         self._on_clock_reset = on_clock_reset
         self._depth_slop = depth_slop
         self._last_stamp_ns: int | None = None
@@ -169,7 +170,8 @@ class CameraInput:
             raise UnusableError(
                 "no stamp", "the image has no stamp; let the camera driver stamp images"
             )
-        last, self._last_stamp_ns = self._last_stamp_ns, stamp
+        last = self._last_stamp_ns
+        self._last_stamp_ns = stamp
         if last is None or stamp > last:
             return
         if last - stamp > 1e9 * self._settings().clock_jump:
@@ -183,7 +185,8 @@ class CameraInput:
         )
 
     def _calibration(self, size_hw: tuple[int, int]) -> tuple[Tensor | None, Distortion | None]:
-        info, settings = self._topics.info, self._settings()
+        info = self._topics.info
+        settings = self._settings()
         if info is not None:
             try:
                 return camera_from_info(info, size_hw, settings.rectified)
@@ -258,7 +261,8 @@ class CameraInput:
 def _depth_of_size(message: Image, size_hw: tuple[int, int]) -> NDArray[np.float32]:
     depth = depth_from_message(message)
     if depth.shape != size_hw:
-        given, wanted = f"{depth.shape[1]}x{depth.shape[0]}", f"{size_hw[1]}x{size_hw[0]}"
+        given = f"{depth.shape[1]}x{depth.shape[0]}"
+        wanted = f"{size_hw[1]}x{size_hw[0]}"
         why = f"depth is {given}, the image {wanted}; give depth registered to the image"
         raise UnusableError("size of depth", why)
     return depth

@@ -62,7 +62,9 @@ class CameraTopics:
     ) -> None:
         self.info: CameraInfo | None = None
         self.depths: deque[Image] = deque(maxlen=_DEPTHS)
-        self._node, self._counts, self._buffer = node, counts, buffer
+        self._node = node
+        self._counts = counts
+        self._buffer = buffer
         self._pass_on = on_image
         self._others: list[AdaptiveSubscription] = []
         self._cameras: set[str] = set()  # nodes that were seen to publish images
@@ -95,7 +97,8 @@ class CameraTopics:
         return next((each.problem for each in self._awaited if each.problem), "")
 
     def _listen_to_images(self, settings: CameraParameters) -> None:
-        transport, profile = settings.image_transport, image_qos(settings.image_qos)
+        transport = settings.image_transport
+        profile = image_qos(settings.image_qos)
         topic = image_topic(self._node, transport)
         if is_rectified(topic) and not settings.rectified:
             self._node.get_logger().warning(

@@ -105,7 +105,8 @@ class BagPlayer:
         """`topics` as choose_topics returns it; by default what it chooses. Raises InputError as it
         does.
         """
-        self._node, self._path = node, path
+        self._node = node
+        self._path = path
         self.topics = dict(choose_topics(bag_topics(path)) if topics is None else topics)
         self._fixed = StaticTransformBroadcaster(node)
         self._publishers = {
@@ -129,9 +130,11 @@ class BagPlayer:
         """
         images = self._publishers[IMAGE if IMAGE in self.topics else COMPRESSED]
         deadline = time.monotonic() + timeout_s
-        counts, since = [0], 0.0
+        counts = [0]
+        since = 0.0
         while True:
-            now, before = time.monotonic(), counts
+            now = time.monotonic()
+            before = counts
             counts = [publisher.get_subscription_count() for publisher in self._publishers.values()]
             since = since if counts == before else now
             heard = images.get_subscription_count() > 0
@@ -158,7 +161,9 @@ class BagPlayer:
         stop = stop or threading.Event()
         self._publish_fixed()
         moving = {name: topic for name, topic in self.topics.items() if name != FIXED}
-        images, first, begin = 0, None, time.monotonic()
+        images = 0
+        first = None
+        begin = time.monotonic()
         for message in read_bag(self._path, moving):
             first = message.time_ns if first is None else first
             due = begin + (message.time_ns - first) / (1e9 * rate) if rate > 0 else 0.0

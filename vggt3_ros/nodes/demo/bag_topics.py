@@ -7,8 +7,13 @@ from dataclasses import dataclass
 
 from vggt3_ros.errors import InputError
 
-IMAGE, COMPRESSED, INFO, DEPTH, ODOM = "image", "image/compressed", "camera_info", "depth", "odom"
-MOVING, FIXED = "/tf", "/tf_static"
+IMAGE = "image"
+COMPRESSED = "image/compressed"
+INFO = "camera_info"
+DEPTH = "depth"
+ODOM = "odom"
+MOVING = "/tf"
+FIXED = "/tf_static"
 TYPES = {
     IMAGE: "sensor_msgs/msg/Image",
     COMPRESSED: "sensor_msgs/msg/CompressedImage",

@@ -84,12 +84,14 @@ def processes(samples: Sequence[Sample]) -> dict[str, Any]:
     third of the time to the last one: with what they are working at, processes grow and shrink all
     the time.
     """
-    first, last = samples[0], samples[-1]
+    first = samples[0]
+    last = samples[-1]
     third = max(1, len(samples) // 3)
     minutes = (last.time_s - first.time_s) / 3 / 60
     figures = {}
     for name in first.usage:
-        early, late = first.usage[name], last.usage[name]
+        early = first.usage[name]
+        late = last.usage[name]
         sizes = [sample.usage[name].rss_bytes for sample in samples]
         figures[name] = {
             "cores": (late.cpu_s - early.cpu_s) / (last.time_s - first.time_s),
@@ -107,7 +109,8 @@ def other_programs(samples: Sequence[Sample]) -> float:
     """How many cores were busy for programs that are not ours, from the first to the last
     sample.
     """
-    first, last = samples[0], samples[-1]
+    first = samples[0]
+    last = samples[-1]
     ours = sum(last.usage[name].cpu_s - usage.cpu_s for name, usage in first.usage.items())
     return max(0.0, (last.busy_s - first.busy_s - ours) / (last.time_s - first.time_s))
 

@@ -34,7 +34,10 @@ from vggt3_ros.worlds.sequence import held_out_seed
 Tell = Callable[[str, float], None]  # what is being done, and which share of it is done
 # images per second: more than are localized, and all of them have to be rendered before
 _RATE = 6.0
-_RENDERING, _CONNECTING, _STANDSTILL = 900.0, 10.0, 60.0  # seconds until something has gone wrong
+# seconds until something has gone wrong
+_RENDERING = 900.0
+_CONNECTING = 10.0
+_STANDSTILL = 60.0
 
 
 class DemoCamera(Protocol):
@@ -84,7 +87,9 @@ class SimulatedCamera:
             key: value for key, value in (("seed", seed), ("length", length)) if value is not None
         }
         for parameter in parameters_of(SimCameraParameters):
-            value, low, high = asked.get(parameter.name), parameter.low, parameter.high
+            value = asked.get(parameter.name)
+            low = parameter.low
+            high = parameter.high
             if (
                 value is not None
                 and low is not None
@@ -113,7 +118,8 @@ class SimulatedCamera:
 
     def prepare(self, session: Session, tell: Tell) -> None:
         """Wait until it has rendered."""
-        client, log = session.client, session.processes
+        client = session.client
+        log = session.processes
 
         def ready() -> bool:
             return client.camera_is_ready and client.leg == "leg 0 waiting"
@@ -128,7 +134,8 @@ class SimulatedCamera:
 
     def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
         """Drive, with images; it stands before and afterwards."""
-        client, begin = session.client, session.client.way
+        client = session.client
+        begin = session.client.way
         session.answer(client.show_images(True), "the simulated camera's images")
         started = session.answer(client.next_leg(), "the simulated camera's start")
         if not started.success:
@@ -178,7 +185,8 @@ class RecordedCamera:
     """
 
     def __init__(self, bags: Sequence[Path], rate: float, wanted: Mapping[str, str]) -> None:
-        self._bags, self._rate = bags, rate
+        self._bags = bags
+        self._rate = rate
         self._available = [bag_topics(bag) for bag in bags]
         self._topics = [choose_topics(available, wanted) for available in self._available]
         self.node_parameters = _node_parameters(bags, self._topics)
@@ -204,18 +212,17 @@ class RecordedCamera:
 
     def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
         """Play a bag."""
-        client, which = session.client, min(leg, len(self._bags) - 1)
+        client = session.client
+        which = min(leg, len(self._bags) - 1)
         topics = self._topics[which]
         total = sum(
             topic.count
             for topic in self._available[which]
             if topic.name == topics[self.image_topic]
         )
-        player, stop, before = (
-            BagPlayer(client, self._bags[which], topics),
-            threading.Event(),
-            client.images_heard,
-        )
+        player = BagPlayer(client, self._bags[which], topics)
+        stop = threading.Event()
+        before = client.images_heard
 
         def play() -> int:
             if not player.wait_for_subscribers(_CONNECTING):

@@ -108,7 +108,10 @@ class DemoClient(Node):
 
     def forget_attempts(self) -> None:
         """Begin to note attempts and poses."""
-        self.attempts, self.poses, self.pose_times, self.image_times = {}, {}, {}, {}
+        self.attempts = {}
+        self.poses = {}
+        self.pose_times = {}
+        self.image_times = {}
 
     def show_images(self, on: bool) -> Future:
         """Let the simulated camera publish images, or stop it."""

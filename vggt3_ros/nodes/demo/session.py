@@ -39,7 +39,8 @@ class Session:
         self, processes: Processes, thread: ClientThread, check_interrupt: Callable[[], None]
     ) -> None:
         self.processes = processes
-        self._thread, self._check_interrupt = thread, check_interrupt
+        self._thread = thread
+        self._check_interrupt = check_interrupt
 
     @property
     def client(self) -> DemoClient:
@@ -139,13 +140,15 @@ class Session:
         self, news: Callable[[], object], what: str, timeout_s: float, quiet_s: float = _QUIET
     ) -> None:
         """Wait until `news()` has been the same for a while."""
-        last, since = news(), time.monotonic()
+        last = news()
+        since = time.monotonic()
 
         def is_quiet() -> bool:
             nonlocal last, since
             now = news()
             if now != last:
-                last, since = now, time.monotonic()
+                last = now
+                since = time.monotonic()
             return time.monotonic() - since > quiet_s
 
         self.wait(is_quiet, what, timeout_s)

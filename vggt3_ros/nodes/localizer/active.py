@@ -54,7 +54,10 @@ class ActiveLocalizer:
         paused: Callable[[], bool],
         network: Vggt3,
     ) -> None:
-        self._node, self._settings, self._output, self._paused = node, settings, output, paused
+        self._node = node
+        self._settings = settings
+        self._output = output
+        self._paused = paused
         self._reason = NO_SCENE  # what became of a scene
         self._logged = TrackingState.UNINITIALIZED  # the last state that the log told
         self._last_taken_ns = 0  # stamp of the last image that was not left out because of max_rate
@@ -153,7 +156,8 @@ class ActiveLocalizer:
 
     def _on_image(self, message: ImageMessage) -> None:
         arrival = self._time.arrival(message)
-        stamp, rate = stamp_ns(message.header.stamp), self._settings().max_rate
+        stamp = stamp_ns(message.header.stamp)
+        rate = self._settings().max_rate
         if self._paused():
             self._counts.skip("paused")
         elif rate and 0 < stamp - self._last_taken_ns < 1e9 / rate:
@@ -196,7 +200,8 @@ class ActiveLocalizer:
         """Publish what can be told of an image, fill in the status, and return its reason. Raises
         UnusableError.
         """
-        localizing, output = self.localizing, self._output.pose
+        localizing = self.localizing
+        output = self._output.pose
         seen = self._camera.frame(arrival.message)
         if localizing.scene is None:
             return self._reason
@@ -206,9 +211,11 @@ class ActiveLocalizer:
         try:
             cam_from_child = output.cam_from_child(self._camera, seen, metric)
         except TransformError as error:
-            cam_from_child, withheld = None, str(error)
+            cam_from_child = None
+            withheld = str(error)
         attempt = localizing.attempt(seen, cam_from_child)
-        answer, tracked = attempt.answer, attempt.tracked
+        answer = attempt.answer
+        tracked = attempt.tracked
         if tracked.publish:
             self._agreed = self._time.moment()
         pose, covariance = (

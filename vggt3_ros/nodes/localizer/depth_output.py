@@ -37,7 +37,9 @@ class DepthOutput:
 
         What only the network tells (FAR) is not known.
         """
-        depth, how, intrinsics = answer.depth, answer.depth_provenance, answer.intrinsics
+        depth = answer.depth
+        how = answer.depth_provenance
+        intrinsics = answer.intrinsics
         if depth is None or how is None or intrinsics is None:
             return
         metres = np.where((how == int(Provenance.FAR)).numpy(), np.nan, depth.numpy()).astype(

@@ -52,10 +52,13 @@ class LocalizerOutput:
         """Fill in what every status has, and publish it. reason: of the attempt, or why there is
         none.
         """
-        status.state, status.reason = _STATES[localizing.tracker.state], reason
+        status.state = _STATES[localizing.tracker.state]
+        status.reason = reason
         status.scene_id = localizing.scene_id
-        status.frames_received, status.frames_skipped = counts.received, counts.skipped
-        status.frames_dropped, status.frames_lost = counts.dropped, counts.lost
+        status.frames_received = counts.received
+        status.frames_skipped = counts.skipped
+        status.frames_dropped = counts.dropped
+        status.frames_lost = counts.lost
         status.last_drop_reason = counts.last_reason
         status.tf = status.tf or self.pose.standing(reason)
         self._status.publish(status)

@@ -71,7 +71,9 @@ class LocalizerParameters(CameraParameters):
 
     def contradictions(self) -> list[str]:
         """As of any camera, and a robot that would be lost between two attempts."""
-        wrong, rate, patience = super().contradictions(), self.max_rate, self.lost_after
+        wrong = super().contradictions()
+        rate = self.max_rate
+        patience = self.lost_after
         if rate and rate * patience <= 1:
             wrong.append(
                 f"max_rate is {rate:g}, one attempt in {1 / rate:g} s, and lost_after {patience:g}"

@@ -52,7 +52,9 @@ class PoseOutput:
     def __init__(
         self, node: Node, settings: Callable[[], LocalizerParameters], time: NodeTime
     ) -> None:
-        self._node, self._settings, self._time = node, settings, time
+        self._node = node
+        self._settings = settings
+        self._time = time
         self._publisher = node.create_publisher(PoseWithCovarianceStamped, "pose", 10)
         self._broadcaster = TransformBroadcaster(node)
         self._rival = Rival(node, settings().odom_frame)

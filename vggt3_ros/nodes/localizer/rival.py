@@ -22,7 +22,8 @@ class Rival:
     """
 
     def __init__(self, node: Node, frame: str) -> None:
-        self._node, self._frame = node, frame
+        self._node = node
+        self._frame = frame
         self._sent: deque[int] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
         self._warned = False

@@ -48,24 +48,24 @@ class LocalizerServices:
     ) -> LoadScene.Response:
         active = self._node.active
         if active is None:
-            response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
+            response.code = LoadScene.Response.INACTIVE
+            response.message = _INACTIVE
             return response
         try:
             loading = await in_executor(self._node, active.load(request.path, self._library()))
             scene_id, message = loading.result()
         except CancelledError:  # the localizer was deactivated meanwhile
-            response.code, response.message = LoadScene.Response.INACTIVE, _INACTIVE
+            response.code = LoadScene.Response.INACTIVE
+            response.message = _INACTIVE
         except SceneError as error:
             response.code = (
                 error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
             )
             response.message = str(error)
         else:
-            response.code, response.scene_id, response.message = (
-                LoadScene.Response.SUCCESS,
-                scene_id,
-                message,
-            )
+            response.code = LoadScene.Response.SUCCESS
+            response.scene_id = scene_id
+            response.message = message
         return response
 
     def _on_pause(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -79,5 +79,6 @@ class LocalizerServices:
             response.message = _INACTIVE
             return response
         self.paused = paused
-        response.success, response.message = True, message
+        response.success = True
+        response.message = message
         return response

@@ -94,7 +94,10 @@ class Localizing:
 
     def stop(self) -> None:
         """Free the network; forget the scene and the way."""
-        self.network, self.scene, self._localizer, self._initial = None, None, None, None
+        self.network = None
+        self.scene = None
+        self._localizer = None
+        self._initial = None
         self._recent.forget()
         self.tracker.reset("the localizer was deactivated")
 
@@ -105,7 +108,8 @@ class Localizing:
         if self.scene is None:
             raise InputError(NO_SCENE)
         positions = self.scene.map_from_keyframes[:, :3, 3]
-        low, high = positions.amin(0), positions.amax(0)
+        low = positions.amin(0)
+        high = positions.amax(0)
         extent = max(float((high - low).norm()), 1.0)
         far = float((map_from_child[:3, 3] - (low + high) / 2).norm())
         if far > _REACH * extent:
@@ -122,7 +126,8 @@ class Localizing:
         stamp = seen.frame.stamp_ns
         hint = self.tracker.predicted_map_from_cam(stamp, seen.odom_from_cam)
         if self._initial is not None and cam_from_child is not None:
-            hint, self._initial = self._initial @ se3_inverse(cam_from_child), None
+            hint = self._initial @ se3_inverse(cam_from_child)
+            self._initial = None
         alone = self._localizer.localize(seen.frame, hint)
         together = self._recent.together(stamp, alone, seen.odom_from_cam)
         answer = self._localizer.localize_jointly(alone, together)

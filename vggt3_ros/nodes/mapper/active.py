@@ -40,7 +40,9 @@ class ActiveMapper:
         output: MapperOutput,
         network: Vggt3,
     ) -> None:
-        self._node, self._mapper, self._output = node, mapper, output
+        self._node = node
+        self._mapper = mapper
+        self._output = output
         given = settings()
         self._counts = Counts()
         depth_slop = (lambda: settings().depth_slop) if given.use_depth else None

@@ -71,7 +71,8 @@ class Collector:
         """
         settings = self._settings()
         with self._lock:
-            count, idle = len(self._collection), time.monotonic() - self._last_kept
+            count = len(self._collection)
+            idle = time.monotonic() - self._last_kept
             if count < settings.min_frames or self._wanted_more:
                 return None
         if settings.trigger_count and count >= settings.trigger_count:

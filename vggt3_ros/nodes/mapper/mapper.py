@@ -71,10 +71,12 @@ class Mapper:
         self.scene: Scene | None = None
         self.job: MappingJob | None = None
         self.paused = False
-        self._settings, self._made_by = settings, made_by
+        self._settings = settings
+        self._made_by = made_by
         reconstruction_settings(settings(), made_by)  # in good time, should they not fit
         self.say = say
-        self._on_scene, self._on_change = on_scene, on_change
+        self._on_scene = on_scene
+        self._on_change = on_change
         self._lock = threading.RLock()
 
     def place(self, path: str) -> Path:
@@ -223,7 +225,8 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
 
 
 def _summary(mapped: Mapped) -> str:
-    made, scene = mapped.reconstruction, mapped.reconstruction.scene
+    made = mapped.reconstruction
+    scene = mapped.reconstruction.scene
     scale = (
         f"metric ({scene.metric_source})"
         if scene.is_metric

@@ -57,10 +57,13 @@ class MappingJob:
         on_end: Callable[[MappingJob, Mapped | BaseException], None],
     ) -> None:
         self.frames = frames
-        self.stage, self.progress = "start", 0.0
+        self.stage = "start"
+        self.progress = 0.0
         self.outcome: Future[Mapped] = Future()
-        self._library, self._save_path = library, save_path
-        self._on_progress, self._on_end = on_progress, on_end
+        self._library = library
+        self._save_path = save_path
+        self._on_progress = on_progress
+        self._on_end = on_end
         self._canceled = threading.Event()
         # An argument, not an attribute: whoever keeps the job for its outcome must not keep the
         # network.
@@ -105,7 +108,8 @@ class MappingJob:
         made = reconstruct(self.frames, network, settings, self._report)
         self._report("save", 1.0)
         folder = save_scene(made.scene, self._library / folder_name(made.scene))
-        copy, uncopied = None, ""
+        copy = None
+        uncopied = ""
         if self._save_path is not None:
             try:
                 copy = save_scene(made.scene, self._save_path)
@@ -116,5 +120,6 @@ class MappingJob:
     def _report(self, stage: str, share: float) -> None:
         if self._canceled.is_set():
             raise CanceledError(f"cancelled at {100 * share:.0f} % ({stage})")
-        self.stage, self.progress = stage, share
+        self.stage = stage
+        self.progress = share
         self._on_progress()

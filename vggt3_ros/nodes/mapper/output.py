@@ -24,8 +24,11 @@ class MapperOutput:
     """The mapper's publishers, and its log. settings(): those of this moment. For any thread."""
 
     def __init__(self, node: Node, settings: Callable[[], MapperParameters]) -> None:
-        self._node, self._settings = node, settings
-        self._message, self._failed = "", False  # what happened last
+        self._node = node
+        self._settings = settings
+        # what happened last
+        self._message = ""
+        self._failed = False
         self._points = node.create_publisher(PointCloud2, "points", LATCHED)
         self._keyframes = node.create_publisher(PathMessage, "keyframes", LATCHED)
         self._scene = node.create_publisher(SceneInfo, "scene", LATCHED)
@@ -40,7 +43,8 @@ class MapperOutput:
 
     def say(self, message: str, failed: bool) -> None:
         """What happened, for the log now, for status and diagnostics from now on."""
-        self._message, self._failed = message, failed
+        self._message = message
+        self._failed = failed
         if failed:
             self._node.get_logger().error(message)
         else:
@@ -48,7 +52,8 @@ class MapperOutput:
 
     def publish_scene(self, scene: Scene, folder: Path) -> None:
         """A new scene, and the folder that it is in."""
-        stamp, frame = self._node.get_clock().now().nanoseconds, self._settings().map_frame
+        stamp = self._node.get_clock().now().nanoseconds
+        frame = self._settings().map_frame
         self._points.publish(cloud_message(scene.points, frame, stamp))
         self._keyframes.publish(
             path_message(scene.map_from_keyframes, scene.keyframes.stamps_ns, frame)
@@ -71,7 +76,8 @@ class MapperOutput:
         )
         status.header.stamp = self._node.get_clock().now().to_msg()
         if job is not None:
-            status.state, status.stage = MapperStatus.RECONSTRUCTING, job.stage
+            status.state = MapperStatus.RECONSTRUCTING
+            status.stage = job.stage
             status.progress = float(job.progress)
         elif mapper.paused:
             status.state = MapperStatus.PAUSED

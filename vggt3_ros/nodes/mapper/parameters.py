@@ -98,12 +98,10 @@ class MapperParameters(CameraParameters):
 
     def contradictions(self) -> list[str]:
         """As of any camera, and numbers of keyframes that a collection never has."""
-        wrong, least, most, count = (
-            super().contradictions(),
-            self.min_frames,
-            self.max_frames,
-            self.trigger_count,
-        )
+        wrong = super().contradictions()
+        least = self.min_frames
+        most = self.max_frames
+        count = self.trigger_count
         if least > most:
             wrong.append(f"min_frames is {least}, more than max_frames {most}; lower it")
         if 0 < count < least:

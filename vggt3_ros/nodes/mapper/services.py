@@ -38,7 +38,8 @@ class MapperServices:
     """
 
     def __init__(self, node: GuardedNode, mapper: Callable[[], Mapper | None]) -> None:
-        self._node, self._mapper = node, mapper
+        self._node = node
+        self._mapper = mapper
         # feedback also while a simulation's time stands still
         self._clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._disk = ThreadPoolExecutor(1, "disk")
@@ -78,7 +79,8 @@ class MapperServices:
             return Reconstruct.Result(message=failure_text(error))
 
     async def _reconstruct(self, goal: Any) -> Reconstruct.Result:
-        path, overwrite = goal.request.save_path, goal.request.overwrite
+        path = goal.request.save_path
+        overwrite = goal.request.overwrite
         try:
             mapper, _ = self._active()
             job = mapper.start(mapper.place(path) if path else None, overwrite)
@@ -109,11 +111,10 @@ class MapperServices:
         error = outcome.exception()
         if error is None:
             mapped = outcome.result()
-            result.scene_id, result.path = (
-                mapped.reconstruction.scene.scene_id,
-                str(mapped.copy or mapped.folder),
-            )
-            result.seconds, result.message = mapped.seconds, f"saved in {mapped.folder}"
+            result.scene_id = mapped.reconstruction.scene.scene_id
+            result.path = str(mapped.copy or mapped.folder)
+            result.seconds = mapped.seconds
+            result.message = f"saved in {mapped.folder}"
             if mapped.copy:
                 result.message += f" and at {mapped.copy}"
             if mapped.uncopied:
@@ -149,14 +150,19 @@ class MapperServices:
             )
             folder = (await in_executor(self._node, saving)).result()
         except InactiveError as error:
-            response.code, response.message = SaveScene.Response.INACTIVE, str(error)
+            response.code = SaveScene.Response.INACTIVE
+            response.message = str(error)
         except FileExistsError as error:
-            response.code, response.message = SaveScene.Response.EXISTS, str(error)
+            response.code = SaveScene.Response.EXISTS
+            response.message = str(error)
         except SceneError as error:
-            response.code, response.message = SaveScene.Response.FAILED, str(error)
+            response.code = SaveScene.Response.FAILED
+            response.message = str(error)
         else:
-            response.code, response.message = SaveScene.Response.SUCCESS, f"saved in {folder}"
-            response.scene_id, response.path = scene.scene_id, str(folder)
+            response.code = SaveScene.Response.SUCCESS
+            response.message = f"saved in {folder}"
+            response.scene_id = scene.scene_id
+            response.path = str(folder)
         return response
 
     async def _on_load(
@@ -172,14 +178,18 @@ class MapperServices:
                 raise InactiveError("the mapper was reconfigured meanwhile; try again")
             mapper.use(scene, folder)
         except InactiveError as error:
-            response.code, response.message = LoadScene.Response.INACTIVE, str(error)
+            response.code = LoadScene.Response.INACTIVE
+            response.message = str(error)
         except BusyError as error:
-            response.code, response.message = LoadScene.Response.BUSY, str(error)
+            response.code = LoadScene.Response.BUSY
+            response.message = str(error)
         except SceneError as error:
             code = error.code if isinstance(error, SceneProblem) else LoadScene.Response.NOT_FOUND
-            response.code, response.message = code, str(error)
+            response.code = code
+            response.message = str(error)
         else:
-            response.code, response.scene_id = LoadScene.Response.SUCCESS, scene.scene_id
+            response.code = LoadScene.Response.SUCCESS
+            response.scene_id = scene.scene_id
             response.message = f"scene {scene.scene_id[:8]} from {folder} is the newest now"
             mapper.say(response.message, False)
         return response

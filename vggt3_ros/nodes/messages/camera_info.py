@@ -27,7 +27,8 @@ def camera_from_info(
     """
     fx, fy, cx, cy = _full_sensor(info, rectified)
     _check_size(info, size_hw)
-    binning_x, binning_y = max(info.binning_x, 1), max(info.binning_y, 1)
+    binning_x = max(info.binning_x, 1)
+    binning_y = max(info.binning_y, 1)
     cx = (cx - info.roi.x_offset + 0.5) / binning_x - 0.5  # pixel centres at whole numbers
     cy = (cy - info.roi.y_offset + 0.5) / binning_y - 0.5
     return intrinsics_matrix(fx / binning_x, fy / binning_y, cx, cy), (

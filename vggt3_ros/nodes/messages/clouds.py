@@ -160,7 +160,8 @@ def _readable(message: PointCloud2) -> list[str]:
             raise InputError(
                 f"the cloud's field {name} lies outside of its points of {message.point_step} bytes"
             )
-    size, row = len(message.data), message.width * message.point_step
+    size = len(message.data)
+    row = message.width * message.point_step
     if message.row_step < row or size < message.height * message.row_step:
         raise InputError(
             f"the cloud has {size} bytes in rows of {message.row_step}; expected {message.height}"

@@ -75,13 +75,15 @@ def pose_from_message(pose: Pose) -> Tensor:
     """a_from_b (4, 4) of the pose of b in a. Raises InputError when it holds NaN or a zero
     quaternion.
     """
-    p, q = pose.position, pose.orientation
+    p = pose.position
+    q = pose.orientation
     return rigid((p.x, p.y, p.z), (q.x, q.y, q.z, q.w), "pose")
 
 
 def pose_from_transform(transform: Transform) -> Tensor:
     """parent_from_child (4, 4). Raises InputError when it holds NaN or a zero quaternion."""
-    t, q = transform.translation, transform.rotation
+    t = transform.translation
+    q = transform.rotation
     return rigid((t.x, t.y, t.z), (q.x, q.y, q.z, q.w), "transform")
 
 

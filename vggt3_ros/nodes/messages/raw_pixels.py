@@ -43,7 +43,10 @@ LAYOUTS = {
 
 def check_size(message: ImageMessage, layout: Layout) -> None:
     """Raise InputError unless the message has as many bytes as its size says, and some pixels."""
-    height, width, step, size = message.height, message.width, message.step, len(message.data)
+    height = message.height
+    width = message.width
+    step = message.step
+    size = len(message.data)
     if height == 0 or width == 0:
         raise InputError(
             f"{message.encoding} image of {width}x{height} pixels is empty; check the camera driver"

@@ -49,7 +49,8 @@ class TransformHistory:
         """
         if self.static:
             return None
-        oldest, newest = self.stamps[0], self.stamps[-1]
+        oldest = self.stamps[0]
+        newest = self.stamps[-1]
         have = f"is known from {in_seconds(oldest)} to {in_seconds(newest)}"
         if stamp - newest >= _ROUNDING_NS:
             late = f"{(stamp - newest) / 1e9:.3f} s short"
@@ -83,7 +84,8 @@ class TransformHistory:
         index = bisect_left(self.stamps, stamp)
         if self.stamps[index] == stamp:
             return self.values[index]
-        before, after = self.stamps[index - 1], self.stamps[index]
+        before = self.stamps[index - 1]
+        after = self.stamps[index]
         return _interpolated(
             self.values[index - 1], self.values[index], (stamp - before) / (after - before)
         )
@@ -101,7 +103,8 @@ def _interpolated(a: Numbers, b: Numbers, share: float) -> Numbers:
     sign = math.copysign(1.0, cosine)  # q and -q are the same rotation: take the short way
     angle = math.acos(min(abs(cosine), 1.0))
     if angle < 1e-4:  # a chord is as good, and the sine below would be zero
-        first, second = 1 - share, share
+        first = 1 - share
+        second = share
     else:
         first, second = (math.sin(part * angle) / math.sin(angle) for part in (1 - share, share))
     return (*position, *(first * p + sign * second * q for p, q in zip(a[3:], b[3:], strict=True)))

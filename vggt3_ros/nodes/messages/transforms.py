@@ -53,7 +53,8 @@ class TransformBuffer:
     """
 
     def __init__(self, seconds: float = 30.0, max_gap_s: float = 1.0) -> None:
-        self._kept_ns, self._max_gap_ns = round(seconds * 1e9), round(max_gap_s * 1e9)
+        self._kept_ns = round(seconds * 1e9)
+        self._max_gap_ns = round(max_gap_s * 1e9)
         self._edges: dict[str, TransformHistory] = {}  # by child
         self._changed = threading.Condition()
         self.watcher: Callable[[str, str, int, bool], None] | None = None
@@ -85,7 +86,8 @@ class TransformBuffer:
         """Add the numbers of a message. Raises InputError when they are no rigid transform or there
         are no frames.
         """
-        t, q = transform.translation, transform.rotation
+        t = transform.translation
+        q = transform.rotation
         length = math.hypot(q.x, q.y, q.z, q.w)
         numbers = (t.x, t.y, t.z, q.x, q.y, q.z, q.w)
         if not (all(map(math.isfinite, numbers)) and abs(length - 1) < 0.1):
@@ -104,7 +106,8 @@ class TransformBuffer:
         messages from arriving. Raises TransformError that says which frame or which time is
         missing.
         """
-        target, source = frame_name(target), frame_name(source)
+        target = frame_name(target)
+        source = frame_name(source)
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while True:
@@ -135,7 +138,8 @@ class TransformBuffer:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
 
     def _insert(self, parent: str, child: str, stamp: int, value: Numbers, static: bool) -> None:
-        parent, child = frame_name(parent), frame_name(child)
+        parent = frame_name(parent)
+        child = frame_name(child)
         if not parent or not child or parent == child:
             raise InputError(
                 f"transform from {child!r} to {parent!r}; expected two different frames with names"
@@ -151,7 +155,8 @@ class TransformBuffer:
 
     def _paths(self, target: str, source: str, stamp: int) -> tuple[list[Numbers], list[Numbers]]:
         """The transforms from target and from source up to the first frame that both hang from."""
-        above_target, above_source = self._above(target), self._above(source)
+        above_target = self._above(target)
+        above_source = self._above(source)
         common = next((frame for frame in above_source if frame in above_target), None)
         what = f"there is no transform from {source!r} to {target!r} at {in_seconds(stamp)}"
         if common is None:
@@ -209,7 +214,8 @@ class TransformListener:
     def __init__(
         self, node: Node, buffer: TransformBuffer, callback_group: CallbackGroup | None = None
     ) -> None:
-        self._node, self._buffer = node, buffer
+        self._node = node
+        self._buffer = buffer
         self._left_out: set[str] = set()
         fixed = partial(self._take, static=True)
         self._moving = node.create_subscription(
@@ -236,11 +242,9 @@ class TransformListener:
     def _take(self, message: TFMessage, static: bool = False) -> None:
         for entry in message.transforms:
             try:
-                stamp, parent, child = (
-                    stamp_ns(entry.header.stamp),
-                    entry.header.frame_id,
-                    entry.child_frame_id,
-                )
+                stamp = stamp_ns(entry.header.stamp)
+                parent = entry.header.frame_id
+                child = entry.child_frame_id
                 if not static and frame_name(child) in self._left_out:
                     continue
                 self._buffer.add_message(parent, child, stamp, entry.transform, static)
@@ -290,9 +294,12 @@ def odometry_into(buffer: TransformBuffer, odometry: Odometry) -> None:
     """Add the pose of an odometry message to a buffer. Raises InputError when it holds NaN or names
     no frames.
     """
-    p, orientation = odometry.pose.pose.position, odometry.pose.pose.orientation
+    p = odometry.pose.pose.position
+    orientation = odometry.pose.pose.orientation
     transform = Transform(rotation=orientation)
-    transform.translation.x, transform.translation.y, transform.translation.z = p.x, p.y, p.z
+    transform.translation.x = p.x
+    transform.translation.y = p.y
+    transform.translation.z = p.z
     stamp = stamp_ns(odometry.header.stamp)
     buffer.add_message(odometry.header.frame_id, odometry.child_frame_id, stamp, transform)
 
@@ -301,7 +308,8 @@ def _stamped(parent: str, child: str, stamp_ns: int, parent_from_child: Tensor) 
     message = TransformStamped(
         child_frame_id=child, transform=transform_from_pose(parent_from_child)
     )
-    message.header.frame_id, message.header.stamp = parent, time_message(stamp_ns)
+    message.header.frame_id = parent
+    message.header.stamp = time_message(stamp_ns)
     return message
 
 

@@ -50,7 +50,8 @@ class Given:
 
     def fits(self, node: str) -> bool:
         """Whether a node of this full name gets them."""
-        any_depth, one_level = r"(/\w+)*", r"/\w+"
+        any_depth = r"(/\w+)*"
+        one_level = r"/\w+"
         parts = re.split(r"(/\*\*|/\*)", self.pattern)
         expression = "".join(
             {"/**": any_depth, "/*": one_level}.get(part, re.escape(part)) for part in parts

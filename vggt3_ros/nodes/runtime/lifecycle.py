@@ -30,7 +30,8 @@ from vggt3_ros.nodes.runtime.ros_arguments import initialize
 _WAKE_UP = 0.2  # seconds between looks at whether a signal came
 # seconds in which a second signal is no impatience: a terminal and ros2 launch may both send one
 _SAME_WISH = 1.0
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
 
 
 class Stage(Protocol):

@@ -63,7 +63,8 @@ def why_nothing_comes(
         remedy = alternatives.get(given, f"remap {name} to a topic of type {kind}")
         return f"{who} publishes {given} there, expected {kind}: {remedy}"
     if profile is not None and not any(fits(each.qos_profile, profile) for each in ours):
-        given, wanted = _quality(ours[0].qos_profile), _quality(profile)
+        given = _quality(ours[0].qos_profile)
+        wanted = _quality(profile)
         return (
             f"{who} publishes it {given}, which does not reach a subscription that is {wanted}: set"
             " image_qos to sensor_data"
@@ -92,7 +93,8 @@ def _elsewhere(node: Node, topic: str, kinds: Sequence[str], name: str) -> str:
 
 def fits(offered: QoSProfile, wanted: QoSProfile) -> bool:
     """Whether what a publisher offers reaches a subscription."""
-    best_effort, volatile = ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE
+    best_effort = ReliabilityPolicy.BEST_EFFORT
+    volatile = DurabilityPolicy.VOLATILE
     reliable_enough = wanted.reliability == best_effort or offered.reliability != best_effort
     return reliable_enough and (wanted.durability == volatile or offered.durability != volatile)
 

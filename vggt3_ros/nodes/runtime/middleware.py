@@ -7,7 +7,8 @@ from collections.abc import Mapping, MutableMapping
 
 from vggt3_ros.nodes.runtime.config_files import config_file
 
-_PROFILE, _OLD_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"
+_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
+_OLD_PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 _LOCAL = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _LARGEST_DOMAIN = 101  # above it, ports collide with those that Linux hands out
 _WITH_OLD_PROFILE = ("humble", "iron", "jazzy")  # later distributions warn of the old name

@@ -130,7 +130,8 @@ def _problem(parameter: Parameter, value: Any) -> str:
         return ""
     if kind in (int, float):
         fits = _is_number(value) and (kind is float or isinstance(value, int))
-        low, high = parameter.low, parameter.high
+        low = parameter.low
+        high = parameter.high
         in_range = fits and (low is None or high is None or low <= value <= high)
         if in_range and parameter.form == "bits" and 0 < value < 8:
             return "8 to 16, or 0 to tell it by the highest bit seen"

@@ -33,7 +33,9 @@ class AdaptiveSubscription:
         profile: QoSProfile,
         callback_group: CallbackGroup | None = None,
     ) -> None:
-        self._node, self._kind, self._callback = node, kind, callback
+        self._node = node
+        self._kind = kind
+        self._callback = callback
         self._topic = node.resolve_topic_name(topic)
         self._group = callback_group
         self._depth = profile.depth

@@ -33,7 +33,9 @@ class Worker(Generic[Item]):
         dropped: Callable[[Item], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        self._handle, self._dropped, self._failed = handle, dropped, failed
+        self._handle = handle
+        self._dropped = dropped
+        self._failed = failed
         self._capacity = capacity
         self._items: deque[Item] = deque()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()

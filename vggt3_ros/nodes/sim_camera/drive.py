@@ -20,7 +20,8 @@ _MOUNT = (0.1, 0.0, 0.2)  # metres from the robot's base to the camera: forward 
 def plan(settings: SimCameraParameters) -> tuple[RoomBatch, list[Tensor]]:
     """The room, and world_from_cam (F, 4, 4) of each leg, one pose for every image."""
     seed = held_out_seed(settings.seed)
-    room, generator = make_room(seed), torch.Generator().manual_seed(seed)
+    room = make_room(seed)
+    generator = torch.Generator().manual_seed(seed)
     pace = {"rate": settings.rate, "speed": settings.speed, "turn_speed": settings.turn_speed}
     count = max(4, round(settings.length / _SPACING))
     mapping = steady_motion(drive(room, count, generator, settings.length), **pace)

@@ -30,7 +30,8 @@ class Playback:
         loop: bool = False,
     ) -> None:
         self._lengths = tuple(lengths)
-        self._wait_between_legs, self._loop = wait_between_legs, loop
+        self._wait_between_legs = wait_between_legs
+        self._loop = loop
         self._step = 1
         self.leg = 0
         self.frame = 0
@@ -71,4 +72,6 @@ class Playback:
         return True, self.label
 
     def _start(self, leg: int) -> None:
-        self.leg, self.frame, self.motion = leg, 0, Motion.RUNNING
+        self.leg = leg
+        self.frame = 0
+        self.motion = Motion.RUNNING

@@ -41,7 +41,8 @@ class Viewer:
         self._scene.set_up_direction("+z")
         self._server.gui.configure_theme(dark_mode=True)
         self._text: Any = self._server.gui.add_markdown("")
-        self._eye, self._target = np.array([-3.0, -3.0, 3.0]), np.zeros(3)
+        self._eye = np.array([-3.0, -3.0, 3.0])
+        self._target = np.zeros(3)
         self._robot: Any = None
         self._label = ""
         self._server.on_client_connect(self._look)
@@ -57,10 +58,12 @@ class Viewer:
         are too many.
         """
         keep = np.isfinite(points).all(1)
-        points, colors = points[keep], colors[keep]
+        points = points[keep]
+        colors = colors[keep]
         if len(points) > _MOST_POINTS:
             chosen = np.random.default_rng(0).choice(len(points), _MOST_POINTS, replace=False)
-            points, colors = points[chosen], colors[chosen]
+            points = points[chosen]
+            colors = colors[chosen]
         self._scene.add_point_cloud("/points", points, colors, point_size=0.012)
 
     def show_keyframes(self, map_from_cam: Tensor) -> None:
@@ -70,10 +73,8 @@ class Viewer:
         The view moves behind and above them: what they saw is seen from where nothing of it is in
         the way.
         """
-        places, ahead = (
-            map_from_cam[:, :3, 3].double().mean(0).numpy(),
-            map_from_cam[:, :3, 2].double().mean(0).numpy(),
-        )
+        places = map_from_cam[:, :3, 3].double().mean(0).numpy()
+        ahead = map_from_cam[:, :3, 2].double().mean(0).numpy()
         flat = np.array([*ahead[:2], 0.0]) / max(1e-6, float(np.hypot(*ahead[:2])))
         self._target = places + 1.0 * flat + np.array([0.0, 0.0, 0.1])
         self._eye = places - 2.5 * flat + np.array([0.0, 0.0, 0.9])
@@ -132,7 +133,8 @@ class Viewer:
         if self._robot is None:
             self._robot = self._scene.add_frame("/robot", axes_length=0.25, axes_radius=0.012)
         x, y, z, w = quaternion_from_rotation(map_from_base[:3, :3].double()).tolist()
-        self._robot.wxyz, self._robot.position = (w, x, y, z), tuple(map_from_base[:3, 3].tolist())
+        self._robot.wxyz = (w, x, y, z)
+        self._robot.position = tuple(map_from_base[:3, 3].tolist())
         if label != self._label:  # a new one takes the browser a moment
             self._label = label
             self._scene.add_label("/robot/label", label, position=(0.0, 0.0, 0.12))
@@ -157,7 +159,8 @@ class Viewer:
 
     def _look(self, client: Any) -> None:
         """Let somebody's view begin here."""
-        client.camera.position, client.camera.look_at = tuple(self._eye), tuple(self._target)
+        client.camera.position = tuple(self._eye)
+        client.camera.look_at = tuple(self._target)
 
 
 def _rainbow(count: int) -> _Array:
@@ -172,5 +175,6 @@ def frustum_lines(map_from_cam: Tensor) -> Tensor:
         [[-1, -0.75, 1], [1, -0.75, 1], [1, 0.75, 1], [-1, 0.75, 1], [0, 0, 0]]
     ).double()
     points = transform_points(map_from_cam, (_FRUSTUM * corners).expand(len(map_from_cam), 5, 3))
-    first, second = [4, 4, 4, 4, 0, 1, 2, 3], [0, 1, 2, 3, 1, 2, 3, 0]
+    first = [4, 4, 4, 4, 0, 1, 2, 3]
+    second = [0, 1, 2, 3, 1, 2, 3, 0]
     return torch.stack([points[:, first], points[:, second]], dim=2)

@@ -17,7 +17,8 @@ import torch
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.training.stopwatch import Stopwatch
 
-_LEAST_RUNS, _MOST_RUNS = 3, 5000
+_LEAST_RUNS = 3
+_MOST_RUNS = 5000
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def _product(bench: Bench, name: str, dtype: torch.dtype, tf32: bool) -> None:
     side = bench.sizes.product
     a, b = (torch.randn(side, side, device=bench.device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
-    before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, tf32
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
         seconds, spread = median_and_spread(bench.seconds(lambda: torch.mm(a, b, out=out)))
     finally:
@@ -107,7 +108,8 @@ def _product(bench: Bench, name: str, dtype: torch.dtype, tf32: bool) -> None:
 
 def _launch(bench: Bench) -> None:
     """How long the host takes to start a kernel that has next to nothing to do."""
-    x, count = torch.ones(1, device=bench.device), 1000
+    x = torch.ones(1, device=bench.device)
+    count = 1000
 
     def many() -> None:
         for _ in range(count):

@@ -114,7 +114,8 @@ def _map_and_query(config: ModelConfig, device: torch.device, mode: Mode) -> Out
     network = Vggt3(config, "bf16" if mode == "bf16" else "fp32").eval().requires_grad_(False)
     side = 4 * config.patch_size
     images = torch.rand(6, 3, side, side + config.patch_size)
-    network, images = network.to(device), images.to(device)
+    network = network.to(device)
+    images = images.to(device)
     prediction, memory = network.map(images[:5], chunk=3)
     found = _of(prediction)
     if memory is not None:
@@ -180,7 +181,8 @@ def _rendering(bench: Bench) -> None:
         )
         return {"depth": rendered.depth.cpu(), "images": rendered.images.cpu()}
 
-    there, here = views(bench.device), views(_CPU)
+    there = views(bench.device)
+    here = views(_CPU)
     far = ((there["depth"] - here["depth"]).abs() > 1e-3 * here["depth"]).float().mean()
     unlike = ((there["images"] - here["images"]).abs().amax(2) > 0.02).float().mean()
     missed = max(float(far), float(unlike))
@@ -256,7 +258,8 @@ def _arithmetic(mode: Mode) -> Iterator[None]:
     if mode == "bf16":
         yield
         return
-    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul = torch.backends.cuda.matmul
+    conv = torch.backends.cudnn
     before = matmul.allow_tf32, conv.allow_tf32
     matmul.allow_tf32 = conv.allow_tf32 = mode == "tf32"
     try:

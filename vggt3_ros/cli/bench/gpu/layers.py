@@ -41,8 +41,10 @@ def run(bench: Bench) -> None:
 
 def _kinds(bench: Bench) -> dict[str, Callable[[], Layer]]:
     """By name, what makes a layer: one is freed before the next is made."""
-    config, chunk = bench.sizes.ttt, max(bench.sizes.chunks)
-    many, few = bench.sizes.mapped[-2], bench.sizes.softmax_mapped[0]
+    config = bench.sizes.ttt
+    chunk = max(bench.sizes.chunks)
+    many = bench.sizes.mapped[-2]
+    few = bench.sizes.softmax_mapped[0]
     return {
         "global block, fast weights": lambda: _global(bench, config, chunk),
         "frame block": lambda: _block(bench, config, chunk),
@@ -93,7 +95,9 @@ def _global(bench: Bench, config: ModelConfig, frames: int) -> Layer:
         else:
             attn = SoftmaxAttention(dim, config.num_heads, qk_norm=True)
         block = Block(dim, attn)
-    tokens, rope, grid = _tokens(bench, config, frames), _rope(bench, config), _grid(bench, config)
+    tokens = _tokens(bench, config, frames)
+    rope = _rope(bench, config)
+    grid = _grid(bench, config)
 
     def work() -> Tensor:
         attended = attn.attend_frames(block.norm1(tokens)[None], frames, _STEPS, rope, grid)[0]

@@ -98,10 +98,8 @@ def _map(
 
         seconds = bench.time(once)
         known[frames] = seconds
-        flop, peak = (
-            map_flop(network.config, frames, bench.sizes.image_hw, _STEPS),
-            bench.peak_bytes(),
-        )
+        flop = map_flop(network.config, frames, bench.sizes.image_hw, _STEPS)
+        peak = bench.peak_bytes()
         parts = stages.seconds()
         text = (
             f"{seconds:.2f} s, {frames / seconds:.1f} frames/s{bench.share(flop / seconds, 'bf16')}"

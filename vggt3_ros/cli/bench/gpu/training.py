@@ -116,7 +116,9 @@ def _train(
                 steps += 1
 
         seconds = bench.time(pace)
-    rate, peak, views = steps / seconds, bench.peak_bytes(), config.scenes * config.views
+    rate = steps / seconds
+    peak = bench.peak_bytes()
+    views = config.scenes * config.views
     text = f"{rate:.2f} steps/s of {views} views"
     if flop is not None:
         text += f", {rate * flop / 1e12:.1f} TFLOP/s{bench.share(rate * flop, 'bf16')}"
