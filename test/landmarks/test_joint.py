@@ -10,7 +10,7 @@ from vggt3_ros.geometry.se3 import look_at
 from vggt3_ros.geometry.uncertainty import corrected_pose, pose_error_vector, squared_error
 from vggt3_ros.landmarks.acceptance import Evidence, too_little
 from vggt3_ros.landmarks.features import Features
-from vggt3_ros.landmarks.joint import LEAST_OWN, View, is_thin, locate_jointly
+from vggt3_ros.landmarks.joint import MIN_OWN, View, is_thin, locate_jointly
 from vggt3_ros.landmarks.joint_pnp import RigView, adjust_rig
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, LocateSettings
 from vggt3_ros.landmarks.planes import off_best_plane
@@ -157,7 +157,7 @@ def test_images_that_show_too_little_alone_show_enough_together(localizer, thin_
         assert too_little(each.evidence, localizer.settings) is None
         assert each.evidence.has_depth and 0.2 <= each.support <= 1
         # those of the newest image
-        assert each.inliers > len(each.landmarks) == len(each.features) >= LEAST_OWN
+        assert each.inliers > len(each.landmarks) == len(each.features) >= MIN_OWN
         error = pose_error_vector(torch.from_numpy(each.world_from_cam), torch.from_numpy(pose))
         assert error[:3].norm() < 0.05 and error[3:].norm() < 0.02
         assert squared_error(error, torch.from_numpy(each.covariance)) < 22.5

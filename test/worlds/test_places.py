@@ -14,7 +14,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.worlds.furnish import plan_room
 from vggt3_ros.worlds.light import draw_light
 from vggt3_ros.worlds.places import place_planner, plan_corridor, plan_yard
-from vggt3_ros.worlds.plan import MOST_THINGS
+from vggt3_ros.worlds.plan import MAX_THINGS
 from vggt3_ros.worlds.probe import clearance
 from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import RoomBatch, make_rooms
@@ -44,7 +44,7 @@ def test_corridors_are_long_and_narrow_and_repeat_themselves() -> None:
     assert (shells[:, 1] > 2.5 * shells[:, 0]).all()
     alike = [np.unique(plan.halves[plan.materials == 2], axis=0).shape[0] for plan in plans]
     assert max(alike) == 1  # its doors
-    assert all(len(plan.kinds) <= MOST_THINGS for plan in plans)
+    assert all(len(plan.kinds) <= MAX_THINGS for plan in plans)
 
 
 def test_yards_are_wide_and_furnished_and_lie_under_a_bright_sky() -> None:

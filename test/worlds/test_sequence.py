@@ -10,7 +10,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import project
 from vggt3_ros.geometry.se3 import check_pose, se3_inverse, transform_points
 from vggt3_ros.worlds.probe import cast, clearance
-from vggt3_ros.worlds.room import LARGEST_SEED, make_room
+from vggt3_ros.worlds.room import MAX_SEED, make_room
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence, unmapped_views
 from vggt3_ros.worlds.viewpoints import CLEARANCE
 
@@ -65,8 +65,7 @@ def test_seeds_beyond_64_bits_are_refused(seed: int) -> None:
 
 def test_the_largest_seed_has_a_room() -> None:
     assert (
-        len(room_sequence(LARGEST_SEED, map_frames=2, query_frames=1, height=16, width=16).images)
-        == 3
+        len(room_sequence(MAX_SEED, map_frames=2, query_frames=1, height=16, width=16).images) == 3
     )
 
 

@@ -32,7 +32,7 @@ _GROUPS = (
     "camera_matrix",
     "distortion_coefficients",
 )
-_LEAST_FOCAL_LENGTH = 0.05  # of the image's width; a fisheye that sees all round has 0.16
+_MIN_FOCAL_LENGTH = 0.05  # of the image's width; a fisheye that sees all round has 0.16
 # of width and height; of an image half or twice as large it would be 1 or 0.25
 _MIDDLE = (0.3, 0.7)
 
@@ -82,7 +82,7 @@ class Calibration:
                 f"{image} has {size_wh[0]} x {size_wh[1]} pixels, the intrinsics are for"
                 f" {size}{whose}; give those of this image size"
             )
-        if float(self.intrinsics[0, 0]) < _LEAST_FOCAL_LENGTH * size_wh[0]:
+        if float(self.intrinsics[0, 0]) < _MIN_FOCAL_LENGTH * size_wh[0]:
             raise InputError(
                 f"{image} is {size_wh[0]} pixels wide, and fx is {float(self.intrinsics[0, 0]):g};"
                 " give fx, fy, cx, cy in pixels, not in millimetres nor as shares of the image"

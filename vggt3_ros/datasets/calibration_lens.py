@@ -13,7 +13,7 @@ from vggt3_ros.geometry.camera import Distortion
 
 _FLAT = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # in OpenCV's order
 _FORMS = '"none", a list of coefficients or {"model": NAME, "coefficients": [numbers]}'
-_MOST_COEFFICIENTS = 8  # OpenCV's further ones (thin prism, tilt) are not supported
+_MAX_COEFFICIENTS = 8  # OpenCV's further ones (thin prism, tilt) are not supported
 _FISHEYE_COEFFICIENTS = 4
 
 
@@ -41,12 +41,12 @@ def read_distortion(entries: dict[str, Any], path: Path) -> Distortion | None:
             f"{path}: the model says no distortion, the coefficients are {coefficients}; name their"
             " model"
         )
-    if len(unpadded(coefficients)) > _MOST_COEFFICIENTS:
+    if len(unpadded(coefficients)) > _MAX_COEFFICIENTS:
         raise InputError(
-            f"{path}: {len(coefficients)} distortion coefficients, at most {_MOST_COEFFICIENTS} are"
+            f"{path}: {len(coefficients)} distortion coefficients, at most {_MAX_COEFFICIENTS} are"
             " used"
         )
-    kept = coefficients[:_MOST_COEFFICIENTS]
+    kept = coefficients[:_MAX_COEFFICIENTS]
     if len(kept) < 4:
         raise InputError(
             f"{path}: distortion coefficients must be k1 k2 p1 p2 [k3 [k4 k5 k6]], got"

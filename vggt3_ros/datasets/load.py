@@ -18,7 +18,7 @@ from vggt3_ros.datasets.tum import load_tum
 from vggt3_ros.errors import InputError
 from vggt3_ros.worlds.places import PLANNERS, Place
 
-_MOST_FRAMES = 512
+_MAX_FRAMES = 512
 _LAYOUTS = (
     "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt"
     " (TUM RGB-D), with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), room:SEED[:FRAMES],"
@@ -71,26 +71,24 @@ def _place(folder: Path) -> Path:
 
 def _procedural(spec: str) -> Sequence:
     kind, seed, *frames = spec.split(":")
-    short = [
-        count for count in frames if count.isdecimal() and len(count) <= len(str(_MOST_FRAMES))
-    ]
-    counts = [int(count) for count in short if 2 <= int(count) <= _MOST_FRAMES]
+    short = [count for count in frames if count.isdecimal() and len(count) <= len(str(_MAX_FRAMES))]
+    counts = [int(count) for count in short if 2 <= int(count) <= _MAX_FRAMES]
     if len(counts) != len(frames) or len(counts) > 1:
         raise InputError(
-            f"{spec}: after {kind}:SEED: comes the number of map frames, 2 to {_MOST_FRAMES}"
+            f"{spec}: after {kind}:SEED: comes the number of map frames, 2 to {_MAX_FRAMES}"
         )
     if not seed.isdecimal():
         raise InputError(
             f"{spec}: after {kind}: comes the seed, a whole number from 0, got {seed!r}"
         )
-    from vggt3_ros.worlds.room import LARGEST_SEED
+    from vggt3_ros.worlds.room import MAX_SEED
     from vggt3_ros.worlds.sequence import room_sequence
 
     # int() itself gives up at 4300 digits
-    if len(seed) > len(str(LARGEST_SEED)) or int(seed) > LARGEST_SEED:
+    if len(seed) > len(str(MAX_SEED)) or int(seed) > MAX_SEED:
         shown = seed if len(seed) <= 40 else f"a number of {len(seed)} digits"
         raise InputError(
-            f"{kind}:SEED takes a seed from 0 to {LARGEST_SEED}, got {shown}; choose a smaller one"
+            f"{kind}:SEED takes a seed from 0 to {MAX_SEED}, got {shown}; choose a smaller one"
         )
     place = Place(kind, int(seed))
     visit = partial(room_sequence, place.seed, plan=place.plan)

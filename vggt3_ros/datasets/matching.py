@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from vggt3_ros.errors import InputError
 
-_LARGEST_TIME_DIFFERENCE_S = 0.02  # as the TUM RGB-D benchmark has it
+_MAX_TIME_DIFFERENCE_S = 0.02  # as the TUM RGB-D benchmark has it
 # Digits of a whole number that is a time since 1970, and how many of its unit are a second.
 _TIME_UNITS = (
     (range(18, 20), 1e9),
@@ -190,7 +190,7 @@ def by_time(times_s: Sequence[float]) -> Callable[[str, int], int | None]:
         if time_s is None:
             return None
         nearest = min(range(len(times_s)), key=lambda index: abs(times_s[index] - time_s))
-        return nearest if abs(times_s[nearest] - time_s) <= _LARGEST_TIME_DIFFERENCE_S else None
+        return nearest if abs(times_s[nearest] - time_s) <= _MAX_TIME_DIFFERENCE_S else None
 
     return find
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-_MOST_BYTES = 1 << 28  # of the index of a film; more is no index
+_MAX_BYTES = 1 << 28  # of the index of a film; more is no index
 _ONE = 1 << 16  # the matrix holds numbers with 16 bits behind the point
 
 
@@ -44,7 +44,7 @@ def _read_moov(path: Path) -> bytes:
                 size = int.from_bytes(file.read(8), "big")
                 taken = 16
             if kind == b"moov":
-                return file.read(min(max(size - taken, 0), _MOST_BYTES))
+                return file.read(min(max(size - taken, 0), _MAX_BYTES))
             if size < taken:
                 break
             file.seek(size - taken, 1)

@@ -26,7 +26,7 @@ _LAYOUTS = (
     " may be left out), or timestamp tx ty tz qx qy qz qw (TUM); instead of index or timestamp,"
     " each may have an image's file name"
 )
-_MOST_DIGITS = 20  # of a frame number, or of nanoseconds since 1970
+_MAX_DIGITS = 20  # of a frame number, or of nanoseconds since 1970
 _LAST_ROW = ["0", "0", "0", "1"]
 _SEPARATORS = " \t,;"
 _FIELD = re.compile(rf"[^{_SEPARATORS}]+")
@@ -158,7 +158,7 @@ def _divided(where: str, line: str, keyed: bool, count: int, meaning: str) -> tu
 
 
 def _kind(rows: Sequence[PoseRow]) -> Literal["number", "time", "name"]:
-    if all(row.key.isdecimal() and len(row.key) <= _MOST_DIGITS for row in rows):
+    if all(row.key.isdecimal() and len(row.key) <= _MAX_DIGITS for row in rows):
         return "number"
     return "time" if all(is_number(row.key) and float(row.key) >= 0 for row in rows) else "name"
 

@@ -13,7 +13,7 @@ from vggt3_ros.errors import InputError
 
 SIDE = 8  # lattice points along an edge of a block
 POINTS = SIDE**3
-_WIDEST = 2**20  # blocks along an axis, so that the numbers of three axes fit one of 63 bits
+_MAX_BLOCKS = 2**20  # blocks along an axis, so that the numbers of three axes fit one of 63 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Blocks:
         """
         low = coordinates.amin(0)
         spans = coordinates.amax(0) - low + 1
-        if int(spans.max()) > _WIDEST:
+        if int(spans.max()) > _MAX_BLOCKS:
             raise InputError(
                 f"the surfaces reach over {int(spans.max()) * SIDE} voxels; leave out depth that is"
                 " far off, or give larger voxels"

@@ -16,7 +16,7 @@ from vggt3_ros.geometry.provenance import Provenance
 
 _ON_PLANE = 0.02  # relative depth within which an agreed pixel lies on a plane
 # share of the pixels that must be agreed on and lie on a plane before it is carried on
-_LEAST_ON_PLANE = 0.003
+_MIN_ON_PLANE = 0.003
 _LABEL = 0.5  # share of a plane's label that a pixel needs
 _ABOUT = 0.3  # relative difference to the network's shape that a plane may have
 _NEAR = 3  # pixels to agreed ones
@@ -74,9 +74,7 @@ def _continued(
     off, nearest = (inverse * depth - 1).abs().min(0)
     label = torch.where(off < _ON_PLANE, nearest, len(inverse))
     labels = one_hot(label, len(inverse) + 1).permute(2, 0, 1).float() * known
-    labels[:-1] *= (
-        labels[:-1].sum((1, 2), keepdim=True) >= _LEAST_ON_PLANE * depth.numel()
-    ).float()
+    labels[:-1] *= (labels[:-1].sum((1, 2), keepdim=True) >= _MIN_ON_PLANE * depth.numel()).float()
     share, best = carried_on(labels[None], known[None, None].float(), grey[None, None])[0, :-1].max(
         0
     )

@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 _SMOOTH = 0.2  # weight of a difference between neighbours, beside that of a known value
 _EDGE = 0.05  # difference of grey values at which it has fallen to 1/e
-_LEAST = 1e-6  # keeps what is known nowhere determined
+_MIN_WEIGHT = 1e-6  # keeps what is known nowhere determined
 _STEPS = 40
 
 
@@ -60,7 +60,7 @@ def _spread(values: Tensor, weight: Tensor) -> Tensor:
 
 def _solve(values: Tensor, weight: Tensor, right: Tensor, down: Tensor, start: Tensor) -> Tensor:
     """Conjugate gradients, preconditioned by the diagonal, all images and channels at once."""
-    diagonal = weight + _LEAST
+    diagonal = weight + _MIN_WEIGHT
     diagonal[..., :-1] += right
     diagonal[..., 1:] += right
     diagonal[..., :-1, :] += down

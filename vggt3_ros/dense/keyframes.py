@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vggt3_ros.dense.resize import LEAST_SIDE
+from vggt3_ros.dense.resize import MIN_SIDE
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import check_pose
 from vggt3_ros.geometry.sim3 import Sim3
@@ -56,8 +56,8 @@ class Keyframes:
                 raise InputError(
                     f"keyframes: {name} must be {shape} as the images are, got {given}"
                 )
-        if min(height, width) < LEAST_SIDE:
-            least = f"{LEAST_SIDE} x {LEAST_SIDE}"
+        if min(height, width) < MIN_SIDE:
+            least = f"{MIN_SIDE} x {MIN_SIDE}"
             raise InputError(
                 f"keyframes: images of {height} x {width} pixels are too small; give at least"
                 f" {least}"

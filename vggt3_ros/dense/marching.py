@@ -23,7 +23,7 @@ Integers = NDArray[np.int64]
 _WIDE = 16  # blocks along an edge of the cubes that are worked on one by one
 _EDGE = _WIDE * SIDE
 # truncations: with no lattice point on the surface, every vertex is within one edge of the lattice
-_LEAST = 1e-3
+_MIN_TRUNCATIONS = 1e-3
 _ON_LATTICE = 1e-4  # voxels: less than any vertex is from the ends of its edge
 # voxels by which distances may differ within a cell: those of a plane differ by 1.73 at most
 _STEEPEST = 3.0
@@ -85,7 +85,9 @@ def _cube_surface(
     distance, weight = _dense(volume, start)
     known = weight > 0
     mean = distance / np.where(known, weight, 1.0)
-    mean = np.where(mean < 0, np.minimum(mean, -_LEAST), np.maximum(mean, _LEAST))
+    mean = np.where(
+        mean < 0, np.minimum(mean, -_MIN_TRUNCATIONS), np.maximum(mean, _MIN_TRUNCATIONS)
+    )
     whole = _over_corners(np.logical_and, known)
     highest = _over_corners(np.maximum, mean)
     lowest = _over_corners(np.minimum, mean)

@@ -14,7 +14,7 @@ from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 _GOOD_ANGLE = math.radians(5.0)
 _WIDE_ANGLE = math.radians(25.0)
 _ONLY_IN_VIEW = 0.3  # weight of a landmark that falls into an image but was not observed there
-_LEAST_SHARED = 3.0  # weighted landmarks
+_MIN_SHARED = 3.0  # weighted landmarks
 _SAMPLED = 500  # landmarks per keyframe
 _FEW = 30  # landmarks that tell a keyframe's own range
 _BEYOND = 1.8  # how much nearer and farther than its landmarks a keyframe may see
@@ -38,12 +38,12 @@ def neighbours(keyframes: Keyframes, count: int, least_angle: float) -> Tensor:
     saw[observed_from, observed] = True
     for index in range(len(keyframes)):
         seen = _sample(observed[observed_from == index])
-        if len(seen) < _LEAST_SHARED:
+        if len(seen) < _MIN_SHARED:
             continue
         shared = _in_view(points[seen], poses, intrinsics, keyframes.size_hw) * _ONLY_IN_VIEW
         shared = torch.where(saw[:, seen], 1.0, shared)
         worth, usual_angle = _worth(points[seen], poses, index, shared)
-        worth[(usual_angle < math.radians(least_angle)) | (shared.sum(1) < _LEAST_SHARED)] = 0
+        worth[(usual_angle < math.radians(least_angle)) | (shared.sum(1) < _MIN_SHARED)] = 0
         worth[index] = 0
         choose(chosen[index], worth)
     return chosen.to(keyframes.images.device)

@@ -14,10 +14,10 @@ from vggt3_ros.geometry.sim3 import Sim3
 
 _SAMPLED = 1500  # points
 _TRIED = 200  # hypotheses, one oriented point each
-_MOST = 14  # planes
+_MAX_PLANES = 14  # planes
 _THICKNESS = 0.01  # of a plane, as a share of the distance of its points
 _SAME_SIDE = math.cos(math.radians(30.0))
-_LEAST_SHARE = 0.015  # of the points
+_MIN_SHARE = 0.015  # of the points
 # planes of several keyframes are one if their normals differ by less
 _SAME_PLANE = math.cos(math.radians(5.0))
 
@@ -123,10 +123,10 @@ def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> 
     """Planes among points (N, 3) seen from the origin, with normals (N, 3): the largest first, one
     by one.
     """
-    least = max(12, math.ceil(_LEAST_SHARE * len(points)))
+    least = max(12, math.ceil(_MIN_SHARE * len(points)))
     thickness = _THICKNESS * points.norm(dim=1)
     found = [Planes.none()]
-    while len(points) >= least and len(found) <= _MOST:
+    while len(points) >= least and len(found) <= _MAX_PLANES:
         tried = torch.randint(len(points), (min(_TRIED, len(points)),), generator=generator).to(
             points.device
         )

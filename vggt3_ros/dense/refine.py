@@ -30,7 +30,7 @@ _TRIED_PLANES = 12  # per keyframe
 _MATCHING = 0.65  # of the time of it all
 _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
 # of the pixels of all keyframes that must agree and lie on a plane of the map
-_LEAST_REPORTED = 0.005
+_MIN_REPORTED = 0.005
 # by how much a plane must be more alike than a depth, and than one that is agreed
 _KEPT = 0.03
 _KEPT_AGREED = 0.06
@@ -187,7 +187,7 @@ class _Refinement:
         self._progress(1.0)
         planes = Planes.together(self._planes).merged(self._reach)
         shares = planes.pixels / depth.numel()
-        large = shares >= _LEAST_REPORTED
+        large = shares >= _MIN_REPORTED
         return DenseDepth(
             depth, provenance, self._agreeing, sigma, planes.equations[large], shares[large]
         )

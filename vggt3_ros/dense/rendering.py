@@ -15,7 +15,7 @@ from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 
 _SAMPLES = 16  # of a side of a keyframe, by which it is chosen
 _CELLS = 8  # of a side of the image, which chosen keyframes are to cover
-_NEAREST = 0.05  # of the median depth: what comes nearer to the camera is not rendered
+_MIN_DEPTH = 0.05  # of the median depth: what comes nearer to the camera is not rendered
 _SAME_SURFACE = 0.03  # relative depth behind the nearest point of a pixel
 # relative depth behind the nearest point of the pixels around, for what may be seen through a hole
 _BEHIND = 0.1
@@ -113,7 +113,7 @@ class DepthRenderer:
         depth = self._depth[which].flatten(1)
         rays = into.turn[:, 0] @ homogeneous_pixels(self._size_hw, depth).flatten(1)
         x, y, z = (depth[:, None] * rays + into.shift[:, 0, :, None]).unbind(1)
-        least = _NEAREST * depth[depth > 0].median() if bool((depth > 0).any()) else 0.0
+        least = _MIN_DEPTH * depth[depth > 0].median() if bool((depth > 0).any()) else 0.0
         column = (x / z).round()
         row = (y / z).round()
         inside = (

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEAST_SIDE = 16  # pixels of an image that can be matched
+MIN_SIDE = 16  # pixels of an image that can be matched
 
 
 def working_size(size_hw: tuple[int, int], long_side: int) -> tuple[int, int]:
     """Size (height, width) whose longer side has at most `long_side` pixels, more where the shorter
-    one would have less than LEAST_SIDE; images are never enlarged.
+    one would have less than MIN_SIDE; images are never enlarged.
     """
-    factor = min(1.0, max(long_side / max(size_hw), LEAST_SIDE / min(size_hw)))
+    factor = min(1.0, max(long_side / max(size_hw), MIN_SIDE / min(size_hw)))
     return max(1, round(size_hw[0] * factor)), max(1, round(size_hw[1] * factor))
 
 

@@ -16,7 +16,7 @@ from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 
 # weight of a view that sees through a place, against one that sees a surface there
 _SEEN_THROUGH = 0.25
-_NEAREST = 0.25  # of a pixel's depth: what lies nearer counts no more
+_MIN_DEPTH = 0.25  # of a pixel's depth: what lies nearer counts no more
 _PART = 2048  # blocks worked on at a time: a million voxels
 _QUARTER = 0.25  # pixels off the centre at which a surface is sampled for the blocks it needs
 
@@ -161,7 +161,7 @@ class TsdfView:
         pixels = pixels[told]
         distance = distance[told]
 
-        scale = 1 / torch.maximum(z[index], _NEAREST * pixels[:, 4]).square()
+        scale = 1 / torch.maximum(z[index], _MIN_DEPTH * pixels[:, 4]).square()
         at_surface = torch.where(
             distance < 1, pixels[:, 5] * (1 + distance).clamp(max=1.0) * scale, 0.0
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 from vggt3_ros.datasets.sequence import Sequence, Split, evenly
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.worlds.places import Place
-from vggt3_ros.worlds.room import LARGEST_SEED
+from vggt3_ros.worlds.room import MAX_SEED
 from vggt3_ros.worlds.sequence import room_sequence, unmapped_views
 
 OTHER_SEQUENCE = "other sequence"
@@ -24,7 +24,7 @@ LOOKALIKE = "look-alike place"
 UNMAPPED = "unmapped part"
 HALF_COPY = "half a copy"
 MIRRORED = "mirrored"
-_MOST = 16  # queries of a kind
+_MAX_QUERIES = 16  # queries of a kind
 _PLACES = 2  # that the foreign queries come from
 
 Image = np.ndarray  # (H, W, 3) uint8 RGB
@@ -65,7 +65,7 @@ def challenges(
     if place is not None:
         yield from _others(sequence, LOOKALIKE, painted_like=place.seed)
         yield from _unmapped(sequence, place, split)
-    for number, index in enumerate(evenly(tuple(answerable), _MOST)):
+    for number, index in enumerate(evenly(tuple(answerable), _MAX_QUERIES)):
         frame = sequence.frame(index)
         other = others[number % len(others)].frame
         yield Challenge(
@@ -75,7 +75,7 @@ def challenges(
         )
     rng = np.random.default_rng(seed)
     for kind, degrade in DEGRADATIONS.items():
-        for index in evenly(tuple(answerable), _MOST):
+        for index in evenly(tuple(answerable), _MAX_QUERIES):
             frame = sequence.frame(index)
             true = None if kind == MIRRORED else sequence.world_from_cam[index]
             yield Challenge(kind, replace(frame, image=degrade(frame.image, rng)), true)
@@ -83,9 +83,9 @@ def challenges(
 
 def _elsewhere(sequences: Items[Sequence]) -> Iterator[Challenge]:
     """Frames of other sequences, as many of each and evenly spaced."""
-    chosen = [sequences[i] for i in evenly(tuple(range(len(sequences))), _MOST)]
+    chosen = [sequences[i] for i in evenly(tuple(range(len(sequences))), _MAX_QUERIES)]
     for sequence in chosen:
-        for index in evenly(tuple(range(len(sequence))), max(1, _MOST // len(chosen))):
+        for index in evenly(tuple(range(len(sequence))), max(1, _MAX_QUERIES // len(chosen))):
             frame = sequence.frame(index)
             yield Challenge(
                 OTHER_SEQUENCE, replace(frame, name=f"{sequence.name} {frame.name}"), None
@@ -95,10 +95,16 @@ def _elsewhere(sequences: Items[Sequence]) -> Iterator[Challenge]:
 def _others(sequence: Sequence, kind: str, painted_like: int | None) -> Iterator[Challenge]:
     height, width = sequence.read_image(0).shape[:2]
     mapped = sequence.place or Place("room", -1)
-    first = (mapped.seed + 1) % (LARGEST_SEED + 1 - _PLACES)
+    first = (mapped.seed + 1) % (MAX_SEED + 1 - _PLACES)
     for seed in range(first, first + _PLACES):
         other = room_sequence(
-            seed, _MOST // _PLACES, 0, height, width, painted_like=painted_like, plan=mapped.plan
+            seed,
+            _MAX_QUERIES // _PLACES,
+            0,
+            height,
+            width,
+            painted_like=painted_like,
+            plan=mapped.plan,
         )
         for number, image in enumerate(other.images):
             name = f"{mapped.kind} {seed}, {number}"
@@ -110,7 +116,7 @@ def _unmapped(sequence: Sequence, place: Place, split: Split) -> Iterator[Challe
     depth = torch.from_numpy(np.stack([each for each in depths if each is not None]))
     mapped = sequence.world_from_cam[list(split.map)]
     images, poses = unmapped_views(
-        place.seed, mapped, depth, sequence.intrinsics, _MOST, place.plan
+        place.seed, mapped, depth, sequence.intrinsics, _MAX_QUERIES, place.plan
     )
     for number, (image, pose) in enumerate(zip(images, poses, strict=True)):
         yield Challenge(

@@ -9,8 +9,8 @@ import math
 from torch import Tensor
 
 SPOT = 0.1  # of the spread of the truth
-_LEAST_RATIO = 0.5  # leaves 87 % of the error of the mean pose
-_MOST_ASKED = 0.9  # of two positions: 26 degrees between the two directions
+_MIN_RATIO = 0.5  # leaves 87 % of the error of the mean pose
+_MAX_ASKED = 0.9  # of two positions: 26 degrees between the two directions
 # deviations of a Gaussian that unrelated estimates exceed once in twenty times
 _ONE_IN_TWENTY = 1.645
 
@@ -29,7 +29,7 @@ def least_fitted_ratio(count: int) -> float:
     by chance, which with two or three positions is much.
     """
     by_chance = _ONE_IN_TWENTY / math.sqrt(3 * max(count - 1, 1))
-    return min(_MOST_ASKED, max(_LEAST_RATIO, by_chance))
+    return min(_MAX_ASKED, max(_MIN_RATIO, by_chance))
 
 
 def collapse(aligned: Tensor, true: Tensor, least_ratio: float) -> str | None:

@@ -28,10 +28,10 @@ from vggt3_ros.landmarks.colmap import PIXEL_OFFSET
 from vggt3_ros.landmarks.sfm import quiet_colmap
 
 INLIER_PX = 8.0
-LEAST_INLIERS = 12
+MIN_INLIERS = 12
 # of COLMAP's matcher: Lowe's ratio of angles, and the largest angle in rad
 _RATIO = 0.8
-_FARTHEST = 0.7
+_MAX_ANGLE = 0.7
 _LENGTH = 512.0  # of a SIFT descriptor
 _IMAGE = "{}.png"
 
@@ -119,7 +119,7 @@ class ColmapMap:
         with quiet_colmap():
             found = self._extract(image)
             pairs = self._correspondences(found.vectors)
-            if len(pairs) < LEAST_INLIERS:
+            if len(pairs) < MIN_INLIERS:
                 return None
             options = pycolmap.AbsolutePoseEstimationOptions()
             options.ransac.max_error = INLIER_PX
@@ -129,7 +129,7 @@ class ColmapMap:
             answer = pycolmap.estimate_and_refine_absolute_pose(
                 pixels, positions, self._camera, options
             )
-        if answer is None or answer["num_inliers"] < LEAST_INLIERS:
+        if answer is None or answer["num_inliers"] < MIN_INLIERS:
             return None
         cam_from_world = torch.eye(4, dtype=torch.float64)
         cam_from_world[:3] = torch.from_numpy(np.array(answer["cam_from_world"].matrix()))
@@ -241,7 +241,7 @@ def _chosen(alike: NDArray[np.float32]) -> NDArray[np.int64]:
     others = alike.copy()
     others[rows, best] = -1.0
     angle = np.arccos(np.minimum(largest, 1.0))
-    good = (angle <= _FARTHEST) & (angle < _RATIO * np.arccos(np.minimum(others.max(1), 1.0)))
+    good = (angle <= _MAX_ANGLE) & (angle < _RATIO * np.arccos(np.minimum(others.max(1), 1.0)))
     return np.where(good, best, -1)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _HALF_HEIGHT = 10  # voxels above and below the middle of the slice
-_LEAST_SHARE = 0.02  # of the true surface that a slice must hold to be worth drawing
+_MIN_SHARE = 0.02  # of the true surface that a slice must hold to be worth drawing
 _FAR = 0.2  # metres off at the end of the colour scale, for voxels of 2 cm
 _USUAL_VOXEL = 0.02
 _PANEL = 5.0  # inches of the longer side
@@ -80,7 +80,7 @@ def _band(heights: _Array, cameras: _Array, half: float) -> tuple[tuple[float, f
     """Lowest and highest height of the slice, and what it is about."""
     middle = float(cameras.mean())
     where = "the cameras' mean height"
-    if np.mean(np.abs(heights - middle) <= half) < _LEAST_SHARE:
+    if np.mean(np.abs(heights - middle) <= half) < _MIN_SHARE:
         middle = float(np.median(heights))
         where = "the truth's median height"
     return (middle - half, middle + half), where

@@ -19,9 +19,9 @@ from vggt3_ros.pipeline.prior_alignment import POSE_PRIORS
 from vggt3_ros.scene.scene import Scene
 
 _FITTED = "Sim(3) of the true map poses"
-_LEAST_KEYFRAMES = 3  # that carry landmarks, for the similarity to be theirs
+_MIN_KEYFRAMES = 3  # that carry landmarks, for the similarity to be theirs
 # of the spread of all keyframes; what is closer together tells their scale no better than one
-_LEAST_SHARE = 0.05
+_MIN_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def _telling(with_landmarks: tuple[int, ...], true: Tensor) -> list[int]:
     4).
     """
     rows = list(with_landmarks)
-    if len(rows) >= _LEAST_KEYFRAMES and spread(true[rows]) >= _LEAST_SHARE * spread(true):
+    if len(rows) >= _MIN_KEYFRAMES and spread(true[rows]) >= _MIN_SHARE * spread(true):
         return rows
     return list(range(len(true)))
 

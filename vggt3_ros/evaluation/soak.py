@@ -34,7 +34,7 @@ _PRIORS = tuple(Priors.parse(text) for text in ("given", "noisy:10cm,3deg", "non
 _DAMAGES = ("none", "black", "doubled", "foreign")
 _DAMAGED = 0.15  # share of the map frames
 _METRES = 0.4  # of a drive per frame, at most
-_LONGEST = 8.0
+_MAX_METRES = 8.0
 _QUERIES = 6  # beside the drive
 _STRANGERS = 2  # queries from another room
 _BLACK = 2  # grey level
@@ -102,7 +102,7 @@ def make_trial(place: Place) -> Trial:
     room = make_rooms([place.seed], plan=PLANNERS[place.kind])
     generator = torch.Generator().manual_seed(place.seed)
     lens = Lens.of(*_SIZE, math.radians(60 + 25 * float(torch.rand(1, generator=generator))))
-    path = drive(room, place.frames, generator, min(_LONGEST, _METRES * place.frames))
+    path = drive(room, place.frames, generator, min(_MAX_METRES, _METRES * place.frames))
     poses = torch.cat([path, unseen_route(room, path, _QUERIES, generator)])
     images = photographs(room, poses, lens, supersample=1)
     strangers = _strangers(place, lens)

@@ -24,8 +24,8 @@ _NEAR_VOXEL = 0.008
 _NEAR = 0.5  # metres
 _MEDIAN_FRAMES = 8  # map frames whose depth tells the median
 _FINER = 2  # voxels of the true surface to one of the cloud, so that its grain hardly counts
-_MOST_VOXELS = 4_000_000
-_MOST_FURTHER = 100  # frames beside those mapped
+_MAX_VOXELS = 4_000_000
+_MAX_FURTHER = 100  # frames beside those mapped
 _PIXELS = 300_000  # of a frame; of larger ones every second or third row and column is taken
 _SAME_DEPTH = 0.02  # relative difference up to which a map frame sees a point
 
@@ -63,10 +63,10 @@ def true_surface(
         return None
     mapped = set(map_indices)
     further = evenly(
-        tuple(index for index in range(len(sequence)) if index not in mapped), _MOST_FURTHER
+        tuple(index for index in range(len(sequence)) if index not in mapped), _MAX_FURTHER
     )
     grid = VoxelMeans(
-        voxel / _FINER, sequence.world_from_cam[list(map_indices), :3, 3].mean(0), _MOST_VOXELS
+        voxel / _FINER, sequence.world_from_cam[list(map_indices), :3, 3].mean(0), _MAX_VOXELS
     )
     frames = 0
     for index in (*map_indices, *further):

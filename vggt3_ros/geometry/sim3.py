@@ -16,7 +16,7 @@ from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle, se3
 
 _HYPOTHESES = 200  # with half of the pairs wrong, all triples are mixed once in 10^11 times
 _SEED = 0
-_LEAST_TOLERANCE = 0.01  # of the extent
+_MIN_TOLERANCE = 0.01  # of the extent
 # of the extent; a pair further off than that is no worse than one this far off
 _CLEARLY_WRONG = 0.1
 
@@ -203,7 +203,7 @@ def robust_umeyama(source_poses: Tensor, target_poses: Tensor) -> Sim3Fit:
         )
 
     best, best_median = _best_hypothesis(source, target, extent)
-    limit = max(3 * 1.4826 * best_median, _LEAST_TOLERANCE * extent)
+    limit = max(3 * 1.4826 * best_median, _MIN_TOLERANCE * extent)
     inliers = torch.zeros(count, dtype=torch.bool)
     for _ in range(20):
         updated = _agreeing(best, source, target, limit)
@@ -241,7 +241,7 @@ def _best_hypothesis(source: Tensor, target: Tensor, extent: float) -> tuple[Sim
         errors = _position_errors(hypothesis, source, target)
         median = float(errors.median())
         score = (
-            max(median, _LEAST_TOLERANCE * extent),
+            max(median, _MIN_TOLERANCE * extent),
             float(errors.clamp(max=_CLEARLY_WRONG * extent).mean()),
         )
         if score < best_score:

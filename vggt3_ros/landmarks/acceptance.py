@@ -22,7 +22,7 @@ _OFF_PLANE_CELLS = 4
 # support and agreement, added, that are enough
 _WITH_DEPTH = 0.65
 _FLAT = 1.15
-_MOST_REPEATED = 0.1  # share of a flat view's inliers that the map has seen a copy of
+_MAX_REPEATED = 0.1  # share of a flat view's inliers that the map has seen a copy of
 # inliers, with depth and without, where less than that is compared
 _UNCOMPARED = 16
 _UNCOMPARED_FLAT = 24
@@ -167,7 +167,7 @@ def too_little(evidence: Evidence, settings: LocateSettings) -> str | None:
 
 def contradiction(evidence: Evidence, settings: LocateSettings) -> str | None:
     """What in an image speaks against a pose, however much speaks for it; None if nothing does."""
-    if not evidence.has_depth and evidence.repeated >= _MOST_REPEATED:
+    if not evidence.has_depth and evidence.repeated >= _MAX_REPEATED:
         return (
             f"the {evidence.inliers} landmarks that agree with the best pose lie in one plane, and"
             f" the map has seen copies of {evidence.repeated:.0%} of them elsewhere: a thing that"

@@ -15,7 +15,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.sim3 import robust_umeyama
 from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
-from vggt3_ros.landmarks.fit import WIDEST, Fit, Floats, Given, Mask
+from vggt3_ros.landmarks.fit import MAX_OUTLIER, Fit, Floats, Given, Mask
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
 from vggt3_ros.landmarks.tracks import Tracks
 
@@ -27,9 +27,9 @@ _CALM = 10.0  # where residuals at the start of the round lay within so many dev
 # of rounds before and after that; most maps need 5 to 15
 _FIRST_ITERATIONS = 30
 _ITERATIONS = 100
-_NARROW = 3.0  # outlier threshold, in deviations, of the last rounds
+_MIN_OUTLIER = 3.0  # outlier threshold, in deviations, of the last rounds
 # of a pixel of the searched image: finer than features are, whatever residuals say
-LEAST_NOISE = 0.1
+MIN_NOISE = 0.1
 _MEDIAN_NORM = 1.538  # median length of a vector of three standard normals
 # least and largest of priors: metres and rad per axis
 _SIGMAS = (0.002, np.radians(0.05)), (0.5, np.radians(10))
@@ -43,7 +43,7 @@ _HELD_OUTLIER = 1e9  # deviations
 _ASTRAY = 0.95  # of the usual share of agreeing observations; keyframes with less are placed anew
 # of the usual share; keyframes with less, where they are held, are contradicted
 _CONTRADICTED = 0.7
-_LEAST_SEEN = 20  # points that place a keyframe
+_MIN_SEEN = 20  # points that place a keyframe
 _GUESS = 1e3  # a pose that is no measurement: deviations are this many times larger
 _NEARER = 0.5  # of the usual deviation from the priors
 _BEYOND = 5.0  # deviations at which a prior is contradicted
@@ -223,7 +223,7 @@ def _adjust(fit: Fit, priors: PosePriors, prior_outlier: float, progress: Progre
         return False
     points = fit.triangulated(tracks)[0]
     error = np.linalg.norm(fit.residuals(tracks, points), axis=1)
-    fit.outlier = float(np.clip(2 * np.quantile(error, 0.8) / fit.noise, _NARROW, WIDEST))
+    fit.outlier = float(np.clip(2 * np.quantile(error, 0.8) / fit.noise, _MIN_OUTLIER, MAX_OUTLIER))
     found = adjust(
         fit.observations(tracks),
         fit.world_from_cam,
@@ -241,7 +241,7 @@ def _adjust(fit: Fit, priors: PosePriors, prior_outlier: float, progress: Progre
     fit.pose_covariance = found.pose_covariance
     fit.prior_deviation = found.prior_deviation
     fit.converged = found.converged
-    fit.noise = max(found.noise_px, LEAST_NOISE * given.pixel_size)
+    fit.noise = max(found.noise_px, MIN_NOISE * given.pixel_size)
     fit.intrinsics[:, [0, 1], [0, 1]] *= found.focal
     fit.focal *= found.focal
     return True
@@ -265,7 +265,7 @@ def _keep_agreeing(fit: Fit) -> None:
             known = np.isin(every.point, numbers) & ~trusted[every.keyframe]
             shared = np.bincount(every.keyframe[known], minlength=len(fit.given))
             keyframe = int(shared.argmax())
-            if shared[keyframe] < _LEAST_SEEN or not _place(fit, keyframe, tracks, numbers):
+            if shared[keyframe] < _MIN_SEEN or not _place(fit, keyframe, tracks, numbers):
                 break
             trusted[keyframe] = True
             agrees = fit.agreeing(tracks, numbers)
@@ -282,7 +282,7 @@ def _place(fit: Fit, keyframe: int, tracks: Tracks, numbers: NDArray[np.int64]) 
     pixels = fit.pixels(every)[seen]
     settings = PnpSettings(inlier_px=3 * fit.given.pixel_size, noise_px=fit.noise)
     placed = solve_pnp(points, pixels, None, fit.intrinsics[keyframe], settings)
-    if placed is None or placed.inliers.sum() < max(_LEAST_SEEN, len(seen) / 2):
+    if placed is None or placed.inliers.sum() < max(_MIN_SEEN, len(seen) / 2):
         return False
     fit.world_from_cam[keyframe] = placed.world_from_cam
     return True

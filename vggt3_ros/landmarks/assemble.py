@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle
-from vggt3_ros.landmarks.adjusting import LEAST_NOISE, readjusted
+from vggt3_ros.landmarks.adjusting import MIN_NOISE, readjusted
 from vggt3_ros.landmarks.bundle_adjustment import robust_deviation
 from vggt3_ros.landmarks.features import unit_vectors
 from vggt3_ros.landmarks.fit import Fit, Floats, Mask
@@ -83,7 +83,7 @@ def _points(fit: Fit) -> _Points | None:
         residual = float(np.median(error[agrees])) if agrees.any() else 0.0
         noise = float(
             np.clip(
-                robust_deviation(residuals[agrees]), LEAST_NOISE * fit.given.pixel_size, fit.noise
+                robust_deviation(residuals[agrees]), MIN_NOISE * fit.given.pixel_size, fit.noise
             )
         )
         tracks, kept = _kept(tracks, agrees)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vggt3_ros.landmarks.observations import NEAREST, Observations, pixel_derivative, project
+from vggt3_ros.landmarks.observations import MIN_DEPTH, Observations, pixel_derivative, project
 
 Floats = NDArray[np.float64]
 
-_LEAST_GAIN = 1e-5  # relative, of a step; smaller ones end the iterations
+_MIN_GAIN = 1e-5  # relative, of a step; smaller ones end the iterations
 # information that every point is given, so that one without parallax stays determined
 _LOOSE = 1e-3
 
@@ -90,7 +90,7 @@ def adjust(
         step = system.solve(damping)
         moved = None if step is None else state.moved(*step)
         if moved is not None and (cost := problem.cost(moved)) < system.cost:
-            settled = system.cost - cost < _LEAST_GAIN * system.cost
+            settled = system.cost - cost < _MIN_GAIN * system.cost
             state = moved
             damping = max(damping / 5, 1e-9)
             system = problem.linearize(state)
@@ -208,7 +208,7 @@ class _Problem:
         count = len(state.world_from_cam)
         residual, cam, f = self._project(state)
         weight = cauchy((residual**2).sum(1) / self.noise_px**2, self.outlier)[1] / self.noise_px**2
-        weight[cam[:, 2] <= NEAREST] = 0
+        weight[cam[:, 2] <= MIN_DEPTH] = 0
         by_cam = pixel_derivative(cam, f)
         rotation = state.world_from_cam[seen.keyframe, :3, :3]
         by_point = by_cam @ rotation.swapaxes(1, 2)

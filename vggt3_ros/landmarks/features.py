@@ -20,7 +20,7 @@ _BITS = 256  # of an ORB descriptor
 # searched image, to the right and below; measured in all octaves of photographs with 4.5.5, 4.6.0
 # and 4.7.0 against 4.8.1.
 _ENLARGED_OFF = 0.25
-_MOST_SEARCHED = 8_000_000  # pixels: SIFT keeps many images of floats, the first of them doubled
+_MAX_SEARCHED = 8_000_000  # pixels: SIFT keeps many images of floats, the first of them doubled
 # grey levels that 99 % of an image lie below: where it is dim, and once it was stretched
 _DIM = 80
 _BRIGHT = 215
@@ -55,7 +55,7 @@ class FeatureSettings:
         """Size at which an image of this size is searched."""
         width, height = size_wh
         scale = min(1.0, max(self.scale, self.least_side / max(height, width)))
-        scale = min(scale, math.sqrt(_MOST_SEARCHED / (height * width)))
+        scale = min(scale, math.sqrt(_MAX_SEARCHED / (height * width)))
         return max(1, round(scale * width)), max(1, round(scale * height))
 
 

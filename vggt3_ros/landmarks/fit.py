@@ -20,7 +20,7 @@ from vggt3_ros.landmarks.triangulation import rays_of, triangulate
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-WIDEST = 50.0  # outlier threshold, in deviations
+MAX_OUTLIER = 50.0  # outlier threshold, in deviations
 # deviations beyond which an observation is of something else, however far off it lies
 _WRONG = 10.0
 # deviations beyond which an observation, or a prior, costs little more
@@ -81,7 +81,7 @@ class Fit:
         self.intrinsics = given.intrinsics.copy()
         self.focal = 1.0
         self.noise = given.pixel_size
-        self.outlier = WIDEST
+        self.outlier = MAX_OUTLIER
         self.converged = False
         self.held = False
         self.sigmas = (np.nan, np.nan)

@@ -22,14 +22,14 @@ _BETTER = 0.5
 _FITS_BADLY = 5.0
 _FITS_BADLY_PX = 1.5
 # of the keyframes that adjusted poses predict: held ones that predict fewer are not compared
-_LEAST_PREDICTED = 0.8
+_MIN_PREDICTED = 0.8
 # Per axis: where images and a reference disagree, adjusted poses of three real cameras were 0.35 to
 # 0.75 degrees off.
 _SHARED_ANGLE = np.radians(0.4)
 _FEW = 3  # predictions below which nothing is compared
 # of a pixel of the searched image: noise up to which poses are held that cannot be compared
 _FITTING = 1.0
-_LEAST_PLACED = 0.5  # of the keyframes
+_MIN_PLACED = 0.5  # of the keyframes
 _WIDER = 10.0  # deviations beyond which a prior loses its say, where it keeps it for longer
 
 
@@ -66,7 +66,7 @@ def as_good(still: Fit, predicted: Predictions, moved: Fit, by_moved: Prediction
     both = predicted.known & by_moved.known
     if by_moved.known.sum() < _FEW:
         return still.noise < _FITTING * still.given.pixel_size
-    if predicted.known.sum() < max(_LEAST_PREDICTED * by_moved.known.sum(), _FEW) or not both.any():
+    if predicted.known.sum() < max(_MIN_PREDICTED * by_moved.known.sum(), _FEW) or not both.any():
         return False
     ratio = np.log((predicted.errors[both] + 1e-12) / (by_moved.errors[both] + 1e-12))
     fits_badly = still.noise > max(
@@ -110,7 +110,7 @@ def _adjusted(given: Given, progress: Progress) -> Fit:
         found = placed_by_images(given.every, given.features, k, given.world_from_cam, least_angle)
         # Without priors, what images do not place stays where a guess left it: then there is no map
         # to adjust.
-        if found is not None and (given.anchored or found[1].mean() >= _LEAST_PLACED):
+        if found is not None and (given.anchored or found[1].mean() >= _MIN_PLACED):
             choices.append(adjusted(given, found[0], told.next())[0])
     fit = _cheapest(choices)
     brought = brought_back(fit, told.next())

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 _PAIRS = 20  # tried as the first two
 # median angle between the rays of the first two, from which more is not better
 _WIDE_ENOUGH = np.radians(8)
-_LEAST_SEEN = 20  # points that place a keyframe
+_MIN_SEEN = 20  # points that place a keyframe
 _TOLERANCE = 3.0  # pixels of the searched image
 _GROWTH = 1.3  # keyframes placed since the last adjustment, as a factor
 # deviation of poses, in baselines of the first two, that keeps an adjustment from drifting away
@@ -132,13 +132,13 @@ class _Placer:
         )
         shared = np.bincount(self.every.keyframe[known], minlength=len(self.placed))
         keyframe = int(shared.argmax())
-        if shared[keyframe] < _LEAST_SEEN:
+        if shared[keyframe] < _MIN_SEEN:
             return False
         seen = np.flatnonzero(known & (self.every.keyframe == keyframe))
         position = points[np.searchsorted(numbers, self.every.point[seen])]
         settings = PnpSettings(inlier_px=self.tolerance)
         found = solve_pnp(position, self.pixels[seen], None, self.intrinsics[keyframe], settings)
-        if found is None or found.inliers.sum() < max(_LEAST_SEEN, len(seen) / 2):
+        if found is None or found.inliers.sum() < max(_MIN_SEEN, len(seen) / 2):
             self.hopeless[keyframe] = True
             return True
         self.world_from_cam[keyframe] = found.world_from_cam
@@ -157,7 +157,7 @@ class _Placer:
         pairs = []
         for flat in np.argsort(-shared, axis=None, kind="stable")[:_PAIRS]:
             i, j = divmod(int(flat), count)
-            if shared[i, j] < _LEAST_SEEN:
+            if shared[i, j] < _MIN_SEEN:
                 break
             rows = [np.flatnonzero(self.every.keyframe == k) for k in (i, j)]
             points = [self.every.point[row] for row in rows]

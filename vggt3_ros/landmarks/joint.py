@@ -27,8 +27,8 @@ from vggt3_ros.landmarks.pnp import reprojection_errors, whitening
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-LEAST_OWN = 6  # inliers by which an image has a say: of fewer, a single wrong one moves the pose
-_LEAST_VIEWS = 2  # images that must have one, the newest among them
+MIN_OWN = 6  # inliers by which an image has a say: of fewer, a single wrong one moves the pose
+_MIN_VIEWS = 2  # images that must have one, the newest among them
 _GATE = 22.458  # squared deviation from odometry, of six degrees of freedom, that 99.9 % stay below
 _NEAR = 3.0  # times the reach of inliers: matches as near as that take part in the adjustment
 
@@ -127,7 +127,7 @@ class _Said:
         """
         settings = localizer.settings
         chosen = pairs[_agree(localizer, view, pairs, world_from_cam)]
-        has_say = len(chosen) >= LEAST_OWN
+        has_say = len(chosen) >= MIN_OWN
         _, counts = occupied(view.features.pixels, view.features.size_wh)
         shows_much = (
             len(pairs) >= settings.min_inliers or (counts >= TELLING).sum() >= settings.min_cells
@@ -152,7 +152,7 @@ def _most_agreed(localizer: LandmarkLocalizer, views: Sequence[View]) -> Floats 
             agreeing.append(
                 int(_agree(localizer, other, pairs, newest @ other.newest_from_cam, _NEAR).sum())
             )
-        if sum(count >= LEAST_OWN for count in agreeing) >= _LEAST_VIEWS and sum(agreeing) > most:
+        if sum(count >= MIN_OWN for count in agreeing) >= _MIN_VIEWS and sum(agreeing) > most:
             best = newest
             most = sum(agreeing)
     return best
@@ -167,8 +167,8 @@ def _placed(
     None if too few views, or not the newest, have a say, or if odometry contradicts what they say.
     """
     rigs = [_rig_view(localizer, *each) for each in zip(views, pairs, poses, strict=True)]
-    saying = [number for number, each in enumerate(rigs) if len(each.points) >= LEAST_OWN]
-    if len(saying) < _LEAST_VIEWS or saying[-1] != len(views) - 1:
+    saying = [number for number, each in enumerate(rigs) if len(each.points) >= MIN_OWN]
+    if len(saying) < _MIN_VIEWS or saying[-1] != len(views) - 1:
         return None
     solution = adjust_rig(poses[-1], [rigs[number] for number in saying])
     if solution is None or solution.strain > _GATE:
@@ -227,7 +227,7 @@ def _pooled(
     """
     saying = [each for each in said if each.has_say]
     asked = [each.evidence for each in said if each.is_asked]
-    if len(saying) < _LEAST_VIEWS or not said[-1].has_say:
+    if len(saying) < _MIN_VIEWS or not said[-1].has_say:
         return None
     if any(contradiction(each, localizer.settings) is not None for each in asked):
         return None

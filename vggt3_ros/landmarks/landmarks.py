@@ -15,7 +15,7 @@ from vggt3_ros.geometry.sim3 import Sim3
 
 Floats = NDArray[np.float64]
 
-_LARGEST_HALF = 6e4
+_MAX_HALF = 6e4
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ def are_determined(points: Floats, covariances: Floats) -> NDArray[np.bool_]:
     """
     variance = np.trace(covariances, axis1=1, axis2=2)
     finite = np.isfinite(points).all(1) & np.isfinite(covariances).all((1, 2))
-    determined: NDArray[np.bool_] = finite & (variance > 0) & (variance < _LARGEST_HALF**2)
+    determined: NDArray[np.bool_] = finite & (variance > 0) & (variance < _MAX_HALF**2)
     return determined
 
 

@@ -16,8 +16,8 @@ from vggt3_ros.landmarks.landmarks import are_determined, lower_roots
 from vggt3_ros.landmarks.pnp import PnpSettings, PnpSolution, solve_pnp
 from vggt3_ros.landmarks.triangulation import refine_points
 
-_LEAST = 20  # points of the others that place a keyframe
-_LEAST_AGREEING = 1 / 3  # of them
+_MIN_POINTS = 20  # points of the others that place a keyframe
+_MIN_AGREEING = 1 / 3  # of them
 _INLIER = 4.0  # pixels of the searched image
 _MEDIAN_NORM = 1.538  # median length of a vector of three standard normals
 
@@ -92,7 +92,7 @@ def _placed_by_others(
     )
     good = (angle >= given.settings.least_angle) & are_determined(points, covariance)
     mine = mine[np.isin(every.point[mine], numbers[good])]
-    if len(mine) < _LEAST:
+    if len(mine) < _MIN_POINTS:
         return None
     which = np.searchsorted(numbers, every.point[mine])
     settings = PnpSettings(
@@ -100,6 +100,6 @@ def _placed_by_others(
     )
     roots = lower_roots(covariance[which]).astype(np.float64)
     found = solve_pnp(points[which], pixels[mine], roots, fit.intrinsics[keyframe], settings)
-    if found is None or found.inliers.sum() < max(_LEAST, _LEAST_AGREEING * len(mine)):
+    if found is None or found.inliers.sum() < max(_MIN_POINTS, _MIN_AGREEING * len(mine)):
         return None
     return found

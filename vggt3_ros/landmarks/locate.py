@@ -38,7 +38,7 @@ _MARGIN = 0.25  # a rough pose may be off by that share of the image
 _ROUGHLY = 1e-2  # PnpSettings.settled of poses that are refined again
 # of an accepted pose: 9 % nearer to the truth than with 1.4, at which more poses are found
 _FINAL_INFLUENCE = 1.0
-_LEAST_NOISE = 0.15  # of a pixel of the searched image: finer than features are
+_MIN_NOISE = 0.15  # of a pixel of the searched image: finer than features are
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,7 +338,7 @@ class LandmarkLocalizer:
 
     def pnp_settings(self, features: Features) -> PnpSettings:
         """How poses are searched with these features, in pixels of their image."""
-        noise = max(self.landmarks.noise_px, _LEAST_NOISE * features.pixel_size)
+        noise = max(self.landmarks.noise_px, _MIN_NOISE * features.pixel_size)
         return PnpSettings(
             self.settings.inlier_px * _unit(features), noise, self.settings.iterations
         )

@@ -9,7 +9,7 @@ from vggt3_ros.landmarks.features import unit_vectors
 
 Pairs = NDArray[np.int32]
 
-_LEAST = 12  # matches below which an essential matrix proves nothing
+_MIN_MATCHES = 12  # matches below which an essential matrix proves nothing
 _CONFIDENCE = 0.999
 
 
@@ -51,11 +51,11 @@ def epipolar_inliers(
     import cv2
 
     none = np.zeros(len(a), dtype=bool)
-    if len(a) < _LEAST:
+    if len(a) < _MIN_MATCHES:
         return none
     cv2.setRNGSeed(0)  # the same matches give the same answer, whatever was searched before
     _, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_ACCURATE, _CONFIDENCE, tolerance)
     if mask is None:
         return none
     inliers: NDArray[np.bool_] = mask.ravel().astype(bool)
-    return inliers if inliers.sum() >= _LEAST else none
+    return inliers if inliers.sum() >= _MIN_MATCHES else none

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-NEAREST = 1e-6  # depth up to which a point counts as behind the camera
+MIN_DEPTH = 1e-6  # depth up to which a point counts as behind the camera
 _BEHIND_PX = 1e3  # residual of such a point
 
 
@@ -40,14 +40,14 @@ def project(
     k = seen.intrinsics[seen.keyframe]
     cam = np.einsum("oji,oj->oi", pose[:, :3, :3], points[seen.point] - pose[:, :3, 3])
     focal = focal_factor * k[:, [0, 1], [0, 1]]
-    pixels = focal * cam[:, :2] / np.maximum(cam[:, 2:], NEAREST) + k[:, :2, 2]
-    residual: Floats = np.where(cam[:, 2:] > NEAREST, pixels - seen.pixels, _BEHIND_PX)
+    pixels = focal * cam[:, :2] / np.maximum(cam[:, 2:], MIN_DEPTH) + k[:, :2, 2]
+    residual: Floats = np.where(cam[:, 2:] > MIN_DEPTH, pixels - seen.pixels, _BEHIND_PX)
     return residual, cam, focal
 
 
 def pixel_derivative(cam: Floats, focal: Floats) -> Floats:
     """How pixels move (O, 2, 3) with points (O, 3) in camera axes, under focal lengths (O, 2)."""
-    z = np.maximum(cam[:, 2], NEAREST)
+    z = np.maximum(cam[:, 2], MIN_DEPTH)
     derivative = np.zeros((len(cam), 2, 3))
     derivative[:, [0, 1], [0, 1]] = focal / z[:, None]
     derivative[:, :, 2] = -focal * cam[:, :2] / z[:, None] ** 2

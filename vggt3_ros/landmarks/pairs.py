@@ -17,7 +17,7 @@ from vggt3_ros.landmarks.triangulation import rays_of
 Floats = NDArray[np.float64]
 
 _TOLERANCE = 1.0  # pixels of the searched image between a match and its epipolar line
-_LEAST = 15  # matches of a pair that is believed: five more than chance makes
+_MIN_MATCHES = 15  # matches of a pair that is believed: five more than chance makes
 
 
 def candidate_pairs(
@@ -69,6 +69,6 @@ def verified_matches(
         matches = match(features[i].descriptors, features[j].descriptors)
         tolerance = _TOLERANCE * features[i].pixel_size / intrinsics[i, 0, 0]
         holds = epipolar_inliers(rays[i][matches[:, 0]], rays[j][matches[:, 1]], float(tolerance))
-        if holds.sum() >= _LEAST:
+        if holds.sum() >= _MIN_MATCHES:
             found[i, j] = matches[holds]
     return found

@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 _TRIED = 200  # planes
 _THICKNESS = 0.02  # of a plane, as a share of the distance from which it is seen
-_LEAST = 4  # points of which one can lie off a plane
+_MIN_POINTS = 4  # points of which one can lie off a plane
 
 
 def off_best_plane(points: Floats, eye: Floats) -> NDArray[np.bool_]:
@@ -20,7 +20,7 @@ def off_best_plane(points: Floats, eye: Floats) -> NDArray[np.bool_]:
     are tried, the same ones for the same number of points.
     """
     count = len(points)
-    if count < _LEAST:
+    if count < _MIN_POINTS:
         return np.zeros(count, dtype=bool)
     a, b, c = points[np.random.default_rng(0).integers(count, size=(3, _TRIED))]
     normal = np.cross(b - a, c - a)

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LEAST = 4  # correspondences that determine a pose
+MIN_CORRESPONDENCES = 4  # correspondences that determine a pose
 _CONFIDENCE = 0.999
 CAUCHY = 1.4  # PnpSettings.influence; 2 was 3 % worse, 1 lost poses
 _STEPS = 15
 # condition, in units of each parameter's own, of an information matrix that determines nothing
 _SINGULAR = 1e12
 # of the median distance: points nearer to the camera plane have no usable projection
-_NEAREST = 1e-3
+_MIN_DEPTH = 1e-3
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,12 @@ def solve_pnp(
     RANSAC, then refine_pnp.
 
     point_roots (n, 3, 3): L of each point's covariance L L^T, None if exact. None when no pose has
-    LEAST inliers. The same input always gives the same pose, whatever was searched before.
+    MIN_CORRESPONDENCES inliers. The same input always gives the same pose, whatever was searched
+    before.
     """
     import cv2
 
-    if len(points) < LEAST:
+    if len(points) < MIN_CORRESPONDENCES:
         return None
     cv2.setRNGSeed(0)  # so that the promise does not rest on which of its dice OpenCV throws
     # Measured: where a fifth of the matches are right this finds 99.5 % of the inliers in 14 ms,
@@ -112,7 +113,7 @@ def refine_pnp(
     determine a pose.
     """
     near = reprojection_errors(start, points, pixels, intrinsics) < 2 * settings.inlier_px
-    if near.sum() < LEAST:
+    if near.sum() < MIN_CORRESPONDENCES:
         return None
     used_points = points[near]
     used_pixels = pixels[near]
@@ -156,7 +157,7 @@ def refine_pnp(
             break
     inliers = reprojection_errors(pose, points, pixels, intrinsics) < settings.inlier_px
     own = inliers[near]
-    if own.sum() < LEAST:
+    if own.sum() < MIN_CORRESPONDENCES:
         return None
     scale = max(1.0, residual_scale(residuals[own]))
     information, _ = _normal_equations(residuals[own], jacobian[own], np.ones(int(own.sum())))
@@ -234,7 +235,7 @@ def _derivatives(
     rotation = world_from_cam[:3, :3]
     local = (points - world_from_cam[:3, 3]) @ rotation
     middle = len(local) // 2
-    z = np.maximum(local[:, 2], _NEAREST * np.partition(np.abs(local[:, 2]), middle)[middle])
+    z = np.maximum(local[:, 2], _MIN_DEPTH * np.partition(np.abs(local[:, 2]), middle)[middle])
     x = local[:, 0] / z
     y = local[:, 1] / z
     fx = intrinsics[0, 0]

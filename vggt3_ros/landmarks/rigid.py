@@ -11,7 +11,7 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 # landmarks, each seen by two members already, that tie a further keyframe to a set
-_LEAST_SHARED = 15
+_MIN_SHARED = 15
 # Deviation of a position over its distance to others. Of 38 maps of cameras that move on, 0.017 at
 # most; where one turned on the spot and a part of the map shrank unnoticed, 1.5 and 5.4.
 _UNDETERMINED = 0.05
@@ -34,7 +34,7 @@ def rigid_sets(
         while True:
             shared[~free] = 0
             shared[:, ~free] = 0
-            if shared.max(initial=0) < _LEAST_SHARED:
+            if shared.max(initial=0) < _MIN_SHARED:
                 break
             members = np.zeros(count, dtype=bool)
             members[list(np.unravel_index(int(shared.argmax()), shared.shape))] = True
@@ -92,6 +92,6 @@ def _grown(seen, members: Mask, free: Mask) -> Mask:  # type: ignore[no-untyped-
         known = (seen.T @ members.astype(np.int32)) >= 2
         ties = np.where(free & ~members, seen @ known.astype(np.int32), 0)
         best = int(ties.argmax())
-        if ties[best] < _LEAST_SHARED:
+        if ties[best] < _MIN_SHARED:
             return members
         members[best] = True

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_MOST_CUBES = 2**24  # bytes that a map's surfaces may take
+_MAX_CUBES = 2**24  # bytes that a map's surfaces may take
 _NEAR = 0.05  # of the distance to a point, before it: there surfaces are taken for the point's own
 _NEAR_CUBES = 2  # ... and so many cubes
 
@@ -21,7 +21,7 @@ class Surfaces:
 
     def __init__(self, points: Floats, side: float, box: Floats) -> None:
         extent = np.maximum(box[1] - box[0], side)
-        self._side = max(side, float(np.cbrt(extent.prod() / _MOST_CUBES)))
+        self._side = max(side, float(np.cbrt(extent.prod() / _MAX_CUBES)))
         # a rim of empty cubes: what lies outside is clipped to it
         self._lowest = box[0] - self._side
         self._last = np.floor((extent + self._side) / self._side).astype(np.int64) + 1

@@ -21,12 +21,12 @@ Counts = NDArray[np.integer]
 
 # Share of the matches between two parts that must agree with the result. Of 43 right maps 0.82 or
 # more, of one 0.77; where a part was tied wrongly, 0.35 to 0.75.
-_LEAST_AGREEING = 0.8
-_LEAST_MATCHED = 15  # matches between two parts that can contradict
+_MIN_AGREEING = 0.8
+_MIN_MATCHED = 15  # matches between two parts that can contradict
 # The same for keyframes that follow one another. In right maps of drives 0.86 or more, in five
 # wrong maps 0 to 0.54.
-_LEAST_FOLLOWING = 0.6
-_LEAST_MATCHED_FOLLOWING = 30
+_MIN_FOLLOWING = 0.6
+_MIN_MATCHED_FOLLOWING = 30
 
 
 def at_odds(members: Mask, measured: Mask, matched: Counts, agreeing: Counts) -> Mask:
@@ -53,12 +53,12 @@ def _broken_off(measured: Mask, matched: Counts, agreeing: Counts) -> Mask | Non
     """The part (n,) to leave out where keyframes that follow one another contradict each other
     most; None if none.
     """
-    worst = _LEAST_FOLLOWING
+    worst = _MIN_FOLLOWING
     part = None
     for last in range(len(measured) - 1):
         side = np.arange(len(measured)) <= last
         total = matched[last, last + 1]
-        if total < _LEAST_MATCHED_FOLLOWING or not _comparable(side, measured):
+        if total < _MIN_MATCHED_FOLLOWING or not _comparable(side, measured):
             continue
         share = agreeing[last, last + 1] / total
         if share < worst:
@@ -69,11 +69,11 @@ def _broken_off(measured: Mask, matched: Counts, agreeing: Counts) -> Mask | Non
 
 def _worst_part(measured: Mask, matched: Counts, agreeing: Counts) -> Mask | None:
     """The part (n,) to leave out at the worst of all cuts; None where no cut is bad."""
-    worst = _LEAST_AGREEING
+    worst = _MIN_AGREEING
     part = None
     for side in _cuts(agreeing):
         total = matched[side][:, ~side].sum()
-        if total < _LEAST_MATCHED or not _comparable(side, measured):
+        if total < _MIN_MATCHED or not _comparable(side, measured):
             continue
         share = agreeing[side][:, ~side].sum() / total
         if share < worst:

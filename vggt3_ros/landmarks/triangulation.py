@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vggt3_ros.landmarks.observations import NEAREST, Observations, pixel_derivative, project
+from vggt3_ros.landmarks.observations import MIN_DEPTH, Observations, pixel_derivative, project
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +77,7 @@ def refine_points(
         by_point = pixel_derivative(cam, focal) @ rotation.swapaxes(1, 2) / noise_px
         residual = residual / noise_px
         weight = 1 / (1 + (residual**2).sum(1) / _OUTLIER**2)
-        weight[cam[:, 2] <= NEAREST] = 0
+        weight[cam[:, 2] <= MIN_DEPTH] = 0
         weighted = weight[:, None, None] * by_point
         hessian = np.add.reduceat(weighted.swapaxes(1, 2) @ by_point, start, axis=0)
         # Beside large entries a small one is lost to rounding, and what one line of sight leaves

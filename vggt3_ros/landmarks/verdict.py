@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from vggt3_ros.landmarks.rigid import shared_counts
 
-_LEAST_LANDMARKS = 50
-_LEAST_SHARED = 10  # landmarks that two keyframes see both, to count as tied together
-_LEAST_TIED = 0.5  # share of keyframes
-_LARGEST_RESIDUAL = 1.0  # median, in pixels of the searched image
-_MOST_OUTLIERS = 1 / 3  # share of prior poses that may be wrong
+_MIN_LANDMARKS = 50
+_MIN_SHARED = 10  # landmarks that two keyframes see both, to count as tied together
+_MIN_TIED = 0.5  # share of keyframes
+_MAX_RESIDUAL = 1.0  # median, in pixels of the searched image
+_MAX_OUTLIERS = 1 / 3  # share of prior poses that may be wrong
 # rms deviation from priors, of their rms spread; of random ones it is nearly 1
-_LARGEST_DEVIATION = 0.75
+_MAX_DEVIATION = 0.75
 # of the distance to the landmarks: positions off by more are wrong, however little the camera moved
 _FAR = 0.2
 # share of keyframes whose position images leave open: more, and the others' is open to doubt
-_MOST_LOOSE = 0.1
+_MAX_LOOSE = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ def judge(evidence: Evidence) -> Verdict:
     tied = sum(sizes) if evidence.anchored else max(sizes, default=0)
     doubts = [
         (
-            evidence.landmarks < _LEAST_LANDMARKS,
+            evidence.landmarks < _MIN_LANDMARKS,
             (
-                f"{evidence.landmarks} landmarks were found, {_LEAST_LANDMARKS} are needed: too"
+                f"{evidence.landmarks} landmarks were found, {_MIN_LANDMARKS} are needed: too"
                 " little texture, or too little overlap or motion between the frames"
             ),
         ),
         (not evidence.converged, "the adjustment of poses and landmarks did not converge"),
         (
-            evidence.loose > _MOST_LOOSE * evidence.keyframes,
+            evidence.loose > _MAX_LOOSE * evidence.keyframes,
             (
                 "the camera turned on the spot, or nearly: images alone leave the positions of"
                 f" {evidence.loose} of {evidence.keyframes} keyframes open; give prior poses, or"
@@ -79,7 +79,7 @@ def judge(evidence: Evidence) -> Verdict:
             ),
         ),
         (
-            tied < _LEAST_TIED * evidence.keyframes,
+            tied < _MIN_TIED * evidence.keyframes,
             (
                 f"the map falls into parts: landmarks tie {tied} of {evidence.keyframes} keyframes"
                 f" together (parts of {', '.join(map(str, sizes)) or 'none'}; ties of"
@@ -87,15 +87,14 @@ def judge(evidence: Evidence) -> Verdict:
             ),
         ),
         (
-            not evidence.held and evidence.residual_px > _LARGEST_RESIDUAL * evidence.pixel_size,
+            not evidence.held and evidence.residual_px > _MAX_RESIDUAL * evidence.pixel_size,
             (
                 f"the landmarks miss their observations by {evidence.residual_px:.1f} px in the"
                 " median; check intrinsics and lens distortion"
             ),
         ),
         (
-            evidence.anchored
-            and len(evidence.prior_outliers) > _MOST_OUTLIERS * evidence.keyframes,
+            evidence.anchored and len(evidence.prior_outliers) > _MAX_OUTLIERS * evidence.keyframes,
             (
                 f"the images contradict {len(evidence.prior_outliers)} of {evidence.keyframes}"
                 " prior poses"
@@ -126,7 +125,7 @@ def _like_random(evidence: Evidence) -> bool:
     positions could be compared with, but then it has one of rotations.
     """
     position, rotation = (
-        off > _LARGEST_DEVIATION * spread
+        off > _MAX_DEVIATION * spread
         for off, spread in zip(evidence.deviation, evidence.spread, strict=True)
     )
     return position and (rotation or evidence.deviation[0] > _FAR * evidence.depth)
@@ -141,7 +140,7 @@ def parts_of(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int) 
 
     if len(point) == 0:
         return []
-    shared = shared_counts(keyframe, point, count) >= _LEAST_SHARED
+    shared = shared_counts(keyframe, point, count) >= _MIN_SHARED
     np.fill_diagonal(shared, False)
     label = connected_components(csr_matrix(shared), directed=False)[1]
     groups = [np.flatnonzero(label == part).tolist() for part in np.unique(label)]

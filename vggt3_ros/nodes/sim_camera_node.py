@@ -49,7 +49,7 @@ _ODOM_JUMP = (0.8, 0.6)  # metres: 1 m in all
 # metres from one frame to the next beyond which nobody drove: legs that do not join
 _SET_DOWN = 0.3
 _JPEG_QUALITY = 90
-_MOST_THREADS = 4  # that render
+_MAX_THREADS = 4  # that render
 _NOISE_BANK = 1 << 16  # random numbers beyond those of one image: each image gets another stretch
 
 
@@ -101,7 +101,7 @@ class SimCamera(GuardedNode):
         self.create_service(Trigger, "sim_camera/teleport", self._on_teleport)
         self.create_service(Trigger, "sim_camera/odom_jump", self._on_odom_jump)
 
-        threads = min(_MOST_THREADS, os.cpu_count() or 1)
+        threads = min(_MAX_THREADS, os.cpu_count() or 1)
         reels = [film(room, leg, self._lens, s.supersample, threads) for leg in self._legs]
         self._images: list[list[Image]] = []
         self._tell("rendering")

@@ -24,9 +24,9 @@ from vggt3_ros.geometry.sim3 import Sim3, fit_poses, robust_umeyama
 _REACHES = (0.3, 0.6, 1.2)  # of the median distance and angle between keyframes
 # variance of a residual's random part over that of its smooth part
 _NOISES = (0.03, 0.1, 0.3, 1.0, math.inf)
-_LEAST_DISTANCE = 1e-9
-_LEAST_ANGLE = math.radians(10)
-_LARGEST_RESIDUAL = 0.5  # of the spread of the positions, rms
+_MIN_DISTANCE = 1e-9
+_MIN_ANGLE = math.radians(10)
+_MAX_RESIDUAL = 0.5  # of the spread of the positions, rms
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def _similarity(scene: Tensor, target: Tensor, fallback_scale: float | None) -> 
         fit = robust_umeyama(scene, target)
         spread = float((target[:, :3, 3] - target[:, :3, 3].mean(0)).square().sum(1).mean().sqrt())
         meaningful = (
-            2 * int(fit.inliers.sum()) >= len(scene) and fit.residual <= _LARGEST_RESIDUAL * spread
+            2 * int(fit.inliers.sum()) >= len(scene) and fit.residual <= _MAX_RESIDUAL * spread
         )
         if meaningful or fallback_scale is None:
             return fit.target_from_source
@@ -155,7 +155,7 @@ def _typical(keyframes: Tensor) -> tuple[float, float]:
     if not bool(others.any()):
         return 1.0, 1.0
     distance, angle = (apart[others].median() for apart in _apart(keyframes, keyframes))
-    return max(float(distance), _LEAST_DISTANCE), max(float(angle), _LEAST_ANGLE)
+    return max(float(distance), _MIN_DISTANCE), max(float(angle), _MIN_ANGLE)
 
 
 def _apart(poses: Tensor, keyframes: Tensor) -> tuple[Tensor, Tensor]:

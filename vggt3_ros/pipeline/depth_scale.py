@@ -15,7 +15,7 @@ from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.model.prediction import Prediction
 
-_LEAST_OBSERVATIONS = 8
+_MIN_OBSERVATIONS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def _log_scales(keyframe: Tensor, logs: Tensor, count: int) -> tuple[Tensor, flo
     middle = float(logs.quantile(0.5))
     own = torch.full((count,), middle, dtype=torch.float64)
     observations = torch.bincount(keyframe, minlength=count)
-    enough = observations >= _LEAST_OBSERVATIONS
+    enough = observations >= _MIN_OBSERVATIONS
     for index in enough.nonzero()[:, 0].tolist():
         own[index] = logs[keyframe == index].quantile(0.5)
     if not bool(enough.any()):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.jpeg import is_jpeg, jpeg_length
 
-_MOST_PIXELS = 1_000_000_000  # of one image; more is a mistake or an attack
+_MAX_PIXELS = 1_000_000_000  # of one image; more is a mistake or an attack
 _ORIENTATION = 0x0112  # of EXIF and TIFF
 _INVERSE = {6: 8, 8: 6}  # of orientations; the others are their own
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -184,9 +184,9 @@ def _choose_page(file: Any) -> None:
 
 def _check_size(size: tuple[int, int]) -> None:
     width, height = size
-    if width * height > _MOST_PIXELS:
+    if width * height > _MAX_PIXELS:
         raise InputError(
-            f"{width}x{height} pixels are more than {_MOST_PIXELS / 1e9:.0f} billion; make it"
+            f"{width}x{height} pixels are more than {_MAX_PIXELS / 1e9:.0f} billion; make it"
             " smaller"
         )
 

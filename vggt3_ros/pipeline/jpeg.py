@@ -17,7 +17,7 @@ _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))  # TEM and restarts: markers
 _TABLES = frozenset((0xC4, 0xC8, 0xCC))  # among C0 to CF, those that are not the start of a frame
 # application data and comments: may hold a thumbnail
 _FREE_CONTENT = frozenset((*range(0xE0, 0xF0), 0xFE))
-_LEAST_IMAGE = 200  # bytes; what begins nearer to the end of a segment is no thumbnail
+_MIN_IMAGE = 200  # bytes; what begins nearer to the end of a segment is no thumbnail
 
 # In compressed pixels FF is followed by 00 (a pixel byte FF), a restart marker or more FF; the next
 # other one ends them. (Beginning with a literal byte, this is searched 20 times as fast as with
@@ -72,5 +72,5 @@ def _is_interrupted(data: bytes | memoryview, kind: int, start: int, end: int) -
     from that one.
     """
     if kind in _FREE_CONTENT:
-        start = max(start, end - _LEAST_IMAGE)
+        start = max(start, end - _MIN_IMAGE)
     return b"\xff\xd8\xff" in bytes(data[start : end + 2])

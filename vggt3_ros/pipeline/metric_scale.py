@@ -17,10 +17,10 @@ DEPTH = "depth"
 CAMERA_HEIGHT = "camera_height"
 NONE = "none"
 
-_LEAST_PIXELS = 100  # with measured depth, for a frame to have a say
+_MIN_PIXELS = 100  # with measured depth, for a frame to have a say
 _DOUBTFUL = 0.3  # share of a frame's pixels that the network is least sure of
-_LARGEST_SPREAD = 0.5  # between frames' scales: at 0.5 one in three is off by more than half
-_LARGEST_HEIGHT_SPREAD = 0.25  # beyond, the camera was not carried at one height
+_MAX_SPREAD = 0.5  # between frames' scales: at 0.5 one in three is off by more than half
+_MAX_HEIGHT_SPREAD = 0.25  # beyond, the camera was not carried at one height
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,20 @@ def scale_from_depth(
                 confidence[frame] >= confidence[frame][mask].double().quantile(_DOUBTFUL)
             )
         most = max(most, int(mask.sum()))
-        if int(mask.sum()) >= _LEAST_PIXELS:
+        if int(mask.sum()) >= _MIN_PIXELS:
             logs.append(
                 (measured[frame][mask].double() / predicted[frame][mask].double())
                 .log()
                 .quantile(0.5)
             )
     if not logs:
-        figures = f"at most {most} pixels of a frame can be compared, {_LEAST_PIXELS} are needed"
+        figures = f"at most {most} pixels of a frame can be compared, {_MIN_PIXELS} are needed"
         return ScaleEstimate(None, NONE, f"too little depth was measured: {figures}")
     scales = torch.stack(logs)
     scale = float(scales.quantile(0.5).exp())
     spread = _spread(scales)
-    if spread > _LARGEST_SPREAD:
-        figures = f"spread {spread:.0%} over {len(logs)} frames, {_LARGEST_SPREAD:.0%} is allowed"
+    if spread > _MAX_SPREAD:
+        figures = f"spread {spread:.0%} over {len(logs)} frames, {_MAX_SPREAD:.0%} is allowed"
         return ScaleEstimate(
             None,
             NONE,
@@ -111,8 +111,8 @@ def scale_from_height(
             None, NONE, f"half of the cameras lie below the floor (median height {middle:.3g})"
         )
     spread = _spread(heights / middle)
-    if spread > _LARGEST_HEIGHT_SPREAD:
-        figures = f"spread {spread:.0%}, {_LARGEST_HEIGHT_SPREAD:.0%} is allowed"
+    if spread > _MAX_HEIGHT_SPREAD:
+        figures = f"spread {spread:.0%}, {_MAX_HEIGHT_SPREAD:.0%} is allowed"
         return ScaleEstimate(
             None, NONE, f"the cameras' heights above the floor differ too much: {figures}", spread
         )

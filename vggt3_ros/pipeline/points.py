@@ -18,7 +18,7 @@ from vggt3_ros.model.prediction import Prediction
 _SAMPLED_FRAMES = 32  # enough to judge confidence and extent
 _SAMPLED_PIXELS = 2_000  # per sampled frame
 _MERGED_AT = 2_000_000  # points that are gathered before they are thinned together
-_FARTHEST = 10.0  # extents from the middle; beyond are sky and numerical noise
+_MAX_EXTENTS = 10.0  # extents from the middle; beyond are sky and numerical noise
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ def coloured_points(
     waiting = 0
     for index in range(len(images)):
         cloud = _frame_points(prediction, images, index, settings.source)
-        near = (cloud.points - centre).abs().amax(dim=1) <= _FARTHEST * extent  # also False for NaN
+        near = (cloud.points - centre).abs().amax(
+            dim=1
+        ) <= _MAX_EXTENTS * extent  # also False for NaN
         merged.append(voxel_thin(cloud[near & (cloud.confidence >= threshold)], voxel))
         waiting += len(merged[-1])
         if waiting > _MERGED_AT:

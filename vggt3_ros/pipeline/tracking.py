@@ -18,7 +18,7 @@ from vggt3_ros.pipeline.tracking_settings import TrackingSettings as TrackingSet
 
 # variance, (10 um)^2 and (10 urad)^2, below which a covariance may fail to be positive
 _ROUNDING = 1e-10
-_FARTHEST_M = 1e8  # from the origin of odom: float64 still resolves 15 nm there
+_MAX_DISTANCE_M = 1e8  # from the origin of odom: float64 still resolves 15 nm there
 
 
 class TrackingState(Enum):
@@ -198,7 +198,7 @@ def usable_odometry(odom_from_cam: Tensor | None, metric: bool) -> tuple[Tensor 
         pose = _rigid(odom_from_cam, "odometry")
     except InputError as error:
         return None, f"; without odometry ({error})"
-    if float(pose[:3, 3].norm()) > _FARTHEST_M:
+    if float(pose[:3, 3].norm()) > _MAX_DISTANCE_M:
         return (
             None,
             (

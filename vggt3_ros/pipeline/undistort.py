@@ -13,7 +13,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.pipeline.frame import Frame, Image
 
-_LARGEST_ZOOM = 8.0
+_MAX_ZOOM = 8.0
 _Array = npt.NDArray[np.float64]
 
 
@@ -81,7 +81,7 @@ def _smallest_zoom(
     bisection.
     """
     low = 1.0
-    high = _LARGEST_ZOOM
+    high = _MAX_ZOOM
     if _has_content(low, camera, distortion, size_hw):
         return low
     if not _has_content(high, camera, distortion, size_hw):

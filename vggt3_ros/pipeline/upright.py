@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from vggt3_ros.geometry.pointcloud import PointCloud, voxel_thin
 
 _SEED = 0
-_LEAST_POINTS = 100
+_MIN_POINTS = 100
 _SAMPLE = 20_000  # points looked at
 _SPACING = 0.015  # of the extent, between the points that are counted
 _HYPOTHESES = 1_000
@@ -20,9 +20,9 @@ _HYPOTHESES = 1_000
 _REACH = 0.1
 _TOLERANCE = 0.01  # of the extent: how far a point may be from its plane
 _STEEPEST = math.cos(math.radians(35))
-_MOST_BELOW = 0.1  # share of points that may lie below a floor: noise, mirrors, stairs
-_LEAST_SHARE = 0.06  # share of points that must lie on it: with less, cameras know better
-_LEAST_CONTRAST = 2.0  # points on it over those in the slab of the same thickness right above
+_MAX_BELOW = 0.1  # share of points that may lie below a floor: noise, mirrors, stairs
+_MIN_SHARE = 0.06  # share of points that must lie on it: with less, cameras know better
+_MIN_CONTRAST = 2.0  # points on it over those in the slab of the same thickness right above
 _TILTED = math.cos(math.radians(60))
 _PITCH = 0.01  # how little the images' up directions weigh beside level horizons
 _ROLL = 0.05  # rad: cameras closer to upright than this count alike
@@ -109,7 +109,7 @@ def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
     direction up.
     """
     points = points[points.isfinite().all(1)].float().cpu()
-    if len(points) < _LEAST_POINTS:
+    if len(points) < _MIN_POINTS:
         return None
     dice = torch.Generator().manual_seed(_SEED)
     points = points[torch.randperm(len(points), generator=dice)[:_SAMPLE]]
@@ -128,7 +128,7 @@ def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
     heights = normals @ points.T - (normals * corners).sum(1, keepdim=True)
     on_it = _share(heights.abs() < tolerance)
     below = _share(heights < -tolerance)
-    height = heights[torch.where(below < _MOST_BELOW, on_it, -below).argmax()]
+    height = heights[torch.where(below < _MAX_BELOW, on_it, -below).argmax()]
     for _ in range(10):
         floor = points[height.abs() < tolerance]
         middle = floor.mean(0)
@@ -138,8 +138,8 @@ def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
     share = _share(height.abs() < tolerance)
     below = _share(height < -tolerance)
     above = _share((height > tolerance) & (height < 3 * tolerance))
-    stands_out = share > _LEAST_SHARE and share > _LEAST_CONTRAST * above
-    if not (stands_out and below < _MOST_BELOW and float(normal @ up) > _STEEPEST):
+    stands_out = share > _MIN_SHARE and share > _MIN_CONTRAST * above
+    if not (stands_out and below < _MAX_BELOW and float(normal @ up) > _STEEPEST):
         return None
     normal = normalize(normal.double(), dim=0)
     return Plane(normal, float(middle.double() @ normal), float(share))

@@ -18,8 +18,8 @@ from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.files import unique
 
 # of anything with a unit; far beyond a map, far below what single precision holds
-LARGEST_NUMBER = 1e12
-LARGEST_COUNT = 2**53  # whole numbers up to here are exact in every program
+MAX_NUMBER = 1e12
+MAX_COUNT = 2**53  # whole numbers up to here are exact in every program
 _SHOWN = 60  # letters of a wrong value
 
 
@@ -88,7 +88,7 @@ class Entries:
             self._refuse(name, "true or false")
         return value
 
-    def count(self, name: str, low: int = 0, high: int = LARGEST_COUNT) -> int:
+    def count(self, name: str, low: int = 0, high: int = MAX_COUNT) -> int:
         """A whole number from low to high."""
         value = self._value(name)
         if not _is_whole(value) or not low <= value <= high:
@@ -104,17 +104,17 @@ class Entries:
         ]
 
     def number(self, name: str) -> float:
-        """A number of at most LARGEST_NUMBER either way."""
+        """A number of at most MAX_NUMBER either way."""
         value = self._value(name)
         if not _is_number(value):
-            self._refuse(name, f"a number from {-LARGEST_NUMBER:g} to {LARGEST_NUMBER:g}")
+            self._refuse(name, f"a number from {-MAX_NUMBER:g} to {MAX_NUMBER:g}")
         return float(value)
 
     def numbers(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """A float64 tensor of the given shape, from lists in lists of numbers of at most
-        LARGEST_NUMBER either way.
+        MAX_NUMBER either way.
         """
-        what = f"numbers from {-LARGEST_NUMBER:g} to {LARGEST_NUMBER:g}"
+        what = f"numbers from {-MAX_NUMBER:g} to {MAX_NUMBER:g}"
         values = [float(value) for value in self._list(name, shape, _is_number, what)]
         return torch.tensor(values, dtype=torch.float64).reshape(shape)
 
@@ -147,7 +147,7 @@ def _flat(value: Any, shape: tuple[int, ...]) -> Iterator[Any]:
 
 def _is_number(value: Any) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and -LARGEST_NUMBER <= value <= LARGEST_NUMBER
+    return is_number and -MAX_NUMBER <= value <= MAX_NUMBER
 
 
 def _is_whole(value: Any) -> bool:
@@ -155,7 +155,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_positive(value: Any) -> bool:
-    return _is_whole(value) and 0 < value <= LARGEST_COUNT
+    return _is_whole(value) and 0 < value <= MAX_COUNT
 
 
 def _finite(text: str) -> float:

@@ -19,7 +19,7 @@ from vggt3_ros.training.config import LossWeights
 from vggt3_ros.training.scenes import SceneBatch
 
 _CONFIDENCE = 0.2  # reward for being sure
-_LARGEST = 100.0  # errors, and coordinates of true points
+_MAX_VALUE = 100.0  # errors, and coordinates of true points
 _FEW = 1000  # values, of which no outliers are told
 _DEPTH_STRIDES = (1, 2, 4, 8)
 _NORMAL_STRIDES = (1, 2, 4)
@@ -44,7 +44,7 @@ def dense_truth(batch: SceneBatch, stride: int) -> DenseTruth:
     cam = unproject(depth, batch.intrinsics[:, None]).flatten(2, 3)
     points = cam @ world_from_cam[..., :3, :3].transpose(-1, -2) + world_from_cam[..., None, :3, 3]
     points = points.unflatten(2, depth.shape[-2:])
-    known = (depth > 0) & (points.abs() <= _LARGEST).all(-1)
+    known = (depth > 0) & (points.abs() <= _MAX_VALUE).all(-1)
     return DenseTruth(depth, points, known, known & batch.synthetic[:, None, None, None])
 
 
@@ -85,7 +85,7 @@ def neighbour_loss(error: Tensor, known: Tensor) -> Tensor:
         for dim in (-1, -2):
             pair = k.narrow(dim, 1, k.shape[dim] - 1) & k.narrow(dim, 0, k.shape[dim] - 1)
             total = total + (
-                e.diff(dim=dim).abs().clamp(max=_LARGEST) * pair
+                e.diff(dim=dim).abs().clamp(max=_MAX_VALUE) * pair
             ).sum() / k.sum().clamp(min=1)
     return total / len(_DEPTH_STRIDES)
 
@@ -131,7 +131,7 @@ def _shifted(values: Tensor, offset: tuple[int, int]) -> Tensor:
 
 
 def _by_confidence(error: Tensor, confidence: Tensor, truth: DenseTruth, outliers: float) -> Tensor:
-    error = error.clamp(max=_LARGEST)
+    error = error.clamp(max=_MAX_VALUE)
     weighted = error * confidence - _CONFIDENCE * confidence.log()
     return _mean(error, truth.known, outliers) + _mean(weighted, truth.known, outliers)
 

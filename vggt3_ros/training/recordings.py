@@ -23,7 +23,7 @@ from vggt3_ros.training.scenes import Views
 # share of either view's surface that the other one has to see, too (published recipe)
 OVERLAP = 0.2
 # distance between views, in units of _REACH x distance to the surface
-_SHORTEST = 0.10
+_MIN_DISTANCE = 0.10
 _NARROW = 0.15
 _WIDE = 0.45
 _REACH = 0.7
@@ -32,7 +32,7 @@ _OCCLUSION = 0.05  # relative depth difference above which a point counts as hid
 _GRID = 24  # rows and columns of pixels that overlap is measured on
 # of its points, how many steps further is the next one that is tried on the poses of all frames
 _THIN = 4
-_LEAST_KNOWN = 0.2  # share of pixels with depth that an anchor needs
+_MIN_KNOWN = 0.2  # share of pixels with depth that an anchor needs
 _ANCHORS = 8  # frames tried as the middle of a window
 _READ = 4  # frames read for every view wanted, at most
 _THREADS = 8
@@ -129,12 +129,12 @@ def _around(
     found = {anchor: recording.read(anchor)}
     depth = found[anchor][1]
     points = recording.surface(anchor, depth)
-    if len(points) < _LEAST_KNOWN * _GRID**2:
+    if len(points) < _MIN_KNOWN * _GRID**2:
         return {}
     longest = _NARROW * (_WIDE / _NARROW) ** span
     ratio = (
-        math.exp(math.log(longest / _SHORTEST) * float(torch.rand(1, generator=generator)))
-        * _SHORTEST
+        math.exp(math.log(longest / _MIN_DISTANCE) * float(torch.rand(1, generator=generator)))
+        * _MIN_DISTANCE
     )
     reach = _AROUND * ratio * _REACH * float(np.median(depth[depth > 0]))
     candidates = _candidates(recording, anchor, points, reach, depth.shape, generator)[

@@ -18,7 +18,7 @@ from vggt3_ros.worlds.room import RoomBatch
 
 Image = NDArray[np.uint8]
 # size of the pinhole image that a distorted one is taken from, in sizes of the latter
-_LARGEST = 3.0
+_MAX_SIZE = 3.0
 _TOLERANCE = 0.01  # pixels that a distorted ray may miss its pixel by
 _ITERATIONS = 60
 _STEEPEST = 10.0  # x / z of a ray that is still tried
@@ -128,8 +128,8 @@ def _pinhole(lens: Lens) -> _Pinhole | None:
     size = (math.ceil(y.max()) + 2 - top, math.ceil(x.max()) + 2 - left)
     if (
         not focal * np.abs(error).max() <= _TOLERANCE
-        or size[0] > _LARGEST * height
-        or size[1] > _LARGEST * width
+        or size[0] > _MAX_SIZE * height
+        or size[1] > _MAX_SIZE * width
     ):
         raise InputError(
             f"distortion {list(lens.distortion.coefficients)} folds a {width}x{height} image of"

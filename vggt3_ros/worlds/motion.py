@@ -15,7 +15,7 @@ from vggt3_ros.geometry.se3 import (
     se3,
 )
 
-_SHORTEST = 1e-3  # seconds between two poses that are the same
+_MIN_INTERVAL = 1e-3  # seconds between two poses that are the same
 
 
 def steady_motion(world_from_cam: Tensor, rate: float, speed: float, turn_speed: float) -> Tensor:
@@ -34,7 +34,9 @@ def steady_motion(world_from_cam: Tensor, rate: float, speed: float, turn_speed:
     poses = world_from_cam.double()
     way = torch.linalg.vector_norm(poses[1:, :3, 3] - poses[:-1, :3, 3], dim=-1) / speed
     turn = rotation_angle(poses[:-1, :3, :3].transpose(1, 2) @ poses[1:, :3, :3]) / turn_speed
-    times = torch.cat([way.new_zeros(1), torch.maximum(way, turn).clamp(min=_SHORTEST).cumsum(0)])
+    times = torch.cat(
+        [way.new_zeros(1), torch.maximum(way, turn).clamp(min=_MIN_INTERVAL).cumsum(0)]
+    )
     frames = math.ceil(float(times[-1]) * rate) + 1
     at = torch.linspace(0, float(times[-1]), frames, dtype=times.dtype, device=times.device)
     return pass_through(poses, times, at)

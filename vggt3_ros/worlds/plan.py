@@ -21,7 +21,7 @@ BARE = 4
 GLOWING = 5
 OPEN = 6
 LIGHTS = 2
-MOST_THINGS = 60
+MAX_THINGS = 60
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class Builder:
         return np.array([spot[0], spot[1], 0.0])
 
     def plan(self, lights: Array, ambient: Array) -> RoomPlan:
-        """Everything collected, at most MOST_THINGS primitives, under lights (LIGHTS, 6) and
+        """Everything collected, at most MAX_THINGS primitives, under lights (LIGHTS, 6) and
         ambient light (3,).
         """
-        rows = sorted(self.rows[:MOST_THINGS], key=lambda row: row[0] != BOX)
+        rows = sorted(self.rows[:MAX_THINGS], key=lambda row: row[0] != BOX)
         kinds, styles, materials, centres, halves, turns = (
             np.array(column) for column in zip(*rows, strict=True)
         )

@@ -21,7 +21,7 @@ from vggt3_ros.worlds.surfaces import FACE_FIELDS, paint
 from vggt3_ros.worlds.textures import bank_name
 
 MAX_PRIMITIVES = 64  # the renderer keeps a primitive's number in the six lowest bits of a depth key
-LARGEST_SEED = 2**63 - 1  # what fits every random generator
+MAX_SEED = 2**63 - 1  # what fits every random generator
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,12 @@ def make_rooms(
     """A batch with the rooms of these seeds, on a device; a seed always gives the same room.
 
     `plan` may be a planner of other places (places.place_planner). Raises InputError if seeds are
-    missing, negative, beyond LARGEST_SEED, or fall on both sides of 900000 (two texture banks).
+    missing, negative, beyond MAX_SEED, or fall on both sides of 900000 (two texture banks).
     """
     seeds = tuple(int(seed) for seed in seeds)
-    if not seeds or min(seeds) < 0 or max(seeds) > LARGEST_SEED:
+    if not seeds or min(seeds) < 0 or max(seeds) > MAX_SEED:
         raise InputError(
-            f"make_rooms needs one or more seeds from 0 to {LARGEST_SEED}, got {list(seeds)[:5]}"
+            f"make_rooms needs one or more seeds from 0 to {MAX_SEED}, got {list(seeds)[:5]}"
         )
     names = {bank_name(seed) for seed in seeds}
     if len(names) > 1:

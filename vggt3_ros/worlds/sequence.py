@@ -21,7 +21,7 @@ from vggt3_ros.worlds.lookalike import make_lookalike
 from vggt3_ros.worlds.places import Planner
 from vggt3_ros.worlds.probe import cast, clearance
 from vggt3_ros.worlds.render import render
-from vggt3_ros.worlds.room import LARGEST_SEED, RoomBatch, make_rooms
+from vggt3_ros.worlds.room import MAX_SEED, RoomBatch, make_rooms
 from vggt3_ros.worlds.textures import HELD_OUT_SEED
 from vggt3_ros.worlds.trajectories import drive
 from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing, free_points
@@ -114,12 +114,10 @@ def room_sequence(
 
 def held_out_seed(seed: int) -> int:
     """The seed of the room that sequences mean by `seed`. Raises InputError beyond 0 to
-    LARGEST_SEED.
+    MAX_SEED.
     """
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(
-            f"the seed of a room is a whole number from 0 to {LARGEST_SEED}, got {seed}"
-        )
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"the seed of a room is a whole number from 0 to {MAX_SEED}, got {seed}")
     return seed if seed >= HELD_OUT_SEED else seed + HELD_OUT_SEED
 
 

@@ -24,7 +24,7 @@ from rclpy.node import Node
 from vggt3_ros.errors import Vggt3Error
 
 _THROTTLE = 5.0  # seconds between messages of the same error in the log
-_MOST_PLACES = 100  # whose last message is remembered
+_MAX_PLACES = 100  # whose last message is remembered
 # seconds after waiting itself has failed, so that a lasting fault does not take a whole core
 _PAUSE = 0.2
 
@@ -66,7 +66,7 @@ class GuardedNode(Node):
         key = (type(error), *((frame.filename, frame.lineno) for frame in place))
         if time.monotonic() - self._told.get(key, -_THROTTLE) < _THROTTLE:
             return
-        if len(self._told) >= _MOST_PLACES:
+        if len(self._told) >= _MAX_PLACES:
             self._told.clear()
         self._told[key] = time.monotonic()
         if isinstance(error, Vggt3Error):

@@ -10,7 +10,7 @@ from vggt3_ros.nodes.runtime.config_files import config_file
 _PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _OLD_PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 _LOCAL = "ROS_AUTOMATIC_DISCOVERY_RANGE"
-_LARGEST_DOMAIN = 101  # above it, ports collide with those that Linux hands out
+_MAX_DOMAIN = 101  # above it, ports collide with those that Linux hands out
 _WITH_OLD_PROFILE = ("humble", "iron", "jazzy")  # later distributions warn of the old name
 
 
@@ -39,7 +39,7 @@ def own_domain(environment: Mapping[str, str]) -> dict[str, str]:
 
     What the user has chosen stays.
     """
-    added = {"ROS_DOMAIN_ID": str(random.randint(1, _LARGEST_DOMAIN)), _LOCAL: "LOCALHOST"}
+    added = {"ROS_DOMAIN_ID": str(random.randint(1, _MAX_DOMAIN)), _LOCAL: "LOCALHOST"}
     if environment.get("ROS_DISTRO") == "humble":
         added["ROS_LOCALHOST_ONLY"] = "1"
     kept = {name: value for name, value in added.items() if name not in environment}

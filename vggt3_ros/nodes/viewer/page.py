@@ -14,7 +14,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import quaternion_from_rotation, transform_points
 
-_MOST_POINTS = 300_000  # in the browser
+_MAX_POINTS = 300_000  # in the browser
 _JUMP = 1.0  # metres between poses that the trail does not join
 _FRUSTUM = 0.08  # metres deep
 _Array = NDArray[Any]
@@ -60,8 +60,8 @@ class Viewer:
         keep = np.isfinite(points).all(1)
         points = points[keep]
         colors = colors[keep]
-        if len(points) > _MOST_POINTS:
-            chosen = np.random.default_rng(0).choice(len(points), _MOST_POINTS, replace=False)
+        if len(points) > _MAX_POINTS:
+            chosen = np.random.default_rng(0).choice(len(points), _MAX_POINTS, replace=False)
             points = points[chosen]
             colors = colors[chosen]
         self._scene.add_point_cloud("/points", points, colors, point_size=0.012)

@@ -17,8 +17,8 @@ import torch
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.training.stopwatch import Stopwatch
 
-_LEAST_RUNS = 3
-_MOST_RUNS = 5000
+_MIN_RUNS = 3
+_MAX_RUNS = 5000
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Bench:
         self.synchronize()
         end = time.monotonic() + min(self.sizes.moment_s, max(0.0, self.left))
         taken: list[float] = []
-        while len(taken) < _LEAST_RUNS or (time.monotonic() < end and len(taken) < _MOST_RUNS):
+        while len(taken) < _MIN_RUNS or (time.monotonic() < end and len(taken) < _MAX_RUNS):
             taken.append(self._once(work))
         return taken
 

@@ -33,7 +33,7 @@ _CASES = ("dev_vggttt_step1", "dev_vggttt_step2", "dev_vggttt_mapquery", "dev_vg
 _CPU = torch.device("cpu")
 # Greatest ||out - truth|| / ||truth||. Of bf16: as many times what the CPU's own bf16 is off.
 _LIMITS = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 2.0}
-_LEAST_BF16 = 2e-2
+_MIN_BF16 = 2e-2
 _MISSED_PIXELS = 2e-3  # share of pixels at the edges of things, where rounding decides what is seen
 
 Mode = Literal["fp32", "tf32", "bf16"]
@@ -215,7 +215,7 @@ def _compare(
         ("fp32", "tf32", "bf16") if bench.device.type == "cuda" else ("fp32", "bf16")
     )
     for mode in modes:
-        limit = max(_LEAST_BF16, _LIMITS[mode] * rounded) if mode == "bf16" else _LIMITS[mode]
+        limit = max(_MIN_BF16, _LIMITS[mode] * rounded) if mode == "bf16" else _LIMITS[mode]
         with _arithmetic(mode):
             repeated = bench.device == _CPU and mode == "bf16"
             errors = _errors(by_cpu if repeated else outputs(bench.device, mode), truth)
