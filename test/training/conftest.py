@@ -23,9 +23,9 @@ from vggt3_ros.worlds.trajectories import drive
 
 from ..few_textures import few_textures
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+RECIPES = Path(__file__).parents[2] / "recipes"
 CPU = torch.device("cpu")
-CONFIG = TrainConfig.read(CONFIGS / "train_tiny.yaml")
+CONFIG = TrainConfig.read(RECIPES / "train_tiny.yaml")
 MINIATURE = replace(
     CONFIG,
     model=replace(

@@ -26,9 +26,9 @@ from vggt3_ros.training.step_shape import step_shape
 from vggt3_ros.training.trainer import Trainer
 
 from ..conftest import make_network, small_config
-from .conftest import CONFIGS, CPU, ignore
+from .conftest import CPU, RECIPES, ignore
 
-PUBLISHED = TrainConfig.read(CONFIGS / "convert_vggt1b.yaml")
+PUBLISHED = TrainConfig.read(RECIPES / "convert_vggt1b.yaml")
 MINIATURE = replace(
     PUBLISHED,
     model=small_config("softmax"),
@@ -81,6 +81,13 @@ def test_the_configuration_is_that_of_the_published_models_and_trains_what_they_
     sizes = {name: p.numel() for name, p in network.named_parameters() if p.requires_grad}
     assert all(TRAINED.fullmatch(name) for name in sizes)
     assert sum(sizes.values()) == 24 * (3_148_800 + 1_049_600 + 49_200 + 9_216)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((RECIPES.parent / "parents").iterdir()), ids=lambda path: path.stem
+)
+def test_a_stored_parent_is_a_softmax_network_of_the_recipe_s_sizes(path) -> None:
+    assert load_network(path).config == TrainConfig.read(RECIPES / "train_tiny.yaml").model
 
 
 def test_exactly_the_intended_weights_change(parent, whole) -> None:

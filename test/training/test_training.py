@@ -30,7 +30,7 @@ from vggt3_ros.training.scenes import SceneBatch
 from vggt3_ros.training.trainer import StepReport, Trainer
 from vggt3_ros.training.validate import ValidationRoom, validate
 
-from .conftest import CONFIGS, CPU, MINIATURE, ignore, train
+from .conftest import CPU, MINIATURE, RECIPES, ignore, train
 
 
 def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path) -> None:
@@ -476,7 +476,7 @@ def test_impossible_settings_are_refused_by_name(change, words) -> None:
         replace(MINIATURE, **change)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_is_valid_and_what_it_makes_fits_its_place(path) -> None:
     config = TrainConfig.read(path)
     assert TrainConfig.from_dict(config.to_dict()) == config
@@ -494,7 +494,7 @@ def test_unknown_settings_and_unreadable_files_are_refused(tmp_path) -> None:
         TrainConfig.read(path)
     with pytest.raises(InputError, match="cannot be read"):
         TrainConfig.read(tmp_path / "absent.yaml")
-    text = (CONFIGS / "train_tiny.yaml").read_text()
+    text = (RECIPES / "train_tiny.yaml").read_text()
     path.write_text(text.replace("camera:", "camra:"), encoding="utf-8-sig")
     with pytest.raises(
         InputError, match="weights: unknown entries \\['camra'\\]; did you mean 'camera'"

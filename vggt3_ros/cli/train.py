@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=Path,
         required=True,
         metavar="FILE",
-        help="YAML, see configs/train_tiny.yaml",
+        help="YAML, see recipes/train_tiny.yaml",
     )
     parser.add_argument(
         "--run", type=Path, required=True, metavar="DIR", help="the run's folder; made when missing"

@@ -51,7 +51,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that determines a run; configs/train_tiny.yaml explains each entry."""
+    """Everything that determines a run; recipes/train_tiny.yaml explains each entry."""
 
     model: ModelConfig
     ttt: TttConfig

@@ -1,4 +1,4 @@
-"""Step `training`: steps a second of configs/train_gpu.yaml, compiled and not, and views rendered a
+"""Step `training`: steps a second of recipes/train_gpu.yaml, compiled and not, and views rendered a
 second.
 """
 
@@ -18,7 +18,7 @@ from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.trainer import Trainer
 from vggt3_ros.worlds.textures import texture_bank
 
-_CONFIG = Path(__file__).parents[4] / "configs" / "train_gpu.yaml"
+_CONFIG = Path(__file__).parents[4] / "recipes" / "train_gpu.yaml"
 _ENDLESS = 10**6  # steps
 _COMPILING_S = 45.0  # that must be left for compiling to begin
 
