@@ -11,12 +11,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import yaml
 
 import vggt3_ros
 
 ROOT = Path(__file__).parents[1]
 CMAKE = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")  # tomllib came with Python 3.11
+CI = (ROOT / ".ci/run").read_text(encoding="utf-8")
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 KINDS = ("msg", "srv", "action")
 INTERFACES = sorted(
@@ -173,3 +175,38 @@ def test_import_of_a_node_comes_with_the_wheels(package: str) -> None:
 def test_ros_wheels_stay_out_of_what_everybody_gets() -> None:
     (dependencies,) = re.findall(r"^dependencies = \[(.*?)^\]", PYPROJECT, re.DOTALL | re.MULTILINE)
     assert "ros-" not in dependencies
+
+
+def test_what_is_cited_and_released_is_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
+    (newest, *_) = re.findall(r"^(\S+) \((\d{4}-\d\d-\d\d)\)\n-+$", changes, re.MULTILINE)
+    assert (citation["version"], citation["date-released"]) == newest
+    assert (citation["version"], citation["license"]) == (
+        vggt3_ros.__version__,
+        MANIFEST.findtext("license"),
+    )
+
+
+def test_github_runs_what_everybody_runs() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert ".ci/run" in [step.get("run") for step in steps]
+
+
+def test_hooks_before_a_commit_are_the_checks_of_ci() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][
+        0
+    ]["hooks"]
+    used = set(re.findall(r"^\.venv/bin/((?:ruff|mypy)\b[\w ]*?)(?: \.)?$", CI, re.MULTILINE))
+    assert used <= {hook["entry"].removesuffix(" --force-exclude") for hook in hooks} and used
+
+
+@pytest.mark.parametrize(
+    "form", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*s.yml")), ids=lambda path: path.stem
+)
+def test_who_reports_is_asked_for_the_scene_and_the_status(form: Path) -> None:
+    text = form.read_text(encoding="utf-8")
+    fields = [field for field in yaml.safe_load(text)["body"] if field["type"] != "markdown"]
+    assert {"scene", "machine"} <= {field["id"] for field in fields}
+    assert "`vggt3 info SCENE`" in text and "/vggt3/localizer/status" in text
