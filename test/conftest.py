@@ -4,14 +4,17 @@ golden files lie.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 # threads that wait for each other make small networks crawl
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.model.config import ModelConfig, TttConfig
@@ -81,3 +84,35 @@ def drive() -> RoomSequence:
 def elsewhere() -> RoomSequence:
     """Two images of another room."""
     return room_sequence(4, 1, 1)
+
+
+@pytest.fixture(scope="session")
+def room(
+    drive: RoomSequence, elsewhere: RoomSequence, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A drive as files: map/, queries/, depth/, poses.txt, intrinsics.json, and other.png of
+    another room.
+    """
+    folder = tmp_path_factory.mktemp("room")
+    for part, indices in (("map", drive.map_indices), ("queries", drive.query_indices)):
+        (folder / part).mkdir()
+        for index in indices:
+            Image.fromarray(drive.images[index]).save(folder / part / f"{index:06d}.png")
+    (folder / "depth").mkdir()
+    for index in drive.map_indices:
+        millimetres = np.round(1000 * drive.depth[index]).astype(np.uint16)
+        Image.fromarray(millimetres).save(folder / "depth" / f"{index:06d}.png")
+    rows = [(int(i), drive.world_from_cam[i].flatten().tolist()) for i in drive.map_indices]
+    (folder / "poses.txt").write_text(
+        "\n".join(f"{i} {' '.join(map(repr, row))}" for i, row in rows)
+    )
+    fx, fy = (float(drive.intrinsics[i, i]) for i in (0, 1))
+    calibration = {
+        "fx": fx,
+        "fy": fy,
+        "cx": float(drive.intrinsics[0, 2]),
+        "cy": float(drive.intrinsics[1, 2]),
+    }
+    (folder / "intrinsics.json").write_text(json.dumps(calibration | {"width": 320, "height": 240}))
+    Image.fromarray(elsewhere.images[0]).save(folder / "other.png")
+    return folder

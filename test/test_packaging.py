@@ -172,6 +172,16 @@ def test_import_of_a_node_comes_with_the_wheels(package: str) -> None:
     assert package in ros_wheels()
 
 
+def test_types_are_installed_by_pip_and_by_colcon() -> None:
+    assert (ROOT / "vggt3_ros" / "py.typed").is_file()
+    (data,) = re.findall(r"^vggt3_ros = \[(.*)\]$", PYPROJECT, re.MULTILINE)
+    assert '"py.typed"' in data
+    (left_out,) = re.findall(
+        r"install\(DIRECTORY \$\{PROJECT_NAME\}/\s(.*?)\)$", CMAKE, re.DOTALL | re.MULTILINE
+    )
+    assert set(re.findall(r'PATTERN "(.*?)" EXCLUDE', left_out)) == {"__pycache__", "*.pyc"}
+
+
 def test_ros_wheels_stay_out_of_what_everybody_gets() -> None:
     (dependencies,) = re.findall(r"^dependencies = \[(.*?)^\]", PYPROJECT, re.DOTALL | re.MULTILINE)
     assert "ros-" not in dependencies

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from PIL import Image
 from vggt3_ros.cli.main import main
 from vggt3_ros.model.checkpoint import save_weights
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.worlds.sequence import RoomSequence
 
 
 @dataclass(frozen=True)
@@ -100,35 +98,3 @@ def finished_scene(
 def scene(finished_scene: Path, tmp_path: Path) -> Path:
     """A scene that a test may spoil."""
     return Path(shutil.copytree(finished_scene, tmp_path / "scene"))
-
-
-@pytest.fixture(scope="session")
-def room(
-    drive: RoomSequence, elsewhere: RoomSequence, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A drive as files: map/, queries/, depth/, poses.txt, intrinsics.json, and other.png of
-    another room.
-    """
-    folder = tmp_path_factory.mktemp("room")
-    for part, indices in (("map", drive.map_indices), ("queries", drive.query_indices)):
-        (folder / part).mkdir()
-        for index in indices:
-            Image.fromarray(drive.images[index]).save(folder / part / f"{index:06d}.png")
-    (folder / "depth").mkdir()
-    for index in drive.map_indices:
-        millimetres = np.round(1000 * drive.depth[index]).astype(np.uint16)
-        Image.fromarray(millimetres).save(folder / "depth" / f"{index:06d}.png")
-    rows = [(int(i), drive.world_from_cam[i].flatten().tolist()) for i in drive.map_indices]
-    (folder / "poses.txt").write_text(
-        "\n".join(f"{i} {' '.join(map(repr, row))}" for i, row in rows)
-    )
-    fx, fy = (float(drive.intrinsics[i, i]) for i in (0, 1))
-    calibration = {
-        "fx": fx,
-        "fy": fy,
-        "cx": float(drive.intrinsics[0, 2]),
-        "cy": float(drive.intrinsics[1, 2]),
-    }
-    (folder / "intrinsics.json").write_text(json.dumps(calibration | {"width": 320, "height": 240}))
-    Image.fromarray(elsewhere.images[0]).save(folder / "other.png")
-    return folder
