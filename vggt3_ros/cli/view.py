@@ -1,10 +1,16 @@
-"""`vggt3 view SCENE`: a stored scene in the browser, with the depth of its keyframes."""
+"""`vggt3 view SCENE`: a stored scene in the browser: points, landmarks, and the depth of its
+keyframes.
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vggt3_ros.scene.scene import Scene
 
 _WAIT = 3600.0  # seconds; Ctrl-C ends it
 
@@ -46,13 +52,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         page.show_points(scene.points.points.numpy(), scene.points.colors.numpy())
         page.show_keyframes(scene.map_from_keyframes)
+        if scene.landmarks:
+            page.show_landmarks(scene.landmarks["positions"].numpy())
         what = "it has no depth of its keyframes"
         if scene.depth is not None:
             page.show_depth(
                 scene.depth.world_from_cam, scene.keyframes.names, DepthPictures(scene.depth)
             )
-            what = "click a keyframe to see its depth"
-        page.show_text(f"### {args.scene.resolve().name}\n\n{scene.verdict.reason}\n\n{what}")
+            images = "" if scene.depth.images is None else " and image"
+            what = f"click a keyframe to see its depth{images}"
+        page.show_text("\n\n".join([f"### {args.scene.resolve().name}", *_facts(scene), what]))
         print(
             f"open {page.url} in a browser ({len(scene.keyframes)} keyframes, {what}); Ctrl-C"
             " ends it",
@@ -64,6 +73,18 @@ def run(args: argparse.Namespace) -> int:
     finally:
         page.close()
     return 0
+
+
+def _facts(scene: Scene) -> list[str]:
+    """What the picture does not show: whether poses can be verified, and what scale and up come
+    from.
+    """
+    scale = "metric" if scene.is_metric else "not metric"
+    return [
+        scene.verdict.reason,
+        f"**scale**: {scale} ({scene.metric_source})",
+        f"**up**, the blue axis: {scene.up_source}",
+    ]
 
 
 def wait() -> None:

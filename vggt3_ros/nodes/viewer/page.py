@@ -17,6 +17,7 @@ from vggt3_ros.geometry.se3 import quaternion_from_rotation, transform_points
 _MAX_POINTS = 300_000  # in the browser
 _JUMP = 1.0  # metres between poses that the trail does not join
 _FRUSTUM = 0.08  # metres deep
+_LANDMARK_COLOR = (255, 220, 0)
 _Array = NDArray[Any]
 
 
@@ -87,6 +88,18 @@ class Viewer:
             lines.reshape(-1, 2, 3).numpy(),
             np.repeat(colors, 2, axis=2).reshape(-1, 2, 3),
         )
+
+    def show_landmarks(self, positions: _Array) -> None:
+        """Show landmarks (N, 3), and offer to hide them."""
+        cloud = self._scene.add_point_cloud(
+            "/landmarks", positions, _LANDMARK_COLOR, point_size=0.02
+        )
+        box = self._server.gui.add_checkbox("landmarks", True)
+
+        def show(_: Any) -> None:
+            cloud.visible = box.value
+
+        box.on_update(show)
 
     def show_depth(
         self, map_from_cam: Tensor, names: Sequence[str], picture: Callable[[int], _Array]
