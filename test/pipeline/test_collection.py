@@ -72,13 +72,6 @@ def test_unusable_frames_are_dropped_with_their_reason(make_image: MakeImage) ->
     assert collection.counts.total() == len(frames)
 
 
-def test_a_full_collection_that_may_not_thin_refuses(make_image: MakeImage) -> None:
-    collection = FrameCollection(CollectionSettings(max_frames=3, when_full="refuse"))
-    found = reasons(collection, [Frame(make_image(i)) for i in range(5)])
-    assert found == [Reason.KEPT] * 3 + [Reason.FULL] * 2
-    assert len(collection) == 3
-
-
 def test_a_full_collection_drops_what_lies_closest_and_keeps_the_first(
     make_image: MakeImage,
 ) -> None:
@@ -129,7 +122,6 @@ def test_a_cleared_collection_is_as_new(make_image: MakeImage) -> None:
         ({"max_frames": 1}, "max_frames is 1; a reconstruction needs at least 2"),
         ({"min_translation_m": 0.0}, "min_translation_m is 0.0; it must be positive"),
         ({"duplicate_change": 0.5}, "duplicate_change is 0.5; expected 0 to"),
-        ({"when_full": "drop"}, "when_full is 'drop'; expected 'thin' or 'refuse'"),
     ],
 )
 def test_impossible_settings_are_refused(setting: dict[str, object], why: str) -> None:

@@ -22,7 +22,7 @@ from vggt3_ros.geometry.camera import unproject
 from vggt3_ros.geometry.se3 import transform_points
 from vggt3_ros.geometry.sim3 import Sim3, umeyama
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.published_loaders import EvaluationCrop, target_size
+from vggt3_ros.pipeline.published_loader import EvaluationCrop, target_size
 from vggt3_ros.pipeline.undistort import undistorted
 
 ICP_THRESHOLD = 0.1  # metres

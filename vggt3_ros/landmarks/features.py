@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from vggt3_ros.geometry.camera import Distortion
 
 # one byte per element of a unit vector, as COLMAP stores it; loses nothing measurable
 _SIFT_UNIT = 512.0
-_BITS = 256  # of an ORB descriptor
+_DESCRIPTOR = 128  # bytes
 # OpenCV before 4.8 enlarges the image such that every position lies this far, in pixels of the
 # searched image, to the right and below; measured in all octaves of photographs with 4.5.5, 4.6.0
 # and 4.7.0 against 4.8.1.
@@ -31,20 +31,17 @@ _FAR_OUT = 2.0
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """kind of feature; scale at which the image is searched, but never below least_side pixels of
-    its long side unless the image itself is smaller, and never above 8 million pixels; count of
-    features that are kept, the strongest. The defaults are for frames on the move; `whole_image`
-    takes three times as long.
+    """scale at which the image is searched, but never below least_side pixels of its long side
+    unless the image itself is smaller, and never above 8 million pixels; count of features that
+    are kept, the strongest. The defaults are for frames on the move; `whole_image` takes three
+    times as long.
     """
 
-    kind: Literal["sift", "orb"] = "sift"
     scale: float = 0.5
     least_side: int = 448
     count: int = 2000
 
     def __post_init__(self) -> None:
-        if self.kind not in ("sift", "orb"):
-            raise InputError(f"features of kind {self.kind!r} are unknown; use 'sift' or 'orb'")
         if not 0 < self.scale <= 1 or self.least_side < 1 or self.count < 1:
             raise InputError(
                 f"feature settings are out of range: {self}; expected 0 < scale <= 1, the rest"
@@ -66,8 +63,8 @@ def whole_image() -> FeatureSettings:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """n features. pixels (n, 2) float32 x y in the whole image without lens distortion, pixel
-    centres at whole numbers; descriptors (n, D) uint8, see unit_vectors; size_wh of the whole
+    """n SIFT features (Lowe 2004). pixels (n, 2) float32 x y in the whole image without lens distortion, pixel
+    centres at whole numbers; descriptors (n, 128) uint8, see unit_vectors; size_wh of the whole
     image; pixel_size: pixels of the whole image per pixel of the image that was searched, which is
     what positions are precise to.
     """
@@ -82,7 +79,7 @@ class Features:
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
-        """Descriptors as unit vectors (n, D), made when first asked for."""
+        """Descriptors as unit vectors (n, 128), made when first asked for."""
         return unit_vectors(self.descriptors)
 
 
@@ -106,7 +103,7 @@ def extract(
     detector, offset = _detector(settings)
     keypoints, found = detector.detectAndCompute(_stretched(grey), None)
     if found is None or len(keypoints) == 0:
-        empty = np.zeros((0, _BITS if settings.kind == "orb" else 128), np.uint8)
+        empty = np.zeros((0, _DESCRIPTOR), np.uint8)
         return Features(np.zeros((0, 2), np.float32), empty, (width, height), width / size[0])
     strongest = np.argsort([-point.response for point in keypoints], kind="stable")[
         : settings.count
@@ -114,7 +111,7 @@ def extract(
     step = np.array([width / size[0], height / size[1]])
     searched = np.asarray(cv2.KeyPoint.convert(keypoints), np.float64)[strongest] - offset
     pixels = (searched + 0.5) * step - 0.5
-    descriptors = _packed(np.asarray(found)[strongest], settings.kind)
+    descriptors = _root_sift(np.asarray(found)[strongest])
     if distortion is not None and intrinsics is not None:
         pixels = _undistorted(pixels, intrinsics, distortion)
         border = _FAR_OUT * np.array([width, height])
@@ -126,15 +123,9 @@ def extract(
 
 
 def unit_vectors(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Descriptors (n, D) as vectors of unit length, so that products say how alike two are.
-
-    128 bytes are RootSIFT (Arandjelovic and Zisserman 2012), 256 are the bits of ORB one by one.
-    """
+    """Descriptors (n, D) as vectors of unit length, so that products say how alike two are."""
     vectors = descriptors.astype(np.float32)
-    if descriptors.shape[-1] == _BITS:
-        vectors = (vectors * 2 - 1) / np.float32(np.sqrt(_BITS))
-    else:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
     return vectors
 
 
@@ -157,9 +148,7 @@ def _detector(settings: FeatureSettings) -> tuple[Any, float]:
     """The detector, and how far off its positions are, in pixels of the image that it searches."""
     import cv2
 
-    detectors: Any = cv2  # whose annotations lack these two
-    if settings.kind == "orb":
-        return detectors.ORB_create(settings.count), 0.0
+    detectors: Any = cv2  # whose annotations lack it
     # More, and weaker, corners than Lowe's 0.04: half of a room's walls have little else.
     arguments = {"nfeatures": settings.count, "contrastThreshold": 0.02}
     try:
@@ -168,10 +157,10 @@ def _detector(settings: FeatureSettings) -> tuple[Any, float]:
         return detectors.SIFT_create(**arguments), _ENLARGED_OFF
 
 
-def _packed(found: NDArray[Any], kind: str) -> NDArray[np.uint8]:
-    if kind == "orb":
-        bits: NDArray[np.uint8] = np.unpackbits(found, axis=1)
-        return bits
+def _root_sift(found: NDArray[Any]) -> NDArray[np.uint8]:
+    """SIFT descriptors (n, 128) by the roots of their elements (Arandjelovic and Zisserman
+    2012).
+    """
     root = np.sqrt(found / np.maximum(found.sum(1, keepdims=True), 1e-6))
     quantised: NDArray[np.uint8] = np.clip(np.rint(root * _SIFT_UNIT), 0, 255).astype(np.uint8)
     return quantised

@@ -22,23 +22,13 @@ from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.landmarks import Floats
 
 _FATAL = 3  # of COLMAP's log levels
-
-
-@dataclass(frozen=True)
-class SfmSettings:
-    """When an image counts as placed, and a part as begun.
-
-    COLMAP's defaults (30, 100, 16 degrees) are made for hundreds of photographs; these were chosen
-    on sparse ones. min_inliers: points that place a further image; start_inliers and
-    start_angle_deg: matches of the first two images, and the angle between their rays. well_linked:
-    links (see SfmPart) from which an image is trusted. seed of RANSAC.
-    """
-
-    min_inliers: int = 15
-    start_inliers: int = 30
-    start_angle_deg: float = 4.0
-    well_linked: int = 30
-    seed: int = 0
+# COLMAP's defaults (30, 100, 16 degrees) are made for hundreds of photographs; these were chosen on
+# sparse ones.
+_MIN_INLIERS = 15  # points that place a further image
+_START_INLIERS = 30  # matches of the first two images
+_START_ANGLE_DEG = 4.0  # between the rays of the first two images
+_WELL_LINKED = 30  # links (see SfmPart) from which an image is trusted
+_SEED = 0  # of RANSAC
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +85,6 @@ def incremental_poses(
     features: Sequence[Features],
     matches: Mapping[tuple[int, int], NDArray[np.int32]],
     intrinsics: Floats,
-    settings: SfmSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SfmResult:
     """Place K images by their matches {(i, j): (M, 2) pairs of features that one essential matrix
@@ -107,13 +96,12 @@ def incremental_poses(
     """
     import pycolmap
 
-    settings = settings or SfmSettings()
     if len(features) != len(intrinsics):
         raise InputError(f"{len(features)} images need as many intrinsics, got {len(intrinsics)}")
     manager = pycolmap.ReconstructionManager()
     with quiet_colmap(), pycolmap.Database.open(":memory:") as database:
         numbers = _fill(database, features, matches, intrinsics)
-        pipeline = pycolmap.IncrementalPipeline(_options(settings), database, manager)
+        pipeline = pycolmap.IncrementalPipeline(_options(), database, manager)
         if progress is not None:
             report = progress
             count = len(features)
@@ -129,7 +117,7 @@ def incremental_poses(
         parts = _disjoint([_part(manager.get(i), numbers) for i in range(manager.size())])
     everywhere = {image for part in parts for image in part.world_from_cam}
     unplaced = tuple(image for image in range(len(features)) if image not in everywhere)
-    return SfmResult(parts, unplaced, _doubts(parts, len(features), settings))
+    return SfmResult(parts, unplaced, _doubts(parts, len(features)))
 
 
 def _fill(
@@ -159,26 +147,25 @@ def _fill(
     return {number: index for index, number in enumerate(ids)}
 
 
-def _options(settings: SfmSettings) -> Any:
+def _options() -> Any:
     import pycolmap
 
     options = pycolmap.IncrementalPipelineOptions()
     options.num_threads = options.mapper.num_threads = 1
-    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = (
-        settings.seed
-    )
+    options.random_seed = _SEED
+    options.mapper.random_seed = _SEED
+    options.triangulation.random_seed = _SEED
     options.extract_colors = False
-    options.ba_refine_focal_length = options.ba_refine_principal_point = (
-        options.ba_refine_extra_params
-    ) = False
-    options.mapper.abs_pose_refine_focal_length = options.mapper.abs_pose_refine_extra_params = (
-        False
-    )
+    options.ba_refine_focal_length = False
+    options.ba_refine_principal_point = False
+    options.ba_refine_extra_params = False
+    options.mapper.abs_pose_refine_focal_length = False
+    options.mapper.abs_pose_refine_extra_params = False
     options.min_model_size = 2
-    options.min_num_matches = min(settings.min_inliers, settings.start_inliers)
-    options.mapper.abs_pose_min_num_inliers = settings.min_inliers
-    options.mapper.init_min_num_inliers = settings.start_inliers
-    options.mapper.init_min_tri_angle = settings.start_angle_deg
+    options.min_num_matches = min(_MIN_INLIERS, _START_INLIERS)
+    options.mapper.abs_pose_min_num_inliers = _MIN_INLIERS
+    options.mapper.init_min_num_inliers = _START_INLIERS
+    options.mapper.init_min_tri_angle = _START_ANGLE_DEG
     # Points that two images see are most of what sparse images share.
     options.triangulation.ignore_two_view_tracks = False
     return options
@@ -236,7 +223,7 @@ def _disjoint(parts: Sequence[SfmPart]) -> tuple[SfmPart, ...]:
     return tuple(sorted(disjoint, key=lambda part: -len(part.world_from_cam)))
 
 
-def _doubts(parts: Sequence[SfmPart], count: int, settings: SfmSettings) -> tuple[str, ...]:
+def _doubts(parts: Sequence[SfmPart], count: int) -> tuple[str, ...]:
     if not parts:
         return ("no two images share enough features to begin with",)
     first = parts[0]
@@ -248,11 +235,9 @@ def _doubts(parts: Sequence[SfmPart], count: int, settings: SfmSettings) -> tupl
             f"{placed} of {count} images hang together (parts of {sizes}); take images closer to"
             " each other"
         )
-    weak = [image for image, links in first.links.items() if links < settings.well_linked]
+    weak = [image for image, links in first.links.items() if links < _WELL_LINKED]
     if weak:
-        doubts.append(
-            f"{len(weak)} images share fewer than {settings.well_linked} points with two others"
-        )
+        doubts.append(f"{len(weak)} images share fewer than {_WELL_LINKED} points with two others")
     if placed < 3:
         doubts.append("two images alone contradict nothing")
     return tuple(doubts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -54,9 +53,8 @@ class CollectionSettings:
 
     A frame with a prior pose is kept when it lies min_translation_m metres or min_rotation_rad from
     every kept frame; one without a prior when its thumbnail differs by min_image_change (mean of
-    |difference|, 0 to 1) from every kept one. A full collection of max_frames either thins itself
-    (drops what is most
-    redundant) or refuses.
+    |difference|, 0 to 1) from every kept one. A full collection, of max_frames, thins itself: it
+    drops what is most redundant.
     """
 
     max_frames: int = 200
@@ -64,7 +62,6 @@ class CollectionSettings:
     min_rotation_rad: float = 0.1
     min_image_change: float = 0.03
     duplicate_change: float = 0.002
-    when_full: Literal["thin", "refuse"] = "thin"
 
     def __post_init__(self) -> None:
         if self.max_frames < 2:
@@ -76,8 +73,6 @@ class CollectionSettings:
             raise InputError(
                 f"duplicate_change is {self.duplicate_change}; expected 0 to min_image_change"
             )
-        if self.when_full not in ("thin", "refuse"):
-            raise InputError(f"when_full is {self.when_full!r}; expected 'thin' or 'refuse'")
 
 
 @dataclass(frozen=True)
@@ -170,8 +165,7 @@ class FrameCollection:
             if distances.min() < 1:
                 by_pose = np.isfinite(seen.pose).all()
                 return Reason.LITTLE_MOTION if by_pose else Reason.LITTLE_CHANGE
-            full = len(self._kept) >= settings.max_frames
-            if distances.min() < self._spacing or (full and settings.when_full == "refuse"):
+            if distances.min() < self._spacing:
                 return Reason.FULL
             self._distances = np.block(
                 [[self._distances, distances[:, None]], [distances[None], np.inf]]

@@ -72,8 +72,7 @@ class LocalizerSettings:
     @property
     def second_features(self) -> FeatureSettings:
         """Of frames in which the first features found too little."""
-        second = whole_image() if self.features.scale < 1 else FeatureSettings()
-        return replace(second, kind=self.features.kind)
+        return whole_image() if self.features.scale < 1 else FeatureSettings()
 
 
 @dataclass(frozen=True, eq=False)

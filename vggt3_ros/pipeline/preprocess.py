@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.published_loaders import EvaluationCrop, target_size
+from vggt3_ros.pipeline.published_loader import EvaluationCrop, target_size
 from vggt3_ros.pipeline.undistort import undistorted
 
 

@@ -1,16 +1,14 @@
-"""The two image loaders of the published models, pixel for pixel: quick (crop or pad) and
-evaluation.
+"""The image loader that the published models are evaluated with, pixel for pixel.
 
-Both resize 8-bit images with Pillow, whose filters are antialiased; other libraries give other
+It resizes 8-bit images with Pillow, whose filters are antialiased; other libraries give other
 pixels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,57 +17,6 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.frame import Image
-
-
-def quick_loader(
-    images: Sequence[Image],
-    mode: Literal["crop", "pad"] = "crop",
-    target: int = 518,
-    patch: int = 14,
-    pad_value: float = 1.0,
-) -> Tensor:
-    """Images (H, W, 3 or 4) uint8 of any sizes to (S, 3, h, w) float in [0, 1].
-
-    crop: the width becomes `target`, rows beyond `target` are cut off at top and bottom. pad: the
-    longer side becomes `target`, the rest is filled with pad_value. Images that differ in size then
-    are padded with white.
-    """
-    if len(images) == 0 or mode not in ("crop", "pad"):
-        raise InputError(
-            f"expected images and the mode 'crop' or 'pad'; got {len(images)} and {mode!r}"
-        )
-    loaded = [_quick(image, mode, target, patch, pad_value) for image in images]
-    height, width = (max(image.shape[axis] for image in loaded) for axis in (1, 2))
-    return torch.stack([_pad_centred(image, height, width, 1.0) for image in loaded])
-
-
-def _quick(image: Image, mode: str, target: int, patch: int, pad_value: float) -> Tensor:
-    from PIL import Image as Pillow
-
-    picture = Pillow.fromarray(image)
-    if picture.mode == "RGBA":
-        grey = int(255 * pad_value)
-        picture = Pillow.alpha_composite(
-            Pillow.new("RGBA", picture.size, (grey, grey, grey, 255)), picture
-        )
-    width, height = picture.size
-    by_height = mode == "pad" and height > width
-    scale = target / (height if by_height else width)
-    new_width = patch * round(width * scale / patch) if by_height else target
-    new_height = target if by_height else patch * round(height * scale / patch)
-    size = (max(new_width, patch), max(new_height, patch))
-    resized = _to_float(np.asarray(picture.convert("RGB").resize(size, _filter("BICUBIC"))))
-    if mode == "pad":
-        return _pad_centred(resized, target, target, pad_value)
-    top = max(0, (resized.shape[1] - target) // 2)
-    return resized[:, top : top + target]
-
-
-def _pad_centred(image: Tensor, height: int, width: int, value: float) -> Tensor:
-    rows = height - image.shape[1]
-    columns = width - image.shape[2]
-    padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
-    return torch.nn.functional.pad(image, padding, value=value)
 
 
 def _to_float(image: Any) -> Tensor:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.pipeline.published_loaders import EvaluationCrop, quick_loader, target_size
+from vggt3_ros.pipeline.published_loader import EvaluationCrop, target_size
 
 GOLDEN = Path(__file__).parents[1] / "data" / "network" / "dev_preprocess.safetensors"
 
@@ -21,37 +21,6 @@ ROUNDING = 1e-6 if int(PIL.__version__.split(".")[0]) >= 13 else 4 / 255
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
     return load_file(GOLDEN)
-
-
-@pytest.mark.parametrize("image", ["img0", "img1", "img2"])
-@pytest.mark.parametrize("mode", ["crop", "pad"])
-def test_the_quick_loader_gives_the_published_pixels(
-    golden: dict[str, Tensor], image: str, mode: str
-) -> None:
-    loaded = quick_loader([golden[image].numpy()], mode, target=70)  # type: ignore[arg-type]
-    torch.testing.assert_close(loaded[0], golden[f"{image}.{mode}.70"], rtol=0, atol=ROUNDING)
-
-
-def test_the_quick_loader_pads_images_of_several_sizes_to_the_largest(
-    golden: dict[str, Tensor],
-) -> None:
-    loaded = quick_loader([golden["img0"].numpy(), golden["img1"].numpy()], "crop", target=70)
-    torch.testing.assert_close(loaded, golden["batch.crop"], rtol=0, atol=ROUNDING)
-
-
-@pytest.mark.parametrize(
-    ("image", "crop", "pad"),
-    [
-        ("img0", (392, 518), (518, 518)),
-        ("img1", (518, 518), (518, 518)),
-        ("img2", (294, 518), (518, 518)),
-    ],
-)
-def test_the_quick_loader_gives_the_published_sizes(
-    golden: dict[str, Tensor], image: str, crop: tuple[int, int], pad: tuple[int, int]
-) -> None:
-    assert tuple(quick_loader([golden[image].numpy()], "crop").shape) == (1, 3, *crop)
-    assert tuple(quick_loader([golden[image].numpy()], "pad").shape) == (1, 3, *pad)
 
 
 @pytest.mark.parametrize("image", ["img0", "img1"])
@@ -91,10 +60,6 @@ def test_images_of_any_size_and_aspect_fill_their_target(size: tuple[int, int]) 
         assert tuple(crop.image(image).shape) == (3, crop.target[1], crop.target[0])
 
 
-def test_wrong_use_is_refused() -> None:
-    with pytest.raises(
-        InputError, match="expected images and the mode 'crop' or 'pad'; got 0 and 'crop'"
-    ):
-        quick_loader([])
+def test_a_principal_point_at_the_border_is_refused() -> None:
     with pytest.raises(InputError, match="lies at the border of the 64x48 image"):
         EvaluationCrop.plan((64, 48), (0.5, 20.0), (70, 56))
