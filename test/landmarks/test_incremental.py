@@ -11,13 +11,11 @@ from vggt3_ros.landmarks.tracks import build_tracks
 from .conftest import Visit
 from .test_build import ALL, position_errors, shaken
 
-MIN_ANGLE = float(np.radians(1.5))
-
 
 def test_keyframes_are_placed_without_looking_at_the_given_poses(visit: Visit) -> None:
     tracks = build_tracks([len(one) for one in visit.features], visit.matches)
     given = shaken(visit.world_from_cam, 0.3, 20)
-    found = placed_by_images(tracks, visit.features, visit.intrinsics, given, MIN_ANGLE)
+    found = placed_by_images(tracks, visit.features, visit.intrinsics, given)
     assert found is not None and found[1].all()
     assert position_errors(found[0], visit.world_from_cam, align=True).max() < 0.05
     assert position_errors(given, visit.world_from_cam, align=True).max() > 0.2
@@ -27,7 +25,7 @@ def test_given_poses_that_move_the_wrong_way_do_not_matter(visit: Visit) -> None
     tracks = build_tracks([len(one) for one in visit.features], visit.matches)
     given = visit.world_from_cam.copy()
     given[:, :3, 3] = given[:, :3, 3].mean(0) - 0.1 * (given[:, :3, 3] - given[:, :3, 3].mean(0))
-    found = placed_by_images(tracks, visit.features, visit.intrinsics, given, MIN_ANGLE)
+    found = placed_by_images(tracks, visit.features, visit.intrinsics, given)
     assert found is not None and found[1].all()
     assert position_errors(found[0], visit.world_from_cam, align=True).max() < 0.05
     assert np.allclose(
@@ -39,10 +37,7 @@ def test_given_poses_that_move_the_wrong_way_do_not_matter(visit: Visit) -> None
 
 def test_nothing_begins_without_common_points(visit: Visit) -> None:
     tracks = build_tracks([len(one) for one in visit.features], {})
-    assert (
-        placed_by_images(tracks, visit.features, visit.intrinsics, visit.world_from_cam, MIN_ANGLE)
-        is None
-    )
+    assert placed_by_images(tracks, visit.features, visit.intrinsics, visit.world_from_cam) is None
 
 
 def test_poses_too_rough_to_adjust_from_are_mended(visit: Visit) -> None:

@@ -121,7 +121,7 @@ def test_a_cleared_collection_is_as_new(make_image: MakeImage) -> None:
     [
         ({"max_frames": 1}, "max_frames is 1; a reconstruction needs at least 2"),
         ({"min_translation_m": 0.0}, "min_translation_m is 0.0; it must be positive"),
-        ({"duplicate_change": 0.5}, "duplicate_change is 0.5; expected 0 to"),
+        ({"min_image_change": 0.001}, "min_image_change is 0.001; images that differ by less"),
     ],
 )
 def test_impossible_settings_are_refused(setting: dict[str, object], why: str) -> None:

@@ -16,7 +16,7 @@ from vggt3_ros.pipeline.metric_scale import (
     scale_from_depth,
     scale_from_height,
 )
-from vggt3_ros.pipeline.prior_alignment import AlignmentSettings, priors_problem
+from vggt3_ros.pipeline.prior_alignment import priors_problem
 from vggt3_ros.pipeline.upright import Plane, floor_plane
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
@@ -130,7 +130,7 @@ def test_priors_are_judged_by_themselves() -> None:
     assert priors_problem({0: poses[0], 5: poses[5]}) == "2 frames have a prior pose, 3 are needed"
     turning = {i: se3(pose[:3, :3], poses[0][:3, 3]) for i, pose in poses.items()}
     assert priors_problem(turning) == "the prior poses spread over 0 m, 0.05 m are needed"
-    assert priors_problem(poses, AlignmentSettings(min_extent_m=50)) is not None
+    assert priors_problem(poses, min_extent_m=50) is not None
     damaged = {**poses, 3: torch.full((4, 4), torch.nan, dtype=torch.float64)}
     problem = priors_problem(damaged)
     assert problem is not None and "frame 3" in problem

@@ -302,7 +302,7 @@ def test_a_network_without_point_head_refuses_points_of_it(
             lambda: PointSettings(confidence_quantile=1.0),
             "confidence_quantile is 1.0; expected 0 up to below 1",
         ),
-        (lambda: PointSettings(voxel_size=0.0), "voxels must be larger than 0; got voxel_size 0.0"),
+        (lambda: PointSettings(voxel_size=0.0), "voxel_size is 0.0; expected more than 0"),
         (lambda: PointSettings(max_points=0), "max_points is 0; expected at least 1"),
         (lambda: PointSettings(source="mesh"), "the source of points is 'mesh'"),  # type: ignore[arg-type]
     ],

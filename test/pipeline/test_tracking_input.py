@@ -245,12 +245,11 @@ def test_the_same_attempts_lead_to_the_same_poses() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("confirmations", 0), ("confirmations", 1.5), ("joint_images", 0), ("joint_images", 2.5)]
-    + [("lost_after_s", 0.0), ("clock_jump_s", -1.0), ("gate", math.nan)]
+    + [("lost_after_s", 0.0), ("clock_jump_s", -1.0), ("drift_translation", math.nan)]
     + [
         ("drift_rotation", -0.1),
         ("floor_position_m", math.inf),
         ("max_speed_mps", 0.0),
-        ("largest_correction_m", 0.0),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name_and_value(name: str, value: Any) -> None:

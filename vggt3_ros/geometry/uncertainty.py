@@ -11,6 +11,8 @@ from torch import Tensor
 
 from vggt3_ros.geometry.se3 import chordal_mean, rotation_from_axis_angle, rotation_vector, se3
 
+GATE = 22.458  # squared errors, of six degrees of freedom, that 99.9 % stay below
+
 
 def pose_error_vector(estimated: Tensor, true: Tensor) -> Tensor:
     """Error (6,) of world_from_cam (4, 4): position true - estimated (m, world axes), then a

@@ -28,53 +28,31 @@ _UNCOMPARED = 16
 _UNCOMPARED_FLAT = 24
 # in images whose longer side has another number of pixels, limits in pixels scale with it
 WIDTH = 640.0
+INLIER_PX = 4.0  # how far off matches may be that RANSAC counts
+RATIO = 0.85  # of Lowe's test of matches with a map
+MIN_CELLS = 6  # of 80 x 80 pixels, that hold inliers
+_MAX_SIGMA = 0.012  # deviation of a position, as a fraction of the distance to what is seen
+_MAX_DISTANCE = 3.0  # from the nearest keyframe, in the map's usual distance to landmarks
 
 
 @dataclass(frozen=True)
 class LocateSettings:
-    """How a pose is searched, and what it must show to be accepted. Pixels are those of an image
-    640 pixels wide.
-
-    A pose needs min_inliers within guided_px in min_cells cells of 80 x 80 pixels, min_agreement
-    and min_support (see Evidence). The more agreement, the less support is needed, down to
-    little_support; flat views need more of both. The standard deviation of its position in the map
-    must stay below max_sigma of the distance to what it sees, and its distance to the nearest
-    keyframe below max_distance times the map's usual distance to landmarks.
-
-    keyframes: searched per source; ratio: of Lowe's test; iterations: most hypotheses of RANSAC;
-    inlier_px: how far off matches may be that it counts; guided_px: window around projections in
-    which a pose finds further matches, and within which they agree with it; least_alike: cosine of
-    descriptors that match there.
+    """What a pose must show to be accepted: min_inliers in 6 cells of the image, min_agreement and
+    min_support (see Evidence). The more agreement, the less support is needed, down to
+    little_support; flat views need more of both.
     """
 
     min_inliers: int = 12
-    min_cells: int = 6
     min_agreement: float = 0.35
     min_support: float = 0.4
     little_support: float = 0.1
-    max_sigma: float = 0.012
-    max_distance: float = 3.0
-    inlier_px: float = 4.0
-    keyframes: int = 10
-    ratio: float = 0.85
-    iterations: int = 1000
-    guided_px: float = 8.0
-    least_alike: float = 0.85
 
     def __post_init__(self) -> None:
-        counts = (self.min_inliers, self.min_cells, self.keyframes, self.iterations)
-        limits = (self.max_sigma, self.max_distance, self.inlier_px, self.guided_px)
-        shares = (
-            self.min_agreement,
-            self.min_support,
-            self.little_support,
-            self.ratio,
-            self.least_alike,
-        )
-        if min(counts) < 1 or min(limits) <= 0 or not all(0 <= share <= 1 for share in shares):
+        fractions = (self.min_agreement, self.min_support, self.little_support)
+        if self.min_inliers < 1 or not all(0 <= fraction <= 1 for fraction in fractions):
             raise InputError(
-                f"localization settings are out of range: {self}; expected counts of at least 1,"
-                " limits above 0, agreements, supports, ratio and least_alike from 0 to 1"
+                f"localization settings are out of range: {self}; expected min_inliers of at least"
+                " 1, agreements and supports from 0 to 1"
             )
 
 
@@ -157,10 +135,10 @@ def too_little(evidence: Evidence, settings: LocateSettings) -> str | None:
     inliers = _needed_inliers(evidence, settings)
     if evidence.inliers < inliers:
         return f"only {evidence.inliers} landmarks agree with the best pose, {inliers} are needed"
-    if evidence.cells < settings.min_cells:
+    if evidence.cells < MIN_CELLS:
         return (
             f"the {evidence.inliers} landmarks that agree with the best pose lie in"
-            f" {evidence.cells} cells of the image, {settings.min_cells} are needed"
+            f" {evidence.cells} cells of the image, {MIN_CELLS} are needed"
         )
     return None
 
@@ -219,7 +197,6 @@ def implausible(
     seen: NDArray[np.float32],
     landmarks: Landmarks,
     usual_distance: float,
-    settings: LocateSettings,
 ) -> str | None:
     """Why a pose with this covariance, relative to the map, cannot be used, whatever the evidence;
     None if it can.
@@ -232,17 +209,17 @@ def implausible(
     nearest = np.linalg.norm(
         landmarks.world_from_cam[:, :3, 3] - world_from_cam[:3, 3], axis=1
     ).min()
-    if nearest > settings.max_distance * usual_distance:
+    if nearest > _MAX_DISTANCE * usual_distance:
         return (
             f"the pose is {nearest:.1f} away from the nearest keyframe, more than"
-            f" {settings.max_distance:g} times the distance of {usual_distance:.1f} from which the"
+            f" {_MAX_DISTANCE:g} times the distance of {usual_distance:.1f} from which the"
             " map usually saw its landmarks"
         )
     sigma = float(np.sqrt(max(np.linalg.eigvalsh(covariance[:3, :3])[-1], 0.0)))
     distance = float(np.median(np.linalg.norm(seen - world_from_cam[:3, 3], axis=1)))
-    if not sigma <= settings.max_sigma * distance:
+    if not sigma <= _MAX_SIGMA * distance:
         return (
             f"the position is determined with a standard deviation of {sigma:.3g}, more than"
-            f" {settings.max_sigma:g} of the distance of {distance:.3g} to what is seen"
+            f" {_MAX_SIGMA:g} of the distance of {distance:.3g} to what is seen"
         )
     return None

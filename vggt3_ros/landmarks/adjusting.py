@@ -21,6 +21,7 @@ from vggt3_ros.landmarks.tracks import Tracks
 
 Progress = Callable[[float], None]
 
+_MAX_ADJUSTED = 2_000  # landmarks that take part in the adjustment of poses
 _ROUNDS = 5
 _SETTLED = 0.1  # relative change of the noise between rounds below which nothing is left to find,
 _CALM = 10.0  # where residuals at the start of the round lay within so many deviations
@@ -218,7 +219,7 @@ def _weighed(fit: Fit) -> PosePriors:
 def _adjust(fit: Fit, priors: PosePriors, prior_outlier: float, progress: Progress) -> bool:
     """One bundle adjustment of the best seen points; False where there are none."""
     given = fit.given
-    tracks = fit.well_seen(given.settings.adjusted)
+    tracks = fit.well_seen(_MAX_ADJUSTED)
     if tracks.points == 0:
         return False
     points = fit.triangulated(tracks)[0]

@@ -63,10 +63,10 @@ def whole_image() -> FeatureSettings:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """n SIFT features (Lowe 2004). pixels (n, 2) float32 x y in the whole image without lens distortion, pixel
-    centres at whole numbers; descriptors (n, 128) uint8, see unit_vectors; size_wh of the whole
-    image; pixel_size: pixels of the whole image per pixel of the image that was searched, which is
-    what positions are precise to.
+    """n SIFT features (Lowe 2004). pixels (n, 2) float32 x y in the whole image without lens
+    distortion, pixel centres at whole numbers; descriptors (n, 128) uint8, see unit_vectors;
+    size_wh of the whole image; pixel_size: pixels of the whole image per pixel of the image that
+    was searched, which is what positions are precise to.
     """
 
     pixels: NDArray[np.float32]

@@ -15,7 +15,7 @@ from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.tracks import Tracks
-from vggt3_ros.landmarks.triangulation import rays_of, triangulate
+from vggt3_ros.landmarks.triangulation import MIN_ANGLE, rays_of, triangulate
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -139,7 +139,7 @@ class Fit:
             return self.tracks
         angle = self.triangulated(self.tracks)[1]
         seen = np.bincount(self.tracks.point)
-        good = angle >= self.given.settings.least_angle
+        good = angle >= MIN_ANGLE
         order = np.lexsort((-angle, -seen, ~good))
         chosen = np.zeros(len(good), dtype=bool)
         chosen[order[:most]] = True

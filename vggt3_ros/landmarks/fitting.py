@@ -105,9 +105,7 @@ def _adjusted(given: Given, progress: Progress) -> Fit:
     if given.anchored:
         choices.append(adjusted(given, given.world_from_cam, told.next(), prior_outlier=_WIDER)[0])
     if rough:
-        k = fit.intrinsics
-        least_angle = given.settings.least_angle
-        found = placed_by_images(given.every, given.features, k, given.world_from_cam, least_angle)
+        found = placed_by_images(given.every, given.features, fit.intrinsics, given.world_from_cam)
         # Without priors, what images do not place stays where a guess left it: then there is no map
         # to adjust.
         if found is not None and (given.anchored or found[1].mean() >= _MIN_PLACED):

@@ -18,7 +18,7 @@ from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
 from vggt3_ros.landmarks.rigid import shared_counts
 from vggt3_ros.landmarks.tracks import Tracks
-from vggt3_ros.landmarks.triangulation import rays_of, triangulate
+from vggt3_ros.landmarks.triangulation import MIN_ANGLE, rays_of, triangulate
 
 Floats = NDArray[np.float64]
 
@@ -37,15 +37,14 @@ def placed_by_images(
     features: Sequence[Features],
     intrinsics: Floats,
     given: Floats,
-    least_angle: float,
 ) -> tuple[Floats, NDArray[np.bool_]] | None:
     """Poses (K, 4, 4) of keyframes placed by their tracks alone, then turned, moved and scaled to
     the given poses; and which keyframes (K,) were placed. The others see too little of them and
     keep their given pose. None where no two keyframes can begin.
 
-    intrinsics (K, 3, 3); points whose rays spread less than least_angle (rad) place nothing.
+    intrinsics (K, 3, 3); points whose rays spread less than MIN_ANGLE place nothing.
     """
-    placer = _Placer(every, features, intrinsics, least_angle)
+    placer = _Placer(every, features, intrinsics)
     if not placer.begin():
         return None
     while placer.place_next():
@@ -66,12 +65,9 @@ def placed_by_images(
 
 
 class _Placer:
-    def __init__(
-        self, every: Tracks, features: Sequence[Features], intrinsics: Floats, least_angle: float
-    ) -> None:
+    def __init__(self, every: Tracks, features: Sequence[Features], intrinsics: Floats) -> None:
         self.every = every
         self.intrinsics = intrinsics
-        self.least_angle = least_angle
         count = len(features)
         first = np.concatenate([[0], np.cumsum([len(one) for one in features])])
         every_pixel = np.concatenate([one.pixels for one in features]).astype(np.float64)
@@ -182,9 +178,8 @@ class _Placer:
             error = np.linalg.norm(residual, axis=1)
             index = np.flatnonzero(which)
             which = which.copy()
-            which[
-                index[(error > 2 * self.tolerance) | (angle[tracks.point] < self.least_angle)]
-            ] = False
+            wrong = (error > 2 * self.tolerance) | (angle[tracks.point] < MIN_ANGLE)
+            which[index[wrong]] = False
         counts = np.bincount(self.every.point[which], minlength=self.every.points)
         which &= counts[self.every.point] >= 2
         kept = np.unique(self.every.point[which])

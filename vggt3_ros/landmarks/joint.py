@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.uncertainty import GATE
 from vggt3_ros.landmarks.acceptance import (
+    MIN_CELLS,
     Evidence,
     LocateSettings,
     contradiction,
@@ -29,7 +31,6 @@ Indices = NDArray[np.int64]
 
 MIN_OWN = 6  # inliers by which an image has a say: of fewer, a single wrong one moves the pose
 _MIN_VIEWS = 2  # images that must have one, the newest among them
-_GATE = 22.458  # squared deviation from odometry, of six degrees of freedom, that 99.9 % stay below
 _NEAR = 3.0  # times the reach of inliers: matches as near as that take part in the adjustment
 
 
@@ -87,10 +88,7 @@ def locate_jointly(localizer: LandmarkLocalizer, views: Sequence[View]) -> Locat
         return None
     feature, landmark = said[-1].agreeing.T
     where = (poses[-1], covariance, localizer.landmarks.positions[landmark])
-    if (
-        implausible(*where, localizer.landmarks, localizer.usual_distance, localizer.settings)
-        is not None
-    ):
+    if implausible(*where, localizer.landmarks, localizer.usual_distance) is not None:
         return None
     images = sum(each.has_say for each in said)
     agreeing = f"{evidence.inliers} landmarks in {evidence.cells} cells of the view agree"
@@ -125,12 +123,11 @@ class _Said:
         agree, which were found without knowing where to look, and is asked, too, where so much
         matched or is seen that it should have one.
         """
-        settings = localizer.settings
         chosen = pairs[_agree(localizer, view, pairs, world_from_cam)]
         has_say = len(chosen) >= MIN_OWN
         _, counts = occupied(view.features.pixels, view.features.size_wh)
         shows_much = (
-            len(pairs) >= settings.min_inliers or (counts >= TELLING).sum() >= settings.min_cells
+            len(pairs) >= localizer.settings.min_inliers or (counts >= TELLING).sum() >= MIN_CELLS
         )
         weighed = localizer.weighed(view.features, view.intrinsics, world_from_cam, pairs, chosen)
         return cls(*weighed, has_say, has_say or bool(shows_much))
@@ -171,7 +168,7 @@ def _placed(
     if len(saying) < _MIN_VIEWS or saying[-1] != len(views) - 1:
         return None
     solution = adjust_rig(poses[-1], [rigs[number] for number in saying])
-    if solution is None or solution.strain > _GATE:
+    if solution is None or solution.strain > GATE:
         return None
     placed: list[Floats] = [solution.world_from_cam[-1] @ view.newest_from_cam for view in views]
     for number, pose in zip(saying, solution.world_from_cam, strict=True):

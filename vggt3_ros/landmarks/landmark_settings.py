@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from vggt3_ros.errors import InputError
 from vggt3_ros.landmarks.features import FeatureSettings, whole_image
 
@@ -16,12 +14,10 @@ class LandmarkSettings:
 
     hold_priors: whether measured poses stay as they are given (True) or are adjusted to the images
     (False); by default (None) whichever predicts the given pose of a keyframe better from the
-    others. position_sigma (metres, or scene
-    units) and rotation_sigma (rad): how far given poses that are adjusted may be off; by default
-           estimated from what the images say. refine_focal: find one factor of the focal lengths.
-           neighbours: keyframes that each is compared with. budget: landmarks that are kept, those
-           seen most often first. adjusted: landmarks that take part in the adjustment of poses.
-           least_angle: rad that the rays of a landmark must spread over.
+    others. position_sigma (metres, or scene units) and rotation_sigma (rad): how far given poses
+    that are adjusted may be off; by default estimated from what the images say. refine_focal: find
+    one factor of the focal lengths. neighbours: keyframes that each is compared with. budget:
+    landmarks that are kept, those seen most often first.
     """
 
     features: FeatureSettings = field(default_factory=whole_image)
@@ -31,8 +27,6 @@ class LandmarkSettings:
     refine_focal: bool = False
     neighbours: int = 20
     budget: int = 20_000
-    adjusted: int = 2_000
-    least_angle: float = float(np.radians(1.5))
 
     def __post_init__(self) -> None:
         sigmas = (self.position_sigma, self.rotation_sigma)
@@ -44,10 +38,5 @@ class LandmarkSettings:
             raise InputError(
                 "poses that are held have no sigmas; leave out hold_priors, or both sigmas"
             )
-        if (
-            self.neighbours < 2
-            or self.budget < 1
-            or self.adjusted < 1
-            or not 0 < self.least_angle < 1
-        ):
+        if self.neighbours < 2 or self.budget < 1:
             raise InputError(f"landmark settings are out of range: {self}; see their documentation")

@@ -14,7 +14,7 @@ from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks.fit import Fit, Floats
 from vggt3_ros.landmarks.landmarks import are_determined, lower_roots
 from vggt3_ros.landmarks.pnp import PnpSettings, PnpSolution, solve_pnp
-from vggt3_ros.landmarks.triangulation import refine_points
+from vggt3_ros.landmarks.triangulation import MIN_ANGLE, refine_points
 
 _MIN_POINTS = 20  # points of the others that place a keyframe
 _MIN_AGREEING = 1 / 3  # of them
@@ -90,7 +90,7 @@ def _placed_by_others(
     points, covariance = refine_points(
         fit.observations(tracks), fit.world_from_cam, points, fit.noise
     )
-    good = (angle >= given.settings.least_angle) & are_determined(points, covariance)
+    good = (angle >= MIN_ANGLE) & are_determined(points, covariance)
     mine = mine[np.isin(every.point[mine], numbers[good])]
     if len(mine) < _MIN_POINTS:
         return None

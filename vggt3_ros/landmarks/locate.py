@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks import retrieval
 from vggt3_ros.landmarks.acceptance import (
+    INLIER_PX,
+    RATIO,
     WIDTH,
     Evidence,
     LocateSettings,
@@ -34,7 +36,12 @@ Indices = NDArray[np.int64]
 Source = Literal["last", "descriptor", "network", "given", "joint"]
 
 _SOURCES: tuple[Source, ...] = ("last", "descriptor", "network")
-_MARGIN = 0.25  # a rough pose may be off by that share of the image
+_KEYFRAMES = 10  # searched per source
+_MARGIN = 0.25  # a rough pose may be off by that fraction of the image
+# In pixels of an image 640 wide: the window around projections in which a pose finds further
+# matches, and within which they agree with it.
+_GUIDED_PX = 8.0
+_MIN_ALIKE = 0.85  # cosine of descriptors that match there
 _ROUGHLY = 1e-2  # PnpSettings.settled of poses that are refined again
 # of an accepted pose: 9 % nearer to the truth than with 1.4, at which more poses are found
 _FINAL_INFLUENCE = 1.0
@@ -180,16 +187,15 @@ class LandmarkLocalizer:
         the map.
         """
         landmarks = self.landmarks
-        count = self.settings.keyframes
         if source == "descriptor":
             query = retrieval.describe(features.descriptors, landmarks.vocabulary)
-            return retrieval.most_similar(query, self._looks, count)
+            return retrieval.most_similar(query, self._looks, _KEYFRAMES)
         pose = proposals.get(source)
         if pose is None or not np.isfinite(pose).all():
             return None
         seen = self.visibility.observations(pose, intrinsics, features.size_wh, _MARGIN)
         votes = np.bincount(landmarks.observed_from[seen], minlength=len(landmarks.world_from_cam))
-        chosen = np.argsort(-votes, kind="stable")[:count]
+        chosen = np.argsort(-votes, kind="stable")[:_KEYFRAMES]
         return chosen[votes[chosen] > 0] if votes.any() else None
 
     def _attempt(
@@ -232,9 +238,7 @@ class LandmarkLocalizer:
         floor = self.floor(pose, chosen[:, 1])
         if refusal is None:
             seen = landmarks.positions[chosen[:, 1]]
-            refusal = implausible(
-                pose, covariance, seen, landmarks, self.usual_distance, self.settings
-            )
+            refusal = implausible(pose, covariance, seen, landmarks, self.usual_distance)
         if refusal is None:
             final = replace(settings, influence=_FINAL_INFLUENCE)
             polished = refine_pnp(pose, *self.observed(features, chosen), intrinsics, final)
@@ -250,9 +254,7 @@ class LandmarkLocalizer:
         """
         landmarks = self.landmarks
         candidates = np.unique(np.concatenate([landmarks.seen_from(int(k)) for k in keyframes]))
-        pairs = match_vectors(
-            features.vectors, self._vectors[candidates], self.settings.ratio
-        ).astype(np.int64)
+        pairs = match_vectors(features.vectors, self._vectors[candidates], RATIO).astype(np.int64)
         pairs[:, 1] = candidates[pairs[:, 1]]
         return pairs, len(candidates)
 
@@ -265,13 +267,13 @@ class LandmarkLocalizer:
         chosen: Indices,
     ) -> tuple[Evidence, Indices]:
         """Evidence for a pose, from matched pairs (M, 2) of which the chosen ones (N, 2) may agree
-        with it; and all pairs (n, 2) that do: within guided_px.
+        with it; and all pairs (n, 2) that do.
         """
         expected = self.visibility.expected(world_from_cam, intrinsics, features.size_wh)
         every = self._completed(features, expected, chosen)
         points, pixels, _ = self.observed(features, every)
         off = reprojection_errors(world_from_cam, points, pixels, intrinsics)
-        agree = off < self.settings.guided_px * _unit(features)
+        agree = off < _GUIDED_PX * _unit(features)
         agreeing = every[agree]
         inlying = features.pixels[agreeing[:, 0]]
         found = np.isin(expected.landmarks, agreeing[:, 1])
@@ -295,10 +297,14 @@ class LandmarkLocalizer:
         """Pairs (N, 2) of all landmarks that are expected, with the feature near each that is most
         like it; and those of `pairs` (M, 2) whose feature and landmark have no other.
         """
-        radius = self.settings.guided_px * _unit(features)
-        least = self.settings.least_alike
-        looks = self._vectors[expected.landmarks]
-        near = guided_matches(features, expected.landmarks, looks, expected.pixels, radius, least)
+        near = guided_matches(
+            features,
+            expected.landmarks,
+            looks=self._vectors[expected.landmarks],
+            projected=expected.pixels,
+            radius_px=_GUIDED_PX * _unit(features),
+            min_alike=_MIN_ALIKE,
+        )
         alone = ~np.isin(pairs[:, 0], near[:, 0]) & ~np.isin(pairs[:, 1], near[:, 1])
         return np.concatenate([near, pairs[alone]])
 
@@ -339,9 +345,7 @@ class LandmarkLocalizer:
     def pnp_settings(self, features: Features) -> PnpSettings:
         """How poses are searched with these features, in pixels of their image."""
         noise = max(self.landmarks.noise_px, _MIN_NOISE * features.pixel_size)
-        return PnpSettings(
-            self.settings.inlier_px * _unit(features), noise, self.settings.iterations
-        )
+        return PnpSettings(INLIER_PX * _unit(features), noise)
 
 
 def _located(

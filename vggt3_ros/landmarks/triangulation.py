@@ -9,6 +9,7 @@ from vggt3_ros.landmarks.observations import MIN_DEPTH, Observations, pixel_deri
 
 Floats = NDArray[np.float64]
 
+MIN_ANGLE = float(np.radians(1.5))  # that the rays of a landmark must spread over
 _OUTLIER = 3.0  # deviations beyond which an observation loses weight
 _FAR = 1e3  # distance of points whose rays are parallel
 _PARALLEL = np.radians(2.0)  # angle up to which rays may part by noise alone

@@ -200,10 +200,10 @@ def guided_matches(
     looks: NDArray[np.float32],
     projected: Floats,
     radius_px: float,
-    least_alike: float,
+    min_alike: float,
 ) -> Indices:
     """Pairs (M, 2) of feature and landmark: for each of the `candidates` (n,) the feature most like
-    it within radius_px of its projection, if the cosine of descriptors is least_alike or more and
+    it within radius_px of its projection, if the cosine of descriptors is min_alike or more and
     no other candidate suits that feature more. looks (n, D) are unit vectors of the candidates'
     descriptors, projected (n, 2) their pixels at some pose.
     """
@@ -216,7 +216,7 @@ def guided_matches(
     feature = near[row, rank]
     alike = np.einsum("nd,nd->n", features.vectors[feature], looks[row])
     order = np.argsort(-alike, kind="stable")
-    order = order[alike[order] >= least_alike]
+    order = order[alike[order] >= min_alike]
     pairs = np.stack([feature[order], candidates[row[order]]], axis=1)
     # In order of likeness, the first pair of a feature that is also the first of its landmark.
     first_of_feature = np.zeros(len(pairs), dtype=bool)

@@ -18,6 +18,7 @@ from vggt3_ros.pipeline.resize import same_shape
 _Array = npt.NDArray[np.float64]
 _THUMBNAIL = (24, 32)  # rows, columns
 _WIDENING = 1.2
+_DUPLICATE_CHANGE = 0.002  # of the image, up to which it is the same: a frozen camera
 
 
 class Reason(Enum):
@@ -61,7 +62,6 @@ class CollectionSettings:
     min_translation_m: float = 0.1
     min_rotation_rad: float = 0.1
     min_image_change: float = 0.03
-    duplicate_change: float = 0.002
 
     def __post_init__(self) -> None:
         if self.max_frames < 2:
@@ -69,9 +69,10 @@ class CollectionSettings:
         for name in ("min_translation_m", "min_rotation_rad", "min_image_change"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not 0 <= self.duplicate_change <= self.min_image_change:
+        if self.min_image_change < _DUPLICATE_CHANGE:
             raise InputError(
-                f"duplicate_change is {self.duplicate_change}; expected 0 to min_image_change"
+                f"min_image_change is {self.min_image_change}; images that differ by less than"
+                f" {_DUPLICATE_CHANGE} count as the same, give more"
             )
 
 
@@ -155,13 +156,12 @@ class FrameCollection:
         return None
 
     def _keep_if_new(self, frame: Frame) -> Reason:
-        settings = self.settings
         seen = _seen(frame)
         if self._kept:
             changes = self._image_changes(seen)
             distances = self._distances_to(seen, changes)
-            if changes.min() <= settings.duplicate_change:
-                return Reason.DUPLICATE  # a frozen camera, whatever the odometry says
+            if changes.min() <= _DUPLICATE_CHANGE:
+                return Reason.DUPLICATE  # whatever the odometry says
             if distances.min() < 1:
                 by_pose = np.isfinite(seen.pose).all()
                 return Reason.LITTLE_MOTION if by_pose else Reason.LITTLE_CHANGE
@@ -173,7 +173,7 @@ class FrameCollection:
         else:
             self._distances = np.full((1, 1), np.inf)
         self._kept.append(seen)
-        return self._thin() if len(self._kept) > settings.max_frames else Reason.KEPT
+        return self._thin() if len(self._kept) > self.settings.max_frames else Reason.KEPT
 
     def _image_changes(self, seen: _Seen) -> _Array:
         """Mean absolute difference (N,) of the thumbnail from every kept one."""

@@ -32,6 +32,8 @@ from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare
 from vggt3_ros.pipeline.resize import most_like, resized_intrinsics
 from vggt3_ros.scene.scene import Scene
 
+_ENOUGH_INLIERS = 45  # landmarks that agree, from which a frame is not searched in a second size
+
 
 class LocalizationStatus(Enum):
     """VERIFIED: landmarks confirm the pose. UNVERIFIED: the network proposes a pose that nothing
@@ -49,8 +51,8 @@ class LocalizerSettings:
     network's own; both refuse what the landmarks do not confirm, where the scene has landmarks.
     "none" leaves the network's poses unverified.
 
-    features: of every frame. Where fewer than enough_inliers landmarks agree it is searched in a
-    second size, too: the whole image, or half of it where features are those of the whole image.
+    features: of every frame. Where fewer than 45 landmarks agree it is searched in a second size,
+    too: the whole image, or half of it where features are those of the whole image.
 
     depth: "network" decodes the network's depth of every frame; "refined" replaces it, where the
     pose is verified, by what keyframes know there, as far as the scene has depth. "none" spares it
@@ -59,7 +61,6 @@ class LocalizerSettings:
 
     refine: Literal["refine", "verify", "none"] = "refine"
     features: FeatureSettings = field(default_factory=FeatureSettings)
-    enough_inliers: int = 45
     locate: LocateSettings = field(default_factory=LocateSettings)
     depth: Literal["none", "network", "refined"] = "none"
 
@@ -317,9 +318,7 @@ class Localizer:
         located, searched, seconds = self._located(
             landmarks, frame, proposals, self.settings.features
         )
-        if (
-            located.inliers < self.settings.enough_inliers or not located.accepted
-        ) and self._has_more(searched):
+        if (located.inliers < _ENOUGH_INLIERS or not located.accepted) and self._has_more(searched):
             second, again, more = self._located(
                 landmarks, frame, proposals, self.settings.second_features
             )

@@ -139,7 +139,7 @@ def _without_landmarks(observed: Observed, tied: Tied, settings: AnchorSettings)
     prediction = observed.prediction
     scene_from_cam = observed.scene_from_cam
     priors = observed.priors if settings.priors_are_metric else {}
-    alignment = align_with_priors(scene_from_cam, priors, settings.alignment)
+    alignment = align_with_priors(scene_from_cam, priors)
     if alignment.metric_from_scene is not None:
         placing = Placing(alignment.metric_from_scene, POSE_PRIORS, None)
         metric = True

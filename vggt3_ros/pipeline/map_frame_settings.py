@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
-from vggt3_ros.pipeline.prior_alignment import AlignmentSettings, priors_problem
+from vggt3_ros.pipeline.prior_alignment import MIN_EXTENT_M, priors_problem
 
 # What users call the values of LandmarkSettings.hold_priors.
 _PRIOR_POSES = {"auto": None, "hold": True, "adjust": False}
@@ -36,7 +36,6 @@ class AnchorSettings:
     sfm: bool = False
     camera_height_m: float | None = None
     priors_are_metric: bool = True
-    alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
 
     def __post_init__(self) -> None:
         if self.camera_height_m is not None and not self.camera_height_m > 0:
@@ -52,7 +51,4 @@ class AnchorSettings:
         """Why prior poses (4, 4), by the indices of their images, do not fix a frame, None when
         they do.
         """
-        settings = (
-            self.alignment if self.priors_are_metric else replace(self.alignment, min_extent_m=0.0)
-        )
-        return priors_problem(priors, settings)
+        return priors_problem(priors, MIN_EXTENT_M if self.priors_are_metric else 0.0)

@@ -18,6 +18,7 @@ from vggt3_ros.model.prediction import Prediction
 _SAMPLED_FRAMES = 32  # enough to judge confidence and extent
 _SAMPLED_PIXELS = 2_000  # per sampled frame
 _MERGED_AT = 2_000_000  # points that are gathered before they are thinned together
+_VOXEL = 1 / 256  # side of a voxel by default, as a fraction of the scene's extent
 _MAX_EXTENTS = 10.0  # extents from the middle; beyond are sky and numerical noise
 
 
@@ -25,17 +26,16 @@ _MAX_EXTENTS = 10.0  # extents from the middle; beyond are sky and numerical noi
 class PointSettings:
     """Which of the predicted points a scene keeps.
 
-    source: pixels' depth and camera, or the point head's map. The least confident share
+    source: pixels' depth and camera, or the point head's map. The least confident fraction
     (confidence_quantile) and whatever lies below min_confidence (1 is the least a network says) is
     dropped; then one point per voxel stays, the most confident. voxel_size in scene units, by
-    default voxel_fraction of the scene's extent; it grows until max_points suffice.
+    default 1/256 of the scene's extent; it grows until max_points suffice.
     """
 
     source: Literal["depth", "pointmap"] = "depth"
     confidence_quantile: float = 0.3
     min_confidence: float = 1.0
     voxel_size: float | None = None
-    voxel_fraction: float = 1 / 256
     max_points: int = 500_000
 
     def __post_init__(self) -> None:
@@ -47,9 +47,8 @@ class PointSettings:
             raise InputError(
                 f"confidence_quantile is {self.confidence_quantile}; expected 0 up to below 1"
             )
-        if not (self.voxel_size is None or self.voxel_size > 0) or not self.voxel_fraction > 0:
-            sizes = f"voxel_size {self.voxel_size}, voxel_fraction {self.voxel_fraction}"
-            raise InputError(f"voxels must be larger than 0; got {sizes}")
+        if not (self.voxel_size is None or self.voxel_size > 0):
+            raise InputError(f"voxel_size is {self.voxel_size}; expected more than 0, or None")
         if self.max_points < 1:
             raise InputError(f"max_points is {self.max_points}; expected at least 1")
 
@@ -72,7 +71,7 @@ def coloured_points(
             "the points' source is the point head, but this network has none; choose 'depth'"
         )
     threshold, centre, extent = _survey(prediction, images, settings)
-    voxel = settings.voxel_size or max(extent * settings.voxel_fraction, 1e-9)
+    voxel = settings.voxel_size or max(extent * _VOXEL, 1e-9)
     merged = [_empty()]
     waiting = 0
     for index in range(len(images)):

@@ -17,8 +17,17 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
-from vggt3_ros.geometry.uncertainty import corrected_pose, pose_error_vector, squared_error
+from vggt3_ros.geometry.uncertainty import (
+    GATE,
+    corrected_pose,
+    pose_error_vector,
+    squared_error,
+)
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings
+
+# Poses further from what was expected never agree, however vague that was.
+_MAX_CORRECTION_M = 0.5
+_MAX_CORRECTION_RAD = math.radians(15.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +160,7 @@ class Track:
             return None
         return (
             f"the pose lies {_extent(error)} from where odometry expects it (chi-square"
-            f" {square:.3g}, {self._settings.gate:.3g} allowed)"
+            f" {square:.3g}, {GATE:.3g} allowed)"
         )
 
     def include(self, sighting: Sighting) -> None:
@@ -177,10 +186,8 @@ class Track:
             _beyond(error[:3], settings.max_speed_mps * seconds),
             _beyond(error[3:], settings.max_turn_radps * seconds),
         ])  # fmt: skip
-        if self._within(
-            beyond,
-            squared_error(beyond, self.last.covariance + sighting.covariance + 2 * self._floor),
-        ):
+        covariance = self.last.covariance + sighting.covariance + 2 * self._floor
+        if self._within(beyond, squared_error(beyond, covariance)):
             return None
         return (
             f"the pose lies {_extent(error)} from the last, {seconds:.2f} s before (at most"
@@ -188,12 +195,10 @@ class Track:
         )
 
     def _within(self, error: Tensor, square: float) -> bool:
-        settings = self._settings
-        near = float(error[:3].norm()) <= settings.largest_correction_m
         return (
-            near
-            and float(error[3:].norm()) <= settings.largest_correction_rad
-            and square <= settings.gate
+            float(error[:3].norm()) <= _MAX_CORRECTION_M
+            and float(error[3:].norm()) <= _MAX_CORRECTION_RAD
+            and square <= GATE
         )
 
 

@@ -22,10 +22,8 @@ class TrackingSettings:
     itself. clock_jump_s: stamps that run backwards further than this mean that the clock was set
     back.
 
-    gate: largest normalised squared error, of six degrees of freedom, of poses that agree; 22.5 is
-    passed by 99.9 %. largest_correction_m, _rad: poses further from what was expected never agree,
-    however vague that was. floor_position_m, _rotation_rad: standard deviations, per axis, of
-    errors that covariances of poses leave out.
+    floor_position_m, _rotation_rad: standard deviations, per axis, of errors that covariances of
+    poses leave out.
 
     Odometry drifts by a standard deviation, per axis, of drift_translation metres per metre
     travelled and drift_translation_per_s per second, and by drift_rotation radians per radian
@@ -39,9 +37,6 @@ class TrackingSettings:
     lost_after_s: float = 2.0
     joint_images: int = 1
     clock_jump_s: float = 2.0
-    gate: float = 22.458
-    largest_correction_m: float = 0.5
-    largest_correction_rad: float = math.radians(15.0)
     floor_position_m: float = 0.01
     floor_rotation_rad: float = math.radians(0.3)
     drift_translation: float = 0.05
