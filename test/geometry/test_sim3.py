@@ -128,3 +128,18 @@ def test_poses_at_one_place_have_no_spread_to_compare() -> None:
     poses = random_poses(3)
     poses[:, :3, 3] = 0
     assert spread_ratio(poses, random_poses(3)) == 1.0
+
+
+def test_a_product_does_what_its_factors_do_one_after_the_other() -> None:
+    dice = torch.Generator().manual_seed(4)
+    first, second = (
+        Sim3(
+            scale,
+            rotation_from_axis_angle(torch.randn(3, generator=dice, dtype=torch.float64)),
+            torch.randn(3, generator=dice, dtype=torch.float64),
+        )
+        for scale in (0.5, 3.0)
+    )
+    points = torch.randn(5, 3, generator=dice, dtype=torch.float64)
+    torch.testing.assert_close((first @ second).points(points), first.points(second.points(points)))
+    torch.testing.assert_close((first @ first.inverse()).points(points), points)

@@ -81,7 +81,7 @@ def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) 
         fit = Alignment(Sim3.identity(), problem=None)
         source = POSE_PRIORS
     true_from_map = fit.true_from_estimated
-    true_from_scene = _chained(true_from_map, scene.map_from_scene)
+    true_from_scene = true_from_map @ scene.map_from_scene
     return MappedFrames(
         indices,
         scene_poses,
@@ -121,8 +121,3 @@ def _told(rows: list[int], with_landmarks: tuple[int, ...], count: int) -> str:
             " scale"
         )
     return _FITTED
-
-
-def _chained(a_from_b: Sim3, b_from_c: Sim3) -> Sim3:
-    rotation = a_from_b.rotation @ b_from_c.rotation
-    return Sim3(a_from_b.scale * b_from_c.scale, rotation, a_from_b.points(b_from_c.translation))

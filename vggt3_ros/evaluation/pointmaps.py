@@ -155,7 +155,7 @@ def icp(
             torch.from_numpy(moved[paired]),
             torch.from_numpy(np.asarray(tree.data)[nearest[paired]]),
         )
-        motion = Sim3(1.0, step.rotation @ motion.rotation, step.points(motion.translation))
+        motion = step @ motion
         moved = motion.points(torch.from_numpy(points)).numpy()
     return motion
 

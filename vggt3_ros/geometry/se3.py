@@ -53,12 +53,18 @@ def rotation_angle(rotation: Tensor) -> Tensor:
     return angle
 
 
+def cross_matrix(vectors: Tensor) -> Tensor:
+    """Matrices (..., 3, 3) of the cross product with vectors v (..., 3): matrix @ x = v x x."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    entries = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1)
+    matrix: Tensor = entries.unflatten(-1, (3, 3))
+    return matrix
+
+
 def rotation_from_axis_angle(axis_angle: Tensor) -> Tensor:
     """Rotations (..., 3, 3) from axis times angle (..., 3)."""
-    x, y, z = axis_angle.unbind(-1)
-    zero = torch.zeros_like(x)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    rotation: Tensor = torch.linalg.matrix_exp(skew)
+    rotation: Tensor = torch.linalg.matrix_exp(cross_matrix(axis_angle))
     return rotation
 
 

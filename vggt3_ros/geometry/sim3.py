@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.robust import PER_MEDIAN
 from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle, se3
 
 _HYPOTHESES = 200  # with half of the pairs wrong, all triples are mixed once in 10^11 times
@@ -52,6 +53,14 @@ class Sim3:
         """
         rotation = self.rotation.to(b_from_cam) @ b_from_cam[..., :3, :3]
         return se3(rotation, self.points(b_from_cam[..., :3, 3]))
+
+    def __matmul__(self, b_from_c: Sim3) -> Sim3:
+        """a_from_b @ b_from_c is a_from_c."""
+        return Sim3(
+            self.scale * b_from_c.scale,
+            self.rotation @ b_from_c.rotation,
+            self.points(b_from_c.translation),
+        )
 
     def inverse(self) -> Sim3:
         """The transform back."""
@@ -179,7 +188,7 @@ def robust_umeyama(source_poses: Tensor, target_poses: Tensor) -> Sim3Fit:
     wrong.
 
     RANSAC over triples of poses, then refitting on the inliers until they stay the same. A pair is
-    an inlier when its position agrees within 3 x 1.4826 x the median error of the best hypothesis,
+    an inlier when its position agrees within 3 robust deviations of the best hypothesis' errors,
     at least 1 % of the extent (diagonal of the box around the target positions), and its
     orientation within 20 degrees of the fit's median orientation error. Raises InputError for fewer
     than three pairs, non-finite poses, or motion that does not determine the scale.
@@ -203,7 +212,7 @@ def robust_umeyama(source_poses: Tensor, target_poses: Tensor) -> Sim3Fit:
         )
 
     best, best_median = _best_hypothesis(source, target, extent)
-    limit = max(3 * 1.4826 * best_median, _MIN_TOLERANCE * extent)
+    limit = max(3 * PER_MEDIAN * best_median, _MIN_TOLERANCE * extent)
     inliers = torch.zeros(count, dtype=torch.bool)
     for _ in range(20):
         updated = _agreeing(best, source, target, limit)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats, Mask
 from vggt3_ros.landmarks.agreement import TELLING, Agreement, occupied
 from vggt3_ros.landmarks.landmarks import Landmarks
 
-Floats = NDArray[np.float64]
 Pixels = NDArray[np.float32]
 
 # cells of the image in which the map must know something for an agreement that outweighs support
@@ -101,8 +101,8 @@ def weigh(
     foreseen: int,
     size_wh: tuple[int, int],
     agreed: Agreement,
-    off_plane: NDArray[np.bool_],
-    repeated: NDArray[np.bool_],
+    off_plane: Mask,
+    repeated: Mask,
 ) -> Evidence:
     """Evidence from the pixels of inliers (n, 2) and of all features (m, 2) of an image, its number
     of matches, how many inliers were foreseen by what the keyframes saw, how the image agrees with

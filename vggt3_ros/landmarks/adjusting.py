@@ -9,13 +9,14 @@ from copy import copy
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask
+from vggt3_ros.geometry.robust import MEDIAN_NORM
 from vggt3_ros.geometry.sim3 import robust_umeyama
 from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
-from vggt3_ros.landmarks.fit import MAX_OUTLIER, Fit, Floats, Given, Mask
+from vggt3_ros.landmarks.fit import MAX_OUTLIER, Fit, Given
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
 from vggt3_ros.landmarks.tracks import Tracks
 
@@ -31,7 +32,6 @@ _ITERATIONS = 100
 _MIN_OUTLIER = 3.0  # outlier threshold, in deviations, of the last rounds
 # of a pixel of the searched image: finer than features are, whatever residuals say
 MIN_NOISE = 0.1
-_MEDIAN_NORM = 1.538  # median length of a vector of three standard normals
 # least and largest of priors: metres and rad per axis
 _SIGMAS = (0.002, np.radians(0.05)), (0.5, np.radians(10))
 # generous: a prior believed too much keeps what it bends from straightening
@@ -201,7 +201,7 @@ def _usual_deviation(fit: Fit) -> Floats:
     show them.
     """
     off = np.median(fit.prior_deviation[fit.given.measured], axis=0)
-    deviation: Floats = np.clip(off / _MEDIAN_NORM, *_SIGMAS)
+    deviation: Floats = np.clip(off / MEDIAN_NORM, *_SIGMAS)
     return deviation
 
 
@@ -275,7 +275,7 @@ def _keep_agreeing(fit: Fit) -> None:
     fit.choose(agrees)
 
 
-def _place(fit: Fit, keyframe: int, tracks: Tracks, numbers: NDArray[np.int64]) -> bool:
+def _place(fit: Fit, keyframe: int, tracks: Tracks, numbers: Indices) -> bool:
     """Place a keyframe by the points of tracks; False where too few of them agree on a place."""
     every = fit.given.every
     seen = np.flatnonzero((every.keyframe == keyframe) & np.isin(every.point, numbers))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask
+
 Pixels = NDArray[np.floating]
 
 CELLS = 8  # along the longer side of an image
@@ -30,7 +31,7 @@ class Agreement:
 
 def occupied(
     pixels: Pixels, size_wh: tuple[int, int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Indices, Indices]:
     """Cells (n, 2), as column and row, that hold some of the pixels (m, 2) of an image, and how
     many each (n,).
     """
@@ -47,7 +48,7 @@ def agreement(
     inliers: Pixels,
     expected: Pixels,
     likelihood: Floats,
-    confirmed: NDArray[np.bool_],
+    confirmed: Mask,
     size_wh: tuple[int, int],
 ) -> Agreement:
     """How an image agrees with the landmarks that should be seen at a pose.
@@ -83,8 +84,8 @@ def agreement(
 
 
 def _numbers(
-    pixels: Pixels, cells: NDArray[np.int64], size_wh: tuple[int, int]
-) -> NDArray[np.int64]:
+    pixels: Pixels, cells: Indices, size_wh: tuple[int, int]
+) -> Indices:
     """For each of pixels (m, 2) the number of its cell among `cells` (n, 2) of the image, -1 where
     there is none.
     """
@@ -104,11 +105,11 @@ def _grid(size_wh: tuple[int, int]) -> tuple[int, int]:
     return math.ceil(CELLS * width / max(size_wh)), math.ceil(CELLS * height / max(size_wh))
 
 
-def _parts(cells: NDArray[np.int64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+def _parts(cells: Indices, size_wh: tuple[int, int]) -> Mask:
     """Which of the cells (n, 2) lie in each part of the image: (10, n)."""
     last = np.array(_grid(size_wh)) - 1
     x, y = (cells / np.maximum(last, 1) - 0.5).T  # -0.5 to 0.5 from the first cell to the last
     sides = np.stack([x, y, x + y, x - y])
     rim = ((cells <= 0) | (cells >= last)).any(1)
-    parts: NDArray[np.bool_] = np.concatenate([sides < 0, sides > 0, [rim, ~rim]])
+    parts: Mask = np.concatenate([sides < 0, sides > 0, [rim, ~rim]])
     return parts

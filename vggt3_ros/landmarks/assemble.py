@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask
+from vggt3_ros.geometry.robust import robust_deviation
 from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle
 from vggt3_ros.landmarks.adjusting import MIN_NOISE, readjusted
-from vggt3_ros.landmarks.bundle_adjustment import robust_deviation
 from vggt3_ros.landmarks.features import unit_vectors
-from vggt3_ros.landmarks.fit import Fit, Floats, Mask
+from vggt3_ros.landmarks.fit import Fit
 from vggt3_ros.landmarks.landmarks import Landmarks, are_determined, lower_roots
 from vggt3_ros.landmarks.repeats import repeated
 from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
@@ -164,7 +165,7 @@ def evidence_of(
     )
 
 
-def _kept(tracks: Tracks, which: Mask) -> tuple[Tracks, NDArray[np.int64]]:
+def _kept(tracks: Tracks, which: Mask) -> tuple[Tracks, Indices]:
     """Those observations of tracks, and which of the points keep at least two of them."""
     counts = np.bincount(tracks.point[which], minlength=tracks.points)
     return tracks.select(which), np.flatnonzero(counts >= 2)

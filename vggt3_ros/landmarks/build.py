@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Mask
 from vggt3_ros.landmarks.assemble import assembled
 from vggt3_ros.landmarks.features import Features
-from vggt3_ros.landmarks.fit import Fit, Floats, Given
+from vggt3_ros.landmarks.fit import Fit, Given
 from vggt3_ros.landmarks.fitting import fitted
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
@@ -69,7 +70,7 @@ def build_landmarks(
     matches: Matches,
     world_from_cam: Floats,
     intrinsics: Floats,
-    measured: NDArray[np.bool_],
+    measured: Mask,
     settings: LandmarkSettings | None = None,
     progress: Progress | None = None,
 ) -> LandmarkMap:

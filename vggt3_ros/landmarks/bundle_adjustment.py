@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Indices, cross_matrix
+from vggt3_ros.geometry.robust import robust_deviation
 from vggt3_ros.landmarks.observations import MIN_DEPTH, Observations, pixel_derivative, project
 
-Floats = NDArray[np.float64]
 
 _MIN_GAIN = 1e-5  # relative, of a step; smaller ones end the iterations
 # information that every point is given, so that one without parallax stays determined
@@ -126,7 +126,7 @@ def _similarities(state: _State) -> Floats:
     rotation = state.world_from_cam[:, :3, :3]
     motions = np.zeros((len(position), 6, 7))
     motions[:, :3, :3] = np.eye(3)
-    motions[:, :3, 3:6] = -_skew(position)
+    motions[:, :3, 3:6] = -cross_matrix(position)
     motions[:, 3:, 3:6] = rotation.swapaxes(1, 2)
     motions[:, :3, 6] = position
     return motions.reshape(-1, 7)
@@ -138,13 +138,6 @@ def _freedom(residuals: Floats, state: _State) -> float:
     """
     unknowns = state.points.size + 6 * len(state.world_from_cam)
     return float(np.sqrt(max(1 - unknowns / max(residuals.size, 1), 0.1)))
-
-
-def robust_deviation(errors: Floats) -> float:
-    """Standard deviation of errors around zero, of which up to half may be wild (median absolute
-    deviation).
-    """
-    return 1.4826 * float(np.median(np.abs(errors))) if errors.size else 0.0
 
 
 def cauchy(squared: Floats, scale: float) -> tuple[Floats, Floats]:
@@ -213,7 +206,7 @@ class _Problem:
         rotation = state.world_from_cam[seen.keyframe, :3, :3]
         by_point = by_cam @ rotation.swapaxes(1, 2)
         # cam = exp(-w) R^T (X - p - dp), hence d cam / d dp = -R^T and d cam / d w = [cam]x.
-        by_pose = np.concatenate([-by_point, by_cam @ _skew(cam)], axis=2)  # (O, 2, 6)
+        by_pose = np.concatenate([-by_point, by_cam @ cross_matrix(cam)], axis=2)  # (O, 2, 6)
         by_focal = (residual + seen.pixels - seen.intrinsics[seen.keyframe][:, :2, 2])[..., None]
         return _NormalEquations(
             self,
@@ -398,7 +391,7 @@ def _damped(hessians: Floats, damping: float) -> Floats:
     return out
 
 
-def _sum_by(index: NDArray[np.int64], values: Floats, count: int) -> Floats:
+def _sum_by(index: Indices, values: Floats, count: int) -> Floats:
     """Sums (count, ...) of values (O, ...) that share an index (O,)."""
     from scipy.sparse import csr_matrix
 
@@ -409,10 +402,3 @@ def _sum_by(index: NDArray[np.int64], values: Floats, count: int) -> Floats:
         count, *values.shape[1:]
     )
     return total
-
-
-def _skew(v: Floats) -> Floats:
-    """Matrices (N, 3, 3) of the cross product with v (N, 3)."""
-    zero = np.zeros(len(v))
-    x, y, z = v.T
-    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.geometry.se3 import (
     quaternion_from_rotation,
@@ -29,7 +30,7 @@ from vggt3_ros.landmarks.colmap_files import (
     write_points,
 )
 from vggt3_ros.landmarks.colmap_records import ColmapCamera, ColmapImage, ColmapPoint
-from vggt3_ros.landmarks.landmarks import Floats, Landmarks
+from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pnp import reprojection_errors
 
 PIXEL_OFFSET = 0.5  # COLMAP's pixel is ours plus this

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.landmarks.colmap_records import MODELS, ColmapCamera, ColmapImage, ColmapPoint
 from vggt3_ros.landmarks.colmap_text import read_text_cameras, read_text_images
 
@@ -100,7 +101,7 @@ def write_cameras_and_images(
     folder: Path,
     cameras: Mapping[int, ColmapCamera],
     images: Sequence[ColmapImage],
-    observations: Sequence[tuple[NDArray[np.float64], NDArray[np.int32]]],
+    observations: Sequence[tuple[Floats, NDArray[np.int32]]],
 ) -> None:
     """Write cameras.bin and images.bin. observations: of each image, pixels (n, 2) and numbers (n,)
     of the points.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from vggt3_ros.geometry.arrays import Indices
 
 # In the order of their numbers in binary files, with the count of their parameters. There are more,
 # of later versions.
@@ -53,4 +54,4 @@ class ColmapPoint:
     position: tuple[float, ...]
     color: tuple[int, int, int]
     error: float
-    track: NDArray[np.int64]
+    track: Indices

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.geometry.camera import Distortion
 
 # one byte per element of a unit vector, as COLMAP stores it; loses nothing measurable
@@ -85,7 +86,7 @@ class Features:
 
 def extract(
     image: NDArray[np.uint8],
-    intrinsics: NDArray[np.float64] | None = None,
+    intrinsics: Floats | None = None,
     distortion: Distortion | None = None,
     settings: FeatureSettings | None = None,
 ) -> Features:
@@ -167,8 +168,8 @@ def _root_sift(found: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _undistorted(
-    pixels: NDArray[np.float64], intrinsics: NDArray[np.float64], distortion: Distortion
-) -> NDArray[np.float64]:
+    pixels: Floats, intrinsics: Floats, distortion: Distortion
+) -> Floats:
     import cv2
 
     coefficients = np.array(distortion.coefficients)

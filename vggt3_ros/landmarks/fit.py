@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask
 from vggt3_ros.landmarks.bundle_adjustment import cauchy
 from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
@@ -17,8 +18,6 @@ from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.tracks import Tracks
 from vggt3_ros.landmarks.triangulation import MIN_ANGLE, rays_of, triangulate
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 MAX_OUTLIER = 50.0  # outlier threshold, in deviations
 # deviations beyond which an observation is of something else, however far off it lies
@@ -105,14 +104,14 @@ class Fit:
         """Take those of all observations (O,) into `tracks`."""
         self.tracks, self.numbers = self.chosen(which)
 
-    def chosen(self, which: Mask) -> tuple[Tracks, NDArray[np.int64]]:
+    def chosen(self, which: Mask) -> tuple[Tracks, Indices]:
         """Those of all observations, of points that keep at least two, and the numbers of those
         points among all.
         """
         counts = np.bincount(self.given.every.point[which], minlength=self.given.every.points)
         return self.given.every.select(which), np.flatnonzero(counts >= 2)
 
-    def agreeing(self, tracks: Tracks, numbers: NDArray[np.int64]) -> Mask:
+    def agreeing(self, tracks: Tracks, numbers: Indices) -> Mask:
         """Which of all observations (O,) lie where their points project to: by the tracks, whose
         points have `numbers`, other points by all that is known of them.
         """

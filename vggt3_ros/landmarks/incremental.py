@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask
 from vggt3_ros.geometry.sim3 import fit_poses, fit_roughly, robust_umeyama
 from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
 from vggt3_ros.landmarks.features import Features
@@ -20,7 +20,6 @@ from vggt3_ros.landmarks.rigid import shared_counts
 from vggt3_ros.landmarks.tracks import Tracks
 from vggt3_ros.landmarks.triangulation import MIN_ANGLE, rays_of, triangulate
 
-Floats = NDArray[np.float64]
 
 _PAIRS = 20  # tried as the first two
 # median angle between the rays of the first two, from which more is not better
@@ -37,7 +36,7 @@ def placed_by_images(
     features: Sequence[Features],
     intrinsics: Floats,
     given: Floats,
-) -> tuple[Floats, NDArray[np.bool_]] | None:
+) -> tuple[Floats, Mask] | None:
     """Poses (K, 4, 4) of keyframes placed by their tracks alone, then turned, moved and scaled to
     the given poses; and which keyframes (K,) were placed. The others see too little of them and
     keep their given pose. None where no two keyframes can begin.
@@ -161,7 +160,7 @@ class _Placer:
             pairs.append((i, j, self.rays[rows[0][a], :2], self.rays[rows[1][b], :2]))
         return pairs
 
-    def _points(self) -> tuple[Observations, NDArray[np.int64], Floats]:
+    def _points(self) -> tuple[Observations, Indices, Floats]:
         """Observations of the points that placed keyframes agree on, those points' numbers among
         all, and places.
         """
@@ -205,5 +204,5 @@ class _Placer:
         self.world_from_cam[self.placed] = found.world_from_cam[self.placed]
         self.adjusted = int(self.placed.sum())
 
-    def _observations(self, tracks: Tracks, which: NDArray[np.bool_]) -> Observations:
+    def _observations(self, tracks: Tracks, which: Mask) -> Observations:
         return Observations(tracks.keyframe, tracks.point, self.pixels[which], self.intrinsics)

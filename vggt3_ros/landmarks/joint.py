@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask
 from vggt3_ros.geometry.uncertainty import GATE
 from vggt3_ros.landmarks.acceptance import (
     MIN_CELLS,
@@ -26,8 +26,6 @@ from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.landmarks.planes import off_best_plane
 from vggt3_ros.landmarks.pnp import reprojection_errors, whitening
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
 MIN_OWN = 6  # inliers by which an image has a say: of fewer, a single wrong one moves the pose
 _MIN_VIEWS = 2  # images that must have one, the newest among them
@@ -203,13 +201,13 @@ def _agree(
     pairs: Indices,
     world_from_cam: Floats,
     times: float = 1.0,
-) -> NDArray[np.bool_]:
+) -> Mask:
     """Which of the pairs (M, 2) of a view lie within so many times the reach of inliers, at a pose
     (4, 4).
     """
     points, pixels, _ = localizer.observed(view.features, pairs)
     errors = reprojection_errors(world_from_cam, points, pixels, view.intrinsics)
-    agree: NDArray[np.bool_] = errors < times * localizer.pnp_settings(view.features).inlier_px
+    agree: Mask = errors < times * localizer.pnp_settings(view.features).inlier_px
     return agree
 
 

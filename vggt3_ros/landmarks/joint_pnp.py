@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, cross_matrix
 from vggt3_ros.landmarks.pnp import CAUCHY, linearized, moved, residual_scale
 
-Floats = NDArray[np.float64]
 
 _STEPS = 10
 _SETTLED = 1e-4  # squared step, in standard deviations of an observation, that ends the adjustment
@@ -179,12 +178,11 @@ class _Rig:
         return linearized(world_from_cam, view.points, view.pixels, view.intrinsics, view.white)
 
 
-def _lever(turn: Floats, newest_from_cam: Floats) -> Floats:
-    """How a camera of the rig moves (6, 6) with the newest one, whose axes in the world are `turn`
-    (3, 3).
+def _lever(rotation: Floats, newest_from_cam: Floats) -> Floats:
+    """How a camera of the rig moves (6, 6) with the newest one, whose axes in the world are
+    `rotation` (3, 3).
     """
-    x, y, z = newest_from_cam[:3, 3]
     lever = np.eye(6)
-    lever[:3, 3:] = turn @ np.array([[0, z, -y], [-z, 0, x], [y, -x, 0]])
+    lever[:3, 3:] = rotation @ cross_matrix(-newest_from_cam[:3, 3])
     lever[3:, 3:] = newest_from_cam[:3, :3].T
     return lever

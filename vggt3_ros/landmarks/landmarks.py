@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats, Mask
 from vggt3_ros.geometry.sim3 import Sim3
 
-Floats = NDArray[np.float64]
 
 _MAX_HALF = 6e4
 
@@ -45,7 +45,7 @@ class Landmarks:
     positions: NDArray[np.float32]
     covariance_roots: NDArray[np.float16]
     descriptors: NDArray[np.uint8]
-    repeated: NDArray[np.bool_]
+    repeated: Mask
     observed_from: NDArray[np.int32]
     observed: NDArray[np.int32]
     pixels: NDArray[np.float32]
@@ -128,13 +128,13 @@ class Landmarks:
         return Landmarks(**{**arrays, "noise_px": float(arrays["noise_px"])})
 
 
-def are_determined(points: Floats, covariances: Floats) -> NDArray[np.bool_]:
+def are_determined(points: Floats, covariances: Floats) -> Mask:
     """Which of points (N, 3) with covariances (N, 3, 3) are finite and have deviations that a half
     can hold.
     """
     variance = np.trace(covariances, axis1=1, axis2=2)
     finite = np.isfinite(points).all(1) & np.isfinite(covariances).all((1, 2))
-    determined: NDArray[np.bool_] = finite & (variance > 0) & (variance < _MAX_HALF**2)
+    determined: Mask = finite & (variance > 0) & (variance < _MAX_HALF**2)
     return determined
 
 

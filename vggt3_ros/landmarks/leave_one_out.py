@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Mask
+from vggt3_ros.geometry.robust import MEDIAN_NORM
 from vggt3_ros.geometry.uncertainty import pose_error_vector
-from vggt3_ros.landmarks.fit import Fit, Floats
+from vggt3_ros.landmarks.fit import Fit
 from vggt3_ros.landmarks.landmarks import are_determined, lower_roots
 from vggt3_ros.landmarks.pnp import PnpSettings, PnpSolution, solve_pnp
 from vggt3_ros.landmarks.triangulation import MIN_ANGLE, refine_points
@@ -19,7 +20,6 @@ from vggt3_ros.landmarks.triangulation import MIN_ANGLE, refine_points
 _MIN_POINTS = 20  # points of the others that place a keyframe
 _MIN_AGREEING = 1 / 3  # of them
 _INLIER = 4.0  # pixels of the searched image
-_MEDIAN_NORM = 1.538  # median length of a vector of three standard normals
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,9 @@ class Predictions:
     deviations: Floats
 
     @property
-    def known(self) -> NDArray[np.bool_]:
+    def known(self) -> Mask:
         """Which keyframes (K,) are predicted."""
-        known: NDArray[np.bool_] = np.asarray(np.isfinite(self.errors).all(axis=1))
+        known: Mask = np.asarray(np.isfinite(self.errors).all(axis=1))
         return known
 
     def sigmas(self) -> Floats:
@@ -45,7 +45,7 @@ class Predictions:
         """
         median, own = (np.nanmedian(each**2, axis=0) for each in (self.errors, self.deviations))
         sigmas: Floats = np.sqrt(
-            np.maximum(median / _MEDIAN_NORM**2 - own, 0.1 * median / _MEDIAN_NORM**2)
+            np.maximum(median / MEDIAN_NORM**2 - own, 0.1 * median / MEDIAN_NORM**2)
         )
         return sigmas
 
@@ -73,7 +73,7 @@ def predictions(fit: Fit) -> Predictions:
 
 
 def _placed_by_others(
-    fit: Fit, keyframe: int, trusted: NDArray[np.bool_], pixels: Floats
+    fit: Fit, keyframe: int, trusted: Mask, pixels: Floats
 ) -> PnpSolution | None:
     """Pose of a keyframe by its points, as at least two others see them; None where too few of them
     agree.

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Indices, cross_matrix
 from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks import retrieval
 from vggt3_ros.landmarks.acceptance import (
@@ -31,8 +31,6 @@ from vggt3_ros.landmarks.planes import off_best_plane
 from vggt3_ros.landmarks.pnp import PnpSettings, refine_pnp, reprojection_errors, solve_pnp
 from vggt3_ros.landmarks.visibility import Expected, Visibility, guided_matches
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
 Source = Literal["last", "descriptor", "network", "given", "joint"]
 
 _SOURCES: tuple[Source, ...] = ("last", "descriptor", "network")
@@ -319,10 +317,10 @@ class LandmarkLocalizer:
         floor = np.zeros((6, 6))
         for keyframe, count in zip(keyframes, counts, strict=True):
             pose = self.landmarks.world_from_cam[keyframe]
-            x, y, z = world_from_cam[:3, 3] - pose[:3, 3]
+            lever = world_from_cam[:3, 3] - pose[:3, 3]
             carried = np.eye(6)
-            # turn x lever
-            carried[:3, 3:] = np.array([[0, z, -y], [-z, 0, x], [y, -x, 0]]) @ pose[:3, :3]
+            # rotation x lever
+            carried[:3, 3:] = cross_matrix(-lever) @ pose[:3, :3]
             carried[3:, 3:] = world_from_cam[:3, :3].T @ pose[:3, :3]
             floor += (
                 count

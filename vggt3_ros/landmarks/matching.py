@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Mask
 from vggt3_ros.landmarks.features import unit_vectors
 
 Pairs = NDArray[np.int32]
@@ -41,8 +42,8 @@ def match_vectors(
 
 
 def epipolar_inliers(
-    a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float
-) -> NDArray[np.bool_]:
+    a: Floats, b: Floats, tolerance: float
+) -> Mask:
     """Which of M matched rays agree with one essential matrix (RANSAC): (M,) bool, none when too
     few do.
 
@@ -57,5 +58,5 @@ def epipolar_inliers(
     _, mask = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_ACCURATE, _CONFIDENCE, tolerance)
     if mask is None:
         return none
-    inliers: NDArray[np.bool_] = mask.ravel().astype(bool)
+    inliers: Mask = mask.ravel().astype(bool)
     return inliers if inliers.sum() >= _MIN_MATCHES else none

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask
+
 
 MIN_DEPTH = 1e-6  # depth up to which a point counts as behind the camera
 _BEHIND_PX = 1e3  # residual of such a point
@@ -19,12 +19,12 @@ class Observations:
     3) of keyframes.
     """
 
-    keyframe: NDArray[np.int64]
-    point: NDArray[np.int64]
+    keyframe: Indices
+    point: Indices
     pixels: Floats
     intrinsics: Floats
 
-    def select(self, keep: NDArray[np.bool_], point: NDArray[np.int64]) -> Observations:
+    def select(self, keep: Mask, point: Indices) -> Observations:
         """Those that `keep` (O,), of points numbered anew."""
         return Observations(self.keyframe[keep], point, self.pixels[keep], self.intrinsics)
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.matching import epipolar_inliers, match
 from vggt3_ros.landmarks.retrieval import directions, most_similar
 from vggt3_ros.landmarks.triangulation import rays_of
 
-Floats = NDArray[np.float64]
 
 _TOLERANCE = 1.0  # pixels of the searched image between a match and its epipolar line
 _MIN_MATCHES = 15  # matches of a pair that is believed: five more than chance makes

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from vggt3_ros.geometry.arrays import Floats, Mask
+
 
 _TRIED = 200  # planes
 _THICKNESS = 0.02  # of a plane, as a share of the distance from which it is seen
 _MIN_POINTS = 4  # points of which one can lie off a plane
 
 
-def off_best_plane(points: Floats, eye: Floats) -> NDArray[np.bool_]:
+def off_best_plane(points: Floats, eye: Floats) -> Mask:
     """Which of points (n, 3) lie off the plane that most of them lie in, as seen from a camera at
     `eye` (3,): (n,).
 
@@ -31,5 +31,5 @@ def off_best_plane(points: Floats, eye: Floats) -> NDArray[np.bool_]:
     # three times the same point, or on one line: no plane, unless no three make one
     inside |= length == 0
     number = np.where(length[:, 0] > 0, inside.sum(1), 0)
-    best: NDArray[np.bool_] = ~inside[number.argmax()]
+    best: Mask = ~inside[number.argmax()]
     return best

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from vggt3_ros.geometry.arrays import Floats, Mask, cross_matrix
+
 
 MIN_CORRESPONDENCES = 4  # correspondences that determine a pose
 _CONFIDENCE = 0.999
@@ -45,7 +45,7 @@ class PnpSolution:
 
     world_from_cam: Floats
     covariance: Floats
-    inliers: NDArray[np.bool_]
+    inliers: Mask
     scale: float
 
 
@@ -276,11 +276,10 @@ def residual_scale(residuals: Floats) -> float:
 def moved(world_from_cam: Floats, step: Floats) -> Floats:
     """The pose after a step (6,) of (position in the world, rotation in the camera frame)."""
     angle = float(np.linalg.norm(step[3:]))
-    x, y, z = step[3:] / max(angle, 1e-12)
-    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    axis = cross_matrix(step[3:] / max(angle, 1e-12))
     moved = world_from_cam.copy()
     moved[:3, :3] = moved[:3, :3] @ (
-        np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew
+        np.eye(3) + np.sin(angle) * axis + (1 - np.cos(angle)) * axis @ axis
     )
     moved[:3, 3] += step[:3]
     return moved

@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Mask
 from vggt3_ros.landmarks.acceptance import INLIER_PX, RATIO, WIDTH
 from vggt3_ros.landmarks.features import unit_vectors
-from vggt3_ros.landmarks.fit import Fit, Floats, Mask
+from vggt3_ros.landmarks.fit import Fit
 from vggt3_ros.landmarks.matching import match_vectors
 from vggt3_ros.landmarks.pnp import PnpSettings, reprojection_errors, solve_pnp
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Indices
 from vggt3_ros.landmarks.features import unit_vectors
 
 Bytes = NDArray[np.int8]
@@ -61,7 +62,7 @@ def describe(descriptors: NDArray[np.uint8], vocabulary: NDArray[np.float32]) ->
     return described
 
 
-def most_similar(query: Bytes, keyframes: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+def most_similar(query: Bytes, keyframes: NDArray[np.float32], count: int) -> Indices:
     """The `count` most similar keyframes, best first: indices into the unit vectors (K, W * D) of
     `directions`.
     """

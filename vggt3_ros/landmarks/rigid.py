@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask
+
 
 # landmarks, each seen by two members already, that tie a further keyframe to a set
 _MIN_SHARED = 15
@@ -18,7 +18,7 @@ _UNDETERMINED = 0.05
 
 
 def rigid_sets(
-    keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int
+    keyframe: Indices, point: Indices, count: int
 ) -> list[list[int]]:
     """Sets of `count` keyframes, the largest first, each grown from the two that share most of the
     landmarks which a third sees too; then from those that share landmarks with one other alone.
@@ -44,14 +44,14 @@ def rigid_sets(
     return sorted(sets, key=len, reverse=True)
 
 
-def tied_to(members: Mask, keyframe: NDArray[np.int64], point: NDArray[np.int64]) -> Mask:
+def tied_to(members: Mask, keyframe: Indices, point: Indices) -> Mask:
     """The members (K,), and the other keyframes that landmarks tie to them, one after the other."""
     everyone = np.ones(len(members), dtype=bool)
     return _grown(_incidence(keyframe, point, len(members)), members.copy(), everyone)
 
 
 def undetermined(
-    positions: Floats, deviations: Floats, keyframe: NDArray[np.int64], point: NDArray[np.int64]
+    positions: Floats, deviations: Floats, keyframe: Indices, point: Indices
 ) -> Mask:
     """Which keyframes (K,) might as well stand elsewhere among those that share landmarks with
     them.
@@ -69,7 +69,7 @@ def undetermined(
 
 
 def shared_counts(
-    keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int
+    keyframe: Indices, point: Indices, count: int
 ) -> NDArray[np.int32]:
     """How many of the points of observations, keyframe (O,) and point (O,), each two of `count`
     keyframes both see (K, K), and each one sees.
@@ -79,7 +79,7 @@ def shared_counts(
     return shared
 
 
-def _incidence(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int):  # type: ignore[no-untyped-def]
+def _incidence(keyframe: Indices, point: Indices, count: int):  # type: ignore[no-untyped-def]
     """Sparse (K, N): which keyframe sees which landmark."""
     from scipy.sparse import csr_matrix
 

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.landmarks.colmap import PIXEL_OFFSET
 from vggt3_ros.landmarks.features import Features
-from vggt3_ros.landmarks.landmarks import Floats
+
 
 _FATAL = 3  # of COLMAP's log levels
 # COLMAP's defaults (30, 100, 16 degrees) are made for hundreds of photographs; these were chosen on

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from vggt3_ros.geometry.arrays import Floats, Mask
+
 
 _MAX_CUBES = 2**24  # bytes that a map's surfaces may take
 _NEAR = 0.05  # of the distance to a point, before it: there surfaces are taken for the point's own
@@ -30,7 +30,7 @@ class Surfaces:
         x, y, z = cubes[((cubes > 0) & (cubes < self._last)).all(1)].T
         self._filled[x, y, z] = True
 
-    def hide(self, eye: Floats, points: Floats) -> NDArray[np.bool_]:
+    def hide(self, eye: Floats, points: Floats) -> Mask:
         """Which of points (n, 3) a camera at `eye` (3,) does not see: (n,). What is just before a
         point hides nothing, for it may be the surface on which the point lies.
         """

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
+from vggt3_ros.geometry.arrays import Mask
+
 Counts = NDArray[np.integer]
 
 # Share of the matches between two parts that must agree with the result. Of 43 right maps 0.82 or

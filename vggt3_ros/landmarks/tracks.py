@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Indices, Mask
+
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
@@ -15,16 +17,16 @@ class Tracks:
     int, sorted by point; no point is seen twice by a keyframe.
     """
 
-    keyframe: NDArray[np.int64]
-    feature: NDArray[np.int64]
-    point: NDArray[np.int64]
+    keyframe: Indices
+    feature: Indices
+    point: Indices
 
     @property
     def points(self) -> int:
         """Number of points."""
         return int(self.point[-1]) + 1 if len(self.point) else 0
 
-    def select(self, keep: NDArray[np.bool_], least: int = 2) -> Tracks:
+    def select(self, keep: Mask, least: int = 2) -> Tracks:
         """The observations that `keep` (O,), of points that still have `least` of them; points are
         numbered anew.
         """

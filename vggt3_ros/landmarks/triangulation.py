@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Indices
 from vggt3_ros.landmarks.observations import MIN_DEPTH, Observations, pixel_derivative, project
 
-Floats = NDArray[np.float64]
 
 MIN_ANGLE = float(np.radians(1.5))  # that the rays of a landmark must spread over
 _OUTLIER = 3.0  # deviations beyond which an observation loses weight
@@ -24,7 +23,7 @@ def rays_of(pixels: Floats, intrinsics: Floats) -> Floats:
 
 
 def triangulate(
-    world_from_cam: Floats, rays: Floats, point: NDArray[np.int64]
+    world_from_cam: Floats, rays: Floats, point: Indices
 ) -> tuple[Floats, Floats]:
     """Points (N, 3) nearest to their rays in the least-squares sense, and the angle (N,) in rad
     that rays spread over.

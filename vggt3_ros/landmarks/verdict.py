@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Indices
 from vggt3_ros.landmarks.rigid import shared_counts
 
 _MIN_LANDMARKS = 50
@@ -131,7 +131,7 @@ def _like_random(evidence: Evidence) -> bool:
     return position and (rotation or evidence.deviation[0] > _FAR * evidence.depth)
 
 
-def parts_of(keyframe: NDArray[np.int64], point: NDArray[np.int64], count: int) -> list[list[int]]:
+def parts_of(keyframe: Indices, point: Indices, count: int) -> list[list[int]]:
     """Groups of at least two of `count` keyframes tied by landmarks that both see, the largest
     first.
     """

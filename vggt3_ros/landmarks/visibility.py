@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask
 from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pnp import projections
 from vggt3_ros.landmarks.surfaces import Surfaces
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
 _SAME_SIDE = np.cos(np.radians(40.0))  # features look alike from directions that differ by less
 _SAME_SIZE = 1.8  # ... and from distances whose ratio is smaller
@@ -106,7 +105,7 @@ class Visibility:
         return Expected(landmarks, pixels, seen, of)
 
     def likelihood(
-        self, expected: Expected, world_from_cam: Floats, found: NDArray[np.bool_]
+        self, expected: Expected, world_from_cam: Floats, found: Mask
     ) -> Floats:
         """How likely a camera sees each of the landmarks it is expected to, 0 to 1 (n,): the share
         of the keyframes that look at it from about there and do see it, by how near the camera they
@@ -143,7 +142,7 @@ class Visibility:
         corners = np.concatenate([usual, self._landmarks.world_from_cam[:, :3, 3]])
         return np.stack([corners.min(0), corners.max(0)])
 
-    def _seen_through(self, surfaces: Surfaces) -> NDArray[np.bool_]:
+    def _seen_through(self, surfaces: Surfaces) -> Mask:
         """Landmarks (L,) that a keyframe saw through surfaces: along a wall at a flat angle, or if
         points are wrong.
         """

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.geometry.se3 import rotation_angle
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.resize import same_shape
 
-_Array = npt.NDArray[np.float64]
 _THUMBNAIL = (24, 32)  # rows, columns
 _WIDENING = 1.2
 _DUPLICATE_CHANGE = 0.002  # of the image, up to which it is the same: a frozen camera
@@ -92,8 +92,8 @@ class _Seen:
     """A frame as far as comparisons need it. pose is NaN where there is no prior."""
 
     frame: Frame
-    thumbnail: _Array  # (24, 32) grey, 0 to 1
-    pose: _Array  # (4, 4)
+    thumbnail: Floats  # (24, 32) grey, 0 to 1
+    pose: Floats  # (4, 4)
 
 
 class FrameCollection:
@@ -175,13 +175,13 @@ class FrameCollection:
         self._kept.append(seen)
         return self._thin() if len(self._kept) > self.settings.max_frames else Reason.KEPT
 
-    def _image_changes(self, seen: _Seen) -> _Array:
+    def _image_changes(self, seen: _Seen) -> Floats:
         """Mean absolute difference (N,) of the thumbnail from every kept one."""
         thumbnails = np.stack([kept.thumbnail for kept in self._kept])
-        changes: _Array = np.abs(thumbnails - seen.thumbnail).mean(axis=(1, 2))
+        changes: Floats = np.abs(thumbnails - seen.thumbnail).mean(axis=(1, 2))
         return changes
 
-    def _distances_to(self, seen: _Seen, changes: _Array) -> _Array:
+    def _distances_to(self, seen: _Seen, changes: Floats) -> Floats:
         """Distance (N,) from the kept frames in thresholds: by pose if both have one, otherwise by
         image.
         """
@@ -217,10 +217,10 @@ class FrameCollection:
         return Reason.FULL if dropped_newest else Reason.KEPT
 
 
-def thumbnail(image: npt.NDArray[np.uint8]) -> _Array:
+def thumbnail(image: npt.NDArray[np.uint8]) -> Floats:
     """Grey thumbnail (24, 32), 0 to 1, of an image (H, W, 3) uint8."""
     grey = torch.from_numpy(image).double().mean(dim=2)[None]
-    small: _Array = (torch.nn.functional.adaptive_avg_pool2d(grey, _THUMBNAIL)[0] / 255).numpy()
+    small: Floats = (torch.nn.functional.adaptive_avg_pool2d(grey, _THUMBNAIL)[0] / 255).numpy()
     return small
 
 

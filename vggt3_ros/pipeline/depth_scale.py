@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import encode_camera, project
+from vggt3_ros.geometry.robust import robust_deviation
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
@@ -109,8 +110,8 @@ def _log_scales(keyframe: Tensor, logs: Tensor, count: int) -> tuple[Tensor, flo
         own[index] = logs[keyframe == index].quantile(0.5)
     if not bool(enough.any()):
         return own, middle
-    within = (1.4826 * float((logs - own[keyframe])[enough[keyframe]].abs().quantile(0.5))) ** 2
-    between = (1.4826 * float((own[enough] - middle).abs().quantile(0.5))) ** 2
+    within = robust_deviation((logs - own[keyframe])[enough[keyframe]]) ** 2
+    between = robust_deviation(own[enough] - middle) ** 2
     trust = between / (between + math.pi / 2 * within / observations.clamp(min=1) + 1e-12)
     return middle + trust * (own - middle), middle
 

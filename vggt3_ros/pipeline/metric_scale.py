@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.robust import robust_deviation
 from vggt3_ros.pipeline.upright import Plane
 
 DEPTH = "depth"
@@ -129,5 +130,5 @@ def first_found(*estimates: ScaleEstimate) -> ScaleEstimate:
 
 
 def _spread(values: Tensor) -> float:
-    """Robust standard deviation: 1.4826 times the median absolute deviation."""
-    return 1.4826 * float((values - values.quantile(0.5)).abs().quantile(0.5))
+    """Robust standard deviation of values around their median."""
+    return robust_deviation(values - values.quantile(0.5))

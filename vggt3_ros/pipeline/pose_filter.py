@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
+from vggt3_ros.geometry.se3 import cross_matrix, rotation_angle, se3_inverse
 from vggt3_ros.geometry.uncertainty import (
     GATE,
     corrected_pose,
@@ -80,7 +80,7 @@ class Carried:
         # A turn w of the old camera takes the new one w x step aside; in the new camera's axes it
         # is rotation^T w.
         transport = torch.eye(6, dtype=torch.float64)
-        transport[:3, 3:] = -self.map_from_cam[:3, :3] @ _cross_with(step)
+        transport[:3, 3:] = -self.map_from_cam[:3, :3] @ cross_matrix(step)
         transport[3:, 3:] = rotation.T
         drift = moved._drift(settings) - self._drift(settings)
         return replace(
@@ -217,12 +217,6 @@ def _grown(rate: float, amount: float) -> float:
     steps poses correct it; beyond, like that of an error of scale, which is the larger one.
     """
     return rate**2 * amount * max(amount, 1.0)
-
-
-def _cross_with(vector: Tensor) -> Tensor:
-    """The matrix (3, 3) with matrix @ x = vector x x."""
-    matrix: Tensor = torch.linalg.cross(vector.expand(3, 3), torch.eye(3, dtype=vector.dtype)).T
-    return matrix
 
 
 def _beyond(vector: Tensor, reach: float) -> Tensor:

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.pipeline.frame import Frame, Image
 
 _MAX_ZOOM = 8.0
-_Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ def _has_content(
     return bool(inside and rising)
 
 
-def _distort(rays: _Array, distortion: Distortion) -> _Array:
+def _distort(rays: Floats, distortion: Distortion) -> Floats:
     """Distorted normalized image points (..., 2) of undistorted ones (x/z, y/z)."""
     import cv2
 
