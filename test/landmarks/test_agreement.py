@@ -26,7 +26,7 @@ def agreed(
     result = agreement(
         features, expected[confirmed], expected, np.ones(len(expected)), confirmed, SIZE_WH
     )
-    return result.share, result.compared
+    return result.fraction, result.compared
 
 
 def test_an_image_agrees_that_confirms_in_every_part_the_same_share():
@@ -53,7 +53,7 @@ def test_what_the_map_does_not_know_contradicts_by_half_and_is_not_compared():
     assert 0.45 < share < 0.55 and compared == 24
     nothing = np.zeros((0, 2))
     alone = agreement(EVERYWHERE, EVERYWHERE[:20], nothing, np.zeros(0), np.zeros(0, bool), SIZE_WH)
-    assert alone.share < 0.55 and alone.compared == 0
+    assert alone.fraction < 0.55 and alone.compared == 0
     assert (
         agreement(nothing, nothing, nothing, np.zeros(0), np.zeros(0, bool), SIZE_WH).compared == 0
     )
@@ -65,7 +65,7 @@ def test_what_is_hardly_ever_seen_contradicts_little():
     shares = [
         agreement(
             EVERYWHERE, EVERYWHERE[confirmed], EVERYWHERE, likelihood, confirmed, SIZE_WH
-        ).share
+        ).fraction
         for likelihood in (np.ones(len(EVERYWHERE)), np.where(LEFT, 1.0, 0.002))
     ]
     assert shares[0] < 0.1 and shares[1] > 0.4

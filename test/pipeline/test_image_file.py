@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.frame import Image, read_image
-from vggt3_ros.pipeline.image_file import opened_image, turned
+from vggt3_ros.pipeline.image_file import opened_image, rotated
 
 ASCII, SHORT, RATIONAL, SIGNED = 2, 3, 5, 9
 ORIENTATION, X_RESOLUTION, MAKER, SAMPLES, GPS, EXIF_PART = (
@@ -128,7 +128,7 @@ def test_every_orientation_is_set_upright_unless_asked_for_as_stored(
         and image[corner[orientation]].min() > 200
         and image.mean() < 50
     )
-    assert np.array_equal(turned(pixels, orientation) > 127, image > 127) or format in (
+    assert np.array_equal(rotated(pixels, orientation) > 127, image > 127) or format in (
         "JPEG",
         "WEBP",
     )

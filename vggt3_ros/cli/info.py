@@ -73,12 +73,12 @@ def _depth_figures(depth: KeyframeDepth) -> dict[str, Any]:
     """Size of the images that depth is known of, and the share of their pixels by how it is
     known.
     """
-    from vggt3_ros.geometry.provenance import shares
+    from vggt3_ros.geometry.provenance import fractions
 
     _, height, width = depth.depth.shape
     return {
         "size": [height, width],
-        "shares": shares(depth.provenance),
+        "shares": fractions(depth.provenance),
         "images": depth.images is not None,
     }
 

@@ -22,8 +22,6 @@ class Provenance(IntEnum):
     """The network's shape alone, scaled to what is known elsewhere."""
 
 
-def shares(provenance: Tensor) -> dict[str, float]:
-    """Share of the pixels (S, h, w) uint8 whose depth is known in each way, by its name in small
-    letters.
-    """
+def fractions(provenance: Tensor) -> dict[str, float]:
+    """Fraction of the pixels (S, h, w) uint8 of each provenance, by its name in small letters."""
     return {kind.name.lower(): float((provenance == kind).float().mean()) for kind in Provenance}

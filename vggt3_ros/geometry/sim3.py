@@ -63,7 +63,7 @@ class Sim3:
         )
 
     def inverse(self) -> Sim3:
-        """The transform back."""
+        """b_from_a of a_from_b."""
         rotation = self.rotation.T
         return Sim3(1 / self.scale, rotation, -(rotation @ self.translation) / self.scale)
 
@@ -81,7 +81,7 @@ class Sim3:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Sim3:
-        """Inverse of to_dict."""
+        """The transform of a dictionary that `to_dict` made."""
         return Sim3(
             float(data["scale"]),
             torch.tensor(data["rotation"], dtype=torch.float64),
@@ -143,7 +143,7 @@ def fit_poses(source_poses: Tensor, target_poses: Tensor) -> Sim3:
     """
     source = source_poses.double()
     target = target_poses.double()
-    rotation = _turn(source, target)
+    rotation = _mean_rotation(source, target)
     a = source[:, :3, 3] - source[:, :3, 3].mean(0)
     b = target[:, :3, 3] - target[:, :3, 3].mean(0)
     correlation = (b * (a @ rotation.T)).sum()
@@ -166,7 +166,7 @@ def fit_roughly(source_poses: Tensor, target_poses: Tensor) -> Sim3:
     """
     source = source_poses.double()
     target = target_poses.double()
-    rotation = _turn(source, target)
+    rotation = _mean_rotation(source, target)
     scale = spread_ratio(source, target)
     return Sim3(
         scale, rotation, target[:, :3, 3].mean(0) - scale * rotation @ source[:, :3, 3].mean(0)
@@ -263,7 +263,7 @@ def _best_hypothesis(source: Tensor, target: Tensor, extent: float) -> tuple[Sim
     return best
 
 
-def _turn(source: Tensor, target: Tensor) -> Tensor:
+def _mean_rotation(source: Tensor, target: Tensor) -> Tensor:
     """Mean rotation (3, 3) from orientations of source poses to those of target poses, (N, 4,
     4).
     """

@@ -22,7 +22,7 @@ _OFF_PLANE_CELLS = 4
 # support and agreement, added, that are enough
 _WITH_DEPTH = 0.65
 _FLAT = 1.15
-_MAX_REPEATED = 0.1  # share of a flat view's inliers that the map has seen a copy of
+_MAX_REPEATED = 0.1  # fraction of a flat view's inliers that the map has seen a copy of
 # inliers, with depth and without, where less than that is compared
 _UNCOMPARED = 16
 _UNCOMPARED_FLAT = 24
@@ -63,20 +63,20 @@ class Evidence:
 
     inliers are features that agree with a landmark in looks and place.
 
-    support is the product of three shares: of the cells with features, those that hold inliers; of
-    the matches, the inliers; of the inliers, those that a keyframe saw from about the same side and
-    distance, the same way up. Where another place wears the textures of the map, single surfaces
-    agree with some pose, but what is left and right of them does not, and the pose is odd. Support
-    is low, too, where much of a right view is not in the map.
+    support is the product of three fractions: of the cells with features, those that hold inliers;
+    of the matches, the inliers; of the inliers, those that a keyframe saw from about the same side
+    and distance, the same way up. Where another place wears the textures of the map, single
+    surfaces agree with some pose, but what is left and right of them does not, and the pose is odd.
+    Support is low, too, where much of a right view is not in the map.
 
-    agreement: of what the map expects in the image, the share that the image shows, in the part of
-    the image where it is least, and compared, in how many cells that was asked (see
+    agreement: of what the map expects in the image, the fraction that the image shows, in the part
+    of the image where it is least, and compared, in how many cells that was asked (see
     agreement.Agreement). Where another place holds a copy of something, even of something with
     depth, what is around it contradicts.
 
     off_plane, off_plane_cells: inliers that lie beside the plane that most of them lie in, and
     their cells. Flat things look alike in many places, what has depth seldom does. repeated: the
-    share of inliers whose landmarks the map itself has seen a copy of elsewhere.
+    fraction of inliers whose landmarks the map itself has seen a copy of elsewhere.
     """
 
     inliers: int = 0
@@ -117,7 +117,7 @@ def weigh(
         inliers=inliers,
         cells=cells,
         support=covered * (inliers / max(matches, 1)) * (foreseen / max(inliers, 1)),
-        agreement=agreed.share,
+        agreement=agreed.fraction,
         compared=agreed.compared,
         off_plane=int(off_plane.sum()),
         off_plane_cells=len(occupied(inlying[off_plane], size_wh)[0]),

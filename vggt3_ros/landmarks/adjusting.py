@@ -8,16 +8,14 @@ from collections.abc import Callable
 from copy import copy
 
 import numpy as np
-import torch
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.arrays import Floats, Indices, Mask
 from vggt3_ros.geometry.robust import MEDIAN_NORM
-from vggt3_ros.geometry.sim3 import robust_umeyama
-from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
 from vggt3_ros.landmarks.fit import MAX_OUTLIER, Fit, Given
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
+from vggt3_ros.landmarks.tensors import pose_distances, robust_similarity, transformed_poses
 from vggt3_ros.landmarks.tracks import Tracks
 
 Progress = Callable[[float], None]
@@ -37,12 +35,13 @@ _SIGMAS = (0.002, np.radians(0.05)), (0.5, np.radians(10))
 # generous: a prior believed too much keeps what it bends from straightening
 _FIRST_SIGMAS = 0.15, np.radians(5.0)
 # of the spread of the positions: more would be no prior to a camera that turns on the spot
-_FIRST_SHARE = 0.25
+_FIRST_FRACTION = 0.25
 USUAL = 3.0  # deviations beyond which a prior loses its say
 _HELD = 1e-6, 1e-7  # deviations of poses that are held, which none of the images can move
 _HELD_OUTLIER = 1e9  # deviations
-_ASTRAY = 0.95  # of the usual share of agreeing observations; keyframes with less are placed anew
-# of the usual share; keyframes with less, where they are held, are contradicted
+# of the usual fraction of agreeing observations; keyframes with less are placed anew
+_ASTRAY = 0.95
+# of the usual fraction; keyframes with less, where they are held, are contradicted
 _CONTRADICTED = 0.7
 _MIN_SEEN = 20  # points that place a keyframe
 _GUESS = 1e3  # a pose that is no measurement: deviations are this many times larger
@@ -88,17 +87,16 @@ def brought_back(fit: Fit, progress: Progress) -> Fit | None:
     measured = fit.given.measured
     if not given.anchored:
         return None
-    poses = torch.from_numpy(fit.world_from_cam)
-    priors = torch.from_numpy(given.world_from_cam)
     try:
-        moved = robust_umeyama(poses[measured], priors[measured]).target_from_source.poses(poses)
+        given_from_fit = robust_similarity(
+            fit.world_from_cam[measured], given.world_from_cam[measured]
+        )
     except InputError:
         return None
     back = copy(fit)
-    back.world_from_cam = moved.numpy()
+    back.world_from_cam = transformed_poses(given_from_fit, fit.world_from_cam)
     back.intrinsics = fit.intrinsics.copy()
-    errors = torch.stack([pose_error_vector(*each) for each in zip(moved, priors, strict=True)])
-    back.prior_deviation = errors.reshape(-1, 2, 3).norm(dim=2).numpy()
+    back.prior_deviation = pose_distances(back.world_from_cam, given.world_from_cam)
     if not _usual_deviation(back)[0] < _NEARER * _usual_deviation(fit)[0]:
         return None
     if not _adjust(back, _priors(back, first=False, known=None), USUAL, progress):
@@ -119,7 +117,7 @@ def _beyond_the_usual(fit: Fit) -> Mask:
 def readjusted(fit: Fit, members: Mask) -> None:
     """Adjust the members (K,) among the keyframes once more, without what the others observe."""
     fit.choose(fit.among_tracks() & members[fit.given.every.keyframe])
-    _adjust(fit, _weighed(fit), USUAL, lambda share: None)
+    _adjust(fit, _weighed(fit), USUAL, lambda fraction: None)
 
 
 def held(given: Given, world_from_cam: Floats, progress: Progress) -> Fit:
@@ -157,10 +155,10 @@ def _contradicted(fit: Fit, trusted: Mask) -> Mask:
     contradicted = np.zeros(len(trusted), dtype=bool)
     while True:
         agrees = fit.agreeing(*fit.chosen(among_tracks & ~contradicted[keyframe]))
-        share, seen = fit.agreeing_share(agrees)
-        share[~(seen & trusted & ~contradicted)] = np.inf
-        worst = int(share.argmin())
-        if not share[worst] < _CONTRADICTED * np.median(share[np.isfinite(share)]):
+        fraction, seen = fit.agreeing_fraction(agrees)
+        fraction[~(seen & trusted & ~contradicted)] = np.inf
+        worst = int(fraction.argmin())
+        if not fraction[worst] < _CONTRADICTED * np.median(fraction[np.isfinite(fraction)]):
             fit.choose(agrees)
             return contradicted
         contradicted[worst] = True
@@ -168,7 +166,7 @@ def _contradicted(fit: Fit, trusted: Mask) -> Mask:
 
 def _part_of(progress: Progress, number: int) -> Progress:
     """What to tell during one of the rounds."""
-    return lambda share: progress((number + share) / _ROUNDS)
+    return lambda fraction: progress((number + fraction) / _ROUNDS)
 
 
 def _is_settled(fit: Fit, noise_before: float) -> bool:
@@ -188,7 +186,7 @@ def _priors(fit: Fit, first: bool, known: tuple[float, float] | None) -> PosePri
     elif known is not None and first:
         position, rotation = known
     elif first:
-        position = max(min(_FIRST_SIGMAS[0], _FIRST_SHARE * spread), _SIGMAS[0][0])
+        position = max(min(_FIRST_SIGMAS[0], _FIRST_FRACTION * spread), _SIGMAS[0][0])
         rotation = _FIRST_SIGMAS[1]
     else:
         position, rotation = _usual_deviation(fit).tolist()
@@ -258,8 +256,8 @@ def _keep_agreeing(fit: Fit) -> None:
     """
     every = fit.given.every
     agrees = fit.agreeing(fit.tracks, fit.numbers)
-    share, seen = fit.agreeing_share(agrees)
-    trusted = share >= _ASTRAY * np.median(share[seen])
+    fraction, seen = fit.agreeing_fraction(agrees)
+    trusted = fraction >= _ASTRAY * np.median(fraction[seen])
     if not trusted[seen].all():
         tracks, numbers = fit.chosen(agrees & trusted[every.keyframe])
         while not trusted.all():

@@ -20,18 +20,16 @@ _UNKNOWN = 0.5  # of a part of which nothing is known is taken to contradict
 
 @dataclass(frozen=True)
 class Agreement:
-    """share (0 to 1): of the cells that should confirm the pose, those that do, in the part of the
-    image where fewest do; compared: how many cells, by what they should have confirmed, the image
-    could be compared in.
+    """fraction (0 to 1): of the cells that should confirm the pose, those that do, in the part of
+    the image where fewest do; compared: how many cells, by what they should have confirmed, the
+    image could be compared in.
     """
 
-    share: float
+    fraction: float
     compared: float
 
 
-def occupied(
-    pixels: Pixels, size_wh: tuple[int, int]
-) -> tuple[Indices, Indices]:
+def occupied(pixels: Pixels, size_wh: tuple[int, int]) -> tuple[Indices, Indices]:
     """Cells (n, 2), as column and row, that hold some of the pixels (m, 2) of an image, and how
     many each (n,).
     """
@@ -56,7 +54,7 @@ def agreement(
     features (m, 2) and inliers (n, 2) are pixels of all features and of those that agree with the
     pose; expected (e, 2) are the projections of the landmarks, likelihood (e,) how likely each is
     seen, by which it counts, and confirmed (e,) whether a feature shows it. How many of them an
-    image confirms depends on its light and on how far it was taken from the keyframes: the share
+    image confirms depends on its light and on how far it was taken from the keyframes: the fraction
     that cells with inliers confirm is what others should. A cell without features says nothing, one
     where less than two confirmations are to be expected says less. A place that holds a copy of
     something in the map confirms it and contradicts around it, so what counts is the worst part of
@@ -72,20 +70,18 @@ def agreement(
     held = _numbers(inliers, cells, size_wh)
     trusted = np.zeros(len(cells), dtype=bool)
     trusted[held[held >= 0]] = True
-    share = found[trusted].sum() / max(count[trusted].sum(), 1.0)
-    wanted = _HALF * share * count
+    typical = found[trusted].sum() / max(count[trusted].sum(), 1.0)
+    wanted = _HALF * typical * count
     weight = np.minimum(1.0, wanted)
     agreed = np.minimum(weight, found / np.maximum(wanted, 1.0))
     parts = _parts(cells, size_wh).astype(np.float64)
-    unknown = parts @ (1 - weight) / (parts.sum(1) + 1)  # share of the cells with features
+    unknown = parts @ (1 - weight) / (parts.sum(1) + 1)  # fraction of the cells with features
     # One more cell, so that a part of which little is known does not decide.
-    shares = (parts @ agreed + 1 - _UNKNOWN * unknown) / (parts @ weight + 1)
-    return Agreement(float(shares.min()), float(weight.sum()))
+    fractions = (parts @ agreed + 1 - _UNKNOWN * unknown) / (parts @ weight + 1)
+    return Agreement(float(fractions.min()), float(weight.sum()))
 
 
-def _numbers(
-    pixels: Pixels, cells: Indices, size_wh: tuple[int, int]
-) -> Indices:
+def _numbers(pixels: Pixels, cells: Indices, size_wh: tuple[int, int]) -> Indices:
     """For each of pixels (m, 2) the number of its cell among `cells` (n, 2) of the image, -1 where
     there is none.
     """

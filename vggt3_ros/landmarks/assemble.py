@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vggt3_ros.geometry.arrays import Floats, Indices, Mask
 from vggt3_ros.geometry.robust import robust_deviation
-from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle
 from vggt3_ros.landmarks.adjusting import MIN_NOISE, readjusted
 from vggt3_ros.landmarks.features import unit_vectors
 from vggt3_ros.landmarks.fit import Fit
@@ -18,6 +16,7 @@ from vggt3_ros.landmarks.landmarks import Landmarks, are_determined, lower_roots
 from vggt3_ros.landmarks.repeats import repeated
 from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
 from vggt3_ros.landmarks.rigid import rigid_sets, shared_counts, tied_to, undetermined
+from vggt3_ros.landmarks.tensors import rotation_spread
 from vggt3_ros.landmarks.ties import at_odds
 from vggt3_ros.landmarks.tracks import Tracks
 from vggt3_ros.landmarks.triangulation import refine_points
@@ -192,9 +191,8 @@ def _spread(world_from_cam: Floats) -> tuple[float, float]:
     """Rms distance of poses from their mean position, and rms angle from their mean rotation in
     rad.
     """
-    poses = torch.from_numpy(world_from_cam)
-    turn = rotation_angle(chordal_mean(poses[:, :3, :3]).T @ poses[:, :3, :3])
-    return float(np.sqrt(world_from_cam[:, :3, 3].var(0).sum())), float(turn.square().mean().sqrt())
+    position = float(np.sqrt(world_from_cam[:, :3, 3].var(0).sum()))
+    return position, rotation_spread(world_from_cam[:, :3, :3])
 
 
 def _landmarks(

@@ -85,7 +85,7 @@ def build_landmarks(
     given = Given(
         features, every, world_from_cam, measured, intrinsics, settings or LandmarkSettings()
     )
-    fit = fitted(given, progress or (lambda share: None))
+    fit = fitted(given, progress or (lambda fraction: None))
     landmarks, evidence = assembled(fit)
     verdict = judge(evidence)
     return LandmarkMap(
@@ -97,7 +97,7 @@ def build_landmarks(
         fit.focal,
         _poses(evidence),
         evidence.deviation[0],
-        tuple(int(k) for k in evidence.prior_outliers),
+        tuple(evidence.prior_outliers),
     )
 
 
@@ -106,7 +106,7 @@ def _report(fit: Fit, evidence: Evidence) -> dict[str, Any]:
         "landmarks": evidence.landmarks,
         "observations": evidence.observations,
         "keyframes": evidence.keyframes,
-        "keyframes_in_parts": [[int(k) for k in part] for part in evidence.parts],
+        "keyframes_in_parts": evidence.parts,
         "residual_px": evidence.residual_px,
         "noise_px": fit.noise,
         "converged": evidence.converged,

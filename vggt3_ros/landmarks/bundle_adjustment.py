@@ -17,7 +17,6 @@ from vggt3_ros.geometry.arrays import Floats, Indices, cross_matrix
 from vggt3_ros.geometry.robust import robust_deviation
 from vggt3_ros.landmarks.observations import MIN_DEPTH, Observations, pixel_derivative, project
 
-
 _MIN_GAIN = 1e-5  # relative, of a step; smaller ones end the iterations
 # information that every point is given, so that one without parallax stays determined
 _LOOSE = 1e-3
@@ -76,7 +75,7 @@ def adjust(
     noise_px: expected deviation of an observation; `outlier` and `prior_outlier`: deviations beyond
     which an observation, or a prior, loses weight. One factor of all focal lengths is found on
     request (known to 10 %). frame_is_free: the covariance of poses leaves out how the world as a
-    whole may be shifted, turned and scaled: it is what remains when those are chosen best for the
+    whole may be shifted, rotated and scaled: it is what remains when those are chosen best for the
     keyframes that observe anything.
     """
     state = _State(world_from_cam.copy(), points.copy(), 0.0)
@@ -119,7 +118,7 @@ def adjust(
 
 
 def _similarities(state: _State) -> Floats:
-    """How poses (6 K, 7) move with the world as a whole: shifted, turned about its origin,
+    """How poses (6 K, 7) move with the world as a whole: shifted, rotated about its origin,
     scaled.
     """
     position = state.world_from_cam[:, :3, 3]
@@ -133,8 +132,8 @@ def _similarities(state: _State) -> Floats:
 
 
 def _freedom(residuals: Floats, state: _State) -> float:
-    """What the fit leaves of the noise: the root of the share of residuals that no unknown takes
-    up.
+    """What the fit leaves of the noise: the root of the fraction of residuals that no
+    unknown takes up.
     """
     unknowns = state.points.size + 6 * len(state.world_from_cam)
     return float(np.sqrt(max(1 - unknowns / max(residuals.size, 1), 0.1)))
@@ -159,8 +158,9 @@ class _State:
         from scipy.spatial.transform import Rotation
 
         world_from_cam = self.world_from_cam.copy()
-        turn = Rotation.from_rotvec(poses[:, 3:]).as_matrix()
-        world_from_cam[:, :3, :3] = world_from_cam[:, :3, :3] @ turn  # NumPy before 1.25 has no @=
+        rotation = Rotation.from_rotvec(poses[:, 3:]).as_matrix()
+        # NumPy before 1.25 has no @=
+        world_from_cam[:, :3, :3] = world_from_cam[:, :3, :3] @ rotation
         world_from_cam[:, :3, 3] += poses[:, :3]
         return _State(world_from_cam, self.points + points, self.log_focal + log_focal)
 
@@ -248,10 +248,10 @@ class _Problem:
 
         prior = self.priors.world_from_cam
         position = state.world_from_cam[:, :3, 3] - prior[:, :3, 3]
-        turn = Rotation.from_matrix(
+        rotation = Rotation.from_matrix(
             prior[:, :3, :3].swapaxes(1, 2) @ state.world_from_cam[:, :3, :3]
         ).as_rotvec()
-        return np.concatenate([position, turn], axis=1) * self._inverse_sigma()
+        return np.concatenate([position, rotation], axis=1) * self._inverse_sigma()
 
     def _project(self, state: _State) -> tuple[Floats, Floats, Floats]:
         return project(

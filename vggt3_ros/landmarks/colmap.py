@@ -12,18 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
-from vggt3_ros.geometry.se3 import (
-    quaternion_from_rotation,
-    rotation_from_quaternion,
-    se3,
-    se3_inverse,
-)
 from vggt3_ros.landmarks.colmap_files import (
     read_cameras_and_images,
     write_cameras_and_images,
@@ -32,6 +25,7 @@ from vggt3_ros.landmarks.colmap_files import (
 from vggt3_ros.landmarks.colmap_records import ColmapCamera, ColmapImage, ColmapPoint
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pnp import reprojection_errors
+from vggt3_ros.landmarks.tensors import pose_from_quaternion, quaternion_poses, to_array
 
 PIXEL_OFFSET = 0.5  # COLMAP's pixel is ours plus this
 _GREY = (128, 128, 128)
@@ -119,7 +113,7 @@ def _calibration(camera: ColmapCamera, folder: Path) -> tuple[Floats, Distortion
             " calibration"
         )
     fx, fy, cx, cy, *coefficients = values
-    intrinsics: Floats = intrinsics_matrix(fx, fy, cx - PIXEL_OFFSET, cy - PIXEL_OFFSET).numpy()
+    intrinsics = to_array(intrinsics_matrix(fx, fy, cx - PIXEL_OFFSET, cy - PIXEL_OFFSET))
     if not any(coefficients) and not camera.model.endswith("FISHEYE"):
         return intrinsics, None
     model, count = _DISTORTIONS[camera.model]
@@ -128,16 +122,13 @@ def _calibration(camera: ColmapCamera, folder: Path) -> tuple[Floats, Distortion
 
 
 def _world_from_cam(image: ColmapImage, folder: Path) -> Floats:
-    numbers = torch.tensor([*image.quaternion, *image.translation], dtype=torch.float64)
-    if not bool(numbers.isfinite().all()) or not bool(numbers[:4].any()):
+    numbers = np.array([*image.quaternion, *image.translation], np.float64)
+    if not np.isfinite(numbers).all() or not numbers[:4].any():
         raise InputError(
             f"{folder}: the pose of {image.name} is not one, {numbers.tolist()}; export the model"
             " again"
         )
-    pose: Floats = se3_inverse(
-        se3(rotation_from_quaternion(numbers[:4].roll(-1)), numbers[4:])
-    ).numpy()
-    return pose
+    return pose_from_quaternion(np.roll(numbers[:4], -1), numbers[4:])
 
 
 def write_colmap(
@@ -175,12 +166,12 @@ def write_colmap(
         for size_wh, k in zip(sizes_wh, landmarks.intrinsics, strict=True)
     ]
     numbers = {camera: number for number, camera in enumerate(dict.fromkeys(cameras), start=1)}
-    cam_from_world = se3_inverse(torch.from_numpy(landmarks.world_from_cam))
-    quaternions = quaternion_from_rotation(cam_from_world[:, :3, :3]).roll(1, -1)  # w first
+    quaternions, translations = quaternion_poses(landmarks.world_from_cam)
+    quaternions = np.roll(quaternions, 1, axis=-1)  # w first
     images = [
         ColmapImage(name, numbers[camera], tuple(quaternion.tolist()), tuple(translation.tolist()))
         for name, camera, quaternion, translation in zip(
-            names, cameras, quaternions, cam_from_world[:, :3, 3], strict=True
+            names, cameras, quaternions, translations, strict=True
         )
     ]
     pixels = landmarks.pixels.astype(np.float64) + PIXEL_OFFSET

@@ -22,8 +22,13 @@ from vggt3_ros.landmarks.colmap_records import MODELS, ColmapCamera, ColmapImage
 from vggt3_ros.landmarks.colmap_text import read_text_cameras, read_text_images
 
 _PIXEL = np.dtype([("xy", "<f8", 2), ("point", "<i8")])  # of an image's list
-FILES = tuple(
-    f"{part}{suffix}" for suffix in (".bin", ".txt") for part in ("cameras", "images", "points3D")
+FILES = (
+    "cameras.bin",
+    "images.bin",
+    "points3D.bin",
+    "cameras.txt",
+    "images.txt",
+    "points3D.txt",
 )
 
 
@@ -128,7 +133,7 @@ def write_cameras_and_images(
 
 
 def write_points(folder: Path, points: Iterable[ColmapPoint]) -> None:
-    """Write points3D.bin."""
+    """Write points3D.bin, in an existing folder; an OSError if that fails."""
     records = [
         struct.pack(
             "<Q3d3BdQ", point.number, *point.position, *point.color, point.error, len(point.track)

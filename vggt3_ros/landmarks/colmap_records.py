@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from vggt3_ros.geometry.arrays import Indices
 
 # In the order of their numbers in binary files, with the count of their parameters. There are more,

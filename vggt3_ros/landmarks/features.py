@@ -167,9 +167,7 @@ def _root_sift(found: NDArray[Any]) -> NDArray[np.uint8]:
     return quantised
 
 
-def _undistorted(
-    pixels: Floats, intrinsics: Floats, distortion: Distortion
-) -> Floats:
+def _undistorted(pixels: Floats, intrinsics: Floats, distortion: Distortion) -> Floats:
     import cv2
 
     coefficients = np.array(distortion.coefficients)

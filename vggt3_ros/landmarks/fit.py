@@ -18,7 +18,6 @@ from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.tracks import Tracks
 from vggt3_ros.landmarks.triangulation import MIN_ANGLE, rays_of, triangulate
 
-
 MAX_OUTLIER = 50.0  # outlier threshold, in deviations
 # deviations beyond which an observation is of something else, however far off it lies
 _WRONG = 10.0
@@ -122,15 +121,15 @@ class Fit:
         agrees: Mask = error <= max(4 * self.outlier * self.noise, 3 * self.given.pixel_size)
         return agrees
 
-    def agreeing_share(self, agrees: Mask) -> tuple[Floats, Mask]:
-        """Share (K,) of each keyframe's observations that agree, of all (O,), and which keyframes
-        (K,) have any.
+    def agreeing_fraction(self, agrees: Mask) -> tuple[Floats, Mask]:
+        """Fraction (K,) of each keyframe's observations that agree, of all (O,), and which
+        keyframes (K,) have any.
         """
         keyframe = self.given.every.keyframe
         count = len(self.given)
         seen = np.bincount(keyframe, minlength=count)
-        share: Floats = np.bincount(keyframe[agrees], minlength=count) / np.maximum(seen, 1)
-        return share, seen > 0
+        fraction: Floats = np.bincount(keyframe[agrees], minlength=count) / np.maximum(seen, 1)
+        return fraction, seen > 0
 
     def well_seen(self, most: int) -> Tracks:
         """The `most` points seen most often, of those whose rays spread enough."""

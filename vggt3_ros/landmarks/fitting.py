@@ -41,13 +41,13 @@ def fitted(given: Given, progress: Progress) -> Fit:
     explicit = settings.position_sigma is not None or settings.rotation_sigma is not None
     if not given.anchored or settings.hold_priors is False or explicit:
         return _doubted(_adjusted(given, progress))
-    still = held(given, given.world_from_cam, lambda share: progress(0.2 * share))
+    still = held(given, given.world_from_cam, lambda fraction: progress(0.2 * fraction))
     moved = None
     if not settings.hold_priors or not given.measured.all():
-        moved = _adjusted(given, lambda share: progress(0.2 + 0.7 * share))
+        moved = _adjusted(given, lambda fraction: progress(0.2 + 0.7 * fraction))
     # what no prior tells may have rolled away from held poses
     if moved is not None and not given.measured.all():
-        again = held(given, moved.world_from_cam, lambda share: progress(0.9 + 0.1 * share))
+        again = held(given, moved.world_from_cam, lambda fraction: progress(0.9 + 0.1 * fraction))
         still = _cheapest([still, again])
     predicted = predictions(still)
     if (
@@ -99,26 +99,26 @@ def _adjusted(given: Given, progress: Progress) -> Fit:
     whole, where its scale or place had left them; and again after the keyframes that contradict
     their priors were put back to them.
     """
-    told = _Told(progress, 6 if given.anchored else 2)
-    fit, rough = adjusted(given, given.world_from_cam, told.next())
+    parts = _Parts(progress, 6 if given.anchored else 2)
+    fit, rough = adjusted(given, given.world_from_cam, parts.next())
     choices = [fit]
     if given.anchored:
-        choices.append(adjusted(given, given.world_from_cam, told.next(), prior_outlier=_WIDER)[0])
+        choices.append(adjusted(given, given.world_from_cam, parts.next(), prior_outlier=_WIDER)[0])
     if rough:
         found = placed_by_images(given.every, given.features, fit.intrinsics, given.world_from_cam)
         # Without priors, what images do not place stays where a guess left it: then there is no map
         # to adjust.
         if found is not None and (given.anchored or found[1].mean() >= _MIN_PLACED):
-            choices.append(adjusted(given, found[0], told.next())[0])
+            choices.append(adjusted(given, found[0], parts.next())[0])
     fit = _cheapest(choices)
-    brought = brought_back(fit, told.next())
+    brought = brought_back(fit, parts.next())
     if brought is not None:
         fit = _cheapest([fit, brought])
     if not fit.contradicted.any():
         return fit
     back = fit.world_from_cam.copy()
     back[fit.contradicted] = given.world_from_cam[fit.contradicted]
-    again = [adjusted(given, back, told.next(), fit.sigmas, limit)[0] for limit in (USUAL, _WIDER)]
+    again = [adjusted(given, back, parts.next(), fit.sigmas, limit)[0] for limit in (USUAL, _WIDER)]
     return _cheapest([fit, *again])
 
 
@@ -128,7 +128,7 @@ def _cheapest(fits: list[Fit]) -> Fit:
     return min(fits, key=lambda fit: fit.cost(noise, fits[0].sigmas))
 
 
-class _Told:
+class _Parts:
     """Progress of one piece of work after the other, of at most `count`."""
 
     def __init__(self, progress: Progress, count: int) -> None:
@@ -137,7 +137,7 @@ class _Told:
         self._number = -1
 
     def next(self) -> Progress:
-        """What the next piece tells."""
+        """What the next piece reports to."""
         self._number += 1
         number = self._number
-        return lambda share: self._progress((number + share) / self._count)
+        return lambda fraction: self._progress((number + fraction) / self._count)

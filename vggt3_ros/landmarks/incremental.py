@@ -7,19 +7,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.arrays import Floats, Indices, Mask
-from vggt3_ros.geometry.sim3 import fit_poses, fit_roughly, robust_umeyama
 from vggt3_ros.landmarks.bundle_adjustment import PosePriors, adjust
 from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.observations import Observations, project
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
 from vggt3_ros.landmarks.rigid import shared_counts
+from vggt3_ros.landmarks.tensors import any_similarity, transformed_poses
 from vggt3_ros.landmarks.tracks import Tracks
 from vggt3_ros.landmarks.triangulation import MIN_ANGLE, rays_of, triangulate
-
 
 _PAIRS = 20  # tried as the first two
 # median angle between the rays of the first two, from which more is not better
@@ -37,7 +34,7 @@ def placed_by_images(
     intrinsics: Floats,
     given: Floats,
 ) -> tuple[Floats, Mask] | None:
-    """Poses (K, 4, 4) of keyframes placed by their tracks alone, then turned, moved and scaled to
+    """Poses (K, 4, 4) of keyframes placed by their tracks alone, then rotated, moved and scaled to
     the given poses; and which keyframes (K,) were placed. The others see too little of them and
     keep their given pose. None where no two keyframes can begin.
 
@@ -48,18 +45,10 @@ def placed_by_images(
         return None
     while placer.place_next():
         pass
-    poses = torch.from_numpy(placer.world_from_cam[placer.placed])
-    placed = torch.from_numpy(given[placer.placed])
-    try:
-        given_from_placed = robust_umeyama(poses, placed).target_from_source
-    except InputError:
-        try:
-            given_from_placed = fit_poses(poses, placed)
-        # the given poses do not even move alike: they tell no more than where and how large
-        except InputError:
-            given_from_placed = fit_roughly(poses, placed)
+    poses = placer.world_from_cam[placer.placed]
+    given_from_placed = any_similarity(poses, given[placer.placed])
     result = given.copy()
-    result[placer.placed] = given_from_placed.poses(poses).numpy()
+    result[placer.placed] = transformed_poses(given_from_placed, poses)
     return result, placer.placed
 
 

@@ -26,7 +26,6 @@ from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.landmarks.planes import off_best_plane
 from vggt3_ros.landmarks.pnp import reprojection_errors, whitening
 
-
 MIN_OWN = 6  # inliers by which an image has a say: of fewer, a single wrong one moves the pose
 _MIN_VIEWS = 2  # images that must have one, the newest among them
 _NEAR = 3.0  # times the reach of inliers: matches as near as that take part in the adjustment

@@ -15,7 +15,6 @@ import numpy as np
 from vggt3_ros.geometry.arrays import Floats, cross_matrix
 from vggt3_ros.landmarks.pnp import CAUCHY, linearized, moved, residual_scale
 
-
 _STEPS = 10
 _SETTLED = 1e-4  # squared step, in standard deviations of an observation, that ends the adjustment
 # (1 mm)^2 and (0.1 mrad)^2: better is no odometry, also of who stands
@@ -144,7 +143,7 @@ class _Rig:
         hessian = np.zeros((size, size))
         gradient = np.zeros(size)
         cost = 0.0
-        turn = state.world_from_newest[:3, :3]
+        rotation = state.world_from_newest[:3, :3]
         for number, (view, relative) in enumerate(
             zip(self._views, self._relative(state), strict=True)
         ):
@@ -152,11 +151,11 @@ class _Rig:
             squares = (residuals**2).sum(1)
             cost += self.limit * float(np.log1p(squares / self.limit).sum())
             rows = np.zeros((2 * len(residuals), size))
-            rows[:, :6] = (jacobian @ _lever(turn, relative)).reshape(-1, 6)
+            rows[:, :6] = (jacobian @ _lever(rotation, relative)).reshape(-1, 6)
             if number < len(self._ties):
                 own = slice(6 + 6 * number, 12 + 6 * number)
                 rows[:, own] = np.concatenate(
-                    [jacobian[..., :3] @ turn, jacobian[..., 3:]], axis=2
+                    [jacobian[..., :3] @ rotation, jacobian[..., 3:]], axis=2
                 ).reshape(-1, 6)
                 tie = self._ties[number]
                 off = self._ties[number] @ state.drift[number]

@@ -6,14 +6,18 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.arrays import Floats, Mask
 from vggt3_ros.geometry.sim3 import Sim3
-
+from vggt3_ros.landmarks.tensors import (
+    to_array,
+    to_tensor,
+    transformed_points,
+    transformed_poses,
+)
 
 _MAX_HALF = 6e4
 
@@ -98,24 +102,22 @@ class Landmarks:
     def transformed(self, new_from_world: Sim3) -> Landmarks:
         """The same landmarks in another frame and scale."""
         scale = new_from_world.scale
-        rotation = new_from_world.rotation.numpy()
-        turn = np.eye(6)
-        turn[:3, :3] = scale * rotation
+        rotation = to_array(new_from_world.rotation)
+        jacobian = np.eye(6)
+        jacobian[:3, :3] = scale * rotation
         roots = scale * rotation @ self.covariance_roots.astype(np.float64)
         return replace(
             self,
-            world_from_cam=new_from_world.poses(torch.from_numpy(self.world_from_cam)).numpy(),
-            pose_covariance=(turn @ self.pose_covariance @ turn.T).astype(np.float32),
-            positions=new_from_world.points(torch.from_numpy(self.positions).double())
-            .numpy()
-            .astype(np.float32),
+            world_from_cam=transformed_poses(new_from_world, self.world_from_cam),
+            pose_covariance=(jacobian @ self.pose_covariance @ jacobian.T).astype(np.float32),
+            positions=transformed_points(new_from_world, self.positions),
             covariance_roots=lower_roots(roots @ roots.swapaxes(-1, -2)),
         )
 
     def tensors(self) -> dict[str, Tensor]:
         """Named tensors, as a scene stores them."""
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        return {name: to_tensor(array.copy()) for name, array in arrays.items()}
 
     @staticmethod
     def from_tensors(tensors: dict[str, Tensor]) -> Landmarks:
@@ -124,7 +126,7 @@ class Landmarks:
         missing = sorted(set(names) - set(tensors))
         if missing:
             raise InputError(f"landmarks lack {', '.join(missing)}; map the place again")
-        arrays: dict[str, Any] = {name: tensors[name].numpy() for name in names}
+        arrays: dict[str, Any] = {name: to_array(tensors[name]) for name in names}
         return Landmarks(**{**arrays, "noise_px": float(arrays["noise_px"])})
 
 

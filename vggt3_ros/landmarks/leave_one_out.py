@@ -7,14 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from vggt3_ros.geometry.arrays import Floats, Mask
 from vggt3_ros.geometry.robust import MEDIAN_NORM
-from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks.fit import Fit
 from vggt3_ros.landmarks.landmarks import are_determined, lower_roots
 from vggt3_ros.landmarks.pnp import PnpSettings, PnpSolution, solve_pnp
+from vggt3_ros.landmarks.tensors import pose_distances
 from vggt3_ros.landmarks.triangulation import MIN_ANGLE, refine_points
 
 _MIN_POINTS = 20  # points of the others that place a keyframe
@@ -62,19 +61,13 @@ def predictions(fit: Fit) -> Predictions:
     for keyframe in np.flatnonzero(given.measured):
         found = _placed_by_others(fit, int(keyframe), trusted, pixels)
         if found is not None:
-            pose, prior = (
-                torch.from_numpy(each)
-                for each in (found.world_from_cam, given.world_from_cam[keyframe])
-            )
-            off = pose_error_vector(pose, prior).reshape(2, 3)
-            errors[keyframe] = off.norm(dim=1)
+            prior = given.world_from_cam[keyframe]
+            errors[keyframe] = pose_distances(found.world_from_cam[None], prior[None])[0]
             deviations[keyframe] = np.sqrt(np.diag(found.covariance).reshape(2, 3).mean(1))
     return Predictions(errors, deviations)
 
 
-def _placed_by_others(
-    fit: Fit, keyframe: int, trusted: Mask, pixels: Floats
-) -> PnpSolution | None:
+def _placed_by_others(fit: Fit, keyframe: int, trusted: Mask, pixels: Floats) -> PnpSolution | None:
     """Pose of a keyframe by its points, as at least two others see them; None where too few of them
     agree.
     """

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-import torch
 
 from vggt3_ros.geometry.arrays import Floats, Indices, cross_matrix
-from vggt3_ros.geometry.uncertainty import pose_error_vector
 from vggt3_ros.landmarks import retrieval
 from vggt3_ros.landmarks.acceptance import (
     INLIER_PX,
@@ -29,6 +27,7 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.matching import match_vectors
 from vggt3_ros.landmarks.planes import off_best_plane
 from vggt3_ros.landmarks.pnp import PnpSettings, refine_pnp, reprojection_errors, solve_pnp
+from vggt3_ros.landmarks.tensors import pose_error
 from vggt3_ros.landmarks.visibility import Expected, Visibility, guided_matches
 
 Source = Literal["last", "descriptor", "network", "given", "joint"]
@@ -79,7 +78,7 @@ class Located:
 
     @property
     def support(self) -> float:
-        """See acceptance.Evidence."""
+        """What speaks for the pose, 0 to 1: see acceptance.Evidence."""
         return self.evidence.support
 
 
@@ -152,9 +151,7 @@ class LandmarkLocalizer:
         if best is None:
             refusal = refusal or f"the {len(chosen)} landmarks that agree do not determine a pose"
         else:
-            missed = pose_error_vector(
-                torch.from_numpy(world_from_cam), torch.from_numpy(best.world_from_cam)
-            ).numpy()
+            missed = pose_error(world_from_cam, best.world_from_cam)
             covariance = (
                 best.covariance
                 + np.outer(missed, missed)

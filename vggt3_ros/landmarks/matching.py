@@ -41,9 +41,7 @@ def match_vectors(
     return np.stack([chosen, best[chosen]], axis=1).astype(np.int32)
 
 
-def epipolar_inliers(
-    a: Floats, b: Floats, tolerance: float
-) -> Mask:
+def epipolar_inliers(a: Floats, b: Floats, tolerance: float) -> Mask:
     """Which of M matched rays agree with one essential matrix (RANSAC): (M,) bool, none when too
     few do.
 

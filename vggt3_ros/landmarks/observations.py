@@ -8,7 +8,6 @@ import numpy as np
 
 from vggt3_ros.geometry.arrays import Floats, Indices, Mask
 
-
 MIN_DEPTH = 1e-6  # depth up to which a point counts as behind the camera
 _BEHIND_PX = 1e3  # residual of such a point
 

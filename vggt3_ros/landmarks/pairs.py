@@ -5,6 +5,7 @@ suggest.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,6 @@ from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.matching import epipolar_inliers, match
 from vggt3_ros.landmarks.retrieval import directions, most_similar
 from vggt3_ros.landmarks.triangulation import rays_of
-
 
 _TOLERANCE = 1.0  # pixels of the searched image between a match and its epipolar line
 _MIN_MATCHES = 15  # matches of a pair that is believed: five more than chance makes
@@ -32,7 +32,7 @@ def candidate_pairs(
     """
     count = len(world_from_cam)
     if count <= neighbours + 1:
-        return [(i, j) for i in range(count) for j in range(i + 1, count)]
+        return list(combinations(range(count), 2))
     position = world_from_cam[:, :3, 3]
     forward = world_from_cam[:, :3, 2]
     unit = np.median(np.linalg.norm(np.diff(position, axis=0), axis=1)) + 1e-9

@@ -6,9 +6,8 @@ import numpy as np
 
 from vggt3_ros.geometry.arrays import Floats, Mask
 
-
 _TRIED = 200  # planes
-_THICKNESS = 0.02  # of a plane, as a share of the distance from which it is seen
+_THICKNESS = 0.02  # of a plane, as a fraction of the distance from which it is seen
 _MIN_POINTS = 4  # points of which one can lie off a plane
 
 

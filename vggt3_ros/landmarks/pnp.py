@@ -8,7 +8,6 @@ import numpy as np
 
 from vggt3_ros.geometry.arrays import Floats, Mask, cross_matrix
 
-
 MIN_CORRESPONDENCES = 4  # correspondences that determine a pose
 _CONFIDENCE = 0.999
 CAUCHY = 1.4  # PnpSettings.influence; 2 was 3 % worse, 1 lost poses
@@ -82,17 +81,17 @@ def solve_pnp(
     search.loSampleSize = 14
     search.randomGeneratorState = 0
     search.isParallel = False
-    found, _, turn, shift, _ = cv2.solvePnPRansac(
+    found, _, rotation, shift, _ = cv2.solvePnPRansac(
         np.ascontiguousarray(points, np.float64),
         np.ascontiguousarray(pixels, np.float64),
         intrinsics.copy(),  # it writes there
         np.zeros(4),
         params=search,
     )
-    if not found or not (np.isfinite(turn).all() and np.isfinite(shift).all()):
+    if not found or not (np.isfinite(rotation).all() and np.isfinite(shift).all()):
         return None
     world_from_cam = np.eye(4)
-    world_from_cam[:3, :3] = np.asarray(cv2.Rodrigues(turn)[0]).T
+    world_from_cam[:3, :3] = np.asarray(cv2.Rodrigues(rotation)[0]).T
     world_from_cam[:3, 3] = -world_from_cam[:3, :3] @ shift[:, 0]
     return refine_pnp(world_from_cam, points, pixels, point_roots, intrinsics, settings)
 
@@ -242,19 +241,20 @@ def _derivatives(
     fy = intrinsics[1, 1]
     u = fx * x
     v = fy * y
-    by_local, turns = np.zeros((2, len(points), 2, 3))
+    by_local = np.zeros((len(points), 2, 3))
+    by_rotation = np.zeros((len(points), 2, 3))
     by_local[:, 0, 0] = fx / z
     by_local[:, 0, 2] = -u / z
     by_local[:, 1, 1] = fy / z
     by_local[:, 1, 2] = -v / z
-    turns[:, 0, 0] = u * y
-    turns[:, 0, 1] = -fx - u * x
-    turns[:, 0, 2] = fx * y
-    turns[:, 1, 0] = fy + v * y
-    turns[:, 1, 1] = -v * x
-    turns[:, 1, 2] = -fy * x
+    by_rotation[:, 0, 0] = u * y
+    by_rotation[:, 0, 1] = -fx - u * x
+    by_rotation[:, 0, 2] = fx * y
+    by_rotation[:, 1, 0] = fy + v * y
+    by_rotation[:, 1, 1] = -v * x
+    by_rotation[:, 1, 2] = -fy * x
     pixels = np.stack([u, v], axis=1) + intrinsics[:2, 2]
-    return pixels, (by_local.reshape(-1, 3) @ -rotation.T).reshape(-1, 2, 3), turns
+    return pixels, (by_local.reshape(-1, 3) @ -rotation.T).reshape(-1, 2, 3), by_rotation
 
 
 def _normal_equations(

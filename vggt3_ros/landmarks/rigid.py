@@ -1,5 +1,5 @@
 """Which keyframes the landmarks hold rigidly together: a point that two keyframes see fixes neither
-the scale of their baseline nor, with few of them, the turn, however small its residuals.
+the scale of their baseline nor, with few of them, the rotation, however small its residuals.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from vggt3_ros.geometry.arrays import Floats, Indices, Mask
 
-
 # landmarks, each seen by two members already, that tie a further keyframe to a set
 _MIN_SHARED = 15
 # Deviation of a position over its distance to others. Of 38 maps of cameras that move on, 0.017 at
@@ -17,9 +16,7 @@ _MIN_SHARED = 15
 _UNDETERMINED = 0.05
 
 
-def rigid_sets(
-    keyframe: Indices, point: Indices, count: int
-) -> list[list[int]]:
+def rigid_sets(keyframe: Indices, point: Indices, count: int) -> list[list[int]]:
     """Sets of `count` keyframes, the largest first, each grown from the two that share most of the
     landmarks which a third sees too; then from those that share landmarks with one other alone.
 
@@ -50,9 +47,7 @@ def tied_to(members: Mask, keyframe: Indices, point: Indices) -> Mask:
     return _grown(_incidence(keyframe, point, len(members)), members.copy(), everyone)
 
 
-def undetermined(
-    positions: Floats, deviations: Floats, keyframe: Indices, point: Indices
-) -> Mask:
+def undetermined(positions: Floats, deviations: Floats, keyframe: Indices, point: Indices) -> Mask:
     """Which keyframes (K,) might as well stand elsewhere among those that share landmarks with
     them.
 
@@ -68,9 +63,7 @@ def undetermined(
     return loose
 
 
-def shared_counts(
-    keyframe: Indices, point: Indices, count: int
-) -> NDArray[np.int32]:
+def shared_counts(keyframe: Indices, point: Indices, count: int) -> NDArray[np.int32]:
     """How many of the points of observations, keyframe (O,) and point (O,), each two of `count`
     keyframes both see (K, K), and each one sees.
     """

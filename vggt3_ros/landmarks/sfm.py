@@ -21,7 +21,6 @@ from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.landmarks.colmap import PIXEL_OFFSET
 from vggt3_ros.landmarks.features import Features
 
-
 _FATAL = 3  # of COLMAP's log levels
 # COLMAP's defaults (30, 100, 16 degrees) are made for hundreds of photographs; these were chosen on
 # sparse ones.
@@ -116,9 +115,9 @@ def incremental_poses(
                 )
         pipeline.run()
         parts = _disjoint([_part(manager.get(i), numbers) for i in range(manager.size())])
-    everywhere = {image for part in parts for image in part.world_from_cam}
-    unplaced = tuple(image for image in range(len(features)) if image not in everywhere)
-    return SfmResult(parts, unplaced, _doubts(parts, len(features)))
+    placed_in_parts = set().union(*(part.world_from_cam for part in parts))
+    unplaced = sorted(set(range(len(features))) - placed_in_parts)
+    return SfmResult(parts, tuple(unplaced), _doubts(parts, len(features)))
 
 
 def _fill(

@@ -6,7 +6,6 @@ import numpy as np
 
 from vggt3_ros.geometry.arrays import Floats, Mask
 
-
 _MAX_CUBES = 2**24  # bytes that a map's surfaces may take
 _NEAR = 0.05  # of the distance to a point, before it: there surfaces are taken for the point's own
 _NEAR_CUBES = 2  # ... and so many cubes

@@ -20,8 +20,8 @@ from vggt3_ros.geometry.arrays import Mask
 
 Counts = NDArray[np.integer]
 
-# Share of the matches between two parts that must agree with the result. Of 43 right maps 0.82 or
-# more, of one 0.77; where a part was tied wrongly, 0.35 to 0.75.
+# Fraction of the matches between two parts that must agree with the result. Of 43 right maps 0.82
+# or more, of one 0.77; where a part was tied wrongly, 0.35 to 0.75.
 _MIN_AGREEING = 0.8
 _MIN_MATCHED = 15  # matches between two parts that can contradict
 # The same for keyframes that follow one another. In right maps of drives 0.86 or more, in five
@@ -61,9 +61,9 @@ def _broken_off(measured: Mask, matched: Counts, agreeing: Counts) -> Mask | Non
         total = matched[last, last + 1]
         if total < _MIN_MATCHED_FOLLOWING or not _comparable(side, measured):
             continue
-        share = agreeing[last, last + 1] / total
-        if share < worst:
-            worst = share
+        fraction = agreeing[last, last + 1] / total
+        if fraction < worst:
+            worst = fraction
             part = _left_out(side, measured)
     return part
 
@@ -76,9 +76,9 @@ def _worst_part(measured: Mask, matched: Counts, agreeing: Counts) -> Mask | Non
         total = matched[side][:, ~side].sum()
         if total < _MIN_MATCHED or not _comparable(side, measured):
             continue
-        share = agreeing[side][:, ~side].sum() / total
-        if share < worst:
-            worst = share
+        fraction = agreeing[side][:, ~side].sum() / total
+        if fraction < worst:
+            worst = fraction
             part = _left_out(side, measured)
     return part
 

@@ -23,7 +23,7 @@ class Tracks:
 
     @property
     def points(self) -> int:
-        """Number of points."""
+        """Number N of points, 0 without observations."""
         return int(self.point[-1]) + 1 if len(self.point) else 0
 
     def select(self, keep: Mask, least: int = 2) -> Tracks:

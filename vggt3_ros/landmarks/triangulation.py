@@ -7,7 +7,6 @@ import numpy as np
 from vggt3_ros.geometry.arrays import Floats, Indices
 from vggt3_ros.landmarks.observations import MIN_DEPTH, Observations, pixel_derivative, project
 
-
 MIN_ANGLE = float(np.radians(1.5))  # that the rays of a landmark must spread over
 _OUTLIER = 3.0  # deviations beyond which an observation loses weight
 _FAR = 1e3  # distance of points whose rays are parallel
@@ -22,9 +21,7 @@ def rays_of(pixels: Floats, intrinsics: Floats) -> Floats:
     return np.stack([x, y, np.ones_like(x)], axis=1)
 
 
-def triangulate(
-    world_from_cam: Floats, rays: Floats, point: Indices
-) -> tuple[Floats, Floats]:
+def triangulate(world_from_cam: Floats, rays: Floats, point: Indices) -> tuple[Floats, Floats]:
     """Points (N, 3) nearest to their rays in the least-squares sense, and the angle (N,) in rad
     that rays spread over.
 

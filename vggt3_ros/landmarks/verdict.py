@@ -11,14 +11,14 @@ from vggt3_ros.landmarks.rigid import shared_counts
 
 _MIN_LANDMARKS = 50
 _MIN_SHARED = 10  # landmarks that two keyframes see both, to count as tied together
-_MIN_TIED = 0.5  # share of keyframes
+_MIN_TIED = 0.5  # fraction of keyframes
 _MAX_RESIDUAL = 1.0  # median, in pixels of the searched image
-_MAX_OUTLIERS = 1 / 3  # share of prior poses that may be wrong
+_MAX_OUTLIERS = 1 / 3  # fraction of prior poses that may be wrong
 # rms deviation from priors, of their rms spread; of random ones it is nearly 1
 _MAX_DEVIATION = 0.75
 # of the distance to the landmarks: positions off by more are wrong, however little the camera moved
 _FAR = 0.2
-# share of keyframes whose position images leave open: more, and the others' is open to doubt
+# fraction of keyframes whose position images leave open: more, and the others' is open to doubt
 _MAX_LOOSE = 0.1
 
 

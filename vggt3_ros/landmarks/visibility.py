@@ -13,16 +13,16 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pnp import projections
 from vggt3_ros.landmarks.surfaces import Surfaces
 
-
 _SAME_SIDE = np.cos(np.radians(40.0))  # features look alike from directions that differ by less
 _SAME_SIZE = 1.8  # ... and from distances whose ratio is smaller
 # ... and by cameras that are turned less about their line of sight
 _SAME_WAY_UP = np.cos(np.radians(60.0))
 _BELIEVED = 20.0  # degrees of direction within which keyframes tell whether something is seen ...
-_BELIEVED_SIZE = 0.5  # ... and of the ratio of distances, as a share of the logarithm of _SAME_SIZE
+_BELIEVED_SIZE = 0.5  # ... and of the ratio of distances, as a fraction of log(_SAME_SIZE)
 _ASKED = 50  # keyframes that tell, those that saw most
-_CUBE = 0.02  # side of the cubes that surfaces fill, as a share of the usual distance of landmarks
-_OUTLYING = 0.01  # share of the points on surfaces, at either end of each axis, that are left out
+# side of the cubes that surfaces fill, as a fraction of the usual distance of landmarks
+_CUBE = 0.02
+_OUTLYING = 0.01  # fraction of the points on surfaces, at either end of each axis, left out
 _RIVALS = 4  # features near a projection that are looked at
 
 
@@ -73,7 +73,7 @@ class Visibility:
         """Observations whose landmark a camera should see much as their keyframe did: indices into
         `observed`.
 
-        margin: share of the image's size by which landmarks may lie outside of it.
+        margin: fraction of the image's size by which landmarks may lie outside of it.
         """
         pixels, z = projections(world_from_cam, self._positions, intrinsics)
         size = np.array(size_wh)
@@ -104,12 +104,10 @@ class Visibility:
         pixels, _ = projections(world_from_cam, self._positions[landmarks], intrinsics)
         return Expected(landmarks, pixels, seen, of)
 
-    def likelihood(
-        self, expected: Expected, world_from_cam: Floats, found: Mask
-    ) -> Floats:
-        """How likely a camera sees each of the landmarks it is expected to, 0 to 1 (n,): the share
-        of the keyframes that look at it from about there and do see it, by how near the camera they
-        are.
+    def likelihood(self, expected: Expected, world_from_cam: Floats, found: Mask) -> Floats:
+        """How likely a camera sees each of the landmarks it is expected to, 0 to 1 (n,): the
+        fraction of the keyframes that look at it from about there and do see it, by how near the
+        camera they are.
 
         What they had in view and did not see is hidden from there, or too weak to be found again.
         What lies behind a surface of the map is not seen, unless it was: found (n,) tells which
@@ -121,9 +119,9 @@ class Visibility:
         asked = asked[votes[asked] > 0]
         rank = np.full(len(votes), -1)
         rank[asked] = np.arange(len(asked))
-        told = rank[from_keyframe] >= 0
+        counted = rank[from_keyframe] >= 0
         saw = np.zeros((len(asked), len(expected.landmarks)), dtype=bool)
-        saw[rank[from_keyframe[told]], expected.numbers[told]] = True
+        saw[rank[from_keyframe[counted]], expected.numbers[counted]] = True
         weight = self._nearness(asked, self._positions[expected.landmarks], world_from_cam)
         likelihood: Floats = (weight * saw).sum(0) / np.maximum(weight.sum(0), 1e-9)
         if self._surfaces is not None:

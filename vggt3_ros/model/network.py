@@ -165,12 +165,12 @@ class Vggt3(nn.Module):
                 "a softmax network keeps no scene memory, so there is nothing to query; map with a"
                 " 'ttt' network, or map the new images together with the old ones"
             )
-        expected = [
-            tuple(part.shape)
-            for block in self.aggregator.global_blocks
-            for part in block.attn.initial
-        ]
-        given = [tuple(part.shape[-3:]) for weights in memory.fast_weights for part in weights]
+        expected = []
+        for block in self.aggregator.global_blocks:
+            expected += [tuple(part.shape) for part in block.attn.initial]
+        given = []
+        for weights in memory.fast_weights:
+            given += [tuple(part.shape[-3:]) for part in weights]
         if expected != given or memory.camera_tokens.shape[-1] != 2 * self.config.embed_dim:
             raise SceneError(
                 "the scene memory has other sizes than this network; load the network that made the"
@@ -296,7 +296,8 @@ class Vggt3(nn.Module):
             ]
         projected = [attn.project(block.norm1(tokens[part]), rope) for part in parts]
         # (h, N, d)
-        k, v = (torch.cat([p[i] for p in projected]).transpose(0, 1).flatten(1, 2) for i in (1, 2))
+        k = torch.cat([chunk[1] for chunk in projected]).transpose(0, 1).flatten(1, 2)
+        v = torch.cat([chunk[2] for chunk in projected]).transpose(0, 1).flatten(1, 2)
         del projected
 
         def attend(x: Tensor) -> Tensor:
@@ -357,9 +358,10 @@ class _Tapped:
         self.camera_tokens = torch.empty(frames, 2 * config.embed_dim, device=device)
         names = ["depth_head"] + (["point_head"] if network.point_head is not None else [])
         widths = config.dpt_out_channels
-        self.projected = {
-            n: [torch.empty(frames, width, *grid, device=device) for width in widths] for n in names
-        }
+        self.projected: dict[str, list[Tensor]] = {}
+        for name in names:
+            levels = [torch.empty(frames, width, *grid, device=device) for width in widths]
+            self.projected[name] = levels
 
     def keep(self, level: int, part: slice, tokens: Tensor) -> None:
         """Take what is needed of one chunk's tapped tokens (s, P, 2C)."""
@@ -372,7 +374,7 @@ class _Tapped:
 
 
 class _Reporter:
-    """Counts chunks of work and tells how much is done; the heads' share comes after it."""
+    """Counts chunks of work and reports the fraction done; the heads' work comes after it."""
 
     def __init__(self, progress: Progress | None, layers: int, parts: int) -> None:
         self.progress = progress

@@ -124,11 +124,10 @@ class SceneMemory:
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for storage."""
-        named = {
-            f"global.{i}.{n}": t
-            for i, w in enumerate(self.fast_weights)
-            for n, t in w._asdict().items()
-        }
+        named = {}
+        for layer, weights in enumerate(self.fast_weights):
+            for name, tensor in weights._asdict().items():
+                named[_stored_name(layer, name)] = tensor
         return {**named, "camera_tokens": self.camera_tokens}
 
     @staticmethod
@@ -136,11 +135,11 @@ class SceneMemory:
         """Inverse of `tensors`. Raises SceneError when one is missing."""
         layers = sum(name.endswith(".w0") for name in tensors)
         try:
-            weights = tuple(
-                FastWeights(*(tensors[f"global.{i}.{name}"] for name in FastWeights._fields))
-                for i in range(layers)
-            )
-            return SceneMemory(weights, tensors["camera_tokens"])
+            fast_weights = []
+            for layer in range(layers):
+                parts = [tensors[_stored_name(layer, name)] for name in FastWeights._fields]
+                fast_weights.append(FastWeights(*parts))
+            return SceneMemory(tuple(fast_weights), tensors["camera_tokens"])
         except KeyError as error:
             raise SceneError(
                 f"the scene's memory lacks {error}; it holds {sorted(tensors)}"
@@ -156,3 +155,7 @@ class SceneMemory:
     def nbytes(self) -> int:
         """Size in bytes; grows with the number of frames only by their camera tokens."""
         return sum(tensor.nbytes for tensor in self.tensors().values())
+
+
+def _stored_name(layer: int, weight: str) -> str:
+    return f"global.{layer}.{weight}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -60,24 +61,21 @@ class Bending:
 
         Where less than half of the keyframes agree on a similarity, or only to half of their
         spread, its scale means nothing: then fallback_scale (map units per scene unit, for example
-        of `anchor_depths`) is taken if given, with the mean turn and shift.
+        of `anchor_depths`) is taken if given, with the mean rotation and shift.
         """
         scene = scene_from_cam.double()
         target = map_from_cam.double()
         similarity = _similarity(scene, target, fallback_scale)
         aligned = similarity.poses(scene)
-        turn = target[:, :3, :3] @ aligned[:, :3, :3].transpose(-1, -2)
-        residuals = torch.cat([target[:, :3, 3] - aligned[:, :3, 3], rotation_vector(turn)], dim=1)
+        rotation = rotation_vector(target[:, :3, :3] @ aligned[:, :3, :3].transpose(-1, -2))
+        residuals = torch.cat([target[:, :3, 3] - aligned[:, :3, 3], rotation], dim=1)
         distance, angle = _typical(aligned)
-        choices = [((r * distance, r * angle), noise) for r in _REACHES for noise in _NOISES]
-        predictions = [_left_out(aligned, residuals, *choice) for choice in choices]
-        unit = residuals.square().view(-1, 2, 3).sum((0, 2)).clamp(min=1e-18)
-        errors = [
-            float(((residuals - p).square().view(-1, 2, 3).sum((0, 2)) / unit).sum())
-            for p in predictions
-        ]
-        best = min(range(len(choices)), key=errors.__getitem__)
-        return Bending(similarity, aligned, residuals, *choices[best], predictions[best])
+        candidates = []
+        for factor, noise in product(_REACHES, _NOISES):
+            reach = (factor * distance, factor * angle)
+            left_out = _left_out(aligned, residuals, reach, noise)
+            candidates.append(Bending(similarity, aligned, residuals, reach, noise, left_out))
+        return min(candidates, key=Bending._prediction_error)
 
     def map_from_cam(self, scene_from_cam: Tensor) -> Tensor:
         """The pose (..., 4, 4) in the map of a network pose (..., 4, 4) in scene units, float64."""
@@ -103,6 +101,14 @@ class Bending:
             )
         return figures
 
+    def _prediction_error(self) -> float:
+        """Squared errors of the residuals as the others predict them, positions and rotations each
+        over the squared residuals.
+        """
+        unit = self.residuals.square().view(-1, 2, 3).sum((0, 2)).clamp(min=1e-18)
+        errors = (self.residuals - self.left_out).square().view(-1, 2, 3).sum((0, 2))
+        return float((errors / unit).sum())
+
     @cached_property
     def _weights(self) -> Tensor:
         """What the kernel is multiplied with (S, 6)."""
@@ -115,8 +121,9 @@ class Bending:
 
     @property
     def _unexplained(self) -> Tensor:
-        turn, guess = (rotation_from_axis_angle(v[:, 3:]) for v in (self.residuals, self.left_out))
-        rotation = rotation_vector(turn @ guess.transpose(-1, -2))
+        found = rotation_from_axis_angle(self.residuals[:, 3:])
+        predicted = rotation_from_axis_angle(self.left_out[:, 3:])
+        rotation = rotation_vector(found @ predicted.transpose(-1, -2))
         return torch.cat([self.residuals[:, :3] - self.left_out[:, :3], rotation], dim=1)
 
 

@@ -108,7 +108,7 @@ def _colours(file: Any, path: str | os.PathLike[str]) -> npt.NDArray[np.uint16]:
         colours: npt.NDArray[np.uint16] = np.ascontiguousarray(
             pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
         )
-        # Pillow and OpenCV do not agree on how TIFF files have to be turned.
+        # Pillow and OpenCV do not agree on how TIFF files have to be rotated.
         if file.format != "TIFF" or np.array_equal(
             colours[..., :3] >> 8, np.asarray(file.convert("RGB"))
         ):

@@ -19,10 +19,11 @@ from vggt3_ros.dense.resize import averaged, averaged_intrinsics, working_size
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.shape import camera_points
 from vggt3_ros.geometry.pointcloud import PointCloud
-from vggt3_ros.geometry.provenance import Provenance, shares
+from vggt3_ros.geometry.provenance import Provenance, fractions
 from vggt3_ros.geometry.se3 import transform_points
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
+from vggt3_ros.landmarks.tensors import LandmarkTensors
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.preprocess import PreparedFrames
 from vggt3_ros.pipeline.resize import usual_size
@@ -80,11 +81,12 @@ class RefinedDepth:
             **({"note": self.note} if self.note else {}),
             "size_wh": [width, height],
             "shares": {
-                name: round(share, 4) for name, share in shares(self.depth.provenance).items()
+                name: round(fraction, 4)
+                for name, fraction in fractions(self.depth.provenance).items()
             },
             "planes": [
-                {"plane": plane, "share": round(share, 4)}
-                for plane, share in zip(
+                {"plane": plane, "share": round(fraction, 4)}
+                for plane, fraction in zip(
                     self.depth.planes.tolist(), self.depth.plane_shares.tolist(), strict=True
                 )
             ],
@@ -179,14 +181,15 @@ def _keyframes(
                 size_hw,
             )
         )
+    tensors = LandmarkTensors(landmarks, device)
     return Keyframes(
         images=torch.stack(images).to(device),
         intrinsics=torch.stack(intrinsics).to(device),
-        world_from_cam=torch.from_numpy(landmarks.world_from_cam).to(device),
+        world_from_cam=tensors.world_from_cam,
         predicted=torch.stack(predicted).to(device),
-        points=torch.from_numpy(landmarks.positions).to(device),
-        observed=torch.from_numpy(landmarks.observed).long().to(device),
-        observed_from=torch.from_numpy(landmarks.observed_from).long().to(device),
+        points=tensors.positions,
+        observed=tensors.observed,
+        observed_from=tensors.observed_from,
     )
 
 
@@ -194,7 +197,7 @@ def _own_intrinsics(frame: Frame, pinhole: Frame, landmarks: Landmarks, index: i
     """Intrinsics (3, 3) of the undistorted image: those of the landmarks, zoomed as undistorting
     did.
     """
-    own = torch.from_numpy(landmarks.intrinsics[index]).clone()
+    own = LandmarkTensors(landmarks).intrinsics[index].clone()
     if frame.intrinsics is not None and pinhole.intrinsics is not None:
         zoom = pinhole.intrinsics[0, 0] / frame.intrinsics[0, 0]
         own[[0, 1], [0, 1]] *= zoom

@@ -14,6 +14,7 @@ from vggt3_ros.geometry.robust import robust_deviation
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
+from vggt3_ros.landmarks.tensors import LandmarkTensors
 from vggt3_ros.model.prediction import Prediction
 
 _MIN_OBSERVATIONS = 8
@@ -77,11 +78,10 @@ def _depth_ratios(depth: Tensor, landmarks: Landmarks, intrinsics: Tensor) -> tu
     """Keyframe (O,) and log ratio (O,) of true to predicted depth, at the landmarks seen within the
     image.
     """
-    keyframe = torch.from_numpy(landmarks.observed_from).long()
-    position = torch.from_numpy(landmarks.positions).double()[
-        torch.from_numpy(landmarks.observed).long()
-    ]
-    cam_from_world = se3_inverse(torch.from_numpy(landmarks.world_from_cam))[keyframe]
+    tensors = LandmarkTensors(landmarks)
+    keyframe = tensors.observed_from
+    position = tensors.positions.double()[tensors.observed]
+    cam_from_world = se3_inverse(tensors.world_from_cam)[keyframe]
     in_camera = transform_points(cam_from_world, position[:, None])
     pixels, z = project(in_camera, intrinsics[keyframe])
     column, row = (

@@ -16,7 +16,7 @@ from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import check_pose
 from vggt3_ros.pipeline.bit_depth import BitDepth
 from vggt3_ros.pipeline.deep_files import eight_bit_image, loses_bits
-from vggt3_ros.pipeline.image_file import check_whole, opened_image, turned, turning
+from vggt3_ros.pipeline.image_file import check_whole, needed_rotation, opened_image, rotated
 
 Image = npt.NDArray[np.uint8]
 _WHITE = 255
@@ -105,7 +105,7 @@ class Frame:
     ) -> Frame:
         """Read an image file; grey, palette, 16-bit and transparent images become RGB.
 
-        A turned photograph (EXIF) is set upright unless intrinsics are given: those belong to the
+        A rotated photograph (EXIF) is set upright unless intrinsics are given: those belong to the
         pixels as stored. bit_depth as for `read_image`. Raises InputError naming the file when it
         is missing, truncated or no image.
         """
@@ -124,10 +124,10 @@ def read_image(
     """
     with opened_image(path) as file:
         is_deep = loses_bits(file)
-        turn = turning(file, upright)
+        orientation = needed_rotation(file, upright)
         image = eight_bit_image(file, path, is_deep, bit_depth or BitDepth())
         check_whole(file, path)
-        return turned(_to_rgb(image), turn)
+        return rotated(_to_rgb(image), orientation)
 
 
 def _to_rgb(image: Any) -> Image:

@@ -73,7 +73,7 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def orientation(file: Any) -> int:
-    """How an image that is not yet decoded has to be turned to be upright: 1 to 8 as EXIF numbers
+    """How an image that is not yet decoded has to be rotated to be upright: 1 to 8 as EXIF numbers
     it; 1 if untold.
     """
     try:
@@ -84,8 +84,8 @@ def orientation(file: Any) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def turning(file: Any, upright: bool) -> int:
-    """The orientation that `turned` needs to make the decoded image upright, or as it is stored.
+def needed_rotation(file: Any, upright: bool) -> int:
+    """The orientation that `rotated` needs to make the decoded image upright, or as it is stored.
 
     Pillow itself sets TIFF files upright, and no others, when it decodes them.
     """
@@ -95,7 +95,7 @@ def turning(file: Any, upright: bool) -> int:
     return stored if upright else 1
 
 
-def turned(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+def rotated(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
     """An image (H, W, 3) set upright that has this EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         image = image.transpose(1, 0, 2)

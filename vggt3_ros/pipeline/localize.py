@@ -12,7 +12,6 @@ from enum import Enum
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from vggt3_ros.landmarks.features import Features, FeatureSettings, extract, who
 from vggt3_ros.landmarks.joint import View, is_thin, locate_jointly
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
+from vggt3_ros.landmarks.tensors import LandmarkTensors, to_array, to_tensor
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import SceneMemory, UndecodedPrediction
 from vggt3_ros.pipeline.bending import Bending
@@ -157,7 +157,7 @@ class Localizer:
                 landmarks = Landmarks.from_tensors(scene.landmarks)
             except InputError as error:
                 raise SceneError(f"scene {scene.scene_id}: {error}") from error
-            surface = scene.points.points.double().numpy() if scene.has_refined_points else None
+            surface = to_array(scene.points.points.double()) if scene.has_refined_points else None
             self._landmarks = LandmarkLocalizer(landmarks, self.settings.locate, surface)
         self._live_depth: LiveDepth | None = None
         if (
@@ -312,7 +312,7 @@ class Localizer:
     ) -> Localization:
         """The proposal replaced by what the landmarks say."""
         poses = {"last": last_map_from_cam, "network": proposal.network_map_from_cam}
-        proposals = {source: pose.numpy() for source, pose in poses.items() if pose is not None}
+        proposals = {source: to_array(pose) for source, pose in poses.items() if pose is not None}
         if self.settings.refine == "verify" and "network" not in proposals:
             return proposal
         located, searched, seconds = self._located(
@@ -358,15 +358,15 @@ class Localizer:
         stage.
         """
         begin = time.perf_counter()
-        intrinsics = self._intrinsics(frame, landmarks.landmarks)
-        features = extract(frame.image, intrinsics.numpy(), frame.distortion, settings)
+        intrinsics = to_array(self._intrinsics(frame, landmarks.landmarks))
+        features = extract(frame.image, intrinsics, frame.distortion, settings)
         spent = time.perf_counter() - begin
         if self.settings.refine == "refine":
-            located = landmarks.locate(features, intrinsics.numpy(), proposals)
+            located = landmarks.locate(features, intrinsics, proposals)
         else:
-            located = landmarks.verify(features, intrinsics.numpy(), proposals["network"])
+            located = landmarks.verify(features, intrinsics, proposals["network"])
         seconds = {"features": spent, **{n: s for n, s in located.seconds.items() if n != "total"}}
-        return located, Searched(features, intrinsics.numpy()), seconds
+        return located, Searched(features, intrinsics), seconds
 
     def _judged(
         self, proposal: Localization, located: Located, seconds: dict[str, float]
@@ -378,10 +378,8 @@ class Localizer:
             proposal,
             status=LocalizationStatus.VERIFIED if accepted else LocalizationStatus.LOST,
             reason=f"{located.reason}; {self._frame}" if accepted else located.reason,
-            map_from_cam=torch.from_numpy(pose) if accepted and pose is not None else None,
-            covariance=(
-                torch.from_numpy(covariance) if accepted and covariance is not None else None
-            ),
+            map_from_cam=to_tensor(pose) if accepted and pose is not None else None,
+            covariance=(to_tensor(covariance) if accepted and covariance is not None else None),
             located=located,
             seconds=seconds,
         )
@@ -399,7 +397,7 @@ class Localizer:
             ]
             alike = most_like(frame.size_hw, sizes_hw)
             return resized_intrinsics(
-                torch.from_numpy(landmarks.intrinsics[alike]), sizes_hw[alike], frame.size_hw
+                LandmarkTensors(landmarks).intrinsics[alike], sizes_hw[alike], frame.size_hw
             )
         return self._corrected(frame.intrinsics)
 

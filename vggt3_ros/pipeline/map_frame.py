@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
+from vggt3_ros.landmarks.tensors import LandmarkTensors
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.depth_scale import anchored
@@ -54,8 +55,8 @@ class Anchoring:
 
 @dataclass(frozen=True, eq=False)
 class Placing:
-    """A world's place in the map frame, what up was told from, and the floor where that was it: its
-    Z in the map.
+    """A world's place in the map frame, what up was found from, and the floor where that was it:
+    its Z in the map.
     """
 
     map_from_world: Sim3
@@ -88,9 +89,9 @@ def anchor(
         residual: float | None = tied.prior_residual_m
         outliers = tied.prior_outliers
     else:
-        points = torch.from_numpy(landmarks.positions) if surface is None else surface
+        points = LandmarkTensors(landmarks).positions if surface is None else surface
         depth = tied.depth(observed.prediction.depth)
-        adjusted = torch.from_numpy(landmarks.world_from_cam)
+        adjusted = LandmarkTensors(landmarks).world_from_cam
         estimate, placing = _scaled_and_upright(
             observed, adjusted, points, depth, settings, problem
         )
@@ -98,7 +99,7 @@ def anchor(
         anchors = anchors.scaled(placing.map_from_world.scale)
         residual = None
         outliers = ()
-    adjusted = torch.from_numpy(landmarks.world_from_cam)
+    adjusted = LandmarkTensors(landmarks).world_from_cam
     bending = Bending.fit(observed.scene_from_cam, adjusted, anchors.scene_scale)
     agreement = {
         **bending.report(),
@@ -133,8 +134,8 @@ def anchor(
 
 
 def _without_landmarks(observed: Observed, tied: Tied, settings: AnchorSettings) -> Anchoring:
-    """The network alone: its poses against the priors, or its frame scaled and turned as it can be
-    told.
+    """The network alone: its poses against the priors, or its frame scaled and rotated as far as
+    anything says how.
     """
     prediction = observed.prediction
     scene_from_cam = observed.scene_from_cam

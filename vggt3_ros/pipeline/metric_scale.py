@@ -19,7 +19,7 @@ CAMERA_HEIGHT = "camera_height"
 NONE = "none"
 
 _MIN_PIXELS = 100  # with measured depth, for a frame to have a say
-_DOUBTFUL = 0.3  # share of a frame's pixels that the network is least sure of
+_DOUBTFUL = 0.3  # fraction of a frame's pixels that the network is least sure of
 _MAX_SPREAD = 0.5  # between frames' scales: at 0.5 one in three is off by more than half
 _MAX_HEIGHT_SPREAD = 0.25  # beyond, the camera was not carried at one height
 

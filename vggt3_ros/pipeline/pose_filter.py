@@ -60,7 +60,7 @@ class Carried:
 
     @property
     def map_from_odom(self) -> Tensor:
-        """(4, 4)."""
+        """The pose (4, 4) of odometry's frame in the map, at this stamp."""
         return self.map_from_cam @ se3_inverse(self.odom_from_cam)
 
     def moved(self, stamp_ns: int, odom_from_cam: Tensor, settings: TrackingSettings) -> Carried:
@@ -77,8 +77,8 @@ class Carried:
             radians=self.radians + float(rotation_angle(rotation)),
             seconds=self.seconds + 1e-9 * (stamp_ns - self.stamp_ns),
         )
-        # A turn w of the old camera takes the new one w x step aside; in the new camera's axes it
-        # is rotation^T w.
+        # A rotation w of the old camera takes the new one w x step aside; in the new camera's axes
+        # it is rotation^T w.
         transport = torch.eye(6, dtype=torch.float64)
         transport[:3, 3:] = -self.map_from_cam[:3, :3] @ cross_matrix(step)
         transport[3:, 3:] = rotation.T
@@ -142,7 +142,7 @@ class Track:
         return newest.map_from_cam, newest.covariance + self._floor
 
     def carry(self, stamp_ns: int, odom_from_cam: Tensor) -> None:
-        """Follow the odometry, whatever became of the attempt: so the way is known, not just its
+        """Follow the odometry, whatever became of the attempt: so the path is known, not just its
         ends.
         """
         if self._carried is not None:

@@ -93,7 +93,7 @@ def _crop(frame: Frame, image_size: int, patch_size: int) -> EvaluationCrop:
 
 def _crop_to(frame: Frame, target: tuple[int, int]) -> EvaluationCrop:
     height, width = frame.size_hw
-    return EvaluationCrop.plan((width, height), _principal_point(frame), target, turn=False)
+    return EvaluationCrop.plan((width, height), _principal_point(frame), target, rotate=False)
 
 
 def _principal_point(frame: Frame) -> tuple[float, float] | None:

@@ -52,11 +52,11 @@ class EvaluationCrop:
         source: tuple[int, int],
         principal_point: tuple[float, float] | None,
         target: tuple[int, int],
-        turn: bool = True,
+        rotate: bool = True,
     ) -> EvaluationCrop:
         """Plan for an image of size `source`; without a principal point its centre is taken.
 
-        The target is turned upright or sideways to agree with the first crop, unless `turn` is
+        The target is rotated upright or sideways to agree with the first crop, unless `rotate` is
         false.
         """
         centre = principal_point or (source[0] / 2, source[1] / 2)
@@ -73,7 +73,7 @@ class EvaluationCrop:
             and width != height
             and target[0] != target[1]
         )
-        if turn and disagree:
+        if rotate and disagree:
             target = (target[1], target[0])
         scale = max(target[0] / width, target[1] / height)
         resized = (math.ceil(width * scale), math.ceil(height * scale))

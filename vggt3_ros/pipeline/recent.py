@@ -12,13 +12,14 @@ from torch import Tensor
 from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
 from vggt3_ros.landmarks.joint import View
 from vggt3_ros.landmarks.locate import Located
+from vggt3_ros.landmarks.tensors import to_array
 from vggt3_ros.pipeline.localize import Localization, Searched
 from vggt3_ros.pipeline.pose_filter import Carried
 from vggt3_ros.pipeline.tracking import usable_odometry
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings
 
 _APART_M = 0.1  # images that are neither so far apart ...
-_APART_RAD = 0.1  # ... nor turned so far against each other show much the same, errors included
+_APART_RAD = 0.1  # ... nor rotated so far against each other show much the same, errors included
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +33,8 @@ class _Seen:
 
 
 class RecentImages:
-    """The newest images of one camera in one map, each some way from the one before. Call it from
-    one thread.
+    """The newest images of one camera in one map, each some distance from the one before. Call it
+    from one thread.
     """
 
     def __init__(self, settings: TrackingSettings | None = None) -> None:
@@ -76,11 +77,11 @@ class RecentImages:
             newest.stamp_ns, torch.eye(4, dtype=torch.float64), certain, newest.odom_from_cam
         )
         views = []
-        for each in reversed(seen):  # back along the way, which drifts as the way there does
+        for each in reversed(seen):  # back along the path, which drifts as the path there does
             carried = carried.moved(
                 2 * newest.stamp_ns - each.stamp_ns, each.odom_from_cam, self.settings
             )
-            placed = (carried.map_from_cam.numpy(), carried.covariance.numpy())
+            placed = (to_array(carried.map_from_cam), to_array(carried.covariance))
             views.append(
                 View(each.searched.features, each.searched.intrinsics, each.located, *placed)
             )

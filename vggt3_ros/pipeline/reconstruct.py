@@ -97,12 +97,12 @@ def reconstruct(
     config = network.config
     size_hw = prepared_size(used, config.image_size, config.patch_size)
     require_memory(network, len(used), size_hw, settings.chunk, settings.memory_limit_bytes)
-    _tell(progress, "prepare", 0.0)
+    _report(progress, "prepare", 0.0)
     prepared = prepare(used, config.image_size, config.patch_size)
     clock.lap("prepare")
 
-    def report(stage: str, share: float) -> None:
-        _tell(progress, stage, 0.05 + 0.55 * share)
+    def report(stage: str, fraction: float) -> None:
+        _report(progress, stage, 0.05 + 0.55 * fraction)
 
     prediction, memory = network.map(prepared.images, settings.steps, settings.chunk, report)
     prediction = prediction.to("cpu")
@@ -110,8 +110,8 @@ def reconstruct(
     observed = Observed(used, prepared, prediction)
     clock.lap("network")
 
-    def report_tie(stage: str, share: float) -> None:
-        _tell(progress, stage, 0.61 + 0.24 * share)
+    def report_tie(stage: str, fraction: float) -> None:
+        _report(progress, stage, 0.61 + 0.24 * fraction)
 
     tied = tie(observed, settings.anchor, report_tie)
     clock.lap("landmarks")
@@ -121,8 +121,8 @@ def reconstruct(
     refined = None if refined is None else refined.transformed(anchoring.map_from_tied)
     clock.lap("depth")
 
-    def report_points(share: float) -> None:
-        _tell(progress, "points", 0.97 + 0.03 * share)
+    def report_points(fraction: float) -> None:
+        _report(progress, "points", 0.97 + 0.03 * fraction)
 
     if refined is None:
         points = coloured_points(
@@ -203,7 +203,7 @@ def _refined(
             tied.landmarks,
             settings.dense,
             network.device,
-            lambda share: _tell(progress, "depth", 0.85 + 0.12 * share),
+            lambda fraction: _report(progress, "depth", 0.85 + 0.12 * fraction),
         )
     except OverBudgetError as error:
         return None, str(error)
@@ -265,9 +265,9 @@ def _name(index: int, frame: Frame) -> str:
     return frame.name or f"frame {index}"
 
 
-def _tell(progress: Progress | None, stage: str, share: float) -> None:
+def _report(progress: Progress | None, stage: str, fraction: float) -> None:
     if progress is not None:
-        progress(stage, share)
+        progress(stage, fraction)
 
 
 class _Clock:

@@ -17,6 +17,7 @@ from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks, match_keyfra
 from vggt3_ros.landmarks.features import extract
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
+from vggt3_ros.landmarks.tensors import to_array, to_tensor
 from vggt3_ros.model.network import Progress
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.depth_scale import DepthAnchors, anchor_depths
@@ -28,7 +29,7 @@ from vggt3_ros.scene.verification import MapVerdict
 @dataclass(frozen=True, eq=False)
 class Tied:
     """S frames in the frame of their landmarks: that of the priors where these fix one, else with
-    any scale and turn.
+    any scale and rotation.
 
     landmarks, and the scales that bring predicted depth into their unit; both None where images
     carry none that hold together. verdict on them, and report: its figures for people.
@@ -88,13 +89,17 @@ def _make_landmarks(
         )
     if any(frame.intrinsics is None for frame in frames):
         settings = replace(settings, refine_focal=True)
-    k = observed.source_intrinsics.numpy()
+    k = to_array(observed.source_intrinsics)
     features = []
     for done, frame in enumerate(frames):
         progress("features", 0.3 * done / len(frames))
         features.append(extract(frame.image, k[done], frame.distortion, settings.features))
     matches = match_keyframes(
-        features, start.numpy(), k, settings, lambda share: progress("matches", 0.3 + 0.3 * share)
+        features,
+        to_array(start),
+        k,
+        settings,
+        lambda fraction: progress("matches", 0.3 + 0.3 * fraction),
     )
     report: dict[str, Any] = {}
     if sfm:
@@ -107,15 +112,15 @@ def _make_landmarks(
         start = _placed_by_images(start, found.world_from_cam)
         if found.doubts:
             reason = "; ".join(found.doubts)
-            return LandmarkMap(None, False, reason, report, start.numpy(), 1.0)
+            return LandmarkMap(None, False, reason, report, to_array(start), 1.0)
     made = build_landmarks(
         features,
         matches,
-        start.numpy(),
+        to_array(start),
         k,
         measured,
         settings,
-        lambda share: progress("adjustment", 0.8 + 0.2 * share),
+        lambda fraction: progress("adjustment", 0.8 + 0.2 * fraction),
     )
     return replace(made, report={**made.report, **report})
 
@@ -136,14 +141,14 @@ def _start_poses(
 
 
 def _placed_by_images(scene_from_cam: Tensor, placed: dict[int, Any]) -> Tensor:
-    """Poses from structure from motion, turned and scaled to lie about where the network saw them.
+    """Poses from structure from motion, rotated and scaled to lie about where the network saw them.
 
     Frames that were not placed follow the others as the network saw them.
     """
     if len(placed) < 2:
         return scene_from_cam
     known = list(placed)
-    start = _completed(scene_from_cam, {i: torch.from_numpy(pose) for i, pose in placed.items()})
+    start = _completed(scene_from_cam, {i: to_tensor(pose) for i, pose in placed.items()})
     sfm_from_scene = Bending.fit(
         scene_from_cam[known], start[known], spread_ratio(scene_from_cam[known], start[known])
     )

@@ -20,8 +20,8 @@ _HYPOTHESES = 1_000
 _REACH = 0.1
 _TOLERANCE = 0.01  # of the extent: how far a point may be from its plane
 _STEEPEST = math.cos(math.radians(35))
-_MAX_BELOW = 0.1  # share of points that may lie below a floor: noise, mirrors, stairs
-_MIN_SHARE = 0.06  # share of points that must lie on it: with less, cameras know better
+_MAX_BELOW = 0.1  # fraction of points that may lie below a floor: noise, mirrors, stairs
+_MIN_FRACTION = 0.06  # fraction of points that must lie on it: with less, cameras know better
 _MIN_CONTRAST = 2.0  # points on it over those in the slab of the same thickness right above
 _TILTED = math.cos(math.radians(60))
 _PITCH = 0.01  # how little the images' up directions weigh beside level horizons
@@ -32,12 +32,12 @@ _ROLL = 0.05  # rad: cameras closer to upright than this count alike
 class Plane:
     """The points x with normal @ x = offset; normal (3,) float64 of unit length, pointing up.
 
-    share: of the points, how many lie on it (0 to 1).
+    fraction: of the points, how many lie on it (0 to 1).
     """
 
     normal: Tensor
     offset: float
-    share: float
+    fraction: float
 
     def height(self, points: Tensor) -> Tensor:
         """Signed heights (...) of points (..., 3) above the plane, in the points' unit."""
@@ -46,13 +46,13 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Uprighting:
-    """The turn of a map to Z up and the first camera's gaze along X (REP 103): rotation (3, 3)
+    """The rotation of a map to Z up and the first camera's gaze along X (REP 103): rotation (3, 3)
     new_from_world.
 
     source: "floor"; "cameras": they were held upright; "downward cameras": they all look along one
     direction while turning about it, which is taken for down; "unsteady cameras": a guess, they
-    were held in all ways. floor is in the old world, floor_height its Z in the new one; both None
-    unless the floor was found.
+    were held in all directions. floor is in the old world, floor_height its Z in the new one; both
+    None unless the floor was found.
     """
 
     rotation: Tensor
@@ -61,7 +61,7 @@ class Uprighting:
 
     @property
     def floor_height(self) -> float | None:
-        """Z of the floor after the turn, in the unit of the points."""
+        """Z of the floor after the rotation, in the unit of the points."""
         return None if self.floor is None else self.floor.offset
 
 
@@ -73,8 +73,8 @@ def upright(world_from_cam: Tensor, points: Tensor | None = None) -> Uprighting:
     up, source = camera_up(poses)
     floor = None if points is None else floor_plane(points, up)
     if floor is not None and float(floor.height(poses[:, :3, 3]).median()) > 0:
-        return Uprighting(_turn(floor.normal, poses[0]), "floor", floor)
-    return Uprighting(_turn(up, poses[0]), source)
+        return Uprighting(_rotation(floor.normal, poses[0]), "floor", floor)
+    return Uprighting(_rotation(up, poses[0]), source)
 
 
 def camera_up(world_from_cam: Tensor) -> tuple[Tensor, str]:
@@ -126,8 +126,8 @@ def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
     corners = corners[level]
     normals = normals[level]
     heights = normals @ points.T - (normals * corners).sum(1, keepdim=True)
-    on_it = _share(heights.abs() < tolerance)
-    below = _share(heights < -tolerance)
+    on_it = _fraction(heights.abs() < tolerance)
+    below = _fraction(heights < -tolerance)
     height = heights[torch.where(below < _MAX_BELOW, on_it, -below).argmax()]
     for _ in range(10):
         floor = points[height.abs() < tolerance]
@@ -135,14 +135,14 @@ def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
         normal = torch.linalg.svd(floor - middle, full_matrices=False)[2][2]
         normal = normal * (normal @ up).sign()
         height = (points - middle) @ normal
-    share = _share(height.abs() < tolerance)
-    below = _share(height < -tolerance)
-    above = _share((height > tolerance) & (height < 3 * tolerance))
-    stands_out = share > _MIN_SHARE and share > _MIN_CONTRAST * above
+    fraction = _fraction(height.abs() < tolerance)
+    below = _fraction(height < -tolerance)
+    above = _fraction((height > tolerance) & (height < 3 * tolerance))
+    stands_out = fraction > _MIN_FRACTION and fraction > _MIN_CONTRAST * above
     if not (stands_out and below < _MAX_BELOW and float(normal @ up) > _STEEPEST):
         return None
     normal = normalize(normal.double(), dim=0)
-    return Plane(normal, float(middle.double() @ normal), float(share))
+    return Plane(normal, float(middle.double() @ normal), float(fraction))
 
 
 def _evenly(points: Tensor, spacing: float) -> Tensor:
@@ -171,12 +171,12 @@ def _triples(points: Tensor, reach: float, dice: torch.Generator) -> tuple[Tenso
     return corners, normalize(torch.linalg.cross(a - corners, b - corners, dim=1), dim=1)
 
 
-def _share(mask: Tensor) -> Tensor:
-    """The share of the last dimension that is True."""
+def _fraction(mask: Tensor) -> Tensor:
+    """The fraction of the last dimension that is True."""
     return mask.float().mean(-1)
 
 
-def _turn(up: Tensor, world_from_cam: Tensor) -> Tensor:
+def _rotation(up: Tensor, world_from_cam: Tensor) -> Tensor:
     """The rotation (3, 3) that takes `up` to Z and the camera's level gaze to X; a camera that
     looks along `up` gives its image's upward (or downward) direction.
     """

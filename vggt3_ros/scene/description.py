@@ -211,10 +211,10 @@ def _files(records: Entries) -> dict[str, FileRecord]:
     return files
 
 
-def _verdict(told: Entries) -> tuple[MapVerdict, dict[str, Any]]:
+def _verdict(entries: Entries) -> tuple[MapVerdict, dict[str, Any]]:
     """The verdict, and the other entries beside it: the report."""
-    verdict = MapVerdict(told.flag("verified"), told.text("reason"), told.text("poses"))
-    return verdict, {name: value for name, value in told.values.items() if name not in _VERDICT}
+    verdict = MapVerdict(entries.flag("verified"), entries.text("reason"), entries.text("poses"))
+    return verdict, {name: value for name, value in entries.values.items() if name not in _VERDICT}
 
 
 def _calibration(entries: Entries, frames: int) -> MapCalibration | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from vggt3_ros.scene.entries import Entries
 
 SCENE_UNITS = 2  # the version in which points were in scene units and axes
-# the version without a checksum of scene.json, in which figures were told and computed with in one
-# entry
+# the version without a checksum of scene.json, in which figures were reported and computed with in
+# one entry
 UNSEALED = 3
 OLDER = (SCENE_UNITS, UNSEALED)
 _NEWER = {"calibration", "points_refined"}
@@ -23,15 +23,15 @@ def upgraded(entries: Entries, has_landmarks: bool) -> Entries:
     entries.require((), set(entries.values) - newer)
     values = dict(entries.values)
     verification = dict(entries.part("verification").values)
-    told = Entries(verification, f"{entries.where}: verification")
+    stored = Entries(verification, f"{entries.where}: verification")
     values["points_frame"] = "map" if has_scene_units else entries.text("points_frame")
     values.setdefault("made_by", "")  # the first of version 2 had none
     values["points_refined"] = "depth" in verification
     values["calibration"] = None
     if has_landmarks:
         scale = entries.part("map_from_scene").number("scale")
-        agreement = told.part("agreement").values if "agreement" in verification else {}
-        told.require(("image_sizes_wh", "focal_factor"), verification)
+        agreement = stored.part("agreement").values if "agreement" in verification else {}
+        stored.require(("image_sizes_wh", "focal_factor"), verification)
         values["calibration"] = {
             "image_sizes_wh": verification.pop("image_sizes_wh"),
             "focal_factor": verification.pop("focal_factor"),
