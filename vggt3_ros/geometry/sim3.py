@@ -63,7 +63,7 @@ class Sim3:
         )
 
     def inverse(self) -> Sim3:
-        """b_from_a of a_from_b."""
+        """The transform back: b_from_a, where this one is a_from_b."""
         rotation = self.rotation.T
         return Sim3(1 / self.scale, rotation, -(rotation @ self.translation) / self.scale)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vggt3_ros.geometry.arrays import Floats, cross_matrix
+from vggt3_ros.landmarks.levenberg_marquardt import minimised
 from vggt3_ros.landmarks.pnp import CAUCHY, linearized, moved, residual_scale
 
 _STEPS = 10
@@ -54,33 +55,15 @@ def adjust_rig(world_from_newest: Floats, views: list[RigView]) -> RigSolution |
     """Poses that fit images and odometry best from world_from_newest (4, 4) on, that of the last
     view.
 
-    Levenberg-Marquardt with Cauchy weights. None when the views do not determine the pose.
+    With Cauchy weights. None when the views do not determine the pose.
     """
     rig = _Rig(views, world_from_newest)
-    state = _State(world_from_newest, np.zeros((len(views) - 1, 6)))
-    hessian, gradient, cost = rig.normal_equations(state)
-    damping = 1e-4
-    for _ in range(_STEPS):
-        try:
-            step = np.asarray(
-                -np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient),
-                np.float64,
-            )
-        except np.linalg.LinAlgError:
-            return None
-        candidate = state.stepped(step)
-        equations = rig.normal_equations(candidate)
-        if not equations[2] <= cost:  # also for NaN
-            damping *= 10
-            if damping > 1e4:
-                break
-            continue
-        settled = -step @ gradient < _SETTLED * rig.limit
-        state = candidate
-        hessian, gradient, cost = equations
-        damping = damping / 10
-        if settled:
-            break
+    start = _Linearized.at(_State(world_from_newest, np.zeros((len(views) - 1, 6))), rig)
+    found = minimised(start, _STEPS, _SETTLED * rig.limit)
+    if found is None:
+        return None
+    state = found.state
+    hessian, _ = found.normal_equations
     try:
         covariance = rig.scale(state) ** 2 * np.linalg.inv(hessian)[:6, :6]
         covariance = (covariance + covariance.T) / 2
@@ -102,6 +85,24 @@ class _State:
 
     def stepped(self, step: Floats) -> _State:
         return _State(moved(self.world_from_newest, step[:6]), self.drift + step[6:].reshape(-1, 6))
+
+
+@dataclass(frozen=True, eq=False)
+class _Linearized:
+    """A state for `minimised`."""
+
+    rig: _Rig
+    state: _State
+    cost: float
+    normal_equations: tuple[Floats, Floats]
+
+    @staticmethod
+    def at(state: _State, rig: _Rig) -> _Linearized:
+        hessian, gradient, cost = rig.normal_equations(state)
+        return _Linearized(rig, state, cost, (hessian, gradient))
+
+    def stepped(self, step: Floats) -> _Linearized:
+        return _Linearized.at(self.state.stepped(step), self.rig)
 
 
 class _Rig:

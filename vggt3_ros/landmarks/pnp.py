@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from vggt3_ros.geometry.arrays import Floats, Mask, cross_matrix
+from vggt3_ros.landmarks.levenberg_marquardt import minimised
 
 MIN_CORRESPONDENCES = 4  # correspondences that determine a pose
 _CONFIDENCE = 0.999
@@ -104,8 +106,7 @@ def refine_pnp(
     intrinsics: Floats,
     settings: PnpSettings,
 ) -> PnpSolution | None:
-    """Pose that fits best from `start` (4, 4) on: Levenberg-Marquardt with Cauchy weights,
-    arguments as in solve_pnp.
+    """Pose that fits best from `start` (4, 4) on, with Cauchy weights; arguments as in solve_pnp.
 
     An observation counts by the noise of its feature and the covariance of its point, projected.
     Only those take part that lie within twice inlier_px at the start. None when the inliers do not
@@ -126,34 +127,16 @@ def refine_pnp(
         )
     except np.linalg.LinAlgError:
         return None
-    pose = start
-    damping = 1e-4
-    residuals, jacobian = linearized(pose, used_points, used_pixels, intrinsics, white)
+    view = _View(used_points, used_pixels, intrinsics, white)
+    residuals, jacobian = view.linearized(start)
     limit = (settings.influence * residual_scale(residuals)) ** 2
-    growth = 1 + (residuals**2).sum(1) / limit
-    for _ in range(_STEPS):
-        hessian, gradient = _normal_equations(residuals, jacobian, 1 / growth)
-        try:
-            step = np.asarray(
-                -np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient),
-                np.float64,
-            )
-        except np.linalg.LinAlgError:
-            return None
-        candidate = moved(pose, step)
-        new = linearized(candidate, used_points, used_pixels, intrinsics, white)
-        new_growth = 1 + (new[0] ** 2).sum(1) / limit
-        if not np.log(new_growth).sum() <= np.log(growth).sum():  # also for NaN
-            damping *= 10
-            if damping > 1e4:
-                break
-            continue
-        pose = candidate
-        residuals, jacobian = new
-        growth = new_growth
-        damping = damping / 10
-        if -step @ gradient < settings.settled * limit:
-            break
+    begin = _Pose(view, limit, start, residuals, jacobian)
+    found = minimised(begin, _STEPS, settings.settled * limit)
+    if found is None:
+        return None
+    pose = found.world_from_cam
+    residuals = found.residuals
+    jacobian = found.jacobian
     inliers = reprojection_errors(pose, points, pixels, intrinsics) < settings.inlier_px
     own = inliers[near]
     if own.sum() < MIN_CORRESPONDENCES:
@@ -168,6 +151,53 @@ def refine_pnp(
         return None
     covariance = scale**2 * np.linalg.inv(information)
     return PnpSolution(pose, (covariance + covariance.T) / 2, inliers, scale)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What one camera observes: points (n, 3), pixels (n, 2), intrinsics (3, 3), and the inverse
+    roots (n, 2, 2) of the residuals' covariances.
+    """
+
+    points: Floats
+    pixels: Floats
+    intrinsics: Floats
+    white: Floats
+
+    def linearized(self, world_from_cam: Floats) -> tuple[Floats, Floats]:
+        """Residuals (n, 2) and derivatives (n, 2, 6) at a pose (4, 4)."""
+        return linearized(world_from_cam, self.points, self.pixels, self.intrinsics, self.white)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pose:
+    """A pose (4, 4) for `minimised`, with its residuals (n, 2) and derivatives (n, 2, 6); limit
+    (squared) beyond which residuals lose influence.
+    """
+
+    view: _View
+    limit: float
+    world_from_cam: Floats
+    residuals: Floats
+    jacobian: Floats
+
+    @cached_property
+    def growth(self) -> Floats:
+        """What (n,) the weights of the residuals are divided by."""
+        growth: Floats = 1 + (self.residuals**2).sum(1) / self.limit
+        return growth
+
+    @cached_property
+    def cost(self) -> float:
+        return float(np.log(self.growth).sum())
+
+    @cached_property
+    def normal_equations(self) -> tuple[Floats, Floats]:
+        return _normal_equations(self.residuals, self.jacobian, 1 / self.growth)
+
+    def stepped(self, step: Floats) -> _Pose:
+        pose = moved(self.world_from_cam, step)
+        return _Pose(self.view, self.limit, pose, *self.view.linearized(pose))
 
 
 def reprojection_errors(
