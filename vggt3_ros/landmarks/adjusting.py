@@ -4,7 +4,6 @@ agree with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 
 import numpy as np
@@ -17,8 +16,7 @@ from vggt3_ros.landmarks.fit import MAX_OUTLIER, Fit, Given
 from vggt3_ros.landmarks.pnp import PnpSettings, solve_pnp
 from vggt3_ros.landmarks.tensors import pose_distances, robust_similarity, transformed_poses
 from vggt3_ros.landmarks.tracks import Tracks
-
-Progress = Callable[[float], None]
+from vggt3_ros.progress import Progress
 
 _MAX_ADJUSTED = 2_000  # landmarks that take part in the adjustment of poses
 _ROUNDS = 5

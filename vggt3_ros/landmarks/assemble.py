@@ -20,12 +20,12 @@ from vggt3_ros.landmarks.tensors import rotation_spread
 from vggt3_ros.landmarks.ties import at_odds
 from vggt3_ros.landmarks.tracks import Tracks
 from vggt3_ros.landmarks.triangulation import refine_points
-from vggt3_ros.landmarks.verdict import Evidence, parts_of
+from vggt3_ros.landmarks.verdict import MapEvidence, parts_of
 
 _REFINEMENTS = 2  # the second without the observations that the first found to be wrong
 
 
-def assembled(fit: Fit) -> tuple[Landmarks | None, Evidence]:
+def assembled(fit: Fit) -> tuple[Landmarks | None, MapEvidence]:
     """Landmarks of the keyframes that are rigidly held together, by priors or by landmarks, and
     what they show.
     """
@@ -139,13 +139,13 @@ def evidence_of(
     residual_px: float = 0.0,
     odd: Mask | None = None,
     loose: Mask | None = None,
-) -> Evidence:
+) -> MapEvidence:
     """What a fit shows, with the parts that its keyframes fall into, the landmarks and residual it
     leads to, the keyframes (K,) whose ties contradict each other, and those whose position stays
     open.
     """
     given = fit.given
-    return Evidence(
+    return MapEvidence(
         anchored=given.anchored,
         keyframes=len(given),
         parts=parts or [],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,10 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pairs import candidate_pairs, verified_matches
 from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
 from vggt3_ros.landmarks.tracks import build_tracks
-from vggt3_ros.landmarks.verdict import Evidence, judge
+from vggt3_ros.landmarks.verdict import MapEvidence, judge
+from vggt3_ros.progress import Progress
 
 Matches = Mapping[tuple[int, int], NDArray[np.int32]]
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def build_landmarks(
     )
 
 
-def _report(fit: Fit, evidence: Evidence) -> dict[str, Any]:
+def _report(fit: Fit, evidence: MapEvidence) -> dict[str, Any]:
     return {
         "landmarks": evidence.landmarks,
         "observations": evidence.observations,
@@ -118,7 +118,7 @@ def _report(fit: Fit, evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _poses(evidence: Evidence) -> str:
+def _poses(evidence: MapEvidence) -> str:
     """Whose frame the poses of the map are in."""
     if not evidence.anchored:
         return "of the images alone"

@@ -8,7 +8,6 @@ a part of the map with two keyframes then rolls freely.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from vggt3_ros.geometry.arrays import Floats, Indices, cross_matrix
 from vggt3_ros.geometry.robust import robust_deviation
 from vggt3_ros.landmarks.observations import MIN_DEPTH, Observations, pixel_derivative, project
+from vggt3_ros.progress import Progress
 
 _MIN_GAIN = 1e-5  # relative, of a step; smaller ones end the iterations
 # information that every point is given, so that one without parallax stays determined
@@ -68,7 +68,7 @@ def adjust(
     refine_focal: bool = False,
     frame_is_free: bool = False,
     iterations: int = 100,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Adjusted:
     """Adjust poses (K, 4, 4) and points (N, 3).
 

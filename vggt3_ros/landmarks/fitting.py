@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from vggt3_ros.landmarks.adjusting import USUAL, adjusted, brought_back, held
 from vggt3_ros.landmarks.fit import Fit, Given
 from vggt3_ros.landmarks.incremental import placed_by_images
 from vggt3_ros.landmarks.leave_one_out import Predictions, predictions
-
-Progress = Callable[[float], None]
+from vggt3_ros.progress import Progress
 
 # mean log ratio of errors of position plus that of rotation, from which adjusted poses are better
 _BETTER = 0.5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -29,6 +28,7 @@ from vggt3_ros.landmarks.planes import off_best_plane
 from vggt3_ros.landmarks.pnp import PnpSettings, refine_pnp, reprojection_errors, solve_pnp
 from vggt3_ros.landmarks.tensors import pose_error
 from vggt3_ros.landmarks.visibility import Expected, Visibility, guided_matches
+from vggt3_ros.laps import Laps
 
 Source = Literal["last", "descriptor", "network", "given", "joint"]
 
@@ -113,40 +113,40 @@ class LandmarkLocalizer:
         search, otherwise the attempt with most inliers tells why there is none. proposals:
         world_from_cam (4, 4), all optional.
         """
-        clock = _Clock()
+        laps = Laps()
         best = Located(False, "the map has no landmarks", "descriptor")
         searched: set[tuple[int, ...]] = set()
         for source in _SOURCES if len(self.landmarks) else ():
             keyframes = self._keyframes(source, features, intrinsics, proposals or {})
-            clock.lap("retrieval")
+            laps.lap("retrieval")
             if keyframes is None or tuple(sorted(keyframes)) in searched:
                 continue
             searched.add(tuple(sorted(keyframes)))
-            attempt = self._attempt(source, keyframes, features, intrinsics, clock)
+            attempt = self._attempt(source, keyframes, features, intrinsics, laps)
             if attempt.accepted or attempt.inliers > best.inliers or len(searched) == 1:
                 best = attempt
             if best.accepted:
                 break
-        return replace(best, seconds=clock.finished())
+        return replace(best, seconds=laps.seconds)
 
     def verify(self, features: Features, intrinsics: Floats, world_from_cam: Floats) -> Located:
         """Whether the image confirms a given pose, which stays as it is, by the same evidence as
         for `locate`. The covariance contains how far the pose is from the one that fits best.
         """
-        clock = _Clock()
+        laps = Laps()
         keyframes = self._keyframes("given", features, intrinsics, {"given": world_from_cam})
         if keyframes is None:
             return Located(
-                False, "no keyframe saw what the pose should see", "given", seconds=clock.finished()
+                False, "no keyframe saw what the pose should see", "given", seconds=laps.seconds
             )
         pairs, _ = self._matches(keyframes, features)
-        clock.lap("matching")
+        laps.lap("matching")
         evidence, chosen = self.weighed(features, intrinsics, world_from_cam, pairs, pairs)
-        clock.lap("guided")
+        laps.lap("guided")
         refusal = objection(evidence, self.settings)
         settings = self.pnp_settings(features)
         best = refine_pnp(world_from_cam, *self.observed(features, chosen), intrinsics, settings)
-        clock.lap("pnp")
+        laps.lap("pnp")
         covariance = None
         if best is None:
             refusal = refusal or f"the {len(chosen)} landmarks that agree do not determine a pose"
@@ -158,7 +158,7 @@ class LandmarkLocalizer:
                 + self.floor(world_from_cam, chosen[:, 1])
             )
         located = _located("given", refusal, evidence, chosen, world_from_cam, covariance)
-        return replace(located, seconds=clock.finished())
+        return replace(located, seconds=laps.seconds)
 
     def matches_at(self, features: Features, intrinsics: Floats, world_from_cam: Floats) -> Indices:
         """Pairs (M, 2) of feature and landmark that look alike, of the keyframes that see most of
@@ -199,35 +199,35 @@ class LandmarkLocalizer:
         keyframes: Indices,
         features: Features,
         intrinsics: Floats,
-        clock: _Clock,
+        laps: Laps,
     ) -> Located:
         """Pose from the landmarks of some keyframes: matching and PnP, then from all that should be
         seen there.
         """
         landmarks = self.landmarks
         pairs, among = self._matches(keyframes, features)
-        clock.lap("matching")
+        laps.lap("matching")
         settings = self.pnp_settings(features)
         rough = replace(settings, settled=_ROUGHLY)
         solution = solve_pnp(*self.observed(features, pairs), intrinsics, rough)
-        clock.lap("pnp")
+        laps.lap("pnp")
         if solution is None:
             reason = f"no pose explains the {len(pairs)} matches with {among} landmarks"
             return Located(False, f"{reason} of {len(keyframes)} keyframes", source)
         chosen = pairs[solution.inliers]
         expected = self.visibility.expected(solution.world_from_cam, intrinsics, features.size_wh)
         more = self._completed(features, expected, chosen)
-        clock.lap("guided")
+        laps.lap("guided")
         refined = refine_pnp(
             solution.world_from_cam, *self.observed(features, more), intrinsics, rough
         )
-        clock.lap("pnp")
+        laps.lap("pnp")
         if refined is not None and refined.inliers.sum() >= len(chosen):
             solution = refined
             chosen = more[refined.inliers]
         pose = solution.world_from_cam
         evidence, _ = self.weighed(features, intrinsics, pose, pairs, chosen)
-        clock.lap("guided")
+        laps.lap("guided")
         refusal = objection(evidence, self.settings)
         covariance = solution.covariance
         floor = self.floor(pose, chosen[:, 1])
@@ -237,7 +237,7 @@ class LandmarkLocalizer:
         if refusal is None:
             final = replace(settings, influence=_FINAL_INFLUENCE)
             polished = refine_pnp(pose, *self.observed(features, chosen), intrinsics, final)
-            clock.lap("pnp")
+            laps.lap("pnp")
             if polished is not None:
                 pose = polished.world_from_cam
                 covariance = polished.covariance
@@ -367,19 +367,3 @@ def _located(
 def _unit(features: Features) -> float:
     """Pixels of this image per pixel of one that is 640 wide."""
     return max(features.size_wh) / WIDTH
-
-
-class _Clock:
-    """Seconds per stage; what a stage takes several times adds up."""
-
-    def __init__(self) -> None:
-        self._begin = self._last = time.perf_counter()
-        self._seconds: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
-        self._last = now
-
-    def finished(self) -> dict[str, float]:
-        return {**self._seconds, "total": time.perf_counter() - self._begin}

@@ -4,7 +4,7 @@ suggest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -15,6 +15,7 @@ from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.matching import epipolar_inliers, match
 from vggt3_ros.landmarks.retrieval import directions, most_similar
 from vggt3_ros.landmarks.triangulation import rays_of
+from vggt3_ros.progress import Progress
 
 _TOLERANCE = 1.0  # pixels of the searched image between a match and its epipolar line
 _MIN_MATCHES = 15  # matches of a pair that is believed: five more than chance makes
@@ -53,7 +54,7 @@ def verified_matches(
     features: Sequence[Features],
     intrinsics: Floats,
     pairs: Sequence[tuple[int, int]],
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[tuple[int, int], NDArray[np.int32]]:
     """Matches {(i, j): (M, 2)} of pairs that agree with one epipolar geometry, under intrinsics (K,
     3, 3).

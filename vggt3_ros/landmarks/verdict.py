@@ -23,7 +23,7 @@ _MAX_LOOSE = 0.1
 
 
 @dataclass(frozen=True)
-class Evidence:
+class MapEvidence:
     """What a fit showed. anchored: prior poses fixed the frame; held: they stayed as given; parts:
     keyframes tied by landmarks, the largest first; residual_px: median; pixel_size: see Features;
     depth: median distance to landmarks; deviation from the priors, and spread of the keyframes
@@ -57,7 +57,7 @@ class Verdict:
     reason: str
 
 
-def judge(evidence: Evidence) -> Verdict:
+def judge(evidence: MapEvidence) -> Verdict:
     """Verdict on the evidence; the first thing that is wrong is named with its figures."""
     sizes = [len(part) for part in evidence.parts]
     tied = sum(sizes) if evidence.anchored else max(sizes, default=0)
@@ -120,7 +120,7 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(True, f"{evidence.landmarks} landmarks tie {tied_of}, {residual}, {frame}")
 
 
-def _like_random(evidence: Evidence) -> bool:
+def _like_random(evidence: MapEvidence) -> bool:
     """Whether poses are off like random ones: a camera that turns on the spot has no spread that
     positions could be compared with, but then it has one of rotations.
     """

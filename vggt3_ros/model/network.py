@@ -25,10 +25,10 @@ from vggt3_ros.model.precision import without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
 from vggt3_ros.model.rope import RopeTable
 from vggt3_ros.model.ttt_attention import TttAttention
+from vggt3_ros.progress import StageProgress
 
 _LIBRARY_BYTES = 2**24  # what the maths libraries take for themselves
 
-Progress = Callable[[str, float], None]
 """Called with the stage worked on and the fraction done so far, 0 to 1. It may raise to cancel."""
 
 
@@ -114,7 +114,7 @@ class Vggt3(nn.Module):
 
     @torch.no_grad()
     def map(
-        self, images: Tensor, steps: int = 2, chunk: int = 8, progress: Progress | None = None
+        self, images: Tensor, steps: int = 2, chunk: int = 8, progress: StageProgress | None = None
     ) -> tuple[Prediction, SceneMemory | None]:
         """Reconstruct images (S, 3, H, W) in [0, 1] and fit the scene MLP to them in `steps` TTT
         steps.
@@ -140,7 +140,7 @@ class Vggt3(nn.Module):
         images: Tensor,
         memory: SceneMemory | None,
         chunk: int = 8,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> Prediction:
         """Localize images (S, 3, H, W) in [0, 1] in the mapped scene: poses, depth and points in
         its world frame.
@@ -156,7 +156,7 @@ class Vggt3(nn.Module):
         images: Tensor,
         memory: SceneMemory | None,
         chunk: int = 8,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> UndecodedPrediction:
         """As `query`, but the dense heads are run only when its depth is asked for."""
         self._check(images, chunk)
@@ -223,7 +223,7 @@ class Vggt3(nn.Module):
         chunk: int,
         memory: SceneMemory | None,
         steps: int,
-        progress: Progress | None,
+        progress: StageProgress | None,
     ) -> tuple[_Tapped, list[FastWeights]]:
         """Run the aggregator over frames in chunks; with a memory its fast weights are used, else
         they are fitted.
@@ -308,7 +308,7 @@ class Vggt3(nn.Module):
 
     @torch.no_grad()
     def _predict(
-        self, encoding: Tensor, tapped: _Tapped, chunk: int, progress: Progress | None
+        self, encoding: Tensor, tapped: _Tapped, chunk: int, progress: StageProgress | None
     ) -> Prediction:
         """Decode the dense heads in chunks of frames."""
         values: dict[str, list[Tensor]] = {name: [] for name in tapped.projected}
@@ -376,7 +376,7 @@ class _Tapped:
 class _Reporter:
     """Counts chunks of work and reports the fraction done; the heads' work comes after it."""
 
-    def __init__(self, progress: Progress | None, layers: int, parts: int) -> None:
+    def __init__(self, progress: StageProgress | None, layers: int, parts: int) -> None:
         self.progress = progress
         self.total = (2 * layers + 1) * parts
         self.done = 0

@@ -4,7 +4,6 @@ thinned.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud, voxel_thin
 from vggt3_ros.model.prediction import Prediction
+from vggt3_ros.progress import Progress
 
 _SAMPLED_FRAMES = 32  # enough to judge confidence and extent
 _SAMPLED_PIXELS = 2_000  # per sampled frame
@@ -57,7 +57,7 @@ def coloured_points(
     prediction: Prediction,
     images: Tensor,
     settings: PointSettings | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> PointCloud:
     """Points in scene units of S frames, coloured by the images (S, 3, H, W) in [0, 1] they were
     predicted from.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from torch import Tensor
 
@@ -13,7 +11,8 @@ from vggt3_ros.dense.refine import OverBudgetError
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
-from vggt3_ros.model.network import Progress, Vggt3
+from vggt3_ros.laps import Laps
+from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
@@ -25,6 +24,7 @@ from vggt3_ros.pipeline.points import PointSettings, coloured_points
 from vggt3_ros.pipeline.preprocess import prepare, prepared_size
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
 from vggt3_ros.pipeline.tie import Tied, tie
+from vggt3_ros.progress import StageProgress
 from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 
 
@@ -81,7 +81,7 @@ def reconstruct(
     frames: Sequence[Frame],
     network: Vggt3,
     settings: ReconstructionSettings | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Reconstruction:
     """Reconstruct a scene from frames. The first usable frame's camera is the origin of scene
     units.
@@ -92,14 +92,14 @@ def reconstruct(
     does not suffice; what `progress` raises passes through and nothing is left behind.
     """
     settings = settings or ReconstructionSettings()
-    clock = _Clock()
+    laps = Laps()
     used, skipped = usable_frames(frames)
     config = network.config
     size_hw = prepared_size(used, config.image_size, config.patch_size)
     require_memory(network, len(used), size_hw, settings.chunk, settings.memory_limit_bytes)
     _report(progress, "prepare", 0.0)
     prepared = prepare(used, config.image_size, config.patch_size)
-    clock.lap("prepare")
+    laps.lap("prepare")
 
     def report(stage: str, fraction: float) -> None:
         _report(progress, stage, 0.05 + 0.55 * fraction)
@@ -108,18 +108,18 @@ def reconstruct(
     prediction = prediction.to("cpu")
     prediction.require_finite_cameras()
     observed = Observed(used, prepared, prediction)
-    clock.lap("network")
+    laps.lap("network")
 
     def report_tie(stage: str, fraction: float) -> None:
         _report(progress, stage, 0.61 + 0.24 * fraction)
 
     tied = tie(observed, settings.anchor, report_tie)
-    clock.lap("landmarks")
+    laps.lap("landmarks")
     refined, given_up = _refined(observed, tied, settings, network, progress)
     surface = None if refined is None else refined.surface()
     anchoring = anchor(observed, tied, settings.anchor, surface)
     refined = None if refined is None else refined.transformed(anchoring.map_from_tied)
-    clock.lap("depth")
+    laps.lap("depth")
 
     def report_points(fraction: float) -> None:
         _report(progress, "points", 0.97 + 0.03 * fraction)
@@ -131,7 +131,7 @@ def reconstruct(
         points = points.transformed(anchoring.map_from_scene)
     else:
         points = refined.cloud(anchoring.is_metric, settings.points.max_points)
-    clock.lap("points")
+    laps.lap("points")
 
     keyframes = Keyframes(
         names=tuple(_name(i, frame) for i, frame in enumerate(used)),
@@ -167,7 +167,7 @@ def reconstruct(
         has_refined_points=refined is not None,
     )
     outliers = tuple(keyframes.names[i] for i in anchoring.prior_outliers)
-    clock.lap("scene")
+    laps.lap("scene")
     return Reconstruction(
         scene=scene,
         prediction=prediction,
@@ -176,8 +176,8 @@ def reconstruct(
         prior_outliers=outliers,
         anchored=None if anchoring.landmarks is None else anchoring.prediction,
         refined=refined,
-        seconds=clock.seconds("wall"),
-        cpu_seconds=clock.seconds("cpu"),
+        seconds=laps.seconds,
+        cpu_seconds=laps.cpu_seconds,
     )
 
 
@@ -186,7 +186,7 @@ def _refined(
     tied: Tied,
     settings: ReconstructionSettings,
     network: Vggt3,
-    progress: Progress | None,
+    progress: StageProgress | None,
 ) -> tuple[RefinedDepth | None, str]:
     """Depth refined with the cameras of a verified map, in their frame; None for any other, or
     where not asked for.
@@ -265,31 +265,6 @@ def _name(index: int, frame: Frame) -> str:
     return frame.name or f"frame {index}"
 
 
-def _report(progress: Progress | None, stage: str, fraction: float) -> None:
+def _report(progress: StageProgress | None, stage: str, fraction: float) -> None:
     if progress is not None:
         progress(stage, fraction)
-
-
-class _Clock:
-    """Seconds per stage, and in total, of two kinds: by the wall, and of the processor in all
-    threads.
-    """
-
-    def __init__(self) -> None:
-        self._ends = {"": self._now()}
-
-    def lap(self, stage: str) -> None:
-        self._ends[stage] = self._now()
-
-    def seconds(self, kind: str) -> dict[str, float]:
-        stages = [*self._ends]
-        ends = [now[kind] for now in self._ends.values()]
-        laps = {
-            stage: end - begin
-            for stage, (begin, end) in zip(stages[1:], pairwise(ends), strict=True)
-        }
-        return {**laps, "total": ends[-1] - ends[0]}
-
-    @staticmethod
-    def _now() -> dict[str, float]:
-        return {"wall": time.perf_counter(), "cpu": time.process_time()}

@@ -18,11 +18,11 @@ from vggt3_ros.landmarks.features import extract
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.tensors import to_array, to_tensor
-from vggt3_ros.model.network import Progress
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.depth_scale import DepthAnchors, anchor_depths
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.observed import Observed
+from vggt3_ros.progress import StageProgress
 from vggt3_ros.scene.verification import MapVerdict
 
 
@@ -54,7 +54,7 @@ class Tied:
         return (self.anchors.scale[:, None, None] * predicted).to(predicted.dtype)
 
 
-def tie(observed: Observed, settings: AnchorSettings, progress: Progress) -> Tied:
+def tie(observed: Observed, settings: AnchorSettings, progress: StageProgress) -> Tied:
     """Find landmarks in the frames of a map.
 
     progress(stage, 0..1) may raise to cancel. Raises ImportError when `sfm` is asked for and
@@ -78,7 +78,10 @@ def tie(observed: Observed, settings: AnchorSettings, progress: Progress) -> Tie
 
 
 def _make_landmarks(
-    observed: Observed, settings: LandmarkSettings, anchoring: AnchorSettings, progress: Progress
+    observed: Observed,
+    settings: LandmarkSettings,
+    anchoring: AnchorSettings,
+    progress: StageProgress,
 ) -> LandmarkMap:
     frames = observed.frames
     start, measured = _start_poses(observed, anchoring)
