@@ -189,12 +189,10 @@ class _Problem:
     def cost(self, state: _State) -> float:
         squared = (self.residuals(state) ** 2).sum(1) / self.noise_px**2
         prior = self._prior_residuals(state)
-        halves = [cauchy(squared, self.outlier)[0].sum()]
-        halves += [
-            cauchy((part**2).sum(1), self.prior_outlier)[0].sum()
-            for part in (prior[:, :3], prior[:, 3:])
-        ]
-        return float(sum(halves))
+        cost = cauchy(squared, self.outlier)[0].sum()
+        for part in (prior[:, :3], prior[:, 3:]):
+            cost += cauchy((part**2).sum(1), self.prior_outlier)[0].sum()
+        return float(cost)
 
     def linearize(self, state: _State) -> _NormalEquations:
         seen = self.seen
@@ -222,14 +220,10 @@ class _Problem:
     def prior_terms(self, state: _State) -> tuple[Floats, Floats]:
         """Weighted Hessian diagonal (K, 6) and gradient (K, 6) of the priors."""
         residual = self._prior_residuals(state)
-        weights = np.stack(
-            [
-                cauchy((part**2).sum(1), self.prior_outlier)[1]
-                for part in (residual[:, :3], residual[:, 3:])
-            ],
-            axis=1,
-        )
-        information = self._inverse_sigma() * np.repeat(weights, 3, axis=1)
+        position = cauchy((residual[:, :3] ** 2).sum(1), self.prior_outlier)[1]
+        rotation = cauchy((residual[:, 3:] ** 2).sum(1), self.prior_outlier)[1]
+        weights = np.repeat(np.stack([position, rotation], axis=1), 3, axis=1)
+        information = self._inverse_sigma() * weights
         return information * self._inverse_sigma(), information * residual
 
     def prior_deviation(self, state: _State) -> Floats:

@@ -38,9 +38,9 @@ _ONE_FOCAL_LENGTH = (
 )
 # What the distortion of COLMAP's camera models is called here, and how many coefficients it takes.
 _DISTORTIONS = {
-    "SIMPLE_PINHOLE": ("plumb_bob", 4), "PINHOLE": ("plumb_bob", 4), "SIMPLE_RADIAL": ("plumb_bob",
-    4),
-    "RADIAL": ("plumb_bob", 4), "OPENCV": ("plumb_bob", 4), "FULL_OPENCV": ("plumb_bob", 8),
+    "SIMPLE_PINHOLE": ("plumb_bob", 4), "PINHOLE": ("plumb_bob", 4),
+    "SIMPLE_RADIAL": ("plumb_bob", 4), "RADIAL": ("plumb_bob", 4), "OPENCV": ("plumb_bob", 4),
+    "FULL_OPENCV": ("plumb_bob", 8),
     "SIMPLE_RADIAL_FISHEYE": ("equidistant", 4), "RADIAL_FISHEYE": ("equidistant", 4),
     "OPENCV_FISHEYE": ("equidistant", 4),
 }  # fmt: skip
@@ -159,21 +159,17 @@ def write_colmap(
             f"a COLMAP model knows images by their names, and {twice!r} is not the name of one"
             " alone"
         )
-    cameras = [
-        ColmapCamera(
-            "PINHOLE", size_wh, (k[0, 0], k[1, 1], k[0, 2] + PIXEL_OFFSET, k[1, 2] + PIXEL_OFFSET)
-        )
-        for size_wh, k in zip(sizes_wh, landmarks.intrinsics, strict=True)
-    ]
+    cameras = []
+    for size_wh, k in zip(sizes_wh, landmarks.intrinsics, strict=True):
+        parameters = (k[0, 0], k[1, 1], k[0, 2] + PIXEL_OFFSET, k[1, 2] + PIXEL_OFFSET)
+        cameras.append(ColmapCamera("PINHOLE", size_wh, parameters))
     numbers = {camera: number for number, camera in enumerate(dict.fromkeys(cameras), start=1)}
     quaternions, translations = quaternion_poses(landmarks.world_from_cam)
-    quaternions = np.roll(quaternions, 1, axis=-1)  # w first
-    images = [
-        ColmapImage(name, numbers[camera], tuple(quaternion.tolist()), tuple(translation.tolist()))
-        for name, camera, quaternion, translation in zip(
-            names, cameras, quaternions, translations, strict=True
-        )
-    ]
+    w_first = np.roll(quaternions, 1, axis=-1)
+    images = []
+    for index, name in enumerate(names):
+        pose = (tuple(w_first[index].tolist()), tuple(translations[index].tolist()))
+        images.append(ColmapImage(name, numbers[cameras[index]], *pose))
     pixels = landmarks.pixels.astype(np.float64) + PIXEL_OFFSET
     seen = np.searchsorted(landmarks.observed_from, np.arange(count + 1))
     spans = [slice(*ends) for ends in zip(seen, seen[1:], strict=False)]

@@ -134,11 +134,9 @@ def write_cameras_and_images(
 
 def write_points(folder: Path, points: Iterable[ColmapPoint]) -> None:
     """Write points3D.bin, in an existing folder; an OSError if that fails."""
-    records = [
-        struct.pack(
-            "<Q3d3BdQ", point.number, *point.position, *point.color, point.error, len(point.track)
-        )
-        + point.track.astype("<u4").tobytes()
-        for point in points
-    ]
+    records = []
+    for point in points:
+        place = (*point.position, *point.color, point.error)
+        begin = struct.pack("<Q3d3BdQ", point.number, *place, len(point.track))
+        records.append(begin + point.track.astype("<u4").tobytes())
     (folder / "points3D.bin").write_bytes(struct.pack("<Q", len(records)) + b"".join(records))

@@ -122,21 +122,17 @@ class _Rig:
 
     def scale(self, state: _State) -> float:
         """How many times as large as expected, at least 1, residuals are."""
-        residuals = [
-            self._residuals(view, pose)[0]
-            for view, pose in zip(self._views, self.poses(state), strict=True)
-        ]
+        residuals = []
+        for view, pose in zip(self._views, self.poses(state), strict=True):
+            residuals.append(self._residuals(view, pose)[0])
         return max(1.0, residual_scale(np.concatenate(residuals)))
 
     def strain(self, state: _State) -> float:
         """Largest squared deviation from odometry."""
-        return max(
-            (
-                float(np.sum((tie @ off) ** 2))
-                for tie, off in zip(self._ties, state.drift, strict=True)
-            ),
-            default=0,
-        )
+        strain = 0.0
+        for tie, off in zip(self._ties, state.drift, strict=True):
+            strain = max(strain, float(np.sum((tie @ off) ** 2)))
+        return strain
 
     def normal_equations(self, state: _State) -> tuple[Floats, Floats, float]:
         """Hessian and gradient, of the newest pose and of the drifts, and cost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,60 +60,10 @@ class Verdict:
 
 def judge(evidence: MapEvidence) -> Verdict:
     """Verdict on the evidence; the first thing that is wrong is named with its figures."""
-    sizes = [len(part) for part in evidence.parts]
-    tied = sum(sizes) if evidence.anchored else max(sizes, default=0)
-    doubts = [
-        (
-            evidence.landmarks < _MIN_LANDMARKS,
-            (
-                f"{evidence.landmarks} landmarks were found, {_MIN_LANDMARKS} are needed: too"
-                " little texture, or too little overlap or motion between the frames"
-            ),
-        ),
-        (not evidence.converged, "the adjustment of poses and landmarks did not converge"),
-        (
-            evidence.loose > _MAX_LOOSE * evidence.keyframes,
-            (
-                "the camera turned on the spot, or nearly: images alone leave the positions of"
-                f" {evidence.loose} of {evidence.keyframes} keyframes open; give prior poses, or"
-                " move sideways too"
-            ),
-        ),
-        (
-            tied < _MIN_TIED * evidence.keyframes,
-            (
-                f"the map falls into parts: landmarks tie {tied} of {evidence.keyframes} keyframes"
-                f" together (parts of {', '.join(map(str, sizes)) or 'none'}; ties of"
-                f" {evidence.at_odds} more contradict each other); take frames closer together"
-            ),
-        ),
-        (
-            not evidence.held and evidence.residual_px > _MAX_RESIDUAL * evidence.pixel_size,
-            (
-                f"the landmarks miss their observations by {evidence.residual_px:.1f} px in the"
-                " median; check intrinsics and lens distortion"
-            ),
-        ),
-        (
-            evidence.anchored and len(evidence.prior_outliers) > _MAX_OUTLIERS * evidence.keyframes,
-            (
-                f"the images contradict {len(evidence.prior_outliers)} of {evidence.keyframes}"
-                " prior poses"
-            ),
-        ),
-        (
-            evidence.anchored and _like_random(evidence),
-            (
-                f"the images contradict the prior poses: {evidence.deviation[0]:.3g} m and"
-                f" {np.degrees(evidence.deviation[1]):.3g} degrees rms at a spread of"
-                f" {evidence.spread[0]:.3g} m and {np.degrees(evidence.spread[1]):.3g} degrees"
-            ),
-        ),
-    ]
-    for applies, reason in doubts:
-        if applies:
-            return Verdict(False, reason)
-    tied_of = f"{tied} of {evidence.keyframes} keyframes"
+    doubt = next(_doubts(evidence), None)
+    if doubt is not None:
+        return Verdict(False, doubt)
+    tied_of = f"{_tied(evidence)} of {evidence.keyframes} keyframes"
     frame = "no prior poses"
     if evidence.anchored:
         frame = "poses held as given" if evidence.held else "poses adjusted"
@@ -120,14 +71,58 @@ def judge(evidence: MapEvidence) -> Verdict:
     return Verdict(True, f"{evidence.landmarks} landmarks tie {tied_of}, {residual}, {frame}")
 
 
+def _doubts(evidence: MapEvidence) -> Iterator[str]:
+    """What is wrong with a map, the gravest first."""
+    if evidence.landmarks < _MIN_LANDMARKS:
+        yield (
+            f"{evidence.landmarks} landmarks were found, {_MIN_LANDMARKS} are needed: too little"
+            " texture, or too little overlap or motion between the frames"
+        )
+    if not evidence.converged:
+        yield "the adjustment of poses and landmarks did not converge"
+    if evidence.loose > _MAX_LOOSE * evidence.keyframes:
+        yield (
+            "the camera turned on the spot, or nearly: images alone leave the positions of"
+            f" {evidence.loose} of {evidence.keyframes} keyframes open; give prior poses, or move"
+            " sideways too"
+        )
+    if _tied(evidence) < _MIN_TIED * evidence.keyframes:
+        sizes = ", ".join(str(len(part)) for part in evidence.parts) or "none"
+        yield (
+            f"the map falls into parts: landmarks tie {_tied(evidence)} of {evidence.keyframes}"
+            f" keyframes together (parts of {sizes}; ties of {evidence.at_odds} more contradict"
+            " each other); take frames closer together"
+        )
+    if not evidence.held and evidence.residual_px > _MAX_RESIDUAL * evidence.pixel_size:
+        yield (
+            f"the landmarks miss their observations by {evidence.residual_px:.1f} px in the"
+            " median; check intrinsics and lens distortion"
+        )
+    if evidence.anchored and len(evidence.prior_outliers) > _MAX_OUTLIERS * evidence.keyframes:
+        yield (
+            f"the images contradict {len(evidence.prior_outliers)} of {evidence.keyframes} prior"
+            " poses"
+        )
+    if evidence.anchored and _like_random(evidence):
+        yield (
+            f"the images contradict the prior poses: {evidence.deviation[0]:.3g} m and"
+            f" {np.degrees(evidence.deviation[1]):.3g} degrees rms at a spread of"
+            f" {evidence.spread[0]:.3g} m and {np.degrees(evidence.spread[1]):.3g} degrees"
+        )
+
+
+def _tied(evidence: MapEvidence) -> int:
+    """Keyframes that landmarks tie together: in all parts where priors hold these, else in one."""
+    sizes = [len(part) for part in evidence.parts]
+    return sum(sizes) if evidence.anchored else max(sizes, default=0)
+
+
 def _like_random(evidence: MapEvidence) -> bool:
     """Whether poses are off like random ones: a camera that turns on the spot has no spread that
     positions could be compared with, but then it has one of rotations.
     """
-    position, rotation = (
-        off > _MAX_DEVIATION * spread
-        for off, spread in zip(evidence.deviation, evidence.spread, strict=True)
-    )
+    position = evidence.deviation[0] > _MAX_DEVIATION * evidence.spread[0]
+    rotation = evidence.deviation[1] > _MAX_DEVIATION * evidence.spread[1]
     return position and (rotation or evidence.deviation[0] > _FAR * evidence.depth)
 
 

@@ -222,25 +222,25 @@ def _config_of(file: Path, tensors: dict[str, Tensor]) -> ModelConfig:
 
 def _assign(network: Vggt3, tensors: dict[str, Tensor], path: Path) -> None:
     state = stored_state(network)
-    problems = [
-        ("missing", sorted(set(state) - set(tensors))),
-        ("unexpected", sorted(set(tensors) - set(state))),
-        (
-            "misshapen",
-            [
-                f"{n} {tuple(tensors[n].shape)} instead of {tuple(state[n].shape)}"
-                for n in sorted(set(state) & set(tensors))
-                if tensors[n].shape != state[n].shape
-            ],
-        ),
-    ]
-    texts = [
-        f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{' ...' if len(names) > _LISTED else ''}"
-        for kind, names in problems
-        if names
-    ]
+    misshapen = []
+    for name in sorted(set(state) & set(tensors)):
+        given = tuple(tensors[name].shape)
+        expected = tuple(state[name].shape)
+        if given != expected:
+            misshapen.append(f"{name} {given} instead of {expected}")
+    problems = {
+        "missing": sorted(set(state) - set(tensors)),
+        "unexpected": sorted(set(tensors) - set(state)),
+        "misshapen": misshapen,
+    }
+    texts = [_listed(kind, names) for kind, names in problems.items() if names]
     if texts:
         raise CheckpointError(
             f"{path} does not fit the network. {'; '.join(texts)}. Is it the right model?"
         )
     load_stored_state(network, {n: t.float() for n, t in tensors.items()})
+
+
+def _listed(kind: str, names: list[str]) -> str:
+    more = " ..." if len(names) > _LISTED else ""
+    return f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{more}"

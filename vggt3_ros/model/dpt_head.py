@@ -105,12 +105,10 @@ class DptHead(nn.Module):
         """
         rows, columns = projected[0].shape[-2:]
         aspect = columns / rows
-        levels = [
-            getattr(self.scratch, f"layer{index + 1}_rn")(
-                self.resize_layers[index](_add_position(level, aspect))
-            )
-            for index, level in enumerate(projected)
-        ]
+        levels = []
+        for index, level in enumerate(projected):
+            scaled = self.resize_layers[index](_add_position(level, aspect))
+            levels.append(getattr(self.scratch, f"layer{index + 1}_rn")(scaled))
         fused: Tensor | None = None
         for index in (3, 2, 1, 0):
             size = levels[index - 1].shape[-2:] if index else (8 * rows, 8 * columns)

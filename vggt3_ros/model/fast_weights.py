@@ -86,12 +86,9 @@ def update(
     """One TTT step: add the orthogonalised gradient (the inner product grows), then restore the
     column norms.
     """
-    stepped = [
-        w + newton_schulz(g, newton_schulz_steps) for w, g in zip(weights, gradients, strict=True)
-    ]
-    return FastWeights(
-        *(
-            w / (torch.linalg.vector_norm(w, dim=-2, keepdim=True) + _NORM_EPS) * norm
-            for w, norm in zip(stepped, norms, strict=True)
-        )
-    )
+    updated = []
+    for weight, gradient, norm in zip(weights, gradients, norms, strict=True):
+        stepped = weight + newton_schulz(gradient, newton_schulz_steps)
+        grown = torch.linalg.vector_norm(stepped, dim=-2, keepdim=True) + _NORM_EPS
+        updated.append(stepped / grown * norm)
+    return FastWeights(*updated)

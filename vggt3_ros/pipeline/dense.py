@@ -77,19 +77,13 @@ class RefinedDepth:
         each.
         """
         height, width = self.keyframes.size_hw
+        known = fractions(self.depth.provenance)
+        planes = zip(self.depth.planes.tolist(), self.depth.plane_shares.tolist(), strict=True)
         return {
             **({"note": self.note} if self.note else {}),
             "size_wh": [width, height],
-            "shares": {
-                name: round(fraction, 4)
-                for name, fraction in fractions(self.depth.provenance).items()
-            },
-            "planes": [
-                {"plane": plane, "share": round(fraction, 4)}
-                for plane, fraction in zip(
-                    self.depth.planes.tolist(), self.depth.plane_shares.tolist(), strict=True
-                )
-            ],
+            "shares": {name: round(fraction, 4) for name, fraction in known.items()},
+            "planes": [{"plane": plane, "share": round(part, 4)} for plane, part in planes],
         }
 
     def stored(self, with_images: bool) -> KeyframeDepth:
