@@ -57,7 +57,15 @@ NODES_ALLOWED = {
     "demo": {"runtime", "messages", "camera", "sim_camera", "viewer_node"},
 }
 GENERATED = {"msg", "srv", "action"}  # messages, made by the build
-EVERYONE_MAY = {"allocation", "errors", "files", "laps", "progress", "__version__"}
+EVERYONE_MAY = {
+    "allocation",
+    "errors",
+    "files",
+    "interrupts",
+    "laps",
+    "progress",
+    "__version__",
+}
 
 # What pyproject.toml declares beyond torch, numpy and safetensors, and what a developer's machine
 # may have besides.

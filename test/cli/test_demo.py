@@ -14,9 +14,9 @@ from PIL import Image
 
 from vggt3_ros.cli.demo.folder import DemoFolder
 from vggt3_ros.cli.demo.picture import draw_demo
-from vggt3_ros.cli.interrupts import Interrupts
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.evaluation.live_run import LiveRun
+from vggt3_ros.interrupts import Interrupts
 from vggt3_ros.scene.storage import load_scene
 
 

@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run until Ctrl-C. Raises InputError for files and rules that cannot be used."""
-    from vggt3_ros.nodes.runtime.ending import end_at_once
+    from vggt3_ros.interrupts import end_at_once
     from vggt3_ros.nodes.runtime.middleware import middleware_variables
 
     end_at_once()  # before what takes seconds to import

@@ -13,12 +13,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import add_json_option, resolve_device, seed_int
 from vggt3_ros.cli.progress import Progress
 from vggt3_ros.files import check_writable, write_json
+from vggt3_ros.interrupts import Interrupts
 from vggt3_ros.training.folders import read_recording
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ def _train(
     minutes, within = (
         None if given is None else given / parts for given in (args.minutes, args.within)
     )
-    with Ranks(device) as ranks, _Stop() as stop, Progress("train") as progress:
+    ending = Interrupts((signal.SIGINT, signal.SIGTERM))
+    with Ranks(device) as ranks, ending, Progress("train") as progress:
         trainer = Trainer(
             config, folder, device, args.start, bf16, recordings, ranks, within,
             resume_from=args.resume_from, handover=left, eager=args.eager,
@@ -180,7 +181,7 @@ def _train(
                     flush=True,
                 )
 
-        trainer.run(report, minutes, stop.requested)
+        trainer.run(report, minutes, ending.came)
         if not ranks.first:
             return
         figures = {
@@ -237,30 +238,6 @@ def _minutes(text: str) -> float:
     if not 0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
     return value
-
-
-class _Stop:
-    """Notes SIGINT and SIGTERM instead of dying of them; a second one interrupts at once."""
-
-    def __enter__(self) -> _Stop:
-        self._seen = False
-        self._before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def requested(self) -> bool:
-        """Whether to stop."""
-        return self._seen
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._seen:
-            raise KeyboardInterrupt
-        self._seen = True
 
 
 def _validation_line(step: int, phase: str, figures: dict[str, float]) -> str:

@@ -4,7 +4,7 @@ scene.
 
 from __future__ import annotations
 
-from vggt3_ros.nodes.runtime.ending import end_at_once
+from vggt3_ros.interrupts import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before what takes seconds to import

@@ -7,16 +7,14 @@ from __future__ import annotations
 import argparse
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from vggt3_ros.cli.bench.gpu.results import TABLE, Results
 from vggt3_ros.cli.bench.gpu.worker import Worker
 from vggt3_ros.cli.common import positive_float
 from vggt3_ros.errors import InputError
+from vggt3_ros.interrupts import Interrupts
 
 STEPS = {"card": 4.0, "correctness": 12.0, "mapping": 50.0, "training": 22.0, "layers": 12.0}
 """In order of worth, with their shares of the minutes; what one leaves over goes to the others."""
@@ -70,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     results = Results(args.out)
     worker = Worker(device, args.dry)
     fine = True
-    with _interrupts():
+    # SIGTERM ends this like Ctrl-C: what was measured is tabled
+    with Interrupts((signal.SIGTERM,), may_wait=False):
         try:
             for number, step in enumerate(args.only):
                 left = end - time.monotonic()
@@ -137,17 +136,3 @@ def _steps(text: str) -> list[str]:
             f"{text!r} is not a list of {', '.join(STEPS)} with commas between"
         )
     return [step for step in STEPS if step in wanted]
-
-
-@contextmanager
-def _interrupts() -> Iterator[None]:
-    """SIGTERM ends this like Ctrl-C: what was measured is tabled."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     then.
     """
     from vggt3_ros.cli.bench.graph_phases import GraphBench
-    from vggt3_ros.cli.interrupts import Interrupts
+    from vggt3_ros.interrupts import Interrupts
     from vggt3_ros.nodes.demo.bench_rig import BenchCamera
     from vggt3_ros.nodes.demo.client import ClientThread
     from vggt3_ros.nodes.demo.processes import ProcessEndedError, Processes

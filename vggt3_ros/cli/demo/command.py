@@ -22,9 +22,9 @@ from vggt3_ros.cli.common import (
 from vggt3_ros.cli.demo.folder import DemoFolder
 from vggt3_ros.cli.demo.phases import Demo, Outcome
 from vggt3_ros.cli.demo.report import make_report, print_report, say
-from vggt3_ros.cli.interrupts import Interrupts
 from vggt3_ros.evaluation.blocks import to_json
 from vggt3_ros.files import check_writable, write_json
+from vggt3_ros.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from vggt3_ros.nodes.demo.cameras import DemoCamera

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,7 +18,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.errors import Vggt3Error
-from vggt3_ros.nodes.runtime.ending import SIGNALS
+from vggt3_ros.interrupts import SIGNALS_OF_NODES, Interrupts
 from vggt3_ros.nodes.runtime.given import rcl_arguments, unused
 from vggt3_ros.nodes.runtime.guard import GuardedExecutor, GuardedNode
 from vggt3_ros.nodes.runtime.load_network import free_unused_memory
@@ -164,10 +162,12 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
     process.
 
     Exit code 0 after a signal, 1 with a message when ROS cannot use the arguments or a node cannot
-    be made or started.
+    be made or started. Signals do not wait while networks are loaded. rclpy's own handlers would
+    shut down in the middle of things.
     """
     keep_freed_memory()
-    wish = _Wish()
+    interrupts = Interrupts(SIGNALS_OF_NODES, _SAME_WISH, may_wait=False)
+    interrupts.install()
     arguments = rcl_arguments(sys.argv[1:] if args is None else args)
     nodes: list[Any] = []
     failed = False
@@ -180,8 +180,8 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
         for warning in unused(arguments, nodes):
             nodes[0].get_logger().warning(warning)
         failed = not all(node.autostart() for node in nodes if isinstance(node, ManagedNode))
-        wish.may_wait = True
-        while not (failed or wish.is_uttered):
+        interrupts.may_wait = True
+        while not (failed or interrupts.came()):
             executor.spin_once(timeout_sec=_WAKE_UP)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -189,44 +189,13 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
         print(f"error: {error}", file=sys.stderr)
         failed = True
     finally:
-        wish.may_wait = True
+        interrupts.may_wait = True
         with suppress(KeyboardInterrupt):  # of the impatient
             for node in nodes:
                 if isinstance(node, ManagedNode):
                     node.stop()
                 node.destroy_node()
-        for number in SIGNALS:
+        for number in SIGNALS_OF_NODES:
             signal.signal(number, signal.SIG_IGN)  # the process is at its end already
         rclpy.try_shutdown()
     sys.exit(1 if failed else 0)
-
-
-class _Wish:
-    """That the process shall end: SIGINT or SIGTERM. rclpy's handlers would shut down in the middle
-    of things.
-
-    Nodes that run finish in order, when they look at `is_uttered`; a second signal is for the
-    impatient. Before they run (`may_wait`), when networks are loaded, the first one raises
-    KeyboardInterrupt at once.
-    """
-
-    def __init__(self) -> None:
-        self.may_wait = False
-        self._uttered = threading.Event()
-        self._first = 0.0
-        for number in SIGNALS:
-            signal.signal(number, self._hear)
-
-    @property
-    def is_uttered(self) -> bool:
-        """Whether a signal came."""
-        return self._uttered.is_set()
-
-    def _hear(self, number: int, frame: Any) -> None:
-        if not self.is_uttered:
-            self._first = time.monotonic()
-            self._uttered.set()
-            if not self.may_wait:
-                raise KeyboardInterrupt
-        elif time.monotonic() - self._first > _SAME_WISH:
-            raise KeyboardInterrupt
