@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from vggt3_ros.cli.bench import command
-from vggt3_ros.cli.bench.network import Attention, Case, Failed, Measured, _StageTimer, measure
+from vggt3_ros.cli.bench.network import Attention, Case, Failed, Measured, measure
 from vggt3_ros.cli.bench.peak_memory import PeakMemory
+from vggt3_ros.cli.bench.stage_clock import StageClock
 from vggt3_ros.model.network import Vggt3
 
 Run = Callable[..., Any]
@@ -77,11 +78,11 @@ def test_both_kinds_of_global_layers_are_measured(attention: Attention, checkpoi
 
 def test_stage_is_given_the_time_since_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([10.0, 11.0, 13.0, 17.0])
-    monkeypatch.setattr("vggt3_ros.cli.bench.network.time.perf_counter", lambda: next(now))
-    timer = _StageTimer(torch.device("cpu"))
+    monkeypatch.setattr("vggt3_ros.cli.bench.stage_clock.time.perf_counter", lambda: next(now))
+    clock = StageClock(torch.device("cpu"))
     for stage in ("backbone", "heads", "backbone"):
-        timer(stage, 0.5)
-    assert timer.seconds == {"backbone": 1.0 + 4.0, "heads": 2.0}
+        clock(stage, 0.5)
+    assert clock.seconds() == {"backbone": 1.0 + 4.0, "heads": 2.0}
 
 
 @pytest.mark.parametrize(("task", "timed"), [("mapping", ("map", 3)), ("localize", ("query", 1))])

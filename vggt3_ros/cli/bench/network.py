@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -14,6 +13,7 @@ from typing import Literal
 import torch
 
 from vggt3_ros.cli.bench.peak_memory import PeakMemory
+from vggt3_ros.cli.bench.stage_clock import StageClock
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.config import ModelConfig, TttConfig
@@ -43,9 +43,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Measured:
-    """One row: seconds is the median of seconds_all. stages, by name, are from a run that waits for
-    the GPU after each one, so that their sum may exceed `seconds`; only mapping reports stages.
-    Bytes: see PeakMemory.
+    """One row: seconds is the median of seconds_all. stages, by name, are from one more run; only
+    mapping reports stages. Bytes: see PeakMemory.
     """
 
     attention: Attention = field(metadata=figure(key="global"))
@@ -96,8 +95,9 @@ def measure(case: Case) -> Measured:
     resting_bytes = memory.resting_bytes
 
     seconds = [_seconds(lambda: work(None), device) for _ in range(case.repeats)]
-    stages = _StageTimer(device)
+    stages = StageClock(device)
     work(stages)
+    _synchronize(device)
     return Measured(
         attention=case.attention,
         frames=case.frames,
@@ -105,7 +105,7 @@ def measure(case: Case) -> Measured:
         seconds_all=seconds,
         peak_bytes=peak_bytes,
         resting_bytes=resting_bytes,
-        stages=dict(stages.seconds),
+        stages=stages.seconds(),
     )
 
 
@@ -118,7 +118,7 @@ def _build(case: Case, device: torch.device) -> Vggt3:
 
 def _work(
     case: Case, network: Vggt3, images: torch.Tensor
-) -> Callable[[_StageTimer | None], object]:
+) -> Callable[[StageClock | None], object]:
     if case.task == "mapping":
         return lambda progress: network.map(images, case.steps, case.chunk, progress)
     _, scene_memory = network.map(images, case.steps, case.chunk)
@@ -131,24 +131,6 @@ def _seconds(function: Callable[[], object], device: torch.device) -> float:
     function()
     _synchronize(device)
     return time.perf_counter() - start
-
-
-class _StageTimer:
-    """Progress callback that adds up the seconds since its last call under the name of the stage
-    just finished.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._device = device
-        _synchronize(device)
-        self._last = time.perf_counter()
-
-    def __call__(self, stage: str, fraction: float) -> None:
-        _synchronize(self._device)
-        now = time.perf_counter()
-        self.seconds[stage] += now - self._last
-        self._last = now
 
 
 def _synchronize(device: torch.device) -> None:

@@ -4,17 +4,14 @@ today.
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from functools import partial
-from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vggt3_ros.cli.bench.gpu.bench import Bench, median_and_spread
 from vggt3_ros.cli.bench.gpu.flop import map_flop
+from vggt3_ros.cli.bench.stage_clock import StageClock
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import SceneMemory
@@ -90,7 +87,7 @@ def _map(
         nonlocal memory
         images = _images(bench, frames)
         bench.free()
-        stages = _StageClock(bench.device)
+        stages = StageClock(bench.device)
 
         def once() -> None:
             nonlocal memory
@@ -117,31 +114,6 @@ def _expected(known: dict[int, float], frames: int, kind: str) -> float:
     """Linear with fast weights, quadratic at worst with softmax."""
     most = max(known)
     return known[most] * (frames / most) ** (1 if kind == "ttt" else 2)
-
-
-class _StageClock:
-    """Progress callback that notes when stages end, on a GPU without waiting for it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._on_gpu = device.type == "cuda"
-        self._ends: list[tuple[str, Any]] = [("", self._now())]
-
-    def __call__(self, stage: str, fraction: float) -> None:
-        self._ends.append((stage, self._now()))
-
-    def seconds(self) -> dict[str, float]:
-        """By stage; what ends after the last one told is left out."""
-        taken: dict[str, float] = defaultdict(float)
-        for (_, before), (stage, end) in pairwise(self._ends):
-            taken[stage] += before.elapsed_time(end) / 1000 if self._on_gpu else end - before
-        return dict(taken)
-
-    def _now(self) -> Any:
-        if not self._on_gpu:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
 
 
 def _query(bench: Bench, network: Vggt3, frames: int, memory: SceneMemory) -> None:
