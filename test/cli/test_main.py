@@ -15,7 +15,7 @@ import torch
 
 from vggt3_ros.cli import main as main_module
 from vggt3_ros.cli.common import resolve_device, seed_int
-from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.files import atomic_path, check_writable, write_json
 
@@ -170,7 +170,7 @@ def test_progress_without_a_terminal_is_lines_now_and_then(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("vggt3_ros.cli.progress.time.monotonic", lambda: now[0])
-    with Progress("mapping") as progress:
+    with ProgressBar("mapping") as progress:
         for second in range(9):
             now[0] = float(second)
             progress("layers", second / 8)

@@ -21,7 +21,7 @@ from vggt3_ros.cli.common import (
     seed_everything,
 )
 from vggt3_ros.cli.evaluate_protocol import run_protocol
-from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
 
@@ -169,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
             for other in folders
             if is_procedural(spec) or not show_the_same_place(spec, other)
         ]
-        with Progress(spec) as progress:
+        with ProgressBar(spec) as progress:
             evaluation = evaluate(sequence, network, args.split, settings, progress, elsewhere)
         evaluations.append(evaluation)
         if args.out is not None:

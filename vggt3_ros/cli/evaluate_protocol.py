@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vggt3_ros.cli.common import resolve_device, seed_everything
-from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
 
@@ -25,7 +25,7 @@ def run_protocol(args: argparse.Namespace) -> int:
     network = load_network(args.model, device)
     figures = []
     for scene in scenes:
-        with Progress(scene.name) as progress:
+        with ProgressBar(scene.name) as progress:
             figures.append(evaluate_scene(scene, network, progress))
     write_json(args.json, protocol_figures(network, figures).to_json())
     print(table(figures))

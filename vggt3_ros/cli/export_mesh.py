@@ -40,7 +40,7 @@ def export_mesh(scene: Scene, source: Path, path: Path, voxel: float | None) -> 
     """Write the mesh of a scene read from `source`, tell its size, and return that as data for
     JSON.
     """
-    from vggt3_ros.cli.progress import Progress
+    from vggt3_ros.cli.progress import ProgressBar
     from vggt3_ros.dense.marching import require_marching_cubes, surface
     from vggt3_ros.dense.tsdf import fuse
     from vggt3_ros.dense.tsdf_volume import TsdfSettings
@@ -48,7 +48,7 @@ def export_mesh(scene: Scene, source: Path, path: Path, voxel: float | None) -> 
 
     depth = _depth_of(scene, source)
     require_marching_cubes()
-    with Progress("mesh") as progress:
+    with ProgressBar("mesh") as progress:
         volume = fuse(
             depth.depth,
             _weights(depth.provenance),

@@ -24,7 +24,7 @@ from vggt3_ros.cli.common import (
     scene_files,
     seed_everything,
 )
-from vggt3_ros.cli.progress import Progress, track
+from vggt3_ros.cli.progress import ProgressBar, track
 from vggt3_ros.datasets.image_files import IMAGES_HELP
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import atomic_path, check_writable, write_json
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
         dense=dense_settings(args),
         keep_images=args.keep_images,
     )
-    with Progress("mapping") as progress:
+    with ProgressBar("mapping") as progress:
         reconstruction = reconstruct(frames, network, settings, progress)
     print_skipped(reconstruction.skipped)
     save_scene(reconstruction.scene, args.out)

@@ -17,7 +17,7 @@ QUIET_SECONDS = 2.0  # what takes less shows nothing
 LINE_SECONDS = 5.0
 
 
-class Progress:
+class ProgressBar:
     """Progress of one task, callable as `progress(stage, fraction)` with a fraction from 0 to 1.
 
     Use it as a context manager: leaving it closes the bar.
@@ -40,7 +40,7 @@ class Progress:
             self._next_line = time.monotonic() + LINE_SECONDS
         self._fraction = fraction
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(
@@ -55,7 +55,7 @@ class Progress:
 
 def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
     """Yield from `items`, of which there are `total`, and show how far it has come."""
-    with Progress(title) as progress:
+    with ProgressBar(title) as progress:
         for index, item in enumerate(items):
             yield item
             progress(f"{index + 1} of {total}", (index + 1) / max(total, 1))

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import add_json_option, resolve_device, seed_int
-from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.files import check_writable, write_json
 from vggt3_ros.interrupts import Interrupts
 from vggt3_ros.training.folders import read_recording
@@ -153,7 +153,7 @@ def _train(
         None if given is None else given / parts for given in (args.minutes, args.within)
     )
     ending = Interrupts((signal.SIGINT, signal.SIGTERM))
-    with Ranks(device) as ranks, ending, Progress("train") as progress:
+    with Ranks(device) as ranks, ending, ProgressBar("train") as progress:
         trainer = Trainer(
             config, folder, device, args.start, bf16, recordings, ranks, within,
             resume_from=args.resume_from, handover=left, eager=args.eager,

@@ -19,7 +19,7 @@ from vggt3_ros.cli.common import (
     resolve_device,
     seed_everything,
 )
-from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.files import atomic_path, check_writable, write_json
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     rows: list[Row] = []
     try:
         for sequence in sequences:
-            with Progress(sequence.name) as progress:
+            with ProgressBar(sequence.name) as progress:
                 rows += compare(sequence, network, progress, settings)
     finally:
         print(markdown(rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.demo.phases import Demo
-from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from vggt3_ros.nodes.demo.bench_figures import Sample, Snapshot
@@ -78,7 +78,7 @@ class GraphBench:
         session = self._session
         camera = self._camera
         client = self._session.client
-        with Progress("localize") as tell:
+        with ProgressBar("localize") as tell:
             client.forget_attempts()
             camera.show(True, session)
             self._wait(_WARM_UP, unless=lambda: client.poses)

@@ -18,7 +18,7 @@ from vggt3_ros.cli.common import (
     resolve_device,
     seed_everything,
 )
-from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = cases[: args.limit]
     print(heading(), flush=True)
     try:
-        with Progress("bench maps") as progress:
+        with ProgressBar("bench maps") as progress:
             for done, case in enumerate(chosen):
                 progress(case.name, done / len(chosen))
                 outcomes.append(examine(case.make(), network))

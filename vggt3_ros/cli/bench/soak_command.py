@@ -20,7 +20,7 @@ from vggt3_ros.cli.common import (
     seed_everything,
     seed_int,
 )
-from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, read_text, write_json
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     network = load_network(args.model, resolve_device(args.device))
     try:
-        with Progress("bench soak") as progress:
+        with ProgressBar("bench soak") as progress:
             for index, number in enumerate(numbers):
                 progress(f"place {number}", index / len(numbers))
                 done[number] = soak(number, network)

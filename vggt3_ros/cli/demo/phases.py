@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vggt3_ros.cli.progress import Progress
+from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.evaluation.blocks import figure
 
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ class Demo:
         return Messages(nodes, sum(node.lost for node in nodes.values()))
 
     @contextmanager
-    def _phase(self, name: str) -> Iterator[Progress]:
+    def _phase(self, name: str) -> Iterator[ProgressBar]:
         begin = time.perf_counter()
-        with Progress(name) as progress:
+        with ProgressBar(name) as progress:
             yield progress
         self.seconds[name.replace(" ", "_")] = time.perf_counter() - begin
