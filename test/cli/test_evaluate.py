@@ -219,6 +219,7 @@ def test_the_papers_protocol_runs_on_a_scene(
         ["--steps", 3],
         ["--adversarial"],
         ["--dense", "off"],
+        ["--seed", 3],
     ],
 )
 def test_the_papers_protocol_takes_nothing_that_contradicts_it(

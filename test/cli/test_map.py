@@ -58,7 +58,7 @@ def test_map_writes_scene_points_picture_and_json(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.json", "scene", "scene.png"]
 
 
-def test_same_seed_and_images_give_the_same_scene(
+def test_the_same_images_give_the_same_scene(
     vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):

@@ -20,31 +20,32 @@ INTRINSICS_HELP = (
 )
 
 
-# Networks and pictures are deterministic today; the option is there so that a script need not know
-# that.
-SEED_HELP = (
-    "seed of torch's random numbers (default: 0); no effect on the result today: nothing is drawn"
-    " unseeded"
-)
+def add_common_options(parser: argparse.ArgumentParser, json_help: str) -> None:
+    """Add --device and --json, which every command that computes understands."""
+    add_device_option(parser)
+    add_json_option(parser, json_help)
 
 
-def add_common_options(
-    parser: argparse.ArgumentParser, json_help: str, seed_help: str = SEED_HELP
-) -> None:
-    """Add --device, --seed and --json, which every command that computes understands."""
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add --device NAME."""
     parser.add_argument(
         "--device",
         default=None,
         metavar="NAME",
         help="cpu, cuda or cuda:N (default: cuda if there)",
     )
-    parser.add_argument("--seed", type=seed_int, default=0, metavar="N", help=seed_help)
-    add_json_option(parser, json_help)
 
 
 def add_json_option(parser: argparse.ArgumentParser, json_help: str) -> None:
     """Add --json FILE."""
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help=json_help)
+
+
+def add_seed_option(
+    parser: argparse.ArgumentParser, seed_help: str, default: int | None = None
+) -> None:
+    """Add --seed N to a command that draws numbers."""
+    parser.add_argument("--seed", type=seed_int, default=default, metavar="N", help=seed_help)
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
@@ -156,13 +157,6 @@ def resolve_device(name: str | None) -> str:
         return usable_device(name)
     except InputError as error:
         raise InputError(f"--{error}") from error
-
-
-def seed_everything(seed: int) -> None:
-    """Seed torch's global generator, the only source of randomness that commands use unseeded."""
-    import torch
-
-    torch.manual_seed(seed)
 
 
 def scene_files(folder: Path) -> list[Path]:

@@ -15,10 +15,10 @@ from vggt3_ros.cli.common import (
     add_common_options,
     add_dense_option,
     add_model_option,
+    add_seed_option,
     dense_settings,
     positive_int,
     resolve_device,
-    seed_everything,
 )
 from vggt3_ros.cli.evaluate_protocol import run_protocol
 from vggt3_ros.cli.progress import ProgressBar
@@ -109,8 +109,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parser,
         "write all figures as JSON; of several sequences their medians, and each below `each` (with"
         " --protocol their means below `mean`, and each below `scenes`)",
-        "seed of the noise of --priors and --adversarial (default: 0)",
     )
+    add_seed_option(parser, "seed of the noise of --priors and --adversarial (default: 0)", 0)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,7 +145,6 @@ def run(args: argparse.Namespace) -> int:
     # Their images are read later.
     folders = {spec: load_sequence(spec) for spec in args.sequences if not is_procedural(spec)}
     device = resolve_device(args.device)
-    seed_everything(args.seed)
     network = load_network(args.model, device)
     anchor = AnchorSettings(landmark_settings(args.prior_poses))
     settings = EvaluationSettings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vggt3_ros.cli.common import resolve_device, seed_everything
+from vggt3_ros.cli.common import resolve_device
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
@@ -21,7 +21,6 @@ def run_protocol(args: argparse.Namespace) -> int:
         check_writable(args.json, "--json")
     scenes = [scene for folder in args.sequences for scene in load_scenes(folder)]
     device = resolve_device(args.device)
-    seed_everything(args.seed)
     network = load_network(args.model, device)
     figures = []
     for scene in scenes:
@@ -49,6 +48,7 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
         "--dense-seconds": args.dense_seconds is not None,
         "--query-depth": args.query_depth != "none",
         "--steps": args.steps != STEPS,
+        "--seed": args.seed != 0,
         "--out": args.out is not None,
     }
     wrong = [option for option, is_given in given.items() if is_given]

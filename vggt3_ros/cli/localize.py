@@ -18,7 +18,6 @@ from vggt3_ros.cli.common import (
     print_skipped,
     resolve_device,
     scene_files,
-    seed_everything,
 )
 from vggt3_ros.cli.progress import track
 from vggt3_ros.datasets.image_files import IMAGES_HELP
@@ -70,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
         check_writable(args.json, "--json")
         check_not_input(args.json, "--json", [*input_files(args.images), *scene_files(args.scene)])
     device = resolve_device(args.device)
-    seed_everything(args.seed)
     known = KnownCameras.from_files(None, args.intrinsics)
     reader = ImageReader(args.images, "query", known, args.bit_depth)
     scene = load_scene(args.scene, with_depth=False)

@@ -22,7 +22,6 @@ from vggt3_ros.cli.common import (
     print_skipped,
     resolve_device,
     scene_files,
-    seed_everything,
 )
 from vggt3_ros.cli.progress import ProgressBar, track
 from vggt3_ros.datasets.image_files import IMAGES_HELP
@@ -157,7 +156,6 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     picture = _check_outputs(args)
     device = resolve_device(args.device)
-    seed_everything(args.seed)
 
     cameras = _cameras(args)
     reader = ImageReader(args.images, "map", cameras, args.bit_depth)

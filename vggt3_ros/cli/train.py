@@ -15,7 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vggt3_ros.cli.common import add_json_option, resolve_device, seed_int
+from vggt3_ros.cli.common import (
+    add_device_option,
+    add_json_option,
+    add_seed_option,
+    resolve_device,
+)
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.files import check_writable, write_json
 from vggt3_ros.interrupts import Interrupts
@@ -81,19 +86,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--eager", action="store_true", help="do not compile the network, as is done on a GPU"
     )
-    parser.add_argument(
-        "--seed",
-        type=seed_int,
-        default=None,
-        metavar="N",
-        help="instead of the configuration's seed",
-    )
-    parser.add_argument(
-        "--device",
-        default=None,
-        metavar="NAME",
-        help="cpu, cuda or cuda:N (default: cuda if there)",
-    )
+    add_seed_option(parser, "instead of the configuration's seed")
+    add_device_option(parser)
     add_json_option(parser, "write all validations as JSON")
 
 

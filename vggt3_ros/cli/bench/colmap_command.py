@@ -17,7 +17,6 @@ from vggt3_ros.cli.common import (
     add_model_option,
     positive_int,
     resolve_device,
-    seed_everything,
 )
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.files import atomic_path, check_writable, write_json
@@ -79,12 +78,9 @@ def run(args: argparse.Namespace) -> int:
     if args.document is not None:
         with_marked(read_text(args.document), MARK, "")  # what is wrong with it is told now
         check_writable(args.document, "--document")
-    seed_everything(args.seed)
     sequences = [load_sequence(spec) for spec in args.sequences]
     network = load_network(args.model, resolve_device(args.device))
-    settings = EvaluationSettings(
-        max_map_frames=args.limit, max_query_frames=args.limit, seed=args.seed
-    )
+    settings = EvaluationSettings(max_map_frames=args.limit, max_query_frames=args.limit)
     rows: list[Row] = []
     try:
         for sequence in sequences:

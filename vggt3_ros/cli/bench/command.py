@@ -23,7 +23,12 @@ from vggt3_ros.cli.bench import (
     maps_command,
     soak_command,
 )
-from vggt3_ros.cli.common import add_common_options, positive_int, resolve_device
+from vggt3_ros.cli.common import (
+    add_common_options,
+    add_seed_option,
+    positive_int,
+    resolve_device,
+)
 from vggt3_ros.cli.progress import track
 from vggt3_ros.files import check_writable, write_json
 
@@ -97,11 +102,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--repeats", type=positive_int, default=3, help="timed runs per row (default: 3)"
     )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    add_common_options(
-        parser,
-        "write rows, growth exponents and the machine as JSON",
-        "seed of weights and images (default: 0)",
-    )
+    add_seed_option(parser, "seed of weights and images (default: 0)", 0)
+    add_common_options(parser, "write rows, growth exponents and the machine as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vggt3_ros.cli.common import (
     add_common_options,
     add_model_option,
+    add_seed_option,
     positive_float,
     positive_int,
     resolve_device,
@@ -62,10 +63,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="how long to measure (default: 60)",
     )
     add_model_option(parser)
-    add_common_options(
-        parser, "write all figures and the machine as JSON", "room to drive through (default: 1)"
-    )
-    parser.set_defaults(seed=1)
+    add_seed_option(parser, "room to drive through (default: 1)", 1)
+    add_common_options(parser, "write all figures and the machine as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

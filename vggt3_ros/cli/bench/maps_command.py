@@ -16,7 +16,6 @@ from vggt3_ros.cli.common import (
     add_model_option,
     positive_int,
     resolve_device,
-    seed_everything,
 )
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.errors import InputError
@@ -64,7 +63,6 @@ def run(args: argparse.Namespace) -> int:
 
     if args.json is not None:
         check_writable(args.json, "--json")
-    seed_everything(args.seed)
     cases = [
         case
         for seed in args.rooms

@@ -17,7 +17,6 @@ from vggt3_ros.cli.common import (
     add_model_option,
     positive_int,
     resolve_device,
-    seed_everything,
     seed_int,
 )
 from vggt3_ros.cli.progress import ProgressBar
@@ -66,7 +65,6 @@ def run(args: argparse.Namespace) -> int:
     for path, option in ((args.file, "FILE"), (args.json, "--json")):
         if path is not None:
             check_writable(path, option)
-    seed_everything(args.seed)
     done = read_places(args.file)
     numbers = [
         number for number in range(args.first, args.first + args.places) if number not in done

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.common import (
+    add_device_option,
     add_json_option,
     add_model_option,
+    add_seed_option,
     check_not_input,
     positive_float,
     resolve_device,
-    seed_int,
 )
 from vggt3_ros.cli.demo.folder import DemoFolder
 from vggt3_ros.cli.demo.phases import Demo, Outcome
@@ -57,9 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             " vggt3_demo)"
         ),
     )
-    parser.add_argument(
-        "--seed", type=seed_int, default=None, metavar="N", help="another room, always the same one"
-    )
+    add_seed_option(parser, "another room, always the same one")
     parser.add_argument(
         "--length",
         type=positive_float,
@@ -108,12 +107,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show it live in a web browser, and afterwards until Ctrl-C",
     )
     add_model_option(parser)
-    parser.add_argument(
-        "--device",
-        default=None,
-        metavar="NAME",
-        help="cpu, cuda or cuda:N (default: cuda if there)",
-    )
+    add_device_option(parser)
     add_json_option(parser, "write the report here as well")
 
 
