@@ -177,11 +177,10 @@ def check_known(given: Iterable[str], known: Iterable[str], where: str, kind: st
     unknown = [name for name in given if name not in names]
     if not unknown:
         return
-    nearest = [
-        near for near in (nearest_name(name, names, _NEAR) for name in unknown) if near is not None
-    ]
+    nearest = dict.fromkeys(nearest_name(name, names, _NEAR) for name in unknown)
+    nearest.pop(None, None)
     if nearest:
-        hint = f"did you mean {', '.join(map(repr, dict.fromkeys(nearest)))}?"
+        hint = f"did you mean {', '.join(map(repr, nearest))}?"
     else:
         hint = f"known are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else '.'}"
     raise InputError(f"{where}: unknown {kind} {unknown}; {hint} Correct or remove them")
@@ -203,9 +202,8 @@ def unique(pairs: Iterable[tuple[str, Any]], where: Path | str) -> dict[str, Any
     where: what the message begins with, such as the file.
     """
     pairs = list(pairs)
-    twice = [
-        key for key, count in Counter(key for key, _ in pairs).items() if count > 1 and key != "<<"
-    ]
+    counts = Counter(key for key, _ in pairs)
+    twice = [key for key, count in counts.items() if count > 1 and key != "<<"]
     if twice:
         raise InputError(f"{where}: the key {twice[0]!r} occurs twice; keep one of them")
     return dict(pairs)

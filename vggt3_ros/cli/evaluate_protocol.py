@@ -19,7 +19,9 @@ def run_protocol(args: argparse.Namespace) -> int:
     _refuse_contradictions(args)
     if args.json is not None:
         check_writable(args.json, "--json")
-    scenes = [scene for folder in args.sequences for scene in load_scenes(folder)]
+    scenes = []
+    for folder in args.sequences:
+        scenes += load_scenes(folder)
     device = resolve_device(args.device)
     network = load_network(args.model, device)
     figures = []

@@ -328,12 +328,9 @@ def _check_outputs(args: argparse.Namespace) -> Path:
         check_not_input(args.json, "--json", [picture])
 
     given = [Path(file) for file in (args.poses, args.intrinsics, args.model) if file is not None]
-    given += [
-        file
-        for folder in (args.from_colmap, args.depth)
-        if folder is not None
-        for file in folder.glob("*")
-    ]
+    for folder in (args.from_colmap, args.depth):
+        if folder is not None:
+            given += folder.glob("*")
     inputs = [*input_files(args.images), *given, *scene_files(scene), scene, *scene.parents]
     for option, file in (("--picture", picture), ("--json", args.json)):
         if file is not None:
@@ -388,14 +385,10 @@ def _collect(reader: ImageReader, max_frames: int) -> tuple[Sequence[Frame], Cou
             collection.add(frame)
         else:
             photographs.append(frame)
-    left_out = {
-        reason.value: count
-        for reason, count in collection.counts.items()
-        if reason is not Reason.KEPT
-    }
-    return sorted([*photographs, *collection.frames], key=lambda frame: frame.stamp_ns), Counter(
-        left_out
-    )
+    left_out = Counter({reason.value: count for reason, count in collection.counts.items()})
+    del left_out[Reason.KEPT.value]
+    frames = sorted([*photographs, *collection.frames], key=lambda frame: frame.stamp_ns)
+    return frames, left_out
 
 
 def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:

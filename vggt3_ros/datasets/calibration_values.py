@@ -34,9 +34,10 @@ def numbers_of(value: Any, count: int | None, name: str, meaning: str, path: Pat
 
 
 def _flattened(value: list[Any]) -> list[Any]:
-    return [
-        leaf for part in value for leaf in (_flattened(part) if isinstance(part, list) else [part])
-    ]
+    leaves = []
+    for part in value:
+        leaves += _flattened(part) if isinstance(part, list) else [part]
+    return leaves
 
 
 def number(value: Any) -> float | None:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from vggt3_ros.errors import InputError
@@ -57,7 +58,7 @@ def image_files(arguments: Sequence[str]) -> list[ImageFile]:
     the same are called by more of their paths. A file that several arguments stand for is used
     once. Raises InputError for an argument that does not exist or holds no image.
     """
-    files = _each_once([file for argument in arguments for file in _files(argument)])
+    files = _each_once(list(chain.from_iterable(map(_files, arguments))))
     counts = Counter(file.name for file in files)
     if max(counts.values(), default=0) < 2:
         return files
@@ -164,8 +165,10 @@ def _of_folder(path: Path, folder: Path) -> ImageFile:
 
 def _natural_key(path: Path) -> tuple[list[list[tuple[int, str]]], str]:
     """Sorts img2 before img10, and a folder's files beside each other."""
-    parts = [
-        [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
-        for name in path.parts
-    ]
-    return parts, path.as_posix()
+    return [_numbers_and_text(name) for name in path.parts], path.as_posix()
+
+
+def _numbers_and_text(name: str) -> list[tuple[int, str]]:
+    """The parts of a name: (number, "") of digits, (0, text) of what is between them."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]

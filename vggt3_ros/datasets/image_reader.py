@@ -165,9 +165,8 @@ def input_files(arguments: Sequence[str]) -> list[Path]:
     """Every file that the arguments stand for; nothing is decoded or rendered. Raises `InputError`
     like the reader.
     """
-    return [
-        file.path for file in image_files([each for each in arguments if not is_procedural(each)])
-    ]
+    given = [argument for argument in arguments if not is_procedural(argument)]
+    return [file.path for file in image_files(given)]
 
 
 def _sources(arguments: Sequence[str]) -> list[ImageFile | RoomSequence]:

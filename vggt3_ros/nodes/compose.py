@@ -66,10 +66,12 @@ def _parsed(rule: str, names: Sequence[str]) -> list[tuple[str, Parameter]]:
         raise InputError(
             f"parameter {rule}: there is no node {node!r} here; expected one of {', '.join(names)}"
         )
-    declared = {
-        each: {one.name: one for one in _DECLARED[each]} for each in names if node in ("", each)
-    }
-    known = {one for ours in declared.values() for one in (*ours, *STANDARD)}
+    declared = {}
+    known = {*STANDARD}
+    for each in names:
+        if node in ("", each):
+            declared[each] = {one.name: one for one in _DECLARED[each]}
+            known.update(declared[each])
     if name not in known:
         raise InputError(
             f"parameter {rule}: none of {', '.join(declared)} has"

@@ -14,6 +14,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.bench import (
@@ -144,27 +145,26 @@ def _run_network(args: argparse.Namespace) -> int:
         )
     cases = [
         Case(
-            args.task,
-            args.model,
-            kind,
-            frames,
-            image_size,
-            args.steps,
-            args.chunk,
-            args.repeats,
-            args.precision,
-            device,
-            args.seed,
+            task=args.task,
+            model=args.model,
+            attention=kind,
+            frames=frames,
+            image_size=image_size,
+            steps=args.steps,
+            chunk=args.chunk,
+            repeats=args.repeats,
+            precision=args.precision,
+            device=device,
+            seed=args.seed,
         )
-        for kind in kinds
-        for frames in args.frames
+        for kind, frames in product(kinds, args.frames)
     ]
     measure_row = _measure_here if torch.device(device).type == "cuda" else _measure_in_child
     rows = [measure_row(case) for case in track(cases, "bench", len(cases))]
     measured = [row for row in rows if isinstance(row, Measured)]
-    growth = {
-        kind: growth_exponent([row for row in measured if row.attention == kind]) for kind in kinds
-    }
+    growth: dict[Attention, float | None] = {}
+    for kind in kinds:
+        growth[kind] = growth_exponent([row for row in measured if row.attention == kind])
     data = {**_conditions(args, device, image_size), "rows": rows, "growth_exponent": growth}
     write_json(args.json, to_json(data))
     _print(rows, growth)

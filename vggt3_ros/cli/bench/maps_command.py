@@ -22,6 +22,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
+    from vggt3_ros.evaluation.hard_maps import Case
     from vggt3_ros.evaluation.trials import Outcome
 
 _ROOMS = (910_200, 910_201, 910_202)
@@ -63,12 +64,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.json is not None:
         check_writable(args.json, "--json")
-    cases = [
-        case
-        for seed in args.rooms
-        for case in HardMaps(seed, args.cache).cases()
-        if args.only in case.name
-    ]
+    cases: list[Case] = []
+    for seed in args.rooms:
+        cases += (case for case in HardMaps(seed, args.cache).cases() if args.only in case.name)
     if not cases:
         names = ", ".join(case.name for case in HardMaps(args.rooms[0]).cases())
         raise InputError(f"--only {args.only}: no case has that in its name; there are {names}")

@@ -206,7 +206,7 @@ def _wait(interrupts: Interrupts) -> None:
 
 def _check_usage(args: argparse.Namespace) -> None:
     """Raise `argparse.ArgumentTypeError` for options that do not go together."""
-    bags = [bag for bag in (args.bag, args.query_bag) if bag is not None]
+    bags = _bags(args)
     if args.query_bag is not None and args.bag is None:
         raise argparse.ArgumentTypeError("--query-bag is played after --bag; give that one too")
     if args.rate is not None and not bags:
@@ -223,6 +223,10 @@ def _check_usage(args: argparse.Namespace) -> None:
         )
 
 
+def _bags(args: argparse.Namespace) -> list[Path]:
+    return [bag for bag in (args.bag, args.query_bag) if bag is not None]
+
+
 def _check_outputs(args: argparse.Namespace, folder: DemoFolder) -> None:
     """Raise `InputError`, `SceneError` or a usage error when something cannot be written, or must
     not be.
@@ -233,15 +237,10 @@ def _check_outputs(args: argparse.Namespace, folder: DemoFolder) -> None:
             args.json = None
             return
         check_writable(args.json, "--json")
-        bags = [
-            file
-            for bag in (args.bag, args.query_bag)
-            if bag is not None
-            for file in (bag, *bag.glob("*"))
-        ]
-        check_not_input(
-            args.json, "--json", [*folder.files, folder.scene, folder.logs, *bags, Path(args.model)]
-        )
+        inputs = [*folder.files, folder.scene, folder.logs, Path(args.model)]
+        for bag in _bags(args):
+            inputs += (bag, *bag.glob("*"))
+        check_not_input(args.json, "--json", inputs)
 
 
 def _check_network(args: argparse.Namespace) -> None:

@@ -185,17 +185,16 @@ class Demo:
     def _messages(self) -> Messages:
         client = self.session.client
         sent = self.camera.images_sent
-        nodes = {
-            name: NodeMessages(
-                sent=sent,
-                received=status.frames_received,
-                lost=sent - status.frames_received,
-                left_out=status.frames_skipped + status.frames_dropped,
-                last_reason=status.last_drop_reason,
-            )
-            for name, status in (("mapper", client.mapper), ("localizer", client.localizer))
-            if status is not None
-        }
+        nodes = {}
+        for name, status in (("mapper", client.mapper), ("localizer", client.localizer)):
+            if status is not None:
+                nodes[name] = NodeMessages(
+                    sent=sent,
+                    received=status.frames_received,
+                    lost=sent - status.frames_received,
+                    left_out=status.frames_skipped + status.frames_dropped,
+                    last_reason=status.last_drop_reason,
+                )
         return Messages(nodes, sum(node.lost for node in nodes.values()))
 
     @contextmanager

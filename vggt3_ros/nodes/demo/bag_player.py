@@ -109,15 +109,12 @@ class BagPlayer:
         self._path = path
         self.topics = dict(choose_topics(bag_topics(path)) if topics is None else topics)
         self._fixed = StaticTransformBroadcaster(node)
-        self._publishers = {
-            name: node.create_publisher(
-                _CLASSES[name],
-                name,
-                TF if name == MOVING else STATUS if name == ODOM else image_qos("reliable"),
-            )
-            for name in self.topics
-            if name != FIXED
-        }
+        profiles = {MOVING: TF, ODOM: STATUS}
+        self._publishers = {}
+        for name in self.topics:
+            if name != FIXED:
+                profile = profiles.get(name, image_qos("reliable"))
+                self._publishers[name] = node.create_publisher(_CLASSES[name], name, profile)
 
     @property
     def image_transport(self) -> str:

@@ -27,6 +27,7 @@ TYPES = {
 
 # in a topic's name
 _NO_COLOUR = ("depth", "disparity", "confidence", "infra", "/ir/", "mask", "label", "segment")
+_GLOBAL = ("global", "map", "gps")
 
 
 @dataclass(frozen=True)
@@ -108,20 +109,21 @@ def _camera(kinds: Mapping[str, str]) -> str | None:
         name for name, kind in kinds.items() if kind in pictures and "depth" not in name.lower()
     ]
     images = [name for name in images if _beside(name, kinds)] or images
-    images = [
-        name for name in images if not any(word in name.lower() for word in _NO_COLOUR)
-    ] or images
+    images = [name for name in images if not _has_any(name, _NO_COLOUR)] or images
     by_camera: dict[str, list[str]] = {}
     for name in images:
         by_camera.setdefault(_beside(name, kinds) or _base(name), []).append(name)
-    first = [
-        min(
-            names,
-            key=lambda name: (kinds[name] != pictures[0], "rect" in name.rpartition("/")[2], name),
-        )
-        for names in by_camera.values()
-    ]
-    return _only(sorted(first), IMAGE, "cameras")
+
+    def unusual(name: str) -> tuple[bool, bool, str]:
+        return kinds[name] != pictures[0], "rect" in name.rpartition("/")[2], name
+
+    first = sorted(min(names, key=unusual) for names in by_camera.values())
+    return _only(first, IMAGE, "cameras")
+
+
+def _has_any(name: str, words: Sequence[str]) -> bool:
+    """Whether one of the words, in lower case, is part of a topic's name."""
+    return any(word in name.lower() for word in words)
 
 
 def _base(image: str) -> str:
@@ -151,11 +153,7 @@ def _odometry(kinds: Mapping[str, str]) -> str | None:
     names = sorted(name for name, kind in kinds.items() if kind == TYPES[ODOM])
     if len(names) > 1:
         names = [name for name in names if "filtered" in name.lower()] or names
-        names = [
-            name
-            for name in names
-            if not any(word in name.lower() for word in ("global", "map", "gps"))
-        ] or names
+        names = [name for name in names if not _has_any(name, _GLOBAL)] or names
     return _only(names, ODOM, "odometries")
 
 

@@ -81,11 +81,11 @@ class CountsOfNodes:
             name = status.name.rpartition("/")[2]
             if name in NODES and status.name == f"/{NAMESPACE}/{name}":
                 values = {pair.key: pair.value for pair in status.values}
-                reasons = {
-                    key.partition(": ")[2]: int(value)
-                    for key, value in values.items()
-                    if key.startswith(tuple(f"{kind}: " for kind in _LEFT_OUT))
-                }
+                reasons = {}
+                for key, value in values.items():
+                    kind, _, reason = key.partition(": ")
+                    if kind in _LEFT_OUT and reason:
+                        reasons[reason] = int(value)
                 left_out = sum(int(values[kind]) for kind in _LEFT_OUT)
                 self.counts = {
                     **self.counts,

@@ -192,11 +192,8 @@ class RecordedCamera:
         self.node_parameters = _node_parameters(bags, self._topics)
         self.image_topic = IMAGE if IMAGE in self._topics[0] else COMPRESSED
         if self.image_topic not in self._topics[-1]:
-            first, second = sorted(
-                kind for topics in self._topics for kind in topics if kind in (IMAGE, COMPRESSED)
-            )
             raise DemoError(
-                f"one bag has the topic {first}, the other {second}; record both with the same"
+                f"one bag has the topic {IMAGE}, the other {COMPRESSED}; record both with the same"
                 " driver"
             )
         self.title = " and ".join(dict.fromkeys(bag.name for bag in bags))

@@ -103,17 +103,19 @@ def arguments(*names: str, **defaults: str) -> list[Action]:
     Before them, arguments that are none of these are refused (launch would ignore them), and after
     them a parameter file that gives nothing to any of our nodes: InputError.
     """
-    declared = [
-        DeclareLaunchArgument(
-            name,
-            default_value=defaults.get(name, default),
-            description=description,
-            choices=choices,
+    actions: list[Action] = [OpaqueFunction(function=_check_arguments, args=[names])]
+    for name in names:
+        default, description, choices = _ARGUMENTS[name]
+        actions.append(
+            DeclareLaunchArgument(
+                name,
+                default_value=defaults.get(name, default),
+                description=description,
+                choices=choices,
+            )
         )
-        for name, (default, description, choices) in ((name, _ARGUMENTS[name]) for name in names)
-    ]
-    before = OpaqueFunction(function=_check_arguments, args=[names])
-    return [before, *declared, OpaqueFunction(function=_check_parameter_file)]
+    actions.append(OpaqueFunction(function=_check_parameter_file))
+    return actions
 
 
 def require_scene() -> OpaqueFunction:
@@ -185,10 +187,9 @@ def _check_parameter_file(context: LaunchContext) -> list[Action]:
     file = own_parameter_file(context)
     if file is not None:
         namespace = value(context, "namespace") or ""
-        declared = {
-            absolute(namespace, node): [each.name for each in fields(_PARAMETERS[node])]
-            for node in _PARAMETERS
-        }
+        declared = {}
+        for node, parameters in _PARAMETERS.items():
+            declared[absolute(namespace, node)] = [each.name for each in fields(parameters)]
         for warning in check(read_file(file), declared):
             get_logger(PACKAGE).warning(warning)
     return []

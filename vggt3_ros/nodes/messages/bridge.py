@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 from array import array
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,12 +115,9 @@ def print_right() -> None:
     converter = CvBridge()
     # goes through the core and its NumPy
     converter.imgmsg_to_cv2(_sample("rgb8", LAYOUTS["rgb8"], False), "bgr8")
-    tried = [(name, bigendian) for name in LAYOUTS for bigendian in (False, True)]
-    right = [
-        (name, bigendian)
-        for name, bigendian in tried
-        if _is_right(Bridge(converter), name, bigendian)
-    ]
+    bridge = Bridge(converter)
+    tried = product(LAYOUTS, (False, True))
+    right = [(name, bigendian) for name, bigendian in tried if _is_right(bridge, name, bigendian)]
     if not right:
         raise ValueError("it gives other pixels than expected")
     print(json.dumps(right))

@@ -111,7 +111,7 @@ def pose_covariance(
     """
     if covariance is None or not bool(torch.isfinite(covariance).all()):
         variances = [UNKNOWN_POSITION_VARIANCE] * 3 + [UNKNOWN_ROTATION_VARIANCE] * 3
-        return [variances[row] if row == column else 0.0 for row in range(6) for column in range(6)]
+        return list(torch.diag(torch.tensor(variances, dtype=torch.float64)).flatten().tolist())
     rotation = map_from_cam[:3, :3].double()
     x, y, z = cam_from_child[:3, 3].tolist()
     lever = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)

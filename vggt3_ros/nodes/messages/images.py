@@ -188,5 +188,6 @@ _TO_RGB: dict[str, Callable[[Image], Image]] = {
     **dict.fromkeys(("mono8", "8UC1", "mono16", "16UC1"), _grey),
     **dict.fromkeys(_UYVY, _by_opencv(cv2.COLOR_YUV2RGB_UYVY)),
     **dict.fromkeys(_YUYV, _by_opencv(cv2.COLOR_YUV2RGB_YUYV)),
-    **{f"bayer_{pattern}{bits}": to_rgb for bits in (8, 16) for pattern, to_rgb in _BAYER.items()},
+    **{f"bayer_{pattern}8": to_rgb for pattern, to_rgb in _BAYER.items()},
+    **{f"bayer_{pattern}16": to_rgb for pattern, to_rgb in _BAYER.items()},
 }

@@ -119,7 +119,9 @@ def _unknown(given: Given, declared: Mapping[str, Collection[str]]) -> list[str]
     nearly ours.
     """
     nodes = [node for node in declared if given.fits(node)]
-    known = {name for node in nodes for name in (*declared[node], *STANDARD)}
+    known = {*STANDARD}
+    for node in nodes:
+        known.update(declared[node])
     messages = []
     for name in given.names if nodes else ():
         if name not in known and not name.startswith(_QOS):
@@ -144,8 +146,11 @@ def _without_effect(given: Given, declared: Mapping[str, Collection[str]]) -> li
 
 def _is_for_us(parts: Sequence[Given], declared: Mapping[str, Collection[str]]) -> bool:
     """Whether a source gives something to these nodes or to others of ours beside them."""
-    beside = {f"{node.rpartition('/')[0]}/{name}" for node in declared for name in OUR_NODES}
-    return any(part.fits(node) for part in parts for node in {*declared, *beside})
+    nodes = {*declared}
+    for node in declared:
+        namespace = node.rpartition("/")[0]
+        nodes.update(f"{namespace}/{name}" for name in OUR_NODES)
+    return any(any(map(part.fits, nodes)) for part in parts)
 
 
 def _missed(

@@ -22,7 +22,9 @@ def remappings_in_vain(rules: Iterable[str], nodes: Sequence[str]) -> list[str]:
     """
     namespaces = {node.rpartition("/")[0] for node in nodes}
     short = (*_CAMERA, *_RESULTS, *_OF_NODES, *(node.rpartition("/")[2] for node in nodes))
-    known = [*_GLOBAL, *(f"{namespace}/{name}" for namespace in namespaces for name in short)]
+    known = [*_GLOBAL]
+    for namespace in namespaces:
+        known += (f"{namespace}/{name}" for name in short)
     names = sorted({node.rpartition("/")[2] for node in nodes})
     complaints = []
     for rule in rules:
@@ -37,9 +39,14 @@ def remappings_in_vain(rules: Iterable[str], nodes: Sequence[str]) -> list[str]:
         full = (
             [name] if name.startswith("/") else [f"{namespace}/{name}" for namespace in namespaces]
         )
-        if not any(each == one or each.startswith(f"{one}/") for each in full for one in known):
+        if not any(_lies_in(each, known) for each in full):
             near = did_you_mean(name, known if name.startswith("/") else (*short, *_GLOBAL))
             complaints.append(
                 f"-r {rule} remaps nothing: no topic or service here is called {name!r}{near}"
             )
     return complaints
+
+
+def _lies_in(name: str, known: Sequence[str]) -> bool:
+    """Whether a name is one of the known ones, or below one of them."""
+    return any(name == one or name.startswith(f"{one}/") for one in known)

@@ -84,11 +84,11 @@ def _golden(bench: Bench, case: str) -> None:
         return found
 
     names = {"pose_encoding": "pose_enc", "depth": "depth", "depth_confidence": "depth_conf"}
-    truth = {
-        f"{run['prefix']}.{ours}": tensors[f"{run['prefix']}.{theirs}"]
-        for run in description["runs"]
-        for ours, theirs in names.items()
-    }
+    truth = {}
+    for run in description["runs"]:
+        prefix = run["prefix"]
+        for ours, theirs in names.items():
+            truth[f"{prefix}.{ours}"] = tensors[f"{prefix}.{theirs}"]
     _compare(bench, f"golden {case}", outputs, truth)
 
 
