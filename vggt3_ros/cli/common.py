@@ -27,7 +27,7 @@ def add_common_options(parser: argparse.ArgumentParser, json_help: str) -> None:
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Add --device NAME."""
+    """Add --device NAME: None, or a name for `resolve_device`."""
     parser.add_argument(
         "--device",
         default=None,
@@ -37,7 +37,7 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json_option(parser: argparse.ArgumentParser, json_help: str) -> None:
-    """Add --json FILE."""
+    """Add --json FILE: None, or a path for `write_json`."""
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help=json_help)
 
 
@@ -49,7 +49,7 @@ def add_seed_option(
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
-    """Add --model NAME."""
+    """Add --model NAME: what `load_network` takes."""
     parser.add_argument(
         "--model",
         default="tiny",
@@ -62,7 +62,7 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_dense_option(parser: argparse.ArgumentParser) -> None:
-    """Add --dense NAME."""
+    """Add --dense NAME and --dense-seconds S, which `dense_settings` reads."""
     parser.add_argument(
         "--dense",
         choices=("off", "fast", "fine"),
@@ -97,7 +97,7 @@ def dense_settings(args: argparse.Namespace) -> DenseSettings | None:
 
 
 def add_bit_depth_option(parser: argparse.ArgumentParser) -> None:
-    """Add --bit-depth N."""
+    """Add --bit-depth N: 8 to 16 bits, 0 for what the images tell."""
     parser.add_argument(
         "--bit-depth",
         type=bit_depth_int,

@@ -189,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _priors(text: str) -> Priors:
-    """Type of --priors."""
+    """Type of --priors: none, given, or noisy:LENGTH,ANGLE."""
     from vggt3_ros.evaluation.priors import Priors
 
     try:

@@ -88,6 +88,6 @@ def _facts(scene: Scene) -> list[str]:
 
 
 def wait() -> None:
-    """Wait for Ctrl-C."""
+    """Wait until KeyboardInterrupt is raised, as by Ctrl-C."""
     while True:
         time.sleep(_WAIT)

@@ -33,7 +33,7 @@ class ConfiguredMapper:
     output: MapperOutput
 
     def close(self) -> None:
-        """Publish no more."""
+        """Destroy the publishers; frames and scene are forgotten."""
         self.output.close()
 
 

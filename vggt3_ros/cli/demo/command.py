@@ -194,7 +194,7 @@ def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome
 
 
 def _wait(interrupts: Interrupts) -> None:
-    """Until Ctrl-C."""
+    """Wait for Ctrl-C or another signal that ends the demo."""
     say("look", "the page stays until Ctrl-C")
     try:
         while True:

@@ -52,7 +52,7 @@ class Awaited:
         return f"no {self._name} for {seconds:.0f} s on {self._topic} ({self._kind}): {self._why}"
 
     def came(self) -> None:
-        """Something came."""
+        """Note that a message came; logs it when there was a problem before."""
         now = time.monotonic()
         if self._why:
             self._node.get_logger().info(

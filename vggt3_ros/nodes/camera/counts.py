@@ -35,7 +35,7 @@ class Counts:
             return max(self._gaps.lost, self.lost_on_the_way.total)
 
     def receive(self, stamp_ns: int) -> None:
-        """One more came."""
+        """Count an image that came; stamp_ns: its stamp, whose gaps tell what was lost."""
         with self._lock:
             self.received += 1
             self._gaps.add(stamp_ns)

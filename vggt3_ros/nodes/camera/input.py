@@ -105,7 +105,7 @@ class CameraInput:
         )
 
     def destroy(self) -> None:
-        """Unsubscribe."""
+        """Unsubscribe from all topics of the camera; `frame` must not be called any more."""
         self._topics.destroy()
 
     @property

@@ -32,7 +32,7 @@ class LostMessages:
 
     @property
     def total(self) -> int:
-        """All so far."""
+        """Number of messages lost since the subscription was made."""
         return self._by_events if self._mixed else max(self._by_events, self._by_numbers)
 
     def on_event(self, event: Any) -> None:

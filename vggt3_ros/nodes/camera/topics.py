@@ -84,7 +84,7 @@ class CameraTopics:
         self._timer = node.create_timer(_LOOK, self._look, clock=steady)
 
     def destroy(self) -> None:
-        """Unsubscribe."""
+        """Unsubscribe from all topics, and look for publishers no more."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._images)
         for each in self._others:

@@ -176,7 +176,7 @@ class BagPlayer:
         return images
 
     def destroy(self) -> None:
-        """Stop publishing."""
+        """Destroy the publishers; the transforms that were latched are gone with them."""
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         self._publishers.clear()

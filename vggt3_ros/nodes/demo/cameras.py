@@ -111,7 +111,7 @@ class SimulatedCamera:
         self.base_from_cam = base_from_camera()
 
     def start(self, session: Session) -> None:
-        """Let it render."""
+        """Start the process, which renders all images before it shows the first."""
         session.start(
             "sim_camera", replace(self._settings, wait_to_start=True, publish_images=False).given()
         )
@@ -208,7 +208,9 @@ class RecordedCamera:
         session.require_alone(self.image_topic, own=0)
 
     def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
-        """Play a bag."""
+        """Play the bag of a leg, in its own time divided by `rate`. Raises DemoError when nobody
+        listens.
+        """
         client = session.client
         which = min(leg, len(self._bags) - 1)
         topics = self._topics[which]
@@ -255,7 +257,7 @@ class RecordedCamera:
     def mapped_shares(
         self, map_stamps: Sequence[int], client: DemoClient
     ) -> dict[int, float] | None:
-        """Nobody knows."""
+        """None: a bag does not say what of the place an image shows."""
         return None
 
 

@@ -131,7 +131,7 @@ class DemoClient(Node):
 
     @property
     def localizer_state(self) -> str:
-        """Such as "localized"."""
+        """The state in the localizer's newest status, in lower case, such as "localized"."""
         return _STATES.get(self.localizer.state, "unknown") if self.localizer else "unknown"
 
     def _on_mapper(self, message: MapperStatus) -> None:

@@ -44,7 +44,7 @@ class Session:
 
     @property
     def client(self) -> DemoClient:
-        """Who listens."""
+        """The node that listens to mapper, localizer and camera."""
         return self._thread.client
 
     @property

@@ -53,7 +53,7 @@ class NodeTime:
         self._clock: Any = node.get_clock()  # a ROSClock, though not declared as one
 
     def moment(self) -> Moment:
-        """Now."""
+        """The moment at which it is called."""
         simulated = self._clock.now().nanoseconds if self._clock.ros_time_is_active else 0
         return Moment(time.monotonic_ns(), simulated or None)  # 0: nothing has come on /clock yet
 

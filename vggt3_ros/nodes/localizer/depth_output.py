@@ -27,7 +27,7 @@ class DepthOutput:
         self._info = node.create_publisher(CameraInfo, "localizer/depth/camera_info", STATUS)
 
     def destroy(self) -> None:
-        """Publish no more."""
+        """Destroy the publishers of depth and its camera_info."""
         self._node.destroy_publisher(self._depth)
         self._node.destroy_publisher(self._info)
 

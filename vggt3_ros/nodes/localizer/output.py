@@ -40,7 +40,7 @@ class LocalizerOutput:
         self._diagnostics = Diagnostics(node)
 
     def close(self) -> None:
-        """Publish no more."""
+        """Destroy the publishers of status, poses, depth and diagnostics."""
         self._diagnostics.destroy()
         self.pose.destroy()
         self.depth.destroy()

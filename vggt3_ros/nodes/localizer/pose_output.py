@@ -73,7 +73,7 @@ class PoseOutput:
             self._ahead_ns = 0
 
     def destroy(self) -> None:
-        """Publish no more."""
+        """Destroy the publishers of poses and transforms."""
         self._node.destroy_publisher(self._publisher)
         self._broadcaster.destroy()
 

@@ -105,7 +105,7 @@ class Collector:
             self._collection.restart_clock()
 
     def clear(self) -> None:
-        """Forget all frames."""
+        """Forget all frames; what comes next is the first of a new collection."""
         with self._lock:
             self._start_over(())
 

@@ -99,7 +99,7 @@ class Mapper:
         return network
 
     def begin(self, network: Vggt3) -> None:
-        """Be active."""
+        """Reconstruct with this network from now on, until `stop`."""
         self.collector.restart_idle_time()
         self.network = network
 

@@ -73,7 +73,7 @@ class MappingJob:
         )
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to reconstruct, in a thread of its own."""
         self._thread.start()
 
     def cancel(self) -> None:

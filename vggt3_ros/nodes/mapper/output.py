@@ -36,7 +36,7 @@ class MapperOutput:
         self._diagnostics = Diagnostics(node)
 
     def close(self) -> None:
-        """Publish no more."""
+        """Destroy the publishers of scenes, status and diagnostics."""
         self._diagnostics.destroy()
         for publisher in (self._points, self._keyframes, self._scene, self._status):
             self._node.destroy_publisher(publisher)

@@ -47,7 +47,9 @@ def time_message(ns: int) -> Time:
 
 
 def header(frame_id: str, stamp_ns: int) -> Header:
-    """A std_msgs/Header."""
+    """A std_msgs/Header of a frame at a stamp in nanoseconds. Raises InputError for a stamp that no
+    message can hold.
+    """
     return Header(frame_id=frame_id, stamp=time_message(stamp_ns))
 
 

@@ -266,7 +266,7 @@ class TransformBroadcaster:
         )
 
     def destroy(self) -> None:
-        """Stop publishing."""
+        """Destroy the publisher on /tf."""
         self._node.destroy_publisher(self._publisher)
 
 
@@ -286,7 +286,7 @@ class StaticTransformBroadcaster:
         self._publisher.publish(TFMessage(transforms=list(self._sent.values())))
 
     def destroy(self) -> None:
-        """Stop publishing."""
+        """Destroy the publisher on /tf_static; what it latched is gone with it."""
         self._node.destroy_publisher(self._publisher)
 
 

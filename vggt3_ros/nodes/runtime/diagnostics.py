@@ -25,7 +25,7 @@ class Diagnostics:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
 
     def publish(self, level: Level, message: str, values: Mapping[str, object]) -> None:
-        """Say it."""
+        """Publish one status: its level, a sentence, and values by name, dated now."""
         name = self._node.get_fully_qualified_name()
         pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
         status = DiagnosticStatus(
@@ -36,5 +36,5 @@ class Diagnostics:
         self._publisher.publish(array)
 
     def destroy(self) -> None:
-        """Stop."""
+        """Destroy the publisher of diagnostics."""
         self._node.destroy_publisher(self._publisher)

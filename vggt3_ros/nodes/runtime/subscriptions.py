@@ -50,7 +50,7 @@ class AdaptiveSubscription:
         )
 
     def destroy(self) -> None:
-        """Unsubscribe."""
+        """Destroy all its subscriptions, and look for publishers no more."""
         self._node.destroy_timer(self._timer)
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)

@@ -46,7 +46,7 @@ class Worker(Generic[Item]):
         self._thread.start()
 
     def put(self, item: Item) -> None:
-        """Queue an item."""
+        """Queue an item; where more than `capacity` wait, the oldest is dropped. Never blocks."""
         with self._changed:
             self._items.append(item)
             gone = self._items.popleft() if len(self._items) > self._capacity else None

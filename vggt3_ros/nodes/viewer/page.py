@@ -51,7 +51,7 @@ class Viewer:
         self.url = f"http://{shown}:{self._server.get_port()}"
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop serving the page; browsers lose their connection."""
         self._server.stop()
 
     def show_points(self, points: _Array, colors: _Array) -> None:
