@@ -78,13 +78,13 @@ def test_error_becomes_one_line_and_exit_code(
 @pytest.mark.parametrize(
     "error",
     [
-        RuntimeError("a defect"),
-        ModuleNotFoundError("a defect", name="vggt3_ros.gone"),
-        ImportError("a defect", name="json"),
+        RuntimeError("a bug"),
+        ModuleNotFoundError("a bug", name="vggt3_ros.gone"),
+        ImportError("a bug", name="json"),
     ],
 )
 def test_unforeseen_error_keeps_its_traceback(error: Exception) -> None:
-    with pytest.raises(type(error), match="a defect"):
+    with pytest.raises(type(error), match="a bug"):
         code_of(error)
 
 

@@ -112,7 +112,7 @@ class LifecycleClient:
         assert (
             self.process.is_running
             and "Traceback" not in self.process.log
-            and "defect" not in self.process.log
+            and "bug in this program" not in self.process.log
         )
 
 

@@ -381,7 +381,7 @@ def test_images_that_a_slow_node_did_not_fetch_are_counted(
         "flood",
         received.append,
         QoSProfile(depth=2, reliability=BEST_EFFORT),
-        counts.lost_on_the_way,
+        counts.lost_in_transit,
     )
     publisher = node.create_publisher(Header, "flood", QoSProfile(depth=9, reliability=BEST_EFFORT))
     wait_for(publisher.get_subscription_count, 10, "the subscription")

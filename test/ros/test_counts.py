@@ -83,7 +83,7 @@ def test_what_the_middleware_reports_counts_where_stamps_say_less() -> None:
     for number in (0, 1, 2, 3, 4, 5, 7):
         counts.receive(START + 33 * MS * number)
     assert (counts.received, counts.lost) == (7, 1)
-    counts.lost_on_the_way.on_event(SimpleNamespace(total_count=12))
+    counts.lost_in_transit.on_event(SimpleNamespace(total_count=12))
     assert counts.lost == 12
 
 

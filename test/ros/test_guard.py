@@ -91,7 +91,7 @@ def faulty(ros_context: Any) -> Iterator[Faulty]:
 
 
 def counted(node: GuardedNode, errors: int) -> None:
-    wait_for(lambda: node.defects >= errors, 20, f"{errors} errors survived")
+    wait_for(lambda: node.errors_survived >= errors, 20, f"{errors} errors survived")
 
 
 def test_timers_subscriptions_and_the_clock_of_ros_itself_are_survived(
@@ -167,7 +167,7 @@ def test_what_was_destroyed_before_its_turn_is_no_error(faulty: Faulty) -> None:
     faulty.add_waitable(gone)
     wait_for(lambda: gone.taken >= 2, 20, "an executor that goes on")
     faulty.remove_waitable(gone)
-    assert faulty.defects == 0
+    assert faulty.errors_survived == 0
 
 
 def test_who_asks_is_told_that_it_failed(faulty: Faulty, node: Node) -> None:
@@ -210,7 +210,7 @@ def test_a_goal_whose_callback_raises_is_answered(ros_context: Any) -> None:
         ended.value.value.code == ended.value.value.FAILED
         and "nobody expected" in ended.value.value.message
     )
-    assert not goal.is_active and node.defects == 1
+    assert not goal.is_active and node.errors_survived == 1
     node.destroy_node()
 
 
@@ -236,7 +236,7 @@ def test_the_log_tells_every_error_but_not_every_time(
         node.survive(other(KeyError("second")))
         node.survive(raised(InputError("a stamp that no message can hold")))
     log = capfd.readouterr().err
-    assert node.defects == 9 and log.count("Traceback") == 2
+    assert node.errors_survived == 9 and log.count("Traceback") == 2
     assert log.count("KeyError: 'first'") == log.count("KeyError: 'second'") == 1
     assert log.count("ignored: a stamp that no message can hold") == 1
     node.destroy_node()

@@ -135,7 +135,7 @@ def test_initial_pose_is_checked(localizer: LocalizerClient, robot: Robot) -> No
     localizer.node.destroy_publisher(publisher)
 
 
-def test_defect_while_loading_is_answered_and_survived(
+def test_unexpected_error_while_loading_is_answered_and_survived(
     executor: Any, node: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:

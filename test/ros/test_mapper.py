@@ -161,7 +161,7 @@ def test_while_it_reconstructs_it_is_busy_and_collects_on_and_can_be_cancelled(
     )
 
 
-def test_a_result_that_a_defect_left_empty_is_a_failure() -> None:
+def test_a_result_that_an_unexpected_error_left_empty_is_a_failure() -> None:
     assert Result().code == Result.FAILED
 
 

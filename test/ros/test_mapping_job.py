@@ -91,7 +91,7 @@ def test_who_hears_of_the_outcome_finds_the_mapper_done(
         mapper.start()
 
 
-def test_a_defect_gives_the_frames_back_and_is_told(
+def test_an_unexpected_error_gives_the_frames_back_and_is_reported(
     make: Callable[..., Mapper],
     told: Told,
     monkeypatch: pytest.MonkeyPatch,
@@ -106,7 +106,7 @@ def test_a_defect_gives_the_frames_back_and_is_told(
     assert isinstance(job.outcome.exception(MAP_S), ZeroDivisionError)
     assert mapper.job is None and len(mapper.collector) == 4
     message, failed = told.said[-1]
-    assert failed and "defect of this program" in message and "nobody expected this" in message
+    assert failed and "bug in this program" in message and "nobody expected this" in message
     assert "in broken" in capfd.readouterr().err, "the traceback"
     monkeypatch.undo()
     assert mapper.start().outcome.result(MAP_S).reconstruction.frames
@@ -203,7 +203,7 @@ def test_a_library_that_cannot_be_is_refused_at_once(
     make("")
 
 
-def test_a_defect_of_what_announces_a_scene_is_told_and_the_mapper_goes_on(
+def test_an_unexpected_error_of_what_announces_a_scene_is_reported_and_the_mapper_goes_on(
     make: Callable[..., Mapper], told: Told, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def broken(scene: Scene, folder: Path) -> None:

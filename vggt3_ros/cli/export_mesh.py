@@ -56,9 +56,11 @@ def export_mesh(scene: Scene, source: Path, path: Path, voxel: float | None) -> 
             depth.intrinsics,
             depth.world_from_cam,
             TsdfSettings(voxel=voxel),
-            lambda share: progress("fusing depth", 0.8 * share),
+            lambda fraction: progress("fusing depth", 0.8 * fraction),
         )
-        mesh = surface(volume, lambda share: progress("finding the surface", 0.8 + 0.2 * share))
+        mesh = surface(
+            volume, lambda fraction: progress("finding the surface", 0.8 + 0.2 * fraction)
+        )
     if depth.images is None:
         mesh = _colored_by_cloud(mesh, scene)
     with atomic_path(path) as temporary:

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _depth_figures(depth: KeyframeDepth) -> dict[str, Any]:
-    """Size of the images that depth is known of, and the share of their pixels by how it is
+    """Size of the images that depth is known of, and the fractions of their pixels by how it is
     known.
     """
     from vggt3_ros.geometry.provenance import fractions
@@ -107,7 +107,7 @@ def _print(data: dict[str, Any]) -> None:
     if data["depth"] is not None:
         height, width = data["depth"]["size"]
         shares = ", ".join(
-            f"{name} {100 * share:.0f} %" for name, share in data["depth"]["shares"].items()
+            f"{name} {100 * fraction:.0f} %" for name, fraction in data["depth"]["shares"].items()
         )
         what = "depth and images" if data["depth"]["images"] else "depth"
         print(

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0: done. 1: failed, with one line on stderr that says why. 2: wrong usage. 130: interrupted with
-    Ctrl-C. Errors that are not foreseen keep their traceback: they are defects of this program.
+    Ctrl-C. Errors that are not foreseen keep their traceback: they are bugs of this program.
     """
     # Read when torch is loaded, which is later. Threads that spin while they wait for each other
     # make small networks tens of times slower as soon as another program needs one of the cores.

@@ -432,7 +432,7 @@ def _print(data: dict[str, Any], account: Account) -> None:
     if "depth" in verdict:
         width, height = verdict["depth"]["size_wh"]
         shares = {
-            name: f"{100 * share:.0f} %" for name, share in verdict["depth"]["shares"].items()
+            name: f"{100 * fraction:.0f} %" for name, fraction in verdict["depth"]["shares"].items()
         }
         known = (
             f"{shares['agreed']} of pixels agreed on by several keyframes, {shares['plane']} on"

@@ -20,8 +20,8 @@ _MAX_POINTS = 80_000
 # quantiles of the points: a few far outliers would shrink all the rest to a dot
 _SHOWN = (0.02, 0.98)
 _MARGIN = 0.06
-# what lies this share of the picture's width above all cameras, such as a ceiling, would hide the
-# rest
+# what lies this fraction of the picture's width above all cameras, such as a ceiling, would hide
+# the rest
 _HEADROOM = 0.1
 
 

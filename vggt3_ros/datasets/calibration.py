@@ -85,7 +85,7 @@ class Calibration:
         if float(self.intrinsics[0, 0]) < _MIN_FOCAL_LENGTH * size_wh[0]:
             raise InputError(
                 f"{image} is {size_wh[0]} pixels wide, and fx is {float(self.intrinsics[0, 0]):g};"
-                " give fx, fy, cx, cy in pixels, not in millimetres nor as shares of the image"
+                " give fx, fy, cx, cy in pixels, not in millimetres nor as fractions of the image"
             )
         if self.size_wh is None:
             self._take_size(size_wh, image)
@@ -226,7 +226,7 @@ def _is_whole_image(roi: dict[str, Any], entries: dict[str, Any]) -> bool:
 
 
 def _intrinsics(entries: dict[str, Any], path: Path) -> Tensor:
-    """Intrinsics (3, 3) out of one or several of the ways to say them, which have to agree."""
+    """Intrinsics (3, 3) out of the forms in which they are given, which have to agree."""
     found: dict[str, list[Any]] = {}
     if any(key in entries for key in _FOUR) or not entries.keys() & {"camera_matrix", "intrinsics"}:
         found["fx, fy, cx, cy"] = [entries.get(key) for key in _FOUR]

@@ -1,4 +1,4 @@
-"""What a calibration file says of the lens, in all its ways of saying it."""
+"""What a calibration file says of the lens, in all its forms."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _nested_distortion(entries: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _lens(entries: dict[str, Any], path: Path) -> str | None:
     """plumb_bob, equidistant or none as the models say; None where they say nothing of the lens."""
-    told = []
+    lenses = []
     for key in ("distortion_model", "camera_model"):
         model = entries.get(key)
         if model is None:
@@ -101,14 +101,14 @@ def _lens(entries: dict[str, Any], path: Path) -> str | None:
             )
         # a camera_model "pinhole" says nothing of the lens
         if key == "distortion_model" or lens != "none":
-            told.append(lens)
+            lenses.append(lens)
     if entries.get("fisheye_model"):
-        told.append("equidistant")
-    if len(set(told)) > 1:
+        lenses.append("equidistant")
+    if len(set(lenses)) > 1:
         raise InputError(
             f"{path}: distortion_model and camera_model contradict each other; keep one of them"
         )
-    return told[0] if told else None
+    return lenses[0] if lenses else None
 
 
 def _is_zero(entries: dict[str, Any]) -> bool:

@@ -130,7 +130,7 @@ class ImageReader:
         return [file.path for file in files if not file.is_video]
 
     def _photograph(self, file: ImageFile, position: int) -> Frame | None:
-        # a turned photograph is set upright unless the calibration is for the pixels as stored
+        # a rotated photograph is set upright unless the calibration is for the pixels as stored
         try:
             image = read_image(
                 file.path, upright=self._known.intrinsics is None, bit_depth=self._bit_depth

@@ -1,5 +1,5 @@
-"""Which reader a sequence needs: a folder's layout is told from its files, `room:SEED[:FRAMES]`,
-corridors and yards are made on the spot.
+"""Which reader a sequence needs: a folder's layout is recognised by its files,
+`room:SEED[:FRAMES]`, corridors and yards are made on the spot.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How an MP4 or QuickTime video has to be turned to be upright: phones store it as their sensor
+"""How an MP4 or QuickTime video has to be rotated to be upright: phones store it as their sensor
 lies, and write how.
 
-OpenCV reads it too, but gives the turn the wrong way round in some versions (4.6.0 with FFmpeg 5
-among them).
+OpenCV reads it too, but gives the rotation in the wrong direction in some versions (4.6.0 with
+FFmpeg 5 among them).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ONE = 1 << 16  # the matrix holds numbers with 16 bits behind the point
 
 
 def quarters_clockwise(path: Path) -> int | None:
-    """By how many quarters of a turn the images are to be turned clockwise, 0 to 3. None if this is
+    """By how many quarters the images are to be rotated clockwise, 0 to 3. None if this is
     no such file.
     """
     try:
@@ -63,8 +63,8 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _quarters(track_header: bytes) -> int:
-    """The turn in the matrix of a track header, whose times take 4 bytes each in version 0 and 8 in
-    version 1.
+    """The rotation in the matrix of a track header, whose times take 4 bytes each in version 0 and
+    8 in version 1.
     """
     offset = 52 if track_header[:1] == b"\x01" else 40
     if len(track_header) < offset + 8:

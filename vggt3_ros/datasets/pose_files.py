@@ -127,7 +127,7 @@ def _refuse_blank_keys(data: Sequence[tuple[str, str]]) -> None:
 
 
 def _layout(where: str, line: str, only: int | None, meaning: str) -> tuple[bool, int]:
-    """Whether rows have a key, and how many numbers of a pose, told from the first one."""
+    """Whether rows have a key, and how many numbers of a pose, by the first one."""
     fields = _FIELD.findall(line)
     numeric = 0
     while numeric < len(fields) and is_number(fields[-1 - numeric]):

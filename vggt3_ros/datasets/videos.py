@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from vggt3_ros.datasets.mp4 import quarters_clockwise
 
-_SHARE = 0.95  # of the promised frames; headers of some formats only estimate them
+_FRACTION = 0.95  # of the promised frames; headers of some formats only estimate them
 _STDERR = 2  # the file that libraries in C write to
 _PERIOD_NS = round(1e9 / 30)  # between frames of a video that does not tell its rate
 
@@ -74,14 +74,14 @@ def video_frames(path: Path) -> Iterator[VideoFrame]:
             success, image = capture.read()
             if not success:
                 return
-            told_ns = round(1e6 * _number(capture.get(cv2.CAP_PROP_POS_MSEC)))
+            reported_ns = round(1e6 * _number(capture.get(cv2.CAP_PROP_POS_MSEC)))
             if stamp_ns < 0:
                 # that of the first frame, or of the one behind it, depending on OpenCV's version
-                first_ns = told_ns
+                first_ns = reported_ns
                 stamp_ns = 0
             else:
-                told_ns -= first_ns
-                stamp_ns = told_ns if told_ns > stamp_ns else stamp_ns + period_ns
+                reported_ns -= first_ns
+                stamp_ns = reported_ns if reported_ns > stamp_ns else stamp_ns + period_ns
             yield VideoFrame(np.ascontiguousarray(np.rot90(image, -quarters)[:, :, ::-1]), stamp_ns)
 
 
@@ -89,7 +89,7 @@ def lost_frames(header: VideoHeader, decoded: int) -> str | None:
     """Why fewer frames came than the header promised; None when about all came."""
     if decoded == 0:
         return "no frame of this video can be decoded; convert it, for example to mp4 with H.264"
-    if decoded < _SHARE * header.frames - 1:
+    if decoded < _FRACTION * header.frames - 1:
         return (
             f"only the first {decoded} of {header.frames} frames can be decoded and are used: the"
             " video is cut off or damaged; copy it again"
@@ -129,11 +129,11 @@ def _silent() -> Iterator[None]:
 
 
 def _quarters_left(capture: Any, path: Path) -> int:
-    """By how many quarters of a turn the images have to be turned clockwise once OpenCV has decoded
+    """By how many quarters the images have to be rotated clockwise once OpenCV has decoded
     them.
 
-    By default OpenCV turns them itself, and in some versions the wrong way round: it is told not
-    to.
+    By default OpenCV rotates them itself, and in some versions in the wrong direction: it is set
+    not to.
     """
     import cv2
 

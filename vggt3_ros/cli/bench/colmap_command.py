@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         check_writable(args.json, "--json")
     if args.document is not None:
-        with_marked(read_text(args.document), MARK, "")  # what is wrong with it is told now
+        with_marked(read_text(args.document), MARK, "")  # what is wrong with it is reported now
         check_writable(args.document, "--document")
     sequences = [load_sequence(spec) for spec in args.sequences]
     network = load_network(args.model, resolve_device(args.device))

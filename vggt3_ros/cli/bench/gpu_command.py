@@ -17,7 +17,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.interrupts import Interrupts
 
 STEPS = {"card": 4.0, "correctness": 12.0, "mapping": 50.0, "training": 22.0, "layers": 12.0}
-"""In order of worth, with their shares of the minutes; what one leaves over goes to the others."""
+"""In order of worth, with their parts of the minutes; what one leaves over goes to the others."""
 _MINUTES = 9.0
 _DRY_MINUTES = 5.0
 
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
         try:
             for number, step in enumerate(args.only):
                 left = end - time.monotonic()
-                share = STEPS[step] / sum(STEPS[later] for later in args.only[number:])
-                fine = _measure(results, worker, step, left, share) and fine
+                fraction = STEPS[step] / sum(STEPS[later] for later in args.only[number:])
+                fine = _measure(results, worker, step, left, fraction) and fine
         finally:
             worker.end()
             table = results.write_table(list(STEPS))
@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
     return 0 if fine else 1
 
 
-def _measure(results: Results, worker: Worker, step: str, left: float, share: float) -> bool:
-    """One step within its share of the time left. Returns whether all was as it should be."""
+def _measure(results: Results, worker: Worker, step: str, left: float, fraction: float) -> bool:
+    """One step within its fraction of the time left. Returns whether all was as it should be."""
     if left <= 0:
         results.write(step, "left out", 0.0, [], None)
         print(f"{step}: left out, the time is up", flush=True)
@@ -100,7 +100,7 @@ def _measure(results: Results, worker: Worker, step: str, left: float, share: fl
     error = None
     try:
         worker.start(left)
-        seconds = max(0.0, left - (time.monotonic() - began)) * share
+        seconds = max(0.0, left - (time.monotonic() - began)) * fraction
         print(f"{step}: at most {seconds:.0f} s", flush=True)
         results.write(step, "running", 0.0, rows, None)
         state, error = worker.do(step, seconds, results.ceilings(), keep)

@@ -37,7 +37,7 @@ class PeakMemory:
             self.resting_bytes = _status_bytes("VmRSS")
 
     def peak_bytes(self) -> int:
-        """The peak until now, in bytes as told above."""
+        """The peak until now, in bytes as defined above."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         return max(0, _status_bytes("VmHWM") - self.resting_bytes)

@@ -1,4 +1,4 @@
-"""Seconds that a network spends in each of its stages, told by its progress."""
+"""Seconds that a network spends in each of its stages, reported by its progress."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Demo:
             return client.mapper.frames_kept if client.mapper else 0
 
         with self._phase("drive to map") as tell:
-            self.camera.drive(0, session, lambda share: tell(f"{kept()} keyframes", share))
+            self.camera.drive(0, session, lambda fraction: tell(f"{kept()} keyframes", fraction))
             session.settle(
                 lambda: client.mapper and client.mapper.frames_received,
                 "the mapper's images",
@@ -136,11 +136,11 @@ class Demo:
         session = self.session
         client = self.session.client
 
-        def tell_state(share: float) -> None:
+        def tell_state(fraction: float) -> None:
             tell(
                 f"{client.localizer_state}, {len(client.poses)} of {len(client.attempts)} images"
                 " localized",
-                share,
+                fraction,
             )
 
         with self._phase("drive to localize") as tell:

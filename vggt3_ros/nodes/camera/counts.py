@@ -19,7 +19,7 @@ class Counts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._gaps = StampGaps()
-        self.lost_on_the_way = LostMessages()
+        self.lost_in_transit = LostMessages()
         self.received = 0
         self.skipped = 0
         self.dropped = 0
@@ -32,7 +32,7 @@ class Counts:
         the other does not.
         """
         with self._lock:
-            return max(self._gaps.lost, self.lost_on_the_way.total)
+            return max(self._gaps.lost, self.lost_in_transit.total)
 
     def receive(self, stamp_ns: int) -> None:
         """Count an image that came; stamp_ns: its stamp, whose gaps tell what was lost."""

@@ -1,4 +1,4 @@
-"""What the middleware tells of messages that it has lost on their way to a subscription."""
+"""What the middleware reports of messages that it has lost before they reached a subscription."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ except ImportError:  # Humble
 
 
 class LostMessages:
-    """How many messages were lost on their way to a subscription, as far as the middleware tells.
+    """How many messages were lost before they reached a subscription, as the middleware reports.
 
     Numbers in sequence tell what is missing between two messages of a publisher, whatever the
     reason; rclpy has them after Humble. Events (Fast DDS, Cyclone) tell what got lost between the

@@ -45,7 +45,7 @@ class CameraTopics:
     """Subscribes to a camera, TF and odometry. Every image goes to `on_image` as it comes, in the
     executor's thread.
 
-    `counts` is told of the images that came and of those that were lost on their way. Transforms
+    `counts` counts the images that came and those that were lost in transit. Transforms
     and odometry go to `buffer`. info: the newest calibration, None before the first. depths: the
     newest depth images, none unless they are asked for. What is needed and does not come is logged;
     see `problem`.
@@ -108,7 +108,7 @@ class CameraTopics:
             )
         kind = CompressedImage if transport == "compressed" else Image
         self._images = create_counted_subscription(
-            self._node, kind, topic, self._on_image, profile, self._counts.lost_on_the_way
+            self._node, kind, topic, self._on_image, profile, self._counts.lost_in_transit
         )
         self._image = Awaited(
             self._node, "image", topic, kind, profile, _OTHER_TRANSPORT[transport]

@@ -55,7 +55,7 @@ class Sample:
 
 
 def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
-    """Images between two moments, by node: sent, received, lost on the way, left out by the node,
+    """Images between two moments, by node: sent, received, lost in transit, left out by the node,
     and why.
     """
     sent = after.sent - before.sent
@@ -77,7 +77,7 @@ def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
 
 
 def processes(samples: Sequence[Sample]) -> dict[str, Any]:
-    """By process: share of a core, memory at the first and the last sample, its growth after a
+    """By process: fraction of a core, memory at the first and the last sample, its growth after a
     warm-up, and its curve.
 
     Two samples at least, evenly spaced. The growth is that of the largest size from the second

@@ -20,7 +20,7 @@ from vggt3_ros.nodes.runtime.parameters import parameters_of
 from vggt3_ros.nodes.sim_camera.drive import plan
 from vggt3_ros.nodes.sim_camera.parameters import SimCameraParameters
 
-# metres of the drives: rendering is slow, and the way to and fro does as well as a long one
+# metres of the drives: rendering is slow, and a path to and fro does as well as a long one
 LENGTH = 2.0
 NODES = ("mapper", "localizer")
 _LEFT_OUT = ("skipped", "dropped")

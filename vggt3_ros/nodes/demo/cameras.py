@@ -31,7 +31,7 @@ from vggt3_ros.worlds.mapped_share import mapped_shares
 from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.sequence import held_out_seed
 
-Tell = Callable[[str, float], None]  # what is being done, and which share of it is done
+Tell = Callable[[str, float], None]  # what is being done, and which fraction of it is done
 # images per second: more than are localized, and all of them have to be rendered before
 _RATE = 6.0
 # seconds until something has gone wrong
@@ -135,7 +135,7 @@ class SimulatedCamera:
     def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
         """Drive, with images; it stands before and afterwards."""
         client = session.client
-        begin = session.client.way
+        begin = session.client.path_m
         session.answer(client.show_images(True), "the simulated camera's images")
         started = session.answer(client.next_leg(), "the simulated camera's start")
         if not started.success:
@@ -144,7 +144,7 @@ class SimulatedCamera:
         timeout = _STANDSTILL + 10 * length / self._settings.speed
         session.wait(
             lambda: client.leg == f"leg {leg} done", "the end of the drive", timeout,
-            lambda: tell((client.way - begin) / length),
+            lambda: tell((client.path_m - begin) / length),
         )  # fmt: skip
         session.answer(client.show_images(False), "the simulated camera to stop")
         self.images_sent = client.images_heard

@@ -46,7 +46,7 @@ class DemoClient(Node):
 
     attempts: what the localizer said of images, by their stamps. poses and true_poses:
     map_from_base (4, 4) by stamp. pose_times, image_times: when they arrived here, by stamp; of an
-    image its camera_info. leg: what the simulated camera does; way: the metres that it went.
+    image its camera_info. leg: what the simulated camera does; path_m: the metres that it went.
     scene_id, points: of the map that was published, and how many points.
     """
 
@@ -64,7 +64,7 @@ class DemoClient(Node):
         self.image_times: dict[int, int] = {}
         self.images_heard = 0
         self.true_poses: dict[int, Tensor] = {}
-        self.way = 0.0
+        self.path_m = 0.0
         for kind, topic, callback, qos in (
             (MapperStatus, "mapper/status", self._on_mapper, _QUEUE),
             (LocalizationStatus, "localizer/status", self._on_localizer, _QUEUE),
@@ -97,7 +97,7 @@ class DemoClient(Node):
 
     @property
     def camera_is_ready(self) -> bool:
-        """Whether the simulated camera can be told what to do."""
+        """Whether the simulated camera takes orders."""
         return bool(
             self._next_leg.service_is_ready() and self._camera_parameters.service_is_ready()
         )
@@ -151,7 +151,7 @@ class DemoClient(Node):
         pose = pose_from_message(message.pose)
         if self.true_poses:
             last = next(reversed(self.true_poses.values()))
-            self.way += float((pose[:3, 3] - last[:3, 3]).norm())
+            self.path_m += float((pose[:3, 3] - last[:3, 3]).norm())
         self.true_poses[stamp_ns(message.header.stamp)] = pose
 
     def _on_leg(self, message: String) -> None:

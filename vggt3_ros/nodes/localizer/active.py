@@ -59,7 +59,7 @@ class ActiveLocalizer:
         self._output = output
         self._paused = paused
         self._reason = NO_SCENE  # what became of a scene
-        self._logged = TrackingState.UNINITIALIZED  # the last state that the log told
+        self._logged = TrackingState.UNINITIALIZED  # the last state that was logged
         self._last_taken_ns = 0  # stamp of the last image that was not left out because of max_rate
         self._last_status = -math.inf  # when, by time.monotonic
         self._time = NodeTime(node)
@@ -170,7 +170,7 @@ class ActiveLocalizer:
         self._counts.skip("a newer image came before this one's turn")
 
     def _fail(self, error: BaseException) -> None:
-        self._counts.drop(f"defect: {error!r}", "defect")
+        self._counts.drop(f"unexpected error: {error!r}", "unexpected error")
         self._node.survive(error)
 
     def _on_clock_reset(self) -> None:
@@ -189,7 +189,7 @@ class ActiveLocalizer:
             self._counts.drop(str(error), error.kind)
             self._node.get_logger().warning(reason, throttle_duration_sec=_THROTTLE)
         except Exception as error:
-            reason = f"defect: {error!r}"
+            reason = f"unexpected error: {error!r}"
             self._fail(error)
         self._wait(reason)
         status.processing_time = time.perf_counter() - begin
@@ -197,7 +197,7 @@ class ActiveLocalizer:
         self._publish_status(status, reason)
 
     def _localize(self, arrival: Arrival, status: LocalizationStatus) -> str:
-        """Publish what can be told of an image, fill in the status, and return its reason. Raises
+        """Publish what is known of an image, fill in the status, and return its reason. Raises
         UnusableError.
         """
         localizing = self.localizing

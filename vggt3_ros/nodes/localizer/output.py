@@ -78,6 +78,6 @@ class LocalizerOutput:
         values = {
             **counts.as_values(),
             "scene": localizing.scene_id,
-            "errors survived": self._node.defects,
+            "errors survived": self._node.errors_survived,
         }
         self._diagnostics.publish(level, message, values)

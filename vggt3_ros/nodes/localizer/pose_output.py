@@ -32,7 +32,7 @@ _UNWANTED = "nothing, because tf_mode is none"
 
 @dataclass(frozen=True, eq=False)
 class _Correction:
-    """map_from_odom (4, 4), and the image that told it."""
+    """map_from_odom (4, 4), and the image that it was computed from."""
 
     map_from_odom: Tensor
     arrival: Arrival
@@ -62,7 +62,7 @@ class PoseOutput:
         self.forget()
 
     def watch(self, buffer: TransformBuffer) -> None:
-        """Warn when the buffer is told of another's transform in the place of ours."""
+        """Warn when the buffer gets another's transform in the place of ours."""
         if self._settings().tf_mode == "map_to_odom":
             buffer.watcher = self._rival.hears
 

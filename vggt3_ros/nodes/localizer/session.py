@@ -34,7 +34,7 @@ class Attempt:
 
 
 class Localizing:
-    """A network, the scene once there is one, and what is known about the camera's way.
+    """A network, the scene once there is one, and what is known about the camera's path.
 
     network: None once it has stopped, so that it is freed whoever still keeps this object, as rclpy
     keeps callbacks.
@@ -93,7 +93,7 @@ class Localizing:
         return f"{said}; it has no depth of keyframes to refine depth with" if no_depth else said
 
     def stop(self) -> None:
-        """Free the network; forget the scene and the way."""
+        """Free the network; forget the scene and the path."""
         self.network = None
         self.scene = None
         self._localizer = None

@@ -1,5 +1,5 @@
-"""The mapper between activate and deactivate: images become frames of the collection, and that is
-told.
+"""The mapper between activate and deactivate: images become frames of the collection, and their
+number is published.
 """
 
 from __future__ import annotations
@@ -112,11 +112,11 @@ class ActiveMapper:
         self._counts.drop("the queue was full; raise queue_size or lower the camera's rate")
 
     def _fail(self, error: BaseException) -> None:
-        self._counts.drop(f"defect: {error!r}", "defect")
+        self._counts.drop(f"unexpected error: {error!r}", "unexpected error")
         self._node.survive(error)
 
     def _on_timer(self) -> None:
         if self._worker.is_idle:  # otherwise nobody has looked yet whether there is something new
             self._mapper.start_if_due()
         self.publish_status()
-        self._output.publish_diagnostics(self._camera.problem, self._counts, self._node.defects)
+        self._output.publish_diagnostics(self._camera.problem, self._counts, self._node.errors_survived)

@@ -186,7 +186,7 @@ class Mapper:
         except Exception as error:
             traceback.print_exc()
             self.say(
-                f"the end of a reconstruction failed by a defect of this program: {error!r}", True
+                f"the end of a reconstruction failed by a bug in this program: {error!r}", True
             )
         finally:
             with self._lock:
@@ -198,7 +198,7 @@ class Mapper:
         what = f"was {error}" if isinstance(error, CanceledError) else f"failed: {error}"
         if not isinstance(error, Vggt3Error):
             traceback.print_exception(error)
-            what = f"failed by a defect of this program: {error!r}"
+            what = f"failed by a bug in this program: {error!r}"
         again = f"its {len(frames)} frames are back in the collection"
         self.say(f"reconstruction {what}; {again}", not isinstance(error, CanceledError))
 

@@ -42,7 +42,7 @@ class Mapped:
 class MappingJob:
     """Reconstructs frames and saves the scene, in `library` and, if given, at `save_path` too.
 
-    on_end(job, outcome) is told what was made, or the error that ended it (CanceledError after
+    on_end(job, outcome) gets what was made, or the error that ended it (CanceledError after
     `cancel`), and must not raise; the future `outcome` is fulfilled with the same afterwards.
     """
 
@@ -117,9 +117,9 @@ class MappingJob:
                 uncopied = str(error)
         return Mapped(made, folder, copy, time.perf_counter() - begin, uncopied)
 
-    def _report(self, stage: str, share: float) -> None:
+    def _report(self, stage: str, fraction: float) -> None:
         if self._canceled.is_set():
-            raise CanceledError(f"cancelled at {100 * share:.0f} % ({stage})")
+            raise CanceledError(f"cancelled at {100 * fraction:.0f} % ({stage})")
         self.stage = stage
-        self.progress = share
+        self.progress = fraction
         self._on_progress()

@@ -1,4 +1,5 @@
-"""Coloured point clouds to and from sensor_msgs/PointCloud2: the only way from one to the other.
+"""Coloured point clouds to and from sensor_msgs/PointCloud2: the only place where one becomes the
+other.
 
 sensor_msgs_py packs and reads them where it works, and numpy elsewhere; the bytes are the same.
 """

@@ -1,4 +1,4 @@
-"""Stamps, poses, covariances and paths between ROS messages and tensors, and what is told about a
+"""Stamps, poses, covariances and paths between ROS messages and tensors, and what is said about a
 scene.
 
 Images are in images.py, calibrations in camera_info.py, point clouds in clouds.py.
@@ -25,7 +25,7 @@ from vggt3_ros.scene.scene import Scene
 _SECOND = 10**9  # ns
 # m^2: somewhere within a kilometre; zeros would mean a perfect pose
 UNKNOWN_POSITION_VARIANCE = 1e6
-UNKNOWN_ROTATION_VARIANCE = math.pi**2  # rad^2: turned anyhow
+UNKNOWN_ROTATION_VARIANCE = math.pi**2  # rad^2: any rotation
 
 
 def stamp_ns(time: Time) -> int:
@@ -137,7 +137,7 @@ def path_message(map_from_keyframes: Tensor, stamps_ns: Sequence[int], frame_id:
 
 
 def scene_info(scene: Scene, path: str | os.PathLike[str], stamp_ns: int) -> SceneInfo:
-    """What is told about a scene that lies in the folder `path`."""
+    """What is said about a scene that lies in the folder `path`."""
     low, high = (Point(x=x, y=y, z=z) for x, y, z in scene.bounds)
     return SceneInfo(
         header=header(scene.map_frame, stamp_ns),

@@ -1,4 +1,4 @@
-"""Messages to and from arrays of pixels: the only way from one to the other.
+"""Messages to and from arrays of pixels: the only place where one becomes the other.
 
 What cv_bridge gives is taken from it where it works (see bridge.py), and by numpy and OpenCV
 elsewhere; the arrays are the same.

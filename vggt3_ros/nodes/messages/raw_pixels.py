@@ -1,4 +1,4 @@
-"""How the pixels of a sensor_msgs/Image lie in its bytes, and numpy's way to get at them."""
+"""How the pixels of a sensor_msgs/Image lie in its bytes, and how numpy gets at them."""
 
 from __future__ import annotations
 

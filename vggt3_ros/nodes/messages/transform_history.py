@@ -96,15 +96,17 @@ def in_seconds(stamp: int) -> str:
     return f"{stamp / 1e9:.3f} s"
 
 
-def _interpolated(a: Numbers, b: Numbers, share: float) -> Numbers:
-    """Between a (share 0) and b (share 1): straight, and turning evenly about one axis (slerp)."""
-    position = tuple(p + share * (q - p) for p, q in zip(a[:3], b[:3], strict=True))
+def _interpolated(a: Numbers, b: Numbers, fraction: float) -> Numbers:
+    """Between a (fraction 0) and b (fraction 1): a straight line, and slerp."""
+    position = tuple(p + fraction * (q - p) for p, q in zip(a[:3], b[:3], strict=True))
     cosine = sum(p * q for p, q in zip(a[3:], b[3:], strict=True))
-    sign = math.copysign(1.0, cosine)  # q and -q are the same rotation: take the short way
+    sign = math.copysign(1.0, cosine)  # q and -q are the same rotation: take the shorter path
     angle = math.acos(min(abs(cosine), 1.0))
     if angle < 1e-4:  # a chord is as good, and the sine below would be zero
-        first = 1 - share
-        second = share
+        first = 1 - fraction
+        second = fraction
     else:
-        first, second = (math.sin(part * angle) / math.sin(angle) for part in (1 - share, share))
+        first, second = (
+            math.sin(part * angle) / math.sin(angle) for part in (1 - fraction, fraction)
+        )
     return (*position, *(first * p + sign * second * q for p, q in zip(a[3:], b[3:], strict=True)))

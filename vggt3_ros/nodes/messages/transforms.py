@@ -49,7 +49,8 @@ class TransformBuffer:
     """The tree of frames over the last `seconds`; every method may be called from any thread.
 
     Nothing is interpolated across more than `max_gap_s` without data: where a robot was meanwhile,
-    nobody knows. watcher(parent, child, stamp_ns, static) is told of every transform that is added.
+    nobody knows. watcher(parent, child, stamp_ns, static) is called for every transform that is
+    added.
     """
 
     def __init__(self, seconds: float = 30.0, max_gap_s: float = 1.0) -> None:

@@ -30,14 +30,14 @@ _PAUSE = 0.2
 
 
 class GuardedNode(Node):
-    """A node that survives what its callbacks raise. `defects` counts it; threads of its own call
-    `survive`.
+    """A node that survives what its callbacks raise. `errors_survived` counts it; threads of its
+    own call `survive`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.defects = 0
-        # by kind and place: when the log has told it last
-        self._told: dict[tuple[object, ...], float] = {}
+        self.errors_survived = 0
+        # by kind and place: when it was logged last
+        self._logged_at: dict[tuple[object, ...], float] = {}
         super().__init__(*args, **options)
 
     def create_service(
@@ -58,23 +58,23 @@ class GuardedNode(Node):
         return super().create_service(srv_type, srv_name, answer, **options)
 
     def survive(self, error: BaseException) -> None:
-        """Log an error, with a traceback if it is a defect, but not every time when it comes again
-        and again.
+        """Log an error, with a traceback if it is unexpected, but not every time when it comes
+        again and again.
         """
-        self.defects += 1
+        self.errors_survived += 1
         place = traceback.extract_tb(error.__traceback__)[-1:]
         key = (type(error), *((frame.filename, frame.lineno) for frame in place))
-        if time.monotonic() - self._told.get(key, -_THROTTLE) < _THROTTLE:
+        if time.monotonic() - self._logged_at.get(key, -_THROTTLE) < _THROTTLE:
             return
-        if len(self._told) >= _MAX_PLACES:
-            self._told.clear()
-        self._told[key] = time.monotonic()
+        if len(self._logged_at) >= _MAX_PLACES:
+            self._logged_at.clear()
+        self._logged_at[key] = time.monotonic()
         if isinstance(error, Vggt3Error):
             self.get_logger().warning(f"ignored: {error}")
             return
         how = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         self.get_logger().error(
-            f"survived a defect of this program ({self.defects} errors so far):\n{how}"
+            f"survived a bug in this program ({self.errors_survived} errors so far):\n{how}"
         )
 
 
@@ -135,7 +135,7 @@ def failure_text(error: BaseException) -> str:
     return (
         str(error)
         if isinstance(error, Vggt3Error)
-        else f"failed by a defect, see the log: {error!r}"
+        else f"failed by an unexpected error, see the log: {error!r}"
     )
 
 

@@ -145,7 +145,7 @@ class ManagedNode(GuardedNode, LifecycleNode, Generic[Settings, Configured, Acti
             self.get_logger().error(f"cannot {what}: {error}")
         except Exception:
             self.get_logger().error(
-                f"cannot {what}, because of a defect of this program:\n{traceback.format_exc()}"
+                f"cannot {what}, because of a bug in this program:\n{traceback.format_exc()}"
             )
         return None
 

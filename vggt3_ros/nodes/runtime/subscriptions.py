@@ -17,7 +17,7 @@ _LOOK = 0.5  # seconds between looks for publishers of another kind
 
 
 class AdaptiveSubscription:
-    """Subscribes with a profile, and besides in whatever way a publisher needs that turns up.
+    """Subscribes with a profile, and besides with whatever profile a publisher needs that turns up.
 
     No single subscription hears every publisher and also gets what latched ones have said before it
     came; and one of each kind from the start would make every camera driver warn of those that do
@@ -77,7 +77,7 @@ class AdaptiveSubscription:
 
     def _take(self, profile: QoSProfile, message: Any) -> None:
         if self._last is not None and self._last[0] is not profile and self._last[1] == message:
-            return  # the same publisher's, by another way
+            return  # the same publisher's, by another subscription
         self._last = (profile, message)
         self._callback(message)
 

@@ -22,7 +22,7 @@ class Worker(Generic[Item]):
     way to new ones.
 
     What `handle(item)` raises goes to `failed(error)`, and the next item is handled: nobody else
-    would notice that the thread has ended. `dropped(item)` is told of every item that gave way.
+    would notice that the thread has ended. `dropped(item)` is called for every item that gave way.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class Viewer:
         self._server.stop()
 
     def show_points(self, points: _Array, colors: _Array) -> None:
-        """Show the map: points (N, 3) in metres, colors (N, 3) uint8; a share of them where there
+        """Show the map: points (N, 3) in metres, colors (N, 3) uint8; a part of them where there
         are too many.
         """
         keep = np.isfinite(points).all(1)
@@ -153,7 +153,7 @@ class Viewer:
             self._scene.add_label("/robot/label", label, position=(0.0, 0.0, 0.12))
 
     def show_trail(self, name: str, positions: _Array, color: tuple[int, int, int]) -> None:
-        """Show a way (N, 3); it breaks where it jumps by more than 1 m."""
+        """Show a path of positions (N, 3) in metres; it breaks where it jumps by more than 1 m."""
         pairs = np.stack([positions[:-1], positions[1:]], axis=1)
         pairs = pairs[np.linalg.norm(pairs[:, 1] - pairs[:, 0], axis=1) < _JUMP]
         self._draw(

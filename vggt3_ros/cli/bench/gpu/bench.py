@@ -138,8 +138,8 @@ class Bench:
             self.synchronize()
         self.free()
 
-    def share(self, rate: float, of: str) -> str:
-        """A rate as a share of the measured ceiling `of`, for people; empty where that was not
+    def of_ceiling(self, rate: float, of: str) -> str:
+        """A rate as a fraction of the measured ceiling `of`, for people; empty where that was not
         measured.
         """
         return (

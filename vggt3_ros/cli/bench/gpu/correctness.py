@@ -34,7 +34,9 @@ _CPU = torch.device("cpu")
 # Greatest ||out - truth|| / ||truth||. Of bf16: as many times what the CPU's own bf16 is off.
 _LIMITS = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 2.0}
 _MIN_BF16 = 2e-2
-_MISSED_PIXELS = 2e-3  # share of pixels at the edges of things, where rounding decides what is seen
+_MISSED_PIXELS = (
+    2e-3  # fraction of pixels at the edges of things, where rounding decides what is seen
+)
 
 Mode = Literal["fp32", "tf32", "bf16"]
 Outputs = dict[str, Tensor]
@@ -252,7 +254,7 @@ def _errors(found: Outputs, truth: Outputs) -> dict[str, float]:
 
 @contextmanager
 def _arithmetic(mode: Mode) -> Iterator[None]:
-    """fp32 without tf32; tf32 wherever torch can be told so; bf16 is the network's business, all
+    """fp32 without tf32; tf32 wherever torch can be set so; bf16 is the network's business, all
     else is as usual.
     """
     if mode == "bf16":

@@ -157,7 +157,7 @@ def _measure(bench: Bench, name: str, build: Callable[[], Layer]) -> None:
         out.clear()
         seconds, spread = median_and_spread(bench.seconds(work))
         kernels = _kernels(bench, work)
-    # torch computes convolutions in tf32 unless told otherwise
+    # torch computes convolutions in tf32 unless it is set otherwise
     kinds = {"depth head": "tf32", "camera head": "fp32"}
     floors = {"product": (flop, kinds.get(name, "bf16")), "copy": (moved, "copy")}
     times = {key: n / bench.ceilings[of] for key, (n, of) in floors.items() if of in bench.ceilings}
@@ -182,7 +182,7 @@ def _measure(bench: Bench, name: str, build: Callable[[], Layer]) -> None:
 
 
 def _kernels(bench: Bench, work: Work) -> list[dict[str, Any]]:
-    """What the device spent its time on in one run: name, calls, seconds, share."""
+    """What the device spent its time on in one run: name, calls, seconds, fraction of all."""
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = bench.device.type == "cuda"

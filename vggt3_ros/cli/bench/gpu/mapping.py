@@ -98,9 +98,8 @@ def _map(
         flop = map_flop(network.config, frames, bench.sizes.image_hw, _STEPS)
         peak = bench.peak_bytes()
         parts = stages.seconds()
-        text = (
-            f"{seconds:.2f} s, {frames / seconds:.1f} frames/s{bench.share(flop / seconds, 'bf16')}"
-        )
+        text = f"{seconds:.2f} s, {frames / seconds:.1f} frames/s"
+        text += bench.of_ceiling(flop / seconds, "bf16")
         text += f", {peak / 2**30:.1f} GiB at most" if peak is not None else ""
         text += " (" + ", ".join(f"{stage} {took:.2f}" for stage, took in parts.items()) + ")"
         figures = {"seconds": seconds, "stages": parts, "flop": flop, "peak_bytes": peak}

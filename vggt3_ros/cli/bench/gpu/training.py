@@ -61,7 +61,7 @@ def run(bench: Bench) -> None:
 
 
 def _filled_pool(bench: Bench, config: TrainConfig) -> ScenePool:
-    """Render all groups; textures, which are painted once in a process, are told apart."""
+    """Render all groups; textures, which are painted once in a process, are measured apart."""
     textures = bench.time(lambda: texture_bank("training", str(bench.device)))
     bench.record("textures", f"{textures:.1f} s, once in a process", seconds=textures)
     pool = ScenePool(config, bench.device)
@@ -121,7 +121,7 @@ def _train(
     views = config.scenes * config.views
     text = f"{rate:.2f} steps/s of {views} views"
     if flop is not None:
-        text += f", {rate * flop / 1e12:.1f} TFLOP/s{bench.share(rate * flop, 'bf16')}"
+        text += f", {rate * flop / 1e12:.1f} TFLOP/s{bench.of_ceiling(rate * flop, 'bf16')}"
     text += f", {peak / 2**30:.1f} GiB at most" if peak is not None else ""
     figures = {"steps_per_s": rate, "views_per_s": rate * views, "steps": steps}
     bench.record(name, text, **figures, flop_a_step=flop, peak_bytes=peak)
