@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vggt3_ros.nodes.demo.bench_figures import (
-    Counts,
+    NodeCounts,
     Sample,
     Snapshot,
     Usage,
@@ -23,9 +23,11 @@ MB = 1_000_000
 
 
 def test_messages_are_those_between_two_moments() -> None:
-    before = Snapshot(100, {"mapper": Counts(98, 10, {"black": 10}), "localizer": Counts(100, 0)})
-    later = Counts(155, 40, {"black": 10, "full": 30})
-    after = Snapshot(160, {"mapper": later, "localizer": Counts(160, 7, {"busy": 7})})
+    before = Snapshot(
+        100, {"mapper": NodeCounts(98, 10, {"black": 10}), "localizer": NodeCounts(100, 0)}
+    )
+    later = NodeCounts(155, 40, {"black": 10, "full": 30})
+    after = Snapshot(160, {"mapper": later, "localizer": NodeCounts(160, 7, {"busy": 7})})
     assert messages(before, after) == {
         "mapper": {"sent": 60, "received": 57, "lost": 3, "left_out": 30, "reasons": {"full": 30}},
         "localizer": {"sent": 60, "received": 60, "lost": 0, "left_out": 7, "reasons": {"busy": 7}},

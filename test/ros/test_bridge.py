@@ -17,7 +17,7 @@ import pytest
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.camera.input import CameraInput
 from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 from vggt3_ros.nodes.messages import images
@@ -125,7 +125,9 @@ def test_it_is_found_out_and_logged_before_the_first_image(
     install: Install, node: Node, capfd: pytest.CaptureFixture[str]
 ) -> None:
     install(UNIMPORTABLE)
-    CameraInput(node, LocalizerParameters, Counts(), lambda message: None, lambda: None).destroy()
+    CameraInput(
+        node, LocalizerParameters, ImageCounts(), lambda message: None, lambda: None
+    ).destroy()
     assert (
         "images are decoded without cv_bridge: it does not work with NumPy"
         in capfd.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rclpy.node import Node
 
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.camera.input import CameraInput, UnusableError
 from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 
@@ -31,7 +31,9 @@ def camera(node: Node) -> Callable[..., Brightness]:
             "camera_frame": "camera",
         }
         settings = LocalizerParameters(**{**values, **changes})
-        made = CameraInput(node, lambda: settings, Counts(), lambda message: None, lambda: None)
+        made = CameraInput(
+            node, lambda: settings, ImageCounts(), lambda message: None, lambda: None
+        )
         stamps = iter(range(1, 100))
 
         def brightness(value: int) -> int:

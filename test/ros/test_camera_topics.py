@@ -24,7 +24,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.nodes.camera import awaited, topics
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.camera.lost_messages import create_counted_subscription
 from vggt3_ros.nodes.camera.parameters import CameraParameters
 from vggt3_ros.nodes.camera.topic_names import image_topic, info_topic, is_rectified
@@ -60,7 +60,7 @@ class Heard:
         self.log: list[str] = []
         logger = SimpleNamespace(warning=self._log, info=self._log)
         self.node.get_logger = lambda: logger  # type: ignore[method-assign]
-        self.counts, self.buffer, self.images = Counts(), TransformBuffer(), list[Any]()
+        self.counts, self.buffer, self.images = ImageCounts(), TransformBuffer(), list[Any]()
         settings = CameraParameters(**{"odometry_source": "topic", **changes})
         self.topics = CameraTopics(
             self.node, settings, self.counts, self.images.append, self.buffer, use_depth=True
@@ -374,7 +374,7 @@ def test_images_that_a_slow_node_did_not_fetch_are_counted(
 ) -> None:
     """A full queue drives them out; the camera's period cannot tell when every third one comes."""
     slow = Node("slow", namespace="/vggt3")  # nobody serves it meanwhile
-    counts, received = Counts(), list[Any]()
+    counts, received = ImageCounts(), list[Any]()
     subscription = create_counted_subscription(
         slow,
         Header,

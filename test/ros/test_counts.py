@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.camera.lost_messages import LostMessages
 from vggt3_ros.nodes.camera.stamp_gaps import StampGaps
 
@@ -79,7 +79,7 @@ def test_camera_without_a_rate_loses_nothing() -> None:
 
 
 def test_what_the_middleware_reports_counts_where_stamps_say_less() -> None:
-    counts = Counts()
+    counts = ImageCounts()
     for number in (0, 1, 2, 3, 4, 5, 7):
         counts.receive(START + 33 * MS * number)
     assert (counts.received, counts.lost) == (7, 1)
@@ -115,7 +115,7 @@ def test_numbers_of_nameless_publishers_count_while_there_is_one() -> None:
 
 
 def test_skipped_and_dropped_are_two_things() -> None:
-    counts = Counts()
+    counts = ImageCounts()
     counts.skip("paused", 3)
     counts.drop("the image has 17 bytes", "unusable image")
     assert (counts.skipped, counts.dropped, counts.last_reason) == (3, 1, "the image has 17 bytes")

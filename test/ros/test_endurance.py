@@ -174,7 +174,11 @@ def test_half_a_minute_of_large_images(
         # another thread.
         growth = np.median(np.diff(sizes[WARM_UP:])) / 1e6
         assert growth < GROWTH_MB_S, f"{process.module} grew by {growth:.1f} MB a second: {sizes}"
-        assert process.is_running and "bug in this program" not in process.log and "Traceback" not in process.log
+        assert (
+            process.is_running
+            and "bug in this program" not in process.log
+            and "Traceback" not in process.log
+        )
         assert process.stop() == 0
 
 

@@ -163,8 +163,8 @@ def test_lifecycle_round_trip_frees_the_network(executor: Any, tmp_path: Path) -
     node = LocalizerNode(cli_args=arguments, use_global_arguments=False)
     for _ in range(2):
         assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
-        assert node.active is not None and node.active.localizing.scene_id
-        network = weakref.ref(node.active.localizing.network)
+        assert node.active is not None and node.active.session.scene_id
+        network = weakref.ref(node.active.session.network)
         assert node.trigger_deactivate() == SUCCESS
         gc.collect()
         assert network() is None

@@ -44,7 +44,7 @@ class LocalizerNode(ManagedNode[LocalizerParameters, LocalizerOutput, ActiveLoca
     def settings_changed(self) -> None:
         """The tracker has settings of its own."""
         if self.active is not None:
-            self.active.localizing.take_over(self.settings)
+            self.active.session.take_over(self.settings)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -21,7 +21,7 @@ from vggt3_ros.cli.common import (
     resolve_device,
 )
 from vggt3_ros.cli.demo.folder import DemoFolder
-from vggt3_ros.cli.demo.phases import Demo, Outcome
+from vggt3_ros.cli.demo.phases import Demo, DemoOutcome
 from vggt3_ros.cli.demo.report import make_report, print_report, say
 from vggt3_ros.evaluation.blocks import to_json
 from vggt3_ros.files import check_writable, write_json
@@ -169,7 +169,7 @@ def _run(
         raise DemoError(f"{report.failure}; see {folder.path / 'report.json'}")
 
 
-def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> Outcome:
+def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> DemoOutcome:
     """All phases, and a line on stdout after each."""
     from vggt3_ros.scene.storage import load_scene
 

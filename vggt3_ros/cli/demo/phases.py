@@ -49,7 +49,7 @@ class Messages:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class DemoOutcome:
     """What the demo has seen. map_seconds: of the reconstruction alone."""
 
     scene: Scene
@@ -160,7 +160,7 @@ class Demo:
                 max(1.5, 2 * slowest),
             )
 
-    def outcome(self, scene: Scene, map_seconds: float) -> Outcome:
+    def outcome(self, scene: Scene, map_seconds: float) -> DemoOutcome:
         """What there is to report of a drive in this scene."""
         from vggt3_ros.evaluation.live_run import LiveRun
         from vggt3_ros.geometry.se3 import se3_inverse
@@ -180,7 +180,7 @@ class Demo:
             is_metric=scene.is_metric,
             cam_from_base=se3_inverse(self.camera.base_from_cam),
         )
-        return Outcome(scene, map_seconds, run, self._messages())
+        return DemoOutcome(scene, map_seconds, run, self._messages())
 
     def _messages(self) -> Messages:
         client = self.session.client

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.demo.folder import DemoFolder
-from vggt3_ros.cli.demo.phases import Demo, Messages, Outcome
+from vggt3_ros.cli.demo.phases import Demo, DemoOutcome, Messages
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.files import atomic_path
 
@@ -36,7 +36,7 @@ class DemoReport:
     model: str
 
 
-def make_report(folder: DemoFolder, demo: Demo, outcome: Outcome, begin: float) -> DemoReport:
+def make_report(folder: DemoFolder, demo: Demo, outcome: DemoOutcome, begin: float) -> DemoReport:
     """Write points and picture; returns what there is to report. `begin`: when it began, by
     time.perf_counter.
     """

@@ -9,7 +9,7 @@ from vggt3_ros.nodes.camera.lost_messages import LostMessages
 from vggt3_ros.nodes.camera.stamp_gaps import StampGaps
 
 
-class Counts:
+class ImageCounts:
     """Images since a node was activated; for any thread.
 
     skipped: usable, but not needed. dropped: unusable, or there was no time for them; last_reason

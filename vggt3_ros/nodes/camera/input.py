@@ -19,7 +19,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.geometry.camera import Distortion
 from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.camera.parameters import CameraParameters
 from vggt3_ros.nodes.camera.topics import CameraTopics, ImageMessage
 from vggt3_ros.nodes.messages.bridge import find_bridge
@@ -79,7 +79,7 @@ class CameraInput:
         self,
         node: Node,
         settings: Callable[[], CameraParameters],
-        counts: Counts,
+        counts: ImageCounts,
         on_image: Callable[[ImageMessage], None],
         on_clock_reset: Callable[[], None],
         depth_slop: Callable[[], float] | None = None,

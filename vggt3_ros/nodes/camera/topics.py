@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.nodes.camera.awaited import Awaited
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.camera.lost_messages import create_counted_subscription
 from vggt3_ros.nodes.camera.parameters import CameraParameters
 from vggt3_ros.nodes.camera.topic_names import image_topic, info_topic, is_rectified
@@ -55,7 +55,7 @@ class CameraTopics:
         self,
         node: Node,
         settings: CameraParameters,
-        counts: Counts,
+        counts: ImageCounts,
         on_image: Callable[[ImageMessage], None],
         buffer: TransformBuffer,
         use_depth: bool,

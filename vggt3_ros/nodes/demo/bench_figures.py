@@ -14,7 +14,7 @@ _MB = 1e6
 
 
 @dataclass(frozen=True)
-class Counts:
+class NodeCounts:
     """What a node has counted since it was activated. reasons: the images that it left out, by
     reason.
     """
@@ -29,7 +29,7 @@ class Snapshot:
     """Images that the camera had sent at one moment, and the counts of the nodes by their names."""
 
     sent: int
-    counts: Mapping[str, Counts]
+    counts: Mapping[str, NodeCounts]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
     sent = after.sent - before.sent
     figures = {}
     for name, late in after.counts.items():
-        early = before.counts.get(name, Counts(0, 0))
+        early = before.counts.get(name, NodeCounts(0, 0))
         received = late.received - early.received
         reasons = {
             reason: count - early.reasons.get(reason, 0) for reason, count in late.reasons.items()

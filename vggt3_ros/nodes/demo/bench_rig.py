@@ -12,7 +12,7 @@ import psutil
 from diagnostic_msgs.msg import DiagnosticArray
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.nodes.demo.bench_figures import Counts, Sample, Usage
+from vggt3_ros.nodes.demo.bench_figures import NodeCounts, Sample, Usage
 from vggt3_ros.nodes.demo.cameras import SimulatedCamera
 from vggt3_ros.nodes.demo.client import NAMESPACE, DemoClient
 from vggt3_ros.nodes.demo.session import DemoError, Session
@@ -71,7 +71,7 @@ class CountsOfNodes:
     """
 
     def __init__(self, client: DemoClient) -> None:
-        self.counts: dict[str, Counts] = {}
+        self.counts: dict[str, NodeCounts] = {}
         client.create_subscription(
             DiagnosticArray, "/diagnostics", self._on_diagnostics, _FULL_QUEUE
         )
@@ -89,7 +89,7 @@ class CountsOfNodes:
                 left_out = sum(int(values[kind]) for kind in _LEFT_OUT)
                 self.counts = {
                     **self.counts,
-                    name: Counts(int(values["received"]), left_out, reasons),
+                    name: NodeCounts(int(values["received"]), left_out, reasons),
                 }
 
 

@@ -17,13 +17,13 @@ from rclpy.clock import Clock, ClockType
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.msg import LocalizationStatus, SceneInfo
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.camera.input import CameraInput, UnusableError
 from vggt3_ros.nodes.camera.topics import ImageMessage
 from vggt3_ros.nodes.localizer.arrival import Arrival, NodeTime
 from vggt3_ros.nodes.localizer.output import LocalizerOutput
 from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
-from vggt3_ros.nodes.localizer.session import NO_SCENE, Localizing
+from vggt3_ros.nodes.localizer.session import NO_SCENE, LocalizationSession
 from vggt3_ros.nodes.messages.conversions import pose_from_message, stamp_ns
 from vggt3_ros.nodes.messages.qos import HINTS, LATCHED
 from vggt3_ros.nodes.messages.transforms import TransformError
@@ -64,9 +64,9 @@ class ActiveLocalizer:
         self._last_status = -math.inf  # when, by time.monotonic
         self._time = NodeTime(node)
         self._agreed = self._time.moment()  # when the last pose was published
-        self._counts = Counts()
+        self._counts = ImageCounts()
         given = settings()
-        self.localizing = Localizing(given, network)
+        self.session = LocalizationSession(given, network)
         self._use_first_scene(given)
         with ExitStack() as undo:
             self._camera = CameraInput(
@@ -87,7 +87,7 @@ class ActiveLocalizer:
         """
         self._undo.close()
         self._output.pose.forget()
-        self.localizing.stop()
+        self.session.stop()
         self._log_state()
 
     def _listen(self, settings: LocalizerParameters, undo: ExitStack) -> None:
@@ -114,7 +114,7 @@ class ActiveLocalizer:
 
         def use() -> tuple[str, str]:
             self._use(path, library)
-            return self.localizing.scene_id, self._reason
+            return self.session.scene_id, self._reason
 
         return self._worker.call(use)
 
@@ -132,7 +132,7 @@ class ActiveLocalizer:
             self._node.get_logger().warning(self._reason)
 
     def _use(self, path: str | Path, library: Path | None = None) -> None:
-        self._reason = self.localizing.use(path, library)
+        self._reason = self.session.use(path, library)
         self._node.get_logger().info(self._reason)
         self._output.pose.forget()
         self._logged = TrackingState.UNINITIALIZED
@@ -141,7 +141,7 @@ class ActiveLocalizer:
         """The mapper has a new scene."""
 
         def follow() -> None:
-            if info.scene_id == self.localizing.scene_id:
+            if info.scene_id == self.session.scene_id:
                 return
             try:
                 self._use(Path(info.path))
@@ -174,7 +174,7 @@ class ActiveLocalizer:
         self._node.survive(error)
 
     def _on_clock_reset(self) -> None:
-        self.localizing.tracker.reset("the clock was set back")
+        self.session.tracker.reset("the clock was set back")
         self._output.pose.forget()
         self._log_state()
 
@@ -200,12 +200,12 @@ class ActiveLocalizer:
         """Publish what is known of an image, fill in the status, and return its reason. Raises
         UnusableError.
         """
-        localizing = self.localizing
+        session = self.session
         output = self._output.pose
         seen = self._camera.frame(arrival.message)
-        if localizing.scene is None:
+        if session.scene is None:
             return self._reason
-        metric = status.metric = localizing.scene.is_metric
+        metric = status.metric = session.scene.is_metric
         status.child_frame_id = output.child_frame(seen, metric)
         withheld = ""
         try:
@@ -213,9 +213,7 @@ class ActiveLocalizer:
         except TransformError as error:
             cam_from_child = None
             withheld = str(error)
-        attempt = localizing.attempt(seen, cam_from_child)
-        answer = attempt.answer
-        tracked = attempt.tracked
+        answer, tracked = session.localize(seen, cam_from_child)
         if tracked.publish:
             self._agreed = self._time.moment()
         pose, covariance = (
@@ -237,14 +235,14 @@ class ActiveLocalizer:
         """In the worker's thread: time has passed since the last pose; reason: why there is no
         newer one.
         """
-        self.localizing.tracker.wait(self._time.since_ns(self._agreed), reason)
+        self.session.tracker.wait(self._time.since_ns(self._agreed), reason)
         self._log_state()
 
     def _log_state(self) -> None:
         """A line for every change between UNINITIALIZED, LOCALIZED and LOST; UNCERTAIN comes and
         goes with images.
         """
-        tracker = self.localizing.tracker
+        tracker = self.session.tracker
         if tracker.state in (self._logged, TrackingState.UNCERTAIN):
             return
         self._logged = tracker.state
@@ -260,7 +258,7 @@ class ActiveLocalizer:
             if frame_name(message.header.frame_id) != map_frame:
                 frames = f"frame {message.header.frame_id!r}, expected {map_frame!r}"
                 raise InputError(f"it is given in {frames}; set the fixed frame of RViz")
-            self.localizing.expect(pose_from_message(message.pose.pose))
+            self.session.expect(pose_from_message(message.pose.pose))
         except InputError as error:
             self._node.get_logger().warning(f"initialpose is ignored: {error}")
             return
@@ -282,9 +280,9 @@ class ActiveLocalizer:
             status.header.stamp = self._node.get_clock().now().to_msg()
             self._publish_status(status, silence)
         self._output.publish_diagnostics(
-            self._camera.problem, self._reason, self.localizing, self._counts
+            self._camera.problem, self._reason, self.session, self._counts
         )
 
     def _publish_status(self, status: LocalizationStatus, reason: str) -> None:
         self._last_status = time.monotonic()
-        self._output.publish_status(status, reason, self.localizing, self._counts)
+        self._output.publish_status(status, reason, self.session, self._counts)

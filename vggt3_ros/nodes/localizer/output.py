@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vggt3_ros.msg import LocalizationStatus
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.localizer.arrival import NodeTime
 from vggt3_ros.nodes.localizer.depth_output import DepthOutput
 from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 from vggt3_ros.nodes.localizer.pose_output import PoseOutput
-from vggt3_ros.nodes.localizer.session import Localizing
+from vggt3_ros.nodes.localizer.session import LocalizationSession
 from vggt3_ros.nodes.messages.qos import STATUS
 from vggt3_ros.nodes.runtime.diagnostics import Diagnostics, Level
 from vggt3_ros.nodes.runtime.guard import GuardedNode
@@ -47,14 +47,18 @@ class LocalizerOutput:
         self._node.destroy_publisher(self._status)
 
     def publish_status(
-        self, status: LocalizationStatus, reason: str, localizing: Localizing, counts: Counts
+        self,
+        status: LocalizationStatus,
+        reason: str,
+        session: LocalizationSession,
+        counts: ImageCounts,
     ) -> None:
         """Fill in what every status has, and publish it. reason: of the attempt, or why there is
         none.
         """
-        status.state = _STATES[localizing.tracker.state]
+        status.state = _STATES[session.tracker.state]
         status.reason = reason
-        status.scene_id = localizing.scene_id
+        status.scene_id = session.scene_id
         status.frames_received = counts.received
         status.frames_skipped = counts.skipped
         status.frames_dropped = counts.dropped
@@ -64,20 +68,20 @@ class LocalizerOutput:
         self._status.publish(status)
 
     def publish_diagnostics(
-        self, problem: str, no_scene: str, localizing: Localizing, counts: Counts
+        self, problem: str, no_scene: str, session: LocalizationSession, counts: ImageCounts
     ) -> None:
         """problem: what does not come, empty if everything does. no_scene: why there is no scene,
         if there is none.
         """
-        tracker = localizing.tracker
+        tracker = session.tracker
         level = _LEVELS.get(tracker.state, Level.WARN)
         if problem and level is Level.OK:
             level = Level.WARN
-        reason = tracker.reason if localizing.scene else no_scene
+        reason = tracker.reason if session.scene else no_scene
         message = "; ".join(filter(None, (problem, f"{tracker.state.value}: {reason}")))
         values = {
             **counts.as_values(),
-            "scene": localizing.scene_id,
+            "scene": session.scene_id,
             "errors survived": self._node.errors_survived,
         }
         self._diagnostics.publish(level, message, values)

@@ -4,7 +4,6 @@ in one thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -25,15 +24,7 @@ NO_SCENE = "there is no scene yet; map the place, or load a scene"
 _REACH = 3.0  # extents of the map, around its middle, within which an initial pose is believed
 
 
-@dataclass(frozen=True, eq=False)
-class Attempt:
-    """What a single image says (answer), and what it means after those before it (tracked)."""
-
-    answer: Localization
-    tracked: Tracked
-
-
-class Localizing:
+class LocalizationSession:
     """A network, the scene once there is one, and what is known about the camera's path.
 
     network: None once it has stopped, so that it is freed whoever still keeps this object, as rclpy
@@ -117,9 +108,13 @@ class Localizing:
             raise InputError(f"it lies {where}; click inside the map")
         self._initial = map_from_child
 
-    def attempt(self, seen: CameraFrame, cam_from_child: Tensor | None) -> Attempt:
-        """Localize one frame. cam_from_child (4, 4): of the frame that initial poses are of, None
-        while unknown.
+    def localize(
+        self, seen: CameraFrame, cam_from_child: Tensor | None
+    ) -> tuple[Localization, Tracked]:
+        """Localize one frame: the answer to its image, and the state after it and those before.
+
+        cam_from_child (4, 4): of the frame that initial poses are of, None while unknown. Raises
+        InputError while there is no scene.
         """
         if self._localizer is None:
             raise InputError(NO_SCENE)
@@ -131,7 +126,7 @@ class Localizing:
         alone = self._localizer.localize(seen.frame, hint)
         together = self._recent.together(stamp, alone, seen.odom_from_cam)
         answer = self._localizer.localize_jointly(alone, together)
-        return Attempt(answer, self.tracker.update(stamp, answer, seen.odom_from_cam))
+        return answer, self.tracker.update(stamp, answer, seen.odom_from_cam)
 
 
 def _tracking(settings: LocalizerParameters) -> TrackingSettings:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from rclpy.clock import Clock, ClockType
 
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.camera.input import CameraInput, UnusableError
 from vggt3_ros.nodes.camera.topics import ImageMessage
 from vggt3_ros.nodes.mapper.mapper import Mapper
@@ -44,7 +44,7 @@ class ActiveMapper:
         self._mapper = mapper
         self._output = output
         given = settings()
-        self._counts = Counts()
+        self._counts = ImageCounts()
         depth_slop = (lambda: settings().depth_slop) if given.use_depth else None
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation needs its status too
         with ExitStack() as undo:
@@ -119,4 +119,6 @@ class ActiveMapper:
         if self._worker.is_idle:  # otherwise nobody has looked yet whether there is something new
             self._mapper.start_if_due()
         self.publish_status()
-        self._output.publish_diagnostics(self._camera.problem, self._counts, self._node.errors_survived)
+        self._output.publish_diagnostics(
+            self._camera.problem, self._counts, self._node.errors_survived
+        )

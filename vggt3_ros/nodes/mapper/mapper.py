@@ -14,7 +14,7 @@ from pathlib import Path
 from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.mapper.collector import Collector
-from vggt3_ros.nodes.mapper.mapping_job import CanceledError, Mapped, MappingJob
+from vggt3_ros.nodes.mapper.mapping_job import CanceledError, MappingJob, MappingResult
 from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.pipeline.dense import DENSE
 from vggt3_ros.pipeline.frame import Frame
@@ -173,10 +173,10 @@ class Mapper:
         _check_may_write(path, overwrite)
         return save_scene(scene, path)
 
-    def _on_end(self, job: MappingJob, outcome: Mapped | BaseException) -> None:
+    def _on_end(self, job: MappingJob, outcome: MappingResult | BaseException) -> None:
         """In the reconstruction's thread: take over what was made, or give the frames back."""
         try:
-            if isinstance(outcome, Mapped):
+            if isinstance(outcome, MappingResult):
                 self.use(outcome.reconstruction.scene, outcome.folder)
                 prune(self.library, self._settings().keep_scenes, self._made_by, outcome.folder)
                 self.say(_summary(outcome), False)
@@ -224,7 +224,7 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
     )
 
 
-def _summary(mapped: Mapped) -> str:
+def _summary(mapped: MappingResult) -> str:
     made = mapped.reconstruction
     scene = mapped.reconstruction.scene
     scale = (

@@ -25,7 +25,7 @@ class CanceledError(Vggt3Error):
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped:
+class MappingResult:
     """A reconstruction that is safely on the disk, and how many seconds it took altogether.
 
     folder: in the library. copy: at `save_path`, None if it is not there or was not asked for.
@@ -54,12 +54,12 @@ class MappingJob:
         library: Path,
         save_path: Path | None,
         on_progress: Callable[[], None],
-        on_end: Callable[[MappingJob, Mapped | BaseException], None],
+        on_end: Callable[[MappingJob, MappingResult | BaseException], None],
     ) -> None:
         self.frames = frames
         self.stage = "start"
         self.progress = 0.0
-        self.outcome: Future[Mapped] = Future()
+        self.outcome: Future[MappingResult] = Future()
         self._library = library
         self._save_path = save_path
         self._on_progress = on_progress
@@ -86,7 +86,7 @@ class MappingJob:
             self._thread.join()
 
     def _run(self, network: Vggt3, settings: ReconstructionSettings) -> None:
-        outcome: Mapped | BaseException
+        outcome: MappingResult | BaseException
         try:
             outcome = self._map(network, settings)
         except BaseException as error:
@@ -96,14 +96,14 @@ class MappingJob:
         # nobody else sees what a thread raises, and whoever waits for the outcome must get it
         except BaseException:
             traceback.print_exc()
-        if isinstance(outcome, Mapped):
+        if isinstance(outcome, MappingResult):
             self.outcome.set_result(outcome)
         else:
             # it would keep everything alive that the reconstruction had in its hands
             outcome.__traceback__ = None
             self.outcome.set_exception(outcome)
 
-    def _map(self, network: Vggt3, settings: ReconstructionSettings) -> Mapped:
+    def _map(self, network: Vggt3, settings: ReconstructionSettings) -> MappingResult:
         begin = time.perf_counter()
         made = reconstruct(self.frames, network, settings, self._report)
         self._report("save", 1.0)
@@ -115,7 +115,7 @@ class MappingJob:
                 copy = save_scene(made.scene, self._save_path)
             except SceneError as error:
                 uncopied = str(error)
-        return Mapped(made, folder, copy, time.perf_counter() - begin, uncopied)
+        return MappingResult(made, folder, copy, time.perf_counter() - begin, uncopied)
 
     def _report(self, stage: str, fraction: float) -> None:
         if self._canceled.is_set():

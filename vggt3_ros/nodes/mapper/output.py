@@ -10,7 +10,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
 from vggt3_ros.msg import MapperStatus, SceneInfo
-from vggt3_ros.nodes.camera.counts import Counts
+from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.mapper.mapper import Mapper
 from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.nodes.messages.clouds import cloud_message
@@ -60,7 +60,7 @@ class MapperOutput:
         )
         self._scene.publish(scene_info(scene, folder, stamp))
 
-    def publish_status(self, mapper: Mapper, counts: Counts) -> None:
+    def publish_status(self, mapper: Mapper, counts: ImageCounts) -> None:
         """How it goes, and what happened last."""
         job = mapper.job
         status = MapperStatus(
@@ -83,7 +83,7 @@ class MapperOutput:
             status.state = MapperStatus.PAUSED
         self._status.publish(status)
 
-    def publish_diagnostics(self, problem: str, counts: Counts, survived: int) -> None:
+    def publish_diagnostics(self, problem: str, counts: ImageCounts, survived: int) -> None:
         """The same in short. problem: what does not come, empty if everything does. survived:
         unexpected errors.
         """
