@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from vggt3_ros.nodes.demo.bench_figures import (
+    MessageFigures,
     NodeCounts,
     Sample,
     Snapshot,
+    Spread,
     Usage,
     messages,
     other_programs,
@@ -29,8 +31,8 @@ def test_messages_are_those_between_two_moments() -> None:
     later = NodeCounts(155, 40, {"black": 10, "full": 30})
     after = Snapshot(160, {"mapper": later, "localizer": NodeCounts(160, 7, {"busy": 7})})
     assert messages(before, after) == {
-        "mapper": {"sent": 60, "received": 57, "lost": 3, "left_out": 30, "reasons": {"full": 30}},
-        "localizer": {"sent": 60, "received": 60, "lost": 0, "left_out": 7, "reasons": {"busy": 7}},
+        "mapper": MessageFigures(60, received=57, lost=3, left_out=30, reasons={"full": 30}),
+        "localizer": MessageFigures(60, received=60, lost=0, left_out=7, reasons={"busy": 7}),
     }
 
 
@@ -42,23 +44,18 @@ def test_process_is_told_by_its_share_of_a_core_and_its_memory() -> None:
     figures = processes(
         [sample(1000.0, 5.0, 300.0), sample(1010.0, 8.0, 310.0), sample(1020.0, 10.0, 320.0)]
     )
-    assert figures["mapper"].pop("rss_mb") == [300.0, 310.0, 320.0]
-    expected = {
-        "cores": 0.25,
-        "rss_mb_begin": 300.0,
-        "rss_mb_end": 320.0,
-        "rss_mb_per_minute": 90.0,
-    }
-    assert figures == {"mapper": pytest.approx(expected)}
+    assert set(figures) == {"mapper"}
+    mapper = figures["mapper"]
+    assert mapper.rss_mb == [300.0, 310.0, 320.0]
+    assert mapper.cores == pytest.approx(0.25)
+    assert (mapper.rss_mb_begin, mapper.rss_mb_end) == pytest.approx((300.0, 320.0))
+    assert mapper.rss_mb_per_minute == pytest.approx(90.0)
 
 
 def growth(sizes: list[float]) -> float:
     """MB per minute, of sizes that were sampled every two seconds."""
-    return float(
-        processes([sample(2.0 * i, i, size) for i, size in enumerate(sizes)])["mapper"][
-            "rss_mb_per_minute"
-        ]
-    )
+    samples = [sample(2.0 * i, i, size) for i, size in enumerate(sizes)]
+    return processes(samples)["mapper"].rss_mb_per_minute
 
 
 def test_memory_that_is_taken_once_or_for_a_while_is_no_growth() -> None:
@@ -81,8 +78,8 @@ def test_other_programs_are_what_is_left_of_the_busy_time() -> None:
 
 
 def test_spread_of_delays() -> None:
-    assert spread(float(value) for value in range(11)) == {"median": 5.0, "p90": 9.0, "max": 10.0}
-    assert spread([]) == {"median": None, "p90": None, "max": None}
+    assert spread(float(value) for value in range(11)) == Spread(5.0, 9.0, 10.0)
+    assert spread([]) == Spread(None, None, None)
 
 
 @pytest.mark.parametrize(

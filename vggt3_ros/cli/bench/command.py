@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import math
 import multiprocessing
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +23,7 @@ from vggt3_ros.cli.bench import (
     maps_command,
     soak_command,
 )
+from vggt3_ros.cli.bench.machine import device_name
 from vggt3_ros.cli.common import (
     add_common_options,
     add_seed_option,
@@ -234,7 +234,7 @@ def _conditions(
         "chunk": args.chunk,
         "repeats": args.repeats,
         "precision": args.precision,
-        "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu ({platform.machine()})",
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "peak_is": (

@@ -7,14 +7,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from vggt3_ros.cli.bench.machine import device_name
 from vggt3_ros.cli.common import (
     add_common_options,
     add_model_option,
@@ -24,10 +25,50 @@ from vggt3_ros.cli.common import (
     resolve_device,
 )
 from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.evaluation.blocks import figure, to_json
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
+    from vggt3_ros.cli.bench.graph_phases import GraphFigures
+    from vggt3_ros.nodes.demo.bench_figures import MessageFigures
     from vggt3_ros.nodes.demo.bench_rig import BenchCamera
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the simulated camera has rendered: images, and the length of each of its drives."""
+
+    images: int = field(metadata=figure("count"))
+    metres_of_legs: list[float] = field(metadata=figure("m"))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What was measured, on which machine. image_size: H, W in pixels. load_average_before: of 1, 5
+    and 15 minutes.
+    """
+
+    task: str
+    model: str
+    image_size: tuple[int, int]
+    rate_hz: float = field(metadata=figure("Hz"))
+    seed: int
+    rendered: Rendered
+    device: str
+    cores: int | None = field(metadata=figure("count"))
+    threads: int = field(metadata=figure("count"))
+    torch: str
+    ros_distro: str
+    load_average_before: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class GraphReport:
+    """The JSON of `vggt3 bench graph`."""
+
+    conditions: Conditions = field(metadata=figure(inline=True))
+    load_average_after: tuple[float, float, float]
+    figures: GraphFigures = field(metadata=figure(inline=True))
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -95,9 +136,9 @@ def run(args: argparse.Namespace) -> int:
                 print(error.log_tail, file=sys.stderr)
                 raise
         interrupts.check()
-    data = {**conditions, "load_average_after": os.getloadavg(), **figures}
-    write_json(args.json, data)
-    _print(data)
+    report = GraphReport(conditions, os.getloadavg(), figures)
+    write_json(args.json, to_json(report))
+    _print(report)
     return 0
 
 
@@ -118,71 +159,77 @@ def _work_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _conditions(args: argparse.Namespace, device: str, camera: BenchCamera) -> dict[str, Any]:
+def _conditions(args: argparse.Namespace, device: str, camera: BenchCamera) -> Conditions:
     import torch
 
-    on_gpu = torch.device(device).type == "cuda"
-    return {
-        "task": args.task,
-        "model": args.model,
-        "image_size": [args.size[1], args.size[0]],
-        "rate_hz": args.rate,
-        "seed": args.seed,
-        "rendered": {"images": camera.rendered, "metres_of_legs": camera.metres},
-        "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu ({platform.machine()})",
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "ros_distro": os.environ.get("ROS_DISTRO", "wheels of PyPI"),
-        "load_average_before": os.getloadavg(),
-    }
+    width, height = args.size
+    return Conditions(
+        task=args.task,
+        model=args.model,
+        image_size=(height, width),
+        rate_hz=args.rate,
+        seed=args.seed,
+        rendered=Rendered(camera.rendered, camera.metres),
+        device=device_name(device),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        ros_distro=os.environ.get("ROS_DISTRO", "wheels of PyPI"),
+        load_average_before=os.getloadavg(),
+    )
 
 
-def _print(data: dict[str, Any]) -> None:
-    camera = data["rendered"]
-    made = data["reconstruction"]
-    found = data["localization"]
-    height, width = data["image_size"]
-    legs = " and ".join(f"{metres:.1f} m" for metres in camera["metres_of_legs"])
-    print(
-        f"camera          {width}x{height} at {data['rate_hz']:g} Hz; {camera['images']} images"
-        f" rendered, of drives of {legs}, the second one to and fro"
-    )
-    print(
-        f"reconstruction  {made['keyframes']} keyframes in {made['seconds']:.1f} s,"
-        f" {made['landmarks']} landmarks"
-    )
-    print(
-        f"localization    {found['seconds']:.0f} s: {found['images_per_s']:.1f} images,"
-        f" {found['attempts_per_s']:.2f} attempts and {found['poses_per_s']:.2f} poses a second"
-    )
-    for title, key in (("image to pose", "image_to_pose_ms"), ("one attempt", "attempt_ms")):
-        delay = found[key]
-        if delay["median"] is not None:
-            print(
-                f"{title:<15} median {delay['median']:.0f} ms, 90 % below {delay['p90']:.0f} ms, at"
-                f" most {delay['max']:.0f} ms"
-            )
+def _print(report: GraphReport) -> None:
+    conditions = report.conditions
+    figures = report.figures
+    _print_phases(conditions, figures)
     print(f"\n{'images':<28} {'sent':>6} {'received':>9} {'lost':>6} {'left out':>9}")
-    for phase, figures in (
-        ("mapping", data["mapping"]),
-        ("reconstruction", made),
-        ("localization", found),
-    ):
-        for node, row in figures["messages"].items():
-            counts = f"{row['sent']:>6} {row['received']:>9} {row['lost']:>6} {row['left_out']:>9}"
-            print(f"{phase + ', ' + node:<28} {counts}")
-            for reason, count in row["reasons"].items():
-                print(f"{'':<28} {count:>33} {reason}")
+    _print_messages("mapping", figures.mapping.messages)
+    _print_messages("reconstruction", figures.reconstruction.messages)
+    _print_messages("localization", figures.localization.messages)
     print(f"\n{'process':<15} {'cores':>6} {'MB':>7} {'MB later':>9} {'MB per minute':>14}")
-    for name, row in data["processes"].items():
-        memory = (
-            f"{row['rss_mb_begin']:>7.0f} {row['rss_mb_end']:>9.0f}"
-            f" {row['rss_mb_per_minute']:>14.1f}"
-        )
-        print(f"{name:<15} {row['cores']:>6.2f} {memory}")
-    print(f"{'other programs':<15} {data['other_programs_cores']:>6.2f}")
-    print(f"\n{data['cores']} cores; figures depend on what other programs leave of them")
+    for name, row in figures.processes.items():
+        memory = f"{row.rss_mb_begin:>7.0f} {row.rss_mb_end:>9.0f} {row.rss_mb_per_minute:>14.1f}"
+        print(f"{name:<15} {row.cores:>6.2f} {memory}")
+    print(f"{'other programs':<15} {figures.other_programs_cores:>6.2f}")
+    print(f"\n{conditions.cores} cores; figures depend on what other programs leave of them")
+
+
+def _print_phases(conditions: Conditions, figures: GraphFigures) -> None:
+    height, width = conditions.image_size
+    made = figures.reconstruction
+    found = figures.localization
+    legs = " and ".join(f"{metres:.1f} m" for metres in conditions.rendered.metres_of_legs)
+    print(
+        f"camera          {width}x{height} at {conditions.rate_hz:g} Hz;"
+        f" {conditions.rendered.images} images rendered, of drives of {legs}, the second one to and"
+        " fro"
+    )
+    print(
+        f"reconstruction  {made.keyframes} keyframes in {made.seconds:.1f} s,"
+        f" {made.landmarks} landmarks"
+    )
+    print(
+        f"localization    {found.seconds:.0f} s: {found.images_per_s:.1f} images,"
+        f" {found.attempts_per_s:.2f} attempts and {found.poses_per_s:.2f} poses a second"
+    )
+    for title, delay in (
+        ("image to pose", found.image_to_pose_ms),
+        ("one attempt", found.attempt_ms),
+    ):
+        if delay.median is not None:
+            print(
+                f"{title:<15} median {delay.median:.0f} ms, 90 % below {delay.p90:.0f} ms, at"
+                f" most {delay.max:.0f} ms"
+            )
+
+
+def _print_messages(phase: str, messages: dict[str, MessageFigures]) -> None:
+    for node, row in messages.items():
+        counts = f"{row.sent:>6} {row.received:>9} {row.lost:>6} {row.left_out:>9}"
+        print(f"{phase + ', ' + node:<28} {counts}")
+        for reason, count in row.reasons.items():
+            print(f"{'':<28} {count:>33} {reason}")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.demo.phases import Demo
 from vggt3_ros.cli.progress import ProgressBar
+from vggt3_ros.evaluation.blocks import figure
 
 if TYPE_CHECKING:
-    from vggt3_ros.nodes.demo.bench_figures import Sample, Snapshot
+    from vggt3_ros.nodes.demo.bench_figures import (
+        MessageFigures,
+        ProcessFigures,
+        Sample,
+        Snapshot,
+        Spread,
+    )
     from vggt3_ros.nodes.demo.bench_rig import BenchCamera
     from vggt3_ros.nodes.demo.session import Session
 
@@ -22,6 +30,54 @@ _WARM_UP = 15.0  # seconds at most until the first pose, which takes memory once
 _SAMPLES = 60  # of processor and memory while it is measured
 
 
+@dataclass(frozen=True)
+class MappingPhase:
+    """While the camera drives to map: images by node."""
+
+    messages: dict[str, MessageFigures]
+
+
+@dataclass(frozen=True)
+class ReconstructionPhase:
+    """A reconstruction while the camera drives on. seconds: of the mapper; seconds_until_in_use: as
+    a user waits until the localizer has taken the scene over.
+    """
+
+    keyframes: int = field(metadata=figure("count"))
+    landmarks: int = field(metadata=figure("count"))
+    seconds: float = field(metadata=figure("s"))
+    seconds_until_in_use: float = field(metadata=figure("s"))
+    messages: dict[str, MessageFigures]
+
+
+@dataclass(frozen=True)
+class LocalizationPhase:
+    """While the camera goes to and fro. image_to_pose_ms: from the stamp of an image to the arrival
+    of its pose; attempt_ms: what the localizer needs for an image.
+    """
+
+    seconds: float = field(metadata=figure("s"))
+    images_per_s: float = field(metadata=figure("1/s"))
+    attempts_per_s: float = field(metadata=figure("1/s"))
+    poses_per_s: float = field(metadata=figure("1/s"))
+    image_to_pose_ms: Spread = field(metadata=figure("ms"))
+    attempt_ms: Spread = field(metadata=figure("ms"))
+    messages: dict[str, MessageFigures]
+
+
+@dataclass(frozen=True)
+class GraphFigures:
+    """By phase; of the last one, also the processes by name, and how many cores were busy for other
+    programs.
+    """
+
+    mapping: MappingPhase
+    reconstruction: ReconstructionPhase
+    localization: LocalizationPhase
+    processes: dict[str, ProcessFigures]
+    other_programs_cores: float
+
+
 class GraphBench:
     """One run; `session` has nothing started yet."""
 
@@ -30,7 +86,7 @@ class GraphBench:
         self._camera = camera
         self._demo = Demo(session, camera)
 
-    def run(self, model: str, device: str, work: Path, seconds: float) -> dict[str, Any]:
+    def run(self, model: str, device: str, work: Path, seconds: float) -> GraphFigures:
         """All figures, by phase. Raises DemoError or ProcessEndedError."""
         from vggt3_ros.nodes.demo.bench_figures import messages, other_programs, processes
         from vggt3_ros.nodes.demo.bench_rig import CountsOfNodes, Meter
@@ -43,15 +99,15 @@ class GraphBench:
         mapped = self._snapshot()
         reconstruction = self._reconstruct(work / "scene", mapped)
         localization, samples = self._localize(seconds)
-        return {
-            "mapping": {"messages": messages(begin, mapped)},
-            "reconstruction": reconstruction,
-            "localization": localization,
-            "processes": processes(samples),
-            "other_programs_cores": other_programs(samples),
-        }
+        return GraphFigures(
+            mapping=MappingPhase(messages(begin, mapped)),
+            reconstruction=reconstruction,
+            localization=localization,
+            processes=processes(samples),
+            other_programs_cores=other_programs(samples),
+        )
 
-    def _reconstruct(self, folder: Path, before: Snapshot) -> dict[str, Any]:
+    def _reconstruct(self, folder: Path, before: Snapshot) -> ReconstructionPhase:
         """Reconstruct while the camera drives on."""
         from vggt3_ros.nodes.demo.bench_figures import messages
         from vggt3_ros.scene.storage import load_scene
@@ -63,15 +119,15 @@ class GraphBench:
         in_use = time.monotonic() - begin
         self._camera.show(False, self._session)
         scene = load_scene(folder, with_depth=False)
-        return {
-            "keyframes": len(scene.keyframes),
-            "landmarks": len(scene.landmarks["positions"]) if scene.landmarks else 0,
-            "seconds": seconds,
-            "seconds_until_in_use": in_use,
-            "messages": messages(before, self._snapshot()),
-        }
+        return ReconstructionPhase(
+            keyframes=len(scene.keyframes),
+            landmarks=len(scene.landmarks["positions"]) if scene.landmarks else 0,
+            seconds=seconds,
+            seconds_until_in_use=in_use,
+            messages=messages(before, self._snapshot()),
+        )
 
-    def _localize(self, seconds: float) -> tuple[dict[str, Any], list[Sample]]:
+    def _localize(self, seconds: float) -> tuple[LocalizationPhase, list[Sample]]:
         """Localize while the camera goes to and fro."""
         from vggt3_ros.nodes.demo.bench_figures import messages, spread
 
@@ -100,17 +156,16 @@ class GraphBench:
             took = time.monotonic() - begin
             after = self._snapshot()
         delays = camera.delays_ms(client)
-        figures = {
-            "seconds": took,
-            "images_per_s": (after.sent - before.sent) / took,
-            "attempts_per_s": len(client.attempts) / took,
-            "poses_per_s": len(client.poses) / took,
-            "image_to_pose_ms": spread(delays.values()),
-            "attempt_ms": spread(
-                1e3 * attempt.processing_time for attempt in client.attempts.values()
-            ),
-            "messages": messages(before, after),
-        }
+        attempts = client.attempts.values()
+        figures = LocalizationPhase(
+            seconds=took,
+            images_per_s=(after.sent - before.sent) / took,
+            attempts_per_s=len(attempts) / took,
+            poses_per_s=len(client.poses) / took,
+            image_to_pose_ms=spread(delays.values()),
+            attempt_ms=spread(1e3 * attempt.processing_time for attempt in attempts),
+            messages=messages(before, after),
+        )
         return figures, samples
 
     def _wait(

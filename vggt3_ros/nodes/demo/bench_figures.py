@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -54,10 +53,44 @@ class Sample:
     busy_s: float
 
 
-def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
-    """Images between two moments, by node: sent, received, lost in transit, left out by the node,
-    and why.
+@dataclass(frozen=True)
+class MessageFigures:
+    """Images between two moments: sent by the camera, received by a node, lost in transit, and left
+    out by the node; `reasons` counts the latter by reason.
     """
+
+    sent: int
+    received: int
+    lost: int
+    left_out: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ProcessFigures:
+    """What a process needs. cores: fraction of a core. rss_mb_begin, rss_mb_end: megabytes of
+    memory at the first and the last sample; rss_mb: at every one. rss_mb_per_minute: their growth
+    after a warm-up.
+    """
+
+    cores: float
+    rss_mb_begin: float
+    rss_mb_end: float
+    rss_mb_per_minute: float
+    rss_mb: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, the value that 90 % stay below, and the largest; None where there are no values."""
+
+    median: float | None
+    p90: float | None
+    max: float | None
+
+
+def messages(before: Snapshot, after: Snapshot) -> dict[str, MessageFigures]:
+    """The images between two moments, by node."""
     sent = after.sent - before.sent
     figures = {}
     for name, late in after.counts.items():
@@ -66,19 +99,18 @@ def messages(before: Snapshot, after: Snapshot) -> dict[str, Any]:
         reasons = {
             reason: count - early.reasons.get(reason, 0) for reason, count in late.reasons.items()
         }
-        figures[name] = {
-            "sent": sent,
-            "received": received,
-            "lost": sent - received,
-            "left_out": late.left_out - early.left_out,
-            "reasons": {reason: count for reason, count in reasons.items() if count},
-        }
+        figures[name] = MessageFigures(
+            sent=sent,
+            received=received,
+            lost=sent - received,
+            left_out=late.left_out - early.left_out,
+            reasons={reason: count for reason, count in reasons.items() if count},
+        )
     return figures
 
 
-def processes(samples: Sequence[Sample]) -> dict[str, Any]:
-    """By process: fraction of a core, memory at the first and the last sample, its growth after a
-    warm-up, and its curve.
+def processes(samples: Sequence[Sample]) -> dict[str, ProcessFigures]:
+    """The figures of each process by its name.
 
     Two samples at least, evenly spaced. The growth is that of the largest size from the second
     third of the time to the last one: with what they are working at, processes grow and shrink all
@@ -93,15 +125,14 @@ def processes(samples: Sequence[Sample]) -> dict[str, Any]:
         early = first.usage[name]
         late = last.usage[name]
         sizes = [sample.usage[name].rss_bytes for sample in samples]
-        figures[name] = {
-            "cores": (late.cpu_s - early.cpu_s) / (last.time_s - first.time_s),
-            "rss_mb_begin": early.rss_bytes / _MB,
-            "rss_mb_end": late.rss_bytes / _MB,
-            "rss_mb_per_minute": (max(sizes[-third:]) - max(sizes[-2 * third : -third]))
-            / _MB
-            / minutes,
-            "rss_mb": [round(size / _MB, 1) for size in sizes],
-        }
+        grown = max(sizes[-third:]) - max(sizes[-2 * third : -third])
+        figures[name] = ProcessFigures(
+            cores=(late.cpu_s - early.cpu_s) / (last.time_s - first.time_s),
+            rss_mb_begin=early.rss_bytes / _MB,
+            rss_mb_end=late.rss_bytes / _MB,
+            rss_mb_per_minute=grown / _MB / minutes,
+            rss_mb=[round(size / _MB, 1) for size in sizes],
+        )
     return figures
 
 
@@ -115,13 +146,13 @@ def other_programs(samples: Sequence[Sample]) -> float:
     return max(0.0, (last.busy_s - first.busy_s - ours) / (last.time_s - first.time_s))
 
 
-def spread(values: Iterable[float]) -> dict[str, float | None]:
-    """Median, the value that 90 % stay below, and the largest; None where there are no values."""
+def spread(values: Iterable[float]) -> Spread:
+    """The spread of values, of which there may be none."""
     numbers = np.array([*values], dtype=np.float64)
     if len(numbers) == 0:
-        return {"median": None, "p90": None, "max": None}
-    return {
-        "median": float(np.median(numbers)),
-        "p90": float(np.quantile(numbers, 0.9)),
-        "max": float(numbers.max()),
-    }
+        return Spread(None, None, None)
+    return Spread(
+        median=float(np.median(numbers)),
+        p90=float(np.quantile(numbers, 0.9)),
+        max=float(numbers.max()),
+    )
