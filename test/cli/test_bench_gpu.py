@@ -194,7 +194,7 @@ def test_steps_share_the_time_and_are_left_out_when_it_is_up(
         "training" not in given and "training: left out, the time is up" in capsys.readouterr().out
     )
     left_out = Results(tmp_path).read("training")
-    assert left_out is not None and (left_out["state"], left_out["rows"]) == ("left out", [])
+    assert left_out is not None and (left_out.state, left_out.rows) == ("left out", [])
 
 
 def _arguments(out: Path, *options: str) -> Any:

@@ -45,14 +45,10 @@ def run(args: argparse.Namespace) -> int:
         "ttt_steps": scene.ttt_steps,
         "keyframes": len(scene.keyframes),
         "points": len(scene.points),
-        "memory_bytes": sum(
-            tensor.numel() * tensor.element_size() for tensor in scene.memory.values()
-        ),
+        "memory_bytes": sum(tensor.nbytes for tensor in scene.memory.values()),
         "verification": scene.verification,
         "calibration": scene.calibration_entry,
-        "landmark_bytes": sum(
-            tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()
-        ),
+        "landmark_bytes": sum(tensor.nbytes for tensor in scene.landmarks.values()),
         "depth_bytes": 0 if scene.depth is None else scene.depth.nbytes,
         "depth": None if scene.depth is None else _depth_figures(scene.depth),
         "up_source": scene.up_source,

@@ -6,8 +6,9 @@ import argparse
 import math
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.common import (
     INTRINSICS_HELP,
@@ -90,14 +91,14 @@ def run(args: argparse.Namespace) -> int:
     print_skipped(reader.skipped)
     known.check(account.images)
     account.left_out = len(reader.skipped)
-    localized = sum(row["position"] is not None for row in rows)
+    localized = sum(row.position is not None for row in rows)
     unit = "m" if scene.is_metric else "scene units"
     skipped = [{"image": name, "reason": reason} for name, reason in reader.skipped]
     data = {
         "scene_id": scene.scene_id,
         "unit": unit,
         "given": account.to_json(),
-        "images": rows,
+        "images": [asdict(row) for row in rows],
         "skipped": skipped,
     }
     write_json(args.json, data)
@@ -108,42 +109,61 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _row(name: str, localization: Localization, seconds: float) -> dict[str, Any]:
-    """What is printed of one image, as data; position in metres or scene units, quaternion x y z w.
+@dataclass(frozen=True)
+class LocalizedImage:
+    """What is printed and written of one image; None what is not known of it.
 
-    covariance (6, 6) of the position and of the rotation vector in the camera frame; position_sigma
-    in the same unit.
+    position in metres or, unless `metric`, in scene units; quaternion x y z w. covariance (6, 6) of
+    the position and of the rotation vector in the camera frame; position_sigma in the unit of the
+    position.
     """
+
+    image: str
+    status: str
+    reason: str
+    position: list[float] | None
+    quaternion: list[float] | None
+    metric: bool
+    covariance: list[list[float]] | None
+    position_sigma: float | None
+    inliers: int
+    source: str
+    confidence: float | None
+    seconds: float
+
+
+def _row(name: str, localization: Localization, seconds: float) -> LocalizedImage:
+    """What there is to report of the answer to one image."""
     from vggt3_ros.geometry.se3 import quaternion_from_rotation
 
     pose = localization.map_from_cam
     covariance = localization.covariance
     located = localization.located
-    return {
-        "image": name,
-        "status": localization.status.name,
-        "reason": localization.reason,
-        "position": None if pose is None else pose[:3, 3].tolist(),
-        "quaternion": None if pose is None else quaternion_from_rotation(pose[:3, :3]).tolist(),
-        "metric": localization.metric,
-        "covariance": None if covariance is None else covariance.tolist(),
-        "position_sigma": None if covariance is None else float(covariance[:3, :3].trace().sqrt()),
-        "inliers": 0 if located is None else located.inliers,
-        "source": "network" if located is None else located.source,
-        "confidence": None if math.isnan(localization.confidence) else localization.confidence,
-        "seconds": seconds,
-    }
+    return LocalizedImage(
+        image=name,
+        status=localization.status.name,
+        reason=localization.reason,
+        position=None if pose is None else pose[:3, 3].tolist(),
+        quaternion=None if pose is None else quaternion_from_rotation(pose[:3, :3]).tolist(),
+        metric=localization.metric,
+        covariance=None if covariance is None else covariance.tolist(),
+        position_sigma=None if covariance is None else float(covariance[:3, :3].trace().sqrt()),
+        inliers=0 if located is None else located.inliers,
+        source="network" if located is None else located.source,
+        confidence=None if math.isnan(localization.confidence) else localization.confidence,
+        seconds=seconds,
+    )
 
 
-def _line(row: dict[str, Any]) -> str:
-    start = f"{row['image']}  {row['status']}"
-    if row["position"] is None:
-        return f"{start}  {row['reason']}"
-    position = " ".join(f"{value:.3f}" for value in row["position"])
-    quaternion = " ".join(f"{value:.4f}" for value in row["quaternion"])
-    unit = "m" if row["metric"] else "scene units"
-    if row["position_sigma"] is None:
-        trust = f"confidence {row['confidence']:.2f}"
+def _line(row: LocalizedImage) -> str:
+    start = f"{row.image}  {row.status}"
+    if row.position is None or row.quaternion is None:
+        return f"{start}  {row.reason}"
+    position = " ".join(f"{value:.3f}" for value in row.position)
+    quaternion = " ".join(f"{value:.4f}" for value in row.quaternion)
+    unit = "m" if row.metric else "scene units"
+    if row.position_sigma is None:
+        trust = f"confidence {row.confidence:.2f}"
     else:
-        trust = f"+- {row['position_sigma']:.3f} {unit}, {row['inliers']} landmarks"
+        trust = f"+- {row.position_sigma:.3f} {unit}, {row.inliers} landmarks"
     return f"{start}  position {position} {unit}  quaternion {quaternion}  {trust}"

@@ -406,9 +406,7 @@ def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:
         "up_source": scene.up_source,
         "verification": scene.verification,
         "calibration": scene.calibration_entry,
-        "landmark_bytes": sum(
-            tensor.numel() * tensor.element_size() for tensor in scene.landmarks.values()
-        ),
+        "landmark_bytes": sum(tensor.nbytes for tensor in scene.landmarks.values()),
     }
 
 

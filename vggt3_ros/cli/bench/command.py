@@ -262,12 +262,13 @@ def _print(rows: Sequence[Measured | Failed], growth: Mapping[Attention, float |
 
 
 def _attentions(text: str) -> list[Attention]:
+    named: dict[str, Attention] = {"ttt": "ttt", "softmax": "softmax"}
     kinds = text.split(",")
-    if not set(kinds) <= {"ttt", "softmax"} or len(set(kinds)) != len(kinds):
+    if not set(kinds) <= set(named) or len(set(kinds)) != len(kinds):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not ttt, softmax or both with a comma between"
         )
-    return kinds  # type: ignore[return-value]
+    return [named[kind] for kind in kinds]
 
 
 def _counts(text: str) -> list[int]:

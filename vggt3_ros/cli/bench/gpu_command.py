@@ -8,9 +8,8 @@ import argparse
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
-from vggt3_ros.cli.bench.gpu.results import TABLE, Results
+from vggt3_ros.cli.bench.gpu.results import TABLE, Results, Row, StepRecord
 from vggt3_ros.cli.bench.gpu.worker import Worker
 from vggt3_ros.cli.common import positive_float
 from vggt3_ros.errors import InputError
@@ -85,15 +84,15 @@ def run(args: argparse.Namespace) -> int:
 def _measure(results: Results, worker: Worker, step: str, left: float, fraction: float) -> bool:
     """One step within its fraction of the time left. Returns whether all was as it should be."""
     if left <= 0:
-        results.write(step, "left out", 0.0, [], None)
+        results.write(StepRecord(step, "left out", 0.0))
         print(f"{step}: left out, the time is up", flush=True)
         return True
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     began = time.monotonic()
 
-    def keep(row: dict[str, Any]) -> None:
+    def keep(row: Row) -> None:
         rows.append(row)
-        results.write(step, "running", time.monotonic() - began, rows, None)
+        results.write(StepRecord(step, "running", time.monotonic() - began, rows))
         print(f"  {row['name']}: {row['text']}", flush=True)
 
     state = "interrupted"
@@ -102,13 +101,13 @@ def _measure(results: Results, worker: Worker, step: str, left: float, fraction:
         worker.start(left)
         seconds = max(0.0, left - (time.monotonic() - began)) * fraction
         print(f"{step}: at most {seconds:.0f} s", flush=True)
-        results.write(step, "running", 0.0, rows, None)
+        results.write(StepRecord(step, "running", 0.0))
         state, error = worker.do(step, seconds, results.ceilings(), keep)
     except RuntimeError as caught:
         state = "failed"
         error = str(caught)
     finally:
-        results.write(step, state, time.monotonic() - began, rows, error)
+        results.write(StepRecord(step, state, time.monotonic() - began, rows, error))
     if state != "done":
         print(f"{step}: {state}" + (f"\n{error}" if error else ""), flush=True)
     return state != "failed" and all(row.get("ok", True) for row in rows)

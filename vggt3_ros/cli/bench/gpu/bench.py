@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from vggt3_ros.cli.bench.gpu.results import Row
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.training.stopwatch import Stopwatch
 
@@ -91,7 +92,7 @@ class Bench:
     device: torch.device
     sizes: Sizes
     deadline: float  # of time.monotonic()
-    send: Callable[[dict[str, Any]], None]
+    send: Callable[[Row], None]
     # measured rates: bytes/s of "copy", FLOP/s of "bf16"
     ceilings: dict[str, float] = field(default_factory=dict)
 

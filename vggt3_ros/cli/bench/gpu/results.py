@@ -5,12 +5,28 @@ all of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vggt3_ros.files import atomic_path, clear_unfinished
 
+Row = dict[str, Any]  # name, text for people, and figures of its own
 TABLE = "results.txt"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A step as it is: state 'running', 'done', 'out of time', 'failed', 'interrupted' or 'left
+    out'; the seconds that it took so far.
+    """
+
+    step: str
+    state: str
+    seconds: float
+    rows: Sequence[Row] = ()
+    error: str | None = None
 
 
 class Results:
@@ -22,38 +38,27 @@ class Results:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def write(
-        self, step: str, state: str, seconds: float, rows: list[dict[str, Any]], error: str | None
-    ) -> None:
-        """Keep a step as it is now: state 'running', 'done', 'out of time', 'failed',
-        'interrupted', 'left out'.
-        """
-        data = {
-            "step": step,
-            "state": state,
-            "seconds": round(seconds, 2),
-            "rows": rows,
-            "error": error,
-        }
-        self._replace(f"{step}.json", json.dumps(data, indent=1) + "\n")
+    def write(self, record: StepRecord) -> None:
+        """Keep a step as it is now."""
+        data = asdict(replace(record, seconds=round(record.seconds, 2)))
+        self._replace(f"{record.step}.json", json.dumps(data, indent=1) + "\n")
 
-    def read(self, step: str) -> dict[str, Any] | None:
-        """A step's data, of this run or an earlier one; None where it has not been measured."""
+    def read(self, step: str) -> StepRecord | None:
+        """A step of this run or an earlier one; None where it has not been measured."""
         path = self.folder / f"{step}.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return StepRecord(**json.loads(path.read_text())) if path.exists() else None
 
     def ceilings(self) -> dict[str, float]:
         """Measured rates by name, of what the folder holds."""
         card = self.read("card")
-        return (
-            {}
-            if card is None
-            else {row["name"]: row["rate"] for row in card["rows"] if "rate" in row}
-        )
+        if card is None:
+            return {}
+        return {row["name"]: row["rate"] for row in card.rows if "rate" in row}
 
     def write_table(self, steps: list[str]) -> str:
         """Write the table of all steps that were measured, and return it."""
-        text = "\n".join(_section(data) for data in map(self.read, steps) if data is not None)
+        records = [record for record in map(self.read, steps) if record is not None]
+        text = "\n".join(map(_section, records))
         self._replace(TABLE, text)
         return text
 
@@ -63,10 +68,10 @@ class Results:
             temporary.write_text(text, encoding="utf-8")
 
 
-def _section(data: dict[str, Any]) -> str:
-    lines = [f"{data['step']}: {data['state']}, {data['seconds']:.0f} s"]
-    width = max((len(row["name"]) for row in data["rows"]), default=0)
-    lines += [f"  {row['name']:<{width}}  {row['text']}" for row in data["rows"]]
-    if data["error"]:
-        lines.append("  error: " + data["error"].strip().splitlines()[-1])
+def _section(record: StepRecord) -> str:
+    lines = [f"{record.step}: {record.state}, {record.seconds:.0f} s"]
+    width = max((len(row["name"]) for row in record.rows), default=0)
+    lines += [f"  {row['name']:<{width}}  {row['text']}" for row in record.rows]
+    if record.error:
+        lines.append("  error: " + record.error.strip().splitlines()[-1])
     return "\n".join(lines) + "\n"

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-Row = dict[str, Any]
+from vggt3_ros.cli.bench.gpu.results import Row
+
 _STARTING_S = 120.0  # that torch and the device may take to be there
 # that a killed process may take to be gone: one that is stuck in a driver is not waited for
 _ENDING_S = 5.0
