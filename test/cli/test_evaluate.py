@@ -96,7 +96,7 @@ def test_folders_of_the_same_name_get_pictures_of_their_own(
 def test_sequences_are_challenged_with_frames_of_the_others(
     vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vggt3_ros.evaluation.challenges, "_MOST", 2)
+    monkeypatch.setattr(vggt3_ros.evaluation.challenges, "_MAX_QUERIES", 2)
     other = Path(shutil.copytree(sequence, tmp_path / "elsewhere"))
     options = [
         "--adversarial",

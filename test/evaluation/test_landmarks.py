@@ -42,7 +42,7 @@ def room() -> Sequence:
 def challenged(room: Sequence, small_network: Any) -> Evaluation:
     """The room mapped with true poses; three challenges of each kind."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vggt3_ros.evaluation.challenges, "_MOST", 3)
+        patch.setattr(vggt3_ros.evaluation.challenges, "_MAX_QUERIES", 3)
         return evaluate(
             room,
             small_network,
