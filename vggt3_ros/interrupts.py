@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-SIGNALS_OF_NODES = (signal.SIGINT, signal.SIGTERM)
-_ALL = (*SIGNALS_OF_NODES, signal.SIGHUP)
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ALL = (*ENDING_SIGNALS, signal.SIGHUP)
 
 
 class Interrupts:
@@ -75,7 +75,7 @@ def end_at_once() -> None:
     Importing torch takes seconds, in which there is nothing to be put in order. An exception would
     not do: it may come up in the middle of foreign code that takes it for an error of its own.
     """
-    for number in SIGNALS_OF_NODES:
+    for number in ENDING_SIGNALS:
         signal.signal(number, _end)
 
 

@@ -8,7 +8,6 @@ The same command again goes on where it stopped. `torchrun --nproc-per-node N -m
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from vggt3_ros.cli.common import (
 )
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.files import check_writable, write_json
-from vggt3_ros.interrupts import Interrupts
+from vggt3_ros.interrupts import ENDING_SIGNALS, Interrupts
 from vggt3_ros.training.folders import read_recording
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ def _train(
     minutes, within = (
         None if given is None else given / parts for given in (args.minutes, args.within)
     )
-    ending = Interrupts((signal.SIGINT, signal.SIGTERM))
+    ending = Interrupts(ENDING_SIGNALS)
     with Ranks(device) as ranks, ending, ProgressBar("train") as progress:
         trainer = Trainer(
             config, folder, device, args.start, bf16, recordings, ranks, within,

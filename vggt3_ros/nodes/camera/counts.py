@@ -8,6 +8,8 @@ from collections import Counter
 from vggt3_ros.nodes.camera.lost_messages import LostMessages
 from vggt3_ros.nodes.camera.stamp_gaps import StampGaps
 
+_MAX_REASONS = 5  # in diagnostics
+
 
 class ImageCounts:
     """Images since a node was activated; for any thread.
@@ -55,7 +57,7 @@ class ImageCounts:
             self.last_reason = reason
             self._reasons[f"dropped: {kind or reason}"] += 1
 
-    def as_values(self, most: int = 5) -> dict[str, int]:
+    def as_values(self) -> dict[str, int]:
         """All counts, and the most frequent reasons, for diagnostics."""
         lost = self.lost
         with self._lock:
@@ -65,4 +67,4 @@ class ImageCounts:
                 "dropped": self.dropped,
                 "lost": lost,
             }
-            return {**totals, **dict(self._reasons.most_common(most))}
+            return {**totals, **dict(self._reasons.most_common(_MAX_REASONS))}

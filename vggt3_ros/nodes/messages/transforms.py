@@ -14,7 +14,6 @@ from functools import partial
 import torch
 from geometry_msgs.msg import Transform, TransformStamped
 from nav_msgs.msg import Odometry
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from torch import Tensor
 
@@ -212,19 +211,13 @@ class TransformListener:
     warning.
     """
 
-    def __init__(
-        self, node: Node, buffer: TransformBuffer, callback_group: CallbackGroup | None = None
-    ) -> None:
+    def __init__(self, node: Node, buffer: TransformBuffer) -> None:
         self._node = node
         self._buffer = buffer
         self._left_out: set[str] = set()
         fixed = partial(self._take, static=True)
-        self._moving = node.create_subscription(
-            TFMessage, "/tf", self._take, TF, callback_group=callback_group
-        )
-        self._fixed = AdaptiveSubscription(
-            node, TFMessage, "/tf_static", fixed, TF_STATIC_IN, callback_group
-        )
+        self._moving = node.create_subscription(TFMessage, "/tf", self._take, TF)
+        self._fixed = AdaptiveSubscription(node, TFMessage, "/tf_static", fixed, TF_STATIC_IN)
 
     def leave_out(self, child: str) -> None:
         """Take no more of a frame from /tf, and forget what it said: where the frame is comes from

@@ -18,7 +18,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.errors import Vggt3Error
-from vggt3_ros.interrupts import SIGNALS_OF_NODES, Interrupts
+from vggt3_ros.interrupts import ENDING_SIGNALS, Interrupts
 from vggt3_ros.nodes.runtime.given import rcl_arguments, unused
 from vggt3_ros.nodes.runtime.guard import GuardedExecutor, GuardedNode
 from vggt3_ros.nodes.runtime.load_network import free_unused_memory
@@ -166,7 +166,7 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
     shut down in the middle of things.
     """
     keep_freed_memory()
-    interrupts = Interrupts(SIGNALS_OF_NODES, _SAME_WISH, may_wait=False)
+    interrupts = Interrupts(ENDING_SIGNALS, _SAME_WISH, may_wait=False)
     interrupts.install()
     arguments = rcl_arguments(sys.argv[1:] if args is None else args)
     nodes: list[Any] = []
@@ -195,7 +195,7 @@ def run(node_classes: Sequence[Callable[[], Any]], args: list[str] | None = None
                 if isinstance(node, ManagedNode):
                     node.stop()
                 node.destroy_node()
-        for number in SIGNALS_OF_NODES:
+        for number in ENDING_SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the process is at its end already
         rclpy.try_shutdown()
     sys.exit(1 if failed else 0)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -31,13 +30,11 @@ class AdaptiveSubscription:
         topic: str,
         callback: Callable[[Any], None],
         profile: QoSProfile,
-        callback_group: CallbackGroup | None = None,
     ) -> None:
         self._node = node
         self._kind = kind
         self._callback = callback
         self._topic = node.resolve_topic_name(topic)
-        self._group = callback_group
         self._depth = profile.depth
         self._profiles: list[QoSProfile] = []
         self._subscriptions: list[Any] = []
@@ -45,9 +42,7 @@ class AdaptiveSubscription:
         self._subscribe(profile)
         self._look()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(
-            _LOOK, self._look, callback_group=callback_group, clock=steady
-        )
+        self._timer = node.create_timer(_LOOK, self._look, clock=steady)
 
     def destroy(self) -> None:
         """Destroy all its subscriptions, and look for publishers no more."""
@@ -70,9 +65,7 @@ class AdaptiveSubscription:
     def _subscribe(self, profile: QoSProfile) -> None:
         self._profiles.append(profile)
         take = partial(self._take, profile)
-        subscription = self._node.create_subscription(
-            self._kind, self._topic, take, profile, callback_group=self._group
-        )
+        subscription = self._node.create_subscription(self._kind, self._topic, take, profile)
         self._subscriptions.append(subscription)
 
     def _take(self, profile: QoSProfile, message: Any) -> None:
