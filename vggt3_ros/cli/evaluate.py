@@ -26,6 +26,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
+    from vggt3_ros.evaluation.evaluate import EvaluationSettings
     from vggt3_ros.evaluation.figures import AggregateFigures, EvaluationFigures
     from vggt3_ros.evaluation.priors import Priors
 
@@ -120,42 +121,16 @@ def run(args: argparse.Namespace) -> int:
 
     from vggt3_ros.datasets.load import is_procedural, load_sequence, show_the_same_place
     from vggt3_ros.evaluation.blocks import to_json
-    from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
+    from vggt3_ros.evaluation.evaluate import evaluate
     from vggt3_ros.evaluation.report import table, write_pictures
     from vggt3_ros.evaluation.result import aggregate
     from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.localize import LocalizerSettings
-    from vggt3_ros.pipeline.map_frame_settings import AnchorSettings, landmark_settings
-    from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
-    if args.prior_poses != "auto" and args.priors.kind == "none":
-        raise argparse.ArgumentTypeError(
-            f"--prior-poses {args.prior_poses} needs --priors given or noisy"
-        )
-    if args.query_depth == "refined" and args.dense == "off":
-        raise argparse.ArgumentTypeError(
-            "--query-depth refined needs the depth that --dense off leaves out; give one of them"
-        )
-    if args.json is not None:
-        check_writable(args.json, "--json")
-    if args.out is not None:
-        import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
-
-        _check_folder(args.out)
+    _check(args)
     # Their images are read later.
     folders = {spec: load_sequence(spec) for spec in args.sequences if not is_procedural(spec)}
-    device = resolve_device(args.device)
-    network = load_network(args.model, device)
-    anchor = AnchorSettings(landmark_settings(args.prior_poses))
-    settings = EvaluationSettings(
-        reconstruction=ReconstructionSettings(
-            steps=args.steps, anchor=anchor, dense=dense_settings(args)
-        ),
-        localizer=LocalizerSettings(depth=args.query_depth),
-        priors=args.priors,
-        adversarial=args.adversarial,
-        seed=args.seed,
-    )
+    network = load_network(args.model, resolve_device(args.device))
+    settings = _settings(args)
 
     evaluations = []
     pictures = []
@@ -186,6 +161,42 @@ def run(args: argparse.Namespace) -> int:
     for picture in pictures:
         print(f"picture {picture}")
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise for options that do not go together, and for outputs that cannot be written."""
+    if args.prior_poses != "auto" and args.priors.kind == "none":
+        raise argparse.ArgumentTypeError(
+            f"--prior-poses {args.prior_poses} needs --priors given or noisy"
+        )
+    if args.query_depth == "refined" and args.dense == "off":
+        raise argparse.ArgumentTypeError(
+            "--query-depth refined needs the depth that --dense off leaves out; give one of them"
+        )
+    if args.json is not None:
+        check_writable(args.json, "--json")
+    if args.out is not None:
+        import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
+
+        _check_folder(args.out)
+
+
+def _settings(args: argparse.Namespace) -> EvaluationSettings:
+    from vggt3_ros.evaluation.evaluate import EvaluationSettings
+    from vggt3_ros.pipeline.localize import LocalizerSettings
+    from vggt3_ros.pipeline.map_frame_settings import AnchorSettings, landmark_settings
+    from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
+
+    anchor = AnchorSettings(landmark_settings(args.prior_poses))
+    return EvaluationSettings(
+        reconstruction=ReconstructionSettings(
+            steps=args.steps, anchor=anchor, dense=dense_settings(args)
+        ),
+        localizer=LocalizerSettings(depth=args.query_depth),
+        priors=args.priors,
+        adversarial=args.adversarial,
+        seed=args.seed,
+    )
 
 
 def _priors(text: str) -> Priors:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from vggt3_ros.training.config import TrainConfig
+    from vggt3_ros.training.trainer import StepReport
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -135,7 +136,7 @@ def _train(
     import torch
 
     from vggt3_ros.training.parallel import Ranks, local_rank
-    from vggt3_ros.training.trainer import StepReport, Trainer
+    from vggt3_ros.training.trainer import Trainer
 
     recordings = [read_recording(folder) for folder in config.folders]
     device = torch.device(resolve_device(args.device))
@@ -151,44 +152,19 @@ def _train(
             config, folder, device, args.start, bf16, recordings, ranks, within,
             resume_from=args.resume_from, handover=left, eager=args.eager,
         )  # fmt: skip
-        loss = ""
-        total = trainer.step
-        spent: dict[str, tuple[int, float]] = {}  # steps and seconds by phase
-        last = trainer.table.seconds
-
-        def report(step: StepReport) -> None:
-            nonlocal loss, total, last
-            total = step.total
-            steps, seconds = spent.get(step.phase, (0, 0.0))
-            spent[step.phase] = (steps + 1, seconds + step.seconds - last)
-            last = step.seconds
-            if not ranks.first:
-                return
-            if step.losses is not None:
-                loss = f", loss {step.losses['loss']:.3f}"
-            progress(f"{step.phase} step {step.step} of {step.total}{loss}", step.done)
-            if step.validation is not None:
-                print(
-                    _validation_line(step.step, step.phase, step.validation),
-                    file=sys.stderr,
-                    flush=True,
-                )
-
-        trainer.run(report, minutes, ending.came)
+        watch = _Watch(progress, trainer.step, trainer.table.seconds, shown=ranks.first)
+        trainer.run(watch, minutes, ending.came)
         if not ranks.first:
             return
-        figures = {
-            "step": trainer.step,
-            "seconds": trainer.table.seconds,
-            "phases": {
-                phase: {"steps": steps, "seconds": seconds}
-                for phase, (steps, seconds) in spent.items()
-            },
-            "rendering_s": trainer.pool.rendering.seconds(),
-            "rendered_views": trainer.pool.rendered,
-            "validations": trainer.validations.entries,
-        }
-        write_json(args.json, figures)
+        figures = RunFigures(
+            step=trainer.step,
+            seconds=trainer.table.seconds,
+            phases=watch.phases,
+            rendering_s=trainer.pool.rendering.seconds(),
+            rendered_views=trainer.pool.rendered,
+            validations=trainer.validations.entries,
+        )
+        write_json(args.json, asdict(figures))
         _print_summary(figures)
         if left is not None:
             sizes = [file.stat().st_size for file in left.rglob("*") if file.is_file()]
@@ -198,19 +174,71 @@ def _train(
             )
         if not args.dry:
             print(
-                f"step {trainer.step} of {total} ({trainer.phase}), weights in"
+                f"step {trainer.step} of {watch.total} ({trainer.phase}), weights in"
                 f" {folder / 'network.safetensors'}"
             )
 
 
-def _print_summary(figures: dict[str, Any]) -> None:
-    for phase, spent in figures["phases"].items():
-        pace = spent["steps"] / max(1e-9, spent["seconds"])
-        print(f"{phase}: {spent['steps']} steps in {spent['seconds']:.1f} s, {pace:.2f} a second")
-    took = sum(float(entry.get("took_s", 0.0)) for entry in figures["validations"])
+@dataclass
+class PhaseFigures:
+    """Steps of one phase, and the seconds that they took."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """The JSON of `vggt3 train`. step, seconds: of the run so far; the others: of this command.
+    validations: as the run's logs have them.
+    """
+
+    step: int
+    seconds: float
+    phases: dict[str, PhaseFigures]
+    rendering_s: float
+    rendered_views: int
+    validations: list[dict[str, Any]]
+
+
+class _Watch:
+    """Called after every step: adds up `phases`, and shows progress and validations where `shown`.
+
+    total: steps of the run, as estimated last. step, seconds: of the run before the first call.
+    """
+
+    def __init__(self, progress: ProgressBar, step: int, seconds: float, shown: bool) -> None:
+        self.phases: dict[str, PhaseFigures] = {}
+        self.total = step
+        self._progress = progress
+        self._shown = shown
+        self._seconds = seconds
+        self._loss = ""
+
+    def __call__(self, step: StepReport) -> None:
+        spent = self.phases.setdefault(step.phase, PhaseFigures())
+        spent.steps += 1
+        spent.seconds += step.seconds - self._seconds
+        self._seconds = step.seconds
+        self.total = step.total
+        if not self._shown:
+            return
+        if step.losses is not None:
+            self._loss = f", loss {step.losses['loss']:.3f}"
+        self._progress(f"{step.phase} step {step.step} of {step.total}{self._loss}", step.done)
+        if step.validation is not None:
+            line = _validation_line(step.step, step.phase, step.validation)
+            print(line, file=sys.stderr, flush=True)
+
+
+def _print_summary(figures: RunFigures) -> None:
+    for phase, spent in figures.phases.items():
+        pace = spent.steps / max(1e-9, spent.seconds)
+        print(f"{phase}: {spent.steps} steps in {spent.seconds:.1f} s, {pace:.2f} a second")
+    took = sum(float(entry.get("took_s", 0.0)) for entry in figures.validations)
     print(
-        f"rendering {figures['rendered_views']} views took {figures['rendering_s']:.1f} s, "
-        f"{len(figures['validations'])} validations {took:.1f} s"
+        f"rendering {figures.rendered_views} views took {figures.rendering_s:.1f} s, "
+        f"{len(figures.validations)} validations {took:.1f} s"
     )
 
 
