@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +26,12 @@ from vggt3_ros.nodes.demo.session import DemoError, Session
 from vggt3_ros.nodes.runtime.parameters import Value, parameters_of
 from vggt3_ros.nodes.sim_camera.drive import base_from_camera
 from vggt3_ros.nodes.sim_camera.parameters import SimCameraParameters
+from vggt3_ros.progress import Progress, StageProgress
 from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.mapped_share import mapped_shares
 from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.sequence import held_out_seed
 
-Tell = Callable[[str, float], None]  # what is being done, and which fraction of it is done
 # images per second: more than are localized, and all of them have to be rendered before
 _RATE = 6.0
 # seconds until something has gone wrong
@@ -57,10 +57,10 @@ class DemoCamera(Protocol):
     def start(self, session: Session) -> None:
         """Begin with what takes time."""
 
-    def prepare(self, session: Session, tell: Tell) -> None:
+    def prepare(self, session: Session, tell: StageProgress) -> None:
         """Wait until it can be shown."""
 
-    def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
+    def drive(self, leg: int, session: Session, tell: Progress) -> None:
         """Show a leg, from its beginning to its end."""
 
     def delays_ms(self, client: DemoClient) -> dict[int, float]:
@@ -116,7 +116,7 @@ class SimulatedCamera:
             "sim_camera", replace(self._settings, wait_to_start=True, publish_images=False).given()
         )
 
-    def prepare(self, session: Session, tell: Tell) -> None:
+    def prepare(self, session: Session, tell: StageProgress) -> None:
         """Wait until it has rendered."""
         client = session.client
         log = session.processes
@@ -132,7 +132,7 @@ class SimulatedCamera:
         )
         session.require_alone(self.image_topic, own=1)
 
-    def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
+    def drive(self, leg: int, session: Session, tell: Progress) -> None:
         """Drive, with images; it stands before and afterwards."""
         client = session.client
         begin = session.client.path_m
@@ -203,11 +203,11 @@ class RecordedCamera:
     def start(self, session: Session) -> None:
         """Nothing: bags are read as they are played."""
 
-    def prepare(self, session: Session, tell: Tell) -> None:
+    def prepare(self, session: Session, tell: StageProgress) -> None:
         """Nothing to wait for."""
         session.require_alone(self.image_topic, own=0)
 
-    def drive(self, leg: int, session: Session, tell: Callable[[float], None]) -> None:
+    def drive(self, leg: int, session: Session, tell: Progress) -> None:
         """Play the bag of a leg, in its own time divided by `rate`. Raises DemoError when nobody
         listens.
         """

@@ -19,6 +19,7 @@ from vggt3_ros.nodes.demo.client import NAMESPACE, ClientThread, DemoClient
 from vggt3_ros.nodes.demo.processes import Processes
 from vggt3_ros.nodes.runtime.config_files import config_file
 from vggt3_ros.nodes.runtime.parameters import Value
+from vggt3_ros.progress import StageProgress
 
 _POLL = 0.05  # seconds
 _ANSWER = 30.0  # seconds that a service may take
@@ -74,9 +75,7 @@ class Session:
 
         return str(self._thread.add(ViewerNode).viewer.url)
 
-    def reconstruct(
-        self, save_path: Path, tell: Callable[[str, float], None], timeout_s: float
-    ) -> Any:
+    def reconstruct(self, save_path: Path, tell: StageProgress, timeout_s: float) -> Any:
         """Have the mapper make a scene, and save it; returns the action's result. Raises DemoError
         with its reason.
         """
