@@ -9,6 +9,7 @@ import torch
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import rotation_angle
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.landmarks import locate
 from vggt3_ros.landmarks.acceptance import Evidence, objection
 from vggt3_ros.landmarks.features import Features, extract, unit_vectors
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located, LocateSettings
@@ -204,10 +205,10 @@ def test_the_last_pose_is_searched_first_and_nonsense_falls_back(mapped_room, lo
         assert located.accepted and located.source == "descriptor"
 
 
-def test_the_network_helps_where_looks_fail(mapped_room):
+def test_the_network_helps_where_looks_fail(mapped_room, monkeypatch):
     """With one keyframe per source, proposals decide."""
-    landmarks = mapped_room.landmarks
-    shuffled = LandmarkLocalizer(landmarks, replace(LENIENT, keyframes=1))
+    monkeypatch.setattr(locate, "_KEYFRAMES", 1)
+    shuffled = LandmarkLocalizer(mapped_room.landmarks, LENIENT)
     shuffled._looks[:] = -shuffled._looks  # the least similar keyframe comes first
     query = mapped_room.room.query_indices[0]
     located = shuffled.locate(
