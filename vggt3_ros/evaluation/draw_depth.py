@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vggt3_ros.evaluation.depth import DepthExample
+from vggt3_ros.evaluation.draw_top_view import new_figure
 from vggt3_ros.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ def draw_depth(evaluation: Evaluation, path: Path) -> None:
     Without any true depth, image and prediction alone. All depths share one colour scale, set by
     the true depth where there is any; where the truth is unknown, it and the error are grey.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     examples = evaluation.depth_examples
     with_truth = any(example.true is not None for example in examples)
     rows = (
@@ -40,9 +38,7 @@ def draw_depth(evaluation: Evaluation, path: Path) -> None:
         else ["image", "predicted depth"]
     )
     height, width = examples[0].predicted.shape
-    size = (_CELL * len(examples) + 1.2, _CELL * height / width * len(rows) + 0.9)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_CELL * len(examples) + 1.2, _CELL * height / width * len(rows) + 0.9)
     grid = figure.add_gridspec(
         len(rows), len(examples) + 1, width_ratios=[1.0] * len(examples) + [0.05]
     )

@@ -12,6 +12,12 @@ import numpy.typing as npt
 
 from vggt3_ros.evaluation.clouds import CloudFigures
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
+from vggt3_ros.evaluation.draw_top_view import (
+    Floats,
+    new_figure,
+    positions_in_view,
+    set_limits,
+)
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.top_view import plane_from_world
 
@@ -25,8 +31,6 @@ _USUAL_VOXEL = 0.02
 _PANEL = 5.0  # inches of the longer side
 _CAMERAS = "#00798c"
 
-_Array = npt.NDArray[np.float64]
-
 
 def draw_slice(evaluation: Evaluation, path: Path) -> None:
     """Write the slice of each cloud that was compared with the truth, and of the truth; points by
@@ -36,33 +40,27 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     Where cameras look down on everything, and hardly any surface lies there, it is about the median
     height of the true surface.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     clouds = evaluation.clouds.clouds
     if evaluation.clouds.truth is None:
         raise ValueError("there is no true surface to draw beside the points")
     sequence = evaluation.sequence
-    view_from_world = plane_from_world(sequence.world_from_cam, sequence.up).numpy()
-    cameras = evaluation.map_poses[:, :3, 3].numpy() @ view_from_world.T
-    truth = evaluation.clouds.truth.numpy() @ view_from_world.T
+    view_from_world = plane_from_world(sequence.world_from_cam, sequence.up)
+    cameras = positions_in_view(view_from_world, evaluation.map_poses)
+    truth = (evaluation.clouds.truth @ view_from_world.T).numpy()
     voxel = clouds[SCENE].figures.voxel_m
     band, where = _band(truth[:, 2], cameras[:, 2], _HALF_HEIGHT * voxel)
     truth = truth[_inside(truth, band)]
     names = {NETWORK: "before", SCENE: "map"} if NETWORK in clouds else {SCENE: "map"}
     slices = {}
     for block in names:
-        points = clouds[block].points @ view_from_world.T
+        points = clouds[block].points @ view_from_world.numpy().T
         inside = _inside(points, band)
         slices[block] = points[inside], clouds[block].off[inside]
     limits = _limits([cameras, truth, *(points for points, _ in slices.values())])
 
     spans = limits[:, 1] - limits[:, 0]
     width, height = _PANEL * spans / spans.max()
-    figure = Figure(
-        figsize=((width + 0.5) * (len(names) + 1) + 1.2, height + 1.6), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure((width + 0.5) * (len(names) + 1) + 1.2, height + 1.6)
     panels = figure.subplots(1, len(names) + 1, squeeze=False)[0]
     far = _FAR * voxel / _USUAL_VOXEL
     for axes, (block, name) in zip(panels, names.items(), strict=False):
@@ -76,7 +74,7 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _band(heights: _Array, cameras: _Array, half: float) -> tuple[tuple[float, float], str]:
+def _band(heights: Floats, cameras: Floats, half: float) -> tuple[tuple[float, float], str]:
     """Lowest and highest height of the slice, and what it is about."""
     middle = float(cameras.mean())
     where = "the cameras' mean height"
@@ -86,11 +84,11 @@ def _band(heights: _Array, cameras: _Array, half: float) -> tuple[tuple[float, f
     return (middle - half, middle + half), where
 
 
-def _inside(points: _Array, band: tuple[float, float]) -> npt.NDArray[np.bool_]:
+def _inside(points: Floats, band: tuple[float, float]) -> npt.NDArray[np.bool_]:
     return (points[:, 2] >= band[0]) & (points[:, 2] <= band[1])
 
 
-def _limits(clouds: list[_Array]) -> _Array:
+def _limits(clouds: list[Floats]) -> Floats:
     """Lower and upper end (2, 2) of both axes: nearly all points (N, 3) of each cloud."""
     ends = np.concatenate(
         [np.quantile(cloud[:, :2], (0.01, 0.99), axis=0) for cloud in clouds if len(cloud)]
@@ -101,7 +99,7 @@ def _limits(clouds: list[_Array]) -> _Array:
     return np.stack([low - margin, high + margin], axis=1)
 
 
-def _draw_points(axes: Axes, points: _Array, off: _Array, far: float) -> Any:
+def _draw_points(axes: Axes, points: Floats, off: Floats, far: float) -> Any:
     """Draw the points of a slice, the most wrong last; returns what the colour bar describes."""
     order = np.argsort(off)
     colours: dict[str, Any] = {"cmap": "turbo", "vmin": 0.0, "vmax": 100 * far}
@@ -109,12 +107,10 @@ def _draw_points(axes: Axes, points: _Array, off: _Array, far: float) -> Any:
     return axes.scatter(x, y, s=2.0, c=100 * off[order], linewidths=0, rasterized=True, **colours)
 
 
-def _finish(axes: Axes, title: str, cameras: _Array, limits: _Array) -> None:
+def _finish(axes: Axes, title: str, cameras: Floats, limits: Floats) -> None:
     axes.plot(*cameras[:, :2].T, color=_CAMERAS, linewidth=0.8, marker="o", markersize=2.5)
     axes.set_title(title, fontsize=9)
-    axes.set_xlim(*limits[0])
-    axes.set_ylim(*limits[1])
-    axes.set_aspect("equal")
+    set_limits(axes, limits)
     axes.tick_params(labelsize=8)
 
 

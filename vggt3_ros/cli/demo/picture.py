@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.cli.picture import draw_points
-from vggt3_ros.evaluation.draw_trajectory import save_with_legend
+from vggt3_ros.evaluation.draw_top_view import (
+    Floats,
+    directions_in_view,
+    draw_headings,
+    draw_path,
+    new_figure,
+    positions_in_view,
+    save_with_legend,
+)
 from vggt3_ros.evaluation.top_view import plane_from_world
 
 if TYPE_CHECKING:
@@ -34,54 +42,41 @@ _BAR = 0.2  # of the picture's width at least, for the bar that shows the scale
 
 def draw_demo(scene: Scene, run: LiveRun, figures: LiveFigures, path: Path) -> None:
     """Write the top view to `path`; `figures` are those of the report."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    z_is_up = not scene.up_source.startswith("none")
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64) if z_is_up else None
+    view_from_map = plane_from_world(run.map_poses, up)  # (3, 3): right, away, up
+    refused_at = [stamp for stamp in run.refusals if stamp in run.truth]
+    mapped = positions_in_view(view_from_map, run.map_poses @ run.cam_from_base)
+    found = _positions(view_from_map, [run.poses[stamp] for stamp in sorted(run.poses)])
+    driven = _positions(view_from_map, run.true_path())
+    refused = _positions(view_from_map, [run.truth[stamp] for stamp in refused_at])
 
-    upright = (
-        None
-        if scene.up_source.startswith("none")
-        else torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    )
-    view_from_map = plane_from_world(run.map_poses, upright)  # (3, 3): right, away, up
-    mapped = _flat(view_from_map, [*run.map_poses @ run.cam_from_base])
-    found = _flat(view_from_map, [run.poses[stamp] for stamp in sorted(run.poses)])
-    driven = _flat(view_from_map, run.true_path())
-    refused = _flat(
-        view_from_map, [run.truth[stamp] for stamp in run.refusals if stamp in run.truth]
-    )
-
-    figure = Figure(figsize=(9.0, 8.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9.0, 8.0)
     axes = figure.add_subplot()
     points = (scene.points.points.double() @ view_from_map.T).numpy()
-    width = draw_points(
-        axes, points, scene.points.colors.numpy(), np.concatenate([mapped, found, driven])
-    )
-    edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 5}
+    cameras = np.concatenate([mapped, found, driven])
+    width = draw_points(axes, points, scene.points.colors.numpy(), cameras)
     first = "first drive: images of the map"
-    axes.plot(
-        *mapped[:, :2].T, "o-", color=_MAPPED, linewidth=1.6, markersize=6, label=first, **edge
-    )
-    _draw_headings(axes, mapped, (run.map_poses[:, :3, 2] @ view_from_map.T).numpy(), 0.04 * width)
-    # where nothing of the path is in the way
-    before = mapped[0, :2] - mapped[min(1, len(mapped) - 1), :2]
-    before = 22 * before / max(float(np.linalg.norm(before)), 1e-9)
-    axes.annotate("start", tuple(mapped[0, :2]), xytext=tuple(before), va="center", **_LABEL)
+    draw_path(axes, mapped, _MAPPED, first, linewidth=1.6, markersize=6, zorder=5)
+    directions = directions_in_view(view_from_map, run.map_poses)
+    draw_headings(axes, mapped, directions, 0.04 * width, _MAPPED, "viewing direction")
+    _mark_start(axes, mapped)
     if len(driven):
-        axes.plot(
-            *driven[:, :2].T, color=_TRUE, linewidth=1.6, zorder=4, label="second drive: true path"
-        )
-    axes.plot(
-        *found[:, :2].T, "o", color=_FOUND, markersize=5, label="second drive: poses found", **edge
-    )
+        true_path = "second drive: true path"
+        draw_path(axes, driven, _TRUE, true_path, linewidth=1.6, marker="")
+    poses_found = "second drive: poses found"
+    draw_path(axes, found, _FOUND, poses_found, linestyle="none", markersize=5, zorder=5)
     if len(refused):
-        axes.plot(
-            *refused[:, :2].T,
-            "X",
-            color=_REFUSED,
+        none_given = "second drive: no pose given"
+        draw_path(
+            axes,
+            refused,
+            _REFUSED,
+            none_given,
+            linestyle="none",
+            marker="X",
             markersize=8,
-            label="second drive: no pose given",
-            **edge,
+            zorder=5,
         )
     _draw_scale(axes, width, "m" if scene.is_metric else "units of the map")
     axes.set_xticks([])
@@ -106,11 +101,15 @@ def _title(scene: Scene, figures: LiveFigures) -> str:
     )
 
 
-def _draw_headings(axes: Axes, starts: np.ndarray, directions: np.ndarray, length: float) -> None:
-    """A line along each camera's optical axis, shorter where it looks up or down."""
-    lines = np.stack([starts[:, :2], starts[:, :2] + length * directions[:, :2]])  # (2, S, 2)
-    axes.plot(lines[..., 0], lines[..., 1], color=_MAPPED, linewidth=0.9, zorder=4)
-    axes.plot([], [], color=_MAPPED, linewidth=0.9, label="viewing direction")
+def _mark_start(axes: Axes, path: Floats) -> None:
+    """Write "start" beside the first position of a path (S, 3), where nothing of it is in the
+    way.
+    """
+    first = path[0, :2]
+    second = path[min(1, len(path) - 1), :2]
+    distance = max(float(np.linalg.norm(first - second)), 1e-9)
+    offset = 22 * (first - second) / distance
+    axes.annotate("start", tuple(first), xytext=tuple(offset), va="center", **_LABEL)
 
 
 def _draw_scale(axes: Axes, width: float, unit: str) -> None:
@@ -126,9 +125,8 @@ def _draw_scale(axes: Axes, width: float, unit: str) -> None:
     axes.annotate(f"{length:g} {unit}", (x + length / 2, y), xytext=(0, 8), **_LABEL)
 
 
-def _flat(view_from_map: Tensor, poses: list[Tensor]) -> np.ndarray:
-    """Positions (N, 3) of poses in view axes: right, away, up."""
+def _positions(view_from_map: Tensor, poses: list[Tensor]) -> Floats:
+    """Positions (N, 3) of poses (4, 4) in view axes: right, away, up."""
     if not poses:
         return np.empty((0, 3))
-    positions: np.ndarray = (torch.stack(poses)[:, :3, 3] @ view_from_map.T).numpy()
-    return positions
+    return positions_in_view(view_from_map, torch.stack(poses))
