@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vggt3_ros.evaluation.draw_top_view import (
-    Floats,
     directions_in_view,
     limits_of,
     new_figure,
@@ -19,6 +18,7 @@ from vggt3_ros.evaluation.draw_top_view import (
     set_limits,
 )
 from vggt3_ros.evaluation.top_view import plane_from_world
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.scene.scene import Scene
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence, Split, evenly
-from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.frame import Frame, Image
 from vggt3_ros.worlds.places import Place
 from vggt3_ros.worlds.room import MAX_SEED
 from vggt3_ros.worlds.sequence import room_sequence, unmapped_views
@@ -26,8 +26,6 @@ HALF_COPY = "half a copy"
 MIRRORED = "mirrored"
 _MAX_QUERIES = 16  # queries of a kind
 _PLACES = 2  # that the foreign queries come from
-
-Image = np.ndarray  # (H, W, 3) uint8 RGB
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,18 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.true_surface import SAMPLE, TrueSurface, sampled
 from vggt3_ros.evaluation.voxels import voxel_means
+from vggt3_ros.geometry.arrays import Floats
 
 DISTANCES_CM = (1, 5, 10)  # of precision, recall and F
 _NEIGHBOURS = 20  # points that a normal is told from
 NORMALS = 30_000  # compared each way
-
-_Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ class CloudComparison:
     nearest true point.
     """
 
-    points: _Array
-    off: _Array
+    points: Floats
+    off: Floats
     figures: CloudFigures
 
 
@@ -98,7 +96,7 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
     seen = truth[surface.sample[surface.seen].numpy()]
     off = np.full(len(cloud), np.inf)
     missing = np.full(len(seen), np.inf)
-    cosines: list[_Array] = []
+    cosines: list[Floats] = []
     if len(cloud) and len(truth):
         off, nearest = cKDTree(truth).query(cloud)
         tree = cKDTree(thinned.numpy())
@@ -128,21 +126,21 @@ def compare_cloud(points: Tensor, surface: TrueSurface) -> CloudComparison:
     return CloudComparison(cloud, off, figures)
 
 
-def _distances(metres: _Array) -> Distances:
+def _distances(metres: Floats) -> Distances:
     known = 100 * metres[np.isfinite(metres)]
     if len(known) == 0:
         return Distances(math.nan, math.nan, math.nan)
     return Distances(float(known.mean()), float(np.median(known)), float(np.quantile(known, 0.9)))
 
 
-def _within(off: _Array, missing: _Array, limit: float) -> Within:
+def _within(off: Floats, missing: Floats, limit: float) -> Within:
     precision = float(np.mean(off <= limit)) if len(off) else 0.0
     recall = _mean((missing <= limit).astype(np.float64))
     both = precision + recall
     return Within(precision, recall, 2 * precision * recall / both if both else 0.0)
 
 
-def normals_at(points: _Array, tree: Any) -> _Array:
+def normals_at(points: Floats, tree: Any) -> Floats:
     """Unit normals (N, 3), of either sign, of a surface at points (N, 3): across the nearest 20
     points of a cKDTree.
     """
@@ -152,10 +150,10 @@ def normals_at(points: _Array, tree: Any) -> _Array:
     return np.asarray(np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))[1][..., 0])
 
 
-def unsigned_cosines(first: _Array, second: _Array) -> _Array:
+def unsigned_cosines(first: Floats, second: Floats) -> Floats:
     """|cos| of the angles between unit vectors, both (N, 3)."""
     return np.asarray(np.abs(np.einsum("ni,ni->n", first, second)))
 
 
-def _mean(values: _Array) -> float:
+def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else math.nan

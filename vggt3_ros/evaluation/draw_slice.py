@@ -13,13 +13,13 @@ import numpy.typing as npt
 from vggt3_ros.evaluation.clouds import CloudFigures
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.draw_top_view import (
-    Floats,
     new_figure,
     positions_in_view,
     set_limits,
 )
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.top_view import plane_from_world
+from vggt3_ros.geometry.arrays import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

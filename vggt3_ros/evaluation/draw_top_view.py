@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from vggt3_ros.geometry.arrays import Floats
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Floats = npt.NDArray[np.float64]
 
 _MAX_POINTS = 80_000
 # quantiles of the points: a few far outliers would shrink all the rest to a dot

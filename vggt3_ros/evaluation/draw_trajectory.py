@@ -14,7 +14,6 @@ from torch import Tensor
 
 from vggt3_ros.evaluation.attempt import VerifiedErrors
 from vggt3_ros.evaluation.draw_top_view import (
-    Floats,
     directions_in_view,
     draw_headings,
     draw_path,
@@ -30,6 +29,7 @@ from vggt3_ros.evaluation.figures import EvaluationFigures
 from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.evaluation.top_view import plane_from_world
+from vggt3_ros.geometry.arrays import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

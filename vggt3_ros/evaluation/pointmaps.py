@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.clouds import NORMALS, normals_at, unsigned_cosines
 from vggt3_ros.evaluation.true_surface import SAMPLE, sampled
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.geometry.camera import unproject
 from vggt3_ros.geometry.se3 import transform_points
 from vggt3_ros.geometry.sim3 import Sim3, umeyama
@@ -28,8 +28,6 @@ from vggt3_ros.pipeline.undistort import undistorted
 ICP_THRESHOLD = 0.1  # metres
 _ICP_ROUNDS = 30
 _ICP_CHANGE = 1e-6  # of the share of pairs, and of their rms distance in metres; less is the end
-
-_Array = npt.NDArray[np.float64]
 
 
 def true_pointmap(
@@ -125,7 +123,7 @@ def compare_pointmaps(
 
 
 def icp(
-    points: _Array,
+    points: Floats,
     tree: Any,
     threshold: float = ICP_THRESHOLD,
     progress: Callable[[float], None] | None = None,
@@ -168,7 +166,7 @@ def _rigid(source: Tensor, target: Tensor) -> Sim3:
     return Sim3(1.0, rotation, target.mean(0) - rotation @ source.mean(0))
 
 
-def _errors(off: _Array, missing: _Array, cosines: list[_Array], points: int) -> PointmapErrors:
+def _errors(off: Floats, missing: Floats, cosines: list[Floats], points: int) -> PointmapErrors:
     ways = [_middle(each) for each in cosines]
     return PointmapErrors(
         points=points,
@@ -181,7 +179,7 @@ def _errors(off: _Array, missing: _Array, cosines: list[_Array], points: int) ->
     )
 
 
-def _middle(values: _Array) -> Middle:
+def _middle(values: Floats) -> Middle:
     if len(values) == 0:
         return Middle(math.nan, math.nan)
     return Middle(float(values.mean()), float(np.median(values)))

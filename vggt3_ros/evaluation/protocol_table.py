@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence as Items
 
+from vggt3_ros.evaluation.number_text import shown
 from vggt3_ros.evaluation.pointmaps import PointmapErrors
 from vggt3_ros.evaluation.protocol_figures import LIMITS, PoseErrors, SceneFigures, mean_of_scenes
 
@@ -52,10 +52,10 @@ def _cells(points: PointmapErrors, poses: PoseErrors) -> list[str]:
     degrees = (poses.median_rotation_deg, poses.mean_rotation_deg)
     measured = (points.accuracy_m, points.completion_m, points.normal_consistency)
     return [
-        *[f"{_number(middle.mean, 3)} {_number(middle.median, 3)}" for middle in measured],
+        *[f"{shown(middle.mean, 3)} {shown(middle.median, 3)}" for middle in measured],
         *[f"{100 * share:.1f} %" for share in poses.successes],
-        f"{', '.join(_number(100 * each, 1) for each in metres)} cm",
-        f"{', '.join(_number(each, 1) for each in degrees)} deg",
+        f"{', '.join(shown(100 * each, 1) for each in metres)} cm",
+        f"{', '.join(shown(each, 1) for each in degrees)} deg",
     ]
 
 
@@ -64,7 +64,3 @@ def _row(name: str, cells: list[str]) -> str:
     return f"{name:<16}" + "".join(
         f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
     )
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"

@@ -22,6 +22,7 @@ from vggt3_ros.evaluation.figures import (
     VerifiedFigures,
 )
 from vggt3_ros.evaluation.metrics import LocalizationErrors
+from vggt3_ros.evaluation.number_text import shown
 from vggt3_ros.evaluation.provenance import RefinedDepth
 from vggt3_ros.evaluation.result import Evaluation
 from vggt3_ros.files import atomic_path
@@ -71,11 +72,11 @@ def _block(figures: EvaluationFigures | AggregateFigures) -> list[str]:
             f"extent {figures.trajectory_extent_m:.2f} m"
         ),
         (
-            f"  map: ATE {_number(100 * errors.ate_m, 1)} cm = {_number(errors.ate_percent, 1)} %, "
-            f"pair rotation {_number(errors.pair_rotation_deg, 1)} deg, "
-            f"direction {_number(errors.pair_direction_deg, 1)} deg, "
-            f"depth AbsRel {_number(depth.depth_abs_rel, 3)}"
-            f" (anchored {_number(depth.depth_abs_rel_anchored, 3)}), "
+            f"  map: ATE {shown(100 * errors.ate_m, 1)} cm = {shown(errors.ate_percent, 1)} %, "
+            f"pair rotation {shown(errors.pair_rotation_deg, 1)} deg, "
+            f"direction {shown(errors.pair_direction_deg, 1)} deg, "
+            f"depth AbsRel {shown(depth.depth_abs_rel, 3)}"
+            f" (anchored {shown(depth.depth_abs_rel_anchored, 3)}), "
             f"{figures.map.seconds:.1f} s ({figures.map.cpu_seconds:.1f} s of CPU)"
         ),
         *_refined(depth.depth_refined),
@@ -98,13 +99,13 @@ def _refined(depth: RefinedDepth | None) -> list[str]:
     if depth is None:
         return []
     kinds = [
-        f"{name} {_number(100 * kind.share, 0)} % {_number(kind.abs_rel, 3)}"
+        f"{name} {shown(100 * kind.share, 0)} % {shown(kind.abs_rel, 3)}"
         for name, kind in depth.by_provenance.items()
         if kind.share > 0
     ]
-    within = f"{_number(100 * depth.every.delta_1_25, 0)} % within 1.25"
+    within = f"{shown(100 * depth.every.delta_1_25, 0)} % within 1.25"
     return [
-        f"  refined depth: AbsRel {_number(depth.every.abs_rel, 3)}, {within} ({', '.join(kinds)})"
+        f"  refined depth: AbsRel {shown(depth.every.abs_rel, 3)}, {within} ({', '.join(kinds)})"
     ]
 
 
@@ -112,10 +113,8 @@ def _live_depth(block: LiveDepthFigures) -> list[str]:
     """Errors of the depth of queries."""
     if not block.frames:
         return []
-    refined = f", refined in {_number(block.ms, 0)} ms" if math.isfinite(block.ms) else ""
-    errors = (
-        f"AbsRel {_number(block.abs_rel, 3)}, {_number(100 * block.delta_1_25, 0)} % within 1.25"
-    )
+    refined = f", refined in {shown(block.ms, 0)} ms" if math.isfinite(block.ms) else ""
+    errors = f"AbsRel {shown(block.abs_rel, 3)}, {shown(100 * block.delta_1_25, 0)} % within 1.25"
     return [f"  depth of verified queries: {errors}{refined}"]
 
 
@@ -124,13 +123,13 @@ def _cloud(name: str, cloud: CloudFigures | None) -> list[str]:
     if cloud is None:
         return []
     within = [
-        f"{limit} cm {_number(shares.precision, 2)} / {_number(shares.recall, 2)} /"
-        f" {_number(shares.f_score, 2)}"
+        f"{limit} cm {shown(shares.precision, 2)} / {shown(shares.recall, 2)} /"
+        f" {shown(shares.f_score, 2)}"
         for limit, shares in ((limit, cloud.within_cm(limit)) for limit in DISTANCES_CM)
     ]
     return [
-        f"  {name}: median {_number(cloud.accuracy_cm.median, 1)} cm off, Chamfer "
-        f"{_number(cloud.chamfer_cm, 1)} cm, normals {_number(cloud.normal_consistency, 2)}; "
+        f"  {name}: median {shown(cloud.accuracy_cm.median, 1)} cm off, Chamfer "
+        f"{shown(cloud.chamfer_cm, 1)} cm, normals {shown(cloud.normal_consistency, 2)}; "
         f"precision / recall / F at {', '.join(within)} (voxels of {100 * cloud.voxel_m:.1f} cm)"
     ]
 
@@ -149,11 +148,11 @@ def _verification(block: VerifiedFigures, mapped: MapErrors) -> list[str]:
     errors = block.errors
     landmarks = block.map
     off = (
-        f"{_number(100 * landmarks.position_rms_m, 1)} cm rms,"
-        f" {_number(100 * landmarks.position_max_m, 1)} at most"
+        f"{shown(100 * landmarks.position_rms_m, 1)} cm rms,"
+        f" {shown(100 * landmarks.position_max_m, 1)} at most"
     )
     stages = [
-        f"{stage} {_number(ms, 0)}" for stage, ms in errors.stages_ms.items() if stage != "total"
+        f"{stage} {shown(ms, 0)}" for stage, ms in errors.stages_ms.items() if stage != "total"
     ]
     return [
         f"  landmarks: {landmarks.landmarks:g} in {landmarks.bytes / 1e6:.1f} MB, carried by "
@@ -161,15 +160,15 @@ def _verification(block: VerifiedFigures, mapped: MapErrors) -> list[str]:
         + (f"; {landmarks.reason}" if landmarks.reason else ""),
         (
             f"  accepted: {errors.accepted} of {errors.queries} queries, "
-            f"{_number(100 * errors.answerable_accepted, 0)} % of {errors.answerable} answerable, "
+            f"{shown(100 * errors.answerable_accepted, 0)} % of {errors.answerable} answerable, "
             f"{errors.wrong_accepted} wrong"
         ),
-        f"  covariance: chi-square median {_number(errors.chi_square_median, 1)} (expected"
-        f" {CHI_SQUARE_MEDIAN:.1f}), {_number(100 * errors.inside_95, 0)} % inside the 95 % bound"
+        f"  covariance: chi-square median {shown(errors.chi_square_median, 1)} (expected"
+        f" {CHI_SQUARE_MEDIAN:.1f}), {shown(100 * errors.inside_95, 0)} % inside the 95 % bound"
         + (f"; none: {block.chi_square_reason}" if block.chi_square_reason else ""),
         (
-            f"  time per query: {_number(errors.ms_per_frame, 0)} ms beside the network, "
-            f"{_number(errors.cpu_ms_per_frame, 0)} ms of CPU ({', '.join(stages)})"
+            f"  time per query: {shown(errors.ms_per_frame, 0)} ms beside the network, "
+            f"{shown(errors.cpu_ms_per_frame, 0)} ms of CPU ({', '.join(stages)})"
         ),
         *_challenges(block.challenges),
     ]
@@ -191,14 +190,9 @@ def _challenges(block: ChallengeFigures | None) -> list[str]:
 def _row(name: str, errors: LocalizationErrors | VerifiedErrors) -> str:
     percent = errors.median_position_percent if isinstance(errors, LocalizationErrors) else math.nan
     return (
-        f"  {name:<15}{_number(percent, 1):>6} %{_number(100 * errors.median_position_m, 1):>7}"
-        f" cm{_number(errors.median_rotation_deg, 1):>6} deg  "
-        f" {_number(100 * errors.mean_position_m, 1):>6}"
-        f" cm{_number(errors.mean_rotation_deg, 1):>6} deg  "
+        f"  {name:<15}{shown(percent, 1):>6} %{shown(100 * errors.median_position_m, 1):>7}"
+        f" cm{shown(errors.median_rotation_deg, 1):>6} deg  "
+        f" {shown(100 * errors.mean_position_m, 1):>6}"
+        f" cm{shown(errors.mean_rotation_deg, 1):>6} deg  "
         f" {100 * errors.success_10cm_10deg:>8.0f} %  {100 * errors.success_20cm_20deg:>8.0f} %"
     )
-
-
-def _number(value: float, digits: int) -> str:
-    """The number, or a dash where it is infinite or not defined."""
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"

@@ -8,7 +8,6 @@ together.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,13 +18,12 @@ from vggt3_ros.datasets.sequence import Sequence, Split, standard_splits
 from vggt3_ros.evaluation.attempt import WRONG_POSITION_M, WRONG_ROTATION_DEG
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.colmap_baseline import ColmapMap
-from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
+from vggt3_ros.evaluation.evaluate import EvaluationSettings, Progress, evaluate
 from vggt3_ros.evaluation.metrics import pose_errors
+from vggt3_ros.evaluation.number_text import shown
 from vggt3_ros.evaluation.priors import Priors
 
 SPLIT = "interleaved"
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -172,11 +170,7 @@ def markdown(rows: Items[Row]) -> str:
     for row in rows:
         lines.append(
             f"| {row.sequence} | {row.method} | {row.map_frames} | {row.accepted} of {row.queries}"
-            f" | {row.wrong} | {row.success:.2f} | {_or_dash(row.position_cm)} |"
-            f" {_or_dash(row.rotation_deg)} | {row.mapping_s:.1f} | {row.query_s:.3f} |"
+            f" | {row.wrong} | {row.success:.2f} | {shown(row.position_cm, 2)} |"
+            f" {shown(row.rotation_deg, 2)} | {row.mapping_s:.1f} | {row.query_s:.3f} |"
         )
     return "\n".join(lines)
-
-
-def _or_dash(value: float) -> str:
-    return f"{value:.2f}" if np.isfinite(value) else "-"

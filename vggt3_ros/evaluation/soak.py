@@ -21,7 +21,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.photographs import photographs
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.trials import Outcome, Trial, examine, summary
-from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.frame import Frame, Image
 from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.places import PLANNERS
 from vggt3_ros.worlds.room import make_room, make_rooms
@@ -41,7 +41,6 @@ _BLACK = 2  # grey level
 _SIZE = (320, 240)
 _ELSEWHERE = 1_000_000  # between the seeds of a place and of the other room
 
-Image = NDArray[np.uint8]  # (H, W, 3) RGB
 Images = NDArray[np.uint8]
 
 

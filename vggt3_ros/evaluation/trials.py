@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,14 +18,13 @@ from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.evaluation.attempt import Attempt
 from vggt3_ros.evaluation.blocks import figure
+from vggt3_ros.evaluation.evaluate import Progress
 from vggt3_ros.evaluation.judge import Judge
 from vggt3_ros.evaluation.map_alignment import align_scene
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localizer, LocalizerSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)

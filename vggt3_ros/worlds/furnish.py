@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.worlds.plan import (
     BOX,
     CYLINDER,
@@ -14,16 +15,15 @@ from vggt3_ros.worlds.plan import (
     OBJECT,
     PICTURE,
     WALL,
-    Array,
     Builder,
     RoomPlan,
     yaw_matrix,
 )
 
 
-def _any_rotation(rng: np.random.Generator) -> Array:
+def _any_rotation(rng: np.random.Generator) -> Floats:
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    out: Array = turn * np.sign(np.linalg.det(turn))
+    out: Floats = turn * np.sign(np.linalg.det(turn))
     return out
 
 

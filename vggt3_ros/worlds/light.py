@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from vggt3_ros.worlds.plan import LIGHTS, Array
+from vggt3_ros.geometry.arrays import Floats
+from vggt3_ros.worlds.plan import LIGHTS
 
 _FAR = 60.0  # metres to the sun: its rays are all but parallel
 
 
-def draw_light(rng: np.random.Generator, half: Array, outside: bool = False) -> tuple[Array, Array]:
+def draw_light(
+    rng: np.random.Generator, half: Floats, outside: bool = False
+) -> tuple[Floats, Floats]:
     """Lights (LIGHTS, 6) position and colour, and ambient light (3,), for a shell of half size (3,)
     on z = 0.
 

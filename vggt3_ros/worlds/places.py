@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.worlds.furnish import add_loose, add_picture, add_rounded, add_stack, plan_room
 from vggt3_ros.worlds.light import draw_light
 from vggt3_ros.worlds.plan import (
@@ -22,7 +23,6 @@ from vggt3_ros.worlds.plan import (
     OPEN,
     PICTURE,
     WALL,
-    Array,
     Builder,
     RoomPlan,
     yaw_matrix,
@@ -129,7 +129,7 @@ class Place:
         return PLANNERS[self.kind]
 
 
-def _along(build: Builder) -> tuple[int, Array]:
+def _along(build: Builder) -> tuple[int, Floats]:
     """The long axis of a corridor, and places at even distances along it."""
     axis = int(build.half[1] > build.half[0])
     every = build.rng.uniform(1.6, 3.5)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from vggt3_ros.geometry.arrays import Floats
+
 BOX = 0
 CYLINDER = 1
 ELLIPSOID = 2
@@ -36,11 +37,11 @@ class RoomPlan:
     kinds: NDArray[np.int64]
     styles: NDArray[np.int64]
     materials: NDArray[np.int64]
-    centres: Array
-    halves: Array
-    rotations: Array
-    lights: Array
-    ambient: Array
+    centres: Floats
+    halves: Floats
+    rotations: Floats
+    lights: Floats
+    ambient: Floats
 
 
 class Builder:
@@ -50,15 +51,15 @@ class Builder:
     axis.
     """
 
-    def __init__(self, rng: np.random.Generator, half: Array, walls: int = WALL) -> None:
+    def __init__(self, rng: np.random.Generator, half: Floats, walls: int = WALL) -> None:
         self.rng = rng
         self.half = half
-        self.rows: list[tuple[int, int, int, Array, Array, Array]] = []
+        self.rows: list[tuple[int, int, int, Floats, Floats, Floats]] = []
         self.material = 0
         self.add(BOX, walls, np.array([0, 0, half[2]]), half)
 
     def add(
-        self, kind: int, style: int, centre: Array, half: Array, rotation: Array | None = None
+        self, kind: int, style: int, centre: Floats, half: Floats, rotation: Floats | None = None
     ) -> None:
         """A primitive of the current material."""
         turn = np.eye(3) if rotation is None else rotation
@@ -70,14 +71,16 @@ class Builder:
         """What is added from now on looks different."""
         self.material += 1
 
-    def group(self, style: int, base: Array, yaw: float, parts: list[tuple[Array, Array]]) -> None:
+    def group(
+        self, style: int, base: Floats, yaw: float, parts: list[tuple[Floats, Floats]]
+    ) -> None:
         """Boxes (centre, half size) of one piece of furniture, given in its own frame."""
         self.next_material()
         turn = yaw_matrix(yaw)
         for centre, half in parts:
             self.add(BOX, style, base + turn @ np.asarray(centre, float), half, turn)
 
-    def floor_spot(self, reach: float) -> Array:
+    def floor_spot(self, reach: float) -> Floats:
         """A point on the floor, `reach` metres off the walls, more often near a wall than in the
         middle.
         """
@@ -88,7 +91,7 @@ class Builder:
             spot[axis] = np.sign(spot[axis]) * limit[axis]
         return np.array([spot[0], spot[1], 0.0])
 
-    def plan(self, lights: Array, ambient: Array) -> RoomPlan:
+    def plan(self, lights: Floats, ambient: Floats) -> RoomPlan:
         """Everything collected, at most MAX_THINGS primitives, under lights (LIGHTS, 6) and
         ambient light (3,).
         """
@@ -99,7 +102,7 @@ class Builder:
         return RoomPlan(kinds, styles, materials, centres, halves, turns, lights, ambient)
 
 
-def yaw_matrix(yaw: float) -> Array:
+def yaw_matrix(yaw: float) -> Floats:
     """Rotation (3, 3) about world Z."""
     c = np.cos(yaw)
     s = np.sin(yaw)

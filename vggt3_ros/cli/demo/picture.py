@@ -13,7 +13,6 @@ from torch import Tensor
 
 from vggt3_ros.cli.picture import draw_points
 from vggt3_ros.evaluation.draw_top_view import (
-    Floats,
     directions_in_view,
     draw_headings,
     draw_path,
@@ -22,6 +21,7 @@ from vggt3_ros.evaluation.draw_top_view import (
     save_with_legend,
 )
 from vggt3_ros.evaluation.top_view import plane_from_world
+from vggt3_ros.geometry.arrays import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,10 @@
+"""Figures as text."""
+
+from __future__ import annotations
+
+import math
+
+
+def shown(value: float, digits: int) -> str:
+    """The number with so many digits behind the point, or a dash where it is infinite or NaN."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
