@@ -37,12 +37,6 @@ def test_structure_stays_in_place() -> None:
     assert correlation.min() > 0.8
 
 
-def test_strength_zero_changes_nothing() -> None:
-    torch.testing.assert_close(
-        photometric_jitter(images(), torch.Generator().manual_seed(4), 0.0), images()
-    )
-
-
 def test_lenses_darken_corners_and_shutters_band_rows_of_some_images() -> None:
     grey = torch.full((200, 3, 24, 32), 0.5)
     first, again = (lens_and_shutter(grey, torch.Generator().manual_seed(5)) for _ in range(2))

@@ -70,10 +70,7 @@ def test_the_largest_seed_has_a_room() -> None:
 
 
 def test_without_queries_and_wrong_counts() -> None:
-    assert (
-        len(room_sequence(1, map_frames=2, query_frames=0, height=32, width=48, jitter=0.5).images)
-        == 2
-    )
+    assert len(room_sequence(1, map_frames=2, query_frames=0, height=32, width=48).images) == 2
     with pytest.raises(InputError, match="map_frames"):
         room_sequence(1, map_frames=0)
 

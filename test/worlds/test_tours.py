@@ -88,6 +88,5 @@ def test_views_look_at_something_a_little_away(places: RoomBatch, poses: Tensor)
 
 
 def test_impossible_tours_are_refused(places: RoomBatch) -> None:
-    for views, shortest, longest in ((1, 1.0, 6.0), (4, 0.0, 6.0), (4, 3.0, 2.0)):
-        with pytest.raises(InputError, match="tours need 2 views"):
-            tours(places, views, torch.Generator(), shortest, longest)
+    with pytest.raises(InputError, match="tours need 2 views or more, got 1"):
+        tours(places, 1, torch.Generator())

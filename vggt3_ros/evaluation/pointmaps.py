@@ -25,7 +25,7 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.published_loader import EvaluationCrop, target_size
 from vggt3_ros.pipeline.undistort import undistorted
 
-ICP_THRESHOLD = 0.1  # metres
+_ICP_THRESHOLD = 0.1  # metres
 _ICP_ROUNDS = 30
 _ICP_CHANGE = 1e-6  # of the share of pairs, and of their rms distance in metres; less is the end
 
@@ -97,9 +97,7 @@ def compare_pointmaps(
         true_tree = cKDTree(truth.numpy())
         tell(0.3)
         asked = sampled(len(truth), SAMPLE)
-        motion = icp(
-            aligned[asked].numpy(), true_tree, ICP_THRESHOLD, lambda share: tell(0.3 + 0.3 * share)
-        )
+        motion = icp(aligned[asked].numpy(), true_tree, lambda done: tell(0.3 + 0.3 * done))
     except InputError as error:
         nothing = np.empty(0)
         return _errors(nothing, nothing, [nothing, nothing], len(truth)), str(error)
@@ -125,15 +123,14 @@ def compare_pointmaps(
 def icp(
     points: Floats,
     tree: Any,
-    threshold: float = ICP_THRESHOLD,
     progress: Callable[[float], None] | None = None,
 ) -> Sim3:
     """The motion, of scale 1, that brings points (N, 3) to those of a cKDTree, point to point (Besl
     and McKay 1992).
 
-    Pairs farther apart than `threshold` do not count. At most 30 rounds, fewer once the share of
-    points with a pair and their rms distance stay the same. Points of which hardly any has a pair
-    stay where they are. Raises InputError when pairs lie on one line.
+    Pairs farther apart than _ICP_THRESHOLD do not count. At most 30 rounds, fewer once the fraction
+    of points with a pair and their rms distance stay the same. Points of which hardly any has a
+    pair stay where they are. Raises InputError when pairs lie on one line.
     """
     moved = points
     motion = Sim3.identity()
@@ -141,7 +138,7 @@ def icp(
     for done in range(_ICP_ROUNDS):
         if progress is not None:
             progress(done / _ICP_ROUNDS)
-        off, nearest = tree.query(moved, distance_upper_bound=threshold)
+        off, nearest = tree.query(moved, distance_upper_bound=_ICP_THRESHOLD)
         paired = np.isfinite(off)
         if paired.sum() < 3:
             break

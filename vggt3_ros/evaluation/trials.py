@@ -18,7 +18,6 @@ from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.evaluation.attempt import Attempt
 from vggt3_ros.evaluation.blocks import figure
-from vggt3_ros.evaluation.evaluate import Progress
 from vggt3_ros.evaluation.judge import Judge
 from vggt3_ros.evaluation.map_alignment import align_scene
 from vggt3_ros.evaluation.priors import Priors
@@ -73,14 +72,14 @@ class Outcome:
     traceback: str | None = None
 
 
-def examine(trial: Trial, network: Any, progress: Progress | None = None) -> Outcome:
+def examine(trial: Trial, network: Any) -> Outcome:
     """Make the map with a network (a Vggt3), ask, and compare; never raises but for what ends the
     program.
     """
     begin = time.perf_counter()
     refused = Outcome(trial.name, len(trial.split.map), False, "", trial.queries)
     try:
-        outcome = _examined(trial, refused, network, progress)
+        outcome = _examined(trial, refused, network)
     except Vggt3Error as error:
         outcome = replace(refused, reason=str(error))
     except Exception as error:
@@ -89,11 +88,11 @@ def examine(trial: Trial, network: Any, progress: Progress | None = None) -> Out
     return replace(outcome, seconds=time.perf_counter() - begin)
 
 
-def _examined(trial: Trial, refused: Outcome, network: Any, progress: Progress | None) -> Outcome:
+def _examined(trial: Trial, refused: Outcome, network: Any) -> Outcome:
     sequence = trial.sequence
     told = zip(trial.split.map, trial.priors, strict=True)
     frames = [replace(sequence.frame(index), prior_world_from_cam=prior) for index, prior in told]
-    scene = reconstruct(frames, network, ReconstructionSettings(dense=None), progress).scene
+    scene = reconstruct(frames, network, ReconstructionSettings(dense=None)).scene
     reason = scene.verdict.reason
     if not scene.is_verified:
         return replace(refused, keyframes=len(scene.keyframes.names), reason=reason)

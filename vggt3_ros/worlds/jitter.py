@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def photometric_jitter(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+def photometric_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     """Jitter images (..., 3, H, W) float in [0, 1], each by itself; returns a new tensor of the
     same shape.
 
-    At strength 1: exposure a factor 0.65 to 1.5, white balance +-8 % a channel, contrast 0.8 to
+    Exposure changes by a factor 0.65 to 1.5, white balance +-8 % a channel, contrast 0.8 to
     1.2, gamma 0.75 to 1.33, blur (a third of the images) of up to about one pixel, noise of
     standard deviation up to 0.03.
     """
@@ -25,7 +25,7 @@ def photometric_jitter(images: Tensor, generator: torch.Generator, strength: flo
 
     def symmetric(channels: int = 1) -> Tensor:
         draw = torch.rand(count, channels, 1, 1, generator=generator, device=generator.device)
-        return (draw.to(device) * 2 - 1).mul_(strength)
+        return draw.to(device) * 2 - 1
 
     exposure = torch.exp(0.42 * symmetric() + 0.08 * symmetric(3))
     out = _blur(flat, symmetric().sub_(0.33).clamp_(min=0).mul_(0.5))

@@ -84,11 +84,11 @@ class RoomBatch:
         return RoomBatch(seeds=self.seeds, bank=self.bank, **tensors)
 
 
-def make_room(seed: int, device: torch.device | str = "cpu") -> RoomBatch:
+def make_room(seed: int) -> RoomBatch:
     """A batch of the one room that `seed` (>= 0) describes; seeds >= 900000 use textures no
     training room has.
     """
-    return make_rooms([seed], device)
+    return make_rooms([seed])
 
 
 def make_rooms(

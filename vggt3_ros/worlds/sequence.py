@@ -16,7 +16,6 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import intrinsics_matrix, project
 from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle, se3_inverse, transform_points
 from vggt3_ros.worlds.furnish import plan_room
-from vggt3_ros.worlds.jitter import photometric_jitter
 from vggt3_ros.worlds.lookalike import make_lookalike
 from vggt3_ros.worlds.places import Planner
 from vggt3_ros.worlds.probe import cast, clearance
@@ -58,7 +57,6 @@ def room_sequence(
     height: int = 240,
     width: int = 320,
     length: float = 6.0,
-    jitter: float = 0.0,
     painted_like: int | None = None,
     device: torch.device | str = "cpu",
     plan: Planner = plan_room,
@@ -71,8 +69,8 @@ def room_sequence(
 
     Mapped frames lie along a drive of `length` metres. Queries stand 0.3 m or more from every
     mapped camera, look elsewhere, but at least half of their view was mapped wherever the room
-    offers such a place. Images are supersampled 2 x 2; `jitter` is the strength of photometric
-    jitter. Raises InputError for frame counts below 1 and for seeds that make_rooms refuses.
+    offers such a place. Images are supersampled 2 x 2. Raises InputError for frame counts below 1
+    and for seeds that make_rooms refuses.
     """
     if map_frames < 1 or query_frames < 0:
         raise InputError(
@@ -98,8 +96,6 @@ def room_sequence(
         poses = torch.cat([mapped, queries])
         images = torch.cat([images, seen.images[0]])
         depth = torch.cat([depth, seen.depth[0]])
-    if jitter:
-        images = photometric_jitter(images, generator, jitter)
     numbers = np.arange(map_frames + query_frames)
     return RoomSequence(
         seed,

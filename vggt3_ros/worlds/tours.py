@@ -19,6 +19,8 @@ from vggt3_ros.worlds.trajectories import follow_open_space, smooth
 from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing, pull_back
 
 CARRIERS = ("robot", "hand", "drone", "wandering")
+_SHORTEST = 1.0  # metres of a path
+_LONGEST = 6.0
 _SPOTS = 64  # points a room among which ways are found
 _LEGS = 6  # way points at most
 _DENSE = 6  # samples of the way between two views
@@ -27,15 +29,9 @@ _TURNED = (0.2, 0.35, 0.1)  # radians of pitch, yaw and roll that it is turned, 
 
 
 @torch.no_grad()
-def tours(
-    rooms: RoomBatch,
-    views: int,
-    generator: torch.Generator,
-    shortest: float = 1.0,
-    longest: float = 6.0,
-) -> Tensor:
-    """world_from_cam (B, views, 4, 4) float64: stations of a way of `shortest` to `longest` metres,
-    half of them aside.
+def tours(rooms: RoomBatch, views: int, generator: torch.Generator) -> Tensor:
+    """world_from_cam (B, views, 4, 4) float64: stations of a path of 1 to 6 metres, half of them
+    aside.
 
     Every room has a carrier of its own. A robot keeps its height and looks where it goes, back, or
     always to one side; a hand holds the camera at eye level and shakes; a drone changes its height,
@@ -43,19 +39,16 @@ def tours(
     up to 0.5 m beside the way and look up to 20 degrees elsewhere: most of what they show was seen
     from it. Cameras keep 0.25 m off all surfaces, if need be on a shorter way. In places of more
     than 8 m from corner to corner ways are longer in proportion, up to twice. Raises InputError
-    unless views >= 2 and 0 < shortest <= longest.
+    unless views >= 2.
     """
-    if views < 2 or not 0 < shortest <= longest:
-        raise InputError(
-            f"tours need 2 views or more and 0 < shortest <= longest; got {views}, {shortest},"
-            f" {longest}"
-        )
+    if views < 2:
+        raise InputError(f"tours need 2 views or more, got {views}")
     rand = drawing(generator, rooms.device)
     batch = len(rooms)
     device = rooms.device
     carrier = (rand(batch) * len(CARRIERS)).long()
     robot, hand, drone = (carrier == CARRIERS.index(name) for name in ("robot", "hand", "drone"))
-    length = shortest + (longest - shortest) * rand(batch)
+    length = _SHORTEST + (_LONGEST - _SHORTEST) * rand(batch)
     extent = torch.linalg.vector_norm(rooms.half_sizes[:, 0, :2], dim=1)
     length = length * (extent / 4).clamp(min=1, max=2)
     position, travel = _way(rooms, _spots(rooms, robot, hand, rand), length, views, rand)
