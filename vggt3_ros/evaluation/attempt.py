@@ -5,7 +5,7 @@ knew it.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
@@ -92,9 +92,9 @@ def transformed_covariance(covariance: Tensor, true_from_map: Sim3) -> Tensor:
     """Covariance (6, 6) of (position in the map, rotation vector in the camera) after a similarity
     of the map.
     """
-    turn = torch.eye(6, dtype=torch.float64)
-    turn[:3, :3] = true_from_map.scale * true_from_map.rotation
-    return turn @ covariance.double() @ turn.T
+    jacobian = torch.eye(6, dtype=torch.float64)
+    jacobian[:3, :3] = true_from_map.scale * true_from_map.rotation
+    return jacobian @ covariance.double() @ jacobian.T
 
 
 def chi_square(estimated: Tensor, covariance: Tensor, true: Tensor) -> float:
@@ -111,7 +111,7 @@ def chi_square(estimated: Tensor, covariance: Tensor, true: Tensor) -> float:
 class VerifiedErrors:
     """Of the queries of one or of several sequences together.
 
-    Medians and means are of the accepted ones, NaN without any; successes are shares (0 to 1) of
+    Medians and means are of the accepted ones, NaN without any; successes are fractions (0 to 1) of
     all queries. sources: how many of the accepted poses came from where.
     """
 
@@ -158,7 +158,7 @@ class VerifiedErrors:
 
 
 def verified_errors(attempts: Items[Attempt]) -> VerifiedErrors:
-    """Of all these attempts."""
+    """Errors of those attempts that were accepted, and fractions of them all; NaN without any."""
     accepted = [each for each in attempts if each.accepted]
     answerable = [each for each in attempts if each.answerable]
     position = np.array([each.position_m for each in accepted])
@@ -197,11 +197,11 @@ def _stages_ms(attempts: Items[Attempt]) -> dict[str, float]:
     """Mean milliseconds of every stage over the queries that went through it, in the order of the
     work.
     """
-    stages = dict.fromkeys(stage for each in attempts for stage in each.seconds)
-    return {
-        stage: 1000 * _mean([each.seconds[stage] for each in attempts if stage in each.seconds])
-        for stage in stages
-    }
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    for each in attempts:
+        for stage, taken in each.seconds.items():
+            seconds[stage].append(taken)
+    return {stage: 1000 * _mean(taken) for stage, taken in seconds.items()}
 
 
 def _median(values: np.ndarray) -> float:

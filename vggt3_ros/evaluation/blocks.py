@@ -99,18 +99,22 @@ def combined(blocks: Items[Block], of: Callable[[list[float]], Any]) -> Block:
     """
     first: Any = blocks[0]
     if isinstance(first, Mapping):
-        every: list[Any] = list(blocks)
-        keys = dict.fromkeys(key for block in every for key in block)
-        found = {
-            key: _together([block[key] for block in every if key in block], of) for key in keys
-        }
-        return {key: item for key, item in found.items() if item is not None}  # type: ignore[return-value]
-    together = {
-        each.name: _together([getattr(block, each.name) for block in blocks], of)
-        for each in fields(first)
-    }
+        return _combined_mappings(blocks, of)
+    together = {}
+    for each in fields(first):
+        values = [getattr(block, each.name) for block in blocks]
+        together[each.name] = _together(values, of)
     result: Block = replace(first, **together)
     return result
+
+
+def _combined_mappings(mappings: Items[Any], of: Callable[[list[float]], Any]) -> Any:
+    values: dict[str, list[Any]] = {}
+    for mapping in mappings:
+        for key, value in mapping.items():
+            values.setdefault(key, []).append(value)
+    together = {key: _together(each, of) for key, each in values.items()}
+    return {key: item for key, item in together.items() if item is not None}
 
 
 def _together(items: Items[Any], of: Callable[[list[float]], Any]) -> Any:

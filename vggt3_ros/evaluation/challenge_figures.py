@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
+from itertools import chain
 
 from vggt3_ros.evaluation.attempt import Attempt
 from vggt3_ros.evaluation.blocks import figure
 
 # Limits that the trade-offs try.
 _INLIERS = tuple(range(6, 41))
-_SHARES = tuple(number / 20 for number in range(17))
+_FRACTIONS = tuple(number / 20 for number in range(17))
 
 
 @dataclass(frozen=True)
@@ -78,30 +79,35 @@ def challenge_figures(
     Where a trade-off asks for less than was asked for, it includes attempts against which nothing
     else is known.
     """
-    everything = [*queries, *(each for kind in attempts.values() for each in kind)]
+    every_kind = {"query": queries, **attempts}
+    everything = list(chain.from_iterable(every_kind.values()))
     return ChallengeFigures(
         challenges={kind: _counts(each) for kind, each in attempts.items()},
         in_all=_counts(everything),
-        failures=tuple(
-            Failure(kind, each)
-            for kind, some in (("query", queries), *attempts.items())
-            for each in some
-            if each.accepted and not each.is_right
-        ),
+        failures=tuple(_failures(every_kind)),
         trade_off=_trade_off("min_inliers", _INLIERS, everything),
-        trade_off_support=_trade_off("min_support", _SHARES, everything),
-        trade_off_agreement=_trade_off("min_agreement", _SHARES, everything),
+        trade_off_support=_trade_off("min_support", _FRACTIONS, everything),
+        trade_off_agreement=_trade_off("min_agreement", _FRACTIONS, everything),
     )
+
+
+def _failures(attempts: Mapping[str, Items[Attempt]]) -> Iterator[Failure]:
+    for kind, some in attempts.items():
+        for each in some:
+            if each.accepted and not each.is_right:
+                yield Failure(kind, each)
 
 
 def _trade_off(name: str, values: tuple[float, ...], attempts: Items[Attempt]) -> TradeOff:
-    passing = [[each for each in attempts if each.passes(**{name: least})] for least in values]
-    return TradeOff(
-        limits={name: values},
-        answerable_accepted=tuple(sum(each.answerable for each in some) for some in passing),
-        accepted=tuple(len(some) for some in passing),
-        wrong_accepted=tuple(sum(not each.is_right for each in some) for some in passing),
-    )
+    answerable: list[int] = []
+    accepted: list[int] = []
+    wrong: list[int] = []
+    for least in values:
+        passing = [each for each in attempts if each.passes(**{name: least})]
+        answerable.append(sum(each.answerable for each in passing))
+        accepted.append(len(passing))
+        wrong.append(sum(not each.is_right for each in passing))
+    return TradeOff({name: values}, tuple(answerable), tuple(accepted), tuple(wrong))
 
 
 def _counts(attempts: Items[Attempt]) -> ChallengeCounts:

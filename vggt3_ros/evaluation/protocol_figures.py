@@ -118,7 +118,7 @@ class MeanFigures:
 
 @dataclass(frozen=True)
 class ProtocolFigures:
-    """Of all scenes."""
+    """What a network does by the protocol of the VGG-T3 paper: scene by scene, and their mean."""
 
     protocol: str
     model: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
+from itertools import chain
 
 from vggt3_ros.evaluation.number_text import shown
 from vggt3_ros.evaluation.pointmaps import PointmapErrors
@@ -19,14 +20,13 @@ def table(scenes: Items[SceneFigures]) -> str:
     if len(scenes) > 1:
         mean = mean_of_scenes(scenes)
         rows.append(_row(mean.scene, _cells(mean.pointmaps.errors, mean.localization)))
-    reasons = [
-        (each.scene, reason)
-        for each in scenes
-        for reason in (each.pointmaps.reason, each.localization.reason)
-    ]
-    lines = [f"  {scene}: {reason}" for scene, reason in reasons if reason]
-    notes = dict.fromkeys(note for each in scenes for note in each.notes)
-    return "\n".join([*_header(), *rows, *lines, *[f"  note: {note}" for note in notes]])
+    lines = [*_header(), *rows]
+    for each in scenes:
+        for reason in (each.pointmaps.reason, each.localization.reason):
+            if reason:
+                lines.append(f"  {each.scene}: {reason}")
+    notes = dict.fromkeys(chain.from_iterable(each.notes for each in scenes))
+    return "\n".join([*lines, *[f"  note: {note}" for note in notes]])
 
 
 def _header() -> list[str]:
@@ -53,7 +53,7 @@ def _cells(points: PointmapErrors, poses: PoseErrors) -> list[str]:
     measured = (points.accuracy_m, points.completion_m, points.normal_consistency)
     return [
         *[f"{shown(middle.mean, 3)} {shown(middle.median, 3)}" for middle in measured],
-        *[f"{100 * share:.1f} %" for share in poses.successes],
+        *[f"{100 * success:.1f} %" for success in poses.successes],
         f"{', '.join(shown(100 * each, 1) for each in metres)} cm",
         f"{', '.join(shown(each, 1) for each in degrees)} deg",
     ]

@@ -95,7 +95,7 @@ def _block(figures: EvaluationFigures | AggregateFigures) -> list[str]:
 
 
 def _refined(depth: RefinedDepth | None) -> list[str]:
-    """Errors of refined depth, and the ways in which it is known."""
+    """Errors of refined depth, and how it is known."""
     if depth is None:
         return []
     kinds = [
@@ -122,11 +122,13 @@ def _cloud(name: str, cloud: CloudFigures | None) -> list[str]:
     """How near the points come to the true surface."""
     if cloud is None:
         return []
-    within = [
-        f"{limit} cm {shown(shares.precision, 2)} / {shown(shares.recall, 2)} /"
-        f" {shown(shares.f_score, 2)}"
-        for limit, shares in ((limit, cloud.within_cm(limit)) for limit in DISTANCES_CM)
-    ]
+    within = []
+    for limit in DISTANCES_CM:
+        near = cloud.within_cm(limit)
+        within.append(
+            f"{limit} cm {shown(near.precision, 2)} / {shown(near.recall, 2)} /"
+            f" {shown(near.f_score, 2)}"
+        )
     return [
         f"  {name}: median {shown(cloud.accuracy_cm.median, 1)} cm off, Chamfer "
         f"{shown(cloud.chamfer_cm, 1)} cm, normals {shown(cloud.normal_consistency, 2)}; "

@@ -4,8 +4,10 @@ pictures show.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -102,7 +104,7 @@ def _median_cloud(clouds: Items[CloudFigures | None]) -> CloudFigures | None:
 
 
 def _verified(evaluations: Items[Evaluation]) -> VerifiedFigures:
-    attempts = [attempt for evaluation in evaluations for attempt in evaluation.attempts]
+    attempts = list(chain.from_iterable(evaluation.attempts for evaluation in evaluations))
     figures = [evaluation.figures for evaluation in evaluations]
     maps = [each.verified.map for each in figures]
     return VerifiedFigures(
@@ -121,13 +123,13 @@ def _challenges(
     """Of all sequences together, whose attempts at plain queries are given; None where no
     challenges were posed.
     """
-    posed = [
-        evaluation.challenges for evaluation in evaluations if evaluation.challenges is not None
-    ]
+    posed = [each.challenges for each in evaluations if each.challenges is not None]
     if not posed:
         return None
-    kinds = dict.fromkeys(kind for each in posed for kind in each)
-    pooled = {kind: [attempt for each in posed for attempt in each.get(kind, ())] for kind in kinds}
+    pooled: defaultdict[str, list[Attempt]] = defaultdict(list)
+    for challenges in posed:
+        for kind, some in challenges.items():
+            pooled[kind].extend(some)
     return challenge_figures(attempts, pooled)
 
 

@@ -52,32 +52,32 @@ class Place:
 
     @property
     def seed(self) -> int:
-        """Of its plan, its drive and its noise."""
+        """Seed of its plan, its drive and the noise of its priors."""
         return _FIRST_SEED + self.number
 
     @property
     def kind(self) -> str:
-        """room, corridor or yard."""
+        """What is mapped: a room, a corridor or a yard."""
         return list(PLANNERS)[self.number % 3]
 
     @property
     def frames(self) -> int:
-        """Map frames."""
+        """How many map frames are taken, before a few of them are damaged."""
         return _FRAMES[self.number // 3 % 3]
 
     @property
     def priors(self) -> Priors:
-        """What is told of them."""
+        """How much the map is told of the poses of its frames."""
         return _PRIORS[self.number // 9 % 3]
 
     @property
     def damage(self) -> str:
-        """What is wrong with a few of them."""
+        """What is wrong with a few of its map frames: none, black, doubled or foreign."""
         return _DAMAGES[self.number // 27 % 4]
 
     @property
     def name(self) -> str:
-        """All of it."""
+        """Number, kind, frames, priors and damage in one word, as tables show it."""
         return f"{self.number}/{self.kind}-{self.frames}/{self.priors.kind}/{self.damage}"
 
 

@@ -171,7 +171,7 @@ class Totals:
 
 
 def totals(outcomes: Iterable[Outcome]) -> Totals:
-    """The sums."""
+    """Count maps, queries and accepted poses of all these trials."""
     every = list(outcomes)
     return Totals(
         maps=len(every),

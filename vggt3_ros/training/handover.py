@@ -81,8 +81,7 @@ def take(folder: Path) -> Handover:
         for name in index["files"]:
             tensors[name.startswith(_PARENT)].update(load_file(folder / name))
         aid = {name: torch.tensor(values) for name, values in index["aid"].items()}
-        wide = {kind: {n: t.float() for n, t in part.items()} for kind, part in tensors.items()}
-        return Handover(wide[False], aid, wide[True], dict(index["info"]))
+        return Handover(_wide(tensors[False]), aid, _wide(tensors[True]), dict(index["info"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{folder} holds nothing to resume from ({error}); expected what `vggt3 train --leave"
@@ -95,6 +94,10 @@ def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
         name: tensor.detach().to("cpu", torch.float16).contiguous()
         for name, tensor in state.items()
     }
+
+
+def _wide(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() for name, tensor in state.items()}
 
 
 def _write(folder: Path, name: str, tensors: dict[str, Tensor], config: str) -> list[str]:

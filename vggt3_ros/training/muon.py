@@ -30,7 +30,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Apply the gradients."""
+        """Move every parameter that has a gradient, and shrink it by the weight decay."""
         for group in self.param_groups:
             alike: defaultdict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:

@@ -34,7 +34,7 @@ class Timetable:
         self.resumed = False  # and no step has been made since
 
     def enter(self, phase: str) -> None:
-        """Begin a phase."""
+        """Begin a phase, at the step and the time at which the run is."""
         self.phase = phase
         self.began = (self.step, self.seconds)
 
@@ -100,7 +100,7 @@ class Timetable:
         return {name: getattr(self, name) for name in _NAMES}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `state`."""
+        """Go on where the run was whose `state` this is."""
         for name in _NAMES:
             setattr(self, name, state[name])
         self.began = (int(state["began"][0]), float(state["began"][1]))

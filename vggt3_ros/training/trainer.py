@@ -123,7 +123,7 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """Steps so far."""
+        """How many steps have been made, those before a restart included."""
         return self.table.step
 
     @property

@@ -110,10 +110,10 @@ def _round_surface(local: list[Tensor], sphere: Tensor, transform: Tensor) -> tu
     face = _face([torch.where(cap, 0.0, x), torch.where(cap, 0.0, y), flat_z])
     gradient = [torch.where(cap, 0.0, x), torch.where(cap, 0.0, y), torch.where(cap, z, z * sphere)]
     # The gradient of the local shape function, mapped by the transposed local_from_world.
-    parts = torch.stack(
-        [torch.stack([gradient[i] * transform[4 * i + k] for i in range(3)]) for k in range(3)]
-    )
-    normal = parts.sum(1)
+    axes = []
+    for k in range(3):
+        axes.append(torch.stack([gradient[i] * transform[4 * i + k] for i in range(3)]))
+    normal = torch.stack(axes).sum(1)
     return face, torch.nn.functional.normalize(normal, dim=0)
 
 
