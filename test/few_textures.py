@@ -24,7 +24,7 @@ def few_textures() -> Iterator[None]:
             "FAMILIES",
             {name: (pattern, 1) for name, (pattern, _) in textures.FAMILIES.items()},
         )
-        patch.setattr(textures, "_SHARES", len(textures.FAMILIES))
+        patch.setattr(textures, "_WEIGHTS", len(textures.FAMILIES))
         patch.setattr(textures, "_BANKS", {"training": (1, 1), "held_out": (1, 2)})
         bank = lru_cache(maxsize=4)(textures.texture_bank.__wrapped__)
         for module in (textures, shading):

@@ -29,7 +29,7 @@ def live_run(**changes: object) -> LiveRun:
         "delays_ms": {2: 100.0, 3: 200.0, 4: 300.0, 5: 1000.0},
         "map_poses": MAP,
         "true_poses": TRUE,
-        "mapped_shares": {0: 1.0, 1: 0.9, 2: 0.8, 3: 0.1, 4: 0.5},
+        "mapped_fractions": {0: 1.0, 1: 0.9, 2: 0.8, 3: 0.1, 4: 0.5},
     }
     return LiveRun(**{**parts, **changes})  # type: ignore[arg-type]
 
@@ -57,7 +57,7 @@ def test_a_single_pose_far_from_the_truth_fails_the_run(off: Tensor) -> None:
 
 
 def test_without_truth_errors_are_unknown_and_nothing_is_called_wrong() -> None:
-    run = live_run(true_poses={}, mapped_shares=None)
+    run = live_run(true_poses={}, mapped_fractions=None)
     figures = run.figures()
     assert figures.wrong is figures.answerable is figures.localized_answerable is None
     assert figures.position_error_m == figures.rotation_error_deg == Spread(None, None)

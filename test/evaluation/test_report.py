@@ -15,7 +15,7 @@ from vggt3_ros.datasets.sequence import Split
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE
 from vggt3_ros.evaluation.draw_trajectory import view_limits
 from vggt3_ros.evaluation.evaluate import evaluate
-from vggt3_ros.evaluation.provenance import DepthShare, RefinedDepth
+from vggt3_ros.evaluation.provenance import DepthErrorsOfPart, RefinedDepth
 from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import Evaluation, aggregate
 from vggt3_ros.geometry.pointcloud import PointCloud
@@ -118,8 +118,8 @@ def test_a_refined_map_is_shown_beside_what_it_was_before(
     sequence = arc_sequence()
     plain = evaluate(sequence, Oracle(small_network, sequence, SPLIT))
     compared = plain.clouds.clouds[SCENE]
-    kinds = {"agreed": DepthShare(0.9, 0.012, 1.0), "far": DepthShare(0.1, 0.2, 0.8)}
-    refined_depth = RefinedDepth(4, (35, 28), DepthShare(1.0, 0.031, 0.98), kinds, {})
+    kinds = {"agreed": DepthErrorsOfPart(0.9, 0.012, 1.0), "far": DepthErrorsOfPart(0.1, 0.2, 0.8)}
+    refined_depth = RefinedDepth(4, (35, 28), DepthErrorsOfPart(1.0, 0.031, 0.98), kinds, {})
     refined = replace(
         plain,
         clouds=replace(plain.clouds, clouds={SCENE: compared, NETWORK: compared}),

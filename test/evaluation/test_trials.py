@@ -25,7 +25,7 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.sequence import RoomSequence
-from vggt3_ros.worlds.turning import turn_on_the_spot
+from vggt3_ros.worlds.turning import rotate_on_the_spot
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_an_error_that_nobody_foresaw_is_kept_with_its_traceback(
 
 def test_images_are_painted_once_and_again_when_anything_differs(tmp_path: Path) -> None:
     room, lens = make_room(910_200), Lens.of(32, 24, 1.2)
-    poses = turn_on_the_spot(room, 2, torch.Generator().manual_seed(0))
+    poses = rotate_on_the_spot(room, 2, torch.Generator().manual_seed(0))
     first = photographs(room, poses, lens, tmp_path / "new", supersample=1)
     (kept,) = (tmp_path / "new").iterdir()
     np.save(kept, first + 1)
@@ -131,7 +131,7 @@ def small_maps() -> HardMaps:
         for album in (
             maps._drive,
             maps._door,
-            *(maps._turn_of(wobble) for wobble in hard_maps._WOBBLES),
+            *(maps._rotation_of(wobble) for wobble in hard_maps._WOBBLES),
         ):
             album.__dict__["images"] = np.zeros((len(album.poses), 48, 64, 3), np.uint8)
         return maps

@@ -15,7 +15,7 @@ from vggt3_ros.worlds import shading, tours, viewpoints
 from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.jitter import lens_and_shutter, photometric_jitter
 from vggt3_ros.worlds.lookalike import make_lookalike
-from vggt3_ros.worlds.mapped_share import mapped_shares
+from vggt3_ros.worlds.mapped_fraction import mapped_fractions
 from vggt3_ros.worlds.motion import steady_motion
 from vggt3_ros.worlds.places import place_planner
 from vggt3_ros.worlds.render import render, render_depth
@@ -137,7 +137,7 @@ def test_a_second_drive_is_planned_and_judged_on_a_device_as_on_the_cpu() -> Non
         room, generator = make_lookalike(900_002, 900_003, device), torch.Generator().manual_seed(0)
         mapped = drive(room, 4, generator, 2.0)
         route = steady_motion(unseen_route(room, mapped, 3, generator), 2.0, 1.0, 1.0)
-        return route, mapped_shares(room, mapped, route, lens)
+        return route, mapped_fractions(room, mapped, route, lens)
 
     expected, seen = journey(CPU)
     with PretendedDevice():

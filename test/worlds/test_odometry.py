@@ -35,7 +35,7 @@ def test_scale_errors_grow_with_the_way_and_standing_adds_nothing() -> None:
 
 
 def test_turn_errors_bend_the_way() -> None:
-    odometry = DriftingOdometry(pose(0.0), turn_error=0.1)
+    odometry = DriftingOdometry(pose(0.0), rotation_error=0.1)
     for step in range(201):
         odometry.move(pose(0.01 * step))
     assert rotation_angle(odometry.odom_from_base[:3, :3]) == pytest.approx(0.2)

@@ -14,7 +14,7 @@ from vggt3_ros.worlds.probe import clearance
 from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import make_room, make_rooms
 from vggt3_ros.worlds.route import unseen_route
-from vggt3_ros.worlds.sequence import seen_share
+from vggt3_ros.worlds.sequence import seen_fraction
 from vggt3_ros.worlds.trajectories import drive
 
 SEEDS = range(900_000, 900_006)
@@ -36,7 +36,7 @@ def test_a_route_is_beside_the_mapped_path_free_and_shows_what_was_mapped(seed: 
 
     intrinsics = intrinsics_matrix(48.0, 48.0, 32.0, 24.0)
     depth = render(room, mapped[None], intrinsics, 48, 64).depth[0]
-    seen = seen_share(room, route, mapped, depth, intrinsics)
+    seen = seen_fraction(room, route, mapped, depth, intrinsics)
     assert seen.mean() > 0.75 and seen.min() > 0.4
 
 

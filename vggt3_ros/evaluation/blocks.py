@@ -26,9 +26,10 @@ def figure(
     """Metadata of a field of a block.
 
     unit: of the figure. definition: goes into `definitions`, as `named` where it defines more than
-    this field; what has none is told by the definition of its block, or by its name. key: in JSON,
-    where it is no name in Python. In JSON, `optional` fields are left out where they are None, the
-    entries of `inline` blocks stand among those of their parent, and `hidden` fields do not appear.
+    this field; what has none is explained by the definition of its block, or by its name. key: in
+    JSON, where it is no name in Python. In JSON, `optional` fields are left out where they are
+    None, the entries of `inline` blocks stand among those of their parent, and `hidden` fields do
+    not appear.
     """
     about = {"unit": unit, "definition": definition, "key": key, "named": named}
     return {**about, "optional": optional, "inline": inline, "hidden": hidden}

@@ -17,7 +17,7 @@ from vggt3_ros.evaluation.voxels import voxel_means
 from vggt3_ros.geometry.arrays import Floats
 
 DISTANCES_CM = (1, 5, 10)  # of precision, recall and F
-_NEIGHBOURS = 20  # points that a normal is told from
+_NEIGHBOURS = 20  # points that a normal is fitted to
 NORMALS = 30_000  # compared each way
 
 
@@ -32,7 +32,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class Within:
-    """Shares of points, and of true points, within a distance of each other, and their harmonic
+    """Fractions of points, and of true points, within a distance of each other, and their harmonic
     mean.
     """
 
@@ -65,7 +65,7 @@ class CloudFigures:
     within: dict[str, Within]
 
     def within_cm(self, limit: int) -> Within:
-        """The shares within one of DISTANCES_CM."""
+        """The fractions within one of DISTANCES_CM."""
         return self.within[f"{limit}cm"]
 
 

@@ -22,7 +22,7 @@ NETWORK = "cloud_network"
 class ComparedClouds:
     """truth (K, 3) float64: points of the true surface, in metres; clouds: what became of each, by
     its block. Where there is nothing to compare with, truth is None, clouds are none, and problem
-    tells why.
+    says why.
     """
 
     truth: Tensor | None

@@ -15,12 +15,12 @@ from vggt3_ros.geometry.camera import project, unproject
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.pipeline.undistort import undistorted
 
-ANSWERABLE_SHARE = 0.3  # of a query's view
+ANSWERABLE_FRACTION = 0.3  # of a query's view
 _VIEWS = 2  # map frames that must see a surface, as triangulation needs them
 _GRID = (18, 24)  # pixels sampled of a query, rows and columns
 _SAME_DEPTH = 0.05  # relative difference up to which two cameras see the same surface
 # local features bear no greater change of the viewing direction
-_COS_TURN = math.cos(math.radians(45))
+_COS_ANGLE = math.cos(math.radians(45))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class View:
 def query_coverage(
     sequence: Sequence, map_indices: Items[int], query_indices: Items[int]
 ) -> list[float | None]:
-    """Share (0 to 1) of each query's view that the map covers; None where the query has no true
+    """Fraction (0 to 1) of each query's view that the map covers; None where the query has no true
     depth.
 
     Of a grid of pixels of known depth, those count whose surface two map frames or more see too,
@@ -48,12 +48,12 @@ def query_coverage(
     if not known:
         return [None] * len(queries)
     map_views = (view for index in map_indices if (view := view_of(sequence, index)) is not None)
-    shares = iter(coverage(known, map_views))
-    return [None if query is None else next(shares) for query in queries]
+    fractions = iter(coverage(known, map_views))
+    return [None if query is None else next(fractions) for query in queries]
 
 
 def coverage(queries: Items[View], map_views: Iterable[View]) -> list[float]:
-    """The shares of `query_coverage` for views."""
+    """The fractions of `query_coverage` for views."""
     points, counts = zip(*(_samples(query) for query in queries), strict=True)
     surface = torch.cat(points)  # (N, 3) world
     centres = torch.stack([query.world_from_cam[:3, 3] for query in queries])
@@ -107,4 +107,4 @@ def _sees(view: View, surface: Tensor, origin: Tensor) -> Tensor:
     cosine = torch.nn.functional.cosine_similarity(
         surface - origin, surface - view.world_from_cam[:3, 3], dim=-1
     )
-    return shows(view, surface, _SAME_DEPTH) & (cosine > _COS_TURN)
+    return shows(view, surface, _SAME_DEPTH) & (cosine > _COS_ANGLE)

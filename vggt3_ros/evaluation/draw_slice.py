@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _HALF_HEIGHT = 10  # voxels above and below the middle of the slice
-_MIN_SHARE = 0.02  # of the true surface that a slice must hold to be worth drawing
+_MIN_FRACTION = 0.02  # of the true surface that a slice must hold to be worth drawing
 _FAR = 0.2  # metres off at the end of the colour scale, for voxels of 2 cm
 _USUAL_VOXEL = 0.02
 _PANEL = 5.0  # inches of the longer side
@@ -66,7 +66,7 @@ def draw_slice(evaluation: Evaluation, path: Path) -> None:
     for axes, (block, name) in zip(panels, names.items(), strict=False):
         axes.scatter(*truth[:, :2].T, s=1.0, c="0.85", linewidths=0, rasterized=True)
         shown = _draw_points(axes, *slices[block], far)
-        _finish(axes, f"{name}: {_told(clouds[block].figures)}", cameras, limits)
+        _finish(axes, f"{name}: {_summary(clouds[block].figures)}", cameras, limits)
     panels[-1].scatter(*truth[:, :2].T, s=1.0, c="0.1", linewidths=0, rasterized=True)
     _finish(panels[-1], "truth", cameras, limits)
     figure.colorbar(shown, ax=list(panels), label="off the truth [cm]", extend="max", fraction=0.03)
@@ -78,7 +78,7 @@ def _band(heights: Floats, cameras: Floats, half: float) -> tuple[tuple[float, f
     """Lowest and highest height of the slice, and what it is about."""
     middle = float(cameras.mean())
     where = "the cameras' mean height"
-    if np.mean(np.abs(heights - middle) <= half) < _MIN_SHARE:
+    if np.mean(np.abs(heights - middle) <= half) < _MIN_FRACTION:
         middle = float(np.median(heights))
         where = "the truth's median height"
     return (middle - half, middle + half), where
@@ -114,7 +114,7 @@ def _finish(axes: Axes, title: str, cameras: Floats, limits: Floats) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _told(figures: CloudFigures) -> str:
+def _summary(figures: CloudFigures) -> str:
     near = figures.within_cm(5)
     return (
         f"median {figures.accuracy_cm.median:.1f} cm, at 5 cm precision {near.precision:.2f},"

@@ -18,7 +18,7 @@ from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.evaluation.attempt import Attempt
 from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
 from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, compare_clouds
-from vggt3_ros.evaluation.coverage import ANSWERABLE_SHARE, query_coverage
+from vggt3_ros.evaluation.coverage import ANSWERABLE_FRACTION, query_coverage
 from vggt3_ros.evaluation.depth import DepthComparison, compare_depth, live_depth_figures
 from vggt3_ros.evaluation.figures import (
     AlignmentFigures,
@@ -109,8 +109,8 @@ def evaluate(
     localizations = _localize(
         sequence, chosen, localizer, scene, _scaled(progress, mapping, localizing)
     )
-    shares = query_coverage(sequence, mapped.indices, chosen.query)
-    answerable = [share is None or share >= ANSWERABLE_SHARE for share in shares]
+    fractions = query_coverage(sequence, mapped.indices, chosen.query)
+    answerable = [each is None or each >= ANSWERABLE_FRACTION for each in fractions]
     judge = Judge(None if mapped.collapsed else mapped.true_from_map, settings.localizer.locate)
     attempts = tuple(
         judge.attempt(sequence.names[index], localization, sequence.world_from_cam[index], can)
@@ -129,7 +129,7 @@ def evaluate(
         compared[NETWORK] = _network_cloud(reconstruction, network).transformed(
             mapped.true_from_map
         )
-    clouds = compare_clouds(sequence, mapped, compared, _telling_clouds(progress))
+    clouds = compare_clouds(sequence, mapped, compared, _reporting_clouds(progress))
     query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)
     errors = network_errors(sequence, chosen, mapped, query_poses)
     figures = EvaluationFigures(
@@ -207,11 +207,11 @@ def _scaled(progress: Progress | None, begin: float, end: float) -> Progress | N
     return (
         None
         if progress is None
-        else lambda stage, share: progress(stage, begin + (end - begin) * share)
+        else lambda stage, done: progress(stage, begin + (end - begin) * done)
     )
 
 
-def _telling_clouds(progress: Progress | None) -> Callable[[], None] | None:
+def _reporting_clouds(progress: Progress | None) -> Callable[[], None] | None:
     """A listener to what comes last and is quick; it can still be cancelled."""
     return None if progress is None else lambda: progress("cloud", 1.0)
 

@@ -47,7 +47,7 @@ MAP_FRAMES = 32
 QUERIES = 36
 METRES = 9.0
 NOISE = 2.5  # grey levels, of a dim corridor
-# shares of the light and of the features
+# fractions of the light and of the features
 CONDITIONS = ((1.0, 1.0), (0.2, 1.0), (1.0, 0.15), (1.0, 0.07))
 TOGETHER = 4  # images that are asked together; one, the default, asks none
 IN_A_ROW = 2  # accepted images that are a fix
@@ -58,7 +58,7 @@ _PERIOD_NS = 500_000_000
 class Figures:
     """Of a drive: images, how many were accepted, how many of these wrong, and the mean number of
     images from each of them to a fix (counted to the end of the drive where there is none). Of
-    poses from several images: how many, their median position error (m), and the share of errors
+    poses from several images: how many, their median position error (m), and the fraction of errors
     inside the 95 % bound of their covariances.
     """
 
@@ -111,21 +111,23 @@ def measured(seed: int) -> list[tuple[str, Figures, Figures]]:
     stranger = make_lookalike(seed + 500, seed, plan=plan_corridor)
     elsewhere = drive(stranger, QUERIES, torch.Generator().manual_seed(seed + 1), METRES)
     rows = []
-    for place, way, is_mapped in ((corridor, route, True), (stranger, elsewhere, False)):
-        images = _images(place, way, intrinsics)
-        for light, share in CONDITIONS:
+    for place, path, is_mapped in ((corridor, route, True), (stranger, elsewhere, False)):
+        images = _images(place, path, intrinsics)
+        for light, fraction in CONDITIONS:
             features = _features(
-                images if light == 1 else _dimmed(images, light, seed), share, seed
+                images if light == 1 else _dimmed(images, light, seed), fraction, seed
             )
-            name = f"{'mapped' if is_mapped else 'look-alike'}, light {light:g}, features {share:g}"
-            rows.append((name, *_driven(localizer, features, way, intrinsics, is_mapped)))
+            name = (
+                f"{'mapped' if is_mapped else 'look-alike'}, light {light:g}, features {fraction:g}"
+            )
+            rows.append((name, *_driven(localizer, features, path, intrinsics, is_mapped)))
     return rows
 
 
 def _driven(
     localizer: LandmarkLocalizer,
     shown: list[Features],
-    way: Tensor,
+    path: Tensor,
     intrinsics: Tensor,
     is_mapped: bool,
 ) -> tuple[Figures, Figures]:
@@ -136,7 +138,7 @@ def _driven(
     recent = RecentImages(TrackingSettings(joint_images=TOGETHER))
     alone: list[Located] = []
     together: list[Located] = []
-    for number, (features, odometry) in enumerate(zip(shown, _odometry(way), strict=True)):
+    for number, (features, odometry) in enumerate(zip(shown, _odometry(path), strict=True)):
         alone.append(localizer.locate(features, camera))
         answer = Localization(LocalizationStatus.LOST, "", None, True, 0.0, None, None, {})
         answer = replace(answer, located=alone[-1], searched=Searched(features, camera))
@@ -147,15 +149,15 @@ def _driven(
             else None
         )
         together.append(found or alone[-1])
-    return _figures(alone, way, is_mapped), _figures(together, way, is_mapped)
+    return _figures(alone, path, is_mapped), _figures(together, path, is_mapped)
 
 
-def _figures(found: list[Located], way: Tensor, is_mapped: bool) -> Figures:
+def _figures(found: list[Located], path: Tensor, is_mapped: bool) -> Figures:
     accepted = np.array([each.accepted for each in found])
     errors = []
     inside = []
     wrong = 0
-    for each, pose in zip(found, way, strict=True):
+    for each, pose in zip(found, path, strict=True):
         if not each.accepted or each.world_from_cam is None or each.covariance is None:
             continue
         error = pose_error_vector(torch.from_numpy(each.world_from_cam), pose)
@@ -181,12 +183,12 @@ def _images_to_fix(accepted: NDArray[np.bool_]) -> float:
     return float(np.mean(waits))
 
 
-def _odometry(way: Tensor) -> list[Tensor]:
+def _odometry(path: Tensor) -> list[Tensor]:
     """odom_from_cam of a drive whose errors are those that the tracker assumes."""
     dice = np.random.default_rng(0)
     settings = TrackingSettings()
-    odometry = [way[0]]
-    for before, after in zip(way[:-1], way[1:], strict=True):
+    odometry = [path[0]]
+    for before, after in zip(path[:-1], path[1:], strict=True):
         motion = se3_inverse(before) @ after
         metres = float(motion[:3, 3].norm())
         radians = float(rotation_angle(motion[:3, :3]))
@@ -222,13 +224,13 @@ def _images(place: RoomBatch, poses: Tensor, intrinsics: Tensor) -> NDArray[np.u
     return torch.cat(parts).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def _features(images: NDArray[np.uint8], share: float, seed: int) -> list[Features]:
-    """Of each image, a share of its features."""
+def _features(images: NDArray[np.uint8], fraction: float, seed: int) -> list[Features]:
+    """Of each image, a fraction of its features."""
     dice = np.random.default_rng(seed)
     found = []
     for image in images:
         features = extract(image)
-        kept = np.sort(dice.permutation(len(features))[: round(share * len(features))])
+        kept = np.sort(dice.permutation(len(features))[: round(fraction * len(features))])
         found.append(
             replace(features, pixels=features.pixels[kept], descriptors=features.descriptors[kept])
         )

@@ -23,7 +23,7 @@ from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.room import RoomBatch, make_room, make_rooms
 from vggt3_ros.worlds.route import unseen_route
 from vggt3_ros.worlds.trajectories import drive
-from vggt3_ros.worlds.turning import look_away, turn_on_the_spot
+from vggt3_ros.worlds.turning import look_away, rotate_on_the_spot
 from vggt3_ros.worlds.two_rooms import plan_two_rooms, walk_through_door
 
 NOISE = Priors.parse("noisy:10cm,3deg")
@@ -36,11 +36,11 @@ _METRES = 9.0
 # queries on the path and off it
 _BETWEEN = 12
 _BESIDE = 12
-# frames that look away, and the share of what they show that others saw
+# frames that look away, and the fraction of what they show that others saw
 _GROUP = 5
-_SHARE = 0.12
+_FRACTION = 0.12
 _NEAR = 8  # queries that look away too
-_TURN = 48  # frames of a full turn, every other one mapped
+_AROUND = 48  # frames of a full rotation, every other one mapped
 _WALK = 33  # frames through a door
 _WOBBLES = (0.0, 0.03, 0.1)  # rms metres
 _WEAK = (
@@ -82,8 +82,8 @@ class Album:
 
 
 @dataclass(frozen=True, eq=False)
-class _Told:
-    """What a trial is made of: frames of an album, and what is told of each map frame."""
+class _Plan:
+    """What a trial is made of: frames of an album, and the prior of each map frame."""
 
     album: Album
     split: Split
@@ -107,26 +107,28 @@ class HardMaps:
     def __init__(self, seed: int, kept_in: Path | None = None) -> None:
         self.seed = seed
         self.kept_in = kept_in
-        self._turns: dict[float, Album] = {}
+        self._rotations: dict[float, Album] = {}
 
     def cases(self) -> list[Case]:
         """All cases; nothing is painted yet."""
-        every: dict[str, Callable[[], _Told]] = {}
-        for told in (_GIVEN, NOISE, _NONE):
+        every: dict[str, Callable[[], _Plan]] = {}
+        for priors in (_GIVEN, NOISE, _NONE):
             for step in (2, 3, 4, 6):
-                every[f"every-{step}/{told.kind}"] = partial(self._sparse, step, told)
+                every[f"every-{step}/{priors.kind}"] = partial(self._sparse, step, priors)
             for wobble in _WOBBLES:
-                every[f"turning-{100 * wobble:g}cm/{told.kind}"] = partial(
-                    self._turning, wobble, told
+                every[f"turning-{100 * wobble:g}cm/{priors.kind}"] = partial(
+                    self._turning, wobble, priors
                 )
             for step in (2, 4):
-                every[f"door-every-{step}/{told.kind}"] = partial(self._through_door, step, told)
-        for told in (_GIVEN, NOISE):
-            every[f"half-told-alternate/{told.kind}"] = partial(
-                self._half_told, told, lambda i, n: i % 2 == 0
+                every[f"door-every-{step}/{priors.kind}"] = partial(
+                    self._through_door, step, priors
+                )
+        for priors in (_GIVEN, NOISE):
+            every[f"half-told-alternate/{priors.kind}"] = partial(
+                self._half_given, priors, lambda i, n: i % 2 == 0
             )
-            every[f"half-told-first/{told.kind}"] = partial(
-                self._half_told, told, lambda i, n: i < n // 2
+            every[f"half-told-first/{priors.kind}"] = partial(
+                self._half_given, priors, lambda i, n: i < n // 2
             )
         for kind, main, group in _WEAK:
             every[f"weak-group/{kind}"] = partial(self._weakly_tied, main, group)
@@ -135,30 +137,31 @@ class HardMaps:
             for kind, make in every.items()
         ]
 
-    def _trial(self, name: str, make: Callable[[], _Told]) -> Trial:
-        told = make()
+    def _trial(self, name: str, make: Callable[[], _Plan]) -> Trial:
+        case = make()
         return Trial(
-            name, told.album.sequence(name, told.split), told.split, tuple(told.priors), told.judged
+            name, case.album.sequence(name, case.split), case.split, tuple(case.priors), case.judged
         )
 
-    def _sparse(self, step: int, told: Priors) -> _Told:
+    def _sparse(self, step: int, priors: Priors) -> _Plan:
         """Every `step`-th frame of a drive; asked: frames between, and views beside the drive."""
         mapped = tuple(range(0, _PATH, step))
         between = evenly(tuple(i for i in range(_PATH) if i not in mapped), _BETWEEN)
         split = Split(mapped, (*between, *range(_PATH, _PATH + _BESIDE)))
-        return _Told(self._drive, split, self._priors(self._drive, mapped, told), told)
+        return _Plan(self._drive, split, self._priors(self._drive, mapped, priors), priors)
 
-    def _half_told(self, told: Priors, which: Callable[[int, int], bool]) -> _Told:
+    def _half_given(self, priors: Priors, which: Callable[[int, int], bool]) -> _Plan:
         """Every other frame of a drive, of which half have a prior: every other one again, or the
         first ones.
         """
-        case = self._sparse(2, told)
-        priors = [
-            prior if which(i, len(case.priors)) else None for i, prior in enumerate(case.priors)
-        ]
-        return replace(case, priors=priors)
+        case = self._sparse(2, priors)
+        kept = list(case.priors)
+        for index in range(len(kept)):
+            if not which(index, len(kept)):
+                kept[index] = None
+        return replace(case, priors=kept)
 
-    def _weakly_tied(self, main: Priors, group: Priors) -> _Told:
+    def _weakly_tied(self, main: Priors, group: Priors) -> _Plan:
         """A drive, and a group of frames that shares little with it; asked: views between, beside,
         and of the group.
         """
@@ -168,34 +171,36 @@ class HardMaps:
         beside = evenly(tuple(range(_PATH, _PATH + _BESIDE)), _NEAR)
         near = tuple(range(away[-1] + 1, away[-1] + 1 + _NEAR))
         priors = self._priors(self._drive, path, main) + self._priors(self._drive, away, group)
-        return _Told(self._drive, Split(path + away, between + beside + near), priors, main)
+        return _Plan(self._drive, Split(path + away, between + beside + near), priors, main)
 
-    def _turning(self, wobble: float, told: Priors) -> _Told:
+    def _turning(self, wobble: float, priors: Priors) -> _Plan:
         """Every other frame of a full turn; asked: the frames between."""
-        album = self._turn_of(wobble)
-        split = Split(tuple(range(0, _TURN, 2)), tuple(range(1, _TURN, 2)))
-        return _Told(album, split, self._priors(album, split.map, told), told)
+        album = self._rotation_of(wobble)
+        split = Split(tuple(range(0, _AROUND, 2)), tuple(range(1, _AROUND, 2)))
+        return _Plan(album, split, self._priors(album, split.map, priors), priors)
 
-    def _through_door(self, step: int, told: Priors) -> _Told:
+    def _through_door(self, step: int, priors: Priors) -> _Plan:
         """Every `step`-th frame of a walk through a door; asked: frames between, and views beside
         the walk.
         """
         mapped = tuple(range(0, _WALK, step))
         between = evenly(tuple(i for i in range(_WALK) if i not in mapped), _BETWEEN)
         split = Split(mapped, (*between, *range(_WALK, _WALK + _BESIDE)))
-        return _Told(self._door, split, self._priors(self._door, mapped, told), told)
+        return _Plan(self._door, split, self._priors(self._door, mapped, priors), priors)
 
-    def _priors(self, album: Album, indices: tuple[int, ...], told: Priors) -> list[Tensor | None]:
-        return told.poses(album.poses[list(indices)], self.seed + indices[0])
+    def _priors(
+        self, album: Album, indices: tuple[int, ...], priors: Priors
+    ) -> list[Tensor | None]:
+        return priors.poses(album.poses[list(indices)], self.seed + indices[0])
 
-    def _turn_of(self, wobble: float) -> Album:
+    def _rotation_of(self, wobble: float) -> Album:
         """A full turn on the spot."""
-        if wobble not in self._turns:
+        if wobble not in self._rotations:
             room = make_room(self.seed)
-            self._turns[wobble] = Album(
-                room, turn_on_the_spot(room, _TURN, self._generator(), wobble), self.kept_in
+            self._rotations[wobble] = Album(
+                room, rotate_on_the_spot(room, _AROUND, self._generator(), wobble), self.kept_in
             )
-        return self._turns[wobble]
+        return self._rotations[wobble]
 
     @cached_property
     def _drive(self) -> Album:
@@ -206,7 +211,7 @@ class HardMaps:
         generator = self._generator()
         path = drive(room, _PATH, generator, _METRES)
         beside = unseen_route(room, path, _BESIDE, generator)
-        away = look_away(room, path[::2], Lens.of(*_LENS), _GROUP, _SHARE)
+        away = look_away(room, path[::2], Lens.of(*_LENS), _GROUP, _FRACTION)
         near = unseen_route(room, away, _NEAR, generator, aside=0.15)
         return Album(room, torch.cat([path, beside, away, near]), self.kept_in)
 

@@ -17,7 +17,7 @@ from vggt3_ros.evaluation.attempt import WRONG_POSITION_M, WRONG_ROTATION_DEG
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.metrics import pose_errors, trajectory_extent
 
-MAPPED_SHARE = 0.5  # of an image's view that some map frame shows, for it to count as answerable
+MAPPED_FRACTION = 0.5  # of an image's view that some map frame shows, for it to count as answerable
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class LiveRun:
     delays_ms: Mapping[int, float]
     map_poses: Tensor
     true_poses: Mapping[int, Tensor] = field(default_factory=dict)
-    mapped_shares: Mapping[int, float] | None = None
+    mapped_fractions: Mapping[int, float] | None = None
     is_metric: bool = True
     cam_from_base: Tensor = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
 
@@ -125,10 +125,12 @@ class LiveRun:
 
     def answerable(self) -> set[int] | None:
         """The images tried whose view was mapped to a good part; None where nobody knows."""
-        if self.mapped_shares is None:
+        if self.mapped_fractions is None:
             return None
         return {
-            stamp for stamp in self.attempts if self.mapped_shares.get(stamp, 0.0) >= MAPPED_SHARE
+            stamp
+            for stamp in self.attempts
+            if self.mapped_fractions.get(stamp, 0.0) >= MAPPED_FRACTION
         }
 
     def true_path(self) -> list[Tensor]:

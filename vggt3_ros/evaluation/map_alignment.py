@@ -20,8 +20,8 @@ from vggt3_ros.scene.scene import Scene
 
 _FITTED = "Sim(3) of the true map poses"
 _MIN_KEYFRAMES = 3  # that carry landmarks, for the similarity to be theirs
-# of the spread of all keyframes; what is closer together tells their scale no better than one
-_MIN_SHARE = 0.05
+# of the spread of all keyframes; what is closer together determines their scale no better than one
+_MIN_FRACTION = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class MappedFrames:
     indices (M) into the sequence. scene_poses (M, 4, 4): as the network sees them, scene units.
     map_poses (M, 4, 4): in the map frame, as adjusted with the landmarks where there are any.
     with_landmarks: the rows of those that carry landmarks; others stand wherever the network put
-    them. source tells where the two similarities come from.
+    them. source says where the two similarities come from.
 
     problem: why errors in the true world mean nothing, None if they do; network_problem: the same
     of the network alone, whose map may be drawn together to a spot though the landmarks' is not.
@@ -57,10 +57,10 @@ class MappedFrames:
 
 def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) -> MappedFrames:
     """With true priors the map must know its metres and axes itself, and with noisy ones where no
-    similarity can be told; otherwise its poses get the best Sim(3).
+    similarity is determined; otherwise its poses get the best Sim(3).
 
     That is fitted to the keyframes that carry landmarks. Where fewer than three do, or these stand
-    so close together that no scale is to be told from them, it is fitted to all.
+    so close together that they determine no scale, it is fitted to all.
     """
     index_of_name = {sequence.names[i]: i for i in split.map}
     indices = tuple(index_of_name[name] for name in scene.keyframes.names)
@@ -68,13 +68,13 @@ def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) 
     scene_poses = se3_inverse(scene.keyframes.cam_from_world)
     map_poses = scene.map_from_keyframes
     with_landmarks = keyframes_with_landmarks(scene)
-    rows = _telling(with_landmarks, true)
+    rows = _fitted_rows(with_landmarks, true)
     if priors.kind == "given" and scene.is_metric:
         fit = Alignment(Sim3.identity(), problem=None)
         source = POSE_PRIORS
     else:
         fit = align_map(map_poses[rows], true[rows])
-        source = _told(rows, with_landmarks, len(true))
+        source = _source(rows, with_landmarks, len(true))
     if fit.problem is not None and priors.kind == "noisy" and scene.is_metric:
         # As where the camera turned on the spot: such a map still says that it is in metres, and is
         # taken at its word.
@@ -102,17 +102,17 @@ def keyframes_with_landmarks(scene: Scene) -> tuple[int, ...]:
     return tuple(torch.unique(scene.landmarks["observed_from"]).tolist())
 
 
-def _telling(with_landmarks: tuple[int, ...], true: Tensor) -> list[int]:
-    """Rows of the keyframes that the similarity is told from, of those whose true poses are (M, 4,
+def _fitted_rows(with_landmarks: tuple[int, ...], true: Tensor) -> list[int]:
+    """Rows of the keyframes that the similarity is fitted to, of those whose true poses are (M, 4,
     4).
     """
     rows = list(with_landmarks)
-    if len(rows) >= _MIN_KEYFRAMES and spread(true[rows]) >= _MIN_SHARE * spread(true):
+    if len(rows) >= _MIN_KEYFRAMES and spread(true[rows]) >= _MIN_FRACTION * spread(true):
         return rows
     return list(range(len(true)))
 
 
-def _told(rows: list[int], with_landmarks: tuple[int, ...], count: int) -> str:
+def _source(rows: list[int], with_landmarks: tuple[int, ...], count: int) -> str:
     if len(rows) < count:
         return f"{_FITTED} of the {len(rows)} of {count} keyframes with landmarks"
     if 0 < len(with_landmarks) < count:

@@ -144,10 +144,10 @@ def pose_errors(estimated: Items[Tensor | None], true: Tensor) -> tuple[np.ndarr
 class LocalizationErrors:
     """Errors of the answers to queries.
 
-    Successes are shares (0 to 1) of all queries, and medians run over all queries, so that refusing
-    to answer never improves them: with half of the queries lost the median is infinite. Means run
-    over the answered queries alone (NaN without any) and are to be read together with the number of
-    lost ones.
+    Successes are fractions (0 to 1) of all queries, and medians run over all queries, so that
+    refusing to answer never improves them: with half of the queries lost the median is infinite.
+    Means run over the answered queries alone (NaN without any) and are to be read together with the
+    number of lost ones.
     """
 
     median_position_percent: float = field(metadata=figure("% of the extent"))
@@ -183,7 +183,7 @@ def localization_errors(
 
 
 def success(position_m: np.ndarray, rotation_deg: np.ndarray, limit: int) -> float:
-    """Share (0 to 1) of queries with errors (Q,) of at most `limit` centimetres and as many
+    """Fraction (0 to 1) of queries with errors (Q,) of at most `limit` centimetres and as many
     degrees.
     """
     return float(np.mean((position_m <= limit / 100) & (rotation_deg <= limit)))
@@ -191,8 +191,8 @@ def success(position_m: np.ndarray, rotation_deg: np.ndarray, limit: int) -> flo
 
 @dataclass(frozen=True)
 class DepthErrors:
-    """abs_rel: mean of |scale * predicted - true| / true; delta_1_25: share of pixels that are less
-    than 1.25 times too far or too near; scale in metres per unit. Of `pixels` whose true and
+    """abs_rel: mean of |scale * predicted - true| / true; delta_1_25: fraction of pixels that are
+    less than 1.25 times too far or too near; scale in metres per unit. Of `pixels` whose true and
     predicted depth is known; NaN without any.
     """
 

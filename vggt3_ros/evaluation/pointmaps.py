@@ -27,7 +27,7 @@ from vggt3_ros.pipeline.undistort import undistorted
 
 _ICP_THRESHOLD = 0.1  # metres
 _ICP_ROUNDS = 30
-_ICP_CHANGE = 1e-6  # of the share of pairs, and of their rms distance in metres; less is the end
+_ICP_CHANGE = 1e-6  # of the fraction of pairs, and of their rms distance in metres; less is the end
 
 
 def true_pointmap(
@@ -82,33 +82,33 @@ def compare_pointmaps(
     true is in metres, NaN where unknown. Where both are known, the predicted points get the Sim(3)
     that brings them nearest to their own true ones, then `icp`. Accuracy is from them to the
     nearest true points, completion from those to them; of more than SAMPLE points so many are
-    asked. Where no similarity is determined, errors are NaN, and the second result tells why.
-    progress(0..1) is told of; what it raises cancels.
+    asked. Where no similarity is determined, errors are NaN, and the second result says why.
+    progress(0..1) is called now and then; what it raises cancels.
     """
     from scipy.spatial import cKDTree
 
-    tell = progress or (lambda share: None)
+    report = progress or (lambda done: None)
     valid = (predicted.isfinite() & true.isfinite()).all(-1)
     points = predicted[valid].double()
     truth = true[valid].double()
-    tell(0.0)
+    report(0.0)
     try:
         aligned = umeyama(points, truth).points(points)
         true_tree = cKDTree(truth.numpy())
-        tell(0.3)
+        report(0.3)
         asked = sampled(len(truth), SAMPLE)
-        motion = icp(aligned[asked].numpy(), true_tree, lambda done: tell(0.3 + 0.3 * done))
+        motion = icp(aligned[asked].numpy(), true_tree, lambda done: report(0.3 + 0.3 * done))
     except InputError as error:
         nothing = np.empty(0)
         return _errors(nothing, nothing, [nothing, nothing], len(truth)), str(error)
     aligned = motion.points(aligned)
     tree = cKDTree(aligned.numpy())
-    tell(0.8)
+    report(0.8)
     cloud = aligned[asked].numpy()
     surface = truth[asked].numpy()
     off, nearest = true_tree.query(cloud)
     missing, covering = tree.query(surface)
-    tell(0.9)
+    report(0.9)
     some = sampled(len(asked), NORMALS).numpy()
     to_truth = cloud[some], truth.numpy()[nearest[some]]
     from_truth = aligned.numpy()[covering[some]], surface[some]
@@ -116,7 +116,7 @@ def compare_pointmaps(
         unsigned_cosines(normals_at(ours, tree), normals_at(theirs, true_tree))
         for ours, theirs in (to_truth, from_truth)
     ]
-    tell(1.0)
+    report(1.0)
     return _errors(off, missing, cosines, len(truth)), None
 
 
@@ -164,14 +164,14 @@ def _rigid(source: Tensor, target: Tensor) -> Sim3:
 
 
 def _errors(off: Floats, missing: Floats, cosines: list[Floats], points: int) -> PointmapErrors:
-    ways = [_middle(each) for each in cosines]
+    middles = [_middle(each) for each in cosines]
     return PointmapErrors(
         points=points,
         accuracy_m=_middle(off),
         completion_m=_middle(missing),
         normal_consistency=Middle(
-            mean=float(np.mean([way.mean for way in ways])),
-            median=float(np.mean([way.median for way in ways])),
+            mean=float(np.mean([each.mean for each in middles])),
+            median=float(np.mean([each.median for each in middles])),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""What a map is told of its cameras: nothing, the true poses, or true poses with noise."""
+"""What a map is given of its cameras: nothing, the true poses, or true poses with noise."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Priors:
         return f"{self.kind}{noise}"
 
     def poses(self, world_from_cam: Tensor, seed: int) -> list[Tensor | None]:
-        """Prior poses for true ones (N, 4, 4), None for each where nothing is told; a seed gives
+        """Prior poses for true ones (N, 4, 4), None for each where none are given; a seed gives
         the same noise again.
 
         Noise is Gaussian and the same in all directions, independent for every frame: a
-        displacement whose length has the rms `position_m`, and a turn about the camera by a
+        displacement whose length has the rms `position_m`, and a rotation about the camera by a
         rotation vector whose length has the rms `rotation_deg`.
         """
         if self.kind == "none":

@@ -85,15 +85,15 @@ def evaluate_scene(
     called now and then; what it raises cancels. Raises InputError for unreadable images, or images
     of several sizes, or too little memory.
     """
-    tell = progress or (lambda stage, share: None)
+    report = progress or (lambda stage, done: None)
     split = sequence.split(PROTOCOL)
     config = network.config
-    frames = _read(sequence, split.map, lambda share: tell("read", 0.1 * share))
+    frames = _read(sequence, split.map, lambda done: report("read", 0.1 * done))
     images = prepare(frames, config.image_size, config.patch_size).images
     height, width = images.shape[-2:]
     require_memory(network, len(images), (height, width), _CHUNK)
     prediction, memory = network.map(
-        images, STEPS, _CHUNK, lambda stage, share: tell(stage, 0.1 + 0.3 * share)
+        images, STEPS, _CHUNK, lambda stage, done: report(stage, 0.1 + 0.3 * done)
     )
     prediction = prediction.to("cpu")
     prediction.require_finite_cameras()
@@ -106,7 +106,7 @@ def evaluate_scene(
     alignment = align_positions(prediction.cameras.world_from_cam, true)
     answers: list[Tensor | None] = []
     for done, index in enumerate(split.query):
-        tell("localize", 0.4 + 0.4 * done / len(split.query))
+        report("localize", 0.4 + 0.4 * done / len(split.query))
         query = prepare([sequence.frame(index)], config.image_size, config.patch_size).images
         answers.append(None if memory is None else _located(network, memory, query))
     no_memory = "a softmax network keeps no memory to localize in" if memory is None else None
@@ -116,7 +116,7 @@ def evaluate_scene(
         map_frames=len(split.map),
         queries=len(split.query),
         pointmaps=_pointmaps(
-            prediction, truths, lambda share: tell("pointmaps", 0.8 + 0.2 * share)
+            prediction, truths, lambda done: report("pointmaps", 0.8 + 0.2 * done)
         ),
         localization=PoseFigures(
             _pose_errors(sequence, answers, alignment), no_memory or alignment.problem

@@ -25,7 +25,7 @@ class PoseErrors(LocalizationErrors):
 
     @property
     def successes(self) -> tuple[float, ...]:
-        """Shares of queries within as many centimetres and degrees as LIMITS says."""
+        """Fractions of queries within as many centimetres and degrees as LIMITS says."""
         return (
             self.success_5cm_5deg,
             self.success_10cm_10deg,

@@ -1,4 +1,4 @@
-"""Errors of refined depth, apart for the ways in which it is known."""
+"""Errors of refined depth, apart by how it is known."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RefinedFrames:
 
 
 @dataclass(frozen=True)
-class DepthShare:
+class DepthErrorsOfPart:
     """Errors of some of the pixels, and what share they are of all."""
 
     share: float = field(metadata=figure("share"))
@@ -62,7 +62,7 @@ class DepthShare:
 
 @dataclass(frozen=True)
 class ExpectedError:
-    """Means of what was expected and of what was measured, of a share of the pixels."""
+    """Means of what was expected and of what was measured, of a fraction of the pixels."""
 
     share: float = field(metadata=figure("share"))
     expected_cm: float = field(metadata=figure("cm"))
@@ -77,8 +77,8 @@ class RefinedDepth:
 
     frames: float = field(metadata=figure("count"))
     size_wh: tuple[int, int] | None = field(metadata=figure("px", optional=True))
-    every: DepthShare = field(metadata=figure(inline=True))
-    by_provenance: dict[str, DepthShare]
+    every: DepthErrorsOfPart = field(metadata=figure(inline=True))
+    by_provenance: dict[str, DepthErrorsOfPart]
     by_expected_error: dict[str, ExpectedError]
 
 
@@ -113,19 +113,22 @@ def refined_figures(
             dim=1,
         )
         sums.index_add_(0, kind, counted)
-        told = 100 * metres_per_unit * refined.sigma[row].cpu().double()[true > 0][known]
+        expected_cm = 100 * metres_per_unit * refined.sigma[row].cpu().double()[true > 0][known]
         off = 100 * ((ratio - 1).abs() * true[true > 0])[known]
         expected.index_add_(
-            0, torch.bucketize(told, limits), torch.stack([torch.ones_like(off), told, off], dim=1)
+            0,
+            torch.bucketize(expected_cm, limits),
+            torch.stack([torch.ones_like(off), expected_cm, off], dim=1),
         )
     pixels = float(sums[:, 0].sum())
     names = [*(f"up to {limit:g} cm" for limit in _EXPECTED_CM), "more"]
     return RefinedDepth(
         frames=frames,
         size_wh=(width, height),
-        every=_depth_share(sums.sum(0), pixels),
+        every=_errors_of_part(sums.sum(0), pixels),
         by_provenance={
-            name: _depth_share(part, pixels) for name, part in zip(PROVENANCES, sums, strict=True)
+            name: _errors_of_part(part, pixels)
+            for name, part in zip(PROVENANCES, sums, strict=True)
         },
         by_expected_error={
             name: _expected_error(part, pixels) for name, part in zip(names, expected, strict=True)
@@ -146,10 +149,10 @@ def true_depth_at(depth: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return torch.where(smooth, mean, middle)[0, 0]
 
 
-def _depth_share(sums: Tensor, pixels: float) -> DepthShare:
+def _errors_of_part(sums: Tensor, pixels: float) -> DepthErrorsOfPart:
     """From the sums (4) of some of all `pixels`."""
     count, known, errors, small = sums.tolist()
-    return DepthShare(
+    return DepthErrorsOfPart(
         share=count / pixels if pixels else math.nan,
         abs_rel=errors / known if known else math.nan,
         delta_1_25=small / known if known else math.nan,

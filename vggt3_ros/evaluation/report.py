@@ -137,7 +137,7 @@ def _cloud(name: str, cloud: CloudFigures | None) -> list[str]:
 
 
 def _alignment(block: AlignmentFigures | CollapsedSequences) -> list[str]:
-    """Where no errors can be told, and why."""
+    """Why there are no errors, where there are none."""
     if block.reason:
         return [f"  no error can be told and no pose counts as right: {block.reason}"]
     if block.network_reason:
@@ -146,7 +146,7 @@ def _alignment(block: AlignmentFigures | CollapsedSequences) -> list[str]:
 
 
 def _verification(block: VerifiedFigures, mapped: MapErrors) -> list[str]:
-    """What there is to tell of verified poses beside their errors."""
+    """Lines on verified poses beside their errors: landmarks, counts, covariances and times."""
     errors = block.errors
     landmarks = block.map
     off = (

@@ -1,7 +1,7 @@
 """Plain COLMAP and this package on the same sequences: what is found, how right it is, and what it
 takes.
 
-Both are told the true poses of the map frames. Seconds are of the processor, of all threads
+Both are given the true poses of the map frames. Seconds are of the processor, of all threads
 together.
 """
 
@@ -30,7 +30,7 @@ SPLIT = "interleaved"
 class Row:
     """One method on one sequence.
 
-    accepted of `queries`, `wrong` among them (beyond 0.5 m or 15 degrees); success: share of all
+    accepted of `queries`, `wrong` among them (beyond 0.5 m or 15 degrees); success: fraction of all
     queries within 10 cm and 10 degrees; medians are of the accepted, NaN without any. mapping_s,
     query_s: seconds of the processor for the map, and for a query on average.
     """
@@ -72,8 +72,8 @@ def compare(
 
 def run_colmap(sequence: Sequence, split: Split, progress: Progress | None = None) -> Row:
     """The row of plain COLMAP."""
-    tell = progress or (lambda stage, share: None)
-    tell("COLMAP maps", 0.0)
+    report = progress or (lambda stage, done: None)
+    report("COLMAP maps", 0.0)
     begin = time.process_time()
     images = [sequence.read_image(index) for index in split.map]
     poses = sequence.world_from_cam[list(split.map)]
@@ -81,7 +81,7 @@ def run_colmap(sequence: Sequence, split: Split, progress: Progress | None = Non
     mapped = time.process_time()
     found = []
     for done, index in enumerate(split.query):
-        tell("COLMAP localizes", 0.25 + 0.25 * done / len(split.query))
+        report("COLMAP localizes", 0.25 + 0.25 * done / len(split.query))
         found.append(colmap.localize(sequence.read_image(index)))
     ended = time.process_time()
     position, rotation = pose_errors(found, sequence.world_from_cam[list(split.query)])
@@ -107,20 +107,20 @@ def run_ours(
 
 
 class _Stopwatch:
-    """Seconds of the processor, told apart by the stages that an evaluation reports."""
+    """Seconds of the processor, by the stages that an evaluation reports."""
 
     def __init__(self, progress: Progress | None) -> None:
-        self._tell = progress
+        self._report = progress
         self._begin = time.process_time()
         self._first: float | None = None
         self._last: float | None = None
 
-    def __call__(self, stage: str, share: float) -> None:
+    def __call__(self, stage: str, done: float) -> None:
         if stage == "localize":
             self._last = time.process_time()
             self._first = self._last if self._first is None else self._first
-        if self._tell is not None:
-            self._tell(stage, 0.5 + 0.5 * share)
+        if self._report is not None:
+            self._report(stage, 0.5 + 0.5 * done)
 
     @property
     def mapping(self) -> float:

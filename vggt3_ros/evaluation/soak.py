@@ -32,7 +32,7 @@ _FIRST_SEED = 920_000  # places of number 0
 _FRAMES = (8, 16, 40)
 _PRIORS = tuple(Priors.parse(text) for text in ("given", "noisy:10cm,3deg", "none"))
 _DAMAGES = ("none", "black", "doubled", "foreign")
-_DAMAGED = 0.15  # share of the map frames
+_DAMAGED = 0.15  # fraction of the map frames
 _METRES = 0.4  # of a drive per frame, at most
 _MAX_METRES = 8.0
 _QUERIES = 6  # beside the drive
@@ -67,7 +67,7 @@ class Place:
 
     @property
     def priors(self) -> Priors:
-        """How much the map is told of the poses of its frames."""
+        """What poses its map frames are given as priors."""
         return _PRIORS[self.number // 9 % 3]
 
     @property
@@ -105,7 +105,7 @@ def make_trial(place: Place) -> Trial:
     poses = torch.cat([path, unseen_route(room, path, _QUERIES, generator)])
     images = photographs(room, poses, lens, supersample=1)
     strangers = _strangers(place, lens)
-    told = place.priors.poses(path, place.seed)
+    priors = place.priors.poses(path, place.seed)
     mapped = damaged(place.damage, images[: place.frames], strangers)
     shown = [image for _, image in mapped] + list(images[place.frames :])
     frames = [index for index, _ in mapped] + list(range(place.frames, len(poses)))
@@ -128,7 +128,7 @@ def make_trial(place: Place) -> Trial:
         place.name,
         sequence,
         split,
-        tuple(told[index] for index, _ in mapped),
+        tuple(priors[index] for index, _ in mapped),
         place.priors,
         foreign,
     )

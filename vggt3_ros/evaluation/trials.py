@@ -31,7 +31,7 @@ class Trial:
     """A map to be made of split.map, and queries: split.query, and `foreign` ones that show another
     place.
 
-    priors: what is told of each map frame, a pose (4, 4) or None. judged: how the map's poses are
+    priors: of each map frame, a pose (4, 4) or None. judged: how the map's poses are
     compared with the truth, as `given` (by its own metres and axes) or after a similarity.
     """
 
@@ -90,8 +90,9 @@ def examine(trial: Trial, network: Any) -> Outcome:
 
 def _examined(trial: Trial, refused: Outcome, network: Any) -> Outcome:
     sequence = trial.sequence
-    told = zip(trial.split.map, trial.priors, strict=True)
-    frames = [replace(sequence.frame(index), prior_world_from_cam=prior) for index, prior in told]
+    frames = []
+    for index, prior in zip(trial.split.map, trial.priors, strict=True):
+        frames.append(replace(sequence.frame(index), prior_world_from_cam=prior))
     scene = reconstruct(frames, network, ReconstructionSettings(dense=None)).scene
     reason = scene.verdict.reason
     if not scene.is_verified:

@@ -5,7 +5,7 @@ beside every figure.
     runs/tiny/validation.json \
         box50.json box50.given.json rooms.json rooms.given.json > tables.md
 
-`training.json` is told by whoever trained: {"data", "training": {"steps", "seconds", "machine",
+`training.json` is written by whoever trained: {"data", "training": {"steps", "seconds", "machine",
 "settings"}}. Of the run's validations the last one counts. The others are what `vggt3 evaluate ...
 --json` wrote, NAME.given.json with `--priors given`: of those the verified poses count. The card
 goes beside the weights, as .json; its tables are printed.
@@ -31,7 +31,7 @@ _VALIDATION = (
 
 
 def card(
-    weights: Path, told: dict[str, Any], validation: dict[str, Any], files: list[Path]
+    weights: Path, run: dict[str, Any], validation: dict[str, Any], files: list[Path]
 ) -> dict[str, Any]:
     """Everything that is known of a weights file, as plain data; `files` hold evaluations."""
     network = load_network(weights)
@@ -77,7 +77,7 @@ def card(
         "stored_as": "fp16",
         "input": f"{long} x {long * 3 // 4} pixels (long side {long})",
         "config": network.config.to_dict(),
-        **told,
+        **run,
         "validation": {"places": _VALIDATION, **validation},
         "evaluation": evaluation,
     }
@@ -173,11 +173,11 @@ def main(arguments: list[str]) -> None:
             f"got {len(arguments)} files, expected weights, training.json, validation.json,"
             " evaluations"
         )
-    weights, told, validations, *files = (Path(argument) for argument in arguments)
+    weights, run, validations, *files = (Path(argument) for argument in arguments)
     validated = _read(validations)
     if not validated:
         raise InputError(f"{validations} is empty: the run was never validated")
-    data = card(weights, _read(told), validated[-1], files)
+    data = card(weights, _read(run), validated[-1], files)
     shown = tables(data)
     write_json(weights.with_suffix(".json"), data)
     print(shown)

@@ -18,7 +18,7 @@ _AT_LEAST_ONE = (
     "validations",
     "validation_rooms",
 )  # fmt: skip
-_SHARES = ("warmup", "wide_after", "abort_after", "tours", "shadows")
+_FRACTIONS = ("warmup", "wide_after", "abort_after", "tours", "shadows")
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class TrainConfig:
                 raise InputError(
                     f"training config: {name} is {getattr(self, name)!r}, expected at least 1"
                 )
-        for name in _SHARES:
+        for name in _FRACTIONS:
             if getattr(self, name) > 1:
                 raise InputError(
                     f"training config: {name} is {getattr(self, name)!r}, expected a share within"
@@ -181,7 +181,7 @@ class TrainConfig:
             "shares": (
                 self.shares,
                 len(self.shares) == 3
-                and all(_is_number(share) for share in self.shares)
+                and all(_is_number(fraction) for fraction in self.shares)
                 and sum(self.shares) > 0,
                 "three shares of the time, 0 or more",
             ),
@@ -236,8 +236,8 @@ class TrainConfig:
         return {"softmax": self.softmax_steps, "distil": self.distil_steps, "ttt": self.ttt_steps}
 
     @property
-    def time_shares(self) -> dict[str, float]:
-        """Shares of the time that the phases have, in their order, where a run has to end within
+    def time_fractions(self) -> dict[str, float]:
+        """Fractions of the time that the phases have, in their order, where a run has to end within
         some minutes.
         """
         return dict(zip(self.phases, self.shares, strict=True))

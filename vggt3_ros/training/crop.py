@@ -13,8 +13,8 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.training.scenes import Views
 
 
-def cropped(views: Views, size_hw: tuple[int, int], share: float = 1.0) -> Views:
-    """The largest window of the aspect of `size_hw` (height, width), times `share` in both
+def cropped(views: Views, size_hw: tuple[int, int], fraction: float = 1.0) -> Views:
+    """The largest window of the aspect of `size_hw` (height, width), times `fraction` in both
     directions, resized to it.
 
     The principal point comes to lie within half a pixel of (width / 2, height / 2), and the
@@ -22,7 +22,7 @@ def cropped(views: Views, size_hw: tuple[int, int], share: float = 1.0) -> Views
     pixel. Raises InputError where the principal point is at the border of the image.
     """
     height, width = views.depth.shape[-2:]
-    if (height, width) == tuple(size_hw) and share == 1:
+    if (height, width) == tuple(size_hw) and fraction == 1:
         return views
     # from the image's corner
     centre_x, centre_y = (float(views.intrinsics[axis, 2]) + 0.5 for axis in (0, 1))
@@ -34,7 +34,7 @@ def cropped(views: Views, size_hw: tuple[int, int], share: float = 1.0) -> Views
         )
     rows, columns = size_hw
     scale = (
-        max(_least_scale(centre_x, width, columns), _least_scale(centre_y, height, rows)) / share
+        max(_least_scale(centre_x, width, columns), _least_scale(centre_y, height, rows)) / fraction
     )
     left, wide = _window(centre_x, width, columns, scale)
     top, tall = _window(centre_y, height, rows, scale)

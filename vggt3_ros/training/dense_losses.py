@@ -20,7 +20,7 @@ from vggt3_ros.training.scenes import SceneBatch
 
 _CONFIDENCE = 0.2  # reward for being sure
 _MAX_VALUE = 100.0  # errors, and coordinates of true points
-_FEW = 1000  # values, of which no outliers are told
+_FEW = 1000  # values, of which none are taken for outliers
 _DEPTH_STRIDES = (1, 2, 4, 8)
 _NORMAL_STRIDES = (1, 2, 4)
 
@@ -137,7 +137,7 @@ def _by_confidence(error: Tensor, confidence: Tensor, truth: DenseTruth, outlier
 
 
 def _mean(values: Tensor, known: Tensor, outliers: float = 0.0) -> Tensor:
-    """Mean of the known values, without the share of largest ones that `outliers` names; 0 where
+    """Mean of the known values, without the fraction of largest ones that `outliers` names; 0 where
     nothing is known.
     """
     if outliers == 0:

@@ -34,7 +34,7 @@ def train_global_attention_alone(network: Vggt3) -> None:
 def distillation_loss(
     student: Vggt3, parent: Vggt3, images: Tensor, map_views: int, steps: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sum over the layers, and the single ones, of the share of the variance that the student's
+    """Sum over the layers, and the single ones, of the fraction of the variance that the student's
     answers miss.
 
     images (B, S, 3, H, W), of which the first `map_views` are learnt from, in `steps`

@@ -15,10 +15,10 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.muon import Muon
 
-_DECAY_FROM = 0.5  # share of a phase after which the rate falls
-_FINAL = 0.03  # share of the rate at the end of a phase
-_FIRST = 0.1  # share of the rate at the beginning of a phase
-# share of the rate at the end of the published schedule, in which rise and fall overlap
+_DECAY_FROM = 0.5  # fraction of a phase after which the rate falls
+_FINAL = 0.03  # fraction of the rate at the end of a phase
+_FIRST = 0.1  # fraction of the rate at the beginning of a phase
+# fraction of the rate at the end of the published schedule, in which rise and fall overlap
 _COSINE_FINAL = 0.01
 
 
@@ -96,7 +96,7 @@ class Optimizers:
 
 
 def schedule(done: float, config: TrainConfig) -> float:
-    """Factor of the learning rate when a share `done` of a phase is behind it.
+    """Factor of the learning rate when a fraction `done` of a phase is behind it.
 
     It rises, holds, then falls linearly; with 'adamw' it is a rise times a cosine.
     """

@@ -21,7 +21,7 @@ _PATIENCE = timedelta(hours=1)  # the others wait while the first one validates
 class Ranks:
     """A process among those that train together; alone unless torchrun started it.
 
-    Use it as a context manager: leaving it ends the connection. The device tells the library that
+    Use it as a context manager: leaving it ends the connection. The device says to the library that
     connects them: nccl between GPUs, gloo between CPUs.
     """
 

@@ -63,7 +63,7 @@ class ScenePool:
         """The batch of a step: rooms of the pool and windows of recordings, cropped, photometric
         jitter per image.
 
-        `done` is the share of the run, 0 to 1, that is behind it.
+        `done` is the fraction of the run, 0 to 1, that is behind it.
         """
         config = self.config
         shape = step_shape(config, step)
@@ -116,12 +116,12 @@ class ScenePool:
         return min(1.0, done / self.config.wide_after) if self.config.wide_after > 0 else 1.0
 
     def _cropped(self, views: Views, shape: StepShape, choice: torch.Generator) -> Views:
-        share = 1.0
+        fraction = 1.0
         if self.config.crop < 1:
-            share = self.config.crop + (1 - self.config.crop) * float(
+            fraction = self.config.crop + (1 - self.config.crop) * float(
                 torch.rand(1, generator=choice)
             )
-        return cropped(views, (shape.height, shape.width), share)
+        return cropped(views, (shape.height, shape.width), fraction)
 
     def _render(self, index: int) -> None:
         """Put group `index` where the group was that it replaces."""

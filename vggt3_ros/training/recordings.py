@@ -1,7 +1,7 @@
 """Posed RGB-D sequences as training data: windows of views that see the same surfaces.
 
-Which frames see the same is told by their depth and poses, since neither nearness nor order in time
-implies it.
+Which frames see the same follows from their depth and poses, since neither nearness nor order in
+time implies it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vggt3_ros.geometry.camera import project
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.training.scenes import Views
 
-# share of either view's surface that the other one has to see, too (published recipe)
+# fraction of either view's surface that the other one has to see, too (published recipe)
 OVERLAP = 0.2
 # distance between views, in units of _REACH x distance to the surface
 _MIN_DISTANCE = 0.10
@@ -32,7 +32,7 @@ _OCCLUSION = 0.05  # relative depth difference above which a point counts as hid
 _GRID = 24  # rows and columns of pixels that overlap is measured on
 # of its points, how many steps further is the next one that is tried on the poses of all frames
 _THIN = 4
-_MIN_KNOWN = 0.2  # share of pixels with depth that an anchor needs
+_MIN_KNOWN = 0.2  # fraction of pixels with depth that an anchor needs
 _ANCHORS = 8  # frames tried as the middle of a window
 _READ = 4  # frames read for every view wanted, at most
 _THREADS = 8
@@ -63,7 +63,7 @@ class Recording:
         return transform_points(self.world_from_cam[index], (rays * sparse[..., None])[sparse > 0])
 
     def sees(self, index: int, depth: np.ndarray, points: Tensor) -> float:
-        """Share of points (K, 3) in the world that a frame with this depth shows; 0 without
+        """Fraction of points (K, 3) in the world that a frame with this depth shows; 0 without
         points.
         """
         pixels, z = project(
@@ -124,7 +124,7 @@ def _around(
     it shows too little.
 
     Poses and the anchor's depth tell which frames may overlap; those are read in random order, and
-    their own depth tells whether they do.
+    their own depth decides whether they do.
     """
     found = {anchor: recording.read(anchor)}
     depth = found[anchor][1]

@@ -12,9 +12,9 @@ _NAMES = ("step", "phase", "seconds", "first", "began")
 
 
 class Timetable:
-    """Counts steps and seconds, and tells from them how far the run is.
+    """Counts steps and seconds, and finds from them how far the run is.
 
-    Phases last as many steps as configured or, with `minutes` for the whole run, their shares of
+    Phases last as many steps as configured or, with `minutes` for the whole run, their fractions of
     that time. What a phase or a session does before its first step is over (rendering, compiling)
     is on no phase's account: the time that is left is shared among this one and those after it.
     `reserve`: seconds that are kept for after the last step.
@@ -23,7 +23,7 @@ class Timetable:
     def __init__(self, config: TrainConfig, minutes: float | None) -> None:
         self.minutes = minutes
         self.lengths: dict[str, float] = (
-            {**config.phases} if minutes is None else config.time_shares
+            {**config.phases} if minutes is None else config.time_fractions
         )
         self.phase = next(iter(self.lengths))
         self.step = 0
@@ -51,7 +51,7 @@ class Timetable:
 
     @property
     def phase_done(self) -> float:
-        """Share of the current phase that is done, 0 to 1."""
+        """Fraction of the current phase that is done, 0 to 1."""
         length = self.lengths[self.phase]
         first, since = self.began
         if self.minutes is None:
@@ -64,7 +64,7 @@ class Timetable:
 
     @property
     def done(self) -> float:
-        """Share of all phases that is done, 0 to 1, phases that the run left out included."""
+        """Fraction of all phases that is done, 0 to 1, phases that the run left out included."""
         phases = list(self.lengths)
         before = sum(self.lengths[phase] for phase in phases[: phases.index(self.phase)])
         whole = sum(self.lengths.values())
@@ -83,7 +83,7 @@ class Timetable:
 
     @property
     def elapsed(self) -> float:
-        """Share of the run as its user sees it, 0 to 1: of its minutes, or of its steps."""
+        """Fraction of the run as its user sees it, 0 to 1: of its minutes, or of its steps."""
         if self.minutes is not None:
             return min(1.0, self.seconds / (60 * self.minutes))
         return self.step / max(1, self.total)

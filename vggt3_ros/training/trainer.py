@@ -45,12 +45,12 @@ _BEFORE = "start.safetensors"
 
 @dataclass(frozen=True)
 class StepReport:
-    """What the loop tells after every step."""
+    """What the loop reports after every step."""
 
     step: int
     total: int  # steps of the run, estimated where it has to fit into some minutes
     phase: str
-    done: float  # share of the run
+    done: float  # fraction of the run
     seconds: float  # of the run so far
     losses: dict[str, float] | None
     validation: dict[str, float] | None
@@ -68,11 +68,11 @@ class Trainer:
     begins with it instead of anew. `recordings`: where `config.real` of the scenes come from;
     `ranks`: the processes that share the work.
 
-    `within` minutes of training the run is to end: phases then take shares of the time instead of
-    their steps, and a resumed run has to be given it again, which then goes on, but not to the bit:
-    how many steps fit depends on the pace. Validation takes at most a tenth of the minutes, but for
-    the last one. `handover`: a folder for what another machine needs to go on, written at every
-    save; `resume_from`: such a folder, which a new run goes on from where the other was, with
+    `within` minutes of training the run is to end: phases then take fractions of the time instead
+    of their steps, and a resumed run has to be given it again, which then goes on, but not to the
+    bit: how many steps fit depends on the pace. Validation takes at most a tenth of the minutes,
+    but for the last one. `handover`: a folder for what another machine needs to go on, written at
+    every save; `resume_from`: such a folder, which a new run goes on from where the other was, with
     optimizers that start anew. On GPUs a network of fixed shapes is compiled by regions, unless
     `eager`; on CPUs that gained little.
     """
@@ -142,7 +142,7 @@ class Trainer:
 
         Whatever goes wrong within a step, the state last saved stays as it was. Raises Vggt3Error
         when training diverged, which is noticed when losses are next read, and, with the state
-        saved, when a share `abort_after` of the run did not beat an estimate of no motion.
+        saved, when a fraction `abort_after` of the run did not beat an estimate of no motion.
         """
         table = self.table
         began = saved = tick = time.monotonic()

@@ -15,7 +15,7 @@ from vggt3_ros.training.parallel import Ranks
 from vggt3_ros.training.timetable import Timetable
 from vggt3_ros.training.validate import ValidationRoom, validate, validation_rooms
 
-_SHARE = 0.1  # of a run's minutes
+_FRACTION = 0.1  # of a run's minutes
 
 
 class Validations:
@@ -38,8 +38,8 @@ class Validations:
         table.reserve = max((float(entry.get("took_s", 0.0)) for entry in entries), default=0.0)
 
     def due(self, table: Timetable, before: float, wanted: bool) -> bool:
-        """After a step, when a share `before` of the run was done before it; `wanted`: if there is
-        time for one.
+        """After a step, when a fraction `before` of the run was done before it; `wanted`: if there
+        is time for one.
         """
         if table.over:
             return True
@@ -48,7 +48,7 @@ class Validations:
             return False
         taken = sum(float(entry.get("took_s", 0.0)) for entry in self.entries)
         # one for the end
-        fits = table.minutes is None or taken + 2 * table.reserve <= 60 * _SHARE * table.minutes
+        fits = table.minutes is None or taken + 2 * table.reserve <= 60 * _FRACTION * table.minutes
         return not self.ranks.any(not fits)
 
     def make(

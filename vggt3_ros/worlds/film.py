@@ -1,4 +1,4 @@
-"""What a camera with a given lens sees on its way through a room, image by image."""
+"""What a camera with a given lens sees on its path through a room, image by image."""
 
 from __future__ import annotations
 

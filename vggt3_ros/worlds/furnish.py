@@ -22,8 +22,8 @@ from vggt3_ros.worlds.plan import (
 
 
 def _any_rotation(rng: np.random.Generator) -> Floats:
-    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    out: Floats = turn * np.sign(np.linalg.det(turn))
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    out: Floats = rotation * np.sign(np.linalg.det(rotation))
     return out
 
 
@@ -204,13 +204,15 @@ def add_rounded(build: Builder) -> None:
             size,
         )
     else:
-        turn = yaw_matrix(rng.uniform(0, np.pi)) @ np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+        rotation = yaw_matrix(rng.uniform(0, np.pi)) @ np.array(
+            [[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]
+        )
         build.add(
             CYLINDER,
             OBJECT,
             spot + [0, 0, radius],
             np.array([radius, radius, rng.uniform(0.2, 0.6)]),
-            turn,
+            rotation,
         )
 
 

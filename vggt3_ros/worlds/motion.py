@@ -32,10 +32,10 @@ def steady_motion(world_from_cam: Tensor, rate: float, speed: float, turn_speed:
             f"steady_motion needs one pose or more, and rate, speed, turn_speed > 0; got {counts}"
         )
     poses = world_from_cam.double()
-    way = torch.linalg.vector_norm(poses[1:, :3, 3] - poses[:-1, :3, 3], dim=-1) / speed
-    turn = rotation_angle(poses[:-1, :3, :3].transpose(1, 2) @ poses[1:, :3, :3]) / turn_speed
+    moving = torch.linalg.vector_norm(poses[1:, :3, 3] - poses[:-1, :3, 3], dim=-1) / speed
+    rotating = rotation_angle(poses[:-1, :3, :3].transpose(1, 2) @ poses[1:, :3, :3]) / turn_speed
     times = torch.cat(
-        [way.new_zeros(1), torch.maximum(way, turn).clamp(min=_MIN_INTERVAL).cumsum(0)]
+        [moving.new_zeros(1), torch.maximum(moving, rotating).clamp(min=_MIN_INTERVAL).cumsum(0)]
     )
     frames = math.ceil(float(times[-1]) * rate) + 1
     at = torch.linspace(0, float(times[-1]), frames, dtype=times.dtype, device=times.device)

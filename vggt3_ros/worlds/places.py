@@ -35,10 +35,10 @@ _KIND = 4
 
 
 def place_planner(corridors: float, yards: float) -> Planner:
-    """A planner that makes these shares of all seeds corridors and yards, and rooms of the rest.
+    """A planner that makes these fractions of all seeds corridors and yards, and rooms of the rest.
 
     The light is drawn anew in all of them, and a fifth of the rooms have bare walls. Raises
-    InputError for shares that are negative or more than 1 together.
+    InputError for fractions that are negative or more than 1 together.
     """
     if not (corridors >= 0 and yards >= 0 and corridors + yards <= 1):
         raise InputError(
@@ -269,10 +269,10 @@ def _car(build: Builder) -> None:
         [(np.array([-0.2, 0, 0.25 + 2 * low + cabin]), np.array([0.55 * long, 0.9 * wide, cabin]))],
     )
     build.next_material()
-    turn = yaw_matrix(yaw) @ np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # axles lie across
+    rotation = yaw_matrix(yaw) @ np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # axles lie across
     for at in (-0.6, 0.6):
         centre = base + yaw_matrix(yaw) @ np.array([at * long, 0, 0.3])
-        build.add(CYLINDER, OBJECT, centre, np.array([0.3, 0.3, wide + 0.02]), turn)
+        build.add(CYLINDER, OBJECT, centre, np.array([0.3, 0.3, wide + 0.02]), rotation)
 
 
 def _fence(build: Builder) -> None:

@@ -62,9 +62,16 @@ class Builder:
         self, kind: int, style: int, centre: Floats, half: Floats, rotation: Floats | None = None
     ) -> None:
         """A primitive of the current material."""
-        turn = np.eye(3) if rotation is None else rotation
+        rotation = np.eye(3) if rotation is None else rotation
         self.rows.append(
-            (kind, style, self.material, np.asarray(centre, float), np.asarray(half, float), turn)
+            (
+                kind,
+                style,
+                self.material,
+                np.asarray(centre, float),
+                np.asarray(half, float),
+                rotation,
+            )
         )
 
     def next_material(self) -> None:
@@ -76,9 +83,9 @@ class Builder:
     ) -> None:
         """Boxes (centre, half size) of one piece of furniture, given in its own frame."""
         self.next_material()
-        turn = yaw_matrix(yaw)
+        rotation = yaw_matrix(yaw)
         for centre, half in parts:
-            self.add(BOX, style, base + turn @ np.asarray(centre, float), half, turn)
+            self.add(BOX, style, base + rotation @ np.asarray(centre, float), half, rotation)
 
     def floor_spot(self, reach: float) -> Floats:
         """A point on the floor, `reach` metres off the walls, more often near a wall than in the
@@ -96,10 +103,10 @@ class Builder:
         ambient light (3,).
         """
         rows = sorted(self.rows[:MAX_THINGS], key=lambda row: row[0] != BOX)
-        kinds, styles, materials, centres, halves, turns = (
+        kinds, styles, materials, centres, halves, rotations = (
             np.array(column) for column in zip(*rows, strict=True)
         )
-        return RoomPlan(kinds, styles, materials, centres, halves, turns, lights, ambient)
+        return RoomPlan(kinds, styles, materials, centres, halves, rotations, lights, ambient)
 
 
 def yaw_matrix(yaw: float) -> Floats:

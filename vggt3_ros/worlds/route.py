@@ -16,12 +16,12 @@ from vggt3_ros.worlds.motion import pass_through
 from vggt3_ros.worlds.probe import cast, clearance
 from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import RoomBatch
-from vggt3_ros.worlds.sequence import seen_share
+from vggt3_ros.worlds.sequence import seen_fraction
 from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing
 
-_STEP = 0.35  # metres along the mapped path between way points of the route
+_STEP = 0.35  # metres along the mapped path between waypoints of the route
 _WORN = 0.3  # metres around the mapped path that count as seen
-_TURNS = 8  # ways to turn the gaze that are tried
+_ROTATIONS = 8  # of the gaze that are tried
 # the camera that judges what was mapped
 _HEIGHT = 48
 _WIDTH = 64
@@ -35,7 +35,7 @@ def unseen_route(
     """world_from_cam (frames, 4, 4) float64 of a smooth drive about `aside` beside the path of
     `mapped` (M, 4, 4).
 
-    It keeps 0.3 m or more from the mapped path, and CLEARANCE at its way points, wherever the room
+    It keeps 0.3 m or more from the mapped path, and CLEARANCE at its waypoints, wherever the room
     allows both, and never leaves free space; where there is no room beside the path it follows the
     path itself. The gaze is that of the nearest mapped camera, slowly turned by up to 20 degrees,
     so that most of the view was mapped. Frames are evenly spaced along the route. Raises InputError
@@ -51,7 +51,7 @@ def unseen_route(
     base = _spaced(mapped, max(4, round(float(_travelled(mapped)[-1]) / _STEP) + 1))
     route = base.clone()
     route[:, :3, 3] = _beside(room, base[:, :3, 3], mapped[:, :3, 3], aside)
-    return _spaced(_turned(room, route, base, rand), frames)
+    return _spaced(_rotated(room, route, base, rand), frames)
 
 
 def _spaced(poses: Tensor, count: int) -> Tensor:
@@ -120,14 +120,14 @@ def _free(room: RoomBatch, start: Tensor, end: Tensor, margin: float) -> Tensor:
     """Whether the lines from start to end (broadcast to (A, B, 3)) keep `margin` off all surfaces:
     bool (A, B).
     """
-    share = torch.linspace(0, 1, 6, dtype=end.dtype, device=end.device)[:, None, None, None]
-    line = start + share * (end - start)  # (6, A, B, 3)
+    fraction = torch.linspace(0, 1, 6, dtype=end.dtype, device=end.device)[:, None, None, None]
+    line = start + fraction * (end - start)  # (6, A, B, 3)
     return (clearance(room, line.flatten(0, 2)[None]).view(line.shape[:3]) >= margin - 1e-4).all(0)
 
 
-def _turned(room: RoomBatch, route: Tensor, base: Tensor, rand: Draw) -> Tensor:
-    """The route (K, 4, 4) with its gaze swaying: of several ways the one that shows most of what
-    base does.
+def _rotated(room: RoomBatch, route: Tensor, base: Tensor, rand: Draw) -> Tensor:
+    """The route (K, 4, 4) with its gaze swaying: of several rotations the one that shows most of
+    what base does.
     """
     focal = _WIDTH / 2 / math.tan(_ANGLE / 2)
     intrinsics = intrinsics_matrix(focal, focal, _WIDTH / 2, _HEIGHT / 2).to(room.device)
@@ -137,14 +137,14 @@ def _turned(room: RoomBatch, route: Tensor, base: Tensor, rand: Draw) -> Tensor:
     ]
     best = route
     most = -math.inf
-    for _ in range(_TURNS):
+    for _ in range(_ROTATIONS):
         phase = (2 * math.pi * rand(3)).double()
         pace = (0.8 + 0.7 * rand(3)).double()
         # pitch, yaw, roll: 15 degrees
         sway = torch.sin(pace * time + phase) * time.new_tensor([0.08, 0.24, 0.05])
         poses = route.clone()
         poses[:, :3, :3] = route[:, :3, :3] @ rotation_from_axis_angle(sway)
-        seen = seen_share(room, poses, base, depth, intrinsics)
+        seen = seen_fraction(room, poses, base, depth, intrinsics)
         blocked = cast(room, poses[None, :, :3, 3], poses[None, :, :3, 2])[0] < 0.5
         score = float(seen.mean() + seen.min() - blocked.double().mean())
         if score > most:

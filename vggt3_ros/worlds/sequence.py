@@ -28,7 +28,7 @@ from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing, free_points
 _CANDIDATES = 48  # tried for every query frame
 _OFF_PATH = 0.3  # metres between a query and every mapped camera
 _ELSEWHERE = 768  # views tried, when some are wanted that show nothing of the map
-_SEEN = 0.5  # share of a query's view that some mapped frame shows
+_SEEN = 0.5  # fraction of a query's view that some mapped frame shows
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def unmapped_views(
     free = (clearance(room, position[None])[0] >= CLEARANCE) & (
         cast(room, position[None], heading[None])[0] > 0.6
     )
-    chosen = poses[free & (seen_share(room, poses, mapped, depth, intrinsics) == 0)][:count]
+    chosen = poses[free & (seen_fraction(room, poses, mapped, depth, intrinsics) == 0)][:count]
     height, width = depth.shape[-2:]
     if len(chosen) == 0:
         return np.empty((0, height, width, 3), np.uint8), chosen
@@ -182,18 +182,18 @@ def _queries(
     distance = cast(room, centre[None], forward[None])[0].double()
     target = centre + forward * distance[:, None]
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64, device=mapped.device)
-    turn = (
+    rotation = (
         (rand(total, 3) * 2 - 1) * torch.tensor([0.2, 0.45, 0.12], device=mapped.device)
     ).double()
     looking = look_at(position, target, up)
-    looking[:, :3, :3] = looking[:, :3, :3] @ rotation_from_axis_angle(turn)
+    looking[:, :3, :3] = looking[:, :3, :3] @ rotation_from_axis_angle(rotation)
 
     free = clearance(room, position[None])[0] >= CLEARANCE
     off_path = torch.cdist(position, mapped[:, :3, 3]).amin(1) >= _OFF_PATH
     line = position - centre
     # no wall between the mapped place and the query
     clear = cast(room, centre[None], line[None])[0] > 1.0
-    seen = seen_share(room, looking, mapped, depth, intrinsics)
+    seen = seen_fraction(room, looking, mapped, depth, intrinsics)
     score = 4.0 * free + 2.0 * clear + 1.0 * off_path + seen.clamp(max=_SEEN)
     best = (
         score.view(count, _CANDIDATES).argmax(1)
@@ -205,10 +205,12 @@ def _queries(
     return chosen
 
 
-def seen_share(
+def seen_fraction(
     room: RoomBatch, poses: Tensor, mapped: Tensor, depth: Tensor, intrinsics: Tensor
 ) -> Tensor:
-    """Share (N,) of 5 x 5 rays of each pose that end on a surface which some mapped frame shows."""
+    """Fraction (N,) of 5 x 5 rays of each pose that end on a surface which some mapped frame
+    shows.
+    """
     height, width = depth.shape[-2:]
     grid = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64, device=poses.device)
     v, u = torch.meshgrid(grid * height, grid * width, indexing="ij")

@@ -133,14 +133,16 @@ def _light(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor)
         # cosine / distance / (1 + distance^2 / 8): softer than a physical point light
         strength = cosine.mul_(squared.rsqrt()).div_(squared.mul_(0.125).add_(1))
         if index == 0 and rooms.shadow_depth.shape[-1] > 0:
-            strength.mul_(_lit_share(rooms, owner, point, normal))
+            strength.mul_(_lit_fraction(rooms, owner, point, normal))
         for k in range(3):
             total[k].addcmul_(strength, lights[:, index, 3 + k, None])
     return torch.stack(total)
 
 
-def _lit_share(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor) -> Tensor:
-    """Share (n, N), 0 to 1, of the first light that reaches the points, by what that light sees."""
+def _lit_fraction(rooms: RoomBatch, owner: Tensor, point: list[Tensor], normal: Tensor) -> Tensor:
+    """Fraction (n, N), 0 to 1, of the first light that reaches the points, by what that light
+    sees.
+    """
     # (n, 3, 4, 1)
     camera = rooms.shadow_camera[owner, :, :, None]
     size = rooms.shadow_depth.shape[-1]

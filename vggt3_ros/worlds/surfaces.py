@@ -92,10 +92,10 @@ def _fade(plan: RoomPlan, table: NDArray[np.float64]) -> None:
     glowing[:, 5] |= plan.styles == OPEN
     gain = table[..., GAIN : GAIN + 3]
     bias = table[..., BIAS : BIAS + 3]
-    for faces, share in ((bare, 0.1), (glowing, 0.2)):
-        bias[faces] += 0.5 * (1 - share) * gain[faces]
-        gain[faces] *= share
-        table[faces, DETAIL_GAIN] *= share
+    for faces, fraction in ((bare, 0.1), (glowing, 0.2)):
+        bias[faces] += 0.5 * (1 - fraction) * gain[faces]
+        gain[faces] *= fraction
+        table[faces, DETAIL_GAIN] *= fraction
     table[glowing, NORMAL : NORMAL + 3] = 0  # no lamp shines on it: ambient light alone
     bias[glowing] += 0.95 / plan.ambient - 0.5
 
@@ -138,10 +138,10 @@ def _place(
     stretch = np.where(picture, 1.0, rng.uniform(0.45, 1.3, total)[own])
     period = np.clip(extent * stretch, 0.25, 5.0)
     upright = rng.integers(0, 4, total) * np.pi / 2
-    any_turn = rng.uniform(0, 2 * np.pi, total)
-    turn = np.where(picture, 0.0, np.where(rng.random(total) < 0.6, upright, any_turn)[own])
-    c = np.cos(turn)[..., None]
-    s = np.sin(turn)[..., None]
+    any_angle = rng.uniform(0, 2 * np.pi, total)
+    angle = np.where(picture, 0.0, np.where(rng.random(total) < 0.6, upright, any_angle)[own])
+    c = np.cos(angle)[..., None]
+    s = np.sin(angle)[..., None]
     u = c * right - s * up
     v = -s * right - c * up
     density = TEXTURE_SIZE / period

@@ -23,8 +23,8 @@ TEXTURE_SIZE = 256
 LEVELS = 8  # 256 to 2 texels
 HELD_OUT_SEED = 900_000  # rooms from this seed on are drawn with textures that no training room has
 LANE_MAX = 128 * 255
-_BANKS = {"training": (6, 1), "held_out": (2, 2)}  # textures per share of 40, seed
-_SHARES = sum(share for _, share in FAMILIES.values())
+_BANKS = {"training": (6, 1), "held_out": (2, 2)}  # textures per weight of 1 (of 40), seed
+_WEIGHTS = sum(weight for _, weight in FAMILIES.values())
 _LEVEL_SIZES = [TEXTURE_SIZE >> level for level in range(LEVELS)]
 TEXELS = sum(size * size for size in _LEVEL_SIZES)  # of one texture with its levels
 
@@ -67,19 +67,19 @@ def group_ranges(name: str) -> dict[str, tuple[int, int]]:
     """
     groups = {}
     first = 0
-    for family, (_, share) in FAMILIES.items():
-        groups[family] = (first, first + share * _BANKS[name][0])
-        first += share * _BANKS[name][0]
+    for family, (_, weight) in FAMILIES.items():
+        groups[family] = (first, first + weight * _BANKS[name][0])
+        first += weight * _BANKS[name][0]
     return groups
 
 
 def _generate(repeats: int, seed: int) -> TextureBank:
-    count = _SHARES * repeats
+    count = _WEIGHTS * repeats
     packed = np.empty((count, TEXELS), np.int64)
     detail = np.empty((count, TEXELS), np.uint8)
     number = 0
-    for family, (paint, share) in FAMILIES.items():
-        for index in range(share * repeats):
+    for family, (paint, weight) in FAMILIES.items():
+        for index in range(weight * repeats):
             rng = np.random.default_rng([seed, number, index, len(family)])
             colour = paint(rng, TEXTURE_SIZE)
             colour = (

@@ -1,4 +1,4 @@
-"""Journeys of several metres to train on: views along a way and beside it, of many rooms at once.
+"""Journeys of several metres to train on: views along a path and beside it, of many rooms at once.
 
 What carries the camera is a robot, a hand, a drone, or the wandering camera of
 `trajectories.drive`.
@@ -21,11 +21,15 @@ from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing, pull_back
 CARRIERS = ("robot", "hand", "drone", "wandering")
 _SHORTEST = 1.0  # metres of a path
 _LONGEST = 6.0
-_SPOTS = 64  # points a room among which ways are found
-_LEGS = 6  # way points at most
-_DENSE = 6  # samples of the way between two views
-_ASIDE = (0.5, 0.3, 0.3)  # metres right, down and forward that a view is moved off the way, at most
-_TURNED = (0.2, 0.35, 0.1)  # radians of pitch, yaw and roll that it is turned, at most
+_SPOTS = 64  # points a room among which paths are found
+_LEGS = 6  # waypoints at most
+_DENSE = 6  # samples of the path between two views
+_ASIDE = (
+    0.5,
+    0.3,
+    0.3,
+)  # metres right, down and forward that a view is moved off the path, at most
+_ROTATED = (0.2, 0.35, 0.1)  # radians of pitch, yaw and roll that it is turned, at most
 
 
 @torch.no_grad()
@@ -36,9 +40,9 @@ def tours(rooms: RoomBatch, views: int, generator: torch.Generator) -> Tensor:
     Every room has a carrier of its own. A robot keeps its height and looks where it goes, back, or
     always to one side; a hand holds the camera at eye level and shakes; a drone changes its height,
     looks down and banks; a wandering camera does as those of evaluation do. Half of the views stand
-    up to 0.5 m beside the way and look up to 20 degrees elsewhere: most of what they show was seen
-    from it. Cameras keep 0.25 m off all surfaces, if need be on a shorter way. In places of more
-    than 8 m from corner to corner ways are longer in proportion, up to twice. Raises InputError
+    up to 0.5 m beside the path and look up to 20 degrees elsewhere: most of what they show was seen
+    from it. Cameras keep 0.25 m off all surfaces, if need be on a shorter path. In places of more
+    than 8 m from corner to corner paths are longer in proportion, up to twice. Raises InputError
     unless views >= 2.
     """
     if views < 2:
@@ -51,7 +55,7 @@ def tours(rooms: RoomBatch, views: int, generator: torch.Generator) -> Tensor:
     length = _SHORTEST + (_LONGEST - _SHORTEST) * rand(batch)
     extent = torch.linalg.vector_norm(rooms.half_sizes[:, 0, :2], dim=1)
     length = length * (extent / 4).clamp(min=1, max=2)
-    position, travel = _way(rooms, _spots(rooms, robot, hand, rand), length, views, rand)
+    position, travel = _path(rooms, _spots(rooms, robot, hand, rand), length, views, rand)
 
     time = torch.linspace(0, 2 * math.pi, views, device=device)
     # (B, V, 3)
@@ -79,8 +83,8 @@ def tours(rooms: RoomBatch, views: int, generator: torch.Generator) -> Tensor:
     shift = (rand(batch, views, 3) * 2 - 1).double() * where.new_tensor(_ASIDE) * aside
     wanted = pose[..., :3, 3] + (pose[..., :3, :3] @ shift[..., None]).squeeze(-1)
     pose[..., :3, 3] = pull_back(rooms, pose[..., :3, 3], wanted)
-    turn = roll + (rand(batch, views, 3) * 2 - 1).double() * where.new_tensor(_TURNED) * aside
-    pose[..., :3, :3] = pose[..., :3, :3] @ rotation_from_axis_angle(turn)
+    rotation = roll + (rand(batch, views, 3) * 2 - 1).double() * where.new_tensor(_ROTATED) * aside
+    pose[..., :3, :3] = pose[..., :3, :3] @ rotation_from_axis_angle(rotation)
     return pose
 
 
@@ -100,10 +104,10 @@ def _spots(rooms: RoomBatch, robot: Tensor, hand: Tensor, rand: Draw) -> Tensor:
     return torch.cat([first, points[:, 1:]], dim=1)
 
 
-def _way(
+def _path(
     rooms: RoomBatch, spots: Tensor, length: Tensor, views: int, rand: Draw
 ) -> tuple[Tensor, Tensor]:
-    """Stations (B, views, 3) evenly along a smooth way of at most `length` (B,), and the yaw of
+    """Stations (B, views, 3) evenly along a smooth path of at most `length` (B,), and the yaw of
     travel (B, views).
     """
     corners, done = _corners(rooms, spots, length, rand)
@@ -115,12 +119,12 @@ def _way(
     )
     leg = (torch.searchsorted(done, at, right=True) - 1).clamp(0, done.shape[1] - 2)
     start, end = (done.gather(1, leg + k) for k in (0, 1))
-    share = ((at - start) / (end - start).clamp(min=1e-6)).clamp(0, 1)[..., None]
+    fraction = ((at - start) / (end - start).clamp(min=1e-6)).clamp(0, 1)[..., None]
     a, b = (corners.gather(1, (leg + k)[..., None].expand(-1, -1, 3)) for k in (0, 1))
-    line = a + share * (b - a)
-    way = pull_back(rooms, line, smooth(line, _DENSE // 2))
-    step = torch.cat([way[:, 1:] - way[:, :-1], way[:, -1:] - way[:, -2:-1]], dim=1)
-    return way[:, ::_DENSE], torch.atan2(step[..., 1], step[..., 0])[:, ::_DENSE]
+    line = a + fraction * (b - a)
+    path = pull_back(rooms, line, smooth(line, _DENSE // 2))
+    step = torch.cat([path[:, 1:] - path[:, :-1], path[:, -1:] - path[:, -2:-1]], dim=1)
+    return path[:, ::_DENSE], torch.atan2(step[..., 1], step[..., 0])[:, ::_DENSE]
 
 
 def _corners(rooms: RoomBatch, spots: Tensor, length: Tensor, rand: Draw) -> tuple[Tensor, Tensor]:
@@ -132,12 +136,12 @@ def _corners(rooms: RoomBatch, spots: Tensor, length: Tensor, rand: Draw) -> tup
     here = spots[:, 0]
     corners = [here]
     done = [torch.zeros(batch, device=spots.device)]
-    share = torch.linspace(0, 1, 8, device=spots.device)[:, None]
+    fraction = torch.linspace(0, 1, 8, device=spots.device)[:, None]
     for _ in range(_LEGS):
         step = spots - here[:, None]
         far = torch.linalg.vector_norm(step, dim=-1)  # (B, K)
         fresh = torch.cdist(spots[..., :2], torch.stack(corners, 1)[..., :2]).amin(2).clamp(max=1.5)
-        line = here[:, None, None] + share * step[:, :, None]  # (B, K, 8, 3)
+        line = here[:, None, None] + fraction * step[:, :, None]  # (B, K, 8, 3)
         free = (
             (clearance(rooms, line.flatten(1, 2)) >= CLEARANCE + 0.02).view(*far.shape, -1).all(-1)
         )

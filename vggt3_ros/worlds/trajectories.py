@@ -53,7 +53,7 @@ def drive(room: RoomBatch, frames: int, generator: torch.Generator, length: floa
 
 
 def _path(room: RoomBatch, length: float, rand: Draw) -> Tensor:
-    """A smooth free path (N, 3) sampled every few centimetres: way points in mutual reach, then
+    """A smooth free path (N, 3) sampled every few centimetres: waypoints in mutual reach, then
     smoothed corners.
     """
     spots = free_points(room, _SPOTS, rand)[0]
@@ -67,13 +67,13 @@ def _path(room: RoomBatch, length: float, rand: Draw) -> Tensor:
             break
         step = spots - here
         far = torch.linalg.vector_norm(step, dim=-1)
-        # New ground first (distance from all way points so far, over the floor), then a change of
+        # New ground first (distance from all waypoints so far, over the floor), then a change of
         # height.
         fresh = torch.cdist(spots[:, :2], torch.stack(visited)[:, :2]).amin(1).clamp(max=1.5)
         height = (step[:, 2].abs() / far.clamp(min=1e-3)).clamp(max=0.5)
         suitable = (far > 0.5) & (far < 3.0)
-        share = torch.linspace(0, 1, 16, device=spots.device)[:, None]
-        between = here + share[:, None] * step  # (16, K, 3)
+        fraction = torch.linspace(0, 1, 16, device=spots.device)[:, None]
+        between = here + fraction[:, None] * step  # (16, K, 3)
         free = (clearance(room, between.flatten(0, 1)[None]).view(16, -1) >= CLEARANCE + 0.02).all(
             0
         )
@@ -126,8 +126,8 @@ def follow_open_space(rooms: RoomBatch, position: Tensor, wish: Tensor, firm: Te
     openness = reach.view(batch, frames, _YAWS).clamp(max=2.5)
     openness = torch.minimum(openness, 0.5 * (openness.roll(2, -1) + openness.roll(-2, -1)))
     gain = openness + firm[:, None, None] * torch.cos(yaws - wish[..., None])
-    turn = torch.remainder(yaws[:, None] - yaws + math.pi, 2 * math.pi) - math.pi
-    cost = (turn / math.radians(25)).square()
+    change = torch.remainder(yaws[:, None] - yaws + math.pi, 2 * math.pi) - math.pi
+    cost = (change / math.radians(25)).square()
     best = gain[:, 0]
     back = []
     for frame in range(1, frames):

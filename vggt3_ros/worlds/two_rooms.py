@@ -113,8 +113,8 @@ def _far_spot(rooms: RoomBatch, start: Tensor, spots: Tensor) -> Tensor:
     """Of spots (K, 3) the farthest that is in free reach of start (3,), or the start itself if none
     is.
     """
-    share = torch.linspace(0, 1, 16, device=spots.device)[:, None, None]
-    line = start + share * (spots - start)  # (16, K, 3)
+    fraction = torch.linspace(0, 1, 16, device=spots.device)[:, None, None]
+    line = start + fraction * (spots - start)  # (16, K, 3)
     free = (clearance(rooms, line.flatten(0, 1)[None]).view(line.shape[:2]) >= CLEARANCE).all(0)
     reach = torch.linalg.vector_norm(spots - start, dim=-1) * free
     return spots[int(reach.argmax())] if bool(free.any()) else start
@@ -125,6 +125,6 @@ def _dense(corners: Tensor) -> Tensor:
     pieces = [corners[:1]]
     for start, end in zip(corners[:-1], corners[1:], strict=True):
         count = max(1, int(float((end - start).norm()) / _STEP))
-        share = torch.linspace(0, 1, count + 1, device=corners.device)[1:, None]
-        pieces.append(start + share * (end - start))
+        fraction = torch.linspace(0, 1, count + 1, device=corners.device)[1:, None]
+        pieces.append(start + fraction * (end - start))
     return torch.cat(pieces)

@@ -50,10 +50,10 @@ def training_views(
     to what is looked at; 40 % of the rooms get independent positions, 60 % sinusoids on three axes
     in order; half move alike on all axes, half mostly along one (lateral, vertical or forward);
     half of the views look at one point, the others turn away by up to 30 degrees, so 60 between
-    views. `span` 0..1 narrows both: at 0 baselines end at .15 D and turns at 8 degrees. In a share
-    `roaming * span` of the rooms cameras stand anywhere in the room where they see the point.
-    Cameras keep 0.25 m off all surfaces, if need be by shorter baselines. Raises InputError for
-    span outside 0..1.
+    views. `span` 0..1 narrows both: at 0 baselines end at .15 D and rotations at 8 degrees. In a
+    fraction `roaming * span` of the rooms cameras stand anywhere in the room where they see the
+    point. Cameras keep 0.25 m off all surfaces, if need be by shorter baselines. Raises InputError
+    for span outside 0..1.
     """
     if not 0.0 <= span <= 1.0 or views < 1:
         raise InputError(
@@ -155,8 +155,8 @@ def pull_back(rooms: RoomBatch, safe: Tensor, wanted: Tensor) -> Tensor:
     """Points (B, V, 3) on the lines from safe (free) to wanted, as near to wanted as clearance
     allows.
     """
-    share = torch.tensor([1.0, 0.85, 0.7, 0.5, 0.35, 0.2, 0.1, 0.0], device=wanted.device)
-    line = safe[:, :, None] + share[:, None] * (wanted - safe)[:, :, None]  # (B, V, 8, 3)
+    fraction = torch.tensor([1.0, 0.85, 0.7, 0.5, 0.35, 0.2, 0.1, 0.0], device=wanted.device)
+    line = safe[:, :, None] + fraction[:, None] * (wanted - safe)[:, :, None]  # (B, V, 8, 3)
     free = (clearance(rooms, line.flatten(1, 2)) >= CLEARANCE).view(line.shape[:3])
     free[..., -1] = True
     first = free.int().argmax(-1)
@@ -200,11 +200,11 @@ def _orient(rooms: RoomBatch, position: Tensor, target: Tensor, span: float, ran
     pose = look_at(where, target.double()[:, None].expand_as(where), _up(where))
     most = math.radians(8 + 22 * span) * rand(batch, 1, 1).sqrt()
     # pitch, yaw, roll
-    turn = (rand(batch, views, 3) * 2 - 1) * most * position.new_tensor([0.6, 1.0, 0.4])
+    rotation = (rand(batch, views, 3) * 2 - 1) * most * position.new_tensor([0.6, 1.0, 0.4])
     watching = rand(batch, views, 1) < 0.5
-    turn = torch.where(watching, turn * position.new_tensor([0.0, 0.0, 0.5]), turn)
-    turned = pose[..., :3, :3] @ rotation_from_axis_angle(turn.double())
+    rotation = torch.where(watching, rotation * position.new_tensor([0.0, 0.0, 0.5]), rotation)
+    rotated = pose[..., :3, :3] @ rotation_from_axis_angle(rotation.double())
     # A camera that would face a wall from within arm's length looks at the target instead.
-    blocked = cast(rooms, position, turned[..., 2]) < 0.6
-    pose[..., :3, :3] = torch.where(blocked[..., None, None], pose[..., :3, :3], turned)
+    blocked = cast(rooms, position, rotated[..., 2]) < 0.6
+    pose[..., :3, :3] = torch.where(blocked[..., None, None], pose[..., :3, :3], rotated)
     return pose

@@ -176,7 +176,7 @@ class Demo:
             delays_ms=self.camera.delays_ms(client),
             map_poses=scene.map_from_keyframes,
             true_poses=dict(client.true_poses),
-            mapped_shares=self.camera.mapped_shares(scene.keyframes.stamps_ns, client),
+            mapped_fractions=self.camera.mapped_fractions(scene.keyframes.stamps_ns, client),
             is_metric=scene.is_metric,
             cam_from_base=se3_inverse(self.camera.base_from_cam),
         )

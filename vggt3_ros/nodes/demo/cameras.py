@@ -28,7 +28,7 @@ from vggt3_ros.nodes.sim_camera.drive import base_from_camera
 from vggt3_ros.nodes.sim_camera.parameters import SimCameraParameters
 from vggt3_ros.progress import Progress, StageProgress
 from vggt3_ros.worlds.film import Lens
-from vggt3_ros.worlds.mapped_share import mapped_shares
+from vggt3_ros.worlds.mapped_fraction import mapped_fractions
 from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.sequence import held_out_seed
 
@@ -66,7 +66,7 @@ class DemoCamera(Protocol):
     def delays_ms(self, client: DemoClient) -> dict[int, float]:
         """From the taking of an image to the arrival of its pose, by stamp."""
 
-    def mapped_shares(
+    def mapped_fractions(
         self, map_stamps: Sequence[int], client: DemoClient
     ) -> dict[int, float] | None:
         """How much of the view of each image of leg 1 was mapped, by stamp; None where nobody
@@ -153,7 +153,7 @@ class SimulatedCamera:
         """From the stamp of the image."""
         return {stamp: 1e-6 * (arrival - stamp) for stamp, arrival in client.pose_times.items()}
 
-    def mapped_shares(
+    def mapped_fractions(
         self, map_stamps: Sequence[int], client: DemoClient
     ) -> dict[int, float] | None:
         """By the room itself: what the keyframes saw of it."""
@@ -170,7 +170,7 @@ class SimulatedCamera:
         return dict(
             zip(
                 queries,
-                mapped_shares(make_room(self._seed), from_map, from_queries, lens),
+                mapped_fractions(make_room(self._seed), from_map, from_queries, lens),
                 strict=True,
             )
         )
@@ -254,7 +254,7 @@ class RecordedCamera:
             if stamp in played
         }
 
-    def mapped_shares(
+    def mapped_fractions(
         self, map_stamps: Sequence[int], client: DemoClient
     ) -> dict[int, float] | None:
         """None: a bag does not say what of the place an image shows."""

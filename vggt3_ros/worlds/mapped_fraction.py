@@ -10,14 +10,14 @@ from torch import Tensor
 from vggt3_ros.worlds.film import Lens
 from vggt3_ros.worlds.probe import cast
 from vggt3_ros.worlds.room import RoomBatch
-from vggt3_ros.worlds.sequence import seen_share
+from vggt3_ros.worlds.sequence import seen_fraction
 
-_WIDTH = 64  # pixels across of the depth images that tell what a camera saw
+_WIDTH = 64  # pixels across of the depth images that show what a camera saw
 
 
 @torch.no_grad()
-def mapped_shares(room: RoomBatch, mapped: Tensor, poses: Tensor, lens: Lens) -> list[float]:
-    """Share (0 to 1) of the view of each of `poses` (N, 4, 4) that cameras at `mapped` (M, 4, 4)
+def mapped_fractions(room: RoomBatch, mapped: Tensor, poses: Tensor, lens: Lens) -> list[float]:
+    """Fraction (0 to 1) of the view of each of `poses` (N, 4, 4) that cameras at `mapped` (M, 4, 4)
     saw.
 
     All are world_from_cam of cameras with the same lens; its distortion does not count.
@@ -31,14 +31,14 @@ def mapped_shares(room: RoomBatch, mapped: Tensor, poses: Tensor, lens: Lens) ->
     pixels = pixels.to(room.device, smaller.dtype)
     mapped = mapped.to(room.device)
     poses = poses.to(room.device)
-    # Rays of one metre in depth: as often as they fit into the way to the surface, so deep it lies.
+    # Rays of one metre in depth: how often they fit into the distance to a surface is its depth.
     # (M, H * W, 3)
     rays = pixels @ torch.linalg.inv(intrinsics).T @ mapped[:, :3, :3].transpose(1, 2)
     origins = mapped[:, None, :3, 3].expand_as(rays)
     depth = torch.cat(
         [cast(room, origin[None], ray[None]) for origin, ray in zip(origins, rays, strict=True)]
     )
-    shares: list[float] = seen_share(
+    fractions: list[float] = seen_fraction(
         room, poses, mapped, depth.view(-1, height, _WIDTH), intrinsics
     ).tolist()
-    return shares
+    return fractions
