@@ -50,9 +50,8 @@ from vggt3_ros.pipeline.localize import (
 from vggt3_ros.pipeline.points import coloured_points
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
+from vggt3_ros.progress import StageProgress
 from vggt3_ros.scene.scene import Scene
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def evaluate(
     network: Any,
     split: str | None = None,
     settings: EvaluationSettings | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     elsewhere: Items[Sequence] = (),
 ) -> Evaluation:
     """Measure a network (a Vggt3), alone and verified by landmarks, on a split of a sequence, by
@@ -202,7 +201,7 @@ def evaluate(
     )
 
 
-def _scaled(progress: Progress | None, begin: float, end: float) -> Progress | None:
+def _scaled(progress: StageProgress | None, begin: float, end: float) -> StageProgress | None:
     """A listener to one part of the work, whose 0 to 1 is `begin` to `end` of the whole."""
     return (
         None
@@ -211,13 +210,13 @@ def _scaled(progress: Progress | None, begin: float, end: float) -> Progress | N
     )
 
 
-def _reporting_clouds(progress: Progress | None) -> Callable[[], None] | None:
+def _reporting_clouds(progress: StageProgress | None) -> Callable[[], None] | None:
     """A listener to what comes last and is quick; it can still be cancelled."""
     return None if progress is None else lambda: progress("cloud", 1.0)
 
 
 def _read(
-    sequence: Sequence, split: Split, settings: EvaluationSettings, progress: Progress | None
+    sequence: Sequence, split: Split, settings: EvaluationSettings, progress: StageProgress | None
 ) -> list[Frame]:
     priors = settings.priors.poses(sequence.world_from_cam[list(split.map)], settings.seed)
     frames = []
@@ -270,7 +269,7 @@ def _localize(
     split: Split,
     localizer: Localizer | None,
     scene: Scene,
-    progress: Progress | None,
+    progress: StageProgress | None,
 ) -> list[Localization]:
     """One localization per query; all LOST where the scene has no memory: a softmax network's map
     is measured too.
@@ -295,7 +294,7 @@ def _localize(
 
 
 def _pose(
-    cases: Iterable[Challenge], localizer: Localizer, judge: Judge, progress: Progress | None
+    cases: Iterable[Challenge], localizer: Localizer, judge: Judge, progress: StageProgress | None
 ) -> dict[str, tuple[Attempt, ...]]:
     """What became of each challenge, per kind."""
     attempts: dict[str, list[Attempt]] = {}

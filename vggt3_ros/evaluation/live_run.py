@@ -58,7 +58,7 @@ class LiveRun:
 
     refusals: the images that were tried in vain, and why. poses: what was published, map_from_base
     (4, 4); delays_ms: how long after the image. true_poses: the truth, in the same frames; empty
-    where nobody knows it. mapped_shares: how much of each image's view was mapped, None where
+    where nobody knows it. mapped_fractions: how much of each image's view was mapped, None where
     nobody knows. map_poses (S, 4, 4), map_from_cam: where the map was made from; cam_from_base (4,
     4): what leads from there to the poses. is_metric: all that in metres.
     """

@@ -5,7 +5,6 @@ Umeyama and ICP.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,7 @@ from vggt3_ros.geometry.sim3 import Sim3, umeyama
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.published_loader import EvaluationCrop, target_size
 from vggt3_ros.pipeline.undistort import undistorted
+from vggt3_ros.progress import Progress
 
 _ICP_THRESHOLD = 0.1  # metres
 _ICP_ROUNDS = 30
@@ -74,7 +74,7 @@ class PointmapErrors:
 
 
 def compare_pointmaps(
-    predicted: Tensor, true: Tensor, progress: Callable[[float], None] | None = None
+    predicted: Tensor, true: Tensor, progress: Progress | None = None
 ) -> tuple[PointmapErrors, str | None]:
     """Errors of predicted points (..., 3), in any frame and unit, against the true ones (..., 3) of
     the same pixels.
@@ -123,7 +123,7 @@ def compare_pointmaps(
 def icp(
     points: Floats,
     tree: Any,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Sim3:
     """The motion, of scale 1, that brings points (N, 3) to those of a cKDTree, point to point (Besl
     and McKay 1992).

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from vggt3_ros.evaluation.protocol_figures import (
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.memory_check import require_memory
 from vggt3_ros.pipeline.preprocess import prepare
+from vggt3_ros.progress import Progress, StageProgress
 
 STEPS = 2
 _CHUNK = 8  # frames that pass the network together
@@ -76,7 +76,7 @@ def _load_scene(folder: Path) -> Sequence:
 
 
 def evaluate_scene(
-    sequence: Sequence, network: Any, progress: Callable[[str, float], None] | None = None
+    sequence: Sequence, network: Any, progress: StageProgress | None = None
 ) -> SceneFigures:
     """Figures of a network (a Vggt3) on the frames of the split `vgg-t3`; they may be infinite or
     NaN.
@@ -139,9 +139,7 @@ def protocol_figures(network: Any, scenes: Items[SceneFigures]) -> ProtocolFigur
     )
 
 
-def _read(
-    sequence: Sequence, indices: Items[int], progress: Callable[[float], None]
-) -> list[Frame]:
+def _read(sequence: Sequence, indices: Items[int], progress: Progress) -> list[Frame]:
     frames: list[Frame] = []
     for index in indices:
         progress(len(frames) / len(indices))
@@ -168,7 +166,7 @@ def _located(network: Any, memory: Any, image: Tensor) -> Tensor | None:
 
 
 def _pointmaps(
-    prediction: Any, truths: Items[Tensor | None], progress: Callable[[float], None]
+    prediction: Any, truths: Items[Tensor | None], progress: Progress
 ) -> PointmapFigures:
     head = prediction.pointmap is not None
     predicted = prediction.pointmap if head else prediction.cameras.points(prediction.depth)

@@ -18,10 +18,11 @@ from vggt3_ros.datasets.sequence import Sequence, Split, standard_splits
 from vggt3_ros.evaluation.attempt import WRONG_POSITION_M, WRONG_ROTATION_DEG
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.colmap_baseline import ColmapMap
-from vggt3_ros.evaluation.evaluate import EvaluationSettings, Progress, evaluate
+from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
 from vggt3_ros.evaluation.metrics import pose_errors
 from vggt3_ros.evaluation.number_text import shown
 from vggt3_ros.evaluation.priors import Priors
+from vggt3_ros.progress import StageProgress
 
 SPLIT = "interleaved"
 
@@ -51,7 +52,7 @@ class Row:
 def compare(
     sequence: Sequence,
     network: Any,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     settings: EvaluationSettings | None = None,
 ) -> tuple[Row, Row]:
     """Rows of COLMAP and of a network (a Vggt3) with its landmarks, on the interleaved split of a
@@ -70,7 +71,7 @@ def compare(
     return colmap, run_ours(sequence, split, network, settings, progress)
 
 
-def run_colmap(sequence: Sequence, split: Split, progress: Progress | None = None) -> Row:
+def run_colmap(sequence: Sequence, split: Split, progress: StageProgress | None = None) -> Row:
     """The row of plain COLMAP."""
     report = progress or (lambda stage, done: None)
     report("COLMAP maps", 0.0)
@@ -93,7 +94,7 @@ def run_ours(
     split: Split,
     network: Any,
     settings: EvaluationSettings,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Row:
     """The row of this package: what `vggt3 evaluate --priors given` does."""
     stopwatch = _Stopwatch(progress)
@@ -109,7 +110,7 @@ def run_ours(
 class _Stopwatch:
     """Seconds of the processor, by the stages that an evaluation reports."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: StageProgress | None) -> None:
         self._report = progress
         self._begin = time.process_time()
         self._first: float | None = None

@@ -5,6 +5,7 @@ of the weights.
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Any
 
 import torch
@@ -33,12 +34,7 @@ class Optimizers:
     def __init__(
         self, modules: dict[str, nn.Module], config: TrainConfig, rates: tuple[float, float]
     ) -> None:
-        named = {
-            f"{m}.{n}": p for m, module in modules.items() for n, p in module.named_parameters()
-        }
-        self.parameters = named = {
-            name: parameter for name, parameter in named.items() if parameter.requires_grad
-        }
+        self.parameters = named = _trained_parameters(modules)
         matrices = [p for n, p in named.items() if p.ndim == 2 and "_blocks." in n]
         others = [p for n, p in named.items() if not (p.ndim == 2 and "_blocks." in n)]
         decay = config.weight_decay
@@ -54,9 +50,8 @@ class Optimizers:
             groups.append({"params": matrices, "weight_decay": decay, "lr": rates[0]})
             eps = 1e-6  # as published
         self.all.append(torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=eps))
-        self.rates = [
-            (group, group["lr"]) for optimizer in self.all for group in optimizer.param_groups
-        ]
+        every_group = chain.from_iterable(optimizer.param_groups for optimizer in self.all)
+        self.rates = [(group, group["lr"]) for group in every_group]
         self.clip = config.clip
 
     def step(self, factor: float) -> Tensor:
@@ -74,17 +69,17 @@ class Optimizers:
     def state(self) -> dict[str, Tensor]:
         """Moments and counters by parameter name."""
         names = {parameter: name for name, parameter in self.parameters.items()}
-        return {
-            f"{names[parameter]}:{key}": torch.as_tensor(value)
-            for optimizer in self.all
-            for parameter, values in optimizer.state.items()
-            for key, value in values.items()
-        }
+        state: dict[str, Tensor] = {}
+        for optimizer in self.all:
+            for parameter, values in optimizer.state.items():
+                for key, value in values.items():
+                    state[f"{names[parameter]}:{key}"] = torch.as_tensor(value)
+        return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Inverse of `state`; what is not trained any more is left out."""
         for optimizer in self.all:
-            owned = {p for group in optimizer.param_groups for p in group["params"]}
+            owned = set(chain.from_iterable(group["params"] for group in optimizer.param_groups))
             for full, value in state.items():
                 name, key = full.rsplit(":", 1)
                 parameter = self.parameters.get(name)
@@ -93,6 +88,16 @@ class Optimizers:
                     optimizer.state[parameter][key] = (
                         value.clone() if on_host else value.to(parameter.device)
                     )
+
+
+def _trained_parameters(modules: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Parameters that require a gradient, as "module.name"."""
+    trained: dict[str, nn.Parameter] = {}
+    for prefix, module in modules.items():
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                trained[f"{prefix}.{name}"] = parameter
+    return trained
 
 
 def schedule(done: float, config: TrainConfig) -> float:

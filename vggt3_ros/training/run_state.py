@@ -31,12 +31,10 @@ def save_state(folder: Path, state: RunState) -> None:
     """Replace the state last saved, whole or not at all."""
     from safetensors.torch import save_file
 
-    named = (
-        (f"{part}/{name}", tensor)
-        for part, tensors in state.parts.items()
-        for name, tensor in tensors.items()
-    )
-    flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named}
+    flat: dict[str, Tensor] = {}
+    for part, tensors in state.parts.items():
+        for name, tensor in tensors.items():
+            flat[f"{part}/{name}"] = tensor.detach().cpu().contiguous().clone()
     clear_unfinished(folder / _FILE)
     with atomic_path(folder / _FILE) as temporary:
         save_file(flat, temporary, metadata={"info": json.dumps(state.info)})
