@@ -126,9 +126,7 @@ def compare_depth(
     metres_per_map_unit scales the refined depth.
     """
     predictions = list(predicted.double().cpu().numpy())
-    shown = set(
-        np.linspace(0, len(indices) - 1, min(_EXAMPLES, len(indices))).round().astype(int).tolist()
-    )
+    shown = _example_rows(len(indices))
     truths: dict[int, np.ndarray] = {}
     images: dict[int, np.ndarray] = {}
     for row, index in enumerate(indices):
@@ -139,9 +137,8 @@ def compare_depth(
         if prepared.depth is not None:
             truths[row] = prepared.depth[0].double().numpy()
         if row in shown:
-            images[row] = (
-                (prepared.images[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-            )
+            pixels = prepared.images[0].permute(1, 2, 0) * 255
+            images[row] = pixels.round().to(torch.uint8).numpy()
     errors = depth_errors([predictions[row] for row in truths], list(truths.values()))
     factor = errors.scale if np.isfinite(errors.scale) else metres_per_unit
     unit = "scene units" if factor is None else "m"
@@ -168,6 +165,12 @@ def compare_depth(
         ),
     )
     return DepthComparison(figures, examples)
+
+
+def _example_rows(frames: int) -> set[int]:
+    """Rows of a few frames, evenly spaced, of which there are examples."""
+    evenly_spaced = np.linspace(0, frames - 1, min(_EXAMPLES, frames))
+    return set(evenly_spaced.round().astype(int).tolist())
 
 
 def live_depth_figures(

@@ -17,12 +17,18 @@ from torch import Tensor
 from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.evaluation.attempt import Attempt
 from vggt3_ros.evaluation.challenges import KINDS, Challenge, challenges
-from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, compare_clouds
+from vggt3_ros.evaluation.compared_clouds import NETWORK, SCENE, ComparedClouds, compare_clouds
 from vggt3_ros.evaluation.coverage import ANSWERABLE_FRACTION, query_coverage
-from vggt3_ros.evaluation.depth import DepthComparison, compare_depth, live_depth_figures
+from vggt3_ros.evaluation.depth import (
+    DepthComparison,
+    DepthFigures,
+    compare_depth,
+    live_depth_figures,
+)
 from vggt3_ros.evaluation.figures import (
     AlignmentFigures,
     EvaluationFigures,
+    MapErrors,
     MapFigures,
     SkippedFrame,
 )
@@ -115,19 +121,14 @@ def evaluate(
         judge.attempt(sequence.names[index], localization, sequence.world_from_cam[index], can)
         for localization, index, can in zip(localizations, chosen.query, answerable, strict=True)
     )
-    peak_rss, peak_cuda = _peak_memory(network)
+    memory = _peak_memory(network)
     posed = None
     if settings.adversarial and localizer is not None:
         visible = [index for index, can in zip(chosen.query, answerable, strict=True) if can]
         cases = challenges(sequence, chosen, visible, settings.seed, elsewhere)
         posed = _pose(cases, localizer, judge, _scaled(progress, localizing, 1.0))
     depth = _compare_depth(sequence, mapped, reconstruction, network)
-    points = scene.points.transformed(mapped.true_from_map)
-    compared = {SCENE: points}
-    if reconstruction.refined is not None:
-        compared[NETWORK] = _network_cloud(reconstruction, network).transformed(
-            mapped.true_from_map
-        )
+    compared = _clouds(reconstruction, network, mapped)
     clouds = compare_clouds(sequence, mapped, compared, _reporting_clouds(progress))
     query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)
     errors = network_errors(sequence, chosen, mapped, query_poses)
@@ -142,16 +143,12 @@ def evaluate(
         priors=str(settings.priors),
         seed=settings.seed,
         trajectory_extent_m=extent,
-        map=MapFigures(
-            errors=map_errors(sequence, mapped, extent),
-            depth=depth.figures,
-            seconds=seconds,
-            cpu_seconds=reconstruction.cpu_seconds["total"],
-            stages=dict(reconstruction.seconds),
-            cpu_stages=dict(reconstruction.cpu_seconds),
-            peak_rss_bytes=peak_rss,
-            peak_cuda_bytes=peak_cuda,
-            skipped=tuple(SkippedFrame(name, reason) for name, reason in reconstruction.skipped),
+        map=_map_figures(
+            map_errors(sequence, mapped, extent),
+            depth.figures,
+            reconstruction,
+            seconds,
+            memory,
         ),
         localization=localization_errors(*errors, extent),
         baselines=baseline_errors(sequence, chosen, mapped, extent),
@@ -167,18 +164,8 @@ def evaluate(
         ),
         cloud=clouds.figures(SCENE),
         cloud_network=clouds.figures(NETWORK),
-        alignment=AlignmentFigures(
-            source=mapped.source,
-            collapsed=mapped.collapsed,
-            reason=mapped.problem,
-            network_reason=mapped.network_problem,
-            true_from_estimated=mapped.true_from_scene,
-            true_from_map=mapped.true_from_map,
-        ),
-        notes=(
-            *sequence.notes,
-            *([f"clouds are not compared: {clouds.problem}"] if clouds.problem else []),
-        ),
+        alignment=_alignment_figures(mapped),
+        notes=_notes(sequence, clouds),
     )
     return Evaluation(
         sequence=sequence,
@@ -186,19 +173,53 @@ def evaluate(
         map_indices=mapped.indices,
         map_poses=mapped.true_from_map.poses(mapped.map_poses),
         query_poses=query_poses,
-        verified_poses=tuple(
-            _in_true_world(
-                each.map_from_cam if each.status is LocalizationStatus.VERIFIED else None, mapped
-            )
-            for each in localizations
-        ),
+        verified_poses=tuple(_verified_pose(each, mapped) for each in localizations),
         attempts=attempts,
         challenges=posed,
-        points=points,
+        points=compared[SCENE],
         clouds=clouds,
         depth_examples=depth.examples,
         figures=figures,
     )
+
+
+def _map_figures(
+    errors: MapErrors,
+    depth: DepthFigures,
+    reconstruction: Reconstruction,
+    seconds: float,
+    memory: tuple[int, int | None],
+) -> MapFigures:
+    """Figures of a map that took so many seconds; memory as of `_peak_memory`."""
+    peak_rss, peak_cuda = memory
+    return MapFigures(
+        errors=errors,
+        depth=depth,
+        seconds=seconds,
+        cpu_seconds=reconstruction.cpu_seconds["total"],
+        stages=dict(reconstruction.seconds),
+        cpu_stages=dict(reconstruction.cpu_seconds),
+        peak_rss_bytes=peak_rss,
+        peak_cuda_bytes=peak_cuda,
+        skipped=tuple(SkippedFrame(name, reason) for name, reason in reconstruction.skipped),
+    )
+
+
+def _alignment_figures(mapped: MappedFrames) -> AlignmentFigures:
+    return AlignmentFigures(
+        source=mapped.source,
+        collapsed=mapped.collapsed,
+        reason=mapped.problem,
+        network_reason=mapped.network_problem,
+        true_from_estimated=mapped.true_from_scene,
+        true_from_map=mapped.true_from_map,
+    )
+
+
+def _notes(sequence: Sequence, clouds: ComparedClouds) -> tuple[str, ...]:
+    if not clouds.problem:
+        return tuple(sequence.notes)
+    return (*sequence.notes, f"clouds are not compared: {clouds.problem}")
 
 
 def _scaled(progress: StageProgress | None, begin: float, end: float) -> StageProgress | None:
@@ -251,6 +272,18 @@ def _compare_depth(
         else RefinedFrames(dense.depth.cpu(), dense.provenance.cpu(), dense.sigma.cpu()),
         map_scale,
     )
+
+
+def _clouds(
+    reconstruction: Reconstruction, network: Any, mapped: MappedFrames
+) -> dict[str, PointCloud]:
+    """The points of a scene in the true world, and where its depth was refined, those that it would
+    have without.
+    """
+    clouds = {SCENE: reconstruction.scene.points}
+    if reconstruction.refined is not None:
+        clouds[NETWORK] = _network_cloud(reconstruction, network)
+    return {block: cloud.transformed(mapped.true_from_map) for block, cloud in clouds.items()}
 
 
 def _network_cloud(reconstruction: Reconstruction, network: Any) -> PointCloud:
@@ -312,6 +345,12 @@ def _pose(
 
 def _in_true_world(map_from_cam: Tensor | None, mapped: MappedFrames) -> Tensor | None:
     return None if map_from_cam is None else mapped.true_from_map.poses(map_from_cam)
+
+
+def _verified_pose(localization: Localization, mapped: MappedFrames) -> Tensor | None:
+    if localization.status is not LocalizationStatus.VERIFIED:
+        return None
+    return _in_true_world(localization.map_from_cam, mapped)
 
 
 def _reset_cuda_peak(network: Any) -> None:

@@ -1,4 +1,4 @@
-"""Figures as text."""
+"""How figures appear in tables and sentences."""
 
 from __future__ import annotations
 
