@@ -140,6 +140,10 @@ class TrainConfig:
         """What has to hold beyond the kind of a number: by name the value, whether it is right,
         what would be.
         """
+        return self._view_checks() | self._run_checks()
+
+    def _view_checks(self) -> dict[str, tuple[object, bool, str]]:
+        """What has to hold of the network and of the views that it is shown."""
         patch = self.model.patch_size
         aspects = self.aspects
         rooms = self.pool_groups * self.group_rooms
@@ -173,6 +177,11 @@ class TrainConfig:
                 most <= rooms,
                 f"{most} scenes in a step at most the pool's {rooms} rooms",
             ),
+        }
+
+    def _run_checks(self) -> dict[str, tuple[object, bool, str]]:
+        """What has to hold of places, optimizer and run."""
+        return {
             "student": (
                 self.student,
                 self.student is None or isinstance(self.student, str),
