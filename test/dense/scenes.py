@@ -23,7 +23,8 @@ INTRINSICS = intrinsics_matrix(70.0, 70.0, 39.5, 29.5)
 class Rectangle:
     """centre, and two orthogonal unit vectors along its sides, with half their lengths in metres.
 
-    blank: half sides of the part in its middle that has no texture. seed: of its texture.
+    blank: half sides of the part in its middle that has no texture, or `faint` of it. seed: of its
+    texture.
     """
 
     centre: tuple[float, float, float]
@@ -32,6 +33,7 @@ class Rectangle:
     half: tuple[float, float] = (4.0, 3.0)
     blank: tuple[float, float] = (0.0, 0.0)
     seed: int = 0
+    faint: float = 0.0
 
     def axes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Centre, both directions and the normal, each (3,) float64."""
@@ -51,7 +53,7 @@ class Rectangle:
         direction = torch.stack([angle.cos(), angle.sin()]) * wave
         value = 0.5 + 0.08 * torch.sin((place @ direction)[..., None] + phase).sum(-2)
         is_blank = (place.abs() < torch.tensor(self.blank, dtype=torch.float64)).all(-1)
-        return torch.where(is_blank[..., None], 0.5, value).clamp(0, 1)
+        return torch.where(is_blank[..., None], 0.5 + self.faint * (value - 0.5), value).clamp(0, 1)
 
 
 def wall(distance: float = 3.0, **more: object) -> Rectangle:

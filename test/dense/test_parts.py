@@ -96,9 +96,11 @@ def test_images_are_most_alike_at_the_true_depth_and_nothing_is_evidence_outside
     true = 1 / depth[1][None]
     cost = matching.cost(torch.stack([0.9 * true, true, 1.1 * true], dim=1), radius=2)
     assert float((cost.argmin(1) == 1).float().mean()) > 0.97
-    assert float(matching.evidence(true, radius=2)[:, 5:-5, 10:-10].quantile(0.01)) > 0.9
+    assert (
+        float(matching.evidence(true[:, None], radius=2)[:, 0, 5:-5, 10:-10].quantile(0.01)) > 0.9
+    )
     # 2 cm off the camera: views look past it
-    beyond = matching.evidence(torch.full_like(true, 50.0), radius=2)
+    beyond = matching.evidence(torch.full_like(true, 50.0)[:, None], radius=2)
     assert bool((beyond == -1).all())
 
 
@@ -107,7 +109,7 @@ def test_likeness_does_not_mind_gain_and_offset() -> None:
     views = Views.of(scene)
     pair = views.matching(torch.tensor([0]), torch.tensor([[1]]))
     other = Matching(pair.reference, 0.7 * pair.views + 0.1, pair.usable, pair.mapping)
-    true = 1 / depth[:1]
+    true = 1 / depth[:1, None]
     assert torch.allclose(pair.evidence(true, 2), other.evidence(true, 2), atol=0.05)
 
 

@@ -12,17 +12,23 @@ from vggt3_ros.geometry.provenance import Provenance
 # for 0, 1, 2 ... agreeing views
 _BY_AGREEING = (0.0, 0.0055, 0.0054, 0.0035, 0.0026, 0.0016, 0.0010)
 _PIXELS = 0.016  # pixels that add to it as the widest angle of agreeing views tells
+_WALL = 0.03  # planes along main directions, told by wide windows
 _OTHERS = {Provenance.PLANE: 0.013, Provenance.NEAR: 0.05, Provenance.FAR: 0.125}
 
 
 def expected_error(
-    depth: Tensor, provenance: Tensor, agreeing: Tensor, angle: Tensor, focal: Tensor
+    depth: Tensor,
+    provenance: Tensor,
+    walls: Tensor,
+    agreeing: Tensor,
+    angle: Tensor,
+    focal: Tensor,
 ) -> Tensor:
     """Expected error of depth in metres (S, h, w): the mean of its absolute value; 0 where nothing
     is known.
 
-    angle (S, h, w): widest angle between the own ray and that of an agreeing view, rad; focal (S,
-    1, 1) in pixels.
+    walls (S, h, w): which planes were told by wide windows. angle (S, h, w): widest angle between
+    the own ray and that of an agreeing view, rad; focal (S, 1, 1) in pixels.
     """
     by_views = torch.tensor(_BY_AGREEING, device=depth.device)
     relative = by_views[agreeing.clamp(max=len(_BY_AGREEING) - 1).long()] + _PIXELS / (
@@ -30,4 +36,5 @@ def expected_error(
     )
     for kind, share in _OTHERS.items():
         relative = torch.where(provenance == kind, share, relative)
+    relative = torch.where(walls, _WALL, relative)
     return torch.where(provenance == Provenance.NONE, 0.0, relative * depth)

@@ -13,12 +13,14 @@ from vggt3_ros.dense.completion import completed, filled_depth
 from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.expected_error import expected_error
 from vggt3_ros.dense.keyframes import Keyframes
+from vggt3_ros.dense.labels import mostly_confirmed, surface_labels, without_strips
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import Planes, plane_inverse, visible_planes
+from vggt3_ros.dense.planes import Planes, moved_planes, plane_inverse, visible_planes
 from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.sweep import most_alike, swept
 from vggt3_ros.dense.views import Views
+from vggt3_ros.dense.walls import main_directions, votes, wall_planes
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import se3_inverse
@@ -29,6 +31,9 @@ _TEXTURED = 4 / 255  # standard deviation of grey values from which what looks d
 _TRIED_PLANES = 12  # per keyframe
 _MATCHING = 0.65  # of the time of it all
 _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
+_BIN = 0.2  # of that: how finely positions of walls are told apart
+_SAME_WALL = 0.02  # relative depth
+_BEYOND = 1.5  # how much nearer and farther than the range of a keyframe walls may be
 # of the pixels of all keyframes that must agree and lie on a plane of the map
 _MIN_REPORTED = 0.005
 # by how much a plane must be more alike than a depth, and than one that is agreed
@@ -60,7 +65,10 @@ def refine(
     work.find_planes()
     work.try_planes()
     work.compare(0.82, 0.85)
-    return work.complete()
+    raw = work.raw_points()
+    work.carry_on()
+    work.find_walls(*raw)
+    return work.result()
 
 
 class _Refinement:
@@ -84,6 +92,10 @@ class _Refinement:
         self._planes = [Planes.none()] * len(keyframes)  # in the world
         self._poses = keyframes.world_from_cam.double().cpu()
         self._reach = 0.0  # at which planes are one
+        # planes (P, 4) in the world of each keyframe and its neighbours
+        self._nearby = [Planes.none().equations] * len(keyframes)
+        self._provenance = torch.zeros_like(self._agreeing)
+        self._walls = torch.zeros_like(self._agreed)
 
     def match(self) -> None:
         """Sweep every keyframe that has neighbours."""
@@ -140,6 +152,10 @@ class _Refinement:
                     self._depth[index], self._agreed[index], self._views.intrinsics[index]
                 )
                 self._planes[index] = own.moved(_rigid(pose))
+            for index, around in enumerate(self._around.tolist()):
+                seen = [self._planes[other] for other in (index, *around) if other >= 0]
+                merged = Planes.together(seen).merged(self._reach)
+                self._nearby[index] = merged[:_TRIED_PLANES].equations
 
     def try_planes(self) -> None:
         """Take up planes wherever images are more alike along them: behind edges, and at grazing
@@ -162,16 +178,16 @@ class _Refinement:
             matching = self._views.matching(batch, self._around[batch, : self._settings.views])
             self._set(batch, most_alike(matching, candidates, kept, radius=1))
 
-    def complete(self) -> DenseDepth:
-        """Carry agreed depth on to the other pixels, but not where other keyframes see through it
-        or look different.
-        """
+    def raw_points(self) -> tuple[Tensor, Tensor]:
+        """Points in the world that were matched, though views do not agree on them, and their weights."""
+        matched = ~self._agreed & (self._around[:, :1, None] >= 0)
+        return votes(self._depth, matched, self._views.intrinsics, self._views.world_from_cam)
+
+    def carry_on(self) -> None:
+        """Carry agreed depth on to the other pixels, but not where other keyframes see through it or look different."""
         depth = torch.zeros_like(self._depth)
-        provenance = torch.zeros_like(self._agreeing)
-        for batch in self._batches(0.85, 1.0):
-            known = self._agreed[batch]
-            own = self._depth[batch]
-            predicted = self._predicted[batch]
+        for batch in self._batches(0.85, 0.92):
+            known, own, predicted = self._agreed[batch], self._depth[batch], self._predicted[batch]
             grey = self._views.grey[batch]
             filled = filled_depth(own, known, predicted, grey)
             surfaces = [self._surfaces(int(index)) for index in batch]
@@ -181,38 +197,101 @@ class _Refinement:
                 (said.through > said.agreeing) | self._contradicted(batch, 1 / carried)
             )
             depth[batch] = torch.where(refuted, filled, carried)
-            provenance[batch] = torch.where(refuted, int(Provenance.FAR), kind)
+            self._provenance[batch] = torch.where(refuted, int(Provenance.FAR), kind)
+        self._depth = depth
+
+    def find_walls(self, points: Tensor, weight: Tensor) -> None:
+        """Take up planes along the main directions, on which points (N, 3) heap up, where wide windows are most alike.
+
+        Other keyframes must see the same there, and nothing speak against it.
+        """
+        directions = main_directions(Planes.together(self._planes).merged(self._reach))
+        planes = wall_planes(directions, points, weight, _BIN * self._reach)
+        if len(planes) == 0:
+            return
+        label, walls = self._labelled(planes)
+        confirmed = torch.zeros_like(self._agreed)
+        known = (label > 0) | self._agreed
+        depth = torch.where(label > 0, walls, self._depth)
+        for batch in self._batches(0.96, 0.98):
+            said = agreement(
+                self._views, batch, self._around[batch], depth[batch], depth, known, _SAME_WALL, 0.0
+            )
+            confirmed[batch] = (
+                (label[batch] > 0) & (said.agreeing > 0) & (said.through <= said.agreeing)
+            )
+        confirmed &= mostly_confirmed(label, confirmed)
+        for batch in self._batches(0.98, 1.0):
+            taken = confirmed[batch] & ~self._contradicted(batch, 1 / depth[batch])
+            beside = self._agreed[batch] & ((walls[batch] / depth[batch] - 1).abs() < _SAME_WALL)
+            self._walls[batch] = without_strips(taken, beside)
+        self._depth = torch.where(self._walls, walls, self._depth)
+        self._provenance[self._walls] = int(Provenance.PLANE)
+
+    def _labelled(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of planes (P, 4) in the world pixels show that are not agreed (S, h, w), from 1 on, 0 for none; and
+        the depth (S, h, w) of the plane that is likeliest at every pixel, 0 for none.
+        """
+        label = torch.zeros_like(self._depth, dtype=torch.int64)
+        walls = torch.zeros_like(self._depth)
+        half = self._views.halved()
+        for batch in self._batches(0.92, 0.96):
+            surfaces = torch.stack([self._inverse(planes, index) for index in batch.tolist()])
+            least, most = self._ranges[batch].T[..., None, None, None]
+            surfaces = torch.where(
+                (surfaces > least / _BEYOND) & (surfaces < most * _BEYOND), surfaces, 0.0
+            )
+            matching = half.matching(batch, self._around[batch, : self._settings.views])
+            likely = self._provenance[batch] == Provenance.PLANE
+            best = surface_labels(
+                matching, 1 / self._depth[batch], self._agreed[batch], likely, surfaces
+            )
+            chosen = surfaces.gather(1, (best - 1).clamp(min=0)[:, None])[:, 0]
+            shown = (best > 0) & (chosen > 0)
+            walls[batch] = torch.where(shown, 1 / chosen, 0.0)
+            label[batch] = torch.where(shown & ~self._agreed[batch], best, 0)
+        return label, walls
+
+    def result(self) -> DenseDepth:
+        """What is known now."""
         focal = self._views.intrinsics[:, 0, 0].float()[:, None, None]
-        sigma = expected_error(depth, provenance, self._agreeing, self._angle, focal)
+        sigma = expected_error(
+            self._depth, self._provenance, self._walls, self._agreeing, self._angle, focal
+        )
         self._progress(1.0)
         planes = Planes.together(self._planes).merged(self._reach)
-        shares = planes.pixels / depth.numel()
+        shares = planes.pixels / self._depth.numel()
         large = shares >= _MIN_REPORTED
         return DenseDepth(
-            depth, provenance, self._agreeing, sigma, planes.equations[large], shares[large]
+            self._depth,
+            self._provenance,
+            self._agreeing,
+            sigma,
+            planes.equations[large],
+            shares[large],
         )
 
     def _surfaces(self, index: int) -> Tensor:
         """Inverse depth (P, h, w) of the planes of a keyframe and its neighbours."""
-        seen = [index, *(other for other in self._around[index].tolist() if other >= 0)]
-        planes = Planes.together([self._planes[i] for i in seen]).merged(self._reach)[
-            :_TRIED_PLANES
-        ]
-        planes = planes.moved(_rigid(se3_inverse(self._poses[index])))
+        return self._inverse(self._nearby[index], index)
+
+    def _inverse(self, planes: Tensor, index: int) -> Tensor:
+        """Inverse depth (P, h, w) in a keyframe of planes (P, 4) in the world."""
+        own = moved_planes(planes, _rigid(se3_inverse(self._poses[index])))
         return plane_inverse(
-            planes.equations.to(self._depth), self._views.intrinsics[index], self._views.size_hw
+            own.to(self._depth), self._views.intrinsics[index], self._views.size_hw
         )
 
     def _set(self, batch: Tensor, inverse: Tensor) -> None:
         """Take up inverse depth (B, h, w) and judge how alike images are there."""
         self._depth[batch] = 1 / inverse
         matching = self._views.matching(batch, self._around[batch])
-        self._alike[batch] = matching.evidence(inverse, radius=2) > _ALIKE
+        self._alike[batch] = matching.evidence(inverse[:, None], radius=2)[:, 0] > _ALIKE
 
     def _contradicted(self, batch: Tensor, inverse: Tensor) -> Tensor:
         """Where images have texture and views that show the point look different: (B, h, w)."""
         matching = self._views.matching(batch, self._around[batch])
-        alike = matching.evidence(inverse, radius=2)
+        alike = matching.evidence(inverse[:, None], radius=2)[:, 0]
         return (matching.texture(radius=2) > _TEXTURED) & (alike > -1) & (alike < _ALIKE)
 
     def _said(self, batch: Tensor, own: Tensor, known: Tensor) -> Agreement:
