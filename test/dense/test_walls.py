@@ -1,4 +1,6 @@
-"""Bare walls are found by what little texture they have, along the directions of planes that are known."""
+"""Bare walls are found by what little texture they have, along the directions of planes that are
+known.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Which of some surfaces each pixel shows, told by wide windows: they see what little texture bare walls have."""
+"""Which of some surfaces each pixel shows, told by wide windows: they see what little texture bare
+walls have.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,13 @@ _MIN_SHARE = 0.005  # of all pixels
 def surface_labels(
     half: Matching, inverse: Tensor, agreed: Tensor, likely: Tensor, surfaces: Tensor
 ) -> Tensor:
-    """Which surface (B, h, w) each pixel of B keyframes shows: 0 for what is there, 1 for the first of the surfaces.
+    """Which surface (B, h, w) each pixel of B keyframes shows: 0 for what is there, 1 for the first
+    of the surfaces.
 
-    half: the keyframes at half size. inverse (B, h, w): inverse depth of what is there; where it is agreed (B, h, w),
-    and where it is likely (B, h, w), so that a surface must be more alike. surfaces (B, P, h, w): inverse depths, 0
-    where there is none. Labels hang together by semi-global matching, but less across edges of the image.
+    half: the keyframes at half size. inverse (B, h, w): inverse depth of what is there; where it is
+    agreed (B, h, w), and where it is likely (B, h, w), so that a surface must be more alike.
+    surfaces (B, P, h, w): inverse depths, 0 where there is none. Labels hang together by semi-
+    global matching, but less across edges of the image.
     """
     there, known, good = (
         _resized(each[:, None].float(), half.size_hw) for each in (inverse, agreed, likely)
@@ -55,7 +59,9 @@ def surface_labels(
 
 
 def mostly_confirmed(label: Tensor, confirmed: Tensor) -> Tensor:
-    """Of labels above 0 (S, h, w), where most pixels of the same label are confirmed (S, h, w), and these are many."""
+    """Of labels above 0 (S, h, w), where most pixels of the same label are confirmed (S, h, w), and
+    these are many.
+    """
     count = int(label.max()) + 1
     every = torch.bincount(label.flatten(), minlength=count)
     good = torch.bincount(label[confirmed], minlength=count)
@@ -65,7 +71,9 @@ def mostly_confirmed(label: Tensor, confirmed: Tensor) -> Tensor:
 
 
 def without_strips(taken: Tensor, beside: Tensor) -> Tensor:
-    """What is taken (B, h, w), without strips and specks: together with what is beside, windows fit in."""
+    """What is taken (B, h, w), without strips and specks: together with what is beside, windows fit
+    in.
+    """
     whole = (taken | beside).float()
     return taken & (largest(smallest(whole, _THICK), _THICK) > 0)
 

@@ -58,7 +58,8 @@ class Matching:
         """Mean correlation (B, D, h, w) at inverse depths (B, D, h, w) of the two most alike views
         that show the point.
 
-        One view does if no second one shows it; -1 where none does. noise: standard deviation of grey values.
+        One view does if no second one shows it; -1 where none does. noise: standard deviation of
+        grey values.
         """
         best = torch.full_like(inverse, -1.0)
         second = best.clone()

@@ -179,12 +179,16 @@ class _Refinement:
             self._set(batch, most_alike(matching, candidates, kept, radius=1))
 
     def raw_points(self) -> tuple[Tensor, Tensor]:
-        """Points in the world that were matched, though views do not agree on them, and their weights."""
+        """Points in the world that were matched, though views do not agree on them, and their
+        weights.
+        """
         matched = ~self._agreed & (self._around[:, :1, None] >= 0)
         return votes(self._depth, matched, self._views.intrinsics, self._views.world_from_cam)
 
     def carry_on(self) -> None:
-        """Carry agreed depth on to the other pixels, but not where other keyframes see through it or look different."""
+        """Carry agreed depth on to the other pixels, but not where other keyframes see through it
+        or look different.
+        """
         depth = torch.zeros_like(self._depth)
         for batch in self._batches(0.85, 0.92):
             known, own, predicted = self._agreed[batch], self._depth[batch], self._predicted[batch]
@@ -201,7 +205,8 @@ class _Refinement:
         self._depth = depth
 
     def find_walls(self, points: Tensor, weight: Tensor) -> None:
-        """Take up planes along the main directions, on which points (N, 3) heap up, where wide windows are most alike.
+        """Take up planes along the main directions, on which points (N, 3) heap up, where wide
+        windows are most alike.
 
         Other keyframes must see the same there, and nothing speak against it.
         """
@@ -229,8 +234,9 @@ class _Refinement:
         self._provenance[self._walls] = int(Provenance.PLANE)
 
     def _labelled(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """Which of planes (P, 4) in the world pixels show that are not agreed (S, h, w), from 1 on, 0 for none; and
-        the depth (S, h, w) of the plane that is likeliest at every pixel, 0 for none.
+        """Which of planes (P, 4) in the world pixels show that are not agreed (S, h, w), from 1 on,
+        0 for none; and the depth (S, h, w) of the plane that is likeliest at every pixel, 0 for
+        none.
         """
         label = torch.zeros_like(self._depth, dtype=torch.int64)
         walls = torch.zeros_like(self._depth)

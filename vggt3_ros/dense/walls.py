@@ -1,4 +1,6 @@
-"""Planes along the main directions of a place, among depths that are too noisy for views to agree on."""
+"""Planes along the main directions of a place, among depths that are too noisy for views to agree
+on.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,11 @@ _MOST = 12  # planes
 def votes(
     depth: Tensor, open_to: Tensor, intrinsics: Tensor, world_from_cam: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Points (N, 3) in the world of every 16th pixel, and weights (N,), float64 on the CPU: near ones are more exact.
+    """Points (N, 3) in the world of every 16th pixel, and weights (N,), float64 on the CPU: near
+    ones are more exact.
 
-    Of keyframes with depth (S, h, w), whose pixels `open_to` (S, h, w) vote; intrinsics (S, 3, 3) and world_from_cam
-    (S, 4, 4).
+    Of keyframes with depth (S, h, w), whose pixels `open_to` (S, h, w) vote; intrinsics (S, 3, 3)
+    and world_from_cam (S, 4, 4).
     """
     points, weight = [], []
     for z, chosen, own_intrinsics, pose in zip(
@@ -42,8 +45,9 @@ def votes(
 
 
 def main_directions(planes: Planes) -> Tensor:
-    """Perpendicular unit vectors (D, 3) float64: the most usual normal of planes, the most usual one across it, and
-    what is perpendicular to both. There are fewer where there are no such planes.
+    """Perpendicular unit vectors (D, 3) float64: the most usual normal of planes, the most usual
+    one across it, and what is perpendicular to both. There are fewer where there are no such
+    planes.
     """
     if len(planes) == 0:
         return torch.zeros(0, 3, dtype=torch.float64)
@@ -59,7 +63,8 @@ def main_directions(planes: Planes) -> Tensor:
 
 
 def wall_planes(directions: Tensor, points: Tensor, weight: Tensor, bin_size: float) -> Tensor:
-    """Planes (P, 4) across directions (D, 3) at which points (N, 3) with weights (N,) heap up; float64.
+    """Planes (P, 4) across directions (D, 3) at which points (N, 3) with weights (N,) heap up;
+    float64.
 
     bin_size: how finely positions are told apart, in the unit of points.
     """
@@ -80,7 +85,9 @@ def wall_planes(directions: Tensor, points: Tensor, weight: Tensor, bin_size: fl
 
 
 def _peaks(votes: Tensor) -> list[tuple[float, float]]:
-    """By how much peaks of votes (N,) exceed what is around them, and their positions, highest first."""
+    """By how much peaks of votes (N,) exceed what is around them, and their positions, highest
+    first.
+    """
     blur = votes.new_tensor(_BLUR)[None, None]
     smooth = conv1d(votes[None, None], blur / blur.sum(), padding=len(_BLUR) // 2)
     usual = avg_pool1d(smooth, _AROUND, 1, _AROUND // 2, count_include_pad=False)
@@ -97,7 +104,9 @@ def _peaks(votes: Tensor) -> list[tuple[float, float]]:
 
 
 def _vertex(three: Tensor) -> float:
-    """Offset from the middle of three values to the vertex of their parabola, 0 at the end of a row."""
+    """Offset from the middle of three values to the vertex of their parabola, 0 at the end of a
+    row.
+    """
     if len(three) < 3:
         return 0.0
     before, middle, after = three.tolist()
