@@ -13,17 +13,16 @@ from vggt3_ros.dense.completion import completed, filled_depth
 from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.expected_error import expected_error
 from vggt3_ros.dense.keyframes import Keyframes
-from vggt3_ros.dense.labels import mostly_confirmed, surface_labels, without_strips
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import Planes, moved_planes, plane_inverse, visible_planes
+from vggt3_ros.dense.planes import Planes, visible_planes
 from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.sweep import most_alike, swept
 from vggt3_ros.dense.views import Views
+from vggt3_ros.dense.wall_search import WallSearch, inverse_in_view
 from vggt3_ros.dense.walls import main_directions, votes, wall_planes
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.geometry.provenance import Provenance
-from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 
 _ALIKE = 0.3  # correlation from which a match is one
@@ -32,8 +31,6 @@ _TRIED_PLANES = 12  # per keyframe
 _MATCHING = 0.65  # of the time of it all
 _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
 _BIN = 0.2  # of that: how finely positions of walls are told apart
-_SAME_WALL = 0.02  # relative depth
-_BEYOND = 1.5  # how much nearer and farther than the range of a keyframe walls may be
 # of the pixels of all keyframes that must agree and lie on a plane of the map
 _MIN_REPORTED = 0.005
 # by how much a plane must be more alike than a depth, and than one that is agreed
@@ -214,49 +211,20 @@ class _Refinement:
         planes = wall_planes(directions, points, weight, _BIN * self._reach)
         if len(planes) == 0:
             return
-        label, walls = self._labelled(planes)
-        confirmed = torch.zeros_like(self._agreed)
-        known = (label > 0) | self._agreed
-        depth = torch.where(label > 0, walls, self._depth)
-        for batch in self._batches(0.96, 0.98):
-            said = agreement(
-                self._views, batch, self._around[batch], depth[batch], depth, known, _SAME_WALL, 0.0
-            )
-            confirmed[batch] = (
-                (label[batch] > 0) & (said.agreeing > 0) & (said.through <= said.agreeing)
-            )
-        confirmed &= mostly_confirmed(label, confirmed)
-        for batch in self._batches(0.98, 1.0):
-            taken = confirmed[batch] & ~self._contradicted(batch, 1 / depth[batch])
-            beside = self._agreed[batch] & ((walls[batch] / depth[batch] - 1).abs() < _SAME_WALL)
-            self._walls[batch] = without_strips(taken, beside)
-        self._depth = torch.where(self._walls, walls, self._depth)
-        self._provenance[self._walls] = int(Provenance.PLANE)
-
-    def _labelled(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """Which of planes (P, 4) in the world pixels show that are not agreed (S, h, w), from 1 on,
-        0 for none; and the depth (S, h, w) of the plane that is likeliest at every pixel, 0 for
-        none.
-        """
-        label = torch.zeros_like(self._depth, dtype=torch.int64)
-        walls = torch.zeros_like(self._depth)
-        half = self._views.halved()
+        likely = self._provenance == Provenance.PLANE
+        search = WallSearch(
+            self._views, self._around, self._ranges, self._depth, self._agreed, likely
+        )
         for batch in self._batches(0.92, 0.96):
-            surfaces = torch.stack([self._inverse(planes, index) for index in batch.tolist()])
-            least, most = self._ranges[batch].T[..., None, None, None]
-            surfaces = torch.where(
-                (surfaces > least / _BEYOND) & (surfaces < most * _BEYOND), surfaces, 0.0
-            )
-            matching = half.matching(batch, self._around[batch, : self._settings.views])
-            likely = self._provenance[batch] == Provenance.PLANE
-            best = surface_labels(
-                matching, 1 / self._depth[batch], self._agreed[batch], likely, surfaces
-            )
-            chosen = surfaces.gather(1, (best - 1).clamp(min=0)[:, None])[:, 0]
-            shown = (best > 0) & (chosen > 0)
-            walls[batch] = torch.where(shown, 1 / chosen, 0.0)
-            label[batch] = torch.where(shown & ~self._agreed[batch], best, 0)
-        return label, walls
+            search.label(batch, planes, self._settings.views)
+        for batch in self._batches(0.96, 0.98):
+            search.confirm(batch)
+        mostly = search.mostly_confirmed()
+        for batch in self._batches(0.98, 1.0):
+            taken = mostly[batch] & ~self._contradicted(batch, 1 / search.with_walls[batch])
+            self._walls[batch] = search.without_strips(batch, taken)
+        self._depth = torch.where(self._walls, search.walls, self._depth)
+        self._provenance[self._walls] = int(Provenance.PLANE)
 
     def result(self) -> DenseDepth:
         """What is known now."""
@@ -279,14 +247,7 @@ class _Refinement:
 
     def _surfaces(self, index: int) -> Tensor:
         """Inverse depth (P, h, w) of the planes of a keyframe and its neighbours."""
-        return self._inverse(self._nearby[index], index)
-
-    def _inverse(self, planes: Tensor, index: int) -> Tensor:
-        """Inverse depth (P, h, w) in a keyframe of planes (P, 4) in the world."""
-        own = moved_planes(planes, _rigid(se3_inverse(self._poses[index])))
-        return plane_inverse(
-            own.to(self._depth), self._views.intrinsics[index], self._views.size_hw
-        )
+        return inverse_in_view(self._nearby[index], self._views, index)
 
     def _set(self, batch: Tensor, inverse: Tensor) -> None:
         """Take up inverse depth (B, h, w) and judge how alike images are there."""
