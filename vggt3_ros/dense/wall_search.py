@@ -23,8 +23,8 @@ class WallSearch:
     agreed (S, h, w), and where it lies on a plane that is likely (S, h, w). Keyframes are labelled,
     then confirmed, some at a time.
 
-    walls (S, h, w): depth of the wall that a pixel shows, 0 for none; with_walls (S, h, w): depth, but
-    that of the wall where it is not agreed.
+    walls (S, h, w): depth of the wall that a pixel shows, 0 for none; with_walls (S, h, w): depth,
+    but that of the wall where it is not agreed.
     """
 
     def __init__(
