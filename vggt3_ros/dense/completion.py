@@ -74,10 +74,13 @@ def _continued(
     off, nearest = (inverse * depth - 1).abs().min(0)
     label = torch.where(off < _ON_PLANE, nearest, len(inverse))
     labels = one_hot(label, len(inverse) + 1).permute(2, 0, 1).float() * known
-    labels[:-1] *= (labels[:-1].sum((1, 2), keepdim=True) >= _MIN_ON_PLANE * depth.numel()).float()
-    share, best = carried_on(labels[None], known[None, None].float(), grey[None, None])[0, :-1].max(
-        0
-    )
+    enough = labels[:-1].sum((1, 2)) >= _MIN_ON_PLANE * depth.numel()
+    if not bool(enough.any()):
+        return torch.zeros_like(depth)
+    inverse = inverse[enough]
+    values = torch.cat([labels[:-1][enough], labels[-1:]])
+    weight = known[None, None].float()
+    share, best = carried_on(values[None], weight, grey[None, None])[0, :-1].max(0)
     plane = inverse.gather(0, best[None])[0]
     fits = (share > _LABEL) & (plane > 0) & ((plane * filled - 1).abs() < _ABOUT)
     return torch.where(fits, 1 / plane, 0.0)
