@@ -20,7 +20,7 @@ _PERPENDICULAR = math.sin(math.radians(5.0))
 _BLUR = (1.0, 2.0, 3.0, 2.0, 1.0)  # weights of neighbouring bins
 _AROUND = 31  # bins that tell how many votes there are anyway
 _APART = 3  # bins between peaks
-_MOST = 12  # planes
+_MAX_PLANES = 12  # planes
 
 
 def votes(
@@ -81,7 +81,7 @@ def wall_planes(directions: Tensor, points: Tensor, weight: Tensor, bin_size: fl
             offset = -(first + bin_size * position)
             found.append((height, torch.cat([direction, direction.new_tensor([offset])])))
     found.sort(key=lambda each: -each[0])
-    return torch.stack([plane for _, plane in found[:_MOST]]) if found else points.new_zeros(0, 4)
+    return torch.stack([plane for _, plane in found[:_MAX_PLANES]]) if found else points.new_zeros(0, 4)
 
 
 def _peaks(votes: Tensor) -> list[tuple[float, float]]:
@@ -93,7 +93,7 @@ def _peaks(votes: Tensor) -> list[tuple[float, float]]:
     usual = avg_pool1d(smooth, _AROUND, 1, _AROUND // 2, count_include_pad=False)
     excess, smooth = (smooth - usual)[0, 0], smooth[0, 0]
     peaks = []
-    for _ in range(_MOST):
+    for _ in range(_MAX_PLANES):
         best = int(excess.argmax())
         height = float(excess[best])
         if height <= 0:
