@@ -176,7 +176,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.json is not None:
         check_writable(args.json, "--json")
     if args.out is not None:
-        import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
+        # missing, it should be missed now and not when all work is done
+        import matplotlib  # noqa: F401
 
         _check_folder(args.out)
 

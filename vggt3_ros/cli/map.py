@@ -145,7 +145,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Reconstruct and save. Outputs that cannot be written are refused before the work begins."""
-    import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
+    # missing, it should be missed now and not when all work is done
+    import matplotlib  # noqa: F401
 
     from vggt3_ros.cli.picture import draw_scene
     from vggt3_ros.datasets.image_reader import ImageReader
@@ -295,7 +296,8 @@ def _anchor_settings(args: argparse.Namespace) -> AnchorSettings:
     from vggt3_ros.pipeline.map_frame_settings import AnchorSettings, landmark_settings
 
     if args.sfm:
-        import pycolmap  # noqa: F401  # missing, it should be missed now and not after the network has run
+        # missing, it should be missed now and not after the network has run
+        import pycolmap  # noqa: F401
     return AnchorSettings(
         landmarks=None if args.no_landmarks else landmark_settings(args.prior_poses),
         sfm=args.sfm,

@@ -35,17 +35,16 @@ class Planes:
 
     @staticmethod
     def none() -> Planes:
-        """No planes."""
+        """An empty set of planes."""
         return Planes(*(torch.zeros(0, *shape, dtype=torch.float64) for shape in ((4,), (3,), ())))
 
     @staticmethod
     def together(planes: Sequence[Planes]) -> Planes:
-        """All of them."""
+        """The planes of several sets as one, in their order."""
         return Planes(
-            *(
-                torch.cat([getattr(each, name) for each in planes])
-                for name in Planes.__annotations__
-            )
+            equations=torch.cat([each.equations for each in planes]),
+            centres=torch.cat([each.centres for each in planes]),
+            pixels=torch.cat([each.pixels for each in planes]),
         )
 
     def __len__(self) -> int:

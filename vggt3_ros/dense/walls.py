@@ -81,7 +81,9 @@ def wall_planes(directions: Tensor, points: Tensor, weight: Tensor, bin_size: fl
             offset = -(first + bin_size * position)
             found.append((height, torch.cat([direction, direction.new_tensor([offset])])))
     found.sort(key=lambda each: -each[0])
-    return torch.stack([plane for _, plane in found[:_MAX_PLANES]]) if found else points.new_zeros(0, 4)
+    if not found:
+        return points.new_zeros(0, 4)
+    return torch.stack([plane for _, plane in found[:_MAX_PLANES]])
 
 
 def _peaks(votes: Tensor) -> list[tuple[float, float]]:

@@ -142,8 +142,8 @@ def line(outcome: Outcome) -> str:
         else outcome.reason
     )
     return (
-        f"{outcome.name:<44}{outcome.keyframes:>4}{outcome.asked:>6}{outcome.accepted:>9}{outcome.right:>6}{outcome.wrong:>6}{square:>8}{outcome.seconds:>7.1f}"
-        f"  {verdict}"
+        f"{outcome.name:<44}{outcome.keyframes:>4}{outcome.asked:>6}{outcome.accepted:>9}"
+        f"{outcome.right:>6}{outcome.wrong:>6}{square:>8}{outcome.seconds:>7.1f}  {verdict}"
     )
 
 

@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
     # work.
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import cv2
-    import pycolmap  # noqa: F401  # missing, it should be missed now and not when half of the work is done
+
+    # missing, it should be missed now and not when half of the work is done
+    import pycolmap  # noqa: F401
 
     from vggt3_ros.datasets.load import load_sequence
     from vggt3_ros.evaluation.blocks import to_json

@@ -114,7 +114,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; raises DemoError, once everything is written, if the result is not good."""
     begin = time.perf_counter()
-    import matplotlib  # noqa: F401  # missing, it should be missed now and not when all work is done
+    # missing, it should be missed now and not when all work is done
+    import matplotlib  # noqa: F401
 
     if args.view:
         import viser  # noqa: F401  # likewise
