@@ -57,7 +57,7 @@ class Started:
     @property
     def remappings(self) -> dict[str, str]:
         pairs = (rule.split(":=", 1) for rule in self.options("-r"))
-        return {origin: target for origin, target in pairs}
+        return dict(pairs)
 
     @property
     def full_name(self) -> str:

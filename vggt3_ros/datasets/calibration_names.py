@@ -28,7 +28,7 @@ _SPELLINGS = {
     "distortion_model": ("distortion_type",),
     "camera_model": ("model", "model_type", "camera_type"),
     "fisheye_model": (),
-    **{name: () for name in ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")},
+    **dict.fromkeys(("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"), ()),
     "binning_x": (),
     "binning_y": (),
     "roi": (),
