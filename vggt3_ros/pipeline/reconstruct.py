@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -13,10 +13,10 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.laps import Laps
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.model.prediction import Prediction
+from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.map_frame import anchor
+from vggt3_ros.pipeline.map_frame import Anchoring, anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.memory_check import require_memory
 from vggt3_ros.pipeline.observed import Observed
@@ -121,52 +121,13 @@ def reconstruct(
     refined = None if refined is None else refined.transformed(anchoring.map_from_tied)
     laps.lap("depth")
 
-    def report_points(fraction: float) -> None:
-        _report(progress, "points", 0.97 + 0.03 * fraction)
-
-    if refined is None:
-        points = coloured_points(
-            anchoring.prediction, prepared.images, settings.points, report_points
-        )
-        points = points.transformed(anchoring.map_from_scene)
-    else:
-        points = refined.cloud(anchoring.is_metric, settings.points.max_points)
+    points = _points(observed, anchoring, refined, settings.points, progress)
     laps.lap("points")
 
-    keyframes = Keyframes(
-        names=tuple(_name(i, frame) for i, frame in enumerate(used)),
-        stamps_ns=tuple(frame.stamp_ns for frame in used),
-        cam_from_world=prediction.cameras.cam_from_world,
-        intrinsics=observed.intrinsics,
-    )
-    scene = Scene(
-        memory={} if memory is None else memory.to("cpu").tensors(),
-        keyframes=keyframes,
-        points=points,
-        bounds=_bounds(points, anchoring.map_from_scene.poses(observed.scene_from_cam)),
-        model_id=network.model_id,
-        model_fingerprint=network.fingerprint(),
-        input_size=prepared.size_hw,
-        ttt_steps=settings.steps if memory is not None else 0,
-        map_from_scene=anchoring.map_from_scene,
-        is_metric=anchoring.is_metric,
-        metric_source=anchoring.metric_source,
-        metric_residual_m=anchoring.metric_residual_m,
-        up_source=anchoring.up_source,
-        landmarks={} if anchoring.landmarks is None else anchoring.landmarks.tensors(),
-        verdict=anchoring.verdict,
-        calibration=anchoring.calibration,
-        report={
-            **anchoring.report,
-            **({} if refined is None else {"depth": refined.report()}),
-            **({"depth_given_up": given_up} if given_up else {}),
-        },
-        map_frame=settings.map_frame,
-        made_by=settings.made_by,
-        depth=None if refined is None else refined.stored(settings.keep_images),
-        has_refined_points=refined is not None,
-    )
-    outliers = tuple(keyframes.names[i] for i in anchoring.prior_outliers)
+    scene = _scene(observed, memory, network, anchoring, points, refined, settings)
+    if given_up:
+        scene = replace(scene, report={**scene.report, "depth_given_up": given_up})
+    outliers = tuple(scene.keyframes.names[i] for i in anchoring.prior_outliers)
     laps.lap("scene")
     return Reconstruction(
         scene=scene,
@@ -208,6 +169,68 @@ def _refined(
     except OverBudgetError as error:
         return None, str(error)
     return refined, ""
+
+
+def _points(
+    observed: Observed,
+    anchoring: Anchoring,
+    refined: RefinedDepth | None,
+    settings: PointSettings,
+    progress: StageProgress | None,
+) -> PointCloud:
+    """The map's points, in its frame: of refined depth, or else of what the network predicts."""
+    if refined is not None:
+        return refined.cloud(anchoring.is_metric, settings.max_points)
+
+    def report(fraction: float) -> None:
+        _report(progress, "points", 0.97 + 0.03 * fraction)
+
+    points = coloured_points(anchoring.prediction, observed.prepared.images, settings, report)
+    return points.transformed(anchoring.map_from_scene)
+
+
+def _scene(
+    observed: Observed,
+    memory: SceneMemory | None,
+    network: Vggt3,
+    anchoring: Anchoring,
+    points: PointCloud,
+    refined: RefinedDepth | None,
+    settings: ReconstructionSettings,
+) -> Scene:
+    """What is stored of a reconstruction."""
+    keyframes = Keyframes(
+        names=tuple(_name(i, frame) for i, frame in enumerate(observed.frames)),
+        stamps_ns=tuple(frame.stamp_ns for frame in observed.frames),
+        cam_from_world=observed.prediction.cameras.cam_from_world,
+        intrinsics=observed.intrinsics,
+    )
+    return Scene(
+        memory={} if memory is None else memory.to("cpu").tensors(),
+        keyframes=keyframes,
+        points=points,
+        bounds=_bounds(points, anchoring.map_from_scene.poses(observed.scene_from_cam)),
+        model_id=network.model_id,
+        model_fingerprint=network.fingerprint(),
+        input_size=observed.prepared.size_hw,
+        ttt_steps=settings.steps if memory is not None else 0,
+        map_from_scene=anchoring.map_from_scene,
+        is_metric=anchoring.is_metric,
+        metric_source=anchoring.metric_source,
+        metric_residual_m=anchoring.metric_residual_m,
+        up_source=anchoring.up_source,
+        landmarks={} if anchoring.landmarks is None else anchoring.landmarks.tensors(),
+        verdict=anchoring.verdict,
+        calibration=anchoring.calibration,
+        report={
+            **anchoring.report,
+            **({} if refined is None else {"depth": refined.report()}),
+        },
+        map_frame=settings.map_frame,
+        made_by=settings.made_by,
+        depth=None if refined is None else refined.stored(settings.keep_images),
+        has_refined_points=refined is not None,
+    )
 
 
 def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]]:
