@@ -40,9 +40,8 @@ class DepthPictures:
         depth = self._depth.depth[index].numpy()
         inverse = np.divide(1.0, depth, out=np.zeros_like(depth), where=depth > 0)
         fraction = ((inverse - self._low) / max(self._high - self._low, 1e-12)).clip(0, 1)
-        colours = cv2.applyColorMap((255 * fraction).astype(np.uint8), cv2.COLORMAP_TURBO)[
-            ..., ::-1
-        ]
+        colours = cv2.applyColorMap((255 * fraction).astype(np.uint8), cv2.COLORMAP_TURBO)
+        colours = colours[..., ::-1]
         bright = self._brightness[self._depth.provenance[index].numpy()] * (depth > 0)
         parts: list[Any] = [(colours * bright[..., None]).round().astype(np.uint8)]
         if self._depth.images is not None:

@@ -44,9 +44,8 @@ def swept(matching: Matching, half: Matching, ranges: Tensor, prior: Tensor) -> 
     upright = interpolate(
         _upright(half, ranges, half_prior, jumps)[:, None], size=size, mode="nearest"
     )[:, 0]
-    slanted = interpolate(_along(half, half_prior, jumps)[:, None], size=size, mode="bilinear")[
-        :, 0
-    ]
+    slanted = interpolate(_along(half, half_prior, jumps)[:, None], size=size, mode="bilinear")
+    slanted = slanted[:, 0]
     inverse = most_alike(
         matching, torch.stack([near_mean(upright, 2, _REACH * step), slanted], dim=1), 0.0, radius=2
     )

@@ -106,9 +106,8 @@ def extract(
     if found is None or len(keypoints) == 0:
         empty = np.zeros((0, _DESCRIPTOR), np.uint8)
         return Features(np.zeros((0, 2), np.float32), empty, (width, height), width / size[0])
-    strongest = np.argsort([-point.response for point in keypoints], kind="stable")[
-        : settings.count
-    ]
+    strongest = np.argsort([-point.response for point in keypoints], kind="stable")
+    strongest = strongest[: settings.count]
     step = np.array([width / size[0], height / size[1]])
     searched = np.asarray(cv2.KeyPoint.convert(keypoints), np.float64)[strongest] - offset
     pixels = (searched + 0.5) * step - 0.5

@@ -246,6 +246,8 @@ class Localizer:
             lost = self._lost("the network returned a pose that is not finite", seconds)
             return replace(lost, cpu_seconds=cpu_seconds), prepared, None
         cameras = undecoded.cameras
+        known = prepared.intrinsics
+        intrinsics = cameras.intrinsics if known is None else known
         scene_from_cam = cameras.world_from_cam[0]
         if self._bending is None:
             map_from_cam = self.scene.map_from_scene.poses(scene_from_cam)
@@ -257,9 +259,7 @@ class Localizer:
             map_from_cam=map_from_cam,
             metric=self.scene.is_metric,
             confidence=math.nan,
-            intrinsics=(cameras.intrinsics if prepared.intrinsics is None else prepared.intrinsics)[
-                0
-            ],
+            intrinsics=intrinsics[0],
             depth=None,
             seconds=seconds,
             network_map_from_cam=map_from_cam,

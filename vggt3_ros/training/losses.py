@@ -75,9 +75,8 @@ def patch_truth(batch: SceneBatch, patch_size: int) -> PatchTruth:
     grid = (
         2 * torch.stack([pixels[..., 0] / (width - 1), pixels[..., 1] / (height - 1)], dim=-1) - 1
     )
-    seen = grid_sample(batch.depth[:, :1], grid[:, None], align_corners=True, mode="nearest")[
-        :, 0, 0
-    ]
+    seen = grid_sample(batch.depth[:, :1], grid[:, None], align_corners=True, mode="nearest")
+    seen = seen[:, 0, 0]
     known = (depth > 0).flatten(1)
     inside = (grid.abs() < 1).all(-1) & (z > 1e-3) & ((z - seen).abs() < _OCCLUSION * seen) & known
     cell = ((pixels.nan_to_num() + 0.5) / patch_size).long().clamp(min=0)

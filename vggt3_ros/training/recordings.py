@@ -137,9 +137,8 @@ def _around(
         * _MIN_DISTANCE
     )
     reach = _AROUND * ratio * _REACH * float(np.median(depth[depth > 0]))
-    candidates = _candidates(recording, anchor, points, reach, depth.shape, generator)[
-        : _READ * views
-    ]
+    candidates = _candidates(recording, anchor, points, reach, depth.shape, generator)
+    candidates = candidates[: _READ * views]
     while candidates and len(found) < views:
         wanted = views - len(found)
         some = candidates[:wanted]

@@ -132,9 +132,8 @@ def _rotated(room: RoomBatch, route: Tensor, base: Tensor, rand: Draw) -> Tensor
     focal = _WIDTH / 2 / math.tan(_ANGLE / 2)
     intrinsics = intrinsics_matrix(focal, focal, _WIDTH / 2, _HEIGHT / 2).to(room.device)
     depth = render(room, base[None], intrinsics, _HEIGHT, _WIDTH).depth[0]
-    time = torch.linspace(0, 2 * math.pi, len(route), dtype=torch.float64, device=route.device)[
-        :, None
-    ]
+    time = torch.linspace(0, 2 * math.pi, len(route), dtype=torch.float64, device=route.device)
+    time = time[:, None]
     best = route
     most = -math.inf
     for _ in range(_ROTATIONS):

@@ -66,9 +66,8 @@ def pixels_by_numpy(message: ImageMessage, layout: Layout) -> NDArray[Any]:
     """
     dtype = np.dtype(f"{'>' if message.is_bigendian else '<'}{layout.kind}")
     row = message.width * layout.pixel_bytes
-    rows = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)[
-        :, :row
-    ]
+    rows = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)
+    rows = rows[:, :row]
     pixels = (
         np.array(rows, order="C")
         .view(dtype)
