@@ -65,6 +65,17 @@ class SoftmaxAttention(nn.Module):
         k, v = linear(x, weight[dim:], bias[dim:]).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
         return self.attend(q.transpose(-2, -3), k.transpose(-2, -3), v.transpose(-2, -3))
 
+    def attend_others_and_self(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """What each token of x (..., P, C) retrieves from keys and values (..., heads, K, d) of
+        others and from itself, not from the rest of x; without RoPE.
+        """
+        q, own_key, own_value = self.project(x)
+        scaled = q * q.shape[-1] ** -0.5
+        own = (scaled * own_key).sum(-1, keepdim=True)
+        weights = torch.cat([scaled @ keys.transpose(-1, -2), own], dim=-1).softmax(dim=-1)
+        mixed = weights[..., :-1] @ values + weights[..., -1:] * own_value
+        return self.proj(mixed.transpose(-2, -3).flatten(-2))
+
     def forward(self, x: Tensor, rope: RopeTable | None = None) -> Tensor:
         """Every token of x (..., P, C) attends to all P tokens of its own group."""
         return self.attend(*self.project(x, rope))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.model.aggregator import Aggregator
 from vggt3_ros.model.block import Block
-from vggt3_ros.model.camera_head import CameraHead
+from vggt3_ros.model.camera_head import CameraHead, choose_anchors
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.fast_weights import FastWeights
@@ -127,11 +127,12 @@ class Vggt3(nn.Module):
         if steps < 1:
             raise InputError(f"steps is {steps}, expected at least 1 TTT step")
         tapped, weights = self._encode(images, chunk, None, steps, progress)
-        encoding = self.camera_head(tapped.camera_tokens[None])[-1, 0]
+        anchors = choose_anchors(tapped.camera_tokens)
+        encoding = self.camera_head.forward_anchored(tapped.camera_tokens[None], anchors)[-1, 0]
         prediction = self._predict(encoding, tapped, chunk, progress)
-        memory = (
-            SceneMemory(tuple(weights), tapped.camera_tokens) if self.config.attn == "ttt" else None
-        )
+        memory = None
+        if self.config.attn == "ttt":
+            memory = SceneMemory(tuple(weights), tapped.camera_tokens[anchors])
         return prediction, memory
 
     @torch.no_grad()
@@ -178,7 +179,8 @@ class Vggt3(nn.Module):
             )
         memory = memory.to(self.device)
         tapped, _ = self._encode(images, chunk, memory, 0, progress)
-        tokens = torch.cat([memory.camera_tokens, tapped.camera_tokens])
+        anchors = memory.camera_tokens[choose_anchors(memory.camera_tokens)]
+        tokens = torch.cat([anchors, tapped.camera_tokens])
         encoding = self.camera_head(tokens[None], wanted=len(images))[-1, 0]
         size_hw = images.shape[-2], images.shape[-1]
         return UndecodedPrediction(

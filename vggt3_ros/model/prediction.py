@@ -115,8 +115,8 @@ class UndecodedPrediction:
 
 @dataclass(frozen=True, eq=False)
 class SceneMemory:
-    """The scene MLP: fast weights of every global layer, and the map frames' camera tokens (S, 2C).
-    fp32.
+    """The scene MLP: fast weights of every global layer, and the camera tokens (K, 2C) of the map
+    frames that the camera head attends to (camera_head.choose_anchors). fp32.
     """
 
     fast_weights: tuple[FastWeights, ...]
@@ -153,7 +153,7 @@ class SceneMemory:
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes; grows with the number of frames only by their camera tokens."""
+        """Size in bytes; it no longer grows when there are as many frames as anchors."""
         return sum(tensor.nbytes for tensor in self.tensors().values())
 
 
