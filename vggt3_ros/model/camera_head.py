@@ -103,6 +103,7 @@ class CameraHead(nn.Module):
             shift, scale, gate = self.poseLN_modulation(self.embed_pose(known)).chunk(3, dim=-1)
             x = gate * (normed * (1 + scale) + shift) + tokens
             for number, block in enumerate(self.trunk):
+                assert isinstance(block, Block)
                 x = attend(iteration * len(self.trunk) + number, block, x)
             delta = self.pose_branch(self.trunk_norm(x))
             estimate = delta if estimate is None else estimate[:, -delta.shape[1] :] + delta
