@@ -55,8 +55,12 @@ class Aggregator(nn.Module):
         self.global_blocks = nn.ModuleList(
             Block(dim, self._global_attention()) for _ in range(config.depth)
         )
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(_MEAN, device="cpu").view(3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(_STD, device="cpu").view(3, 1, 1), persistent=False
+        )
 
     @property
     def special(self) -> int:

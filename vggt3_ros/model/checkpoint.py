@@ -16,6 +16,7 @@ from torch import Tensor
 from vggt3_ros.errors import CheckpointError, InputError
 from vggt3_ros.files import atomic_path, clear_unfinished
 from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.fingerprint import FingerprintCache
 from vggt3_ros.model.network import Vggt3
 
 _TINY = Path(__file__).parent.parent / "weights" / "tiny.safetensors"
@@ -35,13 +36,18 @@ def load_network(
 
     `tiny` is the embedded model; an existing file or folder is read; any other name of the form
     owner/model is fetched through huggingface_hub. Raises CheckpointError saying what does not fit.
+
+    On a CPU, large fp32 weights stay in their file and are read when they are used: replace a file
+    in use, do not write into it.
     """
     path, model_id = _locate(name_or_path)
     files = _weight_files(path)
     tensors = _canonical(_read_all(files))
-    network = Vggt3(_config_of(files[0], tensors), precision)
-    _assign(network, tensors, path)
+    with torch.device("meta"):  # neither memory nor random numbers for what the file holds
+        network = Vggt3(_config_of(files[0], tensors), precision)
+    _assign(network, tensors, path, take_over=True)
     network.model_id = model_id
+    network.fingerprint_cache = FingerprintCache(files)
     return network.to(device).eval().requires_grad_(False)
 
 
@@ -86,9 +92,11 @@ def stored_state(network: Vggt3) -> dict[str, Tensor]:
     }
 
 
-def load_stored_state(network: Vggt3, state: dict[str, Tensor]) -> None:
-    """Inverse of stored_state; every other name must be there."""
-    missing, unexpected = network.load_state_dict(state, strict=False)
+def load_stored_state(network: Vggt3, state: dict[str, Tensor], take_over: bool = False) -> None:
+    """Inverse of stored_state; every other name must be there. take_over: the tensors become the
+    network's instead of being copied.
+    """
+    missing, unexpected = network.load_state_dict(state, strict=False, assign=take_over)
     absent = [name for name in missing if not name.endswith(_ALIAS)]
     if absent or unexpected:
         raise CheckpointError(
@@ -220,7 +228,9 @@ def _config_of(file: Path, tensors: dict[str, Tensor]) -> ModelConfig:
     )
 
 
-def _assign(network: Vggt3, tensors: dict[str, Tensor], path: Path) -> None:
+def _assign(
+    network: Vggt3, tensors: dict[str, Tensor], path: Path, take_over: bool = False
+) -> None:
     state = stored_state(network)
     misshapen = []
     for name in sorted(set(state) & set(tensors)):
@@ -238,7 +248,7 @@ def _assign(network: Vggt3, tensors: dict[str, Tensor], path: Path) -> None:
         raise CheckpointError(
             f"{path} does not fit the network. {'; '.join(texts)}. Is it the right model?"
         )
-    load_stored_state(network, {n: t.float() for n, t in tensors.items()})
+    load_stored_state(network, {n: t.float() for n, t in tensors.items()}, take_over)
 
 
 def _listed(kind: str, names: list[str]) -> str:

@@ -4,8 +4,6 @@ with others.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from vggt3_ros.model.camera_head import CameraHead, choose_anchors
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.fast_weights import FastWeights
+from vggt3_ros.model.fingerprint import FingerprintCache, checksum, digest
 from vggt3_ros.model.precision import without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
 from vggt3_ros.model.rope import RopeTable
@@ -60,6 +59,8 @@ class Vggt3(nn.Module):
         self.config = config
         self.precision = precision
         self.model_id = "unnamed"
+        self.fingerprint_cache: FingerprintCache | None = None  # of the files it was loaded from
+        self._fingerprint: tuple[str, str] | None = None  # with the checksum of the weights then
         self.aggregator = Aggregator(config)
         dim = 2 * config.embed_dim
         self.camera_head = CameraHead(
@@ -76,13 +77,19 @@ class Vggt3(nn.Module):
 
     def fingerprint(self) -> str:
         """16 hex digits that identify configuration and weights: a scene belongs to the network
-        that made it.
+        that made it. Computed once, and again when weights have changed.
         """
-        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy())
-        return digest.hexdigest()[:16]
+        state = self.state_dict()
+        bits = checksum(state)
+        if self._fingerprint is None or self._fingerprint[0] != bits:
+            cache = self.fingerprint_cache
+            known = cache.find(bits) if cache is not None else None
+            if known is None:
+                known = digest(self.config.to_dict(), state)
+                if cache is not None:
+                    cache.keep(bits, known)
+            self._fingerprint = bits, known
+        return self._fingerprint[1]
 
     def forward(
         self, images: Tensor, map_frames: int | None = None, steps: int = 1, dense_stride: int = 1
