@@ -64,6 +64,7 @@ EVERYONE_MAY = {
     "interrupts",
     "laps",
     "progress",
+    "threads",
     "__version__",
 }
 

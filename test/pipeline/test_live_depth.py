@@ -1,8 +1,11 @@
-"""Depth of a live image is what keyframes know of the place, where its pose is verified."""
+"""Depth of a live image is what keyframes know of the place, where its pose is verified; and what
+runs beside what.
+"""
 
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import replace
 
 import pytest
@@ -13,6 +16,7 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.pipeline import localize as localize_module
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import (
     Localization,
@@ -165,3 +169,47 @@ def test_what_refined_points_hide_is_not_compared(
         )
     ]
     assert compared[1] < min(compared[0], compared[2]) - 1
+
+
+def test_features_are_extracted_while_the_network_runs(
+    scene: Scene, network: Vggt3, drive: RoomSequence, monkeypatch
+) -> None:
+    """Each waits until the other has begun: in one thread neither would."""
+    network_runs = threading.Event()
+    extracting = threading.Event()
+    query = network.query_undecoded
+    extract = localize_module.extract
+    met = []
+
+    def querying(*given):
+        network_runs.set()
+        met.append(extracting.wait(20))
+        return query(*given)
+
+    def searching(*given):
+        extracting.set()
+        met.append(network_runs.wait(20))
+        return extract(*given)
+
+    frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)
+    localizer = Localizer(scene, network)
+    alone = localizer.localize(frame)
+    monkeypatch.setattr(network, "query_undecoded", querying)
+    monkeypatch.setattr(localize_module, "extract", searching)
+    together = localizer.localize(frame)
+    assert met[:2] == [True, True]
+    assert alone.map_from_cam is not None and together.map_from_cam is not None
+    assert torch.equal(alone.map_from_cam, together.map_from_cam)
+    assert 0 < together.cpu_seconds["network"] < together.cpu_seconds["total"]
+
+
+def test_what_goes_wrong_with_the_features_is_told(
+    scene: Scene, network: Vggt3, drive: RoomSequence, monkeypatch
+) -> None:
+    def failing(*given):
+        raise RuntimeError("no features today")
+
+    monkeypatch.setattr(localize_module, "extract", failing)
+    frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)
+    with pytest.raises(RuntimeError, match="no features today"):
+        Localizer(scene, network).localize(frame)

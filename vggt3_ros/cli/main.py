@@ -14,6 +14,7 @@ from types import ModuleType
 from vggt3_ros import __version__
 from vggt3_ros.allocation import keep_freed_memory
 from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.threads import spare_the_cores
 
 COMMANDS = (
     "demo",
@@ -44,9 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 1: failed, with one line on stderr that says why. 2: wrong usage. 130: interrupted with
     Ctrl-C. Errors that are not foreseen keep their traceback: they are bugs of this program.
     """
-    # Read when torch is loaded, which is later. Threads that spin while they wait for each other
-    # make small networks tens of times slower as soon as another program needs one of the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spare_the_cores()  # before a command loads NumPy and torch
     keep_freed_memory()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:

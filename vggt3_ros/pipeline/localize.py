@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
@@ -87,6 +88,15 @@ class Searched:
 
 
 @dataclass(frozen=True, eq=False)
+class _Extracted:
+    """Features of a frame, and how long extracting them took: on the clock, and of the thread."""
+
+    searched: Searched
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
 class Localization:
     """Where a frame was taken, or why that is unknown.
 
@@ -107,8 +117,8 @@ class Localization:
     depth of keyframes around, rendered into the verified pose, NEAR and FAR the network's shape,
     scaled locally to agree with that; intrinsics are then the map's. What came or went since
     mapping is not noticed. Poses found together with images before keep the network's depth.
-    seconds per stage; cpu_seconds of the processor, all threads of the process: "network" with the
-    preparation of its input, and "total".
+    seconds per stage, of which "features" run beside "prepare" and "network"; cpu_seconds of the
+    processor, all threads of the process: "network" with the preparation of its input, and "total".
     """
 
     status: LocalizationStatus
@@ -159,6 +169,7 @@ class Localizer:
                 raise SceneError(f"scene {scene.scene_id}: {error}") from error
             surface = to_array(scene.points.points.double()) if scene.has_refined_points else None
             self._landmarks = LandmarkLocalizer(landmarks, self.settings.locate, surface)
+        self._worker = ThreadPoolExecutor(1, "features")
         self._live_depth: LiveDepth | None = None
         if (
             self.settings.depth == "refined"
@@ -178,9 +189,16 @@ class Localizer:
         if frame.is_black:
             answer = self._lost("the image is black", {})
         else:
+            extracting = self._start_extracting(frame)
             answer, prepared, undecoded = self._propose(frame)
-            if self._landmarks is not None:
-                answer = self._disposed(self._landmarks, frame, answer, last_map_from_cam)
+            if self._landmarks is not None and extracting is not None:
+                extracted = extracting.result()
+                # all threads took so much by now, and that one what it says
+                network = time.process_time() - cpu_begin - extracted.cpu_seconds
+                answer = replace(answer, cpu_seconds={"network": network})
+                answer = self._disposed(
+                    self._landmarks, frame, answer, last_map_from_cam, extracted
+                )
             wants_depth = (
                 self.settings.depth != "none" or answer.status is LocalizationStatus.UNVERIFIED
             )
@@ -309,19 +327,21 @@ class Localizer:
         frame: Frame,
         proposal: Localization,
         last_map_from_cam: Tensor | None,
+        extracted: _Extracted,
     ) -> Localization:
-        """The proposal replaced by what the landmarks say."""
+        """The proposal replaced by what the landmarks say to the features extracted first, and to
+        others where these are too few.
+        """
         poses = {"last": last_map_from_cam, "network": proposal.network_map_from_cam}
         proposals = {source: to_array(pose) for source, pose in poses.items() if pose is not None}
         if self.settings.refine == "verify" and "network" not in proposals:
             return proposal
-        located, searched, seconds = self._located(
-            landmarks, frame, proposals, self.settings.features
-        )
+        searched = extracted.searched
+        located, seconds = self._located(landmarks, proposals, extracted)
         if (located.inliers < _ENOUGH_INLIERS or not located.accepted) and self._has_more(searched):
-            second, again, more = self._located(
-                landmarks, frame, proposals, self.settings.second_features
-            )
+            extracted = self._extracted(frame, landmarks.landmarks, self.settings.second_features)
+            again = extracted.searched
+            second, more = self._located(landmarks, proposals, extracted)
             seconds = {
                 name: seconds.get(name, 0.0) + more.get(name, 0.0) for name in {**seconds, **more}
             }
@@ -347,26 +367,39 @@ class Localizer:
             or found == first.count < second.count
         )
 
-    def _located(
-        self,
-        landmarks: LandmarkLocalizer,
-        frame: Frame,
-        proposals: dict[str, Any],
-        settings: FeatureSettings,
-    ) -> tuple[Located, Searched, dict[str, float]]:
-        """What the landmarks say to the features of a frame, these features, and seconds per
-        stage.
+    def _start_extracting(self, frame: Frame) -> Future[_Extracted] | None:
+        """Extract a frame's features in another thread, for the time that the network takes; None
+        where nothing is compared with them.
         """
+        if self._landmarks is None:
+            return None
+        landmarks = self._landmarks.landmarks
+        return self._worker.submit(self._extracted, frame, landmarks, self.settings.features)
+
+    def _extracted(
+        self, frame: Frame, landmarks: Landmarks, settings: FeatureSettings
+    ) -> _Extracted:
         begin = time.perf_counter()
-        intrinsics = to_array(self._intrinsics(frame, landmarks.landmarks))
+        cpu_begin = time.thread_time()
+        intrinsics = to_array(self._intrinsics(frame, landmarks))
         features = extract(frame.image, intrinsics, frame.distortion, settings)
-        spent = time.perf_counter() - begin
+        return _Extracted(
+            Searched(features, intrinsics),
+            time.perf_counter() - begin,
+            time.thread_time() - cpu_begin,
+        )
+
+    def _located(
+        self, landmarks: LandmarkLocalizer, proposals: dict[str, Any], extracted: _Extracted
+    ) -> tuple[Located, dict[str, float]]:
+        """What the landmarks say to the features of a frame, and seconds per stage."""
+        searched = extracted.searched
         if self.settings.refine == "refine":
-            located = landmarks.locate(features, intrinsics, proposals)
+            located = landmarks.locate(searched.features, searched.intrinsics, proposals)
         else:
-            located = landmarks.verify(features, intrinsics, proposals["network"])
-        seconds = {"features": spent, **{n: s for n, s in located.seconds.items() if n != "total"}}
-        return located, Searched(features, intrinsics), seconds
+            located = landmarks.verify(searched.features, searched.intrinsics, proposals["network"])
+        stages = {name: spent for name, spent in located.seconds.items() if name != "total"}
+        return located, {"features": extracted.seconds, **stages}
 
     def _judged(
         self, proposal: Localization, located: Located, seconds: dict[str, float]

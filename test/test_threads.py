@@ -1,0 +1,43 @@
+"""Programs of ours do not take cores that they do not use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vggt3_ros.threads import spare_the_cores
+
+NAMES = ("OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
+
+
+def test_threads_sleep_and_linear_algebra_has_one(monkeypatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    spare_the_cores()
+    assert [os.environ[name] for name in NAMES] == ["PASSIVE", "1"]
+
+
+def test_what_somebody_has_set_stays(monkeypatch) -> None:
+    for name, value in zip(NAMES, ("ACTIVE", "3"), strict=True):
+        monkeypatch.setenv(name, value)
+    spare_the_cores()
+    assert [os.environ[name] for name in NAMES] == ["ACTIVE", "3"]
+
+
+@pytest.mark.parametrize("package", ["vggt3_ros.nodes", "vggt3_ros.cli.main"])
+def test_programs_begin_with_it(package) -> None:
+    """NumPy reads it when it is loaded: nothing before may load it."""
+    program = (
+        f"import sys, os, {package} as package; from vggt3_ros import threads;"
+        " assert 'numpy' not in sys.modules;"
+        " getattr(package, 'main', lambda argv: 0)(['--version']);"
+        f" print(*[os.environ[name] for name in {NAMES}])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in NAMES}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-2:] == ["PASSIVE", "1"]
