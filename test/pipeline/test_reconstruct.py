@@ -15,7 +15,7 @@ from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3_inverse, transf
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.frame import Frame, Image
-from vggt3_ros.pipeline.memory_check import available_bytes
+from vggt3_ros.pipeline.memory_check import available_bytes, fitting_chunk
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
@@ -226,16 +226,46 @@ def test_too_little_memory_is_refused_with_figures(
     why = (
         r"mapping 4 frames of 70x56 pixels needs about \d+\.\d\d GB of memory on cpu, 0\.00 GB are"
         r" available; "
-        r"use a smaller chunk and fewer frames, or use a network with smaller images"
+        r"use fewer frames, or use a network with smaller images"
     )
     with pytest.raises(InputError, match=why):
         reconstruct(frames, small_network, ReconstructionSettings(memory_limit_bytes=10**6))
+    with pytest.raises(InputError, match="use a smaller chunk and fewer frames"):
+        settings = ReconstructionSettings(chunk=4, memory_limit_bytes=10**6)
+        reconstruct(frames, small_network, settings)
     room_for_40 = small_network.map_bytes(40, 56, 70, chunk=1)
     settings = ReconstructionSettings(chunk=1, memory_limit_bytes=room_for_40)
     with pytest.raises(InputError, match="give at most 40 frames"):
         reconstruct(frames * 11, small_network, settings)
     free = available_bytes(torch.device("cpu"))
     assert free is not None and 10**7 < free < 10**14
+
+
+@pytest.mark.parametrize(("fits", "chosen"), [(8, 8), (7, 4), (3, 2), (1, 1)])
+def test_as_many_frames_pass_together_as_memory_permits(
+    small_network: Vggt3, fits: int, chosen: int
+) -> None:
+    limit = small_network.map_bytes(20, 56, 70, chunk=fits)
+    assert fitting_chunk(small_network, 20, (56, 70), limit_bytes=limit) == chosen
+    assert fitting_chunk(small_network, 20, (56, 70), 1, limit) == 1
+    assert fitting_chunk(small_network, 20, (56, 70), 3) == 3
+
+
+def test_the_chosen_chunk_is_that_of_the_network(
+    small_network: Vggt3, make_frames: MakeFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = []
+    mapping = small_network.map
+
+    def counting(images, steps, chunk, progress):
+        chunks.append(chunk)
+        return mapping(images, steps, chunk, progress)
+
+    monkeypatch.setattr(small_network, "map", counting)
+    limit = small_network.map_bytes(4, 56, 70, chunk=2)
+    reconstruct(make_frames(4), small_network, ReconstructionSettings(memory_limit_bytes=limit))
+    reconstruct(make_frames(4), small_network, ReconstructionSettings(chunk=3))
+    assert chunks == [2, 3]
 
 
 def test_progress_rises_from_0_to_1_through_all_stages(

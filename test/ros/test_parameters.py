@@ -142,9 +142,9 @@ def test_what_does_not_fit_is_refused_with_name_value_and_remedy(
 
 def test_everything_that_does_not_fit_is_told_at_once(made: list[Node]) -> None:
     with pytest.raises(InputError) as refusal:
-        values(made, MapperParameters, min_frames=0, chunk=0, precision=1)
+        values(made, MapperParameters, min_frames=0, chunk=-1, precision=1)
     assert all(
-        name in str(refusal.value) for name in ("min_frames is 0", "chunk is 0", "precision is 1")
+        name in str(refusal.value) for name in ("min_frames is 0", "chunk is -1", "precision is 1")
     )
     with pytest.raises(InputError) as refusal:
         values(made, LocalizerParameters, refine="never", tf_mode="always")

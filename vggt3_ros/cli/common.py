@@ -61,6 +61,37 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """Add --precision NAME: what `load_network` takes."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help=(
+            "number format of the network (default: auto, bf16 for networks of the published size"
+            " on a GPU that multiplies it, otherwise fp32)"
+        ),
+    )
+
+
+def add_chunk_option(parser: argparse.ArgumentParser) -> None:
+    """Add --chunk N: of ReconstructionSettings."""
+    parser.add_argument(
+        "--chunk",
+        type=_chunk,
+        default=None,
+        metavar="auto|N",
+        help=(
+            "frames that pass the network together (default: auto, as many as memory permits, up to"
+            " 8 on a CPU and 32 on a GPU)"
+        ),
+    )
+
+
+def _chunk(text: str) -> int | None:
+    return None if text == "auto" else positive_int(text)
+
+
 def add_dense_option(parser: argparse.ArgumentParser) -> None:
     """Add --dense NAME and --dense-seconds S, which `dense_settings` reads."""
     parser.add_argument(

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.common import (
+    add_chunk_option,
     add_common_options,
     add_dense_option,
     add_model_option,
+    add_precision_option,
     add_seed_option,
     dense_settings,
     positive_int,
@@ -106,6 +108,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--out", type=Path, default=None, metavar="DIR", help="write pictures into this folder"
     )
     add_model_option(parser)
+    add_precision_option(parser)
+    add_chunk_option(parser)
     add_common_options(
         parser,
         "write all figures as JSON; of several sequences their medians, and each below `each` (with"
@@ -129,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     # Their images are read later.
     folders = {spec: load_sequence(spec) for spec in args.sequences if not is_procedural(spec)}
-    network = load_network(args.model, resolve_device(args.device))
+    network = load_network(args.model, resolve_device(args.device), args.precision)
     settings = _settings(args)
 
     evaluations = []
@@ -191,7 +195,7 @@ def _settings(args: argparse.Namespace) -> EvaluationSettings:
     anchor = AnchorSettings(landmark_settings(args.prior_poses))
     return EvaluationSettings(
         reconstruction=ReconstructionSettings(
-            steps=args.steps, anchor=anchor, dense=dense_settings(args)
+            steps=args.steps, chunk=args.chunk, anchor=anchor, dense=dense_settings(args)
         ),
         localizer=LocalizerSettings(depth=args.query_depth),
         priors=args.priors,

@@ -23,7 +23,7 @@ def run_protocol(args: argparse.Namespace) -> int:
     for folder in args.sequences:
         scenes += load_scenes(folder)
     device = resolve_device(args.device)
-    network = load_network(args.model, device)
+    network = load_network(args.model, device, args.precision)
     figures = []
     for scene in scenes:
         with ProgressBar(scene.name) as progress:
@@ -49,6 +49,7 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
         "--dense": args.dense is not None,
         "--dense-seconds": args.dense_seconds is not None,
         "--query-depth": args.query_depth != "none",
+        "--chunk": args.chunk is not None,
         "--steps": args.steps != STEPS,
         "--seed": args.seed != 0,
         "--out": args.out is not None,

@@ -15,6 +15,7 @@ from vggt3_ros.cli.common import (
     add_bit_depth_option,
     add_common_options,
     add_model_option,
+    add_precision_option,
     check_not_input,
     print_skipped,
     resolve_device,
@@ -52,6 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ),
     )
     add_model_option(parser)
+    add_precision_option(parser)
     add_common_options(parser, "write poses, covariances, confidences and seconds as JSON")
 
 
@@ -75,9 +77,8 @@ def run(args: argparse.Namespace) -> int:
     scene = load_scene(args.scene, with_depth=False)
     if not scene.is_verified and args.refine != "none":
         print(f"vggt3: poses cannot be verified: {scene.verdict.reason}", file=sys.stderr)
-    localizer = Localizer(
-        scene, load_network(args.model, device), LocalizerSettings(refine=args.refine)
-    )
+    network = load_network(args.model, device, args.precision)
+    localizer = Localizer(scene, network, LocalizerSettings(refine=args.refine))
 
     rows = []
     account = Account(with_poses=False, calibration=known.calibration_text)

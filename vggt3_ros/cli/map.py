@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from vggt3_ros.cli.common import (
     INTRINSICS_HELP,
     add_bit_depth_option,
+    add_chunk_option,
     add_common_options,
     add_dense_option,
     add_model_option,
+    add_precision_option,
     check_not_input,
     dense_settings,
     positive_float,
@@ -140,6 +142,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="top view to write, as .png, .jpg, .pdf or .svg (default: SCENE.png)",
     )  # fmt: skip
     add_model_option(parser)
+    add_precision_option(parser)
+    add_chunk_option(parser)
     add_common_options(parser, "write counts, seconds and what was skipped as JSON")
 
 
@@ -166,12 +170,13 @@ def run(args: argparse.Namespace) -> int:
         )
     max_frames = args.max_frames or _MAX_FRAMES
     _require_memory(reader, max_frames)
-    network = load_network(args.model, device)
+    network = load_network(args.model, device, args.precision)
     frames, left_out = _collect(reader, max_frames)
     print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
     settings = ReconstructionSettings(
         steps=args.steps,
+        chunk=args.chunk,
         anchor=_anchor_settings(args),
         dense=dense_settings(args),
         keep_images=args.keep_images,

@@ -34,12 +34,11 @@ from vggt3_ros.evaluation.protocol_figures import (
     mean_of_scenes,
 )
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.memory_check import require_memory
+from vggt3_ros.pipeline.memory_check import fitting_chunk
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.progress import Progress, StageProgress
 
 STEPS = 2
-_CHUNK = 8  # frames that pass the network together
 
 
 def load_scenes(folder: str | Path) -> list[Sequence]:
@@ -91,9 +90,9 @@ def evaluate_scene(
     frames = _read(sequence, split.map, lambda done: report("read", 0.1 * done))
     images = prepare(frames, config.image_size, config.patch_size).images
     height, width = images.shape[-2:]
-    require_memory(network, len(images), (height, width), _CHUNK)
+    chunk = fitting_chunk(network, len(images), (height, width))
     prediction, memory = network.map(
-        images, STEPS, _CHUNK, lambda stage, done: report(stage, 0.1 + 0.3 * done)
+        images, STEPS, chunk, lambda stage, done: report(stage, 0.1 + 0.3 * done)
     )
     prediction = prediction.to("cpu")
     prediction.require_finite_cameras()

@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from vggt3_ros.files import atomic_path, clear_unfinished
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.fingerprint import FingerprintCache
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.precision import PrecisionChoice, chosen_precision
 
 _TINY = Path(__file__).parent.parent / "weights" / "tiny.safetensors"
 _IGNORED_PREFIXES = ("track_head.",)  # VGGT-1B's point tracker, which no part of this package uses
@@ -30,12 +30,13 @@ HANDOVER = "handover.json"
 def load_network(
     name_or_path: str | Path = "tiny",
     device: torch.device | str = "cpu",
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: PrecisionChoice = "fp32",
 ) -> Vggt3:
     """Build a network and load its weights, ready for use (eval mode, no gradients).
 
     `tiny` is the embedded model; an existing file or folder is read; any other name of the form
-    owner/model is fetched through huggingface_hub. Raises CheckpointError saying what does not fit.
+    owner/model is fetched through huggingface_hub. precision: as for chosen_precision. Raises
+    CheckpointError saying what does not fit.
 
     On a CPU, large fp32 weights stay in their file and are read when they are used: replace a file
     in use, do not write into it.
@@ -44,7 +45,9 @@ def load_network(
     files = _weight_files(path)
     tensors = _canonical(_read_all(files))
     with torch.device("meta"):  # neither memory nor random numbers for what the file holds
-        network = Vggt3(_config_of(files[0], tensors), precision)
+        network = Vggt3(_config_of(files[0], tensors))
+    weights = sum(tensor.numel() for tensor in tensors.values())
+    network.precision = chosen_precision(precision, weights, torch.device(device))
     _assign(network, tensors, path, take_over=True)
     network.model_id = model_id
     network.fingerprint_cache = FingerprintCache(files)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.fingerprint import FingerprintCache, checksum, digest
-from vggt3_ros.model.precision import without_autocast
+from vggt3_ros.model.precision import Precision, without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
 from vggt3_ros.model.rope import RopeTable
 from vggt3_ros.model.ttt_attention import TttAttention
@@ -52,12 +51,12 @@ class Vggt3(nn.Module):
     weights were trained (RoPE rounding included) and the heads in fp32.
     """
 
-    def __init__(self, config: ModelConfig, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+    def __init__(self, config: ModelConfig, precision: Precision = "fp32") -> None:
         super().__init__()
         if precision not in ("fp32", "bf16"):
             raise InputError(f"precision is {precision!r}, expected 'fp32' or 'bf16'")
         self.config = config
-        self.precision = precision
+        self.precision: Precision = precision
         self.model_id = "unnamed"
         self.fingerprint_cache: FingerprintCache | None = None  # of the files it was loaded from
         self._fingerprint: tuple[str, str] | None = None  # with the checksum of the weights then

@@ -1,4 +1,4 @@
-"""Whether a reconstruction fits into memory, asked before it is begun."""
+"""Whether a reconstruction fits into memory, and how, asked before it is begun."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.model.network import Vggt3
 
 _CGROUP = Path("/sys/fs/cgroup")
+_CHUNK = {"cpu": 8, "cuda": 32}  # frames that keep a device busy; more take memory alone
 
 
 def available_bytes(device: torch.device) -> int | None:
@@ -25,30 +26,49 @@ def available_bytes(device: torch.device) -> int | None:
     return min(known, default=None)
 
 
-def require_memory(
+def fitting_chunk(
+    network: Vggt3,
+    frames: int,
+    size_hw: tuple[int, int],
+    chunk: int | None = None,
+    limit_bytes: int | None = None,
+) -> int:
+    """How many frames may pass the network together when it maps `frames` images of this size: the
+    chunk that is given, otherwise 8 on a CPU and 32 on a GPU, or fewer where memory permits no
+    more.
+
+    limit_bytes replaces what the system says is available. Raises InputError, with figures, if
+    there is too little.
+    """
+    available = available_bytes(network.device) if limit_bytes is None else limit_bytes
+    chosen = chunk or _CHUNK.get(network.device.type, 8)
+    if available is None:
+        return chosen
+    while (needed := network.map_bytes(frames, *size_hw, chunk=chosen)) > available:
+        if chunk is not None or chosen == 1:
+            raise InputError(_too_little(network, frames, size_hw, chosen, needed, available))
+        chosen //= 2
+    return chosen
+
+
+def _too_little(
     network: Vggt3,
     frames: int,
     size_hw: tuple[int, int],
     chunk: int,
-    limit_bytes: int | None = None,
-) -> None:
-    """Raise InputError, with figures, if mapping `frames` images of this size needs more than there
-    is.
-
-    limit_bytes replaces what the system says is available.
-    """
-    available = available_bytes(network.device) if limit_bytes is None else limit_bytes
-    needed = network.map_bytes(frames, *size_hw, chunk=chunk)
-    if available is None or needed <= available:
-        return
+    needed: int,
+    available: int,
+) -> str:
     least, more = (network.map_bytes(count, *size_hw, chunk=chunk) for count in (chunk, chunk + 1))
     fitting = int(chunk + (available - least) / (more - least))
     advice = (
         f"give at most {fitting} frames"
         if fitting >= chunk
         else "use a smaller chunk and fewer frames"
+        if chunk > 1
+        else "use fewer frames"
     )
-    raise InputError(
+    return (
         f"mapping {frames} frames of {size_hw[1]}x{size_hw[0]} pixels needs about"
         f" {_gigabytes(needed)} of memory on {network.device}, {_gigabytes(available)} are"
         f" available; {advice}, or use a network with smaller images or a machine with more memory"

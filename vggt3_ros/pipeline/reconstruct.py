@@ -18,7 +18,7 @@ from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame import Anchoring, anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
-from vggt3_ros.pipeline.memory_check import require_memory
+from vggt3_ros.pipeline.memory_check import fitting_chunk
 from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
 from vggt3_ros.pipeline.preprocess import prepare, prepared_size
@@ -30,8 +30,8 @@ from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 
 @dataclass(frozen=True)
 class ReconstructionSettings:
-    """How a scene is made: TTT steps, frames that pass the network together, points, what ties it
-    to the world.
+    """How a scene is made: TTT steps, frames that pass the network together (chunk, None: as many
+    as memory permits, up to 8 on a CPU and 32 on a GPU), points, what ties it to the world.
 
     dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only
     max_points counts then. keep_images: the scene keeps the images beside their refined depth, in
@@ -39,7 +39,7 @@ class ReconstructionSettings:
     """
 
     steps: int = 2
-    chunk: int = 8
+    chunk: int | None = None
     points: PointSettings = field(default_factory=PointSettings)
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     dense: DenseSettings | None = FAST
@@ -50,8 +50,9 @@ class ReconstructionSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "chunk"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; expected at least 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,7 @@ def reconstruct(
     used, skipped = usable_frames(frames)
     config = network.config
     size_hw = prepared_size(used, config.image_size, config.patch_size)
-    require_memory(network, len(used), size_hw, settings.chunk, settings.memory_limit_bytes)
+    chunk = fitting_chunk(network, len(used), size_hw, settings.chunk, settings.memory_limit_bytes)
     _report(progress, "prepare", 0.0)
     prepared = prepare(used, config.image_size, config.patch_size)
     laps.lap("prepare")
@@ -104,7 +105,7 @@ def reconstruct(
     def report(stage: str, fraction: float) -> None:
         _report(progress, stage, 0.05 + 0.55 * fraction)
 
-    prediction, memory = network.map(prepared.images, settings.steps, settings.chunk, report)
+    prediction, memory = network.map(prepared.images, settings.steps, chunk, report)
     prediction = prediction.to("cpu")
     prediction.require_finite_cameras()
     observed = Observed(used, prepared, prediction)

@@ -215,7 +215,7 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
     anchor = AnchorSettings(landmarks, camera_height_m=settings.camera_height or None)
     return ReconstructionSettings(
         steps=settings.ttt_steps,
-        chunk=settings.chunk,
+        chunk=settings.chunk or None,
         points=PointSettings(max_points=settings.max_points),
         anchor=anchor,
         dense=None if dense is None else replace(dense, seconds=settings.dense_seconds or None),

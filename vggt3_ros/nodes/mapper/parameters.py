@@ -56,9 +56,10 @@ class MapperParameters(CameraParameters):
     )
     ttt_steps: int = parameter(2, "test-time-training steps", 1, 100, live=True)
     chunk: int = parameter(
-        8,
-        "frames that pass the network together; more is faster and takes more memory",
-        1,
+        0,
+        "frames that pass the network together; 0: as many as memory permits, up to 8 on a CPU and"
+        " 32 on a GPU",
+        0,
         1000,
         live=True,
     )

@@ -22,6 +22,8 @@ class NetworkParameters(NodeParameters):
         "auto",
         "device of the network: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'",
     )
-    precision: Literal["fp32", "bf16"] = parameter(
-        "fp32", "number format of the network; bf16 is for GPUs"
+    precision: Literal["auto", "fp32", "bf16"] = parameter(
+        "auto",
+        "number format of the network: 'auto' is bf16 for networks of the published size on a GPU"
+        " that multiplies it, otherwise fp32",
     )
