@@ -22,13 +22,15 @@ def choose_anchors(tokens: Tensor, count: int = ANCHORS) -> Tensor:
     most: the first, which is the reference, then always the one farthest from all chosen.
     """
     normed = layer_norm(tokens, tokens.shape[-1:])
-    chosen = [0]
+    last = torch.zeros((), dtype=torch.int64, device=tokens.device)
+    chosen = [last]
     distance = torch.full((len(tokens),), torch.inf, device=tokens.device)
     for _ in range(min(count, len(tokens)) - 1):
-        distance = torch.minimum(distance, (normed - normed[chosen[-1]]).square().sum(-1))
-        distance[chosen] = -1.0
-        chosen.append(int(distance.argmax()))
-    return torch.tensor(sorted(chosen), device=tokens.device)
+        apart = (normed - normed.index_select(0, last[None])).square().sum(-1)
+        distance = torch.minimum(distance, apart).index_fill(0, last, -1.0)
+        last = distance.argmax()
+        chosen.append(last)
+    return torch.stack(chosen).sort().values
 
 
 class CameraHead(nn.Module):
