@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import pytest
 
-from vggt3_ros.worlds import shading, textures
+from vggt3_ros.worlds import textures
 
 
 @contextmanager
@@ -24,9 +24,7 @@ def few_textures() -> Iterator[None]:
             "FAMILIES",
             {name: (pattern, 1) for name, (pattern, _) in textures.FAMILIES.items()},
         )
-        patch.setattr(textures, "_WEIGHTS", len(textures.FAMILIES))
         patch.setattr(textures, "_BANKS", {"training": (1, 1), "held_out": (1, 2)})
-        bank = lru_cache(maxsize=4)(textures.texture_bank.__wrapped__)
-        for module in (textures, shading):
-            patch.setattr(module, "texture_bank", bank)
+        for name in ("_canvas", "_copied"):
+            patch.setattr(textures, name, lru_cache(getattr(textures, name).__wrapped__))
         yield

@@ -6,11 +6,15 @@ import pytest
 import torch
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.camera import intrinsics_matrix
+from vggt3_ros.worlds import textures
 from vggt3_ros.worlds.furnish import plan_room
 from vggt3_ros.worlds.plan import CYLINDER, ELLIPSOID
 from vggt3_ros.worlds.probe import cast, clearance
+from vggt3_ros.worlds.render import render
 from vggt3_ros.worlds.room import MAX_PRIMITIVES, make_room, make_rooms
 from vggt3_ros.worlds.textures import LANE_MAX, TEXELS, lane, sample, texture_bank
+from vggt3_ros.worlds.viewpoints import training_views
 
 
 def test_a_seed_gives_the_same_room_alone_and_in_a_batch() -> None:
@@ -95,3 +99,15 @@ def test_textures_are_rich_at_every_level() -> None:
         level = level.view(-1, size, size, 4)[..., :3].float().mean(-1) / 255
         assert (level.flatten(1).std(1) > 0.03).float().mean() > 0.95
         assert (level.diff(dim=2).abs().mean((1, 2)) > 0.01).float().mean() > 0.9
+
+
+def test_what_a_room_shows_is_painted_and_nothing_else(monkeypatch) -> None:
+    room = make_rooms([900_003])
+    poses = training_views(room, 2, torch.Generator().manual_seed(0), 1.0)
+    camera = intrinsics_matrix(50.0, 50.0, 40.0, 30.0)
+    texture_bank("held_out")  # all of it
+    expected = render(room, poses, camera, 60, 80).images
+    canvas = textures._Canvas(*textures._BANKS["held_out"])
+    monkeypatch.setattr(textures, "_canvas", lambda name: canvas)
+    assert torch.equal(render(room, poses, camera, 60, 80).images, expected)
+    assert 0 < len(canvas._missing) < canvas.count

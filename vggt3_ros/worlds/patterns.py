@@ -184,12 +184,11 @@ def leaves(rng: Generator, size: int) -> Array:
             inside = u * u + v * v < radius * radius
         else:
             inside = np.maximum(np.abs(u), np.abs(v)) < radius * 0.75
-        slope = (u / radius * rng.uniform(-0.2, 0.2))[..., None]
-        colour = colours[rng.integers(12)] + rng.uniform(-0.15, 0.15, 3) + slope
-        rows = (cy + window.astype(int)) % size
-        columns = (cx + window.astype(int)) % size
-        patch = out[rows[:, None], columns]
-        out[rows[:, None], columns] = np.where(inside[..., None], colour, patch)
+        row, column = inside.nonzero()
+        slope = u[row, column] / radius * rng.uniform(-0.2, 0.2)
+        colour = colours[rng.integers(12)] + rng.uniform(-0.15, 0.15, 3) + slope[:, None]
+        offset = window.astype(int)
+        out[(cy + offset[row]) % size, (cx + offset[column]) % size] = colour
     return out
 
 

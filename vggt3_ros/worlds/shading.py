@@ -11,7 +11,14 @@ from torch import Tensor
 
 from vggt3_ros.worlds import surfaces as s
 from vggt3_ros.worlds.room import RoomBatch
-from vggt3_ros.worlds.textures import LANE_MAX, lane, sample, sample_detail, texture_bank
+from vggt3_ros.worlds.textures import (
+    LANE_MAX,
+    TextureBank,
+    lane,
+    sample,
+    sample_detail,
+    texture_bank,
+)
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,7 @@ def _albedo(
     rooms: RoomBatch, rays: Rays, heading: list[Tensor], point: list[Tensor], field: Tensor
 ) -> Tensor:
     """Surface colours (3, n, N): recoloured texture times a finer grey texture."""
-    bank = texture_bank(rooms.bank, str(rooms.device))
+    bank = _bank(rooms)
     across = heading[0] * field[s.NORMAL]
     across.addcmul_(heading[1], field[s.NORMAL + 1]).addcmul_(heading[2], field[s.NORMAL + 2])
     # Area of a pixel on the surface = depth^2 / (fx fy |normal . direction|); its root in texels
@@ -207,3 +214,10 @@ def _albedo(
         for k in range(3)
     ]
     return torch.stack(colours)
+
+
+def _bank(rooms: RoomBatch) -> TextureBank:
+    """With the textures of these rooms, at least."""
+    if rooms.device.type != "cpu":
+        return texture_bank(rooms.bank, str(rooms.device))
+    return texture_bank(rooms.bank, shown=rooms.faces[..., [s.TEXTURE, s.DETAIL]])

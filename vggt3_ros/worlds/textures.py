@@ -9,6 +9,7 @@ lane: one multiplication weighs all channels of a texel. A second, finer layer i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -24,7 +25,6 @@ LEVELS = 8  # 256 to 2 texels
 HELD_OUT_SEED = 900_000  # rooms from this seed on are drawn with textures that no training room has
 LANE_MAX = 128 * 255
 _BANKS = {"training": (6, 1), "held_out": (2, 2)}  # textures per weight of 1 (of 40), seed
-_WEIGHTS = sum(weight for _, weight in FAMILIES.values())
 _LEVEL_SIZES = [TEXTURE_SIZE >> level for level in range(LEVELS)]
 TEXELS = sum(size * size for size in _LEVEL_SIZES)  # of one texture with its levels
 
@@ -51,14 +51,27 @@ def bank_name(seed: int) -> str:
     return "held_out" if seed >= HELD_OUT_SEED else "training"
 
 
-@lru_cache(maxsize=4)
-def texture_bank(name: str, device: str = "cpu") -> TextureBank:
-    """The bank `name` ("training": 240 textures, "held_out": 80) on a device; generated once per
-    process (seconds).
+def texture_bank(name: str, device: str = "cpu", shown: Tensor | None = None) -> TextureBank:
+    """The bank `name` ("training": 240 textures, "held_out": 80) on a device.
+
+    On the CPU only those textures are painted whose numbers are `shown` (None: all), each once in a
+    process; what others hold is undefined. Any other device has all of them (seconds).
     """
     if device != "cpu":
-        return texture_bank(name, "cpu").to(device)
-    return _generate(*_BANKS[name])
+        return _copied(name, device)
+    canvas = _canvas(name)
+    canvas.paint(range(canvas.count) if shown is None else shown.unique().int().tolist())
+    return canvas.bank
+
+
+@lru_cache(maxsize=4)
+def _canvas(name: str) -> _Canvas:
+    return _Canvas(*_BANKS[name])
+
+
+@lru_cache(maxsize=4)
+def _copied(name: str, device: str) -> TextureBank:
+    return texture_bank(name).to(device)
 
 
 def group_ranges(name: str) -> dict[str, tuple[int, int]]:
@@ -73,30 +86,43 @@ def group_ranges(name: str) -> dict[str, tuple[int, int]]:
     return groups
 
 
-def _generate(repeats: int, seed: int) -> TextureBank:
-    count = _WEIGHTS * repeats
-    packed = np.empty((count, TEXELS), np.int64)
-    detail = np.empty((count, TEXELS), np.uint8)
-    number = 0
-    for family, (paint, weight) in FAMILIES.items():
-        for index in range(weight * repeats):
-            rng = np.random.default_rng([seed, number, index, len(family)])
-            colour = paint(rng, TEXTURE_SIZE)
-            colour = (
-                colour * (0.8 + 0.4 * fractal_noise(rng, TEXTURE_SIZE, 16, gain=0.9))[..., None]
-            )
-            grey = colour.mean(axis=-1, keepdims=True)
-            # real surfaces are seldom saturated
-            colour = grey + (colour - grey) * rng.uniform(0.1, 0.9)
-            packed[number], detail[number] = _pack(np.clip(colour, 0, 1))
-            number += 1
-    offsets = np.cumsum([0] + [size * size for size in _LEVEL_SIZES[:-1]])
-    return TextureBank(
-        torch.from_numpy(packed.reshape(-1)),
-        torch.from_numpy(detail.reshape(-1)),
-        torch.from_numpy(offsets.astype(np.int32)),
-        torch.tensor([size / TEXTURE_SIZE for size in _LEVEL_SIZES]),
-    )
+class _Canvas:
+    """A bank on the CPU whose textures are painted when they are first asked for."""
+
+    def __init__(self, repeats: int, seed: int) -> None:
+        self._seed = seed
+        self._kinds = [  # of every texture: family, and number within it
+            (family, index)
+            for family, (_, weight) in FAMILIES.items()
+            for index in range(weight * repeats)
+        ]
+        self.count = len(self._kinds)
+        self._missing = set(range(self.count))
+        self._packed = np.empty((self.count, TEXELS), np.int64)
+        self._detail = np.empty((self.count, TEXELS), np.uint8)
+        offsets = np.cumsum([0] + [size * size for size in _LEVEL_SIZES[:-1]])
+        self.bank = TextureBank(
+            torch.from_numpy(self._packed.reshape(-1)),
+            torch.from_numpy(self._detail.reshape(-1)),
+            torch.from_numpy(offsets.astype(np.int32)),
+            torch.tensor([size / TEXTURE_SIZE for size in _LEVEL_SIZES]),
+        )
+
+    def paint(self, numbers: Iterable[int]) -> None:
+        """Paint those of the textures that are not there yet."""
+        for number in sorted(self._missing.intersection(numbers)):
+            self._packed[number], self._detail[number] = _pack(self._painted(number))
+            self._missing.discard(number)  # last: another thread may be painting the same one
+
+    def _painted(self, number: int) -> NDArray[np.float32]:
+        family, index = self._kinds[number]
+        rng = np.random.default_rng([self._seed, number, index, len(family)])
+        colour = FAMILIES[family][0](rng, TEXTURE_SIZE)
+        colour = colour * (0.8 + 0.4 * fractal_noise(rng, TEXTURE_SIZE, 16, gain=0.9))[..., None]
+        grey = colour.mean(axis=-1, keepdims=True)
+        # real surfaces are seldom saturated
+        colour = grey + (colour - grey) * rng.uniform(0.1, 0.9)
+        return np.clip(colour, 0, 1)
 
 
 def _pack(colour: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -108,7 +134,8 @@ def _pack(colour: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.ui
     detail = []
     for size in _LEVEL_SIZES:
         if size < image.shape[0]:
-            image = image.reshape(size, 2, size, 2, 4).mean(axis=(1, 3))
+            upper = image[0::2, 0::2] + image[0::2, 1::2]
+            image = (upper + image[1::2, 0::2] + image[1::2, 1::2]) / 4
         lanes = np.rint(image * 255).astype(np.int16)
         detail.append(lanes[..., 3].astype(np.uint8).reshape(-1))
         lanes[..., 3] = 0
