@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -184,6 +185,7 @@ print(peak.peak_bytes(), network.map_bytes(len(frames), 64, 64, chunk=4))
 """
 
 
+@cache
 def peak(count: int) -> tuple[int, int]:
     """Bytes that mapping so many frames takes in a fresh process, and what the network said
     beforehand.
