@@ -12,9 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vggt3_ros.geometry.arrays import Floats, Indices, cross_matrix
+from vggt3_ros.geometry.arrays import Floats, cross_matrix
 from vggt3_ros.geometry.robust import robust_deviation
-from vggt3_ros.landmarks.observations import MIN_DEPTH, Observations, pixel_derivative, project
+from vggt3_ros.landmarks.observations import (
+    MIN_DEPTH,
+    ObservationOrder,
+    Observations,
+    lenses,
+    pixel_derivative,
+    project,
+)
 from vggt3_ros.progress import Progress
 
 _MIN_GAIN = 1e-5  # relative, of a step; smaller ones end the iterations
@@ -78,21 +85,22 @@ def adjust(
     whole may be shifted, rotated and scaled: it is what remains when those are chosen best for the
     keyframes that observe anything.
     """
-    state = _State(world_from_cam.copy(), points.copy(), 0.0)
     damping = 1e-4
     settled = False
-    problem = _Problem(observations, priors, noise_px, outlier, prior_outlier, refine_focal)
-    system = problem.linearize(state)
+    order = ObservationOrder.of(observations, len(world_from_cam), len(points))
+    problem = _Problem(observations, order, priors, noise_px, outlier, prior_outlier, refine_focal)
+    here = problem.at(_State(world_from_cam.copy(), points.copy(), 0.0))
+    system = problem.linearize(here)
     for iteration in range(iterations):
         if progress is not None:
             progress(iteration / iterations)
         step = system.solve(damping)
-        moved = None if step is None else state.moved(*step)
-        if moved is not None and (cost := problem.cost(moved)) < system.cost:
-            settled = system.cost - cost < _MIN_GAIN * system.cost
-            state = moved
+        moved = None if step is None else problem.at(here.state.moved(*step))
+        if moved is not None and moved.cost < here.cost:
+            settled = here.cost - moved.cost < _MIN_GAIN * here.cost
+            here = moved
             damping = max(damping / 5, 1e-9)
-            system = problem.linearize(state)
+            system = problem.linearize(here)
             if settled:
                 break
         else:
@@ -100,20 +108,20 @@ def adjust(
             if damping > 1e6:
                 settled = True  # no direction leads down any more
                 break
-    residuals = problem.residuals(state)
+    state = here.state
     pose_covariance, point_covariance = system.covariances(
         _similarities(state) if frame_is_free else None
     )
     return Adjusted(
         state.world_from_cam,
         state.points,
-        residuals,
+        here.residuals,
         settled,
         float(np.exp(state.log_focal)),
         pose_covariance,
         point_covariance,
-        robust_deviation(residuals) / _freedom(residuals, state),
-        problem.prior_deviation(state),
+        robust_deviation(here.residuals) / _freedom(here.residuals, state),
+        problem.prior_deviation(here),
     )
 
 
@@ -165,10 +173,26 @@ class _State:
         return _State(world_from_cam, self.points + points, self.log_focal + log_focal)
 
 
+@dataclass(frozen=True, eq=False)
+class _Misfit:
+    """How a state fits: its cost; residuals (O, 2) px, and their robust weights (O,); points in
+    camera axes (O, 3); focal lengths (O, 2); deviations (K, 6) from priors in sigmas.
+    """
+
+    state: _State
+    cost: float
+    residuals: Floats
+    weights: Floats
+    cam: Floats
+    focal: Floats
+    prior: Floats
+
+
 class _Problem:
     def __init__(
         self,
         observations: Observations,
+        order: ObservationOrder,
         priors: PosePriors,
         noise_px: float,
         outlier: float,
@@ -181,60 +205,57 @@ class _Problem:
         self.refine_focal = refine_focal
         self.outlier = outlier
         self.prior_outlier = prior_outlier
+        self.order = order
+        self._lens = lenses(observations)
+        sigma = np.stack([priors.position_sigma, priors.rotation_sigma], axis=1)
+        self._inverse_sigma = np.repeat(1 / sigma, 3, axis=1)
 
-    def residuals(self, state: _State) -> Floats:
-        """Pixels (O, 2) of projected minus observed."""
-        return self._project(state)[0]
-
-    def cost(self, state: _State) -> float:
-        squared = (self.residuals(state) ** 2).sum(1) / self.noise_px**2
+    def at(self, state: _State) -> _Misfit:
+        """How a state fits."""
+        residual, cam, focal = project(
+            self.seen,
+            state.world_from_cam,
+            state.points,
+            float(np.exp(state.log_focal)),
+            self._lens,
+        )
+        costs, weights = cauchy((residual**2).sum(1) / self.noise_px**2, self.outlier)
         prior = self._prior_residuals(state)
-        cost = cauchy(squared, self.outlier)[0].sum()
+        cost = costs.sum()
         for part in (prior[:, :3], prior[:, 3:]):
             cost += cauchy((part**2).sum(1), self.prior_outlier)[0].sum()
-        return float(cost)
+        return _Misfit(state, float(cost), residual, weights, cam, focal, prior)
 
-    def linearize(self, state: _State) -> _NormalEquations:
+    def linearize(self, here: _Misfit) -> _NormalEquations:
         seen = self.seen
-        count = len(state.world_from_cam)
-        residual, cam, f = self._project(state)
-        weight = cauchy((residual**2).sum(1) / self.noise_px**2, self.outlier)[1] / self.noise_px**2
+        residual, cam = here.residuals, here.cam
+        weight = here.weights / self.noise_px**2
         weight[cam[:, 2] <= MIN_DEPTH] = 0
-        by_cam = pixel_derivative(cam, f)
-        rotation = state.world_from_cam[seen.keyframe, :3, :3]
+        by_cam = pixel_derivative(cam, here.focal)
+        rotation = here.state.world_from_cam[seen.keyframe, :3, :3]
         by_point = by_cam @ rotation.swapaxes(1, 2)
         # cam = exp(-w) R^T (X - p - dp), hence d cam / d dp = -R^T and d cam / d w = [cam]x.
         by_pose = np.concatenate([-by_point, by_cam @ cross_matrix(cam)], axis=2)  # (O, 2, 6)
-        by_focal = (residual + seen.pixels - seen.intrinsics[seen.keyframe][:, :2, 2])[..., None]
-        return _NormalEquations(
-            self,
-            state,
-            residual,
-            weight,
-            by_pose,
-            by_point,
-            by_focal if self.refine_focal else None,
-            count,
-        )
+        by_focal = None
+        if self.refine_focal:
+            by_focal = (residual + seen.pixels - self._lens[1])[..., None]
+        return _NormalEquations(self, here, weight, by_pose, by_point, by_focal)
 
-    def prior_terms(self, state: _State) -> tuple[Floats, Floats]:
-        """Weighted Hessian diagonal (K, 6) and gradient (K, 6) of the priors."""
-        residual = self._prior_residuals(state)
+    def prior_terms(self, residual: Floats) -> tuple[Floats, Floats]:
+        """Weighted Hessian diagonal (K, 6) and gradient (K, 6) of the priors, at deviations
+        (K, 6) from them.
+        """
         position = cauchy((residual[:, :3] ** 2).sum(1), self.prior_outlier)[1]
         rotation = cauchy((residual[:, 3:] ** 2).sum(1), self.prior_outlier)[1]
         weights = np.repeat(np.stack([position, rotation], axis=1), 3, axis=1)
-        information = self._inverse_sigma() * weights
-        return information * self._inverse_sigma(), information * residual
+        information = self._inverse_sigma * weights
+        return information * self._inverse_sigma, information * residual
 
-    def prior_deviation(self, state: _State) -> Floats:
+    def prior_deviation(self, here: _Misfit) -> Floats:
         """Metres and radians (K, 2) between poses and priors."""
-        both = (self._prior_residuals(state) / self._inverse_sigma()).reshape(-1, 2, 3)
+        both = (here.prior / self._inverse_sigma).reshape(-1, 2, 3)
         distance: Floats = np.linalg.norm(both, axis=2)
         return distance
-
-    def _inverse_sigma(self) -> Floats:
-        sigma = np.stack([self.priors.position_sigma, self.priors.rotation_sigma], axis=1)
-        return np.repeat(1 / sigma, 3, axis=1)
 
     def _prior_residuals(self, state: _State) -> Floats:
         """(K, 6) deviations of poses from their priors, in sigmas."""
@@ -245,12 +266,7 @@ class _Problem:
         rotation = Rotation.from_matrix(
             prior[:, :3, :3].swapaxes(1, 2) @ state.world_from_cam[:, :3, :3]
         ).as_rotvec()
-        return np.concatenate([position, rotation], axis=1) * self._inverse_sigma()
-
-    def _project(self, state: _State) -> tuple[Floats, Floats, Floats]:
-        return project(
-            self.seen, state.world_from_cam, state.points, float(np.exp(state.log_focal))
-        )
+        return np.concatenate([position, rotation], axis=1) * self._inverse_sigma
 
 
 class _NormalEquations:
@@ -259,47 +275,42 @@ class _NormalEquations:
     def __init__(
         self,
         problem: _Problem,
-        state: _State,
-        residual: Floats,
+        here: _Misfit,
         weight: Floats,
         by_pose: Floats,
         by_point: Floats,
         by_focal: Floats | None,
-        count: int,
     ) -> None:
-        seen = problem.seen
-        self.cost = problem.cost(state)
-        self.count = count
-        self.seen = seen
-        start = np.searchsorted(seen.point, np.arange(len(state.points)))
+        residual = here.residuals
+        self.seen = problem.seen
+        self.order = order = problem.order
+        self.count = order.count
         weighted = weight[:, None, None] * by_pose
-        self.point_hessian = np.add.reduceat(
-            weight[:, None, None] * by_point.swapaxes(1, 2) @ by_point, start, axis=0
+        self.point_hessian = order.by_points(
+            weight[:, None, None] * by_point.swapaxes(1, 2) @ by_point
         )
-        self.point_gradient = np.add.reduceat(
-            weight[:, None] * np.einsum("oij,oi->oj", by_point, residual), start, axis=0
+        self.point_gradient = order.by_points(
+            weight[:, None] * np.einsum("oij,oi->oj", by_point, residual)
         )
-        diagonal, gradient = problem.prior_terms(state)
+        diagonal, gradient = problem.prior_terms(here.prior)
         self.least_information = 0.1 * float(diagonal.min())
-        self.pose_hessian = _sum_by(seen.keyframe, weighted.swapaxes(1, 2) @ by_pose, count)
+        self.pose_hessian = order.by_keyframes(weighted.swapaxes(1, 2) @ by_pose)
         self.pose_hessian[:, range(6), range(6)] += diagonal
         self.pose_gradient = (
-            _sum_by(seen.keyframe, np.einsum("oij,oi->oj", weighted, residual), count) + gradient
+            order.by_keyframes(np.einsum("oij,oi->oj", weighted, residual)) + gradient
         )
         self.mixed = weighted.swapaxes(1, 2) @ by_point  # (O, 6, 3)
         self.focal: tuple[Floats, Floats, float, float] | None = None
         if by_focal is not None:
             scaled = weight[:, None, None] * by_focal
-            with_pose = _sum_by(
-                seen.keyframe, (by_pose.swapaxes(1, 2) @ scaled)[..., 0], count
-            ).ravel()
-            with_point = np.add.reduceat((by_point.swapaxes(1, 2) @ scaled)[..., 0], start, axis=0)
+            with_pose = order.by_keyframes((by_pose.swapaxes(1, 2) @ scaled)[..., 0]).ravel()
+            with_point = order.by_points((by_point.swapaxes(1, 2) @ scaled)[..., 0])
             belief = 1 / 0.1**2
             self.focal = (
                 with_pose,
                 with_point,
                 float((scaled * by_focal).sum()) + belief,
-                float((scaled[..., 0] * residual).sum()) + belief * state.log_focal,
+                float((scaled[..., 0] * residual).sum()) + belief * here.state.log_focal,
             )
 
     def solve(self, damping: float) -> tuple[Floats, Floats, float] | None:
@@ -316,8 +327,7 @@ class _NormalEquations:
         poses = step[: 6 * self.count].reshape(-1, 6)
         log_focal = float(step[-1]) if border is not None else 0.0
         moved = np.einsum("oij,oi->oj", self.mixed, poses[self.seen.keyframe])
-        start = np.searchsorted(self.seen.point, np.arange(len(inverse)))
-        back = self.point_gradient + np.add.reduceat(moved, start, axis=0)
+        back = self.point_gradient + self.order.by_points(moved)
         if border is not None:
             back = back + border * log_focal
         return poses, -np.einsum("nij,nj->ni", inverse, back), log_focal
@@ -354,12 +364,11 @@ class _NormalEquations:
         inverse = np.linalg.inv(
             _damped(self.point_hessian, damping) + loose[:, None, None] * np.eye(3)
         )
-        order = np.argsort(self.seen.keyframe, kind="stable")
-        starts = np.searchsorted(self.seen.keyframe[order], np.arange(self.count + 1))
-        column = self.seen.point[order]
+        ordered = self.mixed[self.order.by_keyframe]
+        column, starts = self.order.points, self.order.starts
         shape = (6 * self.count, 3 * len(inverse))
-        mixed = bsr_matrix((self.mixed[order], column, starts), shape=shape)
-        eliminated = bsr_matrix((self.mixed[order] @ inverse[column], column, starts), shape=shape)
+        mixed = bsr_matrix((ordered, column, starts), shape=shape)
+        eliminated = bsr_matrix((ordered @ inverse[column], column, starts), shape=shape)
         reduced = -np.asarray((eliminated @ mixed.T).toarray())
         blocks = reduced.reshape(self.count, 6, self.count, 6)
         blocks[range(self.count), :, range(self.count)] += _damped(self.pose_hessian, damping)
@@ -383,16 +392,3 @@ def _damped(hessians: Floats, damping: float) -> Floats:
     size = range(hessians.shape[-1])
     out[:, size, size] *= 1 + damping
     return out
-
-
-def _sum_by(index: Indices, values: Floats, count: int) -> Floats:
-    """Sums (count, ...) of values (O, ...) that share an index (O,)."""
-    from scipy.sparse import csr_matrix
-
-    pick = csr_matrix(
-        (np.ones(len(index)), (index, np.arange(len(index)))), shape=(count, len(index))
-    )
-    total: Floats = np.asarray(pick @ values.reshape(len(index), -1)).reshape(
-        count, *values.shape[1:]
-    )
-    return total
