@@ -97,6 +97,13 @@ def photograph(
 
 
 @pytest.fixture(scope="module")
+def quickly_painted() -> Iterator[None]:
+    """Few textures: for tests of anything but how rooms look."""
+    with few_textures():
+        yield
+
+
+@pytest.fixture(scope="module")
 def quick() -> Iterator[None]:
     """Few textures, and validations that find something at once: for tests of neither."""
     figures = {"pair_rotation_deg": 1.0, "still_pair_rotation_deg": 2.0}

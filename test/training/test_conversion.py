@@ -28,6 +28,7 @@ from vggt3_ros.training.trainer import Trainer
 from ..conftest import make_network, small_config
 from .conftest import CPU, RECIPES, ignore
 
+pytestmark = pytest.mark.usefixtures("quickly_painted")
 PUBLISHED = TrainConfig.read(RECIPES / "convert_vggt1b.yaml")
 MINIATURE = replace(
     PUBLISHED,
@@ -57,7 +58,7 @@ def parent(tmp_path: Path) -> Vggt3:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+def whole(quickly_painted, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     """A conversion that nothing cut."""
     folder = tmp_path_factory.mktemp("whole")
     save_weights(make_network("softmax"), folder / "parent.safetensors")

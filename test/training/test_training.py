@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -32,14 +31,9 @@ from vggt3_ros.training.scenes import SceneBatch
 from vggt3_ros.training.trainer import StepReport, Trainer
 from vggt3_ros.training.validate import ValidationRoom, validate
 
-from ..few_textures import few_textures
 from .conftest import CPU, MINIATURE, RECIPES, ignore, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quickly_painted() -> Iterator[None]:
-    with few_textures():
-        yield
+pytestmark = pytest.mark.usefixtures("quickly_painted")
 
 
 @pytest.fixture(scope="module")
