@@ -25,6 +25,8 @@ from vggt3_ros.training.scenes import Views, normalised
 
 from .conftest import CPU, MINIATURE, photograph, train
 
+pytestmark = pytest.mark.usefixtures("quickly_painted")
+
 REAL = replace(MINIATURE, folders=("photographs",), real=1.0)
 
 
