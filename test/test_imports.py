@@ -64,6 +64,7 @@ EVERYONE_MAY = {
     "interrupts",
     "laps",
     "progress",
+    "ranks",
     "threads",
     "__version__",
 }

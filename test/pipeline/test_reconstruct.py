@@ -257,9 +257,9 @@ def test_the_chosen_chunk_is_that_of_the_network(
     chunks = []
     mapping = small_network.map
 
-    def counting(images, steps, chunk, progress):
+    def counting(images, steps, chunk, *others):
         chunks.append(chunk)
-        return mapping(images, steps, chunk, progress)
+        return mapping(images, steps, chunk, *others)
 
     monkeypatch.setattr(small_network, "map", counting)
     limit = small_network.map_bytes(4, 56, 70, chunk=2)

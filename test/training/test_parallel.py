@@ -5,11 +5,7 @@ writer.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +20,7 @@ from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.run_state import load_state
 
+from ..start_ranks import start_ranks
 from .conftest import CPU, MINIATURE
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +65,7 @@ import json
 from dataclasses import replace
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.training.config import TrainConfig
-from vggt3_ros.training.parallel import Ranks
+from vggt3_ros.training.parallel import TrainingRanks
 
 folder, said = Path(sys.argv[1]), {}
 config = TrainConfig.read(folder / "run.yaml")
@@ -84,7 +81,7 @@ def run(name, stop_at=-1, poisoned=-1, **changes):
     bits = sum(t.view(torch.int32).long().sum().item() for t in one.network.state_dict().values())
     return [one.step, one.phase, bits, one.pool.batch(0, 0.0).images.sum().item()]
 
-with Ranks(cpu) as ranks:
+with TrainingRanks(cpu) as ranks:
     said["whole"] = run("whole")
     said["cut"] = [run("cut", stop_at=4), run("cut")]
     said["poisoned"] = run("poisoned", poisoned=1)
@@ -106,30 +103,6 @@ sys.exit(main(["train", *sys.argv[1:]]))
 )
 
 
-def start(arguments: list[str], world: int = 2) -> list[subprocess.Popen[str]]:
-    """As torchrun does, whose own start costs seconds."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {
-        **os.environ,
-        "WORLD_SIZE": str(world),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    return [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-
-
 def written(folder: Path, config: TrainConfig = TWO) -> Path:
     folder.mkdir()
     (folder / "run.yaml").write_text(yaml.safe_dump(config.to_dict()))
@@ -140,7 +113,7 @@ def written(folder: Path, config: TrainConfig = TWO) -> Path:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
     """The folder of all runs, and what the first and the second process say of them."""
     folder = written(tmp_path_factory.mktemp("parallel") / "two")
-    processes = start(["-c", LIBRARY, str(folder)])
+    processes = start_ranks(["-c", LIBRARY, str(folder)])
     errors = [process.communicate(timeout=200)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     first, second = (json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))
@@ -188,7 +161,7 @@ def test_gradients_and_losses_are_averaged(pair) -> None:
 def test_the_command_ends_in_all_processes_when_one_gets_sigterm(tmp_path) -> None:
     folder = written(tmp_path / "two", replace(TWO, softmax_steps=100_000, save_every_s=0.0))
     settings = ["--config", str(folder / "run.yaml"), "--run", str(folder / "run")]
-    processes = start(["-c", COMMAND, *settings, "--device", "cpu", "--precision", "fp32"])
+    processes = start_ranks(["-c", COMMAND, *settings, "--device", "cpu", "--precision", "fp32"])
     deadline = time.monotonic() + 100
     while not (folder / "run" / "state.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -151,16 +151,20 @@ def run(args: argparse.Namespace) -> int:
     """Reconstruct and save. Outputs that cannot be written are refused before the work begins."""
     # missing, it should be missed now and not when all work is done
     import matplotlib  # noqa: F401
+    import torch
 
     from vggt3_ros.cli.picture import draw_scene
     from vggt3_ros.datasets.image_reader import ImageReader
     from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
+    from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, contribute, reconstruct
+    from vggt3_ros.ranks import Ranks, local_rank
     from vggt3_ros.scene.storage import save_scene
 
     started = time.perf_counter()
     picture = _check_outputs(args)
-    device = resolve_device(args.device)
+    device = torch.device(resolve_device(args.device))
+    if device == torch.device("cuda") and local_rank() is not None:
+        device = torch.device(resolve_device(f"cuda:{local_rank()}"))
 
     cameras = _cameras(args)
     reader = ImageReader(args.images, "map", cameras, args.bit_depth)
@@ -172,7 +176,6 @@ def run(args: argparse.Namespace) -> int:
     _require_memory(reader, max_frames)
     network = load_network(args.model, device, args.precision)
     frames, left_out = _collect(reader, max_frames)
-    print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
     settings = ReconstructionSettings(
         steps=args.steps,
@@ -181,8 +184,13 @@ def run(args: argparse.Namespace) -> int:
         dense=dense_settings(args),
         keep_images=args.keep_images,
     )
-    with ProgressBar("mapping") as progress:
-        reconstruction = reconstruct(frames, network, settings, progress)
+    with Ranks(device) as ranks:
+        if not ranks.first:
+            contribute(frames, network, settings, ranks)
+            return 0
+        print_skipped(reader.skipped)
+        with ProgressBar("mapping") as progress:
+            reconstruction = reconstruct(frames, network, settings, progress, ranks)
     print_skipped(reconstruction.skipped)
     save_scene(reconstruction.scene, args.out)
     with atomic_path(picture) as temporary:

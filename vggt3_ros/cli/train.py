@@ -135,7 +135,8 @@ def _train(
     """A run of `parts`-th of the minutes given, and what is said about it."""
     import torch
 
-    from vggt3_ros.training.parallel import Ranks, local_rank
+    from vggt3_ros.ranks import local_rank
+    from vggt3_ros.training.parallel import TrainingRanks
     from vggt3_ros.training.trainer import Trainer
 
     recordings = [read_recording(folder) for folder in config.folders]
@@ -147,7 +148,7 @@ def _train(
         None if given is None else given / parts for given in (args.minutes, args.within)
     )
     ending = Interrupts(ENDING_SIGNALS)
-    with Ranks(device) as ranks, ending, ProgressBar("train") as progress:
+    with TrainingRanks(device) as ranks, ending, ProgressBar("train") as progress:
         trainer = Trainer(
             config, folder, device, args.start, bf16, recordings, ranks, within,
             resume_from=args.resume_from, handover=left, eager=args.eager,

@@ -24,6 +24,7 @@ from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPredict
 from vggt3_ros.model.rope import RopeTable
 from vggt3_ros.model.ttt_attention import TttAttention
 from vggt3_ros.progress import StageProgress
+from vggt3_ros.ranks import Ranks
 
 _LIBRARY_BYTES = 2**24  # what the maths libraries take for themselves
 
@@ -120,7 +121,12 @@ class Vggt3(nn.Module):
 
     @torch.no_grad()
     def map(
-        self, images: Tensor, steps: int = 2, chunk: int = 8, progress: StageProgress | None = None
+        self,
+        images: Tensor,
+        steps: int = 2,
+        chunk: int = 8,
+        progress: StageProgress | None = None,
+        ranks: Ranks | None = None,
     ) -> tuple[Prediction, SceneMemory | None]:
         """Reconstruct images (S, 3, H, W) in [0, 1] and fit the scene MLP to them in `steps` TTT
         steps.
@@ -128,17 +134,27 @@ class Vggt3(nn.Module):
         Frames pass through in groups of `chunk`; the result does not depend on it beyond rounding.
         Per frame, only the residual tokens and what the heads need of the four tapped layers are
         kept. The memory is None for a softmax network. World = the first image's camera.
+
+        ranks: processes that map together. Each gives all images, and gets the prediction of its
+        share (Ranks.share) and the memory of all.
         """
         self._check(images, chunk)
         if steps < 1:
             raise InputError(f"steps is {steps}, expected at least 1 TTT step")
-        tapped, weights = self._encode(images, chunk, None, steps, progress)
-        anchors = choose_anchors(tapped.camera_tokens)
-        encoding = self.camera_head.forward_anchored(tapped.camera_tokens[None], anchors)[-1, 0]
+        share = slice(None)
+        if ranks is not None and ranks.world > 1:
+            self._check_ranks(ranks, len(images))
+            share = ranks.share(len(images))
+        tapped, weights = self._encode(images[share], chunk, None, steps, progress, ranks)
+        tokens = tapped.camera_tokens
+        if ranks is not None:
+            tokens = ranks.gather(tokens, len(images))
+        anchors = choose_anchors(tokens)
+        encoding = self.camera_head.forward_anchored(tokens[None], anchors)[-1, 0, share]
         prediction = self._predict(encoding, tapped, chunk, progress)
         memory = None
         if self.config.attn == "ttt":
-            memory = SceneMemory(tuple(weights), tapped.camera_tokens[anchors])
+            memory = SceneMemory(tuple(weights), tokens[anchors])
         return prediction, memory
 
     @torch.no_grad()
@@ -225,6 +241,17 @@ class Vggt3(nn.Module):
         if chunk < 1:
             raise InputError(f"chunk is {chunk}, expected at least 1 frame")
 
+    def _check_ranks(self, ranks: Ranks, frames: int) -> None:
+        if self.config.attn == "softmax":
+            raise InputError(
+                f"{ranks.world} processes share the frames of fast weights alone, and this is a"
+                " softmax network; start one process"
+            )
+        if frames < ranks.world:
+            raise InputError(
+                f"{ranks.world} processes share {frames} frames; start at most {frames} processes"
+            )
+
     def _encode(
         self,
         images: Tensor,
@@ -232,10 +259,12 @@ class Vggt3(nn.Module):
         memory: SceneMemory | None,
         steps: int,
         progress: StageProgress | None,
+        ranks: Ranks | None = None,
     ) -> tuple[_Tapped, list[FastWeights]]:
         """Run the aggregator over frames in chunks; with a memory its fast weights are used, else
-        they are fitted.
+        they are fitted, to those of all ranks.
         """
+        has_reference = memory is None and (ranks is None or ranks.first)
         aggregator = self.aggregator
         config = self.config
         parts = [slice(start, start + chunk) for start in range(0, len(images), chunk)]
@@ -251,7 +280,7 @@ class Vggt3(nn.Module):
                 len(images), tokens_per_frame, config.embed_dim, device=self.device
             )
             for part in parts:
-                reference = memory is None and part.start == 0
+                reference = has_reference and part.start == 0
                 tokens[part] = aggregator.embed(
                     images[part].to(self.device, torch.float32), reference
                 )
@@ -265,7 +294,9 @@ class Vggt3(nn.Module):
                     if layer in config.intermediate_layers
                     else None
                 )
-                attend, weights = self._global(layer, tokens, parts, rope, grid, memory, steps)
+                attend, weights = self._global(
+                    layer, tokens, parts, rope, grid, memory, steps, ranks
+                )
                 all_weights += weights
                 global_block = aggregator.global_block(layer)
                 for part in parts:
@@ -286,6 +317,7 @@ class Vggt3(nn.Module):
         grid: tuple[int, int],
         memory: SceneMemory | None,
         steps: int,
+        ranks: Ranks | None,
     ) -> tuple[Callable[[Tensor], Tensor], list[FastWeights]]:
         """The layer's view of the whole scene, as a function from normed tokens (s, P, C) to
         attention output.
@@ -295,7 +327,7 @@ class Vggt3(nn.Module):
         if isinstance(attn, TttAttention):
             chunks = _NormedChunks(block, tokens, parts)
             weights = (
-                attn.fit(chunks, rope, grid, steps)
+                attn.fit(chunks, rope, grid, steps, ranks)
                 if memory is None
                 else memory.fast_weights[layer]
             )

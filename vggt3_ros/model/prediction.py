@@ -14,6 +14,7 @@ from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.geometry.camera import decode_camera, unproject
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.model.fast_weights import FastWeights
+from vggt3_ros.ranks import Ranks
 
 _MIN_VIEW = math.radians(1)
 _MAX_VIEW = math.radians(170)
@@ -95,6 +96,14 @@ class Prediction:
         """The same on another device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: t.to(device) for name, t in moved.items() if t is not None})
+
+    def collected(self, ranks: Ranks, frames: int) -> Prediction:
+        """That of all `frames` at the first of several processes, each of which has that of its
+        share on the CPU; the others keep theirs.
+        """
+        shares = {f.name: getattr(self, f.name) for f in fields(self)}
+        whole = {n: ranks.collect(t, frames) for n, t in shares.items() if t is not None}
+        return replace(self, **whole)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from vggt3_ros.model import fast_weights
 from vggt3_ros.model.config import TttConfig
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.rope import RopeTable, apply_rope
+from vggt3_ros.ranks import Ranks
 
 _NORM_EPS = 1e-5
 
@@ -104,12 +105,18 @@ class TttAttention(nn.Module):
         return k, v, rates.permute(3, 0, 4, 1, 2).flatten(3, 4).unsqueeze(-1)
 
     def fit(
-        self, chunks: Iterable[Tensor], rope: RopeTable, grid: tuple[int, int], steps: int
+        self,
+        chunks: Iterable[Tensor],
+        rope: RopeTable,
+        grid: tuple[int, int],
+        steps: int,
+        ranks: Ranks | None = None,
     ) -> FastWeights:
         """Fit the fast weights to all tokens in `steps` full-batch steps.
 
         `chunks` is iterated once a step and yields layer-normed tokens (B, s, P, C); gradients add
-        up over it, so memory depends on the chunk and not on the number of frames.
+        up over it, so memory depends on the chunk and not on the number of frames. They add up over
+        `ranks`, too, each of which has chunks of its own and gets the same weights.
         """
         weights = self.initial
         norms = fast_weights.column_norms(weights)
@@ -120,6 +127,8 @@ class TttAttention(nn.Module):
                 total = part if total is None else total + part
             if total is None:
                 raise ValueError("fit needs at least one chunk of tokens")
+            if ranks is not None:
+                total = FastWeights(*ranks.sum(total))
             weights = fast_weights.update(weights, total, norms, self.newton_schulz_steps)
         return weights
 

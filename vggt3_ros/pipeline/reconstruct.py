@@ -25,6 +25,7 @@ from vggt3_ros.pipeline.preprocess import prepare, prepared_size
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
 from vggt3_ros.pipeline.tie import Tied, tie
 from vggt3_ros.progress import StageProgress
+from vggt3_ros.ranks import Ranks
 from vggt3_ros.scene.scene import Corner, Keyframes, Scene
 
 
@@ -83,6 +84,7 @@ def reconstruct(
     network: Vggt3,
     settings: ReconstructionSettings | None = None,
     progress: StageProgress | None = None,
+    ranks: Ranks | None = None,
 ) -> Reconstruction:
     """Reconstruct a scene from frames. The first usable frame's camera is the origin of scene
     units.
@@ -91,25 +93,16 @@ def reconstruct(
     where all frames are calibrated. The others, black frames and frames with a damaged prior pose
     are skipped and reported. Raises InputError when fewer than 2 usable frames remain or memory
     does not suffice; what `progress` raises passes through and nothing is left behind.
+
+    ranks: processes whose network maps together, each a share of the frames; this is for the first
+    of them, `contribute` for the others.
     """
     settings = settings or ReconstructionSettings()
     laps = Laps()
     used, skipped = usable_frames(frames)
-    config = network.config
-    size_hw = prepared_size(used, config.image_size, config.patch_size)
-    chunk = fitting_chunk(network, len(used), size_hw, settings.chunk, settings.memory_limit_bytes)
-    _report(progress, "prepare", 0.0)
-    prepared = prepare(used, config.image_size, config.patch_size)
-    laps.lap("prepare")
-
-    def report(stage: str, fraction: float) -> None:
-        _report(progress, stage, 0.05 + 0.55 * fraction)
-
-    prediction, memory = network.map(prepared.images, settings.steps, chunk, report)
-    prediction = prediction.to("cpu")
+    observed, memory = _observed(used, network, settings, progress, ranks, laps)
+    prediction = observed.prediction
     prediction.require_finite_cameras()
-    observed = Observed(used, prepared, prediction)
-    laps.lap("network")
 
     def report_tie(stage: str, fraction: float) -> None:
         _report(progress, stage, 0.61 + 0.24 * fraction)
@@ -141,6 +134,52 @@ def reconstruct(
         seconds=laps.seconds,
         cpu_seconds=laps.cpu_seconds,
     )
+
+
+def contribute(
+    frames: Sequence[Frame],
+    network: Vggt3,
+    settings: ReconstructionSettings | None,
+    ranks: Ranks,
+) -> None:
+    """What the others do while the first of several processes runs `reconstruct` on the same
+    frames: their shares of them pass the network. Raises what `reconstruct` does.
+    """
+    used, _ = usable_frames(frames)
+    _observed(used, network, settings or ReconstructionSettings(), None, ranks, Laps())
+
+
+def _observed(
+    used: tuple[Frame, ...],
+    network: Vggt3,
+    settings: ReconstructionSettings,
+    progress: StageProgress | None,
+    ranks: Ranks | None,
+    laps: Laps,
+) -> tuple[Observed, SceneMemory | None]:
+    """What the network says of frames, on the CPU, and the memory; of all frames at the first of
+    several processes.
+    """
+    config = network.config
+    size_hw = prepared_size(used, config.image_size, config.patch_size)
+    passing = len(used)
+    if ranks is not None:
+        share = ranks.share(len(used))
+        passing = share.stop - share.start
+    chunk = fitting_chunk(network, passing, size_hw, settings.chunk, settings.memory_limit_bytes)
+    _report(progress, "prepare", 0.0)
+    prepared = prepare(used, config.image_size, config.patch_size)
+    laps.lap("prepare")
+
+    def report(stage: str, fraction: float) -> None:
+        _report(progress, stage, 0.05 + 0.55 * fraction)
+
+    prediction, memory = network.map(prepared.images, settings.steps, chunk, report, ranks)
+    prediction = prediction.to("cpu")
+    if ranks is not None:
+        prediction = prediction.collected(ranks, len(used))
+    laps.lap("network")
+    return Observed(used, prepared, prediction), memory
 
 
 def _refined(

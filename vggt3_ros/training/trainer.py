@@ -28,7 +28,7 @@ from vggt3_ros.training.initialise import convert, follow, initialise
 from vggt3_ros.training.logs import Logs
 from vggt3_ros.training.losses import PatchHead, total_loss
 from vggt3_ros.training.optimizers import MovingAverage, Optimizers, schedule
-from vggt3_ros.training.parallel import Ranks
+from vggt3_ros.training.parallel import TrainingRanks
 from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.recompute import compute_twice
 from vggt3_ros.training.recordings import Recording
@@ -85,7 +85,7 @@ class Trainer:
         start: str | None = None,
         bf16: bool = True,
         recordings: Sequence[Recording] = (),
-        ranks: Ranks | None = None,
+        ranks: TrainingRanks | None = None,
         within: float | None = None,
         resume_from: Path | None = None,
         handover: Path | None = None,
@@ -100,7 +100,7 @@ class Trainer:
         if self.compiled:
             # what cannot be compiled runs as it is, with a warning
             torch._dynamo.config.suppress_errors = True
-        self.ranks = ranks if ranks is not None else Ranks(device)
+        self.ranks = ranks if ranks is not None else TrainingRanks(device)
         folder.mkdir(parents=True, exist_ok=True)
         self.pool = ScenePool(config, device, recordings, self.ranks.rank, self.ranks.world)
         self.table = Timetable(config, within)

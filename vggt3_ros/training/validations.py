@@ -11,7 +11,7 @@ import torch
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.logs import Logs
-from vggt3_ros.training.parallel import Ranks
+from vggt3_ros.training.parallel import TrainingRanks
 from vggt3_ros.training.timetable import Timetable
 from vggt3_ros.training.validate import ValidationRoom, validate, validation_rooms
 
@@ -26,7 +26,7 @@ class Validations:
     the last one.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device, ranks: Ranks) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device, ranks: TrainingRanks) -> None:
         self.config = config
         self.device = device
         self.ranks = ranks
