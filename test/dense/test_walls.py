@@ -7,8 +7,8 @@ from __future__ import annotations
 import torch
 
 from vggt3_ros.dense.labels import mostly_confirmed, surface_labels, without_strips
-from vggt3_ros.dense.planes import Planes
-from vggt3_ros.dense.refine import refine
+from vggt3_ros.dense.planes import Planes, straightened
+from vggt3_ros.dense.refine import _Refinement, refine
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.views import Views
 from vggt3_ros.dense.walls import main_directions, votes, wall_planes
@@ -111,3 +111,27 @@ def test_a_bare_wall_is_a_plane_where_others_tell_its_direction() -> None:
     assert float((refined.sigma / refined.depth)[taken].median()) > 0.01
     without = refine(scene, DenseSettings(planes=False))
     assert not bool((without.provenance == Provenance.PLANE).any())
+
+
+def test_uncertain_depth_near_a_plane_becomes_that_of_the_plane() -> None:
+    surfaces = torch.tensor([8.0, 5.0]).reciprocal()[:, None, None].expand(2, 1, 4)
+    depth = torch.tensor([[8.1, 5.06, 8.1, 7.0]])
+    expected = torch.tensor([[0.08, 0.08, 0.04, 0.8]])
+    straight = straightened(depth, expected, surfaces)
+    assert torch.allclose(straight, torch.tensor([[8.0, 5.0, 8.1, 7.0]]))
+
+
+def test_agreed_depth_of_a_far_wall_is_straight() -> None:
+    scene, depth = keyframes([wall(3.0)], row(step=0.1))
+    work = _Refinement(scene, DenseSettings(), lambda share: None)
+    work.match()
+    work.compare(0.0, 1.0)
+    work.find_planes()
+    work._angle[:] = 1e-3  # as if it were far away: expected errors are large
+    middle = work._agreed & (depth > 0)
+    wavy = depth * (1 + 0.01 * torch.sin(torch.arange(WIDTH) / 3.0))
+    work._depth = torch.where(work._agreed, wavy, work._depth)
+    work._provenance[work._agreed] = int(Provenance.AGREED)
+    work.straighten()
+    off = (work._depth / depth - 1).abs()[middle]
+    assert float(off.median()) < 0.003

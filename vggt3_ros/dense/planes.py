@@ -18,6 +18,9 @@ _MAX_PLANES = 14  # planes
 _THICKNESS = 0.01  # of a plane, as a share of the distance of its points
 _SAME_SIDE = math.cos(math.radians(30.0))
 _MIN_SHARE = 0.015  # of the points
+# what is off a surface by less than this share, and so many times its expected error, lies on it
+_SAME_SURFACE = 0.02
+_TIMES_EXPECTED = 2.0
 # planes of several keyframes are one if their normals differ by less
 _SAME_PLANE = math.cos(math.radians(5.0))
 
@@ -157,6 +160,16 @@ def plane_inverse(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) 
     rays = camera_points(torch.ones(1, *size_hw, device=planes.device), intrinsics[None])[0]
     along: Tensor = planes[:, :3] @ rays.flatten(0, 1).T
     return -along.view(-1, *size_hw) / planes[:, 3, None, None]
+
+
+def straightened(depth: Tensor, expected: Tensor, surfaces: Tensor) -> Tensor:
+    """Depth (h, w), but that of the nearest of surfaces (P, h, w) of inverse depth where it is off
+    by less than 2 % and twice the errors that are expected (h, w).
+    """
+    nearest = 1 / surfaces.gather(0, (surfaces * depth - 1).abs().argmin(0)[None])[0]
+    off = (nearest - depth).abs()
+    near = (off < _SAME_SURFACE * depth) & (off < _TIMES_EXPECTED * expected)
+    return torch.where(near, nearest, depth)
 
 
 def moved_planes(planes: Tensor, new_from_old: Sim3) -> Tensor:

@@ -14,7 +14,7 @@ from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.expected_error import expected_error
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import Planes, visible_planes
+from vggt3_ros.dense.planes import Planes, straightened, visible_planes
 from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.sweep import most_alike, swept
@@ -30,6 +30,7 @@ _TEXTURED = 4 / 255  # standard deviation of grey values from which what looks d
 _TRIED_PLANES = 12  # per keyframe
 _MATCHING = 0.65  # of the time of it all
 _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
+_UNCERTAIN = 0.4  # of that: expected errors from which agreed depth is less exact than its plane
 _BIN = 0.2  # of that: how finely positions of walls are told apart
 # of the pixels of all keyframes that must agree and lie on a plane of the map
 _MIN_REPORTED = 0.005
@@ -65,6 +66,7 @@ def refine(
     raw = work.raw_points()
     work.carry_on()
     work.find_walls(*raw)
+    work.straighten()
     return work.result()
 
 
@@ -226,23 +228,41 @@ class _Refinement:
         self._depth = torch.where(self._walls, search.walls, self._depth)
         self._provenance[self._walls] = int(Provenance.PLANE)
 
+    def straighten(self) -> None:
+        """Agreed depth that is less exact than a large plane that it lies on becomes that of the
+        plane: of far walls, each pixel is off by more than the mean of all.
+        """
+        large = self._large_planes().equations
+        if len(large) == 0:
+            return
+        expected = self._expected_error()
+        uncertain = self._agreed & (expected > _UNCERTAIN * self._reach)
+        for index in uncertain.flatten(1).any(1).nonzero()[:, 0].tolist():
+            surfaces = inverse_in_view(large, self._views, index)
+            straight = straightened(self._depth[index], expected[index], surfaces)
+            self._depth[index] = torch.where(uncertain[index], straight, self._depth[index])
+
     def result(self) -> DenseDepth:
         """What is known now."""
-        focal = self._views.intrinsics[:, 0, 0].float()[:, None, None]
-        sigma = expected_error(
-            self._depth, self._provenance, self._walls, self._agreeing, self._angle, focal
-        )
         self._progress(1.0)
-        planes = Planes.together(self._planes).merged(self._reach)
-        shares = planes.pixels / self._depth.numel()
-        large = shares >= _MIN_REPORTED
+        planes = self._large_planes()
         return DenseDepth(
             self._depth,
             self._provenance,
             self._agreeing,
-            sigma,
-            planes.equations[large],
-            shares[large],
+            self._expected_error(),
+            planes.equations,
+            planes.pixels / self._depth.numel(),
+        )
+
+    def _large_planes(self) -> Planes:
+        planes = Planes.together(self._planes).merged(self._reach)
+        return planes[planes.pixels >= _MIN_REPORTED * self._depth.numel()]
+
+    def _expected_error(self) -> Tensor:
+        focal = self._views.intrinsics[:, 0, 0].float()[:, None, None]
+        return expected_error(
+            self._depth, self._provenance, self._walls, self._agreeing, self._angle, focal
         )
 
     def _surfaces(self, index: int) -> Tensor:
