@@ -25,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What it reports; it leaves nothing else."""
     folder = tmp_path_factory.mktemp("bench")
     environment = {**os.environ, "TMPDIR": str(folder)}
-    options = ["--size", "160x120", "--rate", 10, "--seconds", 5, "--json", folder / "bench.json"]
+    options = ["--size", "160x120", "--rate", 5, "--seconds", 3, "--json", folder / "bench.json"]
     result = subprocess.run(
         command(*options),
         cwd=REPOSITORY,

@@ -22,6 +22,7 @@ from vggt3_ros.nodes.runtime.parameters import markdown_table, parameters_of
 from vggt3_ros.nodes.sim_camera.parameters import SimCameraParameters
 from vggt3_ros.nodes.sim_camera_node import SimCamera
 
+from ..few_textures import few_textures
 from .processes import wait_for
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ros.md"
@@ -96,15 +97,17 @@ def nodes(executor: Any, tmp_path: Path) -> Iterator[dict[str, Node]]:
     made = {
         "mapper": MapperNode(cli_args=arguments, use_global_arguments=False),
         "localizer": LocalizerNode(cli_args=arguments, use_global_arguments=False),
-        "sim_camera": SimCamera(cli_args=small, use_global_arguments=False),
     }
-    for name in ("mapper", "localizer"):
-        assert made[name].autostart()
-    yield made
-    for name in ("mapper", "localizer"):
-        made[name].stop()
-    for node in made.values():
-        node.destroy_node()
+    # the camera paints its room before it is there, and renders until it is destroyed
+    with few_textures():
+        made["sim_camera"] = SimCamera(cli_args=small, use_global_arguments=False)
+        for name in ("mapper", "localizer"):
+            assert made[name].autostart()
+        yield made
+        for name in ("mapper", "localizer"):
+            made[name].stop()
+        for node in made.values():
+            node.destroy_node()
 
 
 def interface_table(node: Node) -> str:

@@ -233,7 +233,7 @@ def test_odometry_may_come_as_a_topic_and_the_mount_as_a_parameter(
     # TF says otherwise, and does not count
     mount = se3(BASE_FROM_CAM[:3, :3], BASE_FROM_CAM[:3, 3] + 1.0)
     numbers = [*mount[:3, 3].tolist(), *quaternion_from_rotation(mount[:3, :3]).tolist()]
-    mapper.start(tmp_path, odometry_source="topic", base_from_camera=numbers)
+    mapper.start(tmp_path, odometry_source="topic", base_from_camera=numbers, dense="off")
     odometry = mapper.node.create_publisher(Odometry, "odom", 10)
     wait_for(odometry.get_subscription_count, ANSWER_S, "the mapper to listen to odometry")
     for index in range(FRAMES):
@@ -377,7 +377,7 @@ def test_what_it_listens_to_and_that_nothing_comes_is_said(
 
 
 def test_depth_images_give_the_scale(mapper: MapperClient, tmp_path: Path) -> None:
-    mapper.start(tmp_path, use_depth=True, odometry_source="none")
+    mapper.start(tmp_path, use_depth=True, odometry_source="none", dense="off")
     publisher = mapper.node.create_publisher(Image, "depth", image_qos("reliable"))
     wait_for(publisher.get_subscription_count, ANSWER_S, "the mapper to listen to depth")
     for index in range(FRAMES):

@@ -6,10 +6,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from rclpy.signals import SignalHandlerOptions
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
@@ -24,6 +26,14 @@ NODES: dict[str, type[NodeParameters]] = {
     "sim_camera": SimCameraParameters,
 }
 MAPPER, LOCALIZER = (parameters_of(NODES[name]) for name in ("mapper", "localizer"))
+
+
+@pytest.fixture(scope="module")
+def ros_context(ros_environment: None) -> Iterator[Context]:
+    """One for all nodes here, which read their parameters and meet nobody."""
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    yield rclpy.get_default_context()
+    rclpy.try_shutdown()
 
 
 @pytest.fixture
