@@ -20,6 +20,7 @@ import pytest
 
 from vggt3_ros.nodes.runtime.middleware import middleware_variables
 
+from .made_once import use_folder
 from .processes import NodeProcess
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ def ros_environment() -> Iterator[None]:
         for name, value in middleware_variables(os.environ).items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folder_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where workers share what one of them has made."""
+    own = tmp_path_factory.getbasetemp()
+    use_folder(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @contextmanager

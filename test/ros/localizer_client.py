@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,14 @@ from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 from vggt3_ros.nodes.messages.conversions import stamp_ns
 from vggt3_ros.nodes.messages.transforms import TransformBuffer, TransformError, TransformListener
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.reconstruct import reconstruct
+from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import save_scene
 from vggt3_ros.srv import LoadScene
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
 from .lifecycle_client import LifecycleClient, graph
+from .made_once import made_once
 from .processes import NodeProcess, wait_for
 from .robot import Heard, Robot
 
@@ -31,19 +31,16 @@ MAPPED, QUERIES = range(16), range(16, 24)
 LIMIT_M, LIMIT_DEG = 0.05, 2.0
 
 
-@lru_cache(maxsize=1)
+@made_once
 def visit() -> RoomSequence:
     """Sixteen images of a drive through a room, and eight from beside it."""
     return room_sequence(900_004, 16, 8)
 
 
-@lru_cache(maxsize=2)
-def scene(metric: bool = True) -> Scene:
-    """A scene of the visit's mapped images: in the true frame, or without any prior and so without
-    a scale.
-    """
+def frames(metric: bool) -> list[Frame]:
+    """The mapped images of the visit, with their true poses or without any prior."""
     drive = visit()
-    frames = [
+    return [
         Frame(
             drive.images[i],
             1 + i,
@@ -54,8 +51,22 @@ def scene(metric: bool = True) -> Scene:
         )
         for i in MAPPED
     ]
-    made = reconstruct(frames, load_network("tiny")).scene
-    assert made.is_verified and made.is_metric == metric
+
+
+@made_once
+def scene() -> Scene:
+    """A scene of the visit's mapped images, in the true frame."""
+    made = reconstruct(frames(metric=True), load_network("tiny")).scene
+    assert made.is_verified and made.is_metric
+    return made
+
+
+@made_once
+def scene_without_scale() -> Scene:
+    """The same without any prior; its depth is not refined, for nobody asks for it."""
+    settings = ReconstructionSettings(dense=None)
+    made = reconstruct(frames(metric=False), load_network("tiny"), settings).scene
+    assert made.is_verified and not made.is_metric
     return made
 
 
@@ -118,11 +129,17 @@ class LocalizerClient(LifecycleClient):
 
 @contextmanager
 def running_localizer(
-    folder: Path, namespace: str = "/vggt3", **parameters: Any
+    folder: Path, namespace: str = "/vggt3", anew: bool = False, **parameters: Any
 ) -> Iterator[LocalizerClient]:
-    """A localizer, not configured yet; `folder` is where its scenes and its log are."""
+    """A localizer, not configured yet; `folder` is where its scenes and its log are. anew:
+    see NodeProcess.
+    """
     process = NodeProcess(
-        folder / "localizer.log", "localizer_node", namespace=namespace, parameters=parameters
+        folder / "localizer.log",
+        "localizer_node",
+        namespace=namespace,
+        parameters=parameters,
+        anew=anew,
     )
     try:
         with graph(namespace) as node:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from vggt3_ros.srv import LoadScene, SaveScene
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
 from .lifecycle_client import ANSWER_S, LifecycleClient, graph
+from .made_once import made_once
 from .processes import NodeProcess, wait_for
 from .robot import Robot
 
@@ -35,7 +35,7 @@ SETTINGS = {
 QUICK = {"ttt_steps": 1, "landmarks": False}  # where the quality of a map does not matter
 
 
-@lru_cache(maxsize=1)
+@made_once
 def visit() -> RoomSequence:
     """Ten images of a drive through a room."""
     return room_sequence(900_004, 10, 0, 120, 160, length=2.5)
@@ -162,12 +162,12 @@ class MapperClient(LifecycleClient):
 
 @contextmanager
 def running_mapper(
-    log: Path, namespace: str = "/vggt3", **parameters: Any
+    log: Path, namespace: str = "/vggt3", anew: bool = False, **parameters: Any
 ) -> Iterator[MapperClient]:
     """A mapper (not configured yet, unless `autostart` is among the parameters), and a robot before
-    its camera.
+    its camera. anew: see NodeProcess.
     """
-    process = NodeProcess(log, "mapper_node", namespace=namespace, parameters=parameters)
+    process = NodeProcess(log, "mapper_node", namespace=namespace, parameters=parameters, anew=anew)
     try:
         with graph(namespace) as node:
             yield MapperClient(node, process, Robot(node, visit()))

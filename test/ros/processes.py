@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from .fork_server import REPOSITORY, ForkedProgram
+
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-REPOSITORY = Path(__file__).parents[2]
 T = TypeVar("T")
 
 
@@ -65,7 +66,8 @@ class NodeProcess:
 
     parameters: name -> value; further arguments are taken as they are, for example "-r",
     "image:=/front/image". The environment is that of the tests: their ROS domain and Fast DDS
-    profile.
+    profile. anew: start the interpreter for it, as a user does; otherwise it is forked from one
+    that has imported what it needs.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class NodeProcess:
         *arguments: str,
         namespace: str = "/vggt3",
         parameters: Mapping[str, Any] | None = None,
+        anew: bool = False,
     ) -> None:
         self.module, self.log_path = module, log
         given = [
@@ -82,18 +85,16 @@ class NodeProcess:
             for name, value in (parameters or {}).items()
             for part in ("-p", f"{name}:={json.dumps(value)}")
         ]
-        command = [
-            sys.executable,
-            "-m",
-            f"vggt3_ros.nodes.{module}",
-            "--ros-args",
-            "-r",
-            f"__ns:={namespace}",
-        ]
+        program = f"vggt3_ros.nodes.{module}"
+        words = ["--ros-args", "-r", f"__ns:={namespace}", *given, *arguments]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        self._process: subprocess.Popen[bytes] | ForkedProgram
         with log.open("wb") as output:
+            if not anew:
+                self._process = ForkedProgram(program, words, environment, log)
+                return
             self._process = subprocess.Popen(
-                [*command, *given, *arguments],
+                [sys.executable, "-m", program, *words],
                 cwd=REPOSITORY,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -17,15 +17,12 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 
 from vggt3_ros.geometry.camera import intrinsics_matrix
-from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.msg import LocalizationStatus, MapperStatus
 from vggt3_ros.nodes.messages.conversions import stamp_ns
-from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.storage import save_scene
 from vggt3_ros.srv import LoadScene
-from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
+from .localizer_client import QUERIES, scene, visit
 from .processes import NodeProcess, wait_for
 from .robot import Heard, Robot
 
@@ -34,38 +31,22 @@ WARM_UP = 12  # seconds until libraries, caches and queues have their size
 # half of what a leak of 30 kB per image would add in a second; `vggt3 bench graph` looks closer
 GROWTH_MB_S = 0.5
 NOISES = 4  # images of each place that differ by their noise
-# images of the visit for the map; and those that the robot goes by
-MAPPED, PLACES = range(10), range(10, 16)
+PLACES = QUERIES[:6]  # images of the visit that the robot goes by
 START_S = 90.0
 
 
-@pytest.fixture(scope="module")
-def visit() -> RoomSequence:
-    return room_sequence(900_004, len(MAPPED), len(PLACES), length=4.0)
-
-
-@pytest.fixture(scope="module")
-def scene_folder(visit: RoomSequence, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    frames = [
-        Frame(visit.images[i], 1 + i, visit.intrinsics, None, visit.world_from_cam[i], name=f"{i}")
-        for i in MAPPED
-    ]
-    return save_scene(
-        reconstruct(frames, load_network("tiny")).scene, tmp_path_factory.mktemp("scenes") / "room"
-    )
-
-
 @pytest.fixture
-def robot(node: Node, visit: RoomSequence) -> Iterator[Robot]:
+def robot(node: Node) -> Iterator[Robot]:
     """One whose camera is twice as large in each direction."""
+    small = visit()
     images = np.stack(
-        [cv2.resize(image, (640, 480), interpolation=cv2.INTER_CUBIC) for image in visit.images]
+        [cv2.resize(image, (640, 480), interpolation=cv2.INTER_CUBIC) for image in small.images]
     )
     fx, fy, cx, cy = (
-        float(visit.intrinsics[row, column]) for row, column in ((0, 0), (1, 1), (0, 2), (1, 2))
+        float(small.intrinsics[row, column]) for row, column in ((0, 0), (1, 1), (0, 2), (1, 2))
     )
     larger = intrinsics_matrix(2 * fx, 2 * fy, 2 * cx + 0.5, 2 * cy + 0.5)
-    robot = Robot(node, replace(visit, images=images, intrinsics=larger))
+    robot = Robot(node, replace(small, images=images, intrinsics=larger))
     yield robot
     robot.destroy()
 
@@ -138,16 +119,17 @@ def test_half_a_minute_of_large_images(
     node: Node,
     robot: Robot,
     start_node: Callable[..., NodeProcess],
-    scene_folder: Path,
     tmp_path: Path,
 ) -> None:
     common = {"autostart": True}
     mapper = start_node(
-        "mapper_node", parameters={**common, "scene_dir": str(tmp_path), "trigger_idle": 0.0}
+        "mapper_node",
+        parameters={**common, "scene_dir": str(tmp_path), "trigger_idle": 0.0},
+        anew=True,
     )
-    localizer = start_node("localizer_node", parameters=common)
+    localizer = start_node("localizer_node", parameters=common, anew=True)
     heard = Heard(node)
-    load(node, scene_folder)
+    load(node, save_scene(scene(), tmp_path / "room"))
     wait_for(
         lambda: heard.localizer and heard.localizer[-1].scene_id,
         START_S,

@@ -142,9 +142,9 @@ def test_a_node_refuses_at_start_what_it_does_not_know(
     wrong = tmp_path / "own.yaml"
     wrong.write_text("localizer: {ros__parameters: {max_rate: 2.0}}\n", encoding="utf-8")
     started = {
-        "did you mean 'max_rate'?": start_node("localizer_node", "-p", "max_rat:=2"),
+        "did you mean 'max_rate'?": start_node("localizer_node", "-p", "max_rat:=2", anew=True),
         "own.yaml sets nothing for": start_node(
-            "localizer_node", "-p", "base_frame:=", "--params-file", str(wrong)
+            "localizer_node", "-p", "base_frame:=", "--params-file", str(wrong), anew=True
         ),
     }
     for words, process in started.items():

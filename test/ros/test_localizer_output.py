@@ -29,7 +29,7 @@ from .localizer_client import (
     LocalizerClient,
     known,
     running_localizer,
-    scene,
+    scene_without_scale,
     transforms,
 )
 from .processes import wait_for
@@ -84,7 +84,7 @@ def test_without_a_scale_there_is_no_transform_unless_asked_for(
     localizer: LocalizerClient, told: bool
 ) -> None:
     localizer.start(tf_mode="map_to_camera", unmetric_tf=told)
-    with localizer.meet(scene(metric=False)) as robot:
+    with localizer.meet(scene_without_scale()) as robot:
         statuses = localizer.attempts(robot, STILL, **LONELY)
         published = [status for status in statuses if status.pose_published]
         assert len(published) >= 3
@@ -99,7 +99,7 @@ def test_without_a_scale_there_is_no_transform_unless_asked_for(
 
 def test_odometry_is_never_corrected_in_a_map_without_a_scale(localizer: LocalizerClient) -> None:
     localizer.start(unmetric_tf=True)
-    with localizer.meet(scene(metric=False)) as robot, transforms(localizer) as buffer:
+    with localizer.meet(scene_without_scale()) as robot, transforms(localizer) as buffer:
         statuses = localizer.attempts(robot, STILL)
         assert any(status.pose_published for status in statuses)
         assert {status.tf for status in statuses} == {

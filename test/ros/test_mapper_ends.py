@@ -32,12 +32,14 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
 @contextmanager
-def started_mapper(folder: Path, namespace: str, **parameters: Any) -> Iterator[MapperClient]:
-    """A mapper that starts itself and has collected four images."""
+def started_mapper(
+    folder: Path, namespace: str, anew: bool = True, **parameters: Any
+) -> Iterator[MapperClient]:
+    """A mapper that starts itself and has collected four images. anew: see NodeProcess."""
     # it may come after an image
     settings = {**SETTINGS, **QUICK, "autostart": True, "require_calibration": False}
     given = {**settings, "scene_dir": str(folder / "maps"), **parameters}
-    with running_mapper(folder / "log", namespace, **given) as mapper:
+    with running_mapper(folder / "log", namespace, anew=anew, **given) as mapper:
         mapper.robot.wait_until_connected()
         mapper.robot.calibrate()
         mapper.collect(4)
@@ -74,13 +76,13 @@ def test_killed_while_it_saves_it_leaves_whole_scenes_or_none(tmp_path: Path) ->
             pass
         mapper.process.kill()
 
-    with started_mapper(tmp_path, "/killed_with_a_new_scene") as mapper:
+    with started_mapper(tmp_path, "/killed_with_a_new_scene", anew=False) as mapper:
         mapper.reconstruct()
         kill_while_it_saves(mapper)
     for entry in maps.iterdir():
         assert entry.name in leftovers(maps) or load_scene(entry)
 
-    with started_mapper(tmp_path, "/killed_with_an_old_scene") as mapper:
+    with started_mapper(tmp_path, "/killed_with_an_old_scene", anew=False) as mapper:
         assert leftovers(maps) == [], "what the killed one left is cleared away"
         first = mapper.reconstruct(save_path="place").result()
         mapper.collect(4)
@@ -120,7 +122,7 @@ def test_what_it_cannot_start_with_ends_it_with_code_1(
     tmp_path: Path, parameters: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     process = NodeProcess(
-        tmp_path / "log", "mapper_node", parameters={"autostart": True, **parameters}
+        tmp_path / "log", "mapper_node", parameters={"autostart": True, **parameters}, anew=True
     )
     wait_for(lambda: not process.is_running, START_S, "the end of the node")
     assert process.exit_code == 1

@@ -18,15 +18,15 @@ from .robot import Robot
 
 
 def test_the_saved_scene_of_one_process_is_localized_in_by_another(tmp_path: Path) -> None:
-    with running_mapper(tmp_path / "mapper.log") as mapper:
+    with running_mapper(tmp_path / "mapper.log", anew=True) as mapper:
         mapper.robot.destroy()
         mapper.robot = Robot(mapper.node, visit())
-        mapper.start(tmp_path / "scenes")
+        mapper.start(tmp_path / "scenes", dense="off")
         mapper.collect(len(MAPPED))
         made = mapper.reconstruct(save_path=str(tmp_path / "office")).result()
         assert made.code == Reconstruct.Result.SUCCESS
         assert mapper.process.stop() == 0
-    with running_localizer(tmp_path) as localizer:
+    with running_localizer(tmp_path, anew=True) as localizer:
         localizer.start(scene_dir=str(tmp_path / "office"), follow_mapper=False)
         robot = Robot(localizer.node, visit())
         shift = torch.tensor([2.0, -1.0, 0.0], dtype=torch.float64)

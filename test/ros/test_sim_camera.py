@@ -245,7 +245,9 @@ def test_odometry_drifts_as_told_and_can_stay_off_tf(
 
 def test_a_lens_that_cannot_be_ends_the_node_with_a_sentence(start_node: StartNode) -> None:
     camera = start_node(
-        "sim_camera_node", parameters={**QUICK, "distortion": [-3.0, 0.0, 0.0, 0.0, 0.0]}
+        "sim_camera_node",
+        parameters={**QUICK, "distortion": [-3.0, 0.0, 0.0, 0.0, 0.0]},
+        anew=True,
     )
     wait_for(lambda: not camera.is_running, START_S, "the node's end")
     assert (
@@ -256,7 +258,7 @@ def test_a_lens_that_cannot_be_ends_the_node_with_a_sentence(start_node: StartNo
 
 
 def test_a_signal_ends_it_while_it_renders(start_node: StartNode) -> None:
-    camera = start_node("sim_camera_node", parameters={"width": 640, "height": 480})
+    camera = start_node("sim_camera_node", parameters={"width": 640, "height": 480}, anew=True)
     wait_for(lambda: "rendering" in camera.log, START_S, "rendering")
     time.sleep(0.5)
     assert camera.stop(signal.SIGTERM, 10) == 0
