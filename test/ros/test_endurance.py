@@ -101,7 +101,7 @@ def settled(heard: Heard) -> tuple[list[int], list[int]]:
         tried = {
             stamp_ns(status.header.stamp)
             for status in tuple(heard.localizer)
-            if status.header.frame_id
+            if status.header.frame_id and "image left out" not in status.reason
         }
         handled = [mapper.frames_kept + left_out(mapper), len(tried) + left_out(localizer)]
         return [mapper.frames_received, localizer.frames_received], handled

@@ -76,13 +76,13 @@ def test_killed_while_it_saves_it_leaves_whole_scenes_or_none(tmp_path: Path) ->
             pass
         mapper.process.kill()
 
-    with started_mapper(tmp_path, "/killed_with_a_new_scene", anew=False) as mapper:
+    with started_mapper(tmp_path, "/killed_with_a_new_scene") as mapper:
         mapper.reconstruct()
         kill_while_it_saves(mapper)
     for entry in maps.iterdir():
         assert entry.name in leftovers(maps) or load_scene(entry)
 
-    with started_mapper(tmp_path, "/killed_with_an_old_scene", anew=False) as mapper:
+    with started_mapper(tmp_path, "/killed_with_an_old_scene") as mapper:
         assert leftovers(maps) == [], "what the killed one left is cleared away"
         first = mapper.reconstruct(save_path="place").result()
         mapper.collect(4)

@@ -21,7 +21,7 @@ def test_the_saved_scene_of_one_process_is_localized_in_by_another(tmp_path: Pat
     with running_mapper(tmp_path / "mapper.log", anew=True) as mapper:
         mapper.robot.destroy()
         mapper.robot = Robot(mapper.node, visit())
-        mapper.start(tmp_path / "scenes", dense="off")
+        mapper.start(tmp_path / "scenes")
         mapper.collect(len(MAPPED))
         made = mapper.reconstruct(save_path=str(tmp_path / "office")).result()
         assert made.code == Reconstruct.Result.SUCCESS
