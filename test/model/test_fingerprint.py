@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,16 @@ def test_small_files_leave_nothing_in_the_cache(weights, monkeypatch) -> None:
     monkeypatch.setattr(fingerprint, "_WORTH_BYTES", 2**28)
     load_network(weights).fingerprint()
     assert not (weights.parent / "cache").exists()
+
+
+def test_loading_a_network_loads_no_compiler(weights) -> None:
+    """Which takes torch a second, in every program."""
+    program = (
+        "import sys; from vggt3_ros.model.checkpoint import load_network;"
+        " load_network(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(weights)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_loading_makes_no_weights_but_those_of_the_file(weights) -> None:

@@ -11,6 +11,7 @@ from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.backbone import ConvStem, DinoBackbone
 from vggt3_ros.model.block import Block
 from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.drawn import drawn
 from vggt3_ros.model.rope import RopeTable, rope_table
 from vggt3_ros.model.ttt_attention import TttAttention
 
@@ -32,9 +33,9 @@ class Aggregator(nn.Module):
         self.config = config
         dim = config.embed_dim
         heads = config.num_heads
-        self.camera_token = nn.Parameter(torch.randn(1, 2, 1, dim) * 1e-6)
+        self.camera_token = nn.Parameter(drawn(1, 2, 1, dim, deviation=1e-6))
         self.register_token = nn.Parameter(
-            torch.randn(1, 2, config.num_register_tokens, dim) * 1e-6
+            drawn(1, 2, config.num_register_tokens, dim, deviation=1e-6)
         )
         self.patch_embed: nn.Module
         if config.patch_embedding == "conv":
@@ -55,12 +56,16 @@ class Aggregator(nn.Module):
         self.global_blocks = nn.ModuleList(
             Block(dim, self._global_attention()) for _ in range(config.depth)
         )
-        self.register_buffer(
-            "mean", torch.tensor(_MEAN, device="cpu").view(3, 1, 1), persistent=False
-        )
-        self.register_buffer(
-            "std", torch.tensor(_STD, device="cpu").view(3, 1, 1), persistent=False
-        )
+        self.register_buffer("mean", torch.empty(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.empty(3, 1, 1), persistent=False)
+        self.fill_constants()
+
+    def fill_constants(self) -> None:
+        """Set what no file of weights holds: mean and deviation of the pixels that the network was
+        trained on.
+        """
+        self.mean = torch.tensor(_MEAN).view(3, 1, 1)
+        self.std = torch.tensor(_STD).view(3, 1, 1)
 
     @property
     def special(self) -> int:

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.block import Block
+from vggt3_ros.model.drawn import drawn
 from vggt3_ros.model.rope import uv_embedding
 
 _FINEST = 16.0  # of the stem's position code, in radians per half image diagonal; the coarsest is 1
@@ -46,7 +47,7 @@ class DinoBackbone(nn.Module):
         self.grid = grid
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.register_tokens = nn.Parameter(torch.zeros(1, registers, dim))
-        self.pos_embed = nn.Parameter(torch.randn(1, 1 + grid * grid, dim) * 0.02)
+        self.pos_embed = nn.Parameter(drawn(1, 1 + grid * grid, dim, deviation=0.02))
         if mask_token:  # VGGT-1B's checkpoint carries it; nothing reads it
             self.mask_token = nn.Parameter(torch.zeros(1, dim))
         self.patch_embed = PatchProjection(dim, patch_size)

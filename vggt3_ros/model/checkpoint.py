@@ -49,6 +49,7 @@ def load_network(
     weights = sum(tensor.numel() for tensor in tensors.values())
     network.precision = chosen_precision(precision, weights, torch.device(device))
     _assign(network, tensors, path, take_over=True)
+    network.aggregator.fill_constants()
     network.model_id = model_id
     network.fingerprint_cache = FingerprintCache(files)
     return network.to(device).eval().requires_grad_(False)

@@ -13,6 +13,7 @@ from torch.nn.functional import conv2d, linear, silu, softplus
 
 from vggt3_ros.model import fast_weights
 from vggt3_ros.model.config import TttConfig
+from vggt3_ros.model.drawn import drawn
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.rope import RopeTable, apply_rope
 from vggt3_ros.ranks import Ranks
@@ -64,9 +65,9 @@ class TttAttention(nn.Module):
         self.rate_offset = math.log(math.expm1(config.base_lr))  # softplus of it is base_lr
         d = dim // num_heads
         hidden = dim // num_heads * config.mlp_ratio
-        self.register_buffer("w0", torch.randn(num_heads, d, hidden) * math.sqrt(2 / d))
-        self.register_buffer("w1", torch.randn(num_heads, hidden, d) * math.sqrt(2 / hidden))
-        self.register_buffer("w2", torch.randn(num_heads, d, hidden) * math.sqrt(2 / d))
+        self.register_buffer("w0", drawn(num_heads, d, hidden, deviation=math.sqrt(2 / d)))
+        self.register_buffer("w1", drawn(num_heads, hidden, d, deviation=math.sqrt(2 / hidden)))
+        self.register_buffer("w2", drawn(num_heads, d, hidden, deviation=math.sqrt(2 / d)))
         self.qkv = nn.Linear(dim, 3 * dim)
         self.lr_fc = nn.Linear(dim, 3 * num_heads)
         self.proj = nn.Linear(dim, dim)
