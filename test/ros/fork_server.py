@@ -90,7 +90,7 @@ def _serve() -> None:
             pid, status = os.waitpid(request["ended"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
         else:
-            _prepare(request["module"])
+            _prepare()
             ready, is_ready = os.pipe()
             answer = os.fork()
             if answer == 0:
@@ -104,16 +104,12 @@ def _serve() -> None:
 
 
 @cache
-def _prepare(module: str) -> None:
+def _prepare() -> None:
     """Import what takes long, nothing of ROS: its tracing has threads that a fork lacks and misses
-    when it ends. Paint what a simulated camera paints its rooms with.
+    when it ends.
     """
-    if module.endswith(".sim_camera_node"):
-        importlib.import_module("vggt3_ros.worlds.film")
-        importlib.import_module("vggt3_ros.worlds.textures").texture_bank("held_out")
-    else:
-        for name in ("reconstruct", "localize"):
-            importlib.import_module(f"vggt3_ros.pipeline.{name}")
+    for name in ("reconstruct", "localize"):
+        importlib.import_module(f"vggt3_ros.pipeline.{name}")
     assert "rclpy" not in sys.modules
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 T = TypeVar("T")
+# a simulated camera without a start of its own drives off before those who watch it have come
+_FORKED = ("mapper_node", "localizer_node")
 
 
 def wait_for(predicate: Callable[[], T], timeout_s: float, what: str) -> T:
@@ -66,8 +68,8 @@ class NodeProcess:
 
     parameters: name -> value; further arguments are taken as they are, for example "-r",
     "image:=/front/image". The environment is that of the tests: their ROS domain and Fast DDS
-    profile. anew: start the interpreter for it, as a user does; otherwise it is forked from one
-    that has imported what it needs.
+    profile. anew: start the interpreter for it, as a user does; otherwise mapper and localizer are
+    forked from one that has imported what they need.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class NodeProcess:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._process: subprocess.Popen[bytes] | ForkedProgram
         with log.open("wb") as output:
-            if not anew:
+            if module in _FORKED and not anew:
                 self._process = ForkedProgram(program, words, environment, log)
                 return
             self._process = subprocess.Popen(
