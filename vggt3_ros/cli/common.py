@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from vggt3_ros.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
     from vggt3_ros.dense.settings import DenseSettings
 
 INTRINSICS_HELP = (
@@ -188,6 +190,18 @@ def resolve_device(name: str | None) -> str:
         return usable_device(name)
     except InputError as error:
         raise InputError(f"--{error}") from error
+
+
+def shared_device(name: str | None) -> torch.device:
+    """As `resolve_device`, but of processes that torchrun started each takes a GPU of its own."""
+    import torch
+
+    from vggt3_ros.ranks import local_rank
+
+    device = torch.device(resolve_device(name))
+    if device == torch.device("cuda") and local_rank() is not None:
+        device = torch.device(resolve_device(f"cuda:{local_rank()}"))
+    return device
 
 
 def scene_files(folder: Path) -> list[Path]:

@@ -22,8 +22,8 @@ from vggt3_ros.cli.common import (
     positive_float,
     positive_int,
     print_skipped,
-    resolve_device,
     scene_files,
+    shared_device,
 )
 from vggt3_ros.cli.progress import ProgressBar, track
 from vggt3_ros.datasets.image_files import IMAGES_HELP
@@ -151,7 +151,6 @@ def run(args: argparse.Namespace) -> int:
     """Reconstruct and save. Outputs that cannot be written are refused before the work begins."""
     # missing, it should be missed now and not when all work is done
     import matplotlib  # noqa: F401
-    import torch
 
     from vggt3_ros.cli.picture import draw_scene
     from vggt3_ros.datasets.image_reader import ImageReader
@@ -162,9 +161,7 @@ def run(args: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     picture = _check_outputs(args)
-    device = torch.device(resolve_device(args.device))
-    if device == torch.device("cuda") and local_rank() is not None:
-        device = torch.device(resolve_device(f"cuda:{local_rank()}"))
+    device = shared_device(args.device)
 
     cameras = _cameras(args)
     reader = ImageReader(args.images, "map", cameras, args.bit_depth)
@@ -176,6 +173,8 @@ def run(args: argparse.Namespace) -> int:
     _require_memory(reader, max_frames)
     network = load_network(args.model, device, args.precision)
     frames, left_out = _collect(reader, max_frames)
+    if not local_rank():  # alone, or the first one
+        print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
     settings = ReconstructionSettings(
         steps=args.steps,
@@ -188,7 +187,6 @@ def run(args: argparse.Namespace) -> int:
         if not ranks.first:
             contribute(frames, network, settings, ranks)
             return 0
-        print_skipped(reader.skipped)
         with ProgressBar("mapping") as progress:
             reconstruction = reconstruct(frames, network, settings, progress, ranks)
     print_skipped(reconstruction.skipped)

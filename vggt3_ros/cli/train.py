@@ -18,7 +18,7 @@ from vggt3_ros.cli.common import (
     add_device_option,
     add_json_option,
     add_seed_option,
-    resolve_device,
+    shared_device,
 )
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.files import check_writable, write_json
@@ -133,16 +133,11 @@ def _train(
     args: argparse.Namespace, config: TrainConfig, folder: Path, left: Path | None, parts: int
 ) -> None:
     """A run of `parts`-th of the minutes given, and what is said about it."""
-    import torch
-
-    from vggt3_ros.ranks import local_rank
     from vggt3_ros.training.parallel import TrainingRanks
     from vggt3_ros.training.trainer import Trainer
 
     recordings = [read_recording(folder) for folder in config.folders]
-    device = torch.device(resolve_device(args.device))
-    if device == torch.device("cuda") and local_rank() is not None:
-        device = torch.device(resolve_device(f"cuda:{local_rank()}"))
+    device = shared_device(args.device)
     bf16 = _multiplies_bf16(device) if args.precision == "auto" else args.precision == "bf16"
     minutes, within = (
         None if given is None else given / parts for given in (args.minutes, args.within)
