@@ -105,7 +105,7 @@ def test_images_and_memory_may_come_from_the_cpu_each_with_a_copy() -> None:
         with device.noting() as waits:
             prediction, _ = network.map(frames, chunk=2)
         # one for every chunk of images
-        assert places(waits) == {"model/network.py:_encode"} and len(waits) == 2
+        assert places(waits) == {"model/streaming.py:embed"} and len(waits) == 2
         assert_same(prediction, truth)
         with device.noting() as waits:
             answer = network.query(queries.to(DEVICE), memory)

@@ -116,7 +116,7 @@ def test_gradients_match_and_add_up_over_tokens() -> None:
 def test_ttt_layer_fits_and_retrieves(steps: int) -> None:
     layer, rope, x = ttt_layer()
     with torch.no_grad():
-        weights = layer.fit([x], rope, GRID, steps)
+        weights = layer.fit(x, rope, GRID, steps)
         output = layer.retrieve(x, weights, rope, GRID)
     for name, weight in weights._asdict().items():
         assert_close(name, weight.flatten(0, 1), DATA[f"fwa.steps{steps}.final_{name}"])

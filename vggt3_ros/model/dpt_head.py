@@ -97,7 +97,7 @@ class DptHead(nn.Module):
         gh, gw).
         """
         image = self.norm(patches).transpose(1, 2).unflatten(2, grid)
-        return self.projects[level](image)
+        return self.projects[level](image).contiguous()  # tokens come channels last
 
     def decode(self, projected: list[Tensor]) -> tuple[Tensor, Tensor]:
         """From four projected levels to values (N, H, W) or (N, H, W, 3), and confidence (N, H,

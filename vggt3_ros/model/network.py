@@ -4,8 +4,7 @@ with others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,22 +12,21 @@ from torch import Tensor, nn
 
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.model.aggregator import Aggregator
-from vggt3_ros.model.block import Block
 from vggt3_ros.model.camera_head import CameraHead, choose_anchors
 from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.dense_maps import DenseHeads, Levels, MapRows
 from vggt3_ros.model.dpt_head import DptHead
-from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.fingerprint import FingerprintCache, checksum, digest
 from vggt3_ros.model.precision import Precision, without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
-from vggt3_ros.model.rope import RopeTable
+from vggt3_ros.model.rows import Rows
+from vggt3_ros.model.scene_views import FastWeightsView, SceneView
+from vggt3_ros.model.streaming import MapRun, Passage, Reporter, Resident, chunks
 from vggt3_ros.model.ttt_attention import TttAttention
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
 
 _LIBRARY_BYTES = 2**24  # what the maths libraries take for themselves
-
-"""Called with the stage worked on and the fraction done so far, 0 to 1. It may raise to cancel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,13 +125,15 @@ class Vggt3(nn.Module):
         chunk: int = 8,
         progress: StageProgress | None = None,
         ranks: Ranks | None = None,
+        resident: Resident = "all",
     ) -> tuple[Prediction, SceneMemory | None]:
         """Reconstruct images (S, 3, H, W) in [0, 1] and fit the scene MLP to them in `steps` TTT
         steps.
 
         Frames pass through in groups of `chunk`; the result does not depend on it beyond rounding.
-        Per frame, only the residual tokens and what the heads need of the four tapped layers are
-        kept. The memory is None for a softmax network. World = the first image's camera.
+        resident: what stays on the device of every frame meanwhile, see Resident; with "none" the
+        prediction's maps are in host memory. The memory is None for a softmax network. World = the
+        first image's camera.
 
         ranks: processes that map together. Each gives all images, and gets the prediction of its
         share (Ranks.share) and the memory of all.
@@ -141,21 +141,26 @@ class Vggt3(nn.Module):
         self._check(images, chunk)
         if steps < 1:
             raise InputError(f"steps is {steps}, expected at least 1 TTT step")
+        softmax = self.config.attn == "softmax"
+        if softmax and resident == "stream":
+            raise InputError(
+                "frames pass once more (resident 'stream') where fast weights hold the scene, and"
+                " this is a softmax network; map with resident 'all' or 'none'"
+            )
         share = slice(None)
         if ranks is not None and ranks.world > 1:
             self._check_ranks(ranks, len(images))
             share = ranks.share(len(images))
-        tapped, weights = self._encode(images[share], chunk, None, steps, progress, ranks)
-        tokens = tapped.camera_tokens
+        run = MapRun(self, images[share], chunk, steps, resident, progress, ranks)
+        with self._autocast():
+            run.run()
+        tokens = run.camera_tokens
         if ranks is not None:
             tokens = ranks.gather(tokens, len(images))
         anchors = choose_anchors(tokens)
         encoding = self.camera_head.forward_anchored(tokens[None], anchors)[-1, 0, share]
-        prediction = self._predict(encoding, tapped, chunk, progress)
-        memory = None
-        if self.config.attn == "ttt":
-            memory = SceneMemory(tuple(weights), tokens[anchors])
-        return prediction, memory
+        prediction = Prediction(encoding, **run.maps.whole())
+        return prediction, None if softmax else SceneMemory(run.weights, tokens[anchors])
 
     @torch.no_grad()
     def query(
@@ -200,32 +205,64 @@ class Vggt3(nn.Module):
                 " scene"
             )
         memory = memory.to(self.device)
-        tapped, _ = self._encode(images, chunk, memory, 0, progress)
-        anchors = memory.camera_tokens[choose_anchors(memory.camera_tokens)]
-        tokens = torch.cat([anchors, tapped.camera_tokens])
-        encoding = self.camera_head(tokens[None], wanted=len(images))[-1, 0]
-        size_hw = images.shape[-2], images.shape[-1]
-        return UndecodedPrediction(
-            encoding, size_hw, lambda: self._predict(encoding, tapped, chunk, progress)
-        )
+        parts = chunks(len(images), chunk)
+        report = Reporter(progress, (2 + 2 * self.config.depth) * len(parts))
+        passage = Passage(self, images, report)
+        heads = DenseHeads(self, passage.grid)
+        views = self._views(memory, passage)
+        kept: list[list[Levels]] = []
+        camera_tokens = [memory.camera_tokens[choose_anchors(memory.camera_tokens)]]
+        with self._autocast():
+            for part in parts:
+                levels = []
+                for level, tapped in passage.through(passage.embed(images[part], False), views):
+                    levels.append(heads.project(tapped, level))
+                kept.append(levels)
+                camera_tokens.append(tapped[:, 0])
+        encoding = self.camera_head(torch.cat(camera_tokens)[None], wanted=len(images))[-1, 0]
 
-    def map_bytes(self, frames: int, height: int, width: int, chunk: int = 8) -> int:
-        """How much memory `map` takes at most on top of the weights, in bytes of fp32: an estimate
-        on the safe side.
+        @torch.no_grad()
+        def decode() -> Prediction:
+            maps = MapRows(lambda shape: Rows(len(images), shape, self.device, torch.float32))
+            for part, levels in zip(parts, kept, strict=True):
+                maps.write(part, heads.decode(levels))
+                report("heads")
+            return Prediction(encoding, **maps.whole())
+
+        return UndecodedPrediction(encoding, (images.shape[-2], images.shape[-1]), decode)
+
+    def map_bytes(
+        self, frames: int, height: int, width: int, chunk: int = 8, resident: Resident = "all"
+    ) -> int:
+        """How much memory of its device `map` takes at most on top of the weights, in bytes: an
+        estimate on the safe side.
         """
         config = self.config
         patches = height * width // config.patch_size**2
         tokens = patches + self.aggregator.special
-        heads = [head for head in (self.depth_head, self.point_head) if head is not None]
-        kept = tokens * config.embed_dim + len(heads) * patches * sum(config.dpt_out_channels)
-        outputs = height * width * (3 + 2 + (4 if self.point_head is not None else 0))
-        # the DPT heads' finest level before it is resized to the image
-        fused = 64 * patches * config.dpt_features
+        fused = 64 * patches * config.dpt_features  # the DPT heads' finest level, not yet resized
         full = height * width * (config.dpt_features // 2 + 32)
-        working = max(tokens * config.embed_dim * 64, 6 * fused + 4 * full)
-        if config.attn == "softmax":
-            kept += 5 * tokens * config.embed_dim
-        return 4 * (frames * (kept + outputs) + min(chunk, frames) * working) + _LIBRARY_BYTES
+        working = 4 * max(tokens * config.embed_dim * 64, 6 * fused + 4 * full)
+        keys = 0 if config.attn == "ttt" else 20 * tokens * config.embed_dim
+        kept = sum(self.kept_bytes(height, width, resident).values()) + keys
+        return frames * kept + min(chunk, frames) * working + _LIBRARY_BYTES
+
+    def kept_bytes(self, height: int, width: int, resident: Resident = "all") -> dict[str, int]:
+        """What stays on the device of every frame while it is mapped, in bytes: the residual
+        `stream`, the `levels` that the heads wait for, and the `maps` that they make.
+        """
+        config = self.config
+        patches = height * width // config.patch_size**2
+        heads = 1 if self.point_head is None else 2
+        of_level = 2 if self.precision == "bf16" else 4
+        stream = 4 * (patches + self.aggregator.special) * config.embed_dim
+        levels = of_level * heads * patches * sum(config.dpt_out_channels[:-1])
+        maps = 4 * height * width * (2 if heads == 1 else 6)
+        return {
+            "stream": 0 if resident == "none" else stream,
+            "levels": levels if resident == "all" else 0,
+            "maps": 0 if resident == "none" else maps,
+        }
 
     def _check(self, images: Tensor, chunk: int) -> None:
         patch = self.config.patch_size
@@ -252,181 +289,16 @@ class Vggt3(nn.Module):
                 f"{ranks.world} processes share {frames} frames; start at most {frames} processes"
             )
 
-    def _encode(
-        self,
-        images: Tensor,
-        chunk: int,
-        memory: SceneMemory | None,
-        steps: int,
-        progress: StageProgress | None,
-        ranks: Ranks | None = None,
-    ) -> tuple[_Tapped, list[FastWeights]]:
-        """Run the aggregator over frames in chunks; with a memory its fast weights are used, else
-        they are fitted, to those of all ranks.
-        """
-        has_reference = memory is None and (ranks is None or ranks.first)
-        aggregator = self.aggregator
-        config = self.config
-        parts = [slice(start, start + chunk) for start in range(0, len(images), chunk)]
-        grid = aggregator.grid(images)
-        rope = aggregator.rope(grid, bf16=self.precision == "bf16")
-        tapped = _Tapped(len(images), self, grid)
-        report = _Reporter(progress, layers=config.depth, parts=len(parts))
-        all_weights: list[FastWeights] = []
-        bf16 = self.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
-            tokens_per_frame = grid[0] * grid[1] + aggregator.special
-            tokens = torch.empty(
-                len(images), tokens_per_frame, config.embed_dim, device=self.device
-            )
-            for part in parts:
-                reference = has_reference and part.start == 0
-                tokens[part] = aggregator.embed(
-                    images[part].to(self.device, torch.float32), reference
-                )
-                report("backbone")
-            for layer in range(config.depth):
-                for part in parts:
-                    tokens[part] = aggregator.frame_blocks[layer](tokens[part], rope)
-                    report("frame blocks")
-                level = (
-                    config.intermediate_layers.index(layer)
-                    if layer in config.intermediate_layers
-                    else None
-                )
-                attend, weights = self._global(
-                    layer, tokens, parts, rope, grid, memory, steps, ranks
-                )
-                all_weights += weights
-                global_block = aggregator.global_block(layer)
-                for part in parts:
-                    within = tokens[part]
-                    mixed = global_block.finish(within, attend(global_block.norm1(within)))
-                    if level is not None:
-                        tapped.keep(level, part, torch.cat([within, mixed], dim=-1))
-                    tokens[part] = mixed
-                    report("global blocks")
-        return tapped, all_weights
+    def _views(self, memory: SceneMemory, passage: Passage) -> list[SceneView]:
+        """What the global layers know of a mapped scene."""
+        views: list[SceneView] = []
+        for layer, weights in enumerate(memory.fast_weights):
+            attn = self.aggregator.global_block(layer).attn
+            assert isinstance(attn, TttAttention)
+            views.append(FastWeightsView(attn, passage.rope, passage.grid, weights))
+        return views
 
-    def _global(
-        self,
-        layer: int,
-        tokens: Tensor,
-        parts: list[slice],
-        rope: RopeTable,
-        grid: tuple[int, int],
-        memory: SceneMemory | None,
-        steps: int,
-        ranks: Ranks | None,
-    ) -> tuple[Callable[[Tensor], Tensor], list[FastWeights]]:
-        """The layer's view of the whole scene, as a function from normed tokens (s, P, C) to
-        attention output.
-        """
-        block = self.aggregator.global_block(layer)
-        attn = block.attn
-        if isinstance(attn, TttAttention):
-            chunks = _NormedChunks(block, tokens, parts)
-            weights = (
-                attn.fit(chunks, rope, grid, steps, ranks)
-                if memory is None
-                else memory.fast_weights[layer]
-            )
-            return lambda x: attn.retrieve(x[None], weights, rope, grid)[0], [
-                _without_batch(weights)
-            ]
-        projected = [attn.project(block.norm1(tokens[part]), rope) for part in parts]
-        # (h, N, d)
-        k = torch.cat([chunk[1] for chunk in projected]).transpose(0, 1).flatten(1, 2)
-        v = torch.cat([chunk[2] for chunk in projected]).transpose(0, 1).flatten(1, 2)
-        del projected
-
-        def attend(x: Tensor) -> Tensor:
-            q = attn.project(x, rope)[0].transpose(0, 1).flatten(1, 2)
-            return attn.attend(q[None], k[None], v[None])[0].view_as(x)
-
-        return attend, []
-
-    @torch.no_grad()
-    def _predict(
-        self, encoding: Tensor, tapped: _Tapped, chunk: int, progress: StageProgress | None
-    ) -> Prediction:
-        """Decode the dense heads in chunks of frames."""
-        values: dict[str, list[Tensor]] = {name: [] for name in tapped.projected}
-        confidences: dict[str, list[Tensor]] = {name: [] for name in tapped.projected}
-        for start in range(0, len(encoding), chunk):
-            for name, levels in tapped.projected.items():
-                value, confidence = getattr(self, name).decode(
-                    [level[start : start + chunk] for level in levels]
-                )
-                values[name].append(value)
-                confidences[name].append(confidence)
-            if progress is not None:
-                progress("heads", 0.9 + 0.1 * min(1.0, (start + chunk) / len(encoding)))
-        depth = torch.cat(values["depth_head"])
-        depth_confidence = torch.cat(confidences["depth_head"])
-        if self.point_head is None:
-            return Prediction(encoding, depth, depth_confidence, None, None)
-        points = torch.cat(values["point_head"])
-        point_confidence = torch.cat(confidences["point_head"])
-        return Prediction(encoding, depth, depth_confidence, points, point_confidence)
-
-
-class _NormedChunks:
-    """The layer-normed tokens of a block, chunk by chunk, as often as they are iterated; nothing is
-    stored.
-    """
-
-    def __init__(self, block: Block, tokens: Tensor, parts: list[slice]) -> None:
-        self.block = block
-        self.tokens = tokens
-        self.parts = parts
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self.block.norm1(self.tokens[part])[None] for part in self.parts)
-
-
-class _Tapped:
-    """What the heads need of the tapped layers: camera tokens, and patch tokens already reduced by
-    each dense head.
-    """
-
-    def __init__(self, frames: int, network: Vggt3, grid: tuple[int, int]) -> None:
-        self.network = network
-        self.grid = grid
-        config = network.config
-        device = network.device
-        self.camera_tokens = torch.empty(frames, 2 * config.embed_dim, device=device)
-        names = ["depth_head"] + (["point_head"] if network.point_head is not None else [])
-        widths = config.dpt_out_channels
-        self.projected: dict[str, list[Tensor]] = {}
-        for name in names:
-            levels = [torch.empty(frames, width, *grid, device=device) for width in widths]
-            self.projected[name] = levels
-
-    def keep(self, level: int, part: slice, tokens: Tensor) -> None:
-        """Take what is needed of one chunk's tapped tokens (s, P, 2C)."""
-        if level == 3:
-            self.camera_tokens[part] = tokens[:, 0]
-        patches = tokens[:, self.network.aggregator.special :]
-        with without_autocast(tokens.device):
-            for name, levels in self.projected.items():
-                levels[level][part] = getattr(self.network, name).project(patches, level, self.grid)
-
-
-class _Reporter:
-    """Counts chunks of work and reports the fraction done; the heads' work comes after it."""
-
-    def __init__(self, progress: StageProgress | None, layers: int, parts: int) -> None:
-        self.progress = progress
-        self.total = (2 * layers + 1) * parts
-        self.done = 0
-
-    def __call__(self, stage: str) -> None:
-        self.done += 1
-        if self.progress is not None:
-            self.progress(stage, 0.9 * self.done / self.total)
-
-
-def _without_batch(weights: FastWeights) -> FastWeights:
-    """Drop the batch axis that fitting one scene leaves: (1, h, d, m) to (h, d, m)."""
-    return FastWeights(*(w[0] if w.ndim == 4 else w for w in weights))
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)

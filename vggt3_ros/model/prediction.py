@@ -71,8 +71,8 @@ class Prediction:
     pose_encoding: Tensor
     depth: Tensor  # (S, H, W) along z
     depth_confidence: Tensor  # (S, H, W), at least 1
-    pointmap: Tensor | None  # (S, H, W, 3), world frame
-    pointmap_confidence: Tensor | None  # (S, H, W), at least 1
+    pointmap: Tensor | None = None  # (S, H, W, 3), world frame
+    pointmap_confidence: Tensor | None = None  # (S, H, W), at least 1
 
     @property
     def size_hw(self) -> tuple[int, int]:

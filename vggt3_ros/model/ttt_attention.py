@@ -5,7 +5,6 @@ asks it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from vggt3_ros.model.config import TttConfig
 from vggt3_ros.model.drawn import drawn
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.rope import RopeTable, apply_rope
-from vggt3_ros.ranks import Ranks
 
 _NORM_EPS = 1e-5
 
@@ -46,9 +44,8 @@ class TttAttention(nn.Module):
     as in Muon).
 
     Channels turn with the position in `rope_heads` groups; `config.num_heads` of fast weights may
-    be fewer and wider. Nothing is kept between calls: `fit` returns the fast weights, `retrieve`
-    takes them. What they start from, w0, w1 and w2, is random, and stays so in the published
-    conversion.
+    be fewer and wider. Nothing is kept between calls: fast weights are given and returned. What
+    they start from, w0, w1 and w2, is random, and stays so in the published conversion.
     """
 
     w0: Tensor
@@ -105,32 +102,14 @@ class TttAttention(nn.Module):
         rates = softplus(shifted.float()).unflatten(-1, (3, self.num_heads))  # (B, S, P, 3, h)
         return k, v, rates.permute(3, 0, 4, 1, 2).flatten(3, 4).unsqueeze(-1)
 
-    def fit(
-        self,
-        chunks: Iterable[Tensor],
-        rope: RopeTable,
-        grid: tuple[int, int],
-        steps: int,
-        ranks: Ranks | None = None,
-    ) -> FastWeights:
-        """Fit the fast weights to all tokens in `steps` full-batch steps.
-
-        `chunks` is iterated once a step and yields layer-normed tokens (B, s, P, C); gradients add
-        up over it, so memory depends on the chunk and not on the number of frames. They add up over
-        `ranks`, too, each of which has chunks of its own and gets the same weights.
-        """
+    def fit(self, x: Tensor, rope: RopeTable, grid: tuple[int, int], steps: int) -> FastWeights:
+        """Fast weights fitted to layer-normed tokens x (B, S, P, C) in `steps` full-batch steps."""
         weights = self.initial
         norms = fast_weights.column_norms(weights)
+        signals = self.training_signals(x, rope, grid)
         for _ in range(steps):
-            total: FastWeights | None = None
-            for x in chunks:
-                part = fast_weights.gradient(weights, *self.training_signals(x, rope, grid))
-                total = part if total is None else total + part
-            if total is None:
-                raise ValueError("fit needs at least one chunk of tokens")
-            if ranks is not None:
-                total = FastWeights(*ranks.sum(total))
-            weights = fast_weights.update(weights, total, norms, self.newton_schulz_steps)
+            gradient = fast_weights.gradient(weights, *signals)
+            weights = self.updated(weights, gradient, norms)
         return weights
 
     def retrieve(
@@ -148,7 +127,30 @@ class TttAttention(nn.Module):
         """What layer-normed tokens x (B, S, P, C) retrieve after `steps` on the first `mapped`
         frames, (B, S, P, C).
         """
-        return self.retrieve(x, self.fit([x[:, :mapped]], rope, grid, steps), rope, grid)
+        return self.retrieve(x, self.fit(x[:, :mapped], rope, grid, steps), rope, grid)
+
+    def gradient(
+        self, x: Tensor, weights: FastWeights, rope: RopeTable, grid: tuple[int, int]
+    ) -> FastWeights:
+        """What layer-normed tokens x (S, P, C) add to the gradient at `weights`; that of all frames
+        is the sum.
+        """
+        part = fast_weights.gradient(weights, *self.training_signals(x[None], rope, grid))
+        return FastWeights(*(w[0] for w in part))
+
+    def updated(
+        self, weights: FastWeights, gradient: FastWeights, norms: FastWeights
+    ) -> FastWeights:
+        """Fast weights after a step; norms: column norms of those that the first step began
+        with.
+        """
+        return fast_weights.update(weights, gradient, norms, self.newton_schulz_steps)
+
+    def answer(
+        self, x: Tensor, weights: FastWeights, rope: RopeTable, grid: tuple[int, int]
+    ) -> Tensor:
+        """As `retrieve`, of tokens (S, P, C)."""
+        return self.retrieve(x[None], weights, rope, grid)[0]
 
     def _project(self, x: Tensor, part: int, grid: tuple[int, int]) -> Tensor:
         """q, k or v (part 0, 1, 2) after short convolution and SiLU, (B, S, P, C); the other two

@@ -1,0 +1,93 @@
+"""The dense heads of a network together: what they need of tapped layers, and what they make of
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from vggt3_ros.model.dpt_head import DptHead
+from vggt3_ros.model.precision import without_autocast
+from vggt3_ros.model.rows import Rows
+
+if TYPE_CHECKING:
+    from vggt3_ros.model.network import Vggt3
+
+Levels = dict[str, Tensor]
+"""One tapped layer of some frames as each head needs it: by head, (s, width of the level, gh,
+gw)."""
+Maps = dict[str, Tensor]
+"""By field of Prediction: depth and confidence (s, H, W), pointmap (s, H, W, 3) and its
+confidence."""
+
+
+class DenseHeads:
+    """Depth, and points in networks that have a head for them; computed in fp32."""
+
+    def __init__(self, network: Vggt3, grid: tuple[int, int]) -> None:
+        heads = {"depth": network.depth_head, "pointmap": network.point_head}
+        self.heads: dict[str, DptHead] = {n: head for n, head in heads.items() if head is not None}
+        self.grid = grid
+        self.widths = network.config.dpt_out_channels
+        self._special = network.aggregator.special
+        self._device = network.device
+
+    def project(self, tapped: Tensor, level: int) -> Levels:
+        """What the heads need of tapped tokens (s, P, 2C)."""
+        patches = tapped[:, self._special :]
+        with without_autocast(self._device):
+            return {
+                name: head.project(patches, level, self.grid) for name, head in self.heads.items()
+            }
+
+    def decode(self, levels: Sequence[Levels]) -> Maps:
+        """From four levels of the same frames."""
+        maps: Maps = {}
+        with without_autocast(self._device):
+            for name, head in self.heads.items():
+                values, confidence = head.decode([level[name].float() for level in levels])
+                maps |= {name: values, f"{name}_confidence": confidence}
+        return maps
+
+
+class KeptLevels:
+    """The levels of all frames that wait for the last one; make_rows makes rows of a shape."""
+
+    def __init__(self, heads: DenseHeads, make_rows: Callable[[Sequence[int]], Rows]) -> None:
+        self._levels: list[dict[str, Rows]] = [
+            {name: make_rows((width, *heads.grid)) for name in heads.heads}
+            for width in heads.widths[:-1]
+        ]
+
+    def write(self, level: int, part: slice, projected: Levels) -> None:
+        """Keep a level of a chunk."""
+        for name, rows in self._levels[level].items():
+            rows.write(part, projected[name])
+
+    def passing(self, parts: Sequence[slice]) -> Iterator[list[Levels]]:
+        """What is kept of one chunk after another."""
+        levels = [{n: rows.passing(parts) for n, rows in level.items()} for level in self._levels]
+        for _ in parts:
+            yield [{name: next(chunks) for name, chunks in level.items()} for level in levels]
+
+
+class MapRows:
+    """The maps of all frames, written chunk by chunk."""
+
+    def __init__(self, make_rows: Callable[[Sequence[int]], Rows]) -> None:
+        self._make_rows = make_rows
+        self._rows: dict[str, Rows] = {}
+
+    def write(self, part: slice, maps: Maps) -> None:
+        """Keep those of a chunk."""
+        for name, values in maps.items():
+            if name not in self._rows:
+                self._rows[name] = self._make_rows(values.shape[1:])
+            self._rows[name].write(part, values)
+
+    def whole(self) -> Maps:
+        """Those of all frames."""
+        return {name: rows.whole() for name, rows in self._rows.items()}
