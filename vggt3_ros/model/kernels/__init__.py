@@ -7,12 +7,14 @@ compiles for.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 
 import torch
 
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.kernels.operations import Operations, update
 from vggt3_ros.model.kernels.torch_operations import TorchOperations
+from vggt3_ros.model.rope import rope_table
 
 __all__ = ["Operations", "TorchOperations", "choose", "fits", "update"]
 
@@ -48,12 +50,30 @@ def fits(config: ModelConfig) -> bool:
 def choose(device: torch.device, config: ModelConfig) -> Operations:
     """The operations for a network on a device: in Triton on a CUDA device of capability 8.0 or
     later, where it is installed and the sizes fit; in plain torch otherwise.
+
+    Where Triton is there and cannot compile (it needs a C compiler), a warning says why.
     """
     if device.type != "cuda" or torch.version.hip is not None or not fits(config):
         return TorchOperations()
     properties = torch.cuda.get_device_properties(device)
     if properties.major < 8 or importlib.util.find_spec("triton") is None:
         return TorchOperations()
-    from vggt3_ros.model.kernels.triton_operations import TritonOperations
+    try:
+        from vggt3_ros.model.kernels.triton_operations import TritonOperations
 
-    return TritonOperations(properties.multi_processor_count)
+        operations = TritonOperations(properties.multi_processor_count)
+        _try(operations, device)
+    except Exception as error:  # of whatever the compiler, the driver or the package lacks
+        warnings.warn(
+            f"Triton does not run on {device}: {error}. The network runs without fused kernels, "
+            "slower; Triton needs a C compiler (Debian and Ubuntu: apt install gcc)",
+            stacklevel=2,
+        )
+        return TorchOperations()
+    return operations
+
+
+def _try(operations: Operations, device: torch.device) -> None:
+    """Compile a small kernel and run it."""
+    rope = rope_table((1, 1), 0, 64, 100.0, device)
+    operations.unit(torch.zeros(1, 1, 64, device=device), rope, 1, 1)

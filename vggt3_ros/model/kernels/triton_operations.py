@@ -42,7 +42,7 @@ class Tile(NamedTuple):
 def gradient_tile(width: int, dtype: torch.dtype) -> Tile:
     """Tile of the gradient for heads of a width, whose three sums stay in registers."""
     if dtype != torch.bfloat16:
-        return Tile(32, 32, 8, 1)
+        return Tile(32, 16, 8, 1)
     return Tile(64, 32, 4, 3) if width <= 64 else Tile(32, 32, 4, 2)
 
 

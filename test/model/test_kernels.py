@@ -1,0 +1,253 @@
+"""The operations left to kernels: in torch they are what the layers compute, and in Triton what
+they are in torch; the kernels compile for GPUs, and are chosen where they run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from vggt3_ros.model import fast_weights, kernels
+from vggt3_ros.model.attention import SoftmaxAttention
+from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.model.fast_weights import FastWeights
+from vggt3_ros.model.kernels import TorchOperations, update
+from vggt3_ros.model.rope import rope_table
+from vggt3_ros.model.ttt_attention import TttAttention
+
+GRID = (4, 6)
+TORCH = TorchOperations()
+
+
+def tokens(dim: int, seed: int = 0) -> Tensor:
+    """Layer-normed tokens of 3 frames, (1, 3, 29, dim)."""
+    return torch.randn(1, 3, 5 + 24, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def layer(dim: int, rope_heads: int, heads: int, ratio: int = 4) -> TttAttention:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = TttConfig(num_heads=heads, mlp_ratio=ratio)
+        return TttAttention(dim, rope_heads, config).requires_grad_(False)
+
+
+LAYERS = [(32, 2, 2, 4), (64, 4, 2, 2), (48, 3, 1, 1), (32, 4, 4, 3)]
+
+
+@pytest.mark.parametrize(("dim", "rope_heads", "heads", "ratio"), LAYERS)
+def test_twins_compute_what_a_layer_does(dim, rope_heads, heads, ratio) -> None:
+    attention = layer(dim, rope_heads, heads, ratio)
+    rope = rope_table(GRID, 5, dim // rope_heads, 100.0, "cpu")
+    x = tokens(dim)
+    q, k, v = attention.qkv(x[0]).chunk(3, dim=-1)
+    kernel = attention.short_conv_qkv[2].conv.weight
+
+    keys = TORCH.unit(k, rope, rope_heads, heads).flatten(0, 1)
+    values = TORCH.convolve(v, kernel, GRID).flatten(0, 1)
+    expected_keys, expected_values, rates = attention.training_signals(x, rope, GRID)
+    by_head = (heads, -1)
+    torch.testing.assert_close(keys.unflatten(-1, by_head).transpose(0, 1), expected_keys[0])
+    torch.testing.assert_close(values.unflatten(-1, by_head).transpose(0, 1), expected_values[0])
+
+    norms = fast_weights.column_norms(attention.initial)
+    rates_by_token = rates[:, 0, :, :, 0].permute(2, 0, 1)  # (N, 3, h)
+    fitted = attention.initial
+    for _ in range(2):
+        gradient = TORCH.gradient(fitted, keys, values, rates_by_token)
+        fitted = update(TORCH, fitted, gradient, norms, 5)
+    for part, expected in zip(fitted, attention.fit([x], rope, GRID, 2), strict=True):
+        torch.testing.assert_close(part, expected[0], rtol=1e-4, atol=1e-5)
+
+    queries = TORCH.unit(q, rope, rope_heads, heads).flatten(0, 1)
+    answers = attention.proj(TORCH.apply(fitted, queries).unflatten(0, (3, -1)))
+    batch = FastWeights(*(part[None] for part in fitted))
+    expected = attention.retrieve(x, batch, rope, GRID)[0]
+    torch.testing.assert_close(answers, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(32, 2), (48, 3)])
+def test_twin_normalises_and_rotates_as_a_layer_does(dim, heads) -> None:
+    attention = SoftmaxAttention(dim, heads, qk_norm=True).requires_grad_(False)
+    for norm in (attention.q_norm, attention.k_norm):
+        norm.weight.normal_()
+        norm.bias.normal_()
+    rope = rope_table(GRID, 5, dim // heads, 100.0, "cpu")
+    x = tokens(dim)
+    q, k, _ = attention.qkv(x).unflatten(-1, (3, heads, -1)).unbind(-3)
+    for part, norm, expected in zip(
+        (q, k), (attention.q_norm, attention.k_norm), attention.project(x, rope), strict=False
+    ):
+        actual = TORCH.norm_rope(part, norm.weight, norm.bias, rope)
+        torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_twin_of_unrounded_gradients_leaves_them() -> None:
+    attention = layer(32, 2, 2)
+    norms = fast_weights.column_norms(attention.initial)
+    gradient = FastWeights(*(torch.randn_like(part) for part in attention.initial))
+    expected = fast_weights.update(attention.initial, gradient, norms, -1)
+    for part, truth in zip(update(TORCH, attention.initial, gradient, norms, -1), expected):
+        assert torch.equal(part, truth)
+
+
+def test_triton_computes_what_torch_does() -> None:
+    pytest.importorskip("triton")
+    interpreted = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
+    tests = Path(__file__).with_name("kernels_against_twins.py")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests],
+        env={**os.environ, **interpreted},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert " passed" in run.stdout
+
+
+class TestCompiled:
+    """For compute capability 9.0, as the published network is run: nothing is spilt to memory, and
+    the shared memory is that of a consumer card.
+    """
+
+    WIDTH, HIDDEN = 64, 256
+    LARGEST = 99 * 1024
+
+    @pytest.fixture(autouse=True)
+    def compiler(self, monkeypatch, tmp_path) -> None:
+        triton = pytest.importorskip("triton")
+        self.tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+        if not (self.tools / "cuobjdump").exists():
+            pytest.skip("this triton has no tools for CUDA")
+        monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+        self.folder = tmp_path
+
+    def check(self, kernel, pointers: dict[str, str], constants: dict[str, int], **options) -> None:
+        """Numbers are multiples of 16 where they are at published sizes."""
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource, compile
+
+        names = kernel.arg_names
+        numbers = dict.fromkeys(set(names) - set(pointers) - set(constants), "i32")
+        aligned = [
+            name for name in names if name in pointers or name.endswith(("stride", "channels"))
+        ]
+        source = ASTSource(
+            kernel,
+            {**{name: "*" + kind for name, kind in pointers.items()}, **numbers}
+            | dict.fromkeys(constants, "constexpr"),
+            constexprs={(names.index(name),): value for name, value in constants.items()},
+            attrs={(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
+        )
+        compiled = compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+        assert compiled.metadata.shared <= self.LARGEST
+        assert self.stack(compiled.asm["cubin"]) == 0
+
+    def stack(self, binary: bytes) -> int:
+        """Bytes of local memory that a thread needs."""
+        file = self.folder / "kernel.cubin"
+        file.write_bytes(binary)
+        usage = subprocess.run(
+            [self.tools / "cuobjdump", "-res-usage", file],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        (stack,) = re.findall(r" STACK:(\d+)", usage.stdout)
+        return int(stack)
+
+    @pytest.mark.parametrize("name", ["gradient", "apply"])
+    def test_fast_weights(self, name) -> None:
+        from vggt3_ros.model.kernels import triton_fast_weights, triton_operations
+
+        kernel = getattr(triton_fast_weights, f"{name}_kernel")
+        tile = getattr(triton_operations, f"{name}_tile")(self.WIDTH, torch.bfloat16)
+        kinds = {"k": "bf16", "v": "bf16", "q": "bf16", "rates": "fp32"}
+        kinds |= {"w0": "bf16", "w1": "bf16", "w2": "bf16"}
+        kinds["out"] = "fp32" if name == "gradient" else "bf16"
+        self.check(
+            kernel,
+            {argument: kinds[argument] for argument in kernel.arg_names if argument in kinds},
+            {
+                "WIDTH": self.WIDTH,
+                "HIDDEN": self.HIDDEN,
+                "TILE": tile.hidden,
+                "TOKENS": tile.tokens,
+            },
+            num_warps=tile.warps,
+            num_stages=tile.stages,
+        )
+
+    def test_newton_schulz(self) -> None:
+        from vggt3_ros.model.kernels.triton_fast_weights import newton_schulz_kernel
+
+        self.check(
+            newton_schulz_kernel,
+            {"matrices": "fp32", "out": "fp32"},
+            {"ROWS": self.WIDTH, "COLUMNS": self.HIDDEN},
+            num_warps=8,
+        )
+
+
+def config(**changes) -> ModelConfig:
+    return replace(ModelConfig.full("ttt"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fitting"),
+    [
+        (config(), True),
+        (ModelConfig.full("softmax"), True),
+        (config(ttt=TttConfig(num_heads=8)), True),
+        (config(ttt=TttConfig(num_heads=4)), False),
+        (config(ttt=TttConfig(num_heads=32)), False),
+        (config(ttt=TttConfig(mlp_ratio=3)), False),
+        (config(ttt=TttConfig(short_conv_size_qkv=(0, 0, 0))), False),
+        (config(ttt=TttConfig(short_conv_size_qkv=(0, 0, 5))), False),
+        (config(ttt=TttConfig(short_conv_size_qkv=(3, 3, 3))), False),
+        (config(embed_dim=768), False),
+        (config(num_heads=128), False),
+    ],
+)
+def test_sizes_that_fit(changed, fitting) -> None:
+    assert kernels.fits(changed) == fitting
+
+
+def choose_on_gpu(monkeypatch, capability: int, attempt: Callable[..., None]) -> object:
+    """What is chosen for a GPU, with `attempt` in place of the first kernel."""
+    properties = SimpleNamespace(major=capability, multi_processor_count=132)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(kernels, "_try", attempt)
+    return kernels.choose(torch.device("cuda"), config())
+
+
+def test_kernels_are_chosen_on_a_gpu(monkeypatch) -> None:
+    pytest.importorskip("triton")
+    chosen = choose_on_gpu(monkeypatch, 9, lambda operations, device: None)
+    assert type(chosen).__name__ == "TritonOperations"
+    assert chosen.multiprocessors == 132
+
+
+def test_torch_is_chosen_where_kernels_do_not_run(monkeypatch) -> None:
+    def fail(operations: object, device: torch.device) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert type(kernels.choose(torch.device("cpu"), config())) is TorchOperations
+        assert type(choose_on_gpu(monkeypatch, 7, fail)) is TorchOperations
+    pytest.importorskip("triton")
+    with pytest.warns(UserWarning, match="Failed to find C compiler.*apt install gcc"):
+        assert type(choose_on_gpu(monkeypatch, 9, fail)) is TorchOperations
