@@ -83,6 +83,8 @@ OPTIONAL = (
     "skimage",
 )
 
+TRITON = "vggt3_ros.model.kernels.triton_"  # modules of kernels, imported where Triton runs
+
 # In a child process: refuse to import the packages named in argv[1], then import the modules named
 # after it.
 IMPORT_BLOCKED = """
@@ -200,17 +202,24 @@ def test_every_folder_with_modules_has_a_rule() -> None:
     assert folders <= set(ALLOWED)
 
 
-def test_everything_but_nodes_imports_without_rclpy() -> None:
-    result = import_in_child(
-        ("rclpy",), [name for name in module_names() if name.split(".")[1] != "nodes"]
-    )
+def test_everything_but_nodes_and_kernels_imports_without_rclpy_and_triton() -> None:
+    modules = [
+        name
+        for name in module_names()
+        if name.split(".")[1] != "nodes" and not name.startswith(TRITON)
+    ]
+    result = import_in_child(("rclpy", "triton"), modules)
     assert result.returncode == 0, result.stderr
 
 
 def test_core_imports_with_torch_numpy_and_safetensors_alone() -> None:
     core = ("geometry", "dense", "model", "scene", "worlds", "training")
-    modules = [name for name in module_names() if name.split(".")[1] in core]
-    result = import_in_child(("rclpy", *OPTIONAL), modules)
+    modules = [
+        name
+        for name in module_names()
+        if name.split(".")[1] in core and not name.startswith(TRITON)
+    ]
+    result = import_in_child(("rclpy", "triton", *OPTIONAL), modules)
     assert result.returncode == 0, result.stderr
 
 

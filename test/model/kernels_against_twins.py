@@ -258,9 +258,7 @@ def test_rows_may_lie_billions_of_values_apart() -> None:
         TRITON.convolve(near[None], given.kernels, given.grid),
     )
     with bf16():
-        assert torch.equal(
-            TRITON.apply(given.weights, tokens), TRITON.apply(given.weights, near)
-        )
+        assert torch.equal(TRITON.apply(given.weights, tokens), TRITON.apply(given.weights, near))
         for part, expected in zip(
             TRITON.gradient(given.weights, tokens, tokens, given.rates[:68]),
             TRITON.gradient(given.weights, near, near, given.rates[:68]),

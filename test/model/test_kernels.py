@@ -97,7 +97,8 @@ def test_twin_of_unrounded_gradients_leaves_them() -> None:
     norms = fast_weights.column_norms(attention.initial)
     gradient = FastWeights(*(torch.randn_like(part) for part in attention.initial))
     expected = fast_weights.update(attention.initial, gradient, norms, -1)
-    for part, truth in zip(update(TORCH, attention.initial, gradient, norms, -1), expected):
+    updated = update(TORCH, attention.initial, gradient, norms, -1)
+    for part, truth in zip(updated, expected, strict=True):
         assert torch.equal(part, truth)
 
 
