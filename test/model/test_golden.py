@@ -1,17 +1,25 @@
-"""The network reproduces the expected outputs of the specification, whatever the chunk."""
+"""The network reproduces the expected outputs of the specification, whatever the chunk and however
+it is executed.
+"""
 
 from __future__ import annotations
 
 import json
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vggt3_ros.model import network as network_module
 from vggt3_ros.model.checkpoint import load_weights
+from vggt3_ros.model.compiling import compile_inference
 from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.execution import Execution
+from vggt3_ros.model.kernels import TorchOperations
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 
@@ -66,6 +74,31 @@ def test_outputs_match_for_every_chunk(case: str, chunk: int) -> None:
         else:
             prediction, memory = network.map(images, run.get("num_ttt_steps", 1), chunk)
         compare(prefix, prediction, tensors)
+
+
+def as_is(graph: torch.fx.GraphModule, inputs: object) -> Callable[..., Any]:
+    """A compiler that leaves graphs as they are."""
+    return graph.forward
+
+
+@pytest.mark.parametrize("way", ["frames pass once more", "host memory", "operations", "compiled"])
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_match_for_every_execution(case: str, way: str, monkeypatch) -> None:
+    description, network, tensors = load_case(case)
+    residents = {"frames pass once more": "stream", "host memory": "none"}
+    if way in residents and (way == "host memory" or network.config.attn == "ttt"):
+        monkeypatch.setattr(network, "map", partial(network.map, resident=residents[way]))
+    if way == "operations":
+        network.use_operations(TorchOperations())
+    if way == "compiled":
+        monkeypatch.setattr(
+            network_module, "compile_inference", partial(compile_inference, backend=as_is)
+        )
+        network.execute(Execution(compiled=True))
+    try:
+        test_outputs_match_for_every_chunk(case, 2)
+    finally:
+        network.execute(Execution.plain())
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.kernels import TorchOperations, update
+from vggt3_ros.model.kernels.agreement import agree
 from vggt3_ros.model.rope import rope_table
 from vggt3_ros.model.ttt_attention import TttAttention
 
@@ -66,7 +66,7 @@ def test_twins_compute_what_a_layer_does(dim, rope_heads, heads, ratio) -> None:
     for _ in range(2):
         gradient = TORCH.gradient(fitted, keys, values, rates_by_token)
         fitted = update(TORCH, fitted, gradient, norms, 5)
-    for part, expected in zip(fitted, attention.fit([x], rope, GRID, 2), strict=True):
+    for part, expected in zip(fitted, attention.fit(x, rope, GRID, 2), strict=True):
         torch.testing.assert_close(part, expected[0], rtol=1e-4, atol=1e-5)
 
     queries = TORCH.unit(q, rope, rope_heads, heads).flatten(0, 1)
@@ -226,29 +226,55 @@ def test_sizes_that_fit(changed, fitting) -> None:
     assert kernels.fits(changed) == fitting
 
 
-def choose_on_gpu(monkeypatch, capability: int, attempt: Callable[..., None]) -> object:
-    """What is chosen for a GPU, with `attempt` in place of the first kernel."""
-    properties = SimpleNamespace(major=capability, multi_processor_count=132)
+def choose_on_gpu(monkeypatch, attempt: Callable[..., None]) -> object:
+    """What is chosen for a GPU, with `attempt` in place of what tries the kernels."""
+    properties = SimpleNamespace(major=9, multi_processor_count=132)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    monkeypatch.setattr(kernels, "_try", attempt)
-    return kernels.choose(torch.device("cuda"), config())
+    monkeypatch.setattr(kernels, "agree", attempt)
+    return kernels.choose(torch.device("cuda"), config(), bf16=True)
 
 
 def test_kernels_are_chosen_on_a_gpu(monkeypatch) -> None:
     pytest.importorskip("triton")
-    chosen = choose_on_gpu(monkeypatch, 9, lambda operations, device: None)
+    chosen = choose_on_gpu(monkeypatch, lambda *others: None)
     assert type(chosen).__name__ == "TritonOperations"
     assert chosen.multiprocessors == 132
 
 
-def test_torch_is_chosen_where_kernels_do_not_run(monkeypatch) -> None:
-    def fail(operations: object, device: torch.device) -> None:
+def test_kernels_are_not_chosen_where_they_do_not_compile(monkeypatch) -> None:
+    def fail(*others: object) -> None:
         raise RuntimeError("Failed to find C compiler")
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert type(kernels.choose(torch.device("cpu"), config())) is TorchOperations
-        assert type(choose_on_gpu(monkeypatch, 7, fail)) is TorchOperations
     pytest.importorskip("triton")
     with pytest.warns(UserWarning, match="Failed to find C compiler.*apt install gcc"):
-        assert type(choose_on_gpu(monkeypatch, 9, fail)) is TorchOperations
+        assert choose_on_gpu(monkeypatch, fail) is None
+
+
+@pytest.mark.parametrize(("capability", "run"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
+def test_devices_that_kernels_are_for(monkeypatch, capability, run) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert kernels.run_on(torch.device("cuda"), config()) == run
+    assert not kernels.run_on(torch.device("cuda"), config(num_heads=128))
+    assert not kernels.run_on(torch.device("cpu"), config())
+
+
+SMALL = config(embed_dim=64, num_heads=2, ttt=TttConfig(mlp_ratio=2))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("wrong", ["unit", "convolve", "apply", "norm_rope", "newton_schulz"])
+def test_an_operation_that_answers_otherwise_is_named(wrong, bf16) -> None:
+    agree(TorchOperations(), torch.device("cpu"), SMALL, bf16)
+    operations = TorchOperations()
+    right = getattr(operations, wrong)
+    setattr(operations, wrong, lambda *given: 1.2 * right(*given))
+    with pytest.raises(RuntimeError, match=f"{wrong} is off by"):
+        agree(operations, torch.device("cpu"), SMALL, bf16)
+
+
+def test_a_wrong_gradient_is_named() -> None:
+    operations = TorchOperations()
+    operations.gradient = lambda weights, *others: weights
+    with pytest.raises(RuntimeError, match="w0 is off by"):
+        agree(operations, torch.device("cpu"), SMALL, False)

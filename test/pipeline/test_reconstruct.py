@@ -14,11 +14,14 @@ from vggt3_ros.geometry.camera import intrinsics_matrix, project
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3_inverse, transform_points
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.pipeline import memory_check
 from vggt3_ros.pipeline.frame import Frame, Image
-from vggt3_ros.pipeline.memory_check import available_bytes, fitting_chunk
+from vggt3_ros.pipeline.memory_check import available_bytes, fit_map
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
+
+from ..conftest import make_network
 
 MakeFrames = Callable[[int], list[Frame]]
 MakeImage = Callable[..., Image]
@@ -233,7 +236,7 @@ def test_too_little_memory_is_refused_with_figures(
     with pytest.raises(InputError, match="use a smaller chunk and fewer frames"):
         settings = ReconstructionSettings(chunk=4, memory_limit_bytes=10**6)
         reconstruct(frames, small_network, settings)
-    room_for_40 = small_network.map_bytes(40, 56, 70, chunk=1)
+    room_for_40 = small_network.map_bytes(40, 56, 70, chunk=1, resident="stream")
     settings = ReconstructionSettings(chunk=1, memory_limit_bytes=room_for_40)
     with pytest.raises(InputError, match="give at most 40 frames"):
         reconstruct(frames * 11, small_network, settings)
@@ -246,9 +249,30 @@ def test_as_many_frames_pass_together_as_memory_permits(
     small_network: Vggt3, fits: int, chosen: int
 ) -> None:
     limit = small_network.map_bytes(20, 56, 70, chunk=fits)
-    assert fitting_chunk(small_network, 20, (56, 70), limit_bytes=limit) == chosen
-    assert fitting_chunk(small_network, 20, (56, 70), 1, limit) == 1
-    assert fitting_chunk(small_network, 20, (56, 70), 3) == 3
+    assert fit_map(small_network, 20, (56, 70), limit_bytes=limit) == (chosen, "all")
+    assert fit_map(small_network, 20, (56, 70), 1, limit) == (1, "all")
+    assert fit_map(small_network, 20, (56, 70), 3) == (3, "all")
+
+
+def test_frames_pass_once_more_where_memory_is_short(small_network: Vggt3) -> None:
+    limit = small_network.map_bytes(200, 56, 70, 1) - 1
+    assert fit_map(small_network, 200, (56, 70), limit_bytes=limit)[1] == "stream"
+    softmax = make_network("softmax")
+    limit = softmax.map_bytes(200, 56, 70, 1) - 1
+    with pytest.raises(InputError, match="give at most 199 frames"):
+        fit_map(softmax, 200, (56, 70), limit_bytes=limit)
+
+
+def test_a_gpu_leaves_what_it_keeps_in_the_hosts_memory_where_its_own_is_short(
+    small_network: Vggt3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Vggt3, "device", torch.device("cuda"))
+    limit = small_network.map_bytes(200, 56, 70, 8, "all")
+    assert fit_map(small_network, 200, (56, 70), limit_bytes=limit) == (8, "all")
+    assert fit_map(small_network, 200, (56, 70), limit_bytes=limit - 1).resident == "none"
+    monkeypatch.setattr(memory_check, "available_bytes", lambda device: 10**6)
+    with pytest.raises(InputError, match=r"left in the host's memory, of which 0\.00 GB"):
+        fit_map(small_network, 200, (56, 70), limit_bytes=limit - 1)
 
 
 def test_the_chosen_chunk_is_that_of_the_network(

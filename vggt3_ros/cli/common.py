@@ -76,6 +76,21 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_execution_option(parser: argparse.ArgumentParser) -> None:
+    """Add --execution NAMES: what `load_network` takes."""
+    parser.add_argument(
+        "--execution",
+        default="auto",
+        metavar="auto|plain|NAMES",
+        help=(
+            "what makes the network faster on a GPU: some of kernels (fused, in Triton), compiled"
+            " (torch.compile: the first image of every size takes a minute) and graphs (queries of"
+            " one image), with commas between, or plain for none (default: auto, kernels and graphs"
+            " where they run)"
+        ),
+    )
+
+
 def add_chunk_option(parser: argparse.ArgumentParser) -> None:
     """Add --chunk N: of ReconstructionSettings."""
     parser.add_argument(

@@ -15,6 +15,7 @@ from vggt3_ros.cli.common import (
     add_chunk_option,
     add_common_options,
     add_dense_option,
+    add_execution_option,
     add_model_option,
     add_precision_option,
     add_seed_option,
@@ -109,6 +110,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_model_option(parser)
     add_precision_option(parser)
+    add_execution_option(parser)
     add_chunk_option(parser)
     add_common_options(
         parser,
@@ -133,7 +135,8 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     # Their images are read later.
     folders = {spec: load_sequence(spec) for spec in args.sequences if not is_procedural(spec)}
-    network = load_network(args.model, resolve_device(args.device), args.precision)
+    device = resolve_device(args.device)
+    network = load_network(args.model, device, args.precision, args.execution)
     settings = _settings(args)
 
     evaluations = []

@@ -23,7 +23,7 @@ def run_protocol(args: argparse.Namespace) -> int:
     for folder in args.sequences:
         scenes += load_scenes(folder)
     device = resolve_device(args.device)
-    network = load_network(args.model, device, args.precision)
+    network = load_network(args.model, device, args.precision, args.execution)
     figures = []
     for scene in scenes:
         with ProgressBar(scene.name) as progress:

@@ -14,6 +14,7 @@ from vggt3_ros.cli.common import (
     INTRINSICS_HELP,
     add_bit_depth_option,
     add_common_options,
+    add_execution_option,
     add_model_option,
     add_precision_option,
     check_not_input,
@@ -54,6 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_model_option(parser)
     add_precision_option(parser)
+    add_execution_option(parser)
     add_common_options(parser, "write poses, covariances, confidences and seconds as JSON")
 
 
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     scene = load_scene(args.scene, with_depth=False)
     if not scene.is_verified and args.refine != "none":
         print(f"vggt3: poses cannot be verified: {scene.verdict.reason}", file=sys.stderr)
-    network = load_network(args.model, device, args.precision)
+    network = load_network(args.model, device, args.precision, args.execution)
     localizer = Localizer(scene, network, LocalizerSettings(refine=args.refine))
 
     rows = []

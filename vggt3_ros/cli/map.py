@@ -15,6 +15,7 @@ from vggt3_ros.cli.common import (
     add_chunk_option,
     add_common_options,
     add_dense_option,
+    add_execution_option,
     add_model_option,
     add_precision_option,
     check_not_input,
@@ -143,6 +144,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     add_model_option(parser)
     add_precision_option(parser)
+    add_execution_option(parser)
     add_chunk_option(parser)
     add_common_options(parser, "write counts, seconds and what was skipped as JSON")
 
@@ -171,7 +173,7 @@ def run(args: argparse.Namespace) -> int:
         )
     max_frames = args.max_frames or _MAX_FRAMES
     _require_memory(reader, max_frames)
-    network = load_network(args.model, device, args.precision)
+    network = load_network(args.model, device, args.precision, args.execution)
     frames, left_out = _collect(reader, max_frames)
     if not local_rank():  # alone, or the first one
         print_skipped(reader.skipped)

@@ -34,7 +34,7 @@ from vggt3_ros.evaluation.protocol_figures import (
     mean_of_scenes,
 )
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.memory_check import fitting_chunk
+from vggt3_ros.pipeline.memory_check import fit_map
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.progress import Progress, StageProgress
 
@@ -90,9 +90,13 @@ def evaluate_scene(
     frames = _read(sequence, split.map, lambda done: report("read", 0.1 * done))
     images = prepare(frames, config.image_size, config.patch_size).images
     height, width = images.shape[-2:]
-    chunk = fitting_chunk(network, len(images), (height, width))
+    fit = fit_map(network, len(images), (height, width))
     prediction, memory = network.map(
-        images, STEPS, chunk, lambda stage, done: report(stage, 0.1 + 0.3 * done)
+        images,
+        STEPS,
+        fit.chunk,
+        lambda stage, done: report(stage, 0.1 + 0.3 * done),
+        resident=fit.resident,
     )
     prediction = prediction.to("cpu")
     prediction.require_finite_cameras()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from vggt3_ros.model.kernels import Operations
 from vggt3_ros.model.precision import without_autocast
 from vggt3_ros.model.rope import RopeTable, apply_rope
 
@@ -24,10 +25,17 @@ class SoftmaxAttention(nn.Module):
         self.q_norm = nn.LayerNorm(dim // num_heads) if qk_norm else None
         self.k_norm = nn.LayerNorm(dim // num_heads) if qk_norm else None
         self.proj = nn.Linear(dim, dim)
+        self.operations: Operations | None = None  # fused; without them as in training
 
     def project(self, x: Tensor, rope: RopeTable | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v (..., heads, P, d) of tokens x (..., P, C)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).transpose(-2, -4).unbind(-3)
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (..., P, 3, heads, d)
+        if self.operations is not None and self.q_norm is not None and rope is not None:
+            q, k, v = qkv.unbind(-3)
+            q = self.operations.norm_rope(q, self.q_norm.weight, self.q_norm.bias, rope)
+            k = self.operations.norm_rope(k, self.k_norm.weight, self.k_norm.bias, rope)
+            return q, k, v.transpose(-2, -3)
+        q, k, v = qkv.transpose(-2, -4).unbind(-3)
         if self.q_norm is not None and self.k_norm is not None:
             q = self.q_norm(q.float())
             k = self.k_norm(k.float())

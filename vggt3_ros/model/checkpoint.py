@@ -15,6 +15,7 @@ from torch import Tensor
 from vggt3_ros.errors import CheckpointError, InputError
 from vggt3_ros.files import atomic_path, clear_unfinished
 from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.fingerprint import FingerprintCache
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.precision import PrecisionChoice, chosen_precision
@@ -31,28 +32,37 @@ def load_network(
     name_or_path: str | Path = "tiny",
     device: torch.device | str = "cpu",
     precision: PrecisionChoice = "fp32",
+    execution: str = "plain",
 ) -> Vggt3:
     """Build a network and load its weights, ready for use (eval mode, no gradients).
 
     `tiny` is the embedded model; an existing file or folder is read; any other name of the form
-    owner/model is fetched through huggingface_hub. precision: as for chosen_precision. Raises
-    CheckpointError saying what does not fit.
+    owner/model is fetched through huggingface_hub. precision: as for chosen_precision. execution:
+    as for Execution.parse. Raises CheckpointError saying what does not fit, and InputError where
+    the device does not allow the execution.
 
     On a CPU, large fp32 weights stay in their file and are read when they are used: replace a file
     in use, do not write into it.
     """
+    device = torch.device(device)
     path, model_id = _locate(name_or_path)
     files = _weight_files(path)
     tensors = _canonical(_read_all(files))
     with torch.device("meta"):  # neither memory nor random numbers for what the file holds
         network = Vggt3(_config_of(files[0], tensors))
+    way = Execution.parse(execution, device, network.config)
     weights = sum(tensor.numel() for tensor in tensors.values())
-    network.precision = chosen_precision(precision, weights, torch.device(device))
+    network.precision = chosen_precision(precision, weights, device)
     _assign(network, tensors, path, take_over=True)
     network.aggregator.fill_constants()
     network.model_id = model_id
     network.fingerprint_cache = FingerprintCache(files)
-    return network.to(device).eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    if network.precision == "bf16" and device.type == "cuda":
+        network.round_weights()
+    network.to(device)
+    network.execute(way)
+    return network
 
 
 def require_checkpoint(name_or_path: str | Path) -> None:

@@ -24,7 +24,7 @@ def digest(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
     hashed = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, tensor in sorted(state.items()):
         hashed.update(name.encode())
-        bits: Any = tensor.detach().cpu().contiguous().numpy()
+        bits: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         hashed.update(bits)
     return hashed.hexdigest()[:16]
 

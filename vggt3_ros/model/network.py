@@ -4,21 +4,28 @@ with others.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from vggt3_ros.errors import InputError, SceneError
+from vggt3_ros.model import kernels
 from vggt3_ros.model.aggregator import Aggregator
 from vggt3_ros.model.camera_head import CameraHead, choose_anchors
+from vggt3_ros.model.compiling import compile_inference, run_as_written
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.dense_maps import DenseHeads, Levels, MapRows
 from vggt3_ros.model.dpt_head import DptHead
+from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.fingerprint import FingerprintCache, checksum, digest
+from vggt3_ros.model.kernels import Operations
 from vggt3_ros.model.precision import Precision, without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
+from vggt3_ros.model.recorded import Recorded
 from vggt3_ros.model.rows import Rows
 from vggt3_ros.model.scene_views import FastWeightsView, SceneView
 from vggt3_ros.model.streaming import MapRun, Passage, Reporter, Resident, chunks
@@ -59,6 +66,8 @@ class Vggt3(nn.Module):
         self.model_id = "unnamed"
         self.fingerprint_cache: FingerprintCache | None = None  # of the files it was loaded from
         self._fingerprint: tuple[str, str] | None = None  # with the checksum of the weights then
+        self.execution = Execution()
+        self._recorded: tuple[SceneMemory, torch.Size, Recorded] | None = None  # of a scene
         self.aggregator = Aggregator(config)
         dim = 2 * config.embed_dim
         self.camera_head = CameraHead(
@@ -72,6 +81,37 @@ class Vggt3(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.aggregator.camera_token.device
+
+    def execute(self, execution: Execution) -> None:
+        """Map and answer in this way from now on; weights and device stay as they are. Raises
+        InputError where the device does not allow it.
+        """
+        operations = None
+        if execution.kernels:
+            operations = kernels.choose(self.device, self.config, self.precision == "bf16")
+        self.use_operations(operations, frame_blocks=not execution.compiled)
+        run_as_written(self)
+        if execution.compiled:
+            compile_inference(self)
+        self._recorded = None
+        self.execution = replace(execution, kernels=operations is not None)
+
+    def use_operations(self, operations: Operations | None, frame_blocks: bool = True) -> None:
+        """Let TTT layers, and frame blocks unless they are compiled, use fused operations."""
+        for block in self.aggregator.global_blocks:
+            block.attn.operations = operations
+        for block in self.aggregator.frame_blocks:
+            block.attn.operations = operations if frame_blocks else None
+
+    def round_weights(self) -> None:
+        """Keep in bf16 what bf16 multiplies anyway: the weights of linear layers and convolutions
+        of the aggregator. Results in bf16 are the same to the bit; fp32 is then no longer possible.
+        """
+        fingerprint = self.fingerprint()
+        for module in self.aggregator.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.to(torch.bfloat16)
+        self._fingerprint = checksum(self.state_dict()), fingerprint
 
     def fingerprint(self) -> str:
         """16 hex digits that identify configuration and weights: a scene belongs to the network
@@ -204,22 +244,13 @@ class Vggt3(nn.Module):
                 "the scene memory has other sizes than this network; load the network that made the"
                 " scene"
             )
-        memory = memory.to(self.device)
         parts = chunks(len(images), chunk)
         report = Reporter(progress, (2 + 2 * self.config.depth) * len(parts))
-        passage = Passage(self, images, report)
-        heads = DenseHeads(self, passage.grid)
-        views = self._views(memory, passage)
-        kept: list[list[Levels]] = []
-        camera_tokens = [memory.camera_tokens[choose_anchors(memory.camera_tokens)]]
-        with self._autocast():
-            for part in parts:
-                levels = []
-                for level, tapped in passage.through(passage.embed(images[part], False), views):
-                    levels.append(heads.project(tapped, level))
-                kept.append(levels)
-                camera_tokens.append(tapped[:, 0])
-        encoding = self.camera_head(torch.cat(camera_tokens)[None], wanted=len(images))[-1, 0]
+        if len(images) == 1 and self.execution.graphs:
+            encoding, kept = self._replayed(images, memory)
+        else:
+            encoding, kept = self._answer(images, memory.to(self.device), parts, report)
+        heads = DenseHeads(self, self.aggregator.grid(images))
 
         @torch.no_grad()
         def decode() -> Prediction:
@@ -230,6 +261,46 @@ class Vggt3(nn.Module):
             return Prediction(encoding, **maps.whole())
 
         return UndecodedPrediction(encoding, (images.shape[-2], images.shape[-1]), decode)
+
+    def _answer(
+        self, images: Tensor, memory: SceneMemory, parts: Sequence[slice], report: Reporter
+    ) -> tuple[Tensor, list[list[Levels]]]:
+        """Pose encodings (S, 9) of queried images, and for each part what the dense heads need."""
+        passage = Passage(self, images, report)
+        heads = DenseHeads(self, passage.grid)
+        views = self._views(memory, passage)
+        kept = []
+        camera_tokens = [memory.camera_tokens[choose_anchors(memory.camera_tokens)]]
+        with self._autocast():
+            for part in parts:
+                levels = []
+                for level, tapped in passage.through(passage.embed(images[part], False), views):
+                    levels.append(heads.project(tapped, level))
+                kept.append(levels)
+                camera_tokens.append(tapped[:, 0])
+        tokens = torch.cat(camera_tokens)[None]
+        return self.camera_head(tokens, wanted=len(images))[-1, 0], kept
+
+    def _replayed(self, images: Tensor, memory: SceneMemory) -> tuple[Tensor, list[list[Levels]]]:
+        """As `_answer` for one image, recorded when its size or the scene are new; no progress."""
+        images = images.to(self.device, torch.float32)
+        if self._recorded is None or self._recorded[:2] != (memory, images.shape):
+            there = memory.to(self.device)
+            one = [slice(0, 1)]
+
+            def answer(image: Tensor) -> tuple[Tensor, list[list[Levels]]]:
+                return self._answer(image, there, one, Reporter(None, 1))
+
+            try:
+                self._recorded = memory, images.shape, Recorded(answer, images)
+            except RuntimeError as error:
+                warnings.warn(
+                    f"queries are not recorded as a CUDA graph, and take longer: {error}",
+                    stacklevel=2,
+                )
+                self.execution = replace(self.execution, graphs=False)
+                return answer(images)
+        return self._recorded[2](images)
 
     def map_bytes(
         self, frames: int, height: int, width: int, chunk: int = 8, resident: Resident = "all"

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, silu, softplus
 
-from vggt3_ros.model import fast_weights
+from vggt3_ros.model import fast_weights, kernels
 from vggt3_ros.model.config import TttConfig
 from vggt3_ros.model.drawn import drawn
 from vggt3_ros.model.fast_weights import FastWeights
+from vggt3_ros.model.kernels import Operations
 from vggt3_ros.model.rope import RopeTable, apply_rope
 
 _NORM_EPS = 1e-5
@@ -68,6 +69,7 @@ class TttAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.lr_fc = nn.Linear(dim, 3 * num_heads)
         self.proj = nn.Linear(dim, dim)
+        self.operations: Operations | None = None  # fused; without them as in training
         self.short_conv_qkv = nn.ModuleList(
             ShortConv(dim, size) if size else nn.Identity() for size in config.short_conv_size_qkv
         )
@@ -96,10 +98,7 @@ class TttAttention(nn.Module):
         """
         k = self._unit(self._project(x, 1, grid), rope)
         v = self._heads(self._project(x, 2, grid))
-        shifted = self.lr_fc(x)
-        # rounded to the type; a tensor of data makes wait
-        shifted = shifted + shifted.new_full((), self.rate_offset)
-        rates = softplus(shifted.float()).unflatten(-1, (3, self.num_heads))  # (B, S, P, 3, h)
+        rates = self._rates(x)
         return k, v, rates.permute(3, 0, 4, 1, 2).flatten(3, 4).unsqueeze(-1)
 
     def fit(self, x: Tensor, rope: RopeTable, grid: tuple[int, int], steps: int) -> FastWeights:
@@ -135,6 +134,15 @@ class TttAttention(nn.Module):
         """What layer-normed tokens x (S, P, C) add to the gradient at `weights`; that of all frames
         is the sum.
         """
+        if self.operations is not None:
+            dim = x.shape[-1]
+            y = linear(x, self.qkv.weight[dim:], self.qkv.bias[dim:])
+            k = self.operations.unit(y[..., :dim], rope, self.rope_heads, self.num_heads)
+            conv = self.short_conv_qkv[2]
+            assert isinstance(conv, ShortConv)  # or the operations would not fit
+            v = self.operations.convolve(y[..., dim:], conv.conv.weight, grid)
+            rates = self._rates(x).flatten(0, 1)
+            return self.operations.gradient(weights, k.flatten(0, 1), v.flatten(0, 1), rates)
         part = fast_weights.gradient(weights, *self.training_signals(x[None], rope, grid))
         return FastWeights(*(w[0] for w in part))
 
@@ -144,13 +152,29 @@ class TttAttention(nn.Module):
         """Fast weights after a step; norms: column norms of those that the first step began
         with.
         """
+        if self.operations is not None:
+            steps = self.newton_schulz_steps
+            return kernels.update(self.operations, weights, gradient, norms, steps)
         return fast_weights.update(weights, gradient, norms, self.newton_schulz_steps)
 
     def answer(
         self, x: Tensor, weights: FastWeights, rope: RopeTable, grid: tuple[int, int]
     ) -> Tensor:
         """As `retrieve`, of tokens (S, P, C)."""
+        if self.operations is not None:
+            dim = x.shape[-1]
+            y = linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim])
+            q = self.operations.unit(y, rope, self.rope_heads, self.num_heads)
+            answers = self.operations.apply(weights, q.flatten(0, 1))
+            return self.proj(answers.unflatten(0, x.shape[:2]))
         return self.retrieve(x[None], weights, rope, grid)[0]
+
+    def _rates(self, x: Tensor) -> Tensor:
+        """Learning rates (..., 3, h) of tokens x (..., C) for w0, w1, w2, in fp32."""
+        shifted = self.lr_fc(x)
+        # rounded to the type; a tensor of data makes wait
+        shifted = shifted + shifted.new_full((), self.rate_offset)
+        return softplus(shifted.float()).unflatten(-1, (3, self.num_heads))
 
     def _project(self, x: Tensor, part: int, grid: tuple[int, int]) -> Tensor:
         """q, k or v (part 0, 1, 2) after short convolution and SiLU, (B, S, P, C); the other two

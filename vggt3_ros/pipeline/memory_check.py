@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.streaming import Resident
 
 _CGROUP = Path("/sys/fs/cgroup")
 _CHUNK = {"cpu": 8, "cuda": 32}  # frames that keep a device busy; more take memory alone
+# at least so many keep a GPU busy, for which everything else may leave it
+_LEAST: dict[Resident, int] = {"all": 8, "none": 1}
 
 
 def available_bytes(device: torch.device) -> int | None:
@@ -26,29 +31,67 @@ def available_bytes(device: torch.device) -> int | None:
     return min(known, default=None)
 
 
-def fitting_chunk(
+class MapFit(NamedTuple):
+    """Frames that pass together when a network maps, and what stays on its device of each."""
+
+    chunk: int
+    resident: Resident
+
+
+def fit_map(
     network: Vggt3,
     frames: int,
     size_hw: tuple[int, int],
     chunk: int | None = None,
     limit_bytes: int | None = None,
-) -> int:
-    """How many frames may pass the network together when it maps `frames` images of this size: the
-    chunk that is given, otherwise 8 on a CPU and 32 on a GPU, or fewer where memory permits no
-    more.
+) -> MapFit:
+    """How the network maps `frames` images of this size, in the fastest way that memory permits.
 
-    limit_bytes replaces what the system says is available. Raises InputError, with figures, if
-    there is too little.
+    The chunk that is given, otherwise 8 on a CPU and 32 on a GPU, or fewer. Where memory is short,
+    a GPU leaves what it keeps of frames in the host's memory; on a CPU, frames pass fast weights
+    once more instead of being kept for the heads.
+
+    limit_bytes replaces what the system says is available on the network's device. Raises
+    InputError, with figures, if there is too little.
     """
-    available = available_bytes(network.device) if limit_bytes is None else limit_bytes
-    chosen = chunk or _CHUNK.get(network.device.type, 8)
+    device = network.device
+    available = available_bytes(device) if limit_bytes is None else limit_bytes
+    chosen = chunk or _CHUNK.get(device.type, 8)
     if available is None:
-        return chosen
-    while (needed := network.map_bytes(frames, *size_hw, chunk=chosen)) > available:
-        if chunk is not None or chosen == 1:
-            raise InputError(_too_little(network, frames, size_hw, chosen, needed, available))
-        chosen //= 2
-    return chosen
+        return MapFit(chosen, "all")
+    for resident in _residents(network):
+        least = chosen if chunk else _LEAST[resident] if device.type == "cuda" else 1
+        for size in _halves(chosen, least):
+            if network.map_bytes(frames, *size_hw, size, resident) <= available:
+                if resident == "none":
+                    _check_host(network, frames, size_hw)
+                return MapFit(size, resident)
+    raise InputError(_too_little(network, frames, size_hw, size, resident, available))
+
+
+def _residents(network: Vggt3) -> list[Resident]:
+    """What may stay on the device of every frame, the fastest first."""
+    if network.device.type == "cuda":
+        return ["all", "none"]
+    return ["all", "stream"] if network.config.attn == "ttt" else ["all"]
+
+
+def _halves(most: int, least: int) -> Iterator[int]:
+    while most >= least:
+        yield most
+        most //= 2
+
+
+def _check_host(network: Vggt3, frames: int, size_hw: tuple[int, int]) -> None:
+    """Raise InputError where the host's memory does not hold what a GPU leaves in it."""
+    needed = frames * sum(network.kept_bytes(*size_hw).values())
+    available = available_bytes(torch.device("cpu"))
+    if available is not None and needed > available:
+        raise InputError(
+            f"mapping {frames} frames of {size_hw[1]}x{size_hw[0]} pixels fits on"
+            f" {network.device} only if {_gigabytes(needed)} are left in the host's memory, of"
+            f" which {_gigabytes(available)} are available; use fewer frames"
+        )
 
 
 def _too_little(
@@ -56,11 +99,14 @@ def _too_little(
     frames: int,
     size_hw: tuple[int, int],
     chunk: int,
-    needed: int,
+    resident: Resident,
     available: int,
 ) -> str:
-    least, more = (network.map_bytes(count, *size_hw, chunk=chunk) for count in (chunk, chunk + 1))
-    fitting = int(chunk + (available - least) / (more - least))
+    def needed(count: int) -> int:
+        return network.map_bytes(count, *size_hw, chunk, resident)
+
+    least, more = needed(chunk), needed(chunk + 1)
+    fitting = int(chunk + (available - least) / max(1, more - least))
     advice = (
         f"give at most {fitting} frames"
         if fitting >= chunk
@@ -70,7 +116,7 @@ def _too_little(
     )
     return (
         f"mapping {frames} frames of {size_hw[1]}x{size_hw[0]} pixels needs about"
-        f" {_gigabytes(needed)} of memory on {network.device}, {_gigabytes(available)} are"
+        f" {_gigabytes(needed(frames))} of memory on {network.device}, {_gigabytes(available)} are"
         f" available; {advice}, or use a network with smaller images or a machine with more memory"
     )
 

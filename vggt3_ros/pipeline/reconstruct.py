@@ -18,7 +18,7 @@ from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame import Anchoring, anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
-from vggt3_ros.pipeline.memory_check import fitting_chunk
+from vggt3_ros.pipeline.memory_check import fit_map
 from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
 from vggt3_ros.pipeline.preprocess import prepare, prepared_size
@@ -166,7 +166,7 @@ def _observed(
     if ranks is not None:
         share = ranks.share(len(used))
         passing = share.stop - share.start
-    chunk = fitting_chunk(network, passing, size_hw, settings.chunk, settings.memory_limit_bytes)
+    fit = fit_map(network, passing, size_hw, settings.chunk, settings.memory_limit_bytes)
     _report(progress, "prepare", 0.0)
     prepared = prepare(used, config.image_size, config.patch_size)
     laps.lap("prepare")
@@ -174,7 +174,9 @@ def _observed(
     def report(stage: str, fraction: float) -> None:
         _report(progress, stage, 0.05 + 0.55 * fraction)
 
-    prediction, memory = network.map(prepared.images, settings.steps, chunk, report, ranks)
+    prediction, memory = network.map(
+        prepared.images, settings.steps, fit.chunk, report, ranks, fit.resident
+    )
     prediction = prediction.to("cpu")
     if ranks is not None:
         prediction = prediction.collected(ranks, len(used))

@@ -12,11 +12,11 @@ import warnings
 import torch
 
 from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.kernels.agreement import agree
 from vggt3_ros.model.kernels.operations import Operations, update
 from vggt3_ros.model.kernels.torch_operations import TorchOperations
-from vggt3_ros.model.rope import rope_table
 
-__all__ = ["Operations", "TorchOperations", "choose", "fits", "update"]
+__all__ = ["Operations", "TorchOperations", "choose", "fits", "run_on", "update"]
 
 _WIDTHS = (32, 64, 128)  # of a head of fast weights: its sums fill the registers of a program
 _ROPE_WIDTHS = (16, 32, 64, 128)
@@ -47,33 +47,34 @@ def fits(config: ModelConfig) -> bool:
     )
 
 
-def choose(device: torch.device, config: ModelConfig) -> Operations:
-    """The operations for a network on a device: in Triton on a CUDA device of capability 8.0 or
-    later, where it is installed and the sizes fit; in plain torch otherwise.
-
-    Where Triton is there and cannot compile (it needs a C compiler), a warning says why.
+def run_on(device: torch.device, config: ModelConfig | None = None) -> bool:
+    """Whether the kernels are for such a device, a CUDA device of capability 8.0 or later, for a
+    network of these sizes, and Triton is installed.
     """
-    if device.type != "cuda" or torch.version.hip is not None or not fits(config):
-        return TorchOperations()
-    properties = torch.cuda.get_device_properties(device)
-    if properties.major < 8 or importlib.util.find_spec("triton") is None:
-        return TorchOperations()
+    return (
+        device.type == "cuda"
+        and torch.version.hip is None
+        and torch.cuda.get_device_capability(device)[0] >= 8
+        and importlib.util.find_spec("triton") is not None
+        and (config is None or fits(config))
+    )
+
+
+def choose(device: torch.device, config: ModelConfig, bf16: bool) -> Operations | None:
+    """The kernels for a network on a device that they are for (`run_on`), tried there first: None,
+    and a warning that says why, where they do not compile or answer otherwise than torch does.
+    """
     try:
         from vggt3_ros.model.kernels.triton_operations import TritonOperations
 
+        properties = torch.cuda.get_device_properties(device)
         operations = TritonOperations(properties.multi_processor_count)
-        _try(operations, device)
+        agree(operations, device, config, bf16)
     except Exception as error:  # of whatever the compiler, the driver or the package lacks
         warnings.warn(
-            f"Triton does not run on {device}: {error}. The network runs without fused kernels, "
-            "slower; Triton needs a C compiler (Debian and Ubuntu: apt install gcc)",
+            f"the fused kernels are not used on {device}: {error}. The network runs without them,"
+            " slower; Triton needs a C compiler (Debian and Ubuntu: apt install gcc)",
             stacklevel=2,
         )
-        return TorchOperations()
+        return None
     return operations
-
-
-def _try(operations: Operations, device: torch.device) -> None:
-    """Compile a small kernel and run it."""
-    rope = rope_table((1, 1), 0, 64, 100.0, device)
-    operations.unit(torch.zeros(1, 1, 64, device=device), rope, 1, 1)

@@ -27,3 +27,9 @@ class NetworkParameters(NodeParameters):
         "number format of the network: 'auto' is bf16 for networks of the published size on a GPU"
         " that multiplies it, otherwise fp32",
     )
+    execution: str = parameter(
+        "auto",
+        "what makes the network faster on a GPU: some of 'kernels' (fused, in Triton), 'compiled'"
+        " (torch.compile) and 'graphs' (queries), with commas between; 'auto': kernels and graphs"
+        " where they run; 'plain': none",
+    )

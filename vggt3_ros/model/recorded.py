@@ -1,0 +1,40 @@
+"""CUDA graphs: hundreds of kernels recorded once and replayed at one call, since starting them one
+by one takes longer than a GPU needs for one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+_WARM_UPS = 2  # runs in which libraries choose their kernels and take their memory
+
+
+class Recorded:
+    """A function of a tensor on a CUDA device, for tensors of the example's shape and type.
+
+    All else that it reads is read again at every call, where it was when it was recorded. Raises
+    RuntimeError where it cannot be recorded: it must not make the host wait.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Any], example: Tensor) -> None:
+        self._given = example.clone()
+        aside = torch.cuda.Stream(example.device)
+        aside.wait_stream(torch.cuda.current_stream(example.device))
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UPS):
+                function(self._given)
+        torch.cuda.current_stream(example.device).wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            self._result = function(self._given)
+
+    def __call__(self, given: Tensor) -> Any:
+        """What the function returns, in tensors of their own."""
+        self._given.copy_(given)
+        self._graph.replay()
+        return tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, self._result)
