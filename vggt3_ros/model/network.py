@@ -27,9 +27,7 @@ from vggt3_ros.model.precision import Precision, without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
 from vggt3_ros.model.recorded import Recorded
 from vggt3_ros.model.rows import Rows
-from vggt3_ros.model.scene_views import FastWeightsView, SceneView
 from vggt3_ros.model.streaming import MapRun, Passage, Reporter, Resident, chunks
-from vggt3_ros.model.ttt_attention import TttAttention
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
 
@@ -200,7 +198,7 @@ class Vggt3(nn.Module):
         anchors = choose_anchors(tokens)
         encoding = self.camera_head.forward_anchored(tokens[None], anchors)[-1, 0, share]
         prediction = Prediction(encoding, **run.maps.whole())
-        return prediction, None if softmax else SceneMemory(run.weights, tokens[anchors])
+        return prediction, None if softmax else SceneMemory(tuple(run.weights), tokens[anchors])
 
     @torch.no_grad()
     def query(
@@ -268,7 +266,7 @@ class Vggt3(nn.Module):
         """Pose encodings (S, 9) of queried images, and for each part what the dense heads need."""
         passage = Passage(self, images, report)
         heads = DenseHeads(self, passage.grid)
-        views = self._views(memory, passage)
+        views = passage.views(memory.fast_weights)
         kept = []
         camera_tokens = [memory.camera_tokens[choose_anchors(memory.camera_tokens)]]
         with self._autocast():
@@ -359,15 +357,6 @@ class Vggt3(nn.Module):
             raise InputError(
                 f"{ranks.world} processes share {frames} frames; start at most {frames} processes"
             )
-
-    def _views(self, memory: SceneMemory, passage: Passage) -> list[SceneView]:
-        """What the global layers know of a mapped scene."""
-        views: list[SceneView] = []
-        for layer, weights in enumerate(memory.fast_weights):
-            attn = self.aggregator.global_block(layer).attn
-            assert isinstance(attn, TttAttention)
-            views.append(FastWeightsView(attn, passage.rope, passage.grid, weights))
-        return views
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":

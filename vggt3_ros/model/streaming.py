@@ -64,6 +64,15 @@ class Passage:
         self.report("global blocks")
         return tokens
 
+    def views(self, weights: Sequence[FastWeights]) -> list[FastWeightsView]:
+        """What the global layers know of a scene that is fitted."""
+        views = []
+        for layer, of_layer in enumerate(weights):
+            attn = self.aggregator.global_block(layer).attn
+            assert isinstance(attn, TttAttention)
+            views.append(FastWeightsView(attn, self.rope, self.grid, of_layer))
+        return views
+
     def through(self, tokens: Tensor, views: Sequence[SceneView]) -> Iterator[tuple[int, Tensor]]:
         """Tapped levels, each with its tokens [frame, global] (s, P, 2C), of embedded tokens that
         pass all layers.
@@ -111,11 +120,12 @@ class MapRun:
         self.kept = None if again else KeptLevels(self.heads, lambda s: self._rows(s, rounded))
         self.camera_tokens = torch.empty(len(images), 2 * config.embed_dim, device=network.device)
         self.maps = MapRows(self._rows)
-        self.views: list[SceneView] = []
+        self.weights: list[FastWeights] = []  # of every layer, where it has them
+        self._view: SceneView | None = None  # of the last layer that has seen all frames
         self._waiting: Iterator[list[Levels]] | None = None
 
     def run(self) -> None:
-        """Fit the scene and decode the frames: afterwards `camera_tokens`, `maps` and `views` are
+        """Fit the scene and decode the frames: afterwards `camera_tokens`, `maps` and `weights` are
         there.
         """
         for layer in range(self.depth):
@@ -127,11 +137,6 @@ class MapRun:
             for part, within in zip(self.parts, self.stream.passing(self.parts), strict=True):
                 self._leave(self.depth - 1, part, within)
             del self.stream, self.kept, self._waiting
-
-    @property
-    def weights(self) -> tuple[FastWeights, ...]:
-        """The fast weights of every layer that has them."""
-        return tuple(v.weights for v in self.views if isinstance(v, FastWeightsView))
 
     def _fit(self, layer: int) -> None:
         """Bring all frames to a layer, and let it see them as often as it has steps."""
@@ -151,7 +156,9 @@ class MapRun:
             for within in self.stream.passing(self.parts):
                 view.see(passage.normed(layer, within))
             view.seen_all()
-        self.views.append(view)
+        self._view = view
+        if isinstance(view, FastWeightsView):
+            self.weights.append(view.weights)
 
     def _arriving(self, layer: int) -> Iterator[tuple[slice, Tensor]]:
         """Chunks as the layer before leaves them, or as they are embedded."""
@@ -168,7 +175,8 @@ class MapRun:
 
     def _leave(self, layer: int, part: slice, within: Tensor) -> Tensor:
         """Pass the layer's global block, and keep what the heads need; decode once all is there."""
-        tokens = self.passage.across(layer, within, self.views[layer])
+        assert self._view is not None
+        tokens = self.passage.across(layer, within, self._view)
         level = self.passage.levels.get(layer)
         if level is not None and self.kept is not None:
             tapped = torch.cat([within, tokens], dim=-1)
@@ -182,9 +190,10 @@ class MapRun:
 
     def _decode_again(self) -> None:
         """Let frames pass all layers with the fitted views, and decode each chunk at once."""
+        views = self.passage.views(self.weights)
         for part in self.parts:
             levels = []
-            for level, tapped in self.passage.through(self._embedded(part), self.views):
+            for level, tapped in self.passage.through(self._embedded(part), views):
                 levels.append(self.heads.project(tapped, level))
             self._decode(part, levels, tapped)
 
