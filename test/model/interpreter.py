@@ -1,5 +1,6 @@
 """Triton's interpreter, taught what it does otherwise than a GPU: round to bf16 (it cuts off) and
-multiply bf16 (it multiplies the bits). To be imported where TRITON_INTERPRET is 1.
+multiply bf16 (it multiplies the bits); and to copy no memory to and fro, all of it the CPU's.
+To be imported where TRITON_INTERPRET is 1.
 """
 
 from __future__ import annotations
@@ -27,4 +28,5 @@ def _multiplied(builder, a, b, *others):
 
 
 interpreter._convert_float = _rounded
+interpreter.GridExecutor._restore_args_dev = lambda *arguments: None
 interpreter.InterpreterBuilder.create_dot = _multiplied

@@ -105,15 +105,16 @@ class TritonOperations(TorchOperations):
         tile = gradient_tile(width, k.dtype)
         keys, k_stride = _rows(k)
         values, v_stride = _rows(v)
-        tiles = triton.cdiv(len(k), tile.tokens)
-        programs = heads * hidden // tile.hidden
+        tiles = max(1, triton.cdiv(len(k), tile.tokens))
         # two programs fit a multiprocessor, and a second round would leave most of them idle
-        splits = max(1, min(tiles, 2 * self.multiprocessors // programs))
+        wanted = max(1, 2 * self.multiprocessors // (heads * hidden // tile.hidden))
+        at_once = triton.cdiv(tiles, wanted)
+        splits = triton.cdiv(tiles, at_once)
         parts = k.new_empty((splits, 3, heads * width * hidden), dtype=torch.float32)
         with _on(k):
             gradient_kernel[(hidden // tile.hidden, heads, splits)](
                 keys, values, rates.permute(1, 2, 0).contiguous(), *_rounded(weights, k.dtype),
-                parts, len(k), triton.cdiv(tiles, splits), k_stride, v_stride,
+                parts, len(k), at_once, k_stride, v_stride,
                 WIDTH=width, HIDDEN=hidden, TILE=tile.hidden, TOKENS=tile.tokens,
                 num_warps=tile.warps, num_stages=tile.stages,
             )  # fmt: skip
