@@ -1,5 +1,5 @@
 """The operations left to kernels: in torch they are what the layers compute, and in Triton what
-they are in torch; the kernels compile for GPUs, and are chosen where they run.
+they are in torch; kernels are chosen where they run.
 """
 
 from __future__ import annotations
@@ -115,89 +115,6 @@ def test_triton_computes_what_torch_does() -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert " passed" in run.stdout
-
-
-class TestCompiled:
-    """For compute capability 9.0, as the published network is run: nothing is spilt to memory, no
-    product waits for another, and the shared memory is that of a consumer card.
-    """
-
-    WIDTH, HIDDEN = 64, 256
-    LARGEST = 99 * 1024
-
-    @pytest.fixture(autouse=True)
-    def compiler(self, monkeypatch, tmp_path) -> None:
-        triton = pytest.importorskip("triton")
-        tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-        self.assemblers = sorted(tools.glob("ptxas*"))  # of several versions of CUDA
-        if not self.assemblers:
-            pytest.skip("this triton has no assembler for CUDA")
-        monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
-        self.folder = tmp_path
-
-    def check(self, kernel, pointers: dict[str, str], constants: dict[str, int], **options) -> None:
-        """Strides are multiples of 16, as at published sizes."""
-        from triton.backends.compiler import GPUTarget
-        from triton.compiler import ASTSource, compile
-
-        names = kernel.arg_names
-        signature = dict.fromkeys(names, "i32") | dict.fromkeys(constants, "constexpr")
-        signature |= {name: "*" + kind for name, kind in pointers.items()}
-        aligned = [name for name in names if name in pointers or name.endswith("stride")]
-        source = ASTSource(
-            kernel,
-            signature,
-            constexprs={(names.index(name),): value for name, value in constants.items()},
-            attrs={(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
-        )
-        compiled = compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-        assert compiled.metadata.shared <= self.LARGEST
-        told = self.assembled(compiled.asm["ptx"])
-        assert " 0 bytes spill stores, 0 bytes spill loads" in told
-        assert "wgmma" in compiled.asm["ptx"] and "serialized" not in told
-
-    def assembled(self, text: str) -> str:
-        """What the assembler says of a kernel."""
-        file = self.folder / "kernel.ptx"
-        file.write_text(text)
-        for assembler in self.assemblers:
-            command = [assembler, "-v", "--gpu-name=sm_90a", file, "-o", self.folder / "kernel"]
-            run = subprocess.run(command, capture_output=True, text=True)
-            if run.returncode == 0:
-                return run.stderr
-        raise AssertionError(run.stderr)
-
-    @pytest.mark.parametrize("name", ["gradient", "apply"])
-    def test_fast_weights(self, name) -> None:
-        from vggt3_ros.model.kernels import triton_fast_weights, triton_operations
-
-        kernel = getattr(triton_fast_weights, f"{name}_kernel")
-        tile = getattr(triton_operations, f"{name}_tile")(self.WIDTH, torch.bfloat16)
-        kinds = {"k": "bf16", "v": "bf16", "q": "bf16", "rates": "fp32"}
-        kinds |= {"w0": "bf16", "w1": "bf16", "w2": "bf16"}
-        kinds["out"] = "fp32" if name == "gradient" else "bf16"
-        self.check(
-            kernel,
-            {argument: kinds[argument] for argument in kernel.arg_names if argument in kinds},
-            {
-                "WIDTH": self.WIDTH,
-                "HIDDEN": self.HIDDEN,
-                "TILE": tile.hidden,
-                "TOKENS": tile.tokens,
-            },
-            num_warps=tile.warps,
-            num_stages=tile.stages,
-        )
-
-    def test_newton_schulz(self) -> None:
-        from vggt3_ros.model.kernels.triton_fast_weights import newton_schulz_kernel
-
-        self.check(
-            newton_schulz_kernel,
-            {"matrices": "fp32", "out": "fp32"},
-            {"ROWS": self.WIDTH, "COLUMNS": self.HIDDEN},
-            num_warps=8,
-        )
 
 
 def config(**changes) -> ModelConfig:

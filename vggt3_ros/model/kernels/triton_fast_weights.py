@@ -2,7 +2,8 @@
 anything of hidden width to memory.
 
 Products take operands of the tokens' type (bf16 on tensor cores, fp32 in full precision) and add up
-in fp32; everything between them is fp32.
+in fp32; everything between them is fp32. Counts are not specialised: another number of tokens
+compiles nothing anew.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "tiles"])
 def gradient_kernel(
     k, v, rates, w0, w1, w2, out, tokens, tiles, k_stride, v_stride,
     WIDTH: tl.constexpr, HIDDEN: tl.constexpr, TILE: tl.constexpr, TOKENS: tl.constexpr,
@@ -70,7 +71,7 @@ def gradient_kernel(
     tl.store(out + 2 * part + across, g2_t)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "heads"])
 def apply_kernel(
     q, w0, w1, w2, out, tokens, heads, q_stride, out_stride,
     WIDTH: tl.constexpr, HIDDEN: tl.constexpr, TILE: tl.constexpr, TOKENS: tl.constexpr,
@@ -99,7 +100,7 @@ def apply_kernel(
     tl.store(out + place, answer.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps"])
 def newton_schulz_kernel(matrices, out, steps, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """All iterations on one of the fp32 matrices (n, ROWS, COLUMNS), with bf16 products.
 

@@ -16,7 +16,7 @@ def _silu(x):
     return x * tl.sigmoid(x)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "tokens", "blocks"])
 def unit_kernel(
     y, out, cos, sin, rows, tokens, y_stride, out_stride, blocks,
     HEADS: tl.constexpr, GROUPS: tl.constexpr, QUARTER: tl.constexpr, ROWS: tl.constexpr,
@@ -54,7 +54,7 @@ def unit_kernel(
         channel += GROUPS * 4 * QUARTER
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "tokens", "heads", "blocks"])
 def norm_rope_kernel(
     x, out, weight, bias, cos, sin, rows, tokens, heads, row_stride, head_stride, blocks,
     HEADS: tl.constexpr, QUARTER: tl.constexpr, ROWS: tl.constexpr,
@@ -106,7 +106,7 @@ def norm_rope_kernel(
         tl.store(place + 3 * QUARTER, (d * cos_x + c * sin_x).to(kind), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["special", "height", "width"])
 def convolve_kernel(
     y, weight, out, special, height, width, y_stride, out_stride,
     COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
