@@ -56,7 +56,7 @@ def assert_near_the_truth(compute, inputs: tuple[Tensor, ...]) -> None:
         assert relative(fused, truth) < min(1.02 * relative(twin, truth), BF16)
 
 
-TOKENS = [(0, 2, 64, 2), (1, 2, 64, 4), (2, 4, 32, 4), (3, 1, 128, 2), (4, 3, 32, 3)]
+TOKENS = [(0, 2, 64, 2), (1, 2, 64, 4), (2, 1, 128, 2), (3, 3, 32, 3)]
 
 
 @pytest.mark.parametrize(("seed", "heads", "width", "rope_heads"), TOKENS)
@@ -65,15 +65,16 @@ def test_directions(seed, heads, width, rope_heads) -> None:
     assert_near_the_truth(lambda by, k: [by.unit(k, given.rope, rope_heads, heads)], (given.k,))
 
 
-@pytest.mark.parametrize(("seed", "heads", "width"), [(0, 2, 64), (1, 2, 64), (2, 3, 32)])
+@pytest.mark.parametrize(("seed", "heads", "width"), [(0, 2, 64), (1, 1, 64), (2, 3, 32)])
 def test_short_convolution(seed, heads, width) -> None:
     given = scene(seed, heads, width, rope_heads=heads)
     assert_near_the_truth(lambda by, v: [by.convolve(v, given.kernels, given.grid)], (given.v,))
 
 
-@pytest.mark.parametrize("grid", [(1, 1), (1, 11), (11, 1), (2, 8)])
-@pytest.mark.parametrize("special", [0, 1, 9])
-def test_short_convolution_of_any_grid(grid, special) -> None:
+@pytest.mark.parametrize(
+    ("special", "grid"), [(0, (1, 1)), (1, (1, 11)), (9, (5, 1)), (0, (2, 8)), (8, (3, 9))]
+)
+def test_short_convolution_of_any_grid(special, grid) -> None:
     y = torch.randn(2, special + grid[0] * grid[1], 32, device=DEVICE)
     kernels = torch.randn(32, 1, 3, 3, device=DEVICE)
     truth = TORCH.convolve(y, kernels, grid)
@@ -89,9 +90,8 @@ def test_normalised_and_rotated(seed, heads, width) -> None:
         _, keys, _ = qkv.unflatten(-1, (3, heads, width)).unbind(-3)
         return [by.norm_rope(keys, weight, bias, given.rope)]
 
-    assert_near_the_truth(compute, (given.qkv,))
-    assert_near_the_truth(compute, (given.qkv[None],))
-    assert_near_the_truth(compute, (given.qkv[0],))
+    qkv = (given.qkv, given.qkv[0], given.qkv[None])[seed]  # with any axes before the tokens
+    assert_near_the_truth(compute, (qkv,))
 
 
 FAST = [(0, 2, 64, 2), (1, 1, 64, 4), (2, 2, 32, 2), (3, 1, 128, 1)]  # last, hidden width of it
