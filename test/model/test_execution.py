@@ -147,6 +147,8 @@ def test_executions_that_are_asked_for(monkeypatch) -> None:
     assert Execution.parse("compiled", CPU, config) == Execution(compiled=True)
     monkeypatch.setattr(kernels, "run_on", lambda device, config: True)
     assert Execution.parse("auto", GPU, config) == Execution(kernels=True, graphs=True)
+    assert Execution.parse("auto", GPU, config, "fp32") == Execution(graphs=True)
+    assert Execution.parse("kernels", GPU, config, "fp32") == Execution(kernels=True)
     assert str(Execution.parse("graphs,kernels", GPU)) == "kernels,graphs"
     assert str(Execution.plain()) == "plain"
     monkeypatch.setattr(kernels, "run_on", lambda device, config: False)

@@ -50,9 +50,9 @@ def load_network(
     tensors = _canonical(_read_all(files))
     with torch.device("meta"):  # neither memory nor random numbers for what the file holds
         network = Vggt3(_config_of(files[0], tensors))
-    way = Execution.parse(execution, device, network.config)
     weights = sum(tensor.numel() for tensor in tensors.values())
     network.precision = chosen_precision(precision, weights, device)
+    way = Execution.parse(execution, device, network.config, network.precision)
     _assign(network, tensors, path, take_over=True)
     network.aggregator.fill_constants()
     network.model_id = model_id

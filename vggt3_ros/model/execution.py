@@ -11,6 +11,7 @@ import torch
 from vggt3_ros.errors import InputError
 from vggt3_ros.model import kernels
 from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.precision import Precision
 
 PARTS = ("kernels", "compiled", "graphs")
 
@@ -34,16 +35,22 @@ class Execution:
         return Execution()
 
     @staticmethod
-    def parse(text: str, device: torch.device, config: ModelConfig | None = None) -> Execution:
+    def parse(
+        text: str,
+        device: torch.device,
+        config: ModelConfig | None = None,
+        precision: Precision = "bf16",
+    ) -> Execution:
         """From 'auto', 'plain', or some of 'kernels', 'compiled', 'graphs' with commas between.
 
-        'auto' is kernels and graphs where they run: compiling takes longer than most maps. Raises
-        InputError where the text is none of these, or the device, or a network of these sizes, has
-        no such thing.
+        'auto' is graphs on a CUDA device, and kernels where they run for networks in bf16: in fp32
+        they have no matrix units. Compiling takes longer than most maps. Raises InputError where
+        the text is none of these, or the device, or a network of these sizes, has no such thing.
         """
         on_gpu = device.type == "cuda"
         if text == "auto":
-            return Execution(on_gpu and kernels.run_on(device, config), graphs=on_gpu)
+            fused = precision == "bf16" and kernels.run_on(device, config)
+            return Execution(fused, graphs=on_gpu)
         if text == "plain":
             return Execution()
         named = text.split(",")

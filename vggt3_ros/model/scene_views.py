@@ -74,21 +74,21 @@ class KeysView:
     def __init__(self, attn: SoftmaxAttention, rope: RopeTable) -> None:
         self.attn = attn
         self.rope = rope
-        self._chunks: list[tuple[Tensor, Tensor]] = []
+        self._chunks: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._keys = self._values = torch.empty(0)
 
     def see(self, x: Tensor) -> None:
         """Keep a chunk's keys and values."""
-        _, k, v = self.attn.project(x, self.rope)
-        self._chunks.append((k, v))
+        for part, seen in zip(self.attn.project(x, self.rope)[1:], self._chunks, strict=True):
+            seen.append(part.transpose(0, 1).flatten(1, 2))
 
     def seen_all(self) -> None:
         """Put them together, (h, N, d)."""
-        k, v = zip(*self._chunks, strict=True)
-        self._keys, self._values = (
-            torch.cat(part).transpose(0, 1).flatten(1, 2) for part in (k, v)
-        )
-        self._chunks = []
+        keys, values = self._chunks
+        self._keys = torch.cat(keys, dim=1)
+        keys.clear()
+        self._values = torch.cat(values, dim=1)
+        values.clear()
 
     def attend(self, x: Tensor) -> Tensor:
         """Attend to all tokens."""

@@ -151,6 +151,7 @@ class MapRun:
             within = passage.within(layer, tokens)
             self.stream.write(part, within)
             view.see(passage.normed(layer, within))
+        self._view = None
         view.seen_all()
         for _ in range(self.steps - 1):
             for within in self.stream.passing(self.parts):

@@ -30,6 +30,6 @@ class NetworkParameters(NodeParameters):
     execution: str = parameter(
         "auto",
         "what makes the network faster on a GPU: some of 'kernels' (fused, in Triton), 'compiled'"
-        " (torch.compile) and 'graphs' (queries), with commas between; 'auto': kernels and graphs"
-        " where they run; 'plain': none",
+        " (torch.compile) and 'graphs' (queries), with commas between; 'auto': graphs, and kernels"
+        " for bf16 where they run; 'plain': none",
     )
