@@ -30,6 +30,7 @@ from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.live_depth import LiveDepth
 from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare
+from vggt3_ros.pipeline.resample import Resampler
 from vggt3_ros.pipeline.resize import most_like, resized_intrinsics
 from vggt3_ros.scene.scene import Scene
 
@@ -156,6 +157,8 @@ class Localizer:
         self.network = network
         self.settings = settings or LocalizerSettings()
         self._memory = SceneMemory.from_tensors(scene.memory).to(network.device)
+        on_cpu = network.device.type == "cpu"  # Pillow is faster there
+        self._resampler = None if on_cpu else Resampler(network.device)
         self._bending: Bending | None = None  # how network poses are brought into the adjusted map
         if scene.is_verified:
             keyframes = se3_inverse(scene.keyframes.cam_from_world)
@@ -254,7 +257,7 @@ class Localizer:
         begin = time.perf_counter()
         cpu_begin = time.process_time()
         config = self.network.config
-        prepared = prepare([frame], config.image_size, config.patch_size)
+        prepared = prepare([frame], config.image_size, config.patch_size, self._resampler)
         ready = time.perf_counter()
         undecoded = self.network.query_undecoded(prepared.images, self._memory)
         undecoded = replace(undecoded, pose_encoding=undecoded.pose_encoding.cpu())
@@ -452,7 +455,7 @@ class Localizer:
         else:
             intrinsics = self._corrected(prepared.intrinsics[0])
         depth, how = self._live_depth.refined(
-            prepared.images[0], answer.depth, intrinsics, answer.map_from_cam
+            prepared.images[0].cpu(), answer.depth, intrinsics, answer.map_from_cam
         )
         seconds = {**answer.seconds, "depth": time.perf_counter() - begin}
         return replace(

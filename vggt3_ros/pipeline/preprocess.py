@@ -14,6 +14,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.published_loader import EvaluationCrop, target_size
+from vggt3_ros.pipeline.resample import Resampler
 from vggt3_ros.pipeline.undistort import undistorted
 
 
@@ -21,7 +22,8 @@ from vggt3_ros.pipeline.undistort import undistorted
 class PreparedFrames:
     """S frames as the network takes them.
 
-    images (S, 3, h, w) float32 in [0, 1]. intrinsics (S, 3, 3) float64 in pixels of `images`, None
+    images (S, 3, h, w) float32 in [0, 1], on the device of the resampler that they were prepared
+    with; all else is on the CPU. intrinsics (S, 3, 3) float64 in pixels of `images`, None
     unless all frames are calibrated. depth (S, h, w) float32 metres, 0 where unknown, None if no
     frame has depth. pixels_from_source (S, 3, 3) float64: from pixels of the frame's (undistorted)
     image to pixels of `images`.
@@ -38,12 +40,18 @@ class PreparedFrames:
         return self.images.shape[-2], self.images.shape[-1]
 
 
-def prepare(frames: Sequence[Frame], image_size: int, patch_size: int) -> PreparedFrames:
+def prepare(
+    frames: Sequence[Frame],
+    image_size: int,
+    patch_size: int,
+    resampler: Resampler | None = None,
+) -> PreparedFrames:
     """Prepare frames for a network that works at a long side of `image_size` pixels.
 
     Lens distortion is undone where known; the image is cropped about the principal point (the
     centre when not calibrated), because the network expects it there. Frames of another shape than
-    most are cropped to that one: the network sees less of them. Raises InputError when there is no
+    most are cropped to that one: the network sees less of them. With a resampler images are sent to
+    its device in bytes and resized there, to the same pixels. Raises InputError when there is no
     frame.
     """
     crops = _crops(frames, image_size, patch_size)
@@ -53,7 +61,7 @@ def prepare(frames: Sequence[Frame], image_size: int, patch_size: int) -> Prepar
     intrinsics = []
     for original, crop in zip(frames, crops, strict=True):
         frame = undistorted(original)
-        images.append(crop.image(frame.image))
+        images.append(crop.image(frame.image, resampler))
         pixels.append(crop.pixels_from_source())
         if frame.intrinsics is not None:
             intrinsics.append(pixels[-1] @ frame.intrinsics)

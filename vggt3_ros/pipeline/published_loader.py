@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.pipeline.frame import Image
+from vggt3_ros.pipeline.resample import Filter, Resampler
 
 
 def _to_float(image: Any) -> Tensor:
@@ -80,16 +81,21 @@ class EvaluationCrop:
         start_x, start_y = (math.floor(r / 2 - t / 2) for r, t in zip(resized, target, strict=True))
         return EvaluationCrop((x, y), (width, height), resized, (start_x, start_y), target)
 
-    def image(self, image: Image) -> Tensor:
-        """Apply it to an image (H, W, 3) uint8; returns (3, h, w) float in [0, 1]."""
-        from PIL import Image as Pillow
+    def image(self, image: Image, resampler: Resampler | None = None) -> Tensor:
+        """Apply it to an image (H, W, 3) uint8; returns (3, h, w) float in [0, 1].
 
+        Pillow does it, or the resampler on its device, where the result then is: the same to the
+        bit.
+        """
         shrinks = max(self.target[0] / self.size[0], self.target[1] / self.size[1]) < 1
-        method = _filter("LANCZOS") if shrinks else _filter("BICUBIC")
-        picture = Pillow.fromarray(_window(image, self.position, self.size)).resize(
-            self.resized, method
-        )
-        return _to_float(_window(np.asarray(picture), self.start, self.target))
+        method: Filter = "lanczos" if shrinks else "bicubic"
+        window = _window(image, self.position, self.size)
+        if resampler is None:
+            resized = _resized(window, self.resized, method)
+            return _to_float(_window(resized, self.start, self.target))
+        there = torch.from_numpy(np.array(window)).to(resampler.device)
+        pixels = resampler.resized(there, self.resized, method, self.start, self.target)
+        return resampler.fractions(pixels)
 
     def depth(self, depth: npt.NDArray[np.float32]) -> Tensor:
         """Apply it to a depth image (H, W), taking the nearest pixel; returns (h, w) float32."""
@@ -127,6 +133,17 @@ class EvaluationCrop:
 
 def _window(image: Any, position: tuple[int, int], size: tuple[int, int]) -> Any:
     return image[position[1] : position[1] + size[1], position[0] : position[0] + size[0]]
+
+
+def _resized(image: Image, size: tuple[int, int], method: Filter) -> Any:
+    """An image resized by Pillow, first along its rows and then along its columns. Pillow from 13
+    on takes columns first where height shrinks most, which gives other pixels.
+    """
+    from PIL import Image as Pillow
+
+    name = _filter(method.upper())
+    along_rows = Pillow.fromarray(image).resize((size[0], image.shape[0]), name)
+    return np.asarray(along_rows.resize(size, name))
 
 
 def _filter(name: str) -> Any:
