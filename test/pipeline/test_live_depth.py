@@ -4,6 +4,7 @@ runs beside what.
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from dataclasses import replace
@@ -11,6 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.provenance import Provenance
@@ -28,6 +30,8 @@ from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.worlds.sequence import RoomSequence
+
+from ..pretended_device import DEVICE, PretendedDevice
 
 NETWORK, REFINED = LocalizerSettings(depth="network"), LocalizerSettings(depth="refined")
 
@@ -144,6 +148,20 @@ def test_depth_that_nobody_wants_is_not_decoded(
     assert torch.equal(spared.map_from_cam, decoded.map_from_cam)
     proposed = Localizer(scene, network, LocalizerSettings(refine="none")).localize(frame)
     assert torch.equal(proposed.depth, decoded.depth) and proposed.confidence == decoded.confidence
+
+
+def test_with_a_network_on_a_device_it_is_the_same(
+    scene: Scene, network: Vggt3, drive: RoomSequence
+) -> None:
+    frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)
+    with sdpa_kernel(SDPBackend.MATH):
+        here = Localizer(scene, network, REFINED).localize(frame)
+        with PretendedDevice():
+            moved = copy.deepcopy(network).to(DEVICE)
+            there = Localizer(scene, moved, REFINED).localize(frame)
+    assert here.depth is not None and there.depth is not None
+    assert here.depth_provenance is not None and there.depth_provenance is not None
+    assert torch.equal(here.depth, there.depth)
 
 
 def test_what_refined_points_hide_is_not_compared(
