@@ -114,7 +114,12 @@ class KnowsTheRoom:
         return getattr(self._network, name)
 
     def map(
-        self, images: Tensor, steps: int, chunk: int, progress: Callable[[str, float], None]
+        self,
+        images: Tensor,
+        steps: int,
+        chunk: int,
+        progress: Callable[[str, float], None],
+        resident: str,
     ) -> Any:
         self.steps = steps
         progress("heads", 1.0)
