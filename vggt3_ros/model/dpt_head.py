@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
@@ -44,7 +45,8 @@ class FusionBlock(nn.Module):
         """Fuse level (N, C, h, w) with what the coarser levels gave, and resize to `size`."""
         if fused is not None and self.resConfUnit1 is not None:
             level = fused + self.resConfUnit1(level)
-        return self.out_conv(_resize(self.resConfUnit2(level), size))
+        # a convolution of one pixel and linear interpolation may change places: fewer pixels first
+        return _resize(self.out_conv(self.resConfUnit2(level)), size)
 
 
 class DptHead(nn.Module):
@@ -107,6 +109,8 @@ class DptHead(nn.Module):
         aspect = columns / rows
         levels = []
         for index, level in enumerate(projected):
+            if level.device.type == "cpu":  # its convolutions are faster so
+                level = level.contiguous(memory_format=torch.channels_last)
             scaled = self.resize_layers[index](_add_position(level, aspect))
             levels.append(getattr(self.scratch, f"layer{index + 1}_rn")(scaled))
         fused: Tensor | None = None
