@@ -10,14 +10,17 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 import torch
 
 from vggt3_ros.cli.bench import command
-from vggt3_ros.cli.bench.network import Attention, Case, Failed, Measured, measure
+from vggt3_ros.cli.bench.network import Attention, Case, Failed, Measured, frame_bytes, measure
 from vggt3_ros.cli.bench.peak_memory import PeakMemory
 from vggt3_ros.cli.bench.stage_clock import StageClock
+from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.streaming import Resident
 
 Run = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
@@ -63,9 +66,11 @@ def test_bench_runs_with_torch_numpy_and_safetensors_alone(
     for row in data["rows"]:
         assert row["seconds"] > 0 and 0 < row["peak_bytes"] < 200e6
         assert set(row["stages"]) == {"backbone", "frame blocks", "global blocks", "heads"}
+        above = row["of_frames"]["peak_above_stream"]
+        assert above == row["peak_bytes"] - row["of_frames"]["stream"] > 0
     assert data["growth_exponent"]["ttt"] is not None
     assert data["image_size"] == [56, 70]
-    assert "seconds grow as frames^" in result.stdout
+    assert "seconds grow as frames^" in result.stdout and "above stream" in result.stdout
 
 
 @pytest.mark.parametrize("attention", ["ttt", "softmax"])
@@ -112,6 +117,74 @@ def test_only_the_task_itself_is_timed(
     monkeypatch.setattr(Vggt3, "query", counted("query"))
     assert measure(case(checkpoint, task=task)).seconds_all == [1.0, 1.0]
     assert timed_calls == [(timed,), (timed,)]
+
+
+@pytest.mark.parametrize(
+    ("resident", "kept"),
+    [
+        ("all", {"stream", "levels", "maps"}),
+        ("stream", {"maps"}),
+        ("none", {"stream", "levels", "maps"}),
+    ],
+)
+def test_bytes_of_frames_are_told_apart_from_the_rest(
+    resident: Resident, kept: set[str], checkpoint: Path
+) -> None:
+    network = load_network(checkpoint)
+    work = case(checkpoint, frames=6, resident=resident)
+    bytes_of = frame_bytes(work, network, torch.zeros(6, 3, 56, 70), growth=10**9)
+    config = network.config
+    tokens = 4 * 5 + network.aggregator.special
+    assert bytes_of.images == 4 * 6 * 3 * 56 * 70
+    assert bytes_of.stream == 4 * 6 * tokens * config.embed_dim
+    assert bytes_of.maps == 4 * 6 * 56 * 70 * (6 if config.point_head else 2)
+    assert (bytes_of.levels > 0) == (resident != "stream")
+    assert bytes_of.peak_above_stream == 10**9 - bytes_of.stream
+    assert bytes_of.peak_above_all == 10**9 - sum(getattr(bytes_of, name) for name in kept)
+
+
+@pytest.mark.parametrize("resident", ["all", "stream", "none"])
+def test_mapping_is_measured_as_residency_was_chosen(
+    resident: Resident,
+    checkpoint: Path,
+    vggt3: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(command, "_measure_in_child", measure)
+    chosen = []
+    mapped = Vggt3.map
+
+    def mapping(self: Vggt3, *arguments: Any, **options: Any) -> Any:
+        chosen.append(options["resident"])
+        return mapped(self, *arguments, **options)
+
+    monkeypatch.setattr(Vggt3, "map", mapping)
+    options = ["--model", checkpoint, "--global", "ttt", "--frames", "3", "--repeats", 1]
+    file = tmp_path / "bench.json"
+    assert vggt3("bench", "mapping", *options, "--resident", resident, "--json", file).code == 0
+    assert set(chosen) == {resident}
+    assert json.loads(file.read_text())["resident"] == resident
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_growth_is_drawn_with_its_exponents(
+    suffix: str, checkpoint: Path, vggt3: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def measure_row(each: Case) -> Measured | Failed:
+        exponent = 1.0 if each.attention == "ttt" else 2.0
+        return Measured(each.attention, each.frames, each.frames**exponent, [], 10**6, 0, {})
+
+    monkeypatch.setattr(command, "_measure_in_child", measure_row)
+    # texts stay texts
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    picture = tmp_path / f"growth.{suffix}"
+    options = ["--model", checkpoint, "--frames", "2,4", "--plot", picture]
+    assert vggt3("bench", "mapping", *options).code == 0
+    drawn = picture.read_bytes()
+    assert drawn.startswith({"svg": b"<?xml", "png": b"\x89PNG"}[suffix])
+    if suffix == "svg":
+        assert all(text in drawn for text in (b"fast weights", b"softmax", b"1.00", b"2.00"))
 
 
 def test_peak_is_what_was_allocated_for_a_while() -> None:
@@ -168,6 +241,10 @@ def test_row_without_enough_memory_is_reported_and_the_others_go_on(
         (["mapping", "--image-size", "50"], "--image-size"),
         (["mapping", "--frames", "0"], "--frames"),
         (["mapping", "--global", "linear"], "--global"),
+        (["mapping", "--resident", "stream"], "--global ttt"),
+        (["mapping", "--resident", "disk"], "--resident"),
+        (["localize", "--resident", "all"], "--resident"),
+        (["mapping", "--plot", "growth.txt"], "must end with"),
         (["flying"], "invalid choice"),
     ],
 )

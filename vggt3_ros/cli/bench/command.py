@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.bench import (
@@ -36,6 +37,9 @@ from vggt3_ros.files import check_writable, write_json
 if TYPE_CHECKING:
     from vggt3_ros.cli.bench.network import Attention, Case, Failed, Measured
 
+_QUERIES = 15  # timed by default, each within milliseconds
+_PLOT_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command's arguments."""
@@ -50,11 +54,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "localize": "it localizes one in their scene",
     }
     for task, help_text in alone.items():
-        _add_options(
-            tasks.add_parser(
-                task, help=help_text, description=f"Measure the network alone: {help_text}."
-            )
+        network = tasks.add_parser(
+            task, help=help_text, description=f"Measure the network alone: {help_text}."
         )
+        _add_options(network)
+        if task == "mapping":
+            _add_mapping_options(network)
+        else:
+            network.set_defaults(resident="all", plot=None, repeats=_QUERIES)
     graph_command.add_parser(tasks)
     gpu_command.add_parser(tasks)
     for further in (colmap_command, maps_command, soak_command):
@@ -100,11 +107,31 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--chunk", type=positive_int, default=8, help="frames processed at a time (default: 8)"
     )
     parser.add_argument(
-        "--repeats", type=positive_int, default=3, help="timed runs per row (default: 3)"
+        "--repeats", type=positive_int, default=3, help="timed runs per row (default: %(default)s)"
     )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     add_seed_option(parser, "seed of weights and images (default: 0)", 0)
     add_common_options(parser, "write rows, growth exponents and the machine as JSON")
+
+
+def _add_mapping_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resident",
+        choices=("all", "stream", "none"),
+        default="all",
+        help=(
+            "what stays on the device of every frame: all that is needed again; the residual stream"
+            " alone, and frames pass once more for the heads; none, all is in host memory (default:"
+            " all)"
+        ),
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="draw seconds and peak memory over the frames, as .png, .jpg, .pdf or .svg",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -128,13 +155,17 @@ def _run_network(args: argparse.Namespace) -> int:
     from vggt3_ros.cli.bench.network import Case, Measured, config_of
     from vggt3_ros.evaluation.blocks import to_json
 
-    if args.json is not None:
-        check_writable(args.json, "--json")
+    _check_outputs(args)
     device = resolve_device(args.device)
     kinds = args.attention or (["ttt", "softmax"] if args.task == "mapping" else ["ttt"])
     if args.task == "localize" and "softmax" in kinds:
         raise argparse.ArgumentTypeError(
             "bench localize needs --global ttt: a softmax network keeps no scene memory"
+        )
+    if args.resident == "stream" and "softmax" in kinds:
+        raise argparse.ArgumentTypeError(
+            "--resident stream needs --global ttt: a softmax network cannot let frames pass once"
+            " more"
         )
     config = config_of(args.model, kinds[0])
     image_size = args.image_size or _default_size(config.image_size, config.patch_size)
@@ -156,6 +187,7 @@ def _run_network(args: argparse.Namespace) -> int:
             precision=args.precision,
             device=device,
             seed=args.seed,
+            resident=args.resident,
         )
         for kind, frames in product(kinds, args.frames)
     ]
@@ -168,7 +200,26 @@ def _run_network(args: argparse.Namespace) -> int:
     data = {**_conditions(args, device, image_size), "rows": rows, "growth_exponent": growth}
     write_json(args.json, to_json(data))
     _print(rows, growth)
+    if args.plot is not None and measured:
+        from vggt3_ros.cli.bench.draw_growth import draw_growth
+
+        draw_growth(measured, growth, args.plot)
+        print(f"drawn in {args.plot}")
     return 0 if measured else 1
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse files that could not be written, before anything is measured."""
+    if args.json is not None:
+        check_writable(args.json, "--json")
+    if args.plot is not None:
+        import matplotlib  # noqa: F401
+
+        check_writable(args.plot, "--plot")
+        if args.plot.suffix.lower() not in _PLOT_SUFFIXES:
+            raise argparse.ArgumentTypeError(
+                f"--plot {args.plot} must end with {', '.join(_PLOT_SUFFIXES)}"
+            )
 
 
 def growth_exponent(rows: Sequence[Measured]) -> float | None:
@@ -234,6 +285,7 @@ def _conditions(
         "chunk": args.chunk,
         "repeats": args.repeats,
         "precision": args.precision,
+        "resident": args.resident,
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -248,14 +300,24 @@ def _conditions(
 def _print(rows: Sequence[Measured | Failed], growth: Mapping[Attention, float | None]) -> None:
     from vggt3_ros.cli.bench.network import Failed
 
-    print(f"{'global':<8} {'frames':>6} {'seconds':>9} {'peak MB':>9}  stages (seconds)")
+    of_frames = any(not isinstance(row, Failed) and row.of_frames for row in rows)
+    above = f" {'above stream':>12} {'above all':>9}" if of_frames else ""
+    print(f"{'global':<8} {'frames':>6} {'seconds':>9} {'peak MB':>9}{above}  stages (seconds)")
     for row in rows:
         start = f"{row.attention:<8} {row.frames:>6} "
         if isinstance(row, Failed):
             print(start + row.error)
             continue
+        if row.of_frames is not None:
+            stream, everything = row.of_frames.peak_above_stream, row.of_frames.peak_above_all
+            above = f" {stream / 1e6:>12.1f} {everything / 1e6:>9.1f}"
         stages = ", ".join(f"{name} {seconds:.3f}" for name, seconds in row.stages.items())
-        print(start + f"{row.seconds:>9.4f} {row.peak_bytes / 1e6:>9.1f}  {stages or '-'}")
+        print(start + f"{row.seconds:>9.4f} {row.peak_bytes / 1e6:>9.1f}{above}  {stages or '-'}")
+    if of_frames:
+        print(
+            "above stream, above all: MB of the peak, without weights, beyond the frames' residual"
+            " stream, and beyond all that is kept of them"
+        )
     for kind, exponent in growth.items():
         if exponent is not None:
             print(f"{kind}: seconds grow as frames^{exponent:.2f}")
