@@ -21,8 +21,7 @@ def draw_growth(
     rows: Sequence[Measured], growth: Mapping[Attention, float | None], path: Path
 ) -> None:
     """Write seconds, with the exponents of their growth, and peak memory over the frames to `path`,
-    in the format of its suffix; all axes are logarithmic. Dashed: memory above all that is kept of
-    the frames.
+    in the format of its suffix; all axes are logarithmic.
     """
     from matplotlib.ticker import LogFormatter, NullLocator
 
@@ -37,6 +36,7 @@ def draw_growth(
         _draw(seconds, of_kind, lambda row: row.seconds, _NAMES[kind] + fitted)
         _draw(memory, of_kind, lambda row: row.peak_bytes / 1e6)
         _draw(memory, of_kind, _above_all, style="--")
+    memory.plot([], [], color="0.4", linestyle="--", label="above what is kept of the frames")
     frames = sorted({row.frames for row in rows})
     for axes, label in ((seconds, "seconds"), (memory, "peak memory [MB]")):
         axes.set(xscale="log", yscale="log", xlabel="frames", ylabel=label)
