@@ -48,7 +48,8 @@ class Case:
 class FrameBytes:
     """What grows with the mapped frames, in bytes of all of them: their images, which are there
     before, then what mapping keeps (Vggt3.kept_bytes). By how much the peak is above that, without
-    weights and images, should not depend on the number of frames.
+    weights and images, should not depend on the number of frames; with softmax it does, by the keys
+    and values of a layer.
     """
 
     images: int = field(metadata=figure("bytes"))
