@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from vggt3_ros.threads import spare_the_cores
+from vggt3_ros.threads import one_torch_thread, spare_the_cores
 
 NAMES = ("OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
 
@@ -41,3 +42,15 @@ def test_programs_begin_with_it(package) -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[-2:] == ["PASSIVE", "1"]
+
+
+def test_torch_has_its_threads_again_after_work_with_one() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError), one_torch_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

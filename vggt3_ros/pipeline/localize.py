@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
@@ -33,7 +34,9 @@ from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare
 from vggt3_ros.pipeline.resample import Resampler
 from vggt3_ros.pipeline.resize import most_like, resized_intrinsics
 from vggt3_ros.scene.scene import Scene
+from vggt3_ros.threads import one_torch_thread
 
+_SMALL = 10**8  # weights; one image keeps one core of a CPU busy with fewer
 _ENOUGH_INLIERS = 45  # landmarks that agree, from which a frame is not searched in a second size
 
 
@@ -156,6 +159,8 @@ class Localizer:
         self.scene = scene
         self.network = network
         self.settings = settings or LocalizerSettings()
+        on_cpu = network.device.type == "cpu"
+        self._is_small = on_cpu and sum(p.numel() for p in network.parameters()) < _SMALL
         self._memory = SceneMemory.from_tensors(scene.memory).to(network.device)
         on_cpu = network.device.type == "cpu"  # Pillow is faster there
         self._resampler = None if on_cpu else Resampler(network.device)
@@ -259,7 +264,8 @@ class Localizer:
         config = self.network.config
         prepared = prepare([frame], config.image_size, config.patch_size, self._resampler)
         ready = time.perf_counter()
-        undecoded = self.network.query_undecoded(prepared.images, self._memory)
+        with one_torch_thread() if self._is_small else nullcontext():
+            undecoded = self.network.query_undecoded(prepared.images, self._memory)
         undecoded = replace(undecoded, pose_encoding=undecoded.pose_encoding.cpu())
         seconds = {"prepare": ready - begin, "network": time.perf_counter() - ready}
         cpu_seconds = {"network": time.process_time() - cpu_begin}
