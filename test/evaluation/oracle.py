@@ -65,11 +65,11 @@ class Oracle:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._network, name)
 
-    def map(self, images: Tensor, *args: Any) -> Any:
-        prediction, memory = self._network.map(images, *args)
+    def map(self, images: Tensor, *args: Any, **others: Any) -> Any:
+        prediction, memory = self._network.map(images, *args, **others)
         return self._with_truth(prediction, self._sequence.world_from_cam[list(self._map)]), memory
 
-    def query_undecoded(self, images: Tensor, memory: Any) -> Any:
+    def query_undecoded(self, images: Tensor, memory: Any, pointmap: bool) -> Any:
         pose = self._sequence.world_from_cam[next(self._queries)].clone()
         pose[:3, 3] += self._shift * pose[:3, 0]
         true = self._with_truth(self._network.query(images, memory), pose[None])

@@ -134,7 +134,7 @@ def test_layers_of_a_kind_are_compiled_once_a_shape(graphs, attn) -> None:
 def test_a_query_that_cannot_be_recorded_is_answered_all_the_same(small_network) -> None:
     _, memory = small_network.map(images(3, 1))
     truth = small_network.query(images(1, 2), memory)
-    small_network.execution = Execution(graphs=True)  # on a device that has none
+    small_network.execute(Execution(graphs=True))  # on a device that has none
     with pytest.warns(UserWarning, match="not recorded as a CUDA graph"):
         answer = small_network.query(images(1, 2), memory)
     assert torch.equal(answer.depth, truth.depth)

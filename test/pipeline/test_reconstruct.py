@@ -267,8 +267,8 @@ def test_a_gpu_leaves_what_it_keeps_in_the_hosts_memory_where_its_own_is_short(
     small_network: Vggt3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Vggt3, "device", torch.device("cuda"))
-    limit = small_network.map_bytes(200, 56, 70, 8, "all")
-    assert fit_map(small_network, 200, (56, 70), limit_bytes=limit) == (8, "all")
+    limit = small_network.map_bytes(200, 56, 70, 32, "all")
+    assert fit_map(small_network, 200, (56, 70), limit_bytes=limit) == (32, "all")
     assert fit_map(small_network, 200, (56, 70), limit_bytes=limit - 1).resident == "none"
     monkeypatch.setattr(memory_check, "available_bytes", lambda device: 10**6)
     with pytest.raises(InputError, match=r"left in the host's memory, of which 0\.00 GB"):
@@ -281,9 +281,9 @@ def test_the_chosen_chunk_is_that_of_the_network(
     chunks = []
     mapping = small_network.map
 
-    def counting(images, steps, chunk, *others):
+    def counting(images, steps, chunk, *others, **named):
         chunks.append(chunk)
-        return mapping(images, steps, chunk, *others)
+        return mapping(images, steps, chunk, *others, **named)
 
     monkeypatch.setattr(small_network, "map", counting)
     limit = small_network.map_bytes(4, 56, 70, chunk=2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from vggt3_ros.model.dpt_head import DptHead
@@ -24,11 +25,21 @@ Maps = dict[str, Tensor]
 confidence."""
 
 
-class DenseHeads:
-    """Depth, and points in networks that have a head for them; computed in fp32."""
+DECODED_AT_ONCE = (
+    8  # frames that are decoded together: their images take more memory than all layers
+)
 
-    def __init__(self, network: Vggt3, grid: tuple[int, int]) -> None:
-        heads = {"depth": network.depth_head, "pointmap": network.point_head}
+
+class DenseHeads:
+    """Depth, and points, where they are wanted and the network has a head for them; computed in
+    fp32.
+    """
+
+    def __init__(self, network: Vggt3, grid: tuple[int, int], pointmap: bool) -> None:
+        heads = {
+            "depth": network.depth_head,
+            "pointmap": network.point_head if pointmap else None,
+        }
         self.heads: dict[str, DptHead] = {n: head for n, head in heads.items() if head is not None}
         self.grid = grid
         self.widths = network.config.dpt_out_channels
@@ -48,8 +59,11 @@ class DenseHeads:
         maps: Maps = {}
         with without_autocast(self._device):
             for name, head in self.heads.items():
-                values, confidence = head.decode([level[name].float() for level in levels])
-                maps |= {name: values, f"{name}_confidence": confidence}
+                groups = zip(*(level[name].split(DECODED_AT_ONCE) for level in levels), strict=True)
+                decoded = [head.decode([level.float() for level in group]) for group in groups]
+                values, confidences = zip(*decoded, strict=True)
+                maps[name] = torch.cat(values)
+                maps[f"{name}_confidence"] = torch.cat(confidences)
         return maps
 
 

@@ -4,8 +4,6 @@ with others.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -18,16 +16,16 @@ from vggt3_ros.model.aggregator import Aggregator
 from vggt3_ros.model.camera_head import CameraHead, choose_anchors
 from vggt3_ros.model.compiling import compile_inference, run_as_written
 from vggt3_ros.model.config import ModelConfig
-from vggt3_ros.model.dense_maps import DenseHeads, Levels, MapRows
+from vggt3_ros.model.dense_maps import DECODED_AT_ONCE, DenseHeads, MapRows
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.fingerprint import FingerprintCache, checksum, digest
 from vggt3_ros.model.kernels import Operations
 from vggt3_ros.model.precision import Precision, without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
-from vggt3_ros.model.recorded import Recorded
+from vggt3_ros.model.querying import Answer, Replay, answer
 from vggt3_ros.model.rows import Rows
-from vggt3_ros.model.streaming import MapRun, Passage, Reporter, Resident, chunks
+from vggt3_ros.model.streaming import MapRun, Reporter, Resident, chunks
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
 
@@ -65,7 +63,7 @@ class Vggt3(nn.Module):
         self.fingerprint_cache: FingerprintCache | None = None  # of the files it was loaded from
         self._fingerprint: tuple[str, str] | None = None  # with the checksum of the weights then
         self.execution = Execution()
-        self._recorded: tuple[SceneMemory, torch.Size, Recorded] | None = None  # of a scene
+        self._replay: Replay | None = None
         self.aggregator = Aggregator(config)
         dim = 2 * config.embed_dim
         self.camera_head = CameraHead(
@@ -91,7 +89,7 @@ class Vggt3(nn.Module):
         run_as_written(self)
         if execution.compiled:
             compile_inference(self)
-        self._recorded = None
+        self._replay = Replay(self) if execution.graphs else None
         self.execution = replace(execution, kernels=operations is not None)
 
     def use_operations(self, operations: Operations | None, frame_blocks: bool = True) -> None:
@@ -164,14 +162,15 @@ class Vggt3(nn.Module):
         progress: StageProgress | None = None,
         ranks: Ranks | None = None,
         resident: Resident = "all",
+        pointmap: bool = True,
     ) -> tuple[Prediction, SceneMemory | None]:
         """Reconstruct images (S, 3, H, W) in [0, 1] and fit the scene MLP to them in `steps` TTT
         steps.
 
         Frames pass through in groups of `chunk`; the result does not depend on it beyond rounding.
         resident: what stays on the device of every frame meanwhile, see Resident; with "none" the
-        prediction's maps are in host memory. The memory is None for a softmax network. World = the
-        first image's camera.
+        prediction's maps are in host memory. pointmap: whether the point head is run, where there
+        is one. The memory is None for a softmax network. World = the first image's camera.
 
         ranks: processes that map together. Each gives all images, and gets the prediction of its
         share (Ranks.share) and the memory of all.
@@ -189,8 +188,8 @@ class Vggt3(nn.Module):
         if ranks is not None and ranks.world > 1:
             self._check_ranks(ranks, len(images))
             share = ranks.share(len(images))
-        run = MapRun(self, images[share], chunk, steps, resident, progress, ranks)
-        with self._autocast():
+        run = MapRun(self, images[share], chunk, steps, resident, progress, ranks, pointmap)
+        with self.autocast():
             run.run()
         tokens = run.camera_tokens
         if ranks is not None:
@@ -223,8 +222,11 @@ class Vggt3(nn.Module):
         memory: SceneMemory | None,
         chunk: int = 8,
         progress: StageProgress | None = None,
+        pointmap: bool = True,
     ) -> UndecodedPrediction:
-        """As `query`, but the dense heads are run only when its depth is asked for."""
+        """As `query`, but the dense heads are run only when its depth is asked for, and the point
+        head only if `pointmap`.
+        """
         self._check(images, chunk)
         if self.config.attn == "softmax" or memory is None:
             raise SceneError(
@@ -244,11 +246,16 @@ class Vggt3(nn.Module):
             )
         parts = chunks(len(images), chunk)
         report = Reporter(progress, (2 + 2 * self.config.depth) * len(parts))
-        if len(images) == 1 and self.execution.graphs:
-            encoding, kept = self._replayed(images, memory)
-        else:
-            encoding, kept = self._answer(images, memory.to(self.device), parts, report)
-        heads = DenseHeads(self, self.aggregator.grid(images))
+        heads = DenseHeads(self, self.aggregator.grid(images), pointmap)
+        answered: Answer | None = None
+        if len(images) == 1 and self._replay is not None:
+            answered = self._replay.answer(images, memory, heads)
+            if answered is None:
+                self._replay = None
+                self.execution = replace(self.execution, graphs=False)
+        if answered is None:
+            answered = answer(self, images, memory.to(self.device), parts, heads, report)
+        encoding, kept = answered
 
         @torch.no_grad()
         def decode() -> Prediction:
@@ -259,46 +266,6 @@ class Vggt3(nn.Module):
             return Prediction(encoding, **maps.whole())
 
         return UndecodedPrediction(encoding, (images.shape[-2], images.shape[-1]), decode)
-
-    def _answer(
-        self, images: Tensor, memory: SceneMemory, parts: Sequence[slice], report: Reporter
-    ) -> tuple[Tensor, list[list[Levels]]]:
-        """Pose encodings (S, 9) of queried images, and for each part what the dense heads need."""
-        passage = Passage(self, images, report)
-        heads = DenseHeads(self, passage.grid)
-        views = passage.views(memory.fast_weights)
-        kept = []
-        camera_tokens = [memory.camera_tokens[choose_anchors(memory.camera_tokens)]]
-        with self._autocast():
-            for part in parts:
-                levels = []
-                for level, tapped in passage.through(passage.embed(images[part], False), views):
-                    levels.append(heads.project(tapped, level))
-                kept.append(levels)
-                camera_tokens.append(tapped[:, 0])
-        tokens = torch.cat(camera_tokens)[None]
-        return self.camera_head(tokens, wanted=len(images))[-1, 0], kept
-
-    def _replayed(self, images: Tensor, memory: SceneMemory) -> tuple[Tensor, list[list[Levels]]]:
-        """As `_answer` for one image, recorded when its size or the scene are new; no progress."""
-        images = images.to(self.device, torch.float32)
-        if self._recorded is None or self._recorded[:2] != (memory, images.shape):
-            there = memory.to(self.device)
-            one = [slice(0, 1)]
-
-            def answer(image: Tensor) -> tuple[Tensor, list[list[Levels]]]:
-                return self._answer(image, there, one, Reporter(None, 1))
-
-            try:
-                self._recorded = memory, images.shape, Recorded(answer, images)
-            except RuntimeError as error:
-                warnings.warn(
-                    f"queries are not recorded as a CUDA graph, and take longer: {error}",
-                    stacklevel=2,
-                )
-                self.execution = replace(self.execution, graphs=False)
-                return answer(images)
-        return self._recorded[2](images)
 
     def map_bytes(
         self, frames: int, height: int, width: int, chunk: int = 8, resident: Resident = "all"
@@ -311,10 +278,11 @@ class Vggt3(nn.Module):
         tokens = patches + self.aggregator.special
         fused = 64 * patches * config.dpt_features  # the DPT heads' finest level, not yet resized
         full = height * width * (config.dpt_features // 2 + 32)
-        working = 4 * max(tokens * config.embed_dim * 64, 6 * fused + 4 * full)
+        layers = min(chunk, frames) * tokens * config.embed_dim * 64
+        decoding = min(chunk, frames, DECODED_AT_ONCE) * (6 * fused + 4 * full)
         keys = 0 if config.attn == "ttt" else 20 * tokens * config.embed_dim
         kept = sum(self.kept_bytes(height, width, resident).values()) + keys
-        return frames * kept + min(chunk, frames) * working + _LIBRARY_BYTES
+        return frames * kept + 4 * max(layers, decoding) + _LIBRARY_BYTES
 
     def kept_bytes(self, height: int, width: int, resident: Resident = "all") -> dict[str, int]:
         """What stays on the device of every frame while it is mapped, in bytes: the residual
@@ -358,7 +326,8 @@ class Vggt3(nn.Module):
                 f"{ranks.world} processes share {frames} frames; start at most {frames} processes"
             )
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
+        """What layers run under: bf16 autocast, if that is the precision."""
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)

@@ -100,6 +100,7 @@ class MapRun:
         resident: Resident,
         progress: StageProgress | None,
         ranks: Ranks | None,
+        pointmap: bool,
     ) -> None:
         config = network.config
         self.images = images
@@ -109,7 +110,7 @@ class MapRun:
         passes = 2 if again else 1
         report = Reporter(progress, (passes * (1 + 2 * config.depth) + 1) * len(self.parts))
         self.passage = Passage(network, images, report)
-        self.heads = DenseHeads(network, self.passage.grid)
+        self.heads = DenseHeads(network, self.passage.grid, pointmap)
         self.depth = config.depth
         self.again = again
         self.steps = steps if config.attn == "ttt" else 1

@@ -265,7 +265,7 @@ class Localizer:
         prepared = prepare([frame], config.image_size, config.patch_size, self._resampler)
         ready = time.perf_counter()
         with one_torch_thread() if self._is_small else nullcontext():
-            undecoded = self.network.query_undecoded(prepared.images, self._memory)
+            undecoded = self.network.query_undecoded(prepared.images, self._memory, pointmap=False)
         undecoded = replace(undecoded, pose_encoding=undecoded.pose_encoding.cpu())
         seconds = {"prepare": ready - begin, "network": time.perf_counter() - ready}
         cpu_seconds = {"network": time.process_time() - cpu_begin}

@@ -84,7 +84,8 @@ def _halves(most: int, least: int) -> Iterator[int]:
 
 def _check_host(network: Vggt3, frames: int, size_hw: tuple[int, int]) -> None:
     """Raise InputError where the host's memory does not hold what a GPU leaves in it."""
-    needed = frames * sum(network.kept_bytes(*size_hw).values())
+    # page-locked memory is taken in powers of two
+    needed = 2 * frames * sum(network.kept_bytes(*size_hw).values())
     available = available_bytes(torch.device("cpu"))
     if available is not None and needed > available:
         raise InputError(

@@ -175,7 +175,13 @@ def _observed(
         _report(progress, stage, 0.05 + 0.55 * fraction)
 
     prediction, memory = network.map(
-        prepared.images, settings.steps, fit.chunk, report, ranks, fit.resident
+        prepared.images,
+        settings.steps,
+        fit.chunk,
+        report,
+        ranks,
+        fit.resident,
+        pointmap=settings.points.source == "pointmap",
     )
     prediction = prediction.to("cpu")
     if ranks is not None:

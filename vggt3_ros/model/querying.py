@@ -1,0 +1,81 @@
+"""Images are localized in a mapped scene: they pass all layers, and the camera head sees them
+beside the scene's anchors.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vggt3_ros.model.camera_head import choose_anchors
+from vggt3_ros.model.dense_maps import DenseHeads, Levels
+from vggt3_ros.model.prediction import SceneMemory
+from vggt3_ros.model.recorded import Recorded
+from vggt3_ros.model.streaming import Passage, Reporter
+
+if TYPE_CHECKING:
+    from vggt3_ros.model.network import Vggt3
+
+Answer = tuple[Tensor, list[list[Levels]]]
+"""Pose encodings (S, 9), and for each part of the images what the dense heads need."""
+
+
+def answer(
+    network: Vggt3,
+    images: Tensor,
+    memory: SceneMemory,
+    parts: Sequence[slice],
+    heads: DenseHeads,
+    report: Reporter,
+) -> Answer:
+    """What the network says of images (S, 3, H, W); the memory is on its device."""
+    passage = Passage(network, images, report)
+    views = passage.views(memory.fast_weights)
+    kept = []
+    camera_tokens = [memory.camera_tokens[choose_anchors(memory.camera_tokens)]]
+    with network.autocast():
+        for part in parts:
+            levels = []
+            for level, tapped in passage.through(passage.embed(images[part], False), views):
+                levels.append(heads.project(tapped, level))
+            kept.append(levels)
+            camera_tokens.append(tapped[:, 0])
+    tokens = torch.cat(camera_tokens)[None]
+    return network.camera_head(tokens, wanted=len(images))[-1, 0], kept
+
+
+class Replay:
+    """Queries of one image, recorded as a CUDA graph whenever scene, size or heads are others."""
+
+    def __init__(self, network: Vggt3) -> None:
+        self._network = network
+        self._known: tuple[SceneMemory, torch.Size, set[str]] | None = None
+        self._recorded: Recorded | None = None
+
+    def answer(self, image: Tensor, memory: SceneMemory, heads: DenseHeads) -> Answer | None:
+        """As `answer`, of an image (1, 3, H, W); None, and a warning with the reason, where it
+        cannot be recorded.
+        """
+        image = image.to(self._network.device, torch.float32)
+        asked = memory, image.shape, set(heads.heads)
+        if self._recorded is None or self._known != asked:
+            there = memory.to(self._network.device)
+
+            def work(given: Tensor) -> Answer:
+                whole = [slice(0, 1)]
+                return answer(self._network, given, there, whole, heads, Reporter(None, 1))
+
+            try:
+                self._recorded = Recorded(work, image)
+            except RuntimeError as error:
+                warnings.warn(
+                    f"queries are not recorded as a CUDA graph, and take longer: {error}",
+                    stacklevel=2,
+                )
+                return None
+            self._known = asked
+        return self._recorded(image)
