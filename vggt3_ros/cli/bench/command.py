@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vggt3_ros.cli.bench import (
     colmap_command,
@@ -222,7 +222,19 @@ def _check_outputs(args: argparse.Namespace) -> None:
             )
 
 
-def growth_exponent(rows: Sequence[Measured]) -> float | None:
+class Timed(Protocol):
+    """What took so long for so many frames."""
+
+    @property
+    def frames(self) -> int:
+        """That were mapped."""
+
+    @property
+    def seconds(self) -> float:
+        """That it took."""
+
+
+def growth_exponent(rows: Sequence[Timed]) -> float | None:
     """Slope of log(seconds) over log(frames) by least squares; None with fewer than two numbers of
     frames.
     """

@@ -15,7 +15,14 @@ from vggt3_ros.cli.common import positive_float
 from vggt3_ros.errors import InputError
 from vggt3_ros.interrupts import Interrupts
 
-STEPS = {"card": 4.0, "correctness": 12.0, "mapping": 50.0, "training": 22.0, "layers": 12.0}
+STEPS = {
+    "card": 4.0,
+    "correctness": 14.0,
+    "mapping": 54.0,
+    "paths": 11.0,
+    "training": 9.0,
+    "layers": 8.0,
+}
 """In order of worth, with their parts of the minutes; what one leaves over goes to the others."""
 _MINUTES = 9.0
 _DRY_MINUTES = 5.0
@@ -25,12 +32,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the task's arguments."""
     parser = subparsers.add_parser(
         "gpu",
-        help="a GPU's ceilings, correctness, mapping, training and layers, within some minutes",
+        help="a GPU's ceilings, correctness, mapping, paths, training, layers, within some minutes",
         description=(
             "Measures, in this order, the card's ceilings, whether what it computes is right,"
-            " mapping and localizing with the full network (random weights), training, and layers"
-            " alone. Every row is written when it exists. It runs from a bare checkout with torch,"
-            " numpy and safetensors; training needs PyYAML too."
+            " mapping and localizing with the full network (random weights) beside the reference"
+            " flow, each fast path, training, and layers alone. Every row is written when it"
+            " exists. It runs from a bare checkout with torch, numpy and safetensors; training"
+            " needs PyYAML too."
         ),
     )
     parser.add_argument(

@@ -9,78 +9,17 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from vggt3_ros.cli.bench.gpu.results import Row
-from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.cli.bench.gpu.sizes import Sizes
 from vggt3_ros.training.stopwatch import Stopwatch
 
 _MIN_RUNS = 3
 _MAX_RUNS = 5000
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is measured: the published network on a GPU, or a stand-in that a CPU goes through
-    in a minute.
-    """
-
-    ttt: ModelConfig
-    softmax: ModelConfig
-    image_hw: tuple[int, int]
-    chunks: tuple[int, ...]  # frames at a time that are tried
-    mapped: tuple[int, ...]  # frames
-    queried: tuple[int, ...]  # frames of the maps that are queried, of those that are mapped
-    softmax_mapped: tuple[int, ...]
-    copied_bytes: int
-    product: int  # rows, columns and depth of the matrix product
-    moment_s: float  # how long something small is repeated
-    training_s: float  # how long training of one kind is measured
-
-    @staticmethod
-    def full() -> Sizes:
-        """The published network at 518 x 392 pixels."""
-        return Sizes(
-            ttt=ModelConfig.full("ttt"),
-            softmax=ModelConfig.full("softmax"),
-            image_hw=(392, 518),
-            chunks=(8, 32),
-            mapped=(50, 100, 300, 1000),
-            queried=(50, 1000),
-            softmax_mapped=(100, 300),
-            copied_bytes=4 * 2**30,
-            product=8192,
-            moment_s=1.0,
-            training_s=20.0,
-        )
-
-    @staticmethod
-    def dry() -> Sizes:
-        """A stand-in of the same kinds of layers, narrow, shallow and of few frames."""
-        full = Sizes.full()
-        sizes = {"embed_dim": 64, "num_heads": 2, "depth": 4, "dino_depth": 2, "dino_num_heads": 2}
-        heads = {"camera_num_heads": 2, "camera_trunk_depth": 1, "dpt_features": 16}
-        levels = {"intermediate_layers": (0, 1, 2, 3), "dpt_out_channels": (16, 16, 16, 16)}
-        small = {**sizes, **heads, **levels}
-        softmax = ModelConfig.from_dict({**full.softmax.to_dict(), **small})
-        ttt = replace(softmax, attn="ttt", ttt=TttConfig(newton_schulz_steps=2))
-        return replace(
-            full,
-            ttt=ttt,
-            softmax=softmax,
-            image_hw=(56, 70),
-            chunks=(2, 4),
-            mapped=(2, 8),
-            queried=(2, 8),
-            softmax_mapped=(4, 8),
-            copied_bytes=2**24,
-            product=256,
-            moment_s=0.1,
-            training_s=0.5,
-        )
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Step `layers`: one layer of each kind, against the floor that arithmetic and memory set, and by
-kernels.
+"""Step `layers`: one layer of each kind, with kernels of ours and without, against the floor that
+arithmetic and memory set, and by kernels; then a whole map by kernels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,17 +14,20 @@ from torch import Tensor, nn
 
 from vggt3_ros.cli.bench.gpu.bench import Bench, median_and_spread
 from vggt3_ros.cli.bench.gpu.flop import count_flop
-from vggt3_ros.model.attention import SoftmaxAttention
-from vggt3_ros.model.block import Block
-from vggt3_ros.model.camera_head import CameraHead
+from vggt3_ros.cli.bench.gpu.kernel_profile import own_floors, profile, told
+from vggt3_ros.cli.bench.gpu.timed_map import STEPS, build, chunk_of, random_images
+from vggt3_ros.model.camera_head import choose_anchors
 from vggt3_ros.model.config import ModelConfig
-from vggt3_ros.model.dpt_head import DptHead
+from vggt3_ros.model.execution import Execution, chosen_execution
+from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.precision import without_autocast
-from vggt3_ros.model.rope import RopeTable, rope_table
+from vggt3_ros.model.scene_views import FastWeightsView, KeysView, SceneView
+from vggt3_ros.model.streaming import Passage, Reporter
 from vggt3_ros.model.ttt_attention import TttAttention
 
-_STEPS = 2
-_KERNELS = 12  # that are listed
+_LISTED = 12  # kernels of a layer
+_LISTED_OF_MAP = 15
+_TOLD, _TOLD_OF_MAP = 3, 6  # of them, to people
 
 Work = Callable[[], Tensor]
 Layer = tuple[nn.Module, list[Tensor], Work]
@@ -31,174 +35,161 @@ Layer = tuple[nn.Module, list[Tensor], Work]
 
 
 def run(bench: Bench) -> None:
-    """Blocks of the backbone, within frames and between frames, the depth head and the camera
-    head.
+    """Blocks between frames and within them, of the backbone, the heads; then a map."""
+    plain, kernels = Execution.plain(), replace(Execution.plain(), kernels=True)
+    for name, (build_layer, has_kernels) in _kinds(bench).items():
+        for execution in (kernels, plain) if has_kernels else (plain,):
+            label = f"{name}, kernels" if execution.kernels else name
+            if bench.fits(label, 3 * bench.sizes.moment_s):
+                bench.attempt(label, partial(_measure, bench, label, build_layer, execution))
+    bench.attempt("whole map", partial(_whole_map, bench))
+
+
+def _kinds(bench: Bench) -> dict[str, tuple[Callable[[Execution], Layer], bool]]:
+    """By name, what makes a layer, and whether kernels of ours are in it: one is freed before the
+    next is made.
     """
-    for name, build in _kinds(bench).items():
-        if bench.fits(name, 2 * bench.sizes.moment_s):
-            bench.attempt(name, partial(_measure, bench, name, build))
-
-
-def _kinds(bench: Bench) -> dict[str, Callable[[], Layer]]:
-    """By name, what makes a layer: one is freed before the next is made."""
-    config = bench.sizes.ttt
-    chunk = max(bench.sizes.chunks)
-    many = bench.sizes.mapped[-2]
-    few = bench.sizes.softmax_mapped[0]
+    sizes = bench.sizes
+    few = sizes.softmax_mapped[0]
     return {
-        "global block, fast weights": lambda: _global(bench, config, chunk),
-        "frame block": lambda: _block(bench, config, chunk),
-        "backbone block": lambda: _block(bench, config, chunk, backbone=True),
-        "global block, softmax": lambda: _global(bench, bench.sizes.softmax, few),
-        "depth head": lambda: _depth_head(bench, config, chunk),
-        "camera head": lambda: _camera_head(bench, config, many),
+        "global block, fast weights": (partial(_global, bench, sizes.ttt, sizes.layer), True),
+        "frame block": (partial(_frame, bench, sizes.ttt, sizes.layer), True),
+        "backbone block": (partial(_backbone, bench, sizes.ttt, sizes.layer), False),
+        "depth head": (partial(_depth_head, bench, sizes.ttt, sizes.layer), False),
+        "global block, softmax": (partial(_global, bench, sizes.softmax, few), True),
+        "camera head": (partial(_camera_head, bench, sizes.ttt, sizes.goal), False),
     }
 
 
-def _grid(bench: Bench, config: ModelConfig) -> tuple[int, int]:
-    height, width = bench.sizes.image_hw
-    return height // config.patch_size, width // config.patch_size
-
-
-def _tokens(bench: Bench, config: ModelConfig, frames: int) -> Tensor:
-    rows, columns = _grid(bench, config)
-    special = 1 + config.num_register_tokens
-    return torch.randn(frames, special + rows * columns, config.embed_dim, device=bench.device)
-
-
-def _rope(bench: Bench, config: ModelConfig) -> RopeTable:
-    width = config.embed_dim // config.num_heads
-    special = 1 + config.num_register_tokens
-    return rope_table(
-        _grid(bench, config), special, width, config.rope_freq, bench.device, bf16=True
+def _few_layers(bench: Bench, config: ModelConfig, execution: Execution) -> Vggt3:
+    """As wide as the network, and no deeper than a network can be."""
+    depth = len(config.intermediate_layers)
+    network = build(
+        bench,
+        replace(config, depth=depth, intermediate_layers=(0, 1, 2, 3), dino_depth=1),
     )
+    network.execute(execution)
+    return network
 
 
-def _block(bench: Bench, config: ModelConfig, frames: int, backbone: bool = False) -> Layer:
+def _tokens(bench: Bench, network: Vggt3, frames: int) -> Tensor:
+    rows, columns = network.aggregator.grid(random_images(bench, 1))
+    count = network.aggregator.special + rows * columns
+    return torch.randn(frames, count, network.config.embed_dim, device=bench.device)
+
+
+def _passage(bench: Bench, network: Vggt3) -> Passage:
+    return Passage(network, random_images(bench, 1), Reporter(None, 1))
+
+
+def _frame(bench: Bench, config: ModelConfig, frames: int, execution: Execution) -> Layer:
     """A chunk of frames, each for itself."""
-    dim = config.embed_dim
-    with bench.device:
-        heads = config.dino_num_heads if backbone else config.num_heads
-        block = Block(dim, SoftmaxAttention(dim, heads, qk_norm=not backbone))
-    tokens = _tokens(bench, config, frames)
-    rope = None if backbone else _rope(bench, config)
-    return block, [tokens], lambda: block(tokens, rope)
+    network = _few_layers(bench, config, execution)
+    tokens, passage = _tokens(bench, network, frames), _passage(bench, network)
+    block = network.aggregator.frame_blocks[0]
+    return block, [tokens], lambda: passage.within(0, tokens)
 
 
-def _global(bench: Bench, config: ModelConfig, frames: int) -> Layer:
-    """All frames at once; with fast weights, fitted in two steps and asked."""
-    dim = config.embed_dim
-    attn: SoftmaxAttention | TttAttention
-    with bench.device:
-        if config.ttt is not None:
-            attn = TttAttention(dim, config.num_heads, config.ttt)
-        else:
-            attn = SoftmaxAttention(dim, config.num_heads, qk_norm=True)
-        block = Block(dim, attn)
-    tokens = _tokens(bench, config, frames)
-    rope = _rope(bench, config)
-    grid = _grid(bench, config)
+def _backbone(bench: Bench, config: ModelConfig, frames: int, execution: Execution) -> Layer:
+    network = _few_layers(bench, config, execution)
+    tokens = _tokens(bench, network, frames)
+    block = network.aggregator.patch_embed.blocks[0]
+    return block, [tokens], lambda: block(tokens)
+
+
+def _global(bench: Bench, config: ModelConfig, frames: int, execution: Execution) -> Layer:
+    """All frames at once; fast weights are fitted in two steps, then asked."""
+    network = _few_layers(bench, config, execution)
+    tokens, passage = _tokens(bench, network, frames), _passage(bench, network)
+    block = network.aggregator.global_block(0)
+    attn = block.attn
 
     def work() -> Tensor:
-        attended = attn.attend_frames(block.norm1(tokens)[None], frames, _STEPS, rope, grid)[0]
-        return block.finish(tokens, attended)
+        view: SceneView
+        steps = 1
+        if isinstance(attn, TttAttention):
+            view, steps = FastWeightsView(attn, passage.rope, passage.grid), STEPS
+        else:
+            view = KeysView(attn, passage.rope)
+        for _ in range(steps):
+            view.see(passage.normed(0, tokens))
+            view.seen_all()
+        return passage.across(0, tokens, view)
 
     return block, [tokens], work
 
 
-def _depth_head(bench: Bench, config: ModelConfig, frames: int) -> Layer:
+def _depth_head(bench: Bench, config: ModelConfig, frames: int, execution: Execution) -> Layer:
     """A chunk of frames, in fp32 as it is used."""
-    grid = _grid(bench, config)
-    with bench.device:
-        head = DptHead(
-            2 * config.embed_dim,
-            config.patch_size,
-            config.dpt_features,
-            config.dpt_out_channels,
-            "depth",
-        )
-    levels = [
-        torch.randn(frames, width, *grid, device=bench.device) for width in config.dpt_out_channels
-    ]
+    network = _few_layers(bench, config, execution)
+    grid = network.aggregator.grid(random_images(bench, 1))
+    levels = []
+    for width in config.dpt_out_channels:
+        levels.append(torch.randn(frames, width, *grid, device=bench.device))
 
     def work() -> Tensor:
         with without_autocast(bench.device):
-            return head.decode(levels)[0]
+            return network.depth_head.decode(levels)[0]
 
-    return head, levels, work
+    return network.depth_head, levels, work
 
 
-def _camera_head(bench: Bench, config: ModelConfig, frames: int) -> Layer:
-    """All frames of a map, in fp32 as it is used."""
-    dim = 2 * config.embed_dim
-    with bench.device:
-        head = CameraHead(
-            dim, config.camera_num_heads, config.camera_trunk_depth, config.camera_iterations
-        )
-    tokens = torch.randn(1, frames, dim, device=bench.device)
+def _camera_head(bench: Bench, config: ModelConfig, frames: int, execution: Execution) -> Layer:
+    """All frames of a map, in fp32 as it is used: linear in them."""
+    network = _few_layers(bench, config, execution)
+    tokens = torch.randn(frames, 2 * config.embed_dim, device=bench.device)
 
     def work() -> Tensor:
         with without_autocast(bench.device):
-            return head(tokens)
+            return network.camera_head.forward_anchored(tokens[None], choose_anchors(tokens))
 
-    return head, [tokens], work
+    return network.camera_head, [tokens], work
 
 
 @torch.no_grad()
-def _measure(bench: Bench, name: str, build: Callable[[], Layer]) -> None:
+def _measure(
+    bench: Bench, name: str, build_layer: Callable[[Execution], Layer], execution: Execution
+) -> None:
     """A row: seconds, the floor, and the kernels that take most of them."""
-    module, inputs, work = build()
-    # as in a network that maps, whose weights autocast rounds anew at every use
-    module.requires_grad_(False)
+    flop = _flop(bench, build_layer)
+    module, inputs, work = build_layer(execution)
     with torch.autocast(bench.device.type, torch.bfloat16):
-        out: list[Tensor] = []
-        flop = count_flop(lambda: out.append(work()))
-        moved = sum(t.nbytes for t in (*inputs, *module.parameters(), *out))
-        out.clear()
+        out = work()
+        moved = sum(t.nbytes for t in (*inputs, *module.parameters(), out))
+        del out
         seconds, spread = median_and_spread(bench.seconds(work))
-        kernels = _kernels(bench, work)
+        rows = inputs[0].shape[:-1].numel()
+        floors = own_floors(bench, bench.sizes.ttt, rows)
+        kernels = profile(bench, work, _LISTED, floors)
     # torch computes convolutions in tf32 unless it is set otherwise
-    kinds = {"depth head": "tf32", "camera head": "fp32"}
-    floors = {"product": (flop, kinds.get(name, "bf16")), "copy": (moved, "copy")}
-    times = {key: n / bench.ceilings[of] for key, (n, of) in floors.items() if of in bench.ceilings}
+    kind = {"depth head": "tf32", "camera head": "fp32"}.get(name, "bf16")
+    bounds = {"product": (flop, kind), "copy": (moved, "copy")}
+    times = {key: n / bench.ceilings[of] for key, (n, of) in bounds.items() if of in bench.ceilings}
     text = f"{1e3 * seconds:.2f} ms, {flop / seconds / 1e12:.1f} TFLOP/s"
-    if len(times) == 2:
-        text += (
-            f", {seconds / max(times.values()):.1f} times the floor"
-            f" ({max(times, key=lambda key: times[key])})"
-        )
-    if kernels:
-        text += f"; most in {kernels[0]['name'][:40]} ({100 * kernels[0]['share']:.0f} %)"
-    figures = {
-        "shapes": [list(t.shape) for t in inputs],
-        "flop": flop,
-        "least_bytes": moved,
-        "floor_s": times,
-    }
-    peak = bench.peak_bytes()
-    bench.record(
-        name, text, seconds=seconds, spread=spread, kernels=kernels, peak_bytes=peak, **figures
-    )
+    if len(times) == len(bounds):
+        slowest = max(times, key=lambda key: times[key])
+        text += f", at {100 * times[slowest] / seconds:.0f} % of its floor ({slowest})"
+    text += f"; most in {told(kernels, _TOLD)}"
+    figures: dict[str, Any] = {"shapes": [list(t.shape) for t in inputs], "flop": flop}
+    figures |= {"least_bytes": moved, "floor_s": times, "peak_bytes": bench.peak_bytes()}
+    bench.record(name, text, seconds=seconds, spread=spread, kernels=kernels, **figures)
 
 
-def _kernels(bench: Bench, work: Work) -> list[dict[str, Any]]:
-    """What the device spent its time on in one run: name, calls, seconds, fraction of all."""
-    from torch.profiler import ProfilerActivity, profile
+def _flop(bench: Bench, build_layer: Callable[[Execution], Layer]) -> int:
+    """Of the layer executed plainly: torch does not see into kernels of ours."""
+    _, _, work = build_layer(Execution.plain())
+    with torch.autocast(bench.device.type, torch.bfloat16):
+        return count_flop(work)
 
-    on_gpu = bench.device.type == "cuda"
-    with profile(
-        activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
-    ) as profiler:
-        work()
-        bench.synchronize()
-    field = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    rows = [
-        (event.key, event.count, getattr(event, field) / 1e6) for event in profiler.key_averages()
-    ]
-    whole = sum(seconds for *_, seconds in rows)
-    rows.sort(key=lambda row: -row[2])
-    return [
-        {"name": key, "calls": count, "seconds": seconds, "share": seconds / whole}
-        for key, count, seconds in rows[:_KERNELS]
-        if seconds > 0
-    ]
+
+def _whole_map(bench: Bench) -> None:
+    """A row: where the time of a map goes, by kernels, as it is executed."""
+    network = build(bench, bench.sizes.ttt)
+    network.execute(chosen_execution("auto", network.config, bench.device))
+    frames = bench.sizes.paths
+    images = random_images(bench, frames)
+    chunk = chunk_of(network, frames, bench.sizes.image_hw)
+    network.map(images, STEPS, chunk)
+    kernels = profile(bench, lambda: network.map(images, STEPS, chunk), _LISTED_OF_MAP, {})
+    text = f"{frames} frames, most in {told(kernels, _TOLD_OF_MAP)}"
+    bench.record("whole map", text, frames=frames, chunk=chunk, kernels=kernels)

@@ -107,7 +107,8 @@ def _serve(connection: Connection, device: str, dry: bool) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    from vggt3_ros.cli.bench.gpu.bench import Bench, Sizes
+    from vggt3_ros.cli.bench.gpu.bench import Bench
+    from vggt3_ros.cli.bench.gpu.sizes import Sizes
 
     there = torch.device(device)
     if there.type == "cuda" and there.index is not None:

@@ -1,0 +1,65 @@
+"""Rows of localizing one image in maps, with a CUDA graph and without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from vggt3_ros.cli.bench.gpu import targets
+from vggt3_ros.cli.bench.gpu.bench import Bench, median_and_spread
+from vggt3_ros.cli.bench.gpu.timed_map import random_images
+from vggt3_ros.model.execution import Execution, chosen_execution
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.prediction import SceneMemory
+
+
+def localize(bench: Bench, network: Vggt3, scenes: Mapping[int, SceneMemory | None]) -> None:
+    """One image at a time in maps of so many frames, those that there are, as it is chosen and with
+    the graph turned round; then what is asked of that.
+    """
+    chosen = chosen_execution("auto", network.config, bench.device)
+    turned = replace(chosen, graphs=not chosen.graphs)
+    rates: dict[int, float] = {}
+    for frames, scene in scenes.items():
+        if scene is None:
+            continue
+        rate = localizing(bench, f"localize in {frames}", network, scene, chosen)
+        if rate is not None:
+            rates[frames] = rate
+        name = f"localize in {frames}, graphs {'on' if turned.graphs else 'off'}"
+        localizing(bench, name, network, scene, turned)
+    network.execute(chosen)
+    few, most = min(bench.sizes.queried), max(bench.sizes.queried)
+    if most in rates:
+        targets.RATE.judge(bench, rates[most], f"one image in a map of {most} frames")
+    if rates.keys() >= {few, most}:
+        apart = 100 * abs(1 - rates[most] / rates[few])
+        targets.EVEN.judge(bench, apart, f"maps of {few} and {most} frames")
+
+
+def localizing(
+    bench: Bench, name: str, network: Vggt3, scene: SceneMemory, execution: Execution
+) -> float | None:
+    """A row: localizations a second, with their depth and without; returns the former, None where
+    it fails.
+    """
+    rate: float | None = None
+
+    def work() -> None:
+        nonlocal rate
+        network.execute(execution)
+        image = random_images(bench, 1)
+        first = bench.time(lambda: network.query(image, scene))
+        seconds, spread = median_and_spread(bench.seconds(lambda: network.query(image, scene)))
+        pose = partial(network.query_undecoded, image, scene)
+        pose_seconds, _ = median_and_spread(bench.seconds(pose))
+        rate = 1 / seconds
+        text = f"{1e3 * seconds:.1f} ms, {rate:.1f} a second with depth; the pose alone"
+        text += f" {1e3 * pose_seconds:.1f} ms; {first:.1f} s the first time"
+        figures = {"seconds": seconds, "spread": spread, "pose_seconds": pose_seconds}
+        figures |= {"first_seconds": first, "memory_bytes": scene.nbytes}
+        bench.record(name, text, **figures, execution=vars(execution))
+
+    bench.attempt(name, work)
+    return rate

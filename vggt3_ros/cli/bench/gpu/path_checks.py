@@ -1,0 +1,104 @@
+"""Rows that say whether every fast path computes what the plain one does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from vggt3_ros.cli.bench.gpu.bench import Bench
+from vggt3_ros.cli.bench.gpu.comparing import Mode, Outputs, compare_in, find_truth
+from vggt3_ros.cli.bench.gpu.paths import executions
+from vggt3_ros.cli.bench.gpu.sizes import Sizes
+from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.model.execution import Execution
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.prediction import Prediction
+
+_SCENES = 3
+_COMPILING_S = 25.0  # that compiling may take
+
+Path = Callable[[Vggt3], dict[str, Any]]
+"""Sets a network to what is checked, and returns further arguments of its `map`."""
+
+
+def check_paths(bench: Bench, compiled: bool) -> None:
+    """Each fast path alone and all together, each place of what a map keeps, in bf16; kernels in
+    fp32, too: those with compiled blocks, which take a while, or those without. Fast weights of
+    every layer, and the outputs, of some random scenes.
+    """
+    config = _small_network()
+    truth = find_truth(partial(map_and_query, config, _SCENES))
+    for name, path in _paths(compiled).items():
+        modes: tuple[Mode, ...] = ("fp32", "bf16") if name == "kernels alone" else ("bf16",)
+        if compiled and not bench.fits(f"path {name}", _COMPILING_S):
+            continue
+        compute = partial(map_and_query, config, _SCENES, path=path)
+        work = partial(compare_in, bench, f"path {name}", compute, truth, modes)
+        bench.attempt(f"path {name}", work)
+
+
+def _small_network() -> ModelConfig:
+    """With heads of the published width, so that kernels are those of the published network."""
+    return replace(Sizes.dry().ttt, embed_dim=128, ttt=TttConfig())
+
+
+def _paths(compiled: bool) -> dict[str, Path]:
+    plain = Execution.plain()
+    paths: dict[str, Path] = {}
+    for name, execution in executions().items():
+        if execution != plain and execution.compiled == compiled:
+            paths[name] = partial(_set, execution)
+    if compiled:
+        return paths
+    for resident in ("stream", "none"):
+        paths[f"resident {resident}"] = partial(_set, plain, resident=resident)
+    return paths
+
+
+def _set(execution: Execution, network: Vggt3, **of_map: Any) -> dict[str, Any]:
+    network.execute(execution)
+    return of_map
+
+
+def _as_it_is(network: Vggt3) -> dict[str, Any]:
+    return {}
+
+
+def map_and_query(
+    config: ModelConfig, scenes: int, device: torch.device, mode: Mode, path: Path = _as_it_is
+) -> Outputs:
+    """What a random network says of random scenes: five images that are mapped, one that is
+    localized, and the fast weights of every layer.
+    """
+    torch.manual_seed(1)
+    network = Vggt3(config, "bf16" if mode == "bf16" else "fp32").eval().requires_grad_(False)
+    side = 4 * config.patch_size
+    images = torch.rand(scenes, 6, 3, side, side + config.patch_size)
+    network = network.to(device)
+    of_map = path(network)
+    found: Outputs = {}
+    for scene in range(scenes):
+        there = images[scene].to(device)
+        prediction, memory = network.map(there[:5], chunk=3, **of_map)
+        named = predicted(prediction)
+        if memory is not None:
+            query = predicted(network.query(there[5:], memory))
+            named |= {f"query.{name}": tensor for name, tensor in query.items()}
+            for layer, weights in enumerate(memory.fast_weights):
+                named |= {f"layer {layer}.{name}": w for name, w in weights._asdict().items()}
+        found |= {f"scene {scene}.{name}": tensor for name, tensor in named.items()}
+    return found
+
+
+def predicted(prediction: Prediction) -> Outputs:
+    """What is compared of a prediction."""
+    named = {
+        "pose_encoding": prediction.pose_encoding,
+        "depth": prediction.depth,
+        "depth_confidence": prediction.depth_confidence,
+    }
+    return named if prediction.pointmap is None else {**named, "pointmap": prediction.pointmap}

@@ -1,0 +1,129 @@
+"""A row of `vggt3 bench gpu`: some images are mapped, timed and weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vggt3_ros.cli.bench.gpu.bench import Bench
+from vggt3_ros.cli.bench.peak_memory import PeakMemory
+from vggt3_ros.cli.bench.stage_clock import StageClock
+from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.prediction import Prediction, SceneMemory
+from vggt3_ros.pipeline.memory_check import fitting_chunk
+
+STEPS = 2  # of test-time training, as in all published figures
+_MARGIN = 1.3  # a row is begun if there is so many times the time that it should take
+
+MapImages = Callable[[Tensor, StageClock], tuple[Prediction, SceneMemory | None]]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A map that was made. `peak_bytes`: as PeakMemory has it, images included on a GPU."""
+
+    frames: int
+    seconds: float
+    peak_bytes: int
+    images_bytes: int
+
+
+class Pace:
+    """How long maps of one kind took, and so how long one more will: quadratic at worst with
+    softmax.
+    """
+
+    def __init__(self, power: int = 1) -> None:
+        self.power = power
+        self.timed: dict[int, Timed] = {}  # by frames
+
+    def expected(self, frames: int) -> float | None:
+        """Seconds that so many frames take with a margin; None where nothing was measured."""
+        if not self.timed:
+            return None
+        most = max(self.timed)
+        return _MARGIN * self.timed[most].seconds * (frames / most) ** self.power
+
+
+def build(bench: Bench, config: ModelConfig) -> Vggt3:
+    """A network whose random weights are made where they are used."""
+    bench.free()
+    torch.manual_seed(0)
+    with bench.device:
+        return Vggt3(config, "bf16").eval().requires_grad_(False)
+
+
+def random_images(bench: Bench, frames: int) -> Tensor:
+    """Images (S, 3, H, W) on the device."""
+    return torch.rand(frames, 3, *bench.sizes.image_hw, device=bench.device)
+
+
+def chunk_of(network: Vggt3, frames: int, image_hw: tuple[int, int]) -> int:
+    """Frames that pass together as a user has it."""
+    return fitting_chunk(network, frames, image_hw)
+
+
+def warm_frames(frames: int, chunk: int) -> int:
+    """The fewest frames that pass in chunks of the same sizes: what is compiled, is compiled for
+    sizes.
+    """
+    return frames if frames < 2 * chunk else chunk + frames % chunk
+
+
+def timed_map(
+    bench: Bench,
+    name: str,
+    map_images: MapImages,
+    frames: int,
+    pace: Pace,
+    warm: int,
+    flop: int | None = None,
+    **figures: Any,
+) -> SceneMemory | None:
+    """A row, and an entry of the pace: how long it takes, by stages too, and how much memory. None
+    where it does not fit or fails, or a network keeps no memory. `warm` frames are mapped
+    beforehand, which loads and compiles.
+    """
+    expected = pace.expected(frames)
+    if expected is not None and not bench.fits(name, expected):
+        return None
+    scene: SceneMemory | None = None
+
+    def work() -> None:
+        nonlocal scene
+        images = random_images(bench, frames)
+        first = bench.time(lambda: map_images(images[:warm], StageClock(bench.device)))
+        memory = PeakMemory(bench.device)
+        stages = StageClock(bench.device)
+
+        def once() -> None:
+            nonlocal scene
+            _, scene = map_images(images, stages)
+
+        seconds = bench.time(once)
+        found = Timed(frames, seconds, memory.peak_bytes(), images.nbytes)
+        pace.timed[frames] = found
+        parts = stages.seconds()
+        row = {"frames": frames, "seconds": seconds, "peak_bytes": found.peak_bytes}
+        row |= {"images_bytes": images.nbytes, "resting_bytes": memory.resting_bytes}
+        row |= {"stages": parts, "first_seconds": first, "first_frames": warm, "flop": flop}
+        text = _text(bench, found, parts, flop) + f", {first:.1f} s for the first {warm}"
+        bench.record(name, text, **row, **figures)
+
+    bench.attempt(name, work)
+    return scene
+
+
+def _text(bench: Bench, timed: Timed, stages: dict[str, float], flop: int | None) -> str:
+    text = f"{timed.seconds:.2f} s, {timed.frames / timed.seconds:.1f} frames/s"
+    if flop is not None:
+        text += bench.of_ceiling(flop / timed.seconds, "bf16")
+    text += f", {timed.peak_bytes / 1e9:.2f} GB at most"
+    if bench.device.type == "cuda":
+        text += f", {timed.images_bytes / 1e9:.2f} of them images"
+    return text + " (" + ", ".join(f"{name} {took:.2f}" for name, took in stages.items()) + ")"
