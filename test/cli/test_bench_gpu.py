@@ -71,6 +71,7 @@ def test_a_dry_run_goes_through_all_steps(tmp_path: Path) -> None:
         "golden dev_vggttt_step2, bf16",
         "path kernels alone, bf16",
         "path resident none, bf16",
+        "path reference flow, bf16",
         "random ttt, fp32",
         "gradients ttt, fp32",
         "rendering",

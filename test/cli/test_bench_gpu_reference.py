@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vggt3_ros.cli.bench.gpu import reference
 from vggt3_ros.cli.bench.gpu.reference import map_plainly, tapped_bytes
@@ -14,7 +15,9 @@ from vggt3_ros.model.config import TttConfig
 from vggt3_ros.model.network import Vggt3
 
 from ..conftest import make_network, small_config
+from ..host_waits import places
 from ..model.test_golden import assert_close, compare, load_case
+from ..pretended_device import DEVICE, PretendedDevice
 
 CASES = ("dev_vggttt_step1", "dev_vggttt_step2")
 
@@ -80,3 +83,18 @@ def test_stages_are_told_and_bytes_of_tapped_maps_are_known() -> None:
     assert tapped_bytes(network, 2, (56, 70)) == 4 * 2 * 25 * 64 * 4
     with pytest.raises(InputError, match="give a network with ttt"):
         map_plainly(make_network("softmax"), torch.rand(1, 3, 56, 70))
+
+
+def test_on_a_device_it_waits_for_its_tapped_maps_alone() -> None:
+    images = torch.rand(5, 3, 56, 70)
+    with sdpa_kernel(SDPBackend.MATH):
+        expected, _ = map_plainly(make_network(), images)
+        with PretendedDevice() as device:
+            network = make_network().to(DEVICE)
+            there = images.to(DEVICE)
+            with device.noting() as waits:
+                found, _ = map_plainly(network, there)
+            assert torch.equal(found.depth.cpu(), expected.depth)
+            assert torch.equal(found.pose_encoding.cpu(), expected.pose_encoding)
+    functions = {place.split(":")[-1] for place in places(waits)}
+    assert functions == {"_encode", "_decode", "map_plainly"}

@@ -50,9 +50,9 @@ def test_a_path_that_is_off_in_one_layer_is_not_ok(rows: Rows) -> None:
     config = Sizes.dry().ttt
     truth = find_truth(partial(map_and_query, config, 1))
 
-    def path(network: Vggt3, factor: float) -> dict[str, Any]:
+    def path(network: Vggt3, factor: float) -> Any:
         network.aggregator.global_block(1).norm1.weight[:32] *= factor
-        return {"resident": "stream"}
+        return partial(network.map, chunk=2)
 
     for factor in (1.0, 0.5):
         compute = partial(map_and_query, config, 1, path=partial(path, factor=factor))

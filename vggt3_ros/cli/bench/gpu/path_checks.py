@@ -8,27 +8,32 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vggt3_ros.cli.bench.gpu.bench import Bench
 from vggt3_ros.cli.bench.gpu.comparing import Mode, Outputs, compare_in, find_truth
 from vggt3_ros.cli.bench.gpu.paths import executions
+from vggt3_ros.cli.bench.gpu.reference import map_plainly
 from vggt3_ros.cli.bench.gpu.sizes import Sizes
 from vggt3_ros.model.config import ModelConfig, TttConfig
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.model.prediction import Prediction
+from vggt3_ros.model.prediction import Prediction, SceneMemory
 
 _SCENES = 3
+_CHUNK = 3  # frames
+_WINDOW = 60  # tokens
 _COMPILING_S = 25.0  # that compiling may take
 
-Path = Callable[[Vggt3], dict[str, Any]]
-"""Sets a network to what is checked, and returns further arguments of its `map`."""
+MapImages = Callable[[Tensor], tuple[Prediction, SceneMemory | None]]
+Path = Callable[[Vggt3], MapImages]
+"""Sets a network to what is checked, and returns how it maps."""
 
 
 def check_paths(bench: Bench, compiled: bool) -> None:
-    """Each fast path alone and all together, each place of what a map keeps, in bf16; kernels in
-    fp32, too: those with compiled blocks, which take a while, or those without. Fast weights of
-    every layer, and the outputs, of some random scenes.
+    """Each fast path alone and all together, each place of what a map keeps, and the reference
+    flow, in bf16; kernels in fp32, too: those with compiled blocks, which take a while, or those
+    without. Fast weights of every layer, and the outputs, of some random scenes.
     """
     config = _small_network()
     truth = find_truth(partial(map_and_query, config, _SCENES))
@@ -52,20 +57,25 @@ def _paths(compiled: bool) -> dict[str, Path]:
     for name, execution in executions().items():
         if execution != plain and execution.compiled == compiled:
             paths[name] = partial(_set, execution)
-    if compiled:
-        return paths
-    for resident in ("stream", "none"):
-        paths[f"resident {resident}"] = partial(_set, plain, resident=resident)
+    if not compiled:
+        for resident in ("stream", "none"):
+            paths[f"resident {resident}"] = partial(_set, plain, resident=resident)
+        paths["reference flow"] = _reference
     return paths
 
 
-def _set(execution: Execution, network: Vggt3, **of_map: Any) -> dict[str, Any]:
+def _set(execution: Execution, network: Vggt3, **of_map: Any) -> MapImages:
     network.execute(execution)
-    return of_map
+    return partial(network.map, chunk=_CHUNK, **of_map)
 
 
-def _as_it_is(network: Vggt3) -> dict[str, Any]:
-    return {}
+def _reference(network: Vggt3) -> MapImages:
+    network.execute(Execution.plain())
+    return partial(map_plainly, network, window=_WINDOW)
+
+
+def _as_it_is(network: Vggt3) -> MapImages:
+    return partial(network.map, chunk=_CHUNK)
 
 
 def map_and_query(
@@ -79,11 +89,11 @@ def map_and_query(
     side = 4 * config.patch_size
     images = torch.rand(scenes, 6, 3, side, side + config.patch_size)
     network = network.to(device)
-    of_map = path(network)
+    map_images = path(network)
     found: Outputs = {}
     for scene in range(scenes):
         there = images[scene].to(device)
-        prediction, memory = network.map(there[:5], chunk=3, **of_map)
+        prediction, memory = map_images(there[:5])
         named = predicted(prediction)
         if memory is not None:
             query = predicted(network.query(there[5:], memory))
