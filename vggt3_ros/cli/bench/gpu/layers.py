@@ -93,7 +93,8 @@ def _frame(bench: Bench, config: ModelConfig, frames: int, execution: Execution)
 def _backbone(bench: Bench, config: ModelConfig, frames: int, execution: Execution) -> Layer:
     network = _few_layers(bench, config, execution)
     tokens = _tokens(bench, network, frames)
-    block = network.aggregator.patch_embed.blocks[0]
+    blocks: Any = network.aggregator.patch_embed.blocks
+    block = blocks[0]
     return block, [tokens], lambda: block(tokens)
 
 

@@ -13,6 +13,8 @@ from vggt3_ros.model.execution import Execution, chosen_execution
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import SceneMemory
 
+_TIMES = 3  # as long as something small is repeated: twice, and the first time
+
 
 def localize(bench: Bench, network: Vggt3, scenes: Mapping[int, SceneMemory | None]) -> None:
     """One image at a time in maps of so many frames, those that there are, as it is chosen and with
@@ -42,9 +44,11 @@ def localizing(
     bench: Bench, name: str, network: Vggt3, scene: SceneMemory, execution: Execution
 ) -> float | None:
     """A row: localizations a second, with their depth and without; returns the former, None where
-    it fails.
+    it does not fit or fails.
     """
     rate: float | None = None
+    if not bench.fits(name, _TIMES * bench.sizes.moment_s):
+        return rate
 
     def work() -> None:
         nonlocal rate

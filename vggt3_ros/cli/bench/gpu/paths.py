@@ -5,6 +5,7 @@ together.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -71,7 +72,7 @@ def _map(
     chunk: int,
     pace: Pace,
     resident: Resident = "all",
-    **figures: object,
+    **figures: Any,
 ) -> SceneMemory | None:
     def work(images: Tensor, stages: StageClock) -> tuple[Prediction, SceneMemory | None]:
         return network.map(images, STEPS, chunk, stages, resident=resident)

@@ -109,9 +109,10 @@ def timed_map(
         found = Timed(frames, seconds, memory.peak_bytes(), images.nbytes)
         pace.timed[frames] = found
         parts = stages.seconds()
-        row = {"frames": frames, "seconds": seconds, "peak_bytes": found.peak_bytes}
-        row |= {"images_bytes": images.nbytes, "resting_bytes": memory.resting_bytes}
-        row |= {"stages": parts, "first_seconds": first, "first_frames": warm, "flop": flop}
+        row: dict[str, Any] = {"frames": frames, "seconds": seconds}
+        row |= {"peak_bytes": found.peak_bytes, "resting_bytes": memory.resting_bytes}
+        row |= {"images_bytes": images.nbytes, "stages": parts, "flop": flop}
+        row |= {"first_seconds": first, "first_frames": warm}
         text = _text(bench, found, parts, flop) + f", {first:.1f} s for the first {warm}"
         bench.record(name, text, **row, **figures)
 
