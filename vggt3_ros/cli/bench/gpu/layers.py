@@ -15,15 +15,17 @@ from torch import Tensor, nn
 from vggt3_ros.cli.bench.gpu.bench import Bench, median_and_spread
 from vggt3_ros.cli.bench.gpu.flop import count_flop
 from vggt3_ros.cli.bench.gpu.kernel_profile import own_floors, profile, told
-from vggt3_ros.cli.bench.gpu.timed_map import STEPS, build, chunk_of, random_images
+from vggt3_ros.cli.bench.gpu.networks import build, execute, execute_as_chosen, random_images
+from vggt3_ros.cli.bench.gpu.timed_map import STEPS
 from vggt3_ros.model.camera_head import choose_anchors
 from vggt3_ros.model.config import ModelConfig
-from vggt3_ros.model.execution import Execution, chosen_execution
+from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.precision import without_autocast
 from vggt3_ros.model.scene_views import FastWeightsView, KeysView, SceneView
 from vggt3_ros.model.streaming import Passage, Reporter
 from vggt3_ros.model.ttt_attention import TttAttention
+from vggt3_ros.pipeline.memory_check import fit_map
 
 _LISTED = 12  # kernels of a layer
 _LISTED_OF_MAP = 15
@@ -68,7 +70,7 @@ def _few_layers(bench: Bench, config: ModelConfig, execution: Execution) -> Vggt
         bench,
         replace(config, depth=depth, intermediate_layers=(0, 1, 2, 3), dino_depth=1),
     )
-    network.execute(execution)
+    execute(bench, network, execution)
     return network
 
 
@@ -186,10 +188,10 @@ def _flop(bench: Bench, build_layer: Callable[[Execution], Layer]) -> int:
 def _whole_map(bench: Bench) -> None:
     """A row: where the time of a map goes, by kernels, as it is executed."""
     network = build(bench, bench.sizes.ttt)
-    network.execute(chosen_execution("auto", network.config, bench.device))
+    execute_as_chosen(bench, network)
     frames = bench.sizes.paths
     images = random_images(bench, frames)
-    chunk = chunk_of(network, frames, bench.sizes.image_hw)
+    chunk = fit_map(network, frames, bench.sizes.image_hw).chunk
     network.map(images, STEPS, chunk)
     kernels = profile(bench, lambda: network.map(images, STEPS, chunk), _LISTED_OF_MAP, {})
     text = f"{frames} frames, most in {told(kernels, _TOLD_OF_MAP)}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from vggt3_ros.cli.bench.gpu import targets
 from vggt3_ros.cli.bench.gpu.bench import Bench, median_and_spread
-from vggt3_ros.cli.bench.gpu.timed_map import random_images
-from vggt3_ros.model.execution import Execution, chosen_execution
+from vggt3_ros.cli.bench.gpu.networks import execute, random_images
+from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import SceneMemory
 
@@ -20,18 +21,18 @@ def localize(bench: Bench, network: Vggt3, scenes: Mapping[int, SceneMemory | No
     """One image at a time in maps of so many frames, those that there are, as it is chosen and with
     the graph turned round; then what is asked of that.
     """
-    chosen = chosen_execution("auto", network.config, bench.device)
-    turned = replace(chosen, graphs=not chosen.graphs)
+    usual = network.execution
+    turned = replace(usual, graphs=not usual.graphs)
     rates: dict[int, float] = {}
     for frames, scene in scenes.items():
         if scene is None:
             continue
-        rate = localizing(bench, f"localize in {frames}", network, scene, chosen)
+        rate = localizing(bench, f"localize in {frames}", network, scene, usual)
         if rate is not None:
             rates[frames] = rate
         name = f"localize in {frames}, graphs {'on' if turned.graphs else 'off'}"
         localizing(bench, name, network, scene, turned)
-    network.execute(chosen)
+    execute(bench, network, usual)
     few, most = min(bench.sizes.queried), max(bench.sizes.queried)
     if most in rates:
         targets.RATE.judge(bench, rates[most], f"one image in a map of {most} frames")
@@ -52,9 +53,13 @@ def localizing(
 
     def work() -> None:
         nonlocal rate
-        network.execute(execution)
+        execute(bench, network, execution)
         image = random_images(bench, 1)
-        first = bench.time(lambda: network.query(image, scene))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            first = bench.time(lambda: network.query(image, scene))
+        if execution.graphs and not network.execution.graphs and bench.device.type == "cuda":
+            raise RuntimeError(str(told[-1].message) if told else "no graph was recorded")
         seconds, spread = median_and_spread(bench.seconds(lambda: network.query(image, scene)))
         pose = partial(network.query_undecoded, image, scene)
         pose_seconds, _ = median_and_spread(bench.seconds(pose))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vggt3_ros.cli.bench.gpu.bench import Bench
 from vggt3_ros.cli.bench.gpu.comparing import Mode, Outputs, compare_in, find_truth
+from vggt3_ros.cli.bench.gpu.networks import execute
 from vggt3_ros.cli.bench.gpu.paths import executions
 from vggt3_ros.cli.bench.gpu.reference import map_plainly
 from vggt3_ros.cli.bench.gpu.sizes import Sizes
@@ -31,13 +32,17 @@ Path = Callable[[Vggt3], MapImages]
 
 
 def check_paths(bench: Bench, compiled: bool) -> None:
-    """Each fast path alone and all together, each place of what a map keeps, and the reference
-    flow, in bf16; kernels in fp32, too: those with compiled blocks, which take a while, or those
-    without. Fast weights of every layer, and the outputs, of some random scenes.
+    """Each fast path alone and all together, each place of what a map keeps, bf16 weights, and the
+    reference flow, in bf16; kernels in fp32, too: those with compiled blocks, which take a while,
+    or those without. Fast weights of every layer, and the outputs, of some random scenes.
     """
+    if compiled and bench.device.type != "cuda":
+        reason = "left out: networks are compiled on GPUs alone"
+        bench.record("compiled paths", reason, skipped="not on a GPU")
+        return
     config = _small_network()
     truth = find_truth(partial(map_and_query, config, _SCENES))
-    for name, path in _paths(compiled).items():
+    for name, path in _paths(bench, compiled).items():
         modes: tuple[Mode, ...] = ("fp32", "bf16") if name == "kernels alone" else ("bf16",)
         if compiled and not bench.fits(f"path {name}", _COMPILING_S):
             continue
@@ -51,26 +56,31 @@ def _small_network() -> ModelConfig:
     return replace(Sizes.dry().ttt, embed_dim=128, ttt=TttConfig())
 
 
-def _paths(compiled: bool) -> dict[str, Path]:
+def _paths(bench: Bench, compiled: bool) -> dict[str, Path]:
     plain = Execution.plain()
     paths: dict[str, Path] = {}
     for name, execution in executions().items():
         if execution != plain and execution.compiled == compiled:
-            paths[name] = partial(_set, execution)
+            paths[name] = partial(_set, bench, execution)
     if not compiled:
         for resident in ("stream", "none"):
-            paths[f"resident {resident}"] = partial(_set, plain, resident=resident)
+            paths[f"resident {resident}"] = partial(_set, bench, plain, resident=resident)
+        paths["bf16 weights"] = _rounded
         paths["reference flow"] = _reference
     return paths
 
 
-def _set(execution: Execution, network: Vggt3, **of_map: Any) -> MapImages:
-    network.execute(execution)
+def _set(bench: Bench, execution: Execution, network: Vggt3, **of_map: Any) -> MapImages:
+    execute(bench, network, execution)
     return partial(network.map, chunk=_CHUNK, **of_map)
 
 
+def _rounded(network: Vggt3) -> MapImages:
+    network.round_weights()
+    return _as_it_is(network)
+
+
 def _reference(network: Vggt3) -> MapImages:
-    network.execute(Execution.plain())
     return partial(map_plainly, network, window=_WINDOW)
 
 
@@ -82,7 +92,8 @@ def map_and_query(
     config: ModelConfig, scenes: int, device: torch.device, mode: Mode, path: Path = _as_it_is
 ) -> Outputs:
     """What a random network says of random scenes: five images that are mapped, one that is
-    localized, and the fast weights of every layer.
+    localized, and the fast weights of every layer. Raises RuntimeError where the network gave up a
+    fast path meanwhile.
     """
     torch.manual_seed(1)
     network = Vggt3(config, "bf16" if mode == "bf16" else "fp32").eval().requires_grad_(False)
@@ -90,6 +101,7 @@ def map_and_query(
     images = torch.rand(scenes, 6, 3, side, side + config.patch_size)
     network = network.to(device)
     map_images = path(network)
+    execution = network.execution
     found: Outputs = {}
     for scene in range(scenes):
         there = images[scene].to(device)
@@ -101,6 +113,8 @@ def map_and_query(
             for layer, weights in enumerate(memory.fast_weights):
                 named |= {f"layer {layer}.{name}": w for name, w in weights._asdict().items()}
         found |= {f"scene {scene}.{name}": tensor for name, tensor in named.items()}
+    if network.execution != execution:
+        raise RuntimeError(f"it executed {network.execution} instead of {execution}")
     return found
 
 

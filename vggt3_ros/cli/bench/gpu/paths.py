@@ -11,57 +11,71 @@ from torch import Tensor
 
 from vggt3_ros.cli.bench.gpu.bench import Bench
 from vggt3_ros.cli.bench.gpu.localizing import localizing
-from vggt3_ros.cli.bench.gpu.timed_map import (
-    STEPS,
-    Pace,
-    build,
-    chunk_of,
-    timed_map,
-    warm_frames,
-)
+from vggt3_ros.cli.bench.gpu.networks import build, execute, execute_as_chosen
+from vggt3_ros.cli.bench.gpu.timed_map import STEPS, Pace, timed_map, warm_frames
 from vggt3_ros.cli.bench.stage_clock import StageClock
-from vggt3_ros.model.execution import Execution, chosen_execution
+from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.model.streaming import Resident
+from vggt3_ros.pipeline.memory_check import fit_map
+
+_COMPILING_S = 60.0  # that must be left for compiling to begin
 
 
 def run(bench: Bench) -> None:
-    """Maps of a few frames, and localizing in them, with each fast path; then, as it is chosen,
-    larger maps that stay on the device or not, and chunks.
+    """Maps of a few frames, and localizing in them, with each fast path; larger maps that stay on
+    the device or not, and chunks; then with what has to be compiled.
     """
-    sizes = bench.sizes
-    network = build(bench, sizes.ttt)
-    few = chunk_of(network, sizes.paths, sizes.image_hw)
+    network = build(bench, bench.sizes.ttt)
     pace = Pace()
     for name, execution in executions().items():
-        network.execute(execution)
-        name = f"paths {name}"
-        scene = _map(bench, network, name, sizes.paths, few, pace, execution=vars(execution))
-        if scene is not None:
-            localizing(bench, f"{name}, localize", network, scene, execution)
-    network.execute(chosen_execution("auto", network.config, bench.device))
-    pace = Pace()
+        if not execution.compiled:
+            _execute(bench, network, name, execution, pace)
+    execute_as_chosen(bench, network)
     for resident, frames in _residences(bench):
-        name = f"resident {resident}, {frames}"
-        chunk = chunk_of(network, frames, sizes.image_hw)
-        _map(bench, network, name, frames, chunk, pace, resident)
-    for chunk in sizes.chunks:
-        _map(bench, network, f"chunks of {chunk}", sizes.paths, chunk, pace)
+        chunk = fit_map(network, frames, bench.sizes.image_hw).chunk
+        _map(bench, network, f"resident {resident}, {frames}", frames, chunk, pace, resident)
+    for chunk in bench.sizes.chunks:
+        _map(bench, network, f"chunks of {chunk}", bench.sizes.paths, chunk, pace)
+    for name, execution in executions().items():
+        if not execution.compiled:
+            continue
+        if bench.device.type != "cuda":
+            reason = "left out: networks are compiled on GPUs alone"
+            bench.record(f"paths {name}", reason, skipped="not on a GPU")
+        elif bench.fits(f"paths {name}", _COMPILING_S):
+            _execute(bench, network, name, execution, pace)
 
 
 def executions() -> dict[str, Execution]:
-    """None of the fast paths, all of them, each alone."""
+    """None of the fast paths, each alone, all of them."""
     none = Execution.plain()
-    every = {field.name: True for field in fields(Execution)}
-    alone = {f"{name} alone": replace(none, **{name: True}) for name in every}
-    return {"none": none, "all": replace(none, **every), **alone}
+    names = [field.name for field in fields(Execution)]
+    alone = {f"{name} alone": replace(none, **{name: True}) for name in names}
+    return {"none": none, **alone, "all": replace(none, **dict.fromkeys(names, True))}
 
 
 def _residences(bench: Bench) -> list[tuple[Resident, int]]:
-    """What is tried with how many frames; "stream", which takes twice the time, comes last."""
+    """What is tried with how many frames."""
     few, many = bench.sizes.resident
     return [("all", few), ("none", few), ("none", many), ("stream", few)]
+
+
+def _execute(bench: Bench, network: Vggt3, name: str, execution: Execution, pace: Pace) -> None:
+    """Rows of one way to execute: a map, and localizing in it."""
+    frames = bench.sizes.paths
+    chunk = fit_map(network, frames, bench.sizes.image_hw).chunk
+    scene: SceneMemory | None = None
+
+    def work() -> None:
+        nonlocal scene
+        execute(bench, network, execution)
+        scene = _map(bench, network, f"paths {name}", frames, chunk, pace)
+
+    bench.attempt(f"paths {name}", work)
+    if scene is not None:
+        localizing(bench, f"paths {name}, localize", network, scene, execution)
 
 
 def _map(
@@ -72,11 +86,10 @@ def _map(
     chunk: int,
     pace: Pace,
     resident: Resident = "all",
-    **figures: Any,
 ) -> SceneMemory | None:
     def work(images: Tensor, stages: StageClock) -> tuple[Prediction, SceneMemory | None]:
         return network.map(images, STEPS, chunk, stages, resident=resident)
 
-    warm = warm_frames(frames, chunk)
-    figures |= {"chunk": chunk, "resident": resident}
-    return timed_map(bench, name, work, frames, pace, warm, **figures)
+    figures: dict[str, Any] = {"chunk": chunk, "resident": resident}
+    figures["execution"] = vars(network.execution)
+    return timed_map(bench, name, work, frames, pace, warm_frames(frames, chunk), **figures)

@@ -55,7 +55,7 @@ class Sizes:
             exponent_from=250,
             softmax_mapped=(100, 300),
             window=20 * 37 * 37,
-            paths=100,
+            paths=96,
             resident=(500, 2000),
             chunks=(8, 16, 32, 64),
             layer=32,

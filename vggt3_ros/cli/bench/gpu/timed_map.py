@@ -6,16 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vggt3_ros.cli.bench.gpu.bench import Bench
+from vggt3_ros.cli.bench.gpu.networks import random_images
 from vggt3_ros.cli.bench.peak_memory import PeakMemory
 from vggt3_ros.cli.bench.stage_clock import StageClock
-from vggt3_ros.model.config import ModelConfig
-from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
-from vggt3_ros.pipeline.memory_check import fitting_chunk
 
 STEPS = 2  # of test-time training, as in all published figures
 _MARGIN = 1.3  # a row is begun if there is so many times the time that it should take
@@ -48,24 +45,6 @@ class Pace:
             return None
         most = max(self.timed)
         return _MARGIN * self.timed[most].seconds * (frames / most) ** self.power
-
-
-def build(bench: Bench, config: ModelConfig) -> Vggt3:
-    """A network whose random weights are made where they are used."""
-    bench.free()
-    torch.manual_seed(0)
-    with bench.device:
-        return Vggt3(config, "bf16").eval().requires_grad_(False)
-
-
-def random_images(bench: Bench, frames: int) -> Tensor:
-    """Images (S, 3, H, W) on the device."""
-    return torch.rand(frames, 3, *bench.sizes.image_hw, device=bench.device)
-
-
-def chunk_of(network: Vggt3, frames: int, image_hw: tuple[int, int]) -> int:
-    """Frames that pass together as a user has it."""
-    return fitting_chunk(network, frames, image_hw)
 
 
 def warm_frames(frames: int, chunk: int) -> int:
