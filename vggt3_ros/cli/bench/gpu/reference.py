@@ -9,30 +9,22 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu, softplus
 
+from vggt3_ros.cli.bench.gpu.reference_layers import embed, frame_block, global_block
 from vggt3_ros.errors import InputError
-from vggt3_ros.model import fast_weights
-from vggt3_ros.model.block import Block
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
-from vggt3_ros.model.rope import RopeTable, apply_rope
-from vggt3_ros.model.ttt_attention import TttAttention
 from vggt3_ros.progress import StageProgress
 
 WINDOW = 20 * 37 * 37
 """Tokens that pass a global block together."""
-_NORM_EPS = 1e-5
 _DECODED_BYTES = 1000 * 2**20  # that a frame is reckoned to take in a dense head
 _FREE_USED = 0.8
 _DECODED_ON_CPU = 8  # frames, where free memory does not say
 # of the largest map in a dense head: channels-last kernels count in 32 bits
 _MOST_VALUES = 2**31 - 1
-
-Signals = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Unit queries and keys, values (h, N, d), and rates (3, h, N, 1) of all tokens."""
 
 
 def _unheard(stage: str, fraction: float) -> None:
@@ -51,7 +43,7 @@ def map_plainly(
     tokens of all frames in the memory.
 
     All frames pass layer by layer; backbone and frame blocks see them at once, global blocks pass
-    `window` tokens at a time. The tapped maps [frame, global] wait in host memory, in fp32, 16 KB a
+    `window` tokens at a time. The tapped maps [frame, global] wait in host memory, in fp32, 32 KB a
     token in the published network. Every frame's camera token attends to every other's.
     """
     if network.config.attn != "ttt":
@@ -87,15 +79,15 @@ def _encode(
     rope = aggregator.rope(grid, bf16=bf16)
     tapped, weights = [], []
     with torch.autocast(images.device.type, torch.bfloat16) if bf16 else nullcontext():
-        tokens = aggregator.embed(images, reference=True)
+        tokens = embed(aggregator, images)
         progress("backbone", 0.0)
         for layer in range(network.config.depth):
             done = layer / network.config.depth
-            within = aggregator.frame_blocks[layer](tokens, rope)
+            within = frame_block(aggregator.frame_blocks[layer], tokens, rope)
             del tokens
             progress("frame blocks", done)
             block = aggregator.global_block(layer)
-            tokens, fitted = _global(block, within, rope, grid, steps, window)
+            tokens, fitted = global_block(block, within, rope, grid, steps, window)
             weights.append(fitted)
             progress("global blocks", done)
             if layer in network.config.intermediate_layers:
@@ -103,74 +95,6 @@ def _encode(
                 progress("to the host", done)
             del within
     return tapped, weights
-
-
-def _global(
-    block: Block, tokens: Tensor, rope: RopeTable, grid: tuple[int, int], steps: int, window: int
-) -> tuple[Tensor, FastWeights]:
-    """Tokens (S, P, C) after a global block, and its fast weights."""
-    attn = block.attn
-    assert isinstance(attn, TttAttention)
-    q, k, v, rates = _signals(attn, block.norm1(tokens), rope, grid, window)
-    count = q.shape[1]
-    windows = [slice(start, start + window) for start in range(0, count, window)]
-    weights = attn.initial
-    norms = fast_weights.column_norms(weights)
-    for _ in range(steps):
-        total = FastWeights(*(torch.zeros_like(part) for part in weights))
-        for part in windows:
-            gradient = fast_weights.gradient(weights, k[:, part], v[:, part], rates[:, :, part])
-            total = total + gradient
-        weights = fast_weights.update(weights, total, norms, attn.newton_schulz_steps)
-    del k, v, rates
-    answers = []
-    for part in windows:
-        answers.append(fast_weights.apply(weights, q[:, part]).transpose(0, 1).flatten(1))
-    del q
-    flat = tokens.flatten(0, 1)
-    out = torch.empty_like(flat)
-    for part, answer in zip(windows, answers, strict=True):
-        out[part] = block.finish(flat[part], attn.proj(answer))
-    return out.view_as(tokens), weights
-
-
-def _signals(
-    attn: TttAttention, normed: Tensor, rope: RopeTable, grid: tuple[int, int], window: int
-) -> Signals:
-    """What the fast weights are fitted to and asked, of layer-normed tokens (S, P, C): projected
-    in chunks of whole frames, put together, then rotated and scaled.
-    """
-    frames = math.ceil(window / normed.shape[1])
-    columns: list[list[Tensor]] = [[], [], [], []]
-    for x in normed.split(frames):
-        for part, projected in enumerate(attn.qkv(x).chunk(3, dim=-1)):
-            conv = attn.short_conv_qkv[part]
-            mixed = projected if isinstance(conv, torch.nn.Identity) else conv(projected, grid)
-            columns[part].append(silu(mixed))
-        shifted = attn.lr_fc(x)
-        shifted = shifted + shifted.new_full((), attn.rate_offset)
-        columns[3].append(softplus(shifted.float()))
-    del x, projected, mixed, shifted
-    q, k, v, rates = (torch.cat(columns.pop(0)) for _ in range(4))
-    heads = attn.num_heads
-    rates = rates.flatten(0, 1).unflatten(-1, (3, heads)).permute(1, 2, 0).unsqueeze(-1)
-    return _unit(attn, q, rope), _unit(attn, k, rope), _heads(v, heads), rates
-
-
-def _unit(attn: TttAttention, y: Tensor, rope: RopeTable) -> Tensor:
-    """Rotate (S, P, C) by position, in its own type, and scale every head to unit length: (h, N,
-    d) in fp32.
-    """
-    cos, sin = (table[:, None].to(y.dtype) for table in rope)
-    y = apply_rope(y.unflatten(-1, (attn.rope_heads, -1)), RopeTable(cos, sin))
-    y = _heads(y.flatten(-2), attn.num_heads)
-    norm = torch.linalg.vector_norm(y, dim=-1, keepdim=True, dtype=torch.float32)
-    return y / (norm + _NORM_EPS)
-
-
-def _heads(y: Tensor, heads: int) -> Tensor:
-    """Channels (S, P, C) as those of the fast weights, (h, N, d): a view."""
-    return y.flatten(0, 1).unflatten(-1, (heads, -1)).transpose(0, 1)
 
 
 def _decode(
