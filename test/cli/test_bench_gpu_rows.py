@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vggt3_ros.cli.bench.gpu import kernel_profile, mapping, ratios, targets
+from vggt3_ros.cli.bench.gpu import kernel_profile, mapping, networks, ratios, targets
 from vggt3_ros.cli.bench.gpu.comparing import compare, compare_in, find_truth
 from vggt3_ros.cli.bench.gpu.flop import map_flop
 from vggt3_ros.cli.bench.gpu.path_checks import map_and_query
@@ -19,6 +20,7 @@ from vggt3_ros.cli.bench.gpu.sizes import Sizes
 from vggt3_ros.cli.bench.gpu.timed_map import Pace, Timed, timed_map, warm_frames
 from vggt3_ros.cli.bench.stage_clock import StageClock
 from vggt3_ros.model.config import ModelConfig
+from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
 
 from .test_bench_gpu import bench
@@ -184,3 +186,40 @@ def test_targets_say_what_is_asked(rows: Rows) -> None:
     targets.EVEN.judge(bench(rows), 5.0, "two maps")
     assert [row["met"] for row in rows] == [False, True]
     assert rows[0]["text"] == "NOT MET: 39 localizations a second, at least 40 asked (a map)"
+
+
+class Refusing:
+    """A network on a device that cannot run kernels."""
+
+    config = Sizes.dry().ttt
+    execution = Execution()
+
+    def execute(self, execution: Execution) -> None:
+        warnings.warn("there is no compiler", stacklevel=1)
+        self.execution = replace(execution, kernels=False)
+
+
+def test_what_the_device_refuses_is_told(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = replace(bench(rows), device=torch.device("cuda"))
+    network: Any = Refusing()
+    networks.execute(on_gpu, network, Execution(graphs=True))
+    with pytest.raises(RuntimeError, match="there is no compiler"):
+        networks.execute(on_gpu, network, Execution(kernels=True))
+    auto = Execution(kernels=True, graphs=True)
+    monkeypatch.setattr(Execution, "parse", lambda *arguments: auto)
+    networks.execute_as_chosen(on_gpu, network)
+    (row,) = rows
+    assert row["ok"] is False and "graphs instead of kernels,graphs: there is" in row["text"]
+
+
+def test_a_fast_path_that_was_given_up_is_no_result() -> None:
+    def path(network: Vggt3) -> Any:
+        def map_images(images: Tensor) -> Any:
+            network.execution = Execution()
+            return network.map(images)
+
+        network.execution = Execution(graphs=True)
+        return map_images
+
+    with pytest.raises(RuntimeError, match="it executed plain instead of graphs"):
+        map_and_query(Sizes.dry().ttt, 1, torch.device("cpu"), "bf16", path)
