@@ -10,12 +10,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vggt3_ros.cli.bench.gpu import reference
 from vggt3_ros.cli.bench.gpu.reference import map_plainly, tapped_bytes
+from vggt3_ros.cli.bench.gpu.reference_layers import frame_block
 from vggt3_ros.errors import InputError
 from vggt3_ros.model.config import TttConfig
 from vggt3_ros.model.network import Vggt3
 
 from ..conftest import make_network, small_config
 from ..host_waits import places
+from ..model.live_bytes import LiveBytes
 from ..model.test_golden import assert_close, compare, load_case
 from ..pretended_device import DEVICE, PretendedDevice
 
@@ -98,3 +100,13 @@ def test_on_a_device_it_waits_for_its_tapped_maps_alone() -> None:
             assert torch.equal(found.pose_encoding.cpu(), expected.pose_encoding)
     functions = {place.split(":")[-1] for place in places(waits)}
     assert functions == {"_encode", "_decode", "map_plainly"}
+
+
+def test_a_frame_block_holds_no_more_than_its_widest_step_needs() -> None:
+    """The stream after attention, its norm, and the hidden layer before and after GELU."""
+    network = make_network()
+    x = torch.randn(40, 25, network.config.embed_dim)
+    rope = network.aggregator.rope((4, 5), bf16=False)
+    with torch.no_grad(), LiveBytes() as live:
+        frame_block(network.aggregator.frame_blocks[0], x, rope)
+    assert live.most == pytest.approx((1 + 1 + 4 + 4) * x.nbytes, rel=0.01)
