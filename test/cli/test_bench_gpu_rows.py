@@ -22,6 +22,7 @@ from vggt3_ros.cli.bench.stage_clock import StageClock
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.pipeline import memory_check
 
 from .test_bench_gpu import bench
 
@@ -166,6 +167,15 @@ def test_the_reference_flow_is_left_out_where_host_memory_lacks(
         network = Vggt3(replace(ModelConfig.full("ttt"), dino_depth=0))
     mapping._theirs(full(rows), network, Pace(), 1000)
     assert "take 34.1 GB of host memory, 30.0 GB are available" in rows[0]["skipped"]
+
+
+def test_a_map_for_which_memory_lacks_is_left_out(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_check, "available_bytes", lambda device: 10**6)
+    network = Vggt3(Sizes.dry().ttt, "bf16").eval()
+    assert mapping._ours(bench(rows), network, Pace(), 1000) is None
+    assert "needs about" in rows[0]["skipped"] and rows[0]["name"] == "ttt maps 1000"
 
 
 def test_floors_of_our_kernels_come_from_their_shapes() -> None:

@@ -155,6 +155,7 @@ def _measure(
 ) -> None:
     """A row: seconds, the floor, and the kernels that take most of them."""
     flop = _flop(bench, build_layer)
+    bench.free()
     module, inputs, work = build_layer(execution)
     with torch.autocast(bench.device.type, torch.bfloat16):
         out = work()

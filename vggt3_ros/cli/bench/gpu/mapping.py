@@ -12,12 +12,12 @@ from vggt3_ros.cli.bench.gpu.bench import Bench
 from vggt3_ros.cli.bench.gpu.flop import map_flop
 from vggt3_ros.cli.bench.gpu.localizing import localize
 from vggt3_ros.cli.bench.gpu.networks import build, build_in_fp32, execute_as_chosen
-from vggt3_ros.cli.bench.gpu.timed_map import STEPS, Pace, timed_map, warm_frames
+from vggt3_ros.cli.bench.gpu.timed_map import STEPS, Pace, fit, timed_map, warm_frames
 from vggt3_ros.cli.bench.stage_clock import StageClock
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
-from vggt3_ros.pipeline.memory_check import available_bytes, fit_map
+from vggt3_ros.pipeline.memory_check import available_bytes
 
 _WARM_REFERENCE = 8  # frames
 
@@ -84,15 +84,17 @@ class _Networks:
 def _ours(
     bench: Bench, network: Vggt3, pace: Pace, frames: int, kind: str = "ttt"
 ) -> SceneMemory | None:
-    fit = fit_map(network, frames, bench.sizes.image_hw)
+    name = f"{kind} maps {frames}"
+    way = fit(bench, name, network, frames)
+    if way is None:
+        return None
 
     def work(images: Tensor, stages: StageClock) -> tuple[Prediction, SceneMemory | None]:
-        return network.map(images, STEPS, fit.chunk, stages, resident=fit.resident)
+        return network.map(images, STEPS, way.chunk, stages, resident=way.resident)
 
     flop = map_flop(network.config, frames, bench.sizes.image_hw, STEPS)
-    warm = warm_frames(frames, fit.chunk)
-    name = f"{kind} maps {frames}"
-    return timed_map(bench, name, work, frames, pace, warm, flop, kind=kind, **fit._asdict())
+    warm = warm_frames(frames, way.chunk)
+    return timed_map(bench, name, work, frames, pace, warm, flop, kind=kind, **way._asdict())
 
 
 def _theirs(bench: Bench, network: Vggt3, pace: Pace, frames: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from vggt3_ros.cli.bench.gpu.bench import Bench
 from vggt3_ros.cli.bench.gpu.localizing import localizing
 from vggt3_ros.cli.bench.gpu.networks import build, execute, execute_as_chosen
-from vggt3_ros.cli.bench.gpu.timed_map import STEPS, Pace, timed_map, warm_frames
+from vggt3_ros.cli.bench.gpu.timed_map import STEPS, Pace, fit, timed_map, warm_frames
 from vggt3_ros.cli.bench.stage_clock import StageClock
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
@@ -34,8 +34,10 @@ def run(bench: Bench) -> None:
             _execute(bench, network, name, execution, pace)
     execute_as_chosen(bench, network)
     for resident, frames in _residences(bench):
-        chunk = fit_map(network, frames, bench.sizes.image_hw).chunk
-        _map(bench, network, f"resident {resident}, {frames}", frames, chunk, pace, resident)
+        name = f"resident {resident}, {frames}"
+        way = fit(bench, name, network, frames)
+        if way is not None:
+            _map(bench, network, name, frames, way.chunk, pace, resident)
     for chunk in bench.sizes.chunks:
         _map(bench, network, f"chunks of {chunk}", bench.sizes.paths, chunk, pace)
     for name, execution in executions().items():
@@ -65,12 +67,12 @@ def _residences(bench: Bench) -> list[tuple[Resident, int]]:
 def _execute(bench: Bench, network: Vggt3, name: str, execution: Execution, pace: Pace) -> None:
     """Rows of one way to execute: a map, and localizing in it."""
     frames = bench.sizes.paths
-    chunk = fit_map(network, frames, bench.sizes.image_hw).chunk
     scene: SceneMemory | None = None
 
     def work() -> None:
         nonlocal scene
         execute(bench, network, execution)
+        chunk = fit_map(network, frames, bench.sizes.image_hw).chunk
         scene = _map(bench, network, f"paths {name}", frames, chunk, pace)
 
     bench.attempt(f"paths {name}", work)

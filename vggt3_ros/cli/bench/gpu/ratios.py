@@ -45,9 +45,7 @@ def beside_reference(bench: Bench, ours: Pace, theirs: Pace, counts: tuple[int, 
 def _ratios(bench: Bench, mine: Timed, plain: Timed) -> None:
     faster = plain.seconds / mine.seconds
     leaner = _leaner(mine, plain)
-    apart = max(1, plain.peak_bytes - plain.images_bytes) / max(
-        1, mine.peak_bytes - mine.images_bytes
-    )
+    apart = (plain.peak_bytes - plain.images_bytes) / max(1, mine.peak_bytes - mine.images_bytes)
     text = f"{faster:.2f} times faster, {leaner:.2f} times leaner than the reference flow"
     text += f" ({apart:.2f} without images)"
     figures = {"faster": faster, "leaner": leaner, "leaner_without_images": apart}
@@ -80,17 +78,18 @@ def beside_softmax(bench: Bench, ours: Pace, softmax: Pace) -> None:
 
 
 def softmax_seconds(bench: Bench, timed: Mapping[int, Timed], frames: int) -> tuple[float, str]:
-    """What mapping would take, and how that is known: b n + c n^2 through the two longest maps, or
-    in proportion to the operations where there is one, or where that bends downwards.
+    """What mapping would take, and how that is known: b n + c n^2 through the shortest and the
+    longest map, or in proportion to the operations where there is one map, or where that has no
+    positive b and c.
     """
-    few, *_, most = sorted(timed) * 2 if len(timed) == 1 else sorted(timed)
-    a, b = timed[few].seconds / few, timed[most].seconds / most  # a frame's seconds
-    if most > few and b > a:
-        growth = (b - a) / (most - few)
-        each = a - growth * few
-        if each >= 0:
+    few, most = min(timed), max(timed)
+    if few < most:
+        of_few, of_most = timed[few].seconds / few, timed[most].seconds / most  # a frame's
+        c = (of_most - of_few) / (most - few)
+        b = of_few - c * few
+        if b >= 0 and c >= 0:
             how = f"extrapolated by b n + c n^2 from {few} and {most} frames"
-            return each * frames + growth * frames**2, how
+            return b * frames + c * frames**2, how
     config, size = bench.sizes.softmax, bench.sizes.image_hw
     flop = map_flop(config, frames, size, STEPS) / map_flop(config, most, size, STEPS)
     return timed[most].seconds * flop, f"extrapolated by operations from {most} frames"

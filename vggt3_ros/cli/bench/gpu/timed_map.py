@@ -12,7 +12,10 @@ from vggt3_ros.cli.bench.gpu.bench import Bench
 from vggt3_ros.cli.bench.gpu.networks import random_images
 from vggt3_ros.cli.bench.peak_memory import PeakMemory
 from vggt3_ros.cli.bench.stage_clock import StageClock
+from vggt3_ros.errors import InputError
+from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
+from vggt3_ros.pipeline.memory_check import MapFit, fit_map
 
 STEPS = 2  # of test-time training, as in all published figures
 _MARGIN = 1.3  # a row is begun if there is so many times the time that it should take
@@ -45,6 +48,15 @@ class Pace:
             return None
         most = max(self.timed)
         return _MARGIN * self.timed[most].seconds * (frames / most) ** self.power
+
+
+def fit(bench: Bench, name: str, network: Vggt3, frames: int) -> MapFit | None:
+    """How the network maps so many frames as a user has it; a row says so where it cannot."""
+    try:
+        return fit_map(network, frames, bench.sizes.image_hw)
+    except InputError as error:
+        bench.record(name, f"left out: {error}", skipped=str(error))
+        return None
 
 
 def warm_frames(frames: int, chunk: int) -> int:
