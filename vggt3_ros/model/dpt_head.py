@@ -109,7 +109,7 @@ class DptHead(nn.Module):
         aspect = columns / rows
         levels = []
         for index, level in enumerate(projected):
-            if level.device.type == "cpu":  # its convolutions are faster so
+            if level.device.type != "cuda":  # convolutions of a CPU are faster so
                 level = level.contiguous(memory_format=torch.channels_last)
             scaled = self.resize_layers[index](_add_position(level, aspect))
             levels.append(getattr(self.scratch, f"layer{index + 1}_rn")(scaled))
