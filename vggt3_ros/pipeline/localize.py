@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
@@ -36,7 +36,7 @@ from vggt3_ros.pipeline.resize import most_like, resized_intrinsics
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.threads import one_torch_thread
 
-_SMALL = 10**8  # weights; one image keeps one core of a CPU busy with fewer
+_SMALL = 10**8  # weights
 _ENOUGH_INLIERS = 45  # landmarks that agree, from which a frame is not searched in a second size
 
 
@@ -264,7 +264,7 @@ class Localizer:
         config = self.network.config
         prepared = prepare([frame], config.image_size, config.patch_size, self._resampler)
         ready = time.perf_counter()
-        with one_torch_thread() if self._is_small else nullcontext():
+        with self._threads():
             undecoded = self.network.query_undecoded(prepared.images, self._memory, pointmap=False)
         undecoded = replace(undecoded, pose_encoding=undecoded.pose_encoding.cpu())
         seconds = {"prepare": ready - begin, "network": time.perf_counter() - ready}
@@ -294,13 +294,18 @@ class Localizer:
         )
         return proposal, prepared, undecoded
 
+    def _threads(self) -> AbstractContextManager[None]:
+        """How torch works on one image: small networks keep no more than one core of a CPU busy."""
+        return one_torch_thread() if self._is_small else nullcontext()
+
     def _with_depth(self, answer: Localization, undecoded: UndecodedPrediction) -> Localization:
         """The answer with the network's depth and what it thinks of it; the time counts as the
         network's.
         """
         begin = time.perf_counter()
         cpu_begin = time.process_time()
-        prediction = undecoded.decode().to("cpu")
+        with self._threads():
+            prediction = undecoded.decode().to("cpu")
         median = float(prediction.depth_confidence.median())
         spent = time.perf_counter() - begin
         cpu_spent = time.process_time() - cpu_begin
