@@ -199,10 +199,10 @@ def test_features_are_extracted_while_the_network_runs(
     extract = localize_module.extract
     met = []
 
-    def querying(*given):
+    def querying(*given, **named):
         network_runs.set()
         met.append(extracting.wait(20))
-        return query(*given)
+        return query(*given, **named)
 
     def searching(*given):
         extracting.set()
