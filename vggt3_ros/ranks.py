@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,10 @@ class Ranks:
         if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)  # which events and pinned memory go by
         if self.world > 1:
+            # Its functions have the group that there is when it is imported, as an optimizer does,
+            # for a default: imported later, it would keep the group, and the threads of gloo, beyond
+            # `destroy_process_group` until the interpreter is taken down, which aborts some runs.
+            importlib.import_module("torch.distributed.nn.functional")
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=_PATIENCE)
 

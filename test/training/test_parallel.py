@@ -91,6 +91,8 @@ with TrainingRanks(cpu) as ranks:
     loss = float(ranks.average([a, unused, b], torch.tensor(3.0 + ranks.rank)))
     said["averages"] = [loss, a.grad.tolist(), b.grad.tolist(), unused.grad]
     said["any"] = [ranks.any(ranks.rank == 1), ranks.any(False)]
+threads = Path("/proc/self/task").glob("*/comm")
+said["threads"] = sorted(name.read_text().strip() for name in threads)
 (folder / f"{ranks.rank}.json").write_text(json.dumps(said))
 """
 )
@@ -158,15 +160,20 @@ def test_gradients_and_losses_are_averaged(pair) -> None:
         assert said["any"] == [True, False]
 
 
+def test_the_connection_has_no_threads_once_it_is_left(pair) -> None:
+    for said in pair[1:]:
+        assert not [name for name in said["threads"] if "gloo" in name or "tcpstore" in name]
+
+
 def test_the_command_ends_in_all_processes_when_one_gets_sigterm(tmp_path) -> None:
     folder = written(tmp_path / "two", replace(TWO, softmax_steps=100_000, save_every_s=0.0))
     settings = ["--config", str(folder / "run.yaml"), "--run", str(folder / "run")]
     processes = start_ranks(["-c", COMMAND, *settings, "--device", "cpu", "--precision", "fp32"])
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 200
     while not (folder / "run" / "state.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     processes[1].send_signal(signal.SIGTERM)
-    said = [process.communicate(timeout=60) for process in processes]
+    said = [process.communicate(timeout=200) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert "of 100004 (softmax), weights in" in said[0][0] and said[1][0] == ""
     state = load_state(folder / "run")
