@@ -33,9 +33,9 @@ class Ranks:
         if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)  # which events and pinned memory go by
         if self.world > 1:
-            # Its functions have the group that there is when it is imported, as an optimizer does,
-            # for a default: imported later, it would keep the group, and the threads of gloo, beyond
-            # `destroy_process_group` until the interpreter is taken down, which aborts some runs.
+            # An optimizer imports it, and its functions have for a default the group that there is by
+            # then: the group, and the threads of gloo, would be there until the interpreter is taken
+            # down, whatever `destroy_process_group` does, and such a run may be aborted at its end.
             importlib.import_module("torch.distributed.nn.functional")
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=_PATIENCE)

@@ -63,7 +63,7 @@ class RunningDemo:
             assert self.process.poll() is None, f"the demo has ended:\n{self.stdout}{self.stderr}"
             return any(line.startswith(beginning) for line in self.stdout.splitlines())
 
-        wait_for(printed, 200, f"the demo to print {beginning!r}")
+        wait_for(printed, f"the demo to print {beginning!r}")
 
     def children(self) -> dict[str, psutil.Process]:
         """Its processes by the names of their modules."""

@@ -23,9 +23,7 @@ from std_srvs.srv import Trigger
 from vggt3_ros.nodes.runtime.parameters import NodeParameters, parameters_of
 from vggt3_ros.srv import LoadScene
 
-from .processes import NodeProcess, ask
-
-START_S, ANSWER_S = 60.0, 30.0
+from .processes import PATIENCE_S, NodeProcess, ask
 
 
 class LifecycleClient:
@@ -99,11 +97,13 @@ class LifecycleClient:
     def _client(self, kind: Any, name: str) -> Any:
         client = self._clients.get(name) or self.node.create_client(kind, f"{self.name}/{name}")
         self._clients[name] = client
-        assert client.wait_for_service(START_S), f"no service {name}; the log:\n{self.process.log}"
+        assert client.wait_for_service(PATIENCE_S), (
+            f"no service {name}; the log:\n{self.process.log}"
+        )
         return client
 
     def _call(self, kind: Any, name: str, request: Any) -> Any:
-        answer = self._client(kind, name).call(request, timeout_sec=ANSWER_S)
+        answer = self._client(kind, name).call(request, timeout_sec=PATIENCE_S)
         assert answer is not None, f"no answer of {name}; the log:\n{self.process.log}"
         return answer
 

@@ -18,12 +18,11 @@ from vggt3_ros.nodes.messages.qos import STATUS
 from vggt3_ros.srv import LoadScene, SaveScene
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
-from .lifecycle_client import ANSWER_S, LifecycleClient, graph
+from .lifecycle_client import LifecycleClient, graph
 from .made_once import made_once
-from .processes import NodeProcess, wait_for
+from .processes import PATIENCE_S, NodeProcess, wait_for
 from .robot import Robot
 
-MAP_S = 90.0
 FRAMES = 8  # shown by `collect`, of the ten of the visit
 # Every image that a test shows arrives, nothing happens by itself, and what happens is said at
 # once.
@@ -50,23 +49,23 @@ class Goal:
         sent = client.send_goal_async(
             request, lambda message: self.feedback.append(message.feedback)
         )
-        wait_for(sent.done, ANSWER_S, "the answer to a goal")
+        wait_for(sent.done, "the answer to a goal")
         self._handle = sent.result()
         assert self._handle.accepted
         self._answer = self._handle.get_result_async()
 
     def result(self) -> Reconstruct.Result:
-        wait_for(self._answer.done, MAP_S, "the result of a reconstruction")
+        wait_for(self._answer.done, "the result of a reconstruction")
         return self._answer.result().result
 
     def cancel(self) -> None:
         """Ask for it; whether it was cancelled is told by the result."""
         asked = self._handle.cancel_goal_async()
-        wait_for(asked.done, ANSWER_S, "the answer to a cancellation")
+        wait_for(asked.done, "the answer to a cancellation")
 
     def wait_until_begun(self) -> None:
         """Until it says how far it is."""
-        wait_for(lambda: self.feedback, ANSWER_S, "feedback")
+        wait_for(lambda: self.feedback, "feedback")
 
 
 class MapperClient(LifecycleClient):
@@ -113,19 +112,15 @@ class MapperClient(LifecycleClient):
         return self._client(LoadScene, "load_scene").call_async(LoadScene.Request(path=str(path)))
 
     def reconstruct(self, save_path: str = "", overwrite: bool = False) -> Goal:
-        assert self._action.wait_for_server(ANSWER_S)
+        assert self._action.wait_for_server(PATIENCE_S)
         return Goal(self._action, save_path, overwrite)
 
     # -- what it says
     # ----------------------------------------------------------------------------------------------
 
-    def says(
-        self, what: Callable[[MapperStatus], bool], description: str, timeout_s: float = ANSWER_S
-    ) -> MapperStatus:
+    def says(self, what: Callable[[MapperStatus], bool], description: str) -> MapperStatus:
         """The newest status, once it is as wanted."""
-        return wait_for(
-            lambda: next((s for s in self.statuses[-1:] if what(s)), None), timeout_s, description
-        )
+        return wait_for(lambda: next((s for s in self.statuses[-1:] if what(s)), None), description)
 
     def keeps(self, frames: int) -> MapperStatus:
         """The status once the collection has so many frames."""
@@ -152,7 +147,7 @@ class MapperClient(LifecycleClient):
         def done(status: MapperStatus) -> bool:
             return status.scene_id not in ("", scene_id) and status.state == MapperStatus.COLLECTING
 
-        return self.says(done, "a new map", MAP_S)
+        return self.says(done, "a new map")
 
     def collect(self, frames: int = FRAMES, **options: Any) -> MapperStatus:
         """Show the first images of the visit, and wait until they are collected."""

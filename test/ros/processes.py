@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 T = TypeVar("T")
+# Seconds that anything may take that does not depend on time: many times what it takes on a machine
+# that is busy with other tests.
+PATIENCE_S = 120.0
 # a simulated camera without a start of its own drives off before those who watch it have come
 _FORKED = ("mapper_node", "localizer_node")
 
 
-def wait_for(predicate: Callable[[], T], timeout_s: float, what: str) -> T:
+def wait_for(predicate: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
     """The first true value of predicate(); fails the test with "waited ... for `what`" when none
     comes in time.
     """
@@ -39,7 +42,7 @@ def wait_for(predicate: Callable[[], T], timeout_s: float, what: str) -> T:
         time.sleep(0.02)
 
 
-def ask(node: Node, kind: Any, name: str, request: Any, timeout_s: float = 60.0) -> Any:
+def ask(node: Node, kind: Any, name: str, request: Any, timeout_s: float = PATIENCE_S) -> Any:
     """Answer of a service that may be asked several times: it is, every 3 s.
 
     A server may be found, and asked, before it has found its client; then the request or the answer
@@ -57,7 +60,7 @@ def ask(node: Node, kind: Any, name: str, request: Any, timeout_s: float = 60.0)
         return [future.result() for future in futures if future.done()]
 
     try:
-        return wait_for(answers, timeout_s, f"the answer of {name}")[0]
+        return wait_for(answers, f"the answer of {name}", timeout_s)[0]
     finally:
         node.destroy_client(client)
 
@@ -130,17 +133,17 @@ class NodeProcess:
 
         return int(psutil.Process(self.pid).memory_info().rss)
 
-    def stop(self, signal_number: int = signal.SIGINT, timeout_s: float = 20.0) -> int:
+    def stop(self, signal_number: int = signal.SIGINT) -> int:
         """Ask it to end, as Ctrl-C does; returns its exit code, fails the test when it goes on."""
         if self.is_running:
             self._process.send_signal(signal_number)
         try:
-            return self._process.wait(timeout_s)
+            return self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             name = signal.Signals(signal_number).name
             self.kill()
             pytest.fail(
-                f"{self.module} still ran {timeout_s:g} s after {name}; its log:\n{self.log}"
+                f"{self.module} still ran {PATIENCE_S:g} s after {name}; its log:\n{self.log}"
             )
 
     def kill(self) -> None:

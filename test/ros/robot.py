@@ -128,14 +128,16 @@ class Robot:
         self._fixed.destroy()
 
     def wait_until_connected(self, images: int = 1) -> None:
-        """Until so many nodes listen to the camera."""
+        """Until so many nodes listen to the camera and to odometry."""
         wait_for(
             lambda: self._images.get_subscription_count() >= images,
-            30,
             f"{images} subscribers of the camera",
         )
         wait_for(
-            lambda: self._infos.get_subscription_count() >= images, 30, "subscribers of camera_info"
+            lambda: self._infos.get_subscription_count() >= images, "subscribers of camera_info"
+        )
+        wait_for(
+            lambda: self._moving._publisher.get_subscription_count() >= images, "subscribers of /tf"
         )
         time.sleep(0.5)  # the other side may learn of the match a moment later
 
@@ -157,7 +159,7 @@ class Heard:
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         self.poses[stamp_ns(message.header.stamp)] = message
 
-    def status_of(self, stamp: int, timeout_s: float = 20.0) -> LocalizationStatus:
+    def status_of(self, stamp: int) -> LocalizationStatus:
         """The localizer's status of the image with this stamp; waits for it."""
 
         def find() -> LocalizationStatus | None:
@@ -165,15 +167,12 @@ class Heard:
                 (s for s in tuple(self.localizer) if stamp_ns(s.header.stamp) == stamp), None
             )
 
-        return wait_for(find, timeout_s, "the localizer's status of an image")
+        return wait_for(find, "the localizer's status of an image")
 
-    def mapper_says(
-        self, what: Callable[[MapperStatus], bool], timeout_s: float, description: str
-    ) -> MapperStatus:
+    def mapper_says(self, what: Callable[[MapperStatus], bool], description: str) -> MapperStatus:
         """The newest status of the mapper, once it is as wanted."""
         return wait_for(
             lambda: self.mapper[-1] if self.mapper and what(self.mapper[-1]) else None,
-            timeout_s,
             description,
         )
 

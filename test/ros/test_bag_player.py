@@ -34,7 +34,7 @@ from vggt3_ros.nodes.messages.conversions import (
 from vggt3_ros.nodes.messages.images import image_message
 from vggt3_ros.nodes.messages.transforms import TransformBuffer, TransformListener
 
-from .processes import wait_for
+from .processes import PATIENCE_S, wait_for
 
 rosbags = pytest.importorskip("rosbags.rosbag2")
 from rosbags.typesys import Stores, get_typestore  # noqa: E402
@@ -111,26 +111,24 @@ def test_a_bag_reaches_subscribers_in_order_and_unchanged(bag: Path, node: Node)
         "/tf": "/tf",
         "/tf_static": "/tf_static",
     }
-    assert player.image_transport == "raw" and player.wait_for_subscribers(10)
+    assert player.image_transport == "raw" and player.wait_for_subscribers(PATIENCE_S)
     listener = TransformListener(node, buffer)
     assert player.play(rate=1.0) == COUNT
-    wait_for(
-        lambda: all(len(messages) == COUNT for messages in received.values()), 10, "all messages"
-    )
+    wait_for(lambda: all(len(messages) == COUNT for messages in received.values()), "all messages")
     for number, image in enumerate(received["image"]):
         assert image == picture(number)
     assert [stamp_ns(each.header.stamp) for each in received["camera_info"]] == [
         START + number * PERIOD for number in range(COUNT)
     ]
     last = START + (COUNT - 1) * PERIOD
-    assert buffer.lookup("odom", "camera", last, 5.0)[0, 3] == pytest.approx(
+    assert buffer.lookup("odom", "camera", last, PATIENCE_S)[0, 3] == pytest.approx(
         0.01 * (COUNT - 1) + 0.1
     )
     listener.destroy()
 
     late = TransformBuffer()
     listener = TransformListener(node, late)
-    assert late.lookup("camera", "laser", last, 5.0)[0, 3] == pytest.approx(0.2), (
+    assert late.lookup("camera", "laser", last, PATIENCE_S)[0, 3] == pytest.approx(0.2), (
         "both publishers' are latched"
     )
     listener.destroy()
@@ -143,8 +141,8 @@ def test_as_fast_as_possible_loses_nothing_on_the_way_to_a_reliable_subscriber(
     received: list[Image] = []
     node.create_subscription(Image, "image", received.append, 100)
     player = BagPlayer(node, bag)
-    assert player.wait_for_subscribers(10) and player.play(rate=0.0) == COUNT
-    wait_for(lambda: len(received) == COUNT, 10, "all images")
+    assert player.wait_for_subscribers(PATIENCE_S) and player.play(rate=0.0) == COUNT
+    wait_for(lambda: len(received) == COUNT, "all images")
 
 
 def test_playing_ends_when_told_to_and_unheard_players_know_it(bag: Path, node: Node) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .processes import REPOSITORY, wait_for
+from .processes import PATIENCE_S, REPOSITORY, wait_for
 
 
 def command(*arguments: object) -> list[str]:
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=2 * PATIENCE_S,
     )
     assert result.returncode == 0, result.stderr
     assert [path.name for path in folder.iterdir()] == ["bench.json"]
@@ -72,7 +72,7 @@ def test_every_process_is_weighed(data: dict[str, Any]) -> None:
 
 def test_rate_that_the_camera_does_not_take_is_refused() -> None:
     result = subprocess.run(
-        command("--rate", 1000), cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+        command("--rate", 1000), cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert result.returncode == 1 and "rate is 1000" in result.stderr and "to 120" in result.stderr
 
@@ -92,10 +92,10 @@ def test_interrupted_bench_leaves_no_process_and_no_file(tmp_path: Path) -> None
         )
         try:
             children = wait_for(
-                lambda: psutil.Process(running.pid).children(), 60, "the nodes to be started"
+                lambda: psutil.Process(running.pid).children(), "the nodes to be started"
             )
             running.send_signal(signal.SIGINT)
-            assert running.wait(30) == 130
+            assert running.wait(PATIENCE_S) == 130
             assert not any(child.is_running() for child in children)
             assert list(tmp_path.iterdir()) == []
         finally:

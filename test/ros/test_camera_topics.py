@@ -81,7 +81,6 @@ class Heard:
         """Waits for such a line in the log."""
         wait_for(
             lambda: any(re.search(pattern, line) for line in self.log),
-            10,
             f"{pattern!r} in the log",
         )
 
@@ -201,18 +200,18 @@ def test_calibration_and_odometry_arrive_however_they_are_published(
 
     publish()  # once, before anybody listens
     heard = listen(image_qos=qos)
-    wait_for(arrived, 10, "calibration and odometry")
+    wait_for(arrived, "calibration and odometry")
 
 
 def test_what_comes_by_two_ways_is_taken_once(node: Node) -> None:
     heard: list[Header] = []
     subscription = AdaptiveSubscription(node, Header, "hint", heard.append, HINTS)
     publisher = node.create_publisher(Header, "hint", QoSProfile(depth=5, durability=LATCHED))
-    wait_for(lambda: publisher.get_subscription_count() == 2, 10, "both subscriptions")
+    wait_for(lambda: publisher.get_subscription_count() == 2, "both subscriptions")
     for frame in ("a", "b", "b", "end"):
         count = len(heard)
         publisher.publish(Header(frame_id=frame))
-        wait_for(lambda: len(heard) > count, 10, "a message")  # noqa: B023
+        wait_for(lambda: len(heard) > count, "a message")  # noqa: B023
     assert [each.frame_id for each in heard] == ["a", "b", "b", "end"]
     subscription.destroy()
 
@@ -242,7 +241,7 @@ def test_silence_is_told_once_with_what_there_is_and_its_end(node: Node, listen:
     assert "no image for" in heard.topics.problem
     publisher = node.create_publisher(Image, "image", 1)
     heard.says("no image for .*/vggt3/tester publishes it, but nothing arrives")
-    wait_for(publisher.get_subscription_count, 10, "the subscription")
+    wait_for(publisher.get_subscription_count, "the subscription")
     publisher.publish(Image(header=header("", 5)))
     heard.says("image comes now on /vggt3/image, after")
     assert heard.counts.received == 1 and "no image" not in heard.topics.problem
@@ -260,7 +259,7 @@ def test_a_calibration_that_came_once_is_enough(node: Node, listen: Listen) -> N
     latched = QoSProfile(depth=1, durability=LATCHED)
     node.create_publisher(CameraInfo, "camera_info", latched).publish(CameraInfo())
     heard = listen()
-    wait_for(lambda: heard.topics.info, 10, "the calibration")
+    wait_for(lambda: heard.topics.info, "the calibration")
     heard.says("no image for")
     heard.says("no odom for")
     assert not any("no camera_info for" in line for line in heard.log)
@@ -360,12 +359,12 @@ def test_a_camera_that_is_not_introduced_yet_is_not_warned_of_under_another_name
 def test_images_that_did_not_come_are_counted(node: Node, listen: Listen) -> None:
     heard = listen()
     publisher = node.create_publisher(Image, "image", image_qos("reliable"))
-    wait_for(publisher.get_subscription_count, 10, "the subscription")
+    wait_for(publisher.get_subscription_count, "the subscription")
     for number in (0, 1, 2, 3, 4, 5, 6, 9, 10):
         image = Image()
         image.header.stamp = time_message(10**18 + number * 33_000_000)
         publisher.publish(image)
-        wait_for(lambda: heard.images[-1:] == [image], 10, "an image")  # noqa: B023
+        wait_for(lambda: heard.images[-1:] == [image], "an image")  # noqa: B023
     assert (heard.counts.received, heard.counts.lost) == (9, 2)
 
 
@@ -384,20 +383,20 @@ def test_images_that_a_slow_node_did_not_fetch_are_counted(
         counts.lost_in_transit,
     )
     publisher = node.create_publisher(Header, "flood", QoSProfile(depth=9, reliability=BEST_EFFORT))
-    wait_for(publisher.get_subscription_count, 10, "the subscription")
+    wait_for(publisher.get_subscription_count, "the subscription")
 
     def fetch(last: str) -> None:
         def arrived() -> bool:
             rclpy.spin_once(slow, timeout_sec=0.1)
             return bool(received) and received[-1].frame_id == last
 
-        wait_for(arrived, 10, "a message")
+        wait_for(arrived, "a message")
 
     publisher.publish(Header(frame_id="first"))
     fetch("first")
     for number in range(9):
         publisher.publish(Header(frame_id=str(number)))
-    time.sleep(0.2)
+    time.sleep(1.0)  # until all have come
     fetch("8")
     assert len(received) + counts.lost == 10 and counts.lost == 7
     slow.destroy_subscription(subscription)

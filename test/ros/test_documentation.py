@@ -120,7 +120,6 @@ def interface_table(node: Node) -> str:
     ]
     wait_for(
         lambda: len(node.get_service_names_and_types_by_node(name, namespace)) > 2,
-        10,
         "the node's own graph",
     )
     found: dict[tuple[str, str], str] = {}

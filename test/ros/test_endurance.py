@@ -23,16 +23,16 @@ from vggt3_ros.scene.storage import save_scene
 from vggt3_ros.srv import LoadScene
 
 from .localizer_client import QUERIES, scene, visit
-from .processes import NodeProcess, wait_for
+from .processes import PATIENCE_S, NodeProcess, wait_for
 from .robot import Heard, Robot
 
 SECONDS, RATE, STAY = 32, 30, 0.5  # STAY: seconds before the robot goes on to the next place
 WARM_UP = 12  # seconds until libraries, caches and queues have their size
 # half of what a leak of 30 kB per image would add in a second; `vggt3 bench graph` looks closer
 GROWTH_MB_S = 0.5
+MAY_BE_LOST = 0.02  # of all images, if they are counted
 NOISES = 4  # images of each place that differ by their noise
 PLACES = QUERIES[:6]  # images of the visit that the robot goes by
-START_S = 90.0
 
 
 @pytest.fixture
@@ -83,12 +83,17 @@ def first_images(robot: Robot, heard: Heard) -> list[int]:
         time.sleep(0.2)
         return heard.mapper[-1].frames_received > 0 and heard.localizer[-1].frames_received > 0
 
-    wait_for(arrived, 30, "the first images")
+    wait_for(arrived, "the first images")
     return settled(heard)[0]
 
 
 def left_out(status: MapperStatus | LocalizationStatus) -> int:
     return int(status.frames_skipped + status.frames_dropped)
+
+
+def lost_count(heard: Heard) -> list[int]:
+    """Images that mapper and localizer say have never reached them."""
+    return [heard.mapper[-1].frames_lost, heard.localizer[-1].frames_lost]
 
 
 def settled(heard: Heard) -> tuple[list[int], list[int]]:
@@ -132,25 +137,26 @@ def test_half_a_minute_of_large_images(
     load(node, save_scene(scene(), tmp_path / "room"))
     wait_for(
         lambda: heard.localizer and heard.localizer[-1].scene_id,
-        START_S,
         "the localizer to follow the mapper",
     )
     robot.wait_until_connected(2)
     before, shown = first_images(robot, heard), robot.shown
+    lost_before = lost_count(heard)
 
     memory = drive(robot, [mapper, localizer])
 
     sent = robot.shown - shown
     received, handled = settled(heard)
     lost = [sent - (now - then) for now, then in zip(received, before, strict=True)]
-    assert lost == [0, 0], f"of {sent} images {lost} were lost"
+    counted = [now - then for now, then in zip(lost_count(heard), lost_before, strict=True)]
+    # A machine that is busy with other tests may hold a node up for longer than its queue lasts.
+    assert max(lost) < MAY_BE_LOST * sent, f"of {sent} images {lost} were lost"
+    assert all(0 <= a <= b for a, b in zip(lost, counted, strict=True)), (lost, counted)
     assert handled == received  # kept, attempted, or left out and counted
     assert len(heard.poses) > SECONDS / 2
     for statuses in (heard.mapper, heard.localizer):
         count = len(statuses)
-        wait_for(
-            lambda statuses=statuses, count=count: len(statuses) > count, 10, "a further status"
-        )
+        wait_for(lambda statuses=statuses, count=count: len(statuses) > count, "a further status")
     for process, sizes in zip((mapper, localizer), zip(*memory, strict=True), strict=True):
         # The median: a process takes and keeps some 20 MB at once, now and then, for the buffers of
         # another thread.
@@ -167,7 +173,7 @@ def test_half_a_minute_of_large_images(
 def load(node: Node, folder: Path) -> None:
     """Have the mapper publish a scene."""
     client: Any = node.create_client(LoadScene, "mapper/load_scene")
-    assert client.wait_for_service(START_S)
-    answer = client.call(LoadScene.Request(path=str(folder)), timeout_sec=START_S)
+    assert client.wait_for_service(PATIENCE_S)
+    answer = client.call(LoadScene.Request(path=str(folder)), timeout_sec=PATIENCE_S)
     assert answer is not None and answer.code == LoadScene.Response.SUCCESS, answer
     node.destroy_client(client)

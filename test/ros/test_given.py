@@ -14,7 +14,6 @@ from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 from vggt3_ros.nodes.runtime.given import check, rcl_arguments, read_file, unused
 from vggt3_ros.nodes.runtime.parameters import parameters_of
 
-from .lifecycle_client import START_S
 from .processes import NodeProcess, wait_for
 
 NAMES = {"/vggt3/localizer": [parameter.name for parameter in parameters_of(LocalizerParameters)]}
@@ -148,7 +147,7 @@ def test_a_node_refuses_at_start_what_it_does_not_know(
         ),
     }
     for words, process in started.items():
-        wait_for(lambda process=process: not process.is_running, START_S, "the end of the node")  # type: ignore[misc]
+        wait_for(lambda process=process: not process.is_running, "the end of the node")  # type: ignore[misc]
         assert process.exit_code == 1 and words in process.log and "Traceback" not in process.log, (
             process.log
         )

@@ -91,7 +91,7 @@ def faulty(ros_context: Any) -> Iterator[Faulty]:
 
 
 def counted(node: GuardedNode, errors: int) -> None:
-    wait_for(lambda: node.errors_survived >= errors, 20, f"{errors} errors survived")
+    wait_for(lambda: node.errors_survived >= errors, f"{errors} errors survived")
 
 
 def test_timers_subscriptions_and_the_clock_of_ros_itself_are_survived(
@@ -99,9 +99,7 @@ def test_timers_subscriptions_and_the_clock_of_ros_itself_are_survived(
 ) -> None:
     words = node.create_publisher(String, "words", 10)
     clock = node.create_publisher(Clock, "/clock", 10)
-    wait_for(
-        lambda: words.get_subscription_count() and clock.get_subscription_count(), 20, "the node"
-    )
+    wait_for(lambda: words.get_subscription_count() and clock.get_subscription_count(), "the node")
     words.publish(String(data="bad"))
     counted(faulty, 1)
     before_time = Clock()
@@ -110,10 +108,10 @@ def test_timers_subscriptions_and_the_clock_of_ros_itself_are_survived(
     counted(faulty, 2)
     faulty.create_timer(0.01, faulty.tick, clock=SteadyClock(clock_type=ClockType.STEADY_TIME))
     faulty.executor.wake()
-    wait_for(lambda: faulty.ticks >= 5, 20, "a timer that goes on although it raises")
+    wait_for(lambda: faulty.ticks >= 5, "a timer that goes on although it raises")
     faulty.is_well = True
     words.publish(String(data="good"))
-    wait_for(lambda: faulty.heard == ["good"], 20, "a subscription that goes on")
+    wait_for(lambda: faulty.heard == ["good"], "a subscription that goes on")
 
 
 def test_a_message_that_cannot_be_taken_leaves_no_node_deaf(faulty: Faulty, node: Node) -> None:
@@ -122,14 +120,14 @@ def test_a_message_that_cannot_be_taken_leaves_no_node_deaf(faulty: Faulty, node
     """
     faulty.is_well = True
     words = node.create_publisher(String, "words", 10)
-    wait_for(words.get_subscription_count, 20, "the node")
+    wait_for(words.get_subscription_count, "the node")
     (subscription,) = [each for each in faulty.subscriptions if each.topic_name == "/vggt3/words"]
     subscription.msg_type = int  # which no message can be
     words.publish(String(data="lost"))
     counted(faulty, 1)
     subscription.msg_type = String
     words.publish(String(data="good"))
-    wait_for(lambda: faulty.heard[-1:] == ["good"], 20, "a subscription that goes on")
+    wait_for(lambda: faulty.heard[-1:] == ["good"], "a subscription that goes on")
 
 
 class Gone(Waitable):  # type: ignore[type-arg]  # not generic in every rclpy
@@ -165,7 +163,7 @@ class Gone(Waitable):  # type: ignore[type-arg]  # not generic in every rclpy
 def test_what_was_destroyed_before_its_turn_is_no_error(faulty: Faulty) -> None:
     gone = Gone(faulty)
     faulty.add_waitable(gone)
-    wait_for(lambda: gone.taken >= 2, 20, "an executor that goes on")
+    wait_for(lambda: gone.taken >= 2, "an executor that goes on")
     faulty.remove_waitable(gone)
     assert faulty.errors_survived == 0
 

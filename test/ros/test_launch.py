@@ -33,7 +33,7 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 
-from .processes import REPOSITORY, ask, wait_for
+from .processes import PATIENCE_S, REPOSITORY, ask, wait_for
 
 EXECUTABLES = {"vggt3_ros": ("mapper", "localizer", "sim_camera"), "rviz2": ("rviz2",)}
 PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
@@ -478,7 +478,7 @@ def test_nodes_really_become_active_with_their_parameters_and_end_with_the_launc
                 ask(node, GetState, service, request).current_state.id == State.PRIMARY_STATE_ACTIVE
             )
 
-        wait_for(is_active, 60.0, f"{name} to become active")
+        wait_for(is_active, f"{name} to become active")
     answer = ask(
         node,
         GetParameters,
@@ -487,6 +487,6 @@ def test_nodes_really_become_active_with_their_parameters_and_end_with_the_launc
     )
     assert answer.values[0].string_value == str(scenes)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)

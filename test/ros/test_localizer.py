@@ -10,7 +10,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 
 from vggt3_ros.geometry.se3 import se3, se3_inverse
 from vggt3_ros.msg import LocalizationStatus as Status
-from vggt3_ros.nodes.messages.conversions import stamp_ns
 
 from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, known, scene, transforms, visit
 from .processes import wait_for
@@ -70,15 +69,19 @@ def test_transform_from_map_to_odometry_follows_its_drift(
     robot.odom_from_map = se3(
         torch.eye(3, dtype=torch.float64), torch.tensor([1.0, -2.0, 0.1], dtype=torch.float64)
     )
+    ahead: list[int] = []  # nanoseconds from when each came to its date
+
+    def watch(parent: str, child: str, stamp: int, static: bool) -> None:
+        if (parent, child) == ("map", "odom"):
+            ahead.append(stamp - localizer.node.get_clock().now().nanoseconds)
+
     with transforms(localizer) as buffer:
+        buffer.watcher = watch
         statuses = localizer.attempts(robot, QUERIES[:4])
         assert statuses[-1].tf == "map -> odom"
-        # Dated into the future: known for a moment that has not come when the image was taken.
-        stamp = stamp_ns(statuses[-1].header.stamp) + 400_000_000
-        wait_for(lambda: buffer.parent_of("odom") == "map", 10, "map -> odom")
-        wait_for(
-            lambda: known(buffer, "map", "odom", stamp) is not None, 10, "map -> odom, dated ahead"
-        )
+        wait_for(lambda: any(each > 300_000_000 for each in ahead), "map -> odom, dated ahead")
+        stamp = robot.now() + 400_000_000  # the first may be dated later than the image was taken
+        wait_for(lambda: known(buffer, "map", "odom", stamp) is not None, "map -> odom")
         map_from_odom = buffer.lookup("map", "odom", stamp)
     assert torch.allclose(
         map_from_odom @ robot.odom_from_map, torch.eye(4, dtype=torch.float64), atol=LIMIT_M
@@ -87,13 +90,13 @@ def test_transform_from_map_to_odometry_follows_its_drift(
 
 def test_transform_holds_when_no_image_comes(localizer: LocalizerClient, robot: Robot) -> None:
     with transforms(localizer) as buffer:
-        stamp = stamp_ns(localizer.attempts(robot, QUERIES[:3])[-1].header.stamp)
-        late = stamp + 3_000_000_000  # far beyond transform_tolerance
-        held = "map -> odom, three seconds after the last image"
-        wait_for(lambda: known(buffer, "map", "odom", late) is not None, 20, held)
-    # before, it is that of the attempt before
-    settled = buffer.lookup("map", "odom", stamp + 2_000_000_000)
-    moved = buffer.lookup("map", "odom", late) @ se3_inverse(settled)
+        localizer.attempts(robot, QUERIES[:3])
+        # what is repeated of the attempt before is dated earlier
+        settled = robot.now() + 1_000_000_000
+        late = settled + 2_000_000_000  # far beyond transform_tolerance
+        held = "map -> odom, two seconds later"
+        wait_for(lambda: known(buffer, "map", "odom", late) is not None, held)
+    moved = buffer.lookup("map", "odom", late) @ se3_inverse(buffer.lookup("map", "odom", settled))
     assert torch.allclose(moved, torch.eye(4, dtype=torch.float64), atol=1e-6)
 
 
@@ -111,14 +114,13 @@ def test_diagnostics_tell_the_state(localizer: LocalizerClient, robot: Robot) ->
     subscription = localizer.node.create_subscription(
         DiagnosticArray, "/diagnostics", heard.append, 10
     )
-    localizer.attempts(robot, QUERIES[:2])
-    wait_for(
-        lambda: any(
-            s.message.startswith("localized") and s.level == b"\0" for a in heard for s in a.status
-        ),
-        10,
-        "diagnostics that say localized",
-    )
+
+    def told() -> bool:
+        localizer.attempts(robot, QUERIES[:2])
+        statuses = [status for message in tuple(heard) for status in message.status]
+        return any(s.message.startswith("localized") and s.level == b"\0" for s in statuses)
+
+    wait_for(told, "diagnostics that say localized")
     localizer.node.destroy_subscription(subscription)
 
 

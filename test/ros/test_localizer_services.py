@@ -25,9 +25,8 @@ from vggt3_ros.scene.library import default_library
 from vggt3_ros.scene.storage import save_scene
 from vggt3_ros.srv import LoadScene
 
-from .lifecycle_client import ANSWER_S, START_S
 from .localizer_client import QUERIES, LocalizerClient, scene
-from .processes import wait_for
+from .processes import PATIENCE_S, wait_for
 from .robot import Robot
 
 Answer = LoadScene.Response
@@ -39,7 +38,6 @@ def test_pause_and_resume(localizer: LocalizerClient, robot: Robot) -> None:
     robot.show(QUERIES[2])
     wait_for(
         lambda: localizer.heard.localizer[-1].frames_skipped == before.frames_skipped + 1,
-        10,
         "an image skipped",
     )
     assert localizer.heard.localizer[-1].frames_dropped == before.frames_dropped
@@ -74,9 +72,7 @@ def test_scene_of_the_mapper_is_followed_and_a_read_only_one_will_do(
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     publisher = localizer.node.create_publisher(SceneInfo, "scene", LATCHED)
     publisher.publish(scene_info(newer, folder, robot.now()))
-    wait_for(
-        lambda: localizer.heard.localizer[-1].scene_id == "f" * 32, 20, "the localizer to follow"
-    )
+    wait_for(lambda: localizer.heard.localizer[-1].scene_id == "f" * 32, "the localizer to follow")
     assert localizer.attempts(robot, QUERIES[:2])[-1].pose_published
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
     localizer.node.destroy_publisher(publisher)
@@ -117,19 +113,19 @@ def test_what_can_be_changed_while_it_runs_takes_effect(
 
 def test_initial_pose_is_checked(localizer: LocalizerClient, robot: Robot) -> None:
     publisher = localizer.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)
-    wait_for(lambda: publisher.get_subscription_count(), 20, "somebody who listens to initialpose")
+    wait_for(lambda: publisher.get_subscription_count(), "somebody who listens to initialpose")
     message = PoseWithCovarianceStamped()
     message.header.frame_id = "odom"
     message.pose.pose = pose_message(robot.true_pose(QUERIES[0]))
     publisher.publish(message)
-    wait_for(lambda: "expected 'map'" in localizer.process.log, 10, "the refusal of a frame")
+    wait_for(lambda: "expected 'map'" in localizer.process.log, "the refusal of a frame")
     message.header.frame_id = "/map"
     message.pose.pose.position.x = 1000.0
     publisher.publish(message)
-    wait_for(lambda: "click inside the map" in localizer.process.log, 10, "the refusal of a place")
+    wait_for(lambda: "click inside the map" in localizer.process.log, "the refusal of a place")
     message.pose.pose = pose_message(robot.true_pose(QUERIES[0]))
     publisher.publish(message)
-    wait_for(lambda: "looked at first" in localizer.process.log, 10, "the pose to be taken")
+    wait_for(lambda: "looked at first" in localizer.process.log, "the pose to be taken")
     statuses = localizer.attempts(robot, QUERIES[:2])
     assert statuses[-1].pose_published
     localizer.node.destroy_publisher(publisher)
@@ -148,9 +144,9 @@ def test_unexpected_error_while_loading_is_answered_and_survived(
     assert localizer.trigger_configure() == SUCCESS and localizer.trigger_activate() == SUCCESS
     executor.add_node(localizer)
     client = node.create_client(LoadScene, "/other/localizer/load_scene")
-    assert client.wait_for_service(START_S)
+    assert client.wait_for_service(PATIENCE_S)
     for _ in range(2):
-        answer = client.call(LoadScene.Request(path=str(tmp_path)), timeout_sec=ANSWER_S)
+        answer = client.call(LoadScene.Request(path=str(tmp_path)), timeout_sec=PATIENCE_S)
         assert answer.code == Answer.FAILED and "no memory left" in answer.message
     executor.remove_node(localizer)
     assert localizer.trigger_deactivate() == SUCCESS

@@ -27,8 +27,7 @@ from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene
 from vggt3_ros.srv import LoadScene, SaveScene
 
-from .lifecycle_client import ANSWER_S
-from .mapper_client import FRAMES, MAP_S, QUICK, MapperClient, running_mapper, visit
+from .mapper_client import FRAMES, QUICK, MapperClient, running_mapper, visit
 from .processes import wait_for
 from .robot import BASE_FROM_CAM, CAMERA, latched
 
@@ -93,7 +92,7 @@ def test_a_drive_becomes_a_metric_map(mapper: MapperClient, tmp_path: Path) -> N
 
     node = mapper.node  # who comes late gets everything
     points, path, told_scene = (
-        wait_for(lambda messages=messages: messages, ANSWER_S, "a latched message")[0]  # type: ignore[misc]
+        wait_for(lambda messages=messages: messages, "a latched message")[0]  # type: ignore[misc]
         for messages in (
             latched(node, PointCloud2, "points"),
             latched(node, PathMessage, "keyframes"),
@@ -221,7 +220,6 @@ def test_nothing_new_for_a_while_triggers_it(mapper: MapperClient, tmp_path: Pat
     mapper.robot.drive(range(4))
     wait_for(
         lambda: any("nothing new was seen" in status.message for status in mapper.statuses),
-        MAP_S,
         "the trigger",
     )
     mapper.makes_another_map_than("")
@@ -235,7 +233,7 @@ def test_odometry_may_come_as_a_topic_and_the_mount_as_a_parameter(
     numbers = [*mount[:3, 3].tolist(), *quaternion_from_rotation(mount[:3, :3]).tolist()]
     mapper.start(tmp_path, odometry_source="topic", base_from_camera=numbers, dense="off")
     odometry = mapper.node.create_publisher(Odometry, "odom", 10)
-    wait_for(odometry.get_subscription_count, ANSWER_S, "the mapper to listen to odometry")
+    wait_for(odometry.get_subscription_count, "the mapper to listen to odometry")
     for index in range(FRAMES):
         stamp = mapper.robot.now()
         message = Odometry(header=header("odom", stamp), child_frame_id="base_link")
@@ -284,7 +282,8 @@ def test_odometry_that_begins_late_and_always_comes_after_its_image_is_used(
         mapper.keeps(0)
         return without_prior == 0
 
-    wait_for(used, ANSWER_S, "odometry to be used")
+    wait_for(used, "odometry to be used")
+    assert mapper.set({"transform_timeout": 5.0}) == ""  # as a busy machine may need
     assert used(), "from then on it is waited for"
     late.destroy()
 
@@ -295,9 +294,7 @@ def test_images_may_be_compressed(mapper: MapperClient, tmp_path: Path) -> None:
     publisher = mapper.node.create_publisher(
         CompressedImage, "image/compressed", image_qos("reliable")
     )
-    wait_for(
-        publisher.get_subscription_count, ANSWER_S, "the mapper to listen to compressed images"
-    )
+    wait_for(publisher.get_subscription_count, "the mapper to listen to compressed images")
     for index, content in enumerate((b"no picture", b"\xff\xd8\xff cut off", None, None)):
         stamp = robot.now()
         if content is None:
@@ -333,20 +330,17 @@ def test_what_it_listens_to_and_that_nothing_comes_is_said(
     )
     wait_for(
         lambda: diagnosed(DiagnosticStatus.WARN, "no image for"),
-        ANSWER_S,
         "a warning that no image comes",
     )
     assert "/vggt3/tester publishes it, but nothing arrives" in mapper.process.log
     wait_for(
         lambda: "no camera_info for" in mapper.process.log,
-        ANSWER_S,
         "a warning that no calibration comes",
     )
 
     mapper.robot.calibrate()
     wait_for(
         lambda: "camera_info comes now on" in mapper.process.log,
-        ANSWER_S,
         "the calibration to arrive",
     )
     begin = mapper.robot.now()
@@ -364,7 +358,7 @@ def test_what_it_listens_to_and_that_nothing_comes_is_said(
         said = diagnosed(DiagnosticStatus.OK, "collecting")
         return {} if said is None else {pair.key: pair.value for pair in said.values}
 
-    wait_for(lambda: counted().get("received") == "8", ANSWER_S, "all images to be diagnosed")
+    wait_for(lambda: counted().get("received") == "8", "all images to be diagnosed")
     values = counted()
     assert [values[name] for name in ("received", "skipped", "dropped", "lost")] == [
         "8",
@@ -379,7 +373,7 @@ def test_what_it_listens_to_and_that_nothing_comes_is_said(
 def test_depth_images_give_the_scale(mapper: MapperClient, tmp_path: Path) -> None:
     mapper.start(tmp_path, use_depth=True, odometry_source="none", dense="off")
     publisher = mapper.node.create_publisher(Image, "depth", image_qos("reliable"))
-    wait_for(publisher.get_subscription_count, ANSWER_S, "the mapper to listen to depth")
+    wait_for(publisher.get_subscription_count, "the mapper to listen to depth")
     for index in range(FRAMES):
         stamp = mapper.robot.now()
         depth = visit().depth[index]

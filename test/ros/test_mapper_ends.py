@@ -24,9 +24,8 @@ from vggt3_ros.scene.library import find_scene
 from vggt3_ros.scene.storage import load_scene
 from vggt3_ros.srv import LoadScene, SaveScene
 
-from .lifecycle_client import START_S
 from .mapper_client import QUICK, SETTINGS, MapperClient, running_mapper
-from .processes import NodeProcess, wait_for
+from .processes import PATIENCE_S, NodeProcess, wait_for
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
@@ -71,7 +70,7 @@ def test_killed_while_it_saves_it_leaves_whole_scenes_or_none(tmp_path: Path) ->
 
     def kill_while_it_saves(mapper: MapperClient) -> None:
         """On a busy machine the kill may come too late."""
-        end = time.monotonic() + START_S
+        end = time.monotonic() + PATIENCE_S
         while not leftovers(maps) and time.monotonic() < end:
             pass
         mapper.process.kill()
@@ -124,7 +123,7 @@ def test_what_it_cannot_start_with_ends_it_with_code_1(
     process = NodeProcess(
         tmp_path / "log", "mapper_node", parameters={"autostart": True, **parameters}, anew=True
     )
-    wait_for(lambda: not process.is_running, START_S, "the end of the node")
+    wait_for(lambda: not process.is_running, "the end of the node")
     assert process.exit_code == 1
     assert all(each in process.log for each in words) and "Traceback" not in process.log, (
         process.log

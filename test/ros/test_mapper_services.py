@@ -17,7 +17,6 @@ from vggt3_ros.msg import MapperStatus, SceneInfo
 from vggt3_ros.scene.storage import load_scene, save_scene
 from vggt3_ros.srv import LoadScene, SaveScene
 
-from .lifecycle_client import ANSWER_S
 from .mapper_client import QUICK, MapperClient, running_mapper
 from .processes import wait_for
 from .robot import latched
@@ -65,7 +64,7 @@ def test_what_was_loaded_is_saved_where_one_wants_it(
         == scene.scene_id
     )
     told = latched(mapper.node, SceneInfo, "scene")
-    assert wait_for(lambda: told, ANSWER_S, "the scene")[0].path == str(kept_map)
+    assert wait_for(lambda: told, "the scene")[0].path == str(kept_map)
 
     saved = mapper.save("rooms/kitchen")
     assert (saved.code, saved.scene_id, saved.path) == (
@@ -218,7 +217,7 @@ def test_requests_in_the_making_are_answered_across_a_clean_up(
     answers = [mapper.ask_to_save("a"), mapper.ask_to_load(kept_map), mapper.ask_to_save("b")]
     mapper.forget()
     for answer in answers:
-        wait_for(answer.done, ANSWER_S, "an answer")
+        wait_for(answer.done, "an answer")
     assert {answer.result().code for answer in answers} <= {
         Saved.SUCCESS,
         Saved.INACTIVE,

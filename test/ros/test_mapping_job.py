@@ -21,8 +21,8 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
 
-from .mapper_client import MAP_S, QUICK, visit
-from .processes import wait_for
+from .mapper_client import QUICK, visit
+from .processes import PATIENCE_S, wait_for
 
 ME = "/vggt3/mapper in ROS domain 0"
 
@@ -81,7 +81,7 @@ def test_who_hears_of_the_outcome_finds_the_mapper_done(
     )
     with pytest.raises(BusyError, match="running already"):
         mapper.start()
-    mapped = job.outcome.result(MAP_S)
+    mapped = job.outcome.result(PATIENCE_S)
     job.wait()
     scene = mapped.reconstruction.scene
     assert seen == [(None, scene, 1)] and told.scenes == [(scene.scene_id, mapped.folder)]
@@ -103,13 +103,13 @@ def test_an_unexpected_error_gives_the_frames_back_and_is_reported(
     mapper = make()
     monkeypatch.setattr(mapping_job, "reconstruct", broken)
     job = mapper.start()
-    assert isinstance(job.outcome.exception(MAP_S), ZeroDivisionError)
+    assert isinstance(job.outcome.exception(PATIENCE_S), ZeroDivisionError)
     assert mapper.job is None and len(mapper.collector) == 4
     message, failed = told.said[-1]
     assert failed and "bug in this program" in message and "nobody expected this" in message
     assert "in broken" in capfd.readouterr().err, "the traceback"
     monkeypatch.undo()
-    assert mapper.start().outcome.result(MAP_S).reconstruction.frames
+    assert mapper.start().outcome.result(PATIENCE_S).reconstruction.frames
 
 
 def test_stopping_cancels_and_lets_go_of_the_network_even_if_somebody_keeps_the_job(
@@ -138,8 +138,8 @@ def test_standing_still_makes_the_first_scene_only(
     mapper.start_if_due()
     assert mapper.job is not None
     frames = mapper.job.frames
-    mapper.job.outcome.result(MAP_S)
-    wait_for(lambda: mapper.job is None, 10, "the end of the job")
+    mapper.job.outcome.result(PATIENCE_S)
+    wait_for(lambda: mapper.job is None, "the end of the job")
     assert mapper.scene is not None
     for frame in frames:
         mapper.collector.add(frame)
@@ -159,7 +159,7 @@ def test_a_copy_that_fails_does_not_lose_the_scene(
 
     monkeypatch.setattr(mapping_job, "save_scene", full_disk)
     mapper = make()
-    mapped = mapper.start(save_path=tmp_path / "stick").outcome.result(MAP_S)
+    mapped = mapper.start(save_path=tmp_path / "stick").outcome.result(PATIENCE_S)
     assert "no space left" in mapped.uncopied
     assert (
         told.scenes == [(mapped.reconstruction.scene.scene_id, mapped.folder)]
@@ -212,7 +212,7 @@ def test_an_unexpected_error_of_what_announces_a_scene_is_reported_and_the_mappe
     mapper = make()
     mapper._on_scene = broken
     job = mapper.start()
-    mapped = job.outcome.result(MAP_S)
+    mapped = job.outcome.result(PATIENCE_S)
     assert mapper.job is None and load_scene(mapped.folder)
     assert told.said[-1][1] and "nobody expected this" in told.said[-1][0]
     assert "in broken" in capfd.readouterr().err, "the traceback"
@@ -223,5 +223,5 @@ def test_who_waits_for_an_outcome_gets_it_whatever_the_mapper_does_at_the_end(
 ) -> None:
     mapper = make()
     mapper._on_end = lambda *_: 1 / 0  # type: ignore[method-assign]
-    assert mapper.start().outcome.result(MAP_S).reconstruction.frames
+    assert mapper.start().outcome.result(PATIENCE_S).reconstruction.frames
     assert "ZeroDivisionError" in capfd.readouterr().err

@@ -16,7 +16,7 @@ from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 
-from .processes import REPOSITORY, ask, wait_for
+from .processes import PATIENCE_S, REPOSITORY, ask, wait_for
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -43,7 +43,6 @@ def test_both_nodes_become_active_with_parameters_from_file_and_command_line(
                     ).current_state.id
                     == State.PRIMARY_STATE_ACTIVE
                 ),
-                30,
                 f"an active {name}",
             )
         names = ["min_frames", "scene_dir", "max_frames", "base_frame"]
@@ -55,11 +54,10 @@ def test_both_nodes_become_active_with_parameters_from_file_and_command_line(
         assert values[2].integer_value == 200 and values[3].string_value == ""
         wait_for(
             lambda: node.count_subscribers("/front") == 2,
-            20,
             "both nodes to listen to the remapped camera",
         )
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, output
     finally:
         process.kill()
@@ -89,7 +87,7 @@ for arguments in json.loads(sys.argv[1]):
 def test_what_cannot_be_used_is_named_and_the_exit_code_is_1() -> None:
     command = [sys.executable, "-c", RUN_EACH, json.dumps(list(REFUSED_AT_ONCE.values()))]
     done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     lines = done.stderr.splitlines()
     assert lines[1::2] == ["1"] * len(REFUSED_AT_ONCE), done.stderr
@@ -108,5 +106,5 @@ def test_what_nodes_cannot_start_with_ends_them_with_exit_code_1(
     arguments: tuple[str, ...], reason: str
 ) -> None:
     process = start(*arguments)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1 and reason in output

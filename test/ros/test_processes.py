@@ -16,7 +16,7 @@ import pytest
 
 from vggt3_ros.nodes.demo.processes import ProcessEndedError, Processes
 
-from .processes import REPOSITORY, wait_for
+from .processes import PATIENCE_S, REPOSITORY, wait_for
 
 PATIENT = "import time\nprint('[INFO] [1.2] [vggt3.x]: ready', flush=True)\ntime.sleep(600)\n"
 DEAF = (
@@ -64,7 +64,6 @@ def test_all_have_ended_after_the_context(tmp_path: Path) -> None:
         assert len(started) == 2
         wait_for(
             lambda: processes.last_line("one") == processes.last_line("two") == "ready",
-            20,
             "both to be ready",
         )
         processes.require()
@@ -73,7 +72,7 @@ def test_all_have_ended_after_the_context(tmp_path: Path) -> None:
 
 def test_each_may_end_in_order_first(processes: Processes, tmp_path: Path) -> None:
     processes.start("child", "orderly_module", [])
-    wait_for(lambda: processes.last_line("child") == "ready", 20, "it to be ready")
+    wait_for(lambda: processes.last_line("child") == "ready", "it to be ready")
     processes.stop()
     assert "all is saved" in (tmp_path / "child.log").read_text()
 
@@ -82,7 +81,7 @@ def test_one_that_does_not_listen_is_killed(processes: Processes) -> None:
     before = children()
     processes.start("child", "stubborn_module", [])
     (child,) = (child for child in children() if child not in before)
-    wait_for(lambda: processes.last_line("child") == "ready", 20, "it to be ready")
+    wait_for(lambda: processes.last_line("child") == "ready", "it to be ready")
     processes.stop()
     assert not child.is_running()
 
@@ -91,7 +90,7 @@ def test_an_impatient_interrupt_leaves_none_behind(processes: Processes) -> None
     before = children()
     processes.start("child", "stubborn_module", [])
     (child,) = (child for child in children() if child not in before)
-    wait_for(lambda: processes.last_line("child") == "ready", 20, "it to be ready")
+    wait_for(lambda: processes.last_line("child") == "ready", "it to be ready")
     threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         processes.stop()
@@ -110,7 +109,7 @@ def test_one_that_fails_is_noticed_with_its_last_lines(
             return error
         return None
 
-    error = wait_for(failure, 20, "it to end")
+    error = wait_for(failure, "it to end")
     assert (
         str(error)
         == f"map ended with exit code 1, though it is needed; read {tmp_path / 'map.log'}"
@@ -123,7 +122,7 @@ def test_one_that_is_killed_is_noticed(processes: Processes) -> None:
     processes.start("map", "patient_module", [])
     (child,) = (child for child in children() if child not in before)
     child.kill()
-    wait_for(lambda: child.status() == psutil.STATUS_ZOMBIE, 20, "it to end")
+    wait_for(lambda: child.status() == psutil.STATUS_ZOMBIE, "it to end")
     with pytest.raises(ProcessEndedError, match="map was ended by SIGKILL"):
         processes.require()
 
@@ -133,12 +132,12 @@ def test_none_survives_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)])
     try:
         log = tmp_path / "child.log"
-        wait_for(lambda: log.exists() and "ready" in log.read_text(), 20, "the child to be ready")
+        wait_for(lambda: log.exists() and "ready" in log.read_text(), "the child to be ready")
         (child,) = psutil.Process(parent.pid).children()
     finally:
         parent.kill()
         parent.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while (
         child.is_running()
         and child.status() != psutil.STATUS_ZOMBIE

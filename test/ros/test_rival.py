@@ -33,16 +33,16 @@ def test_another_ones_transform_is_warned_of_once(
     buffer.watcher = rival.hears
     listener = TransformListener(node, buffer)
     ours, theirs = TransformBroadcaster(node), kind(node)
-    wait_for(lambda: ours._publisher.get_subscription_count(), 20, "the listener")
-    wait_for(lambda: theirs._publisher.get_subscription_count(), 20, "the listener")
+    wait_for(lambda: ours._publisher.get_subscription_count(), "the listener")
+    wait_for(lambda: theirs._publisher.get_subscription_count(), "the listener")
     for stamp in range(1, 4):
         rival.sends(stamp)
         ours.send("map", "odom", stamp, HERE)
         ours.send("odom", "base_link", stamp, HERE)
-    wait_for(lambda: buffer.parent_of("base_link") == "odom", 20, "our transforms")
+    wait_for(lambda: buffer.parent_of("base_link") == "odom", "our transforms")
     assert log == []
     for stamp in (5, 6):
         theirs.send("map", "odom", stamp, HERE)
-    wait_for(lambda: log, 20, "a warning")
+    wait_for(lambda: log, "a warning")
     assert len(log) == 1 and log[0].startswith("map -> odom comes from another node as well (")
     listener.destroy()

@@ -14,7 +14,7 @@ from vggt3_ros.nodes.runtime.config_files import config_file
 from vggt3_ros.nodes.runtime.parameter_file import read_parameter_file
 from vggt3_ros.nodes.runtime.ros_arguments import initialize
 
-from .processes import REPOSITORY
+from .processes import PATIENCE_S, REPOSITORY
 
 FILES = {
     "": "it is empty",
@@ -124,7 +124,9 @@ def test_a_node_ends_with_that_line_and_exit_code_1(tmp_path: Path) -> None:
         "--params-file",
         str(tmp_path),
     ]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"error: parameter file {tmp_path}: Is a directory")
     assert ended.stderr.count("\n") == 1

@@ -32,7 +32,7 @@ from vggt3_ros.nodes.messages.transforms import (
     odometry_into,
 )
 
-from .processes import wait_for
+from .processes import PATIENCE_S, wait_for
 
 SECOND = 10**9
 
@@ -343,7 +343,7 @@ def test_transforms_arrive_over_dds(node: Node, other_node: Node) -> None:
     listener = TransformListener(node, buffer)
     broadcaster = TransformBroadcaster(other_node)
     StaticTransformBroadcaster(other_node).send("base", "camera", 0, C)
-    wait_for(lambda: other_node.count_subscribers("/tf"), 20, "the listener to be found")
+    wait_for(lambda: other_node.count_subscribers("/tf"), "the listener to be found")
     stamp = 1_700_000_000 * SECOND
 
     def arrived() -> bool:
@@ -351,11 +351,11 @@ def test_transforms_arrive_over_dds(node: Node, other_node: Node) -> None:
         broadcaster.send("odom", "base", stamp + SECOND, B)
         return buffer.parent_of("base") == "odom"
 
-    wait_for(arrived, 20, "a transform on /tf")
-    assert same(buffer.lookup("odom", "camera", stamp, timeout_s=20), A @ C)
-    assert same(buffer.lookup("odom", "camera", stamp + SECOND, timeout_s=20), B @ C)
+    wait_for(arrived, "a transform on /tf")
+    assert same(buffer.lookup("odom", "camera", stamp, timeout_s=PATIENCE_S), A @ C)
+    assert same(buffer.lookup("odom", "camera", stamp + SECOND, timeout_s=PATIENCE_S), B @ C)
     listener.destroy()
-    wait_for(lambda: other_node.count_subscribers("/tf") == 0, 20, "the listener to be gone")
+    wait_for(lambda: other_node.count_subscribers("/tf") == 0, "the listener to be gone")
 
 
 def test_late_listener_gets_every_static_transform(node: Node, other_node: Node) -> None:
@@ -367,7 +367,7 @@ def test_late_listener_gets_every_static_transform(node: Node, other_node: Node)
     buffer = TransformBuffer()
     TransformListener(node, buffer)
     for child, expected in (("camera", C), ("lidar", B), ("antenna", A)):
-        assert same(buffer.lookup("base", child, 123, timeout_s=20), expected)
+        assert same(buffer.lookup("base", child, 123, timeout_s=PATIENCE_S), expected)
 
 
 def test_what_an_odometry_topic_tells_is_not_mixed_with_tf(
@@ -377,10 +377,10 @@ def test_what_an_odometry_topic_tells_is_not_mixed_with_tf(
     listener = TransformListener(node, buffer)
     listener.leave_out("base")
     broadcaster = TransformBroadcaster(node)
-    wait_for(lambda: node.count_subscribers("/tf"), 20, "the listener to be found")
+    wait_for(lambda: node.count_subscribers("/tf"), "the listener to be found")
     for child in ("base", "lidar"):
         broadcaster.send("odom", child, SECOND, A)
-    wait_for(lambda: buffer.parent_of("lidar") == "odom", 20, "a transform on /tf")
+    wait_for(lambda: buffer.parent_of("lidar") == "odom", "a transform on /tf")
     assert buffer.parent_of("base") is None
     listener.destroy()
 
@@ -401,6 +401,6 @@ def test_listener_leaves_out_what_cannot_be_used_and_goes_on(
         publisher.publish(TFMessage(transforms=[broken, good]))
         return buffer.parent_of("lidar") == "odom"
 
-    wait_for(arrived, 20, "the good transform")
+    wait_for(arrived, "the good transform")
     assert buffer.parent_of("base") is None
     np.testing.assert_allclose(buffer.lookup("odom", "lidar", 0), A, atol=1e-9)

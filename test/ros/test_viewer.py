@@ -28,7 +28,7 @@ from vggt3_ros.nodes.messages.qos import LATCHED, STATUS
 from vggt3_ros.nodes.viewer.page import Viewer, frustum_lines
 from vggt3_ros.nodes.viewer_node import ViewerNode
 
-from .processes import wait_for
+from .processes import PATIENCE_S, wait_for
 
 pytest.importorskip("viser")
 CLOUD = PointCloud(
@@ -62,7 +62,7 @@ def test_pyramids_stand_where_the_cameras_are_and_open_ahead() -> None:
 def test_the_page_is_served_and_takes_everything() -> None:
     page = Viewer(free_port())
     try:
-        with urllib.request.urlopen(page.url, timeout=10) as answer:
+        with urllib.request.urlopen(page.url, timeout=PATIENCE_S) as answer:
             assert answer.status == 200 and b"<html" in answer.read().lower()
         page.show_points(
             np.array([[0.0, 0, 0], [math.nan, 0, 0], [1, 1, 1]]), np.zeros((3, 3), np.uint8)
@@ -132,7 +132,7 @@ def test_what_is_published_is_shown_also_what_was_published_before(
     node.create_publisher(Path, "keyframes", LATCHED).publish(
         path_message(poses(3), [1, 2, 3], "map")
     )
-    wait_for(lambda: "points" in shown and "keyframes" in shown, 10, "the map")
+    wait_for(lambda: "points" in shown and "keyframes" in shown, "the map")
     assert len(shown["points"]) == 50
     torch.testing.assert_close(shown["keyframes"], poses(3))
 
@@ -140,7 +140,7 @@ def test_what_is_published_is_shown_also_what_was_published_before(
     truth = node.create_publisher(PoseStamped, "sim_camera/true_pose", STATUS)
     status = node.create_publisher(LocalizationStatus, "localizer/status", STATUS)
     for publisher in (robot, truth, status):
-        wait_for(publisher.get_subscription_count, 10, f"a subscriber of {publisher.topic_name}")
+        wait_for(publisher.get_subscription_count, f"a subscriber of {publisher.topic_name}")
     for each in poses(4):
         stamped = PoseWithCovarianceStamped(header=header("map", 1))
         stamped.pose.pose = pose_message(each)
@@ -150,10 +150,8 @@ def test_what_is_published_is_shown_also_what_was_published_before(
     status.publish(
         LocalizationStatus(state=LocalizationStatus.LOCALIZED, reason="40 landmarks agree")
     )
-    wait_for(
-        lambda: len(shown.get("pose", ())) == len(shown.get("truth", ())) == 4, 10, "the trails"
-    )
-    wait_for(lambda: "40 landmarks agree" in shown.get("text", ""), 10, "the status")
+    wait_for(lambda: len(shown.get("pose", ())) == len(shown.get("truth", ())) == 4, "the trails")
+    wait_for(lambda: "40 landmarks agree" in shown.get("text", ""), "the status")
     assert (
         shown["robot"] == "localized" and "localized" in shown["text"] and "blue" in shown["text"]
     )

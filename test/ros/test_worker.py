@@ -12,9 +12,7 @@ from std_srvs.srv import Trigger
 
 from vggt3_ros.nodes.runtime.worker import Worker, in_executor
 
-from .processes import wait_for
-
-TIMEOUT_S = 20.0
+from .processes import PATIENCE_S, wait_for
 
 
 class Desk:
@@ -32,7 +30,7 @@ class Desk:
     def _handle(self, item: str) -> None:
         if item == "block":
             self.blocked.set()
-            assert self.unblock.wait(TIMEOUT_S)
+            assert self.unblock.wait(PATIENCE_S)
         if item == "bad":
             raise ValueError(item)
         self.handled.append(item)
@@ -41,14 +39,13 @@ class Desk:
         for item in items:
             self.worker.put(item)
             if item == "block":
-                assert self.blocked.wait(TIMEOUT_S)
+                assert self.blocked.wait(PATIENCE_S)
 
     def finish(self, items: int) -> None:
         """Handle all that waits, so many items in all."""
         self.unblock.set()
         wait_for(
             lambda: len(self.handled) + len(self.failures) == items,
-            TIMEOUT_S,
             "the items to be handled",
         )
 
@@ -97,7 +94,7 @@ def test_a_call_comes_before_the_items_that_wait_and_never_gives_way(
     call = ours.worker.call(lambda: tuple(ours.handled))
     ours.put("a", "b")
     ours.unblock.set()
-    assert call.result(TIMEOUT_S) == ("block",)
+    assert call.result(PATIENCE_S) == ("block",)
     ours.finish(2)
     assert ours.handled == ["block", "b"]
 
@@ -109,7 +106,7 @@ def test_what_a_call_raises_is_in_its_future(desk: Callable[[int], Desk]) -> Non
         raise KeyError("gone")
 
     with pytest.raises(KeyError, match="gone"):
-        ours.worker.call(fail).result(TIMEOUT_S)
+        ours.worker.call(fail).result(PATIENCE_S)
     ours.put("a")
     ours.finish(1)
     assert ours.handled == ["a"]
@@ -126,7 +123,7 @@ def test_stopping_finishes_what_is_being_done_and_forgets_the_rest(
     while not waiting.cancelled():
         assert stopper.is_alive()
     ours.unblock.set()
-    stopper.join(TIMEOUT_S)
+    stopper.join(PATIENCE_S)
     assert not stopper.is_alive() and ours.handled == ["block"]
     assert ours.worker.call(lambda: 1).cancelled(), "nothing will ever do it"
     ours.worker.put("too late")
@@ -146,17 +143,17 @@ def test_a_coroutine_of_a_node_can_await_what_another_thread_does(node: Node, ou
 
     node.create_service(Trigger, "wait", answer)
     client = node.create_client(Trigger, "wait")
-    assert client.wait_for_service(TIMEOUT_S)
+    assert client.wait_for_service(PATIENCE_S)
     asked = client.call_async(Trigger.Request())
     answered = threading.Event()
     asked.add_done_callback(lambda _: answered.set())
-    assert begun.wait(TIMEOUT_S)
+    assert begun.wait(PATIENCE_S)
     time.sleep(0.3)  # the executor is asleep by then, and nothing else will wake it
     if isinstance(outcome, Exception):
         done.set_exception(outcome)
     else:
         done.set_result(outcome)
-    assert answered.wait(TIMEOUT_S)
+    assert answered.wait(PATIENCE_S)
     assert (asked.result().success, asked.result().message) == (True, str(outcome))
 
 
@@ -180,9 +177,9 @@ def test_nothing_ends_the_thread(
     worker.put("a")
     worker.post(lambda: handle("b"))
     worker.put("c")
-    wait_for(lambda: len(told) == 3, TIMEOUT_S, "all to be told of")
+    wait_for(lambda: len(told) == 3, "all to be told of")
     assert sorted(str(error) for error in told) == ["a", "b", "c"]
-    wait_for(lambda: worker.is_idle, TIMEOUT_S, "the worker to be idle")
+    wait_for(lambda: worker.is_idle, "the worker to be idle")
     worker.stop()
     assert capfd.readouterr().err.count("RuntimeError: cannot tell of it either") == 3
 
@@ -193,4 +190,4 @@ def test_it_is_idle_only_when_everything_is_looked_at(desk: Callable[[int], Desk
     ours.put("block", "a")
     assert not ours.worker.is_idle
     ours.finish(2)
-    wait_for(lambda: ours.worker.is_idle, TIMEOUT_S, "the worker to be idle")
+    wait_for(lambda: ours.worker.is_idle, "the worker to be idle")
