@@ -33,9 +33,9 @@ class Ranks:
         if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)  # which events and pinned memory go by
         if self.world > 1:
-            # An optimizer imports it, and its functions have for a default the group that there is by
-            # then: the group, and the threads of gloo, would be there until the interpreter is taken
-            # down, whatever `destroy_process_group` does, and such a run may be aborted at its end.
+            # An optimizer imports it, and its functions have the group that there is by then for a
+            # default: `destroy_process_group` would leave the group, and the threads of gloo, to
+            # the end of the interpreter, in which they may abort the process.
             importlib.import_module("torch.distributed.nn.functional")
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=_PATIENCE)

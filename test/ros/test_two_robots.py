@@ -127,8 +127,9 @@ def test_two_robots_map_and_localize_side_by_side(ros_environment: None, tmp_pat
             assert status.pose_published, status.reason
             wait_for(lambda half=half, stamp=stamp: stamp in half.heard.poses, "a pose")  # type: ignore[misc]
             assert half.heard.error(stamp, half.robot.true_pose(QUERIES[2]))[0] < LIMIT_M
+            later = half.robot.now()
             found = wait_for(
-                lambda half=half, later=half.robot.now(): half.map_from_odom(later), "map -> odom"
+                lambda half=half, later=later: half.map_from_odom(later), "map -> odom"
             )  # type: ignore[misc]
             away = found[0][:3, 3] - se3_inverse(half.robot.odom_from_map)[:3, 3]
             assert float(away.norm()) < LIMIT_M, "the transform of this robot, not of the other"
