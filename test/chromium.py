@@ -19,10 +19,11 @@ from typing import Any
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
+from .patience import PATIENCE_S
+
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
-_ANSWER = 60.0  # seconds until something has gone wrong
 # viser warns of drawing without a graphics card.
 _WITHOUT_WARNING = "<style>.mantine-Notification-root {display: none}</style>"
 
@@ -42,7 +43,7 @@ class Page:
             json.dumps({"id": self._calls, "method": method, "params": parameters})
         )
         while True:
-            answer = json.loads(self._connection.recv(timeout=_ANSWER))
+            answer = json.loads(self._connection.recv(timeout=PATIENCE_S))
             if answer.get("id") == self._calls:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
@@ -103,13 +104,13 @@ def opened(url: str, folder: Path, width: int, height: int) -> Iterator[Page]:
 def _address(folder: Path) -> str:
     """Where the first tab of the browser with that profile listens."""
     port_file = folder / "DevToolsActivePort"
-    end = time.monotonic() + _ANSWER
+    end = time.monotonic() + PATIENCE_S
     while not port_file.exists() or not port_file.read_text():
         if time.monotonic() > end:
-            raise TimeoutError(f"{CHROMIUM} has not started within {_ANSWER:.0f} s")
+            raise TimeoutError(f"{CHROMIUM} has not started within {PATIENCE_S:.0f} s")
         time.sleep(0.1)
     port = port_file.read_text().split()[0]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=_ANSWER) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=PATIENCE_S) as answer:
         return str(
             next(tab["webSocketDebuggerUrl"] for tab in json.load(answer) if tab["type"] == "page")
         )

@@ -22,6 +22,8 @@ from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.streaming import Resident
 
+from ..patience import PATIENCE_S
+
 Run = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +60,7 @@ def test_bench_runs_with_torch_numpy_and_safetensors_alone(
         "2,4",
          "--repeats", "1", "--json", tmp_path / "bench.json"],
         cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True,
-        text=True, timeout=120,
+        text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = json.loads((tmp_path / "bench.json").read_text())

@@ -29,6 +29,7 @@ from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
 
+from ..patience import PATIENCE_S
 from .test_bench import BARE_BENCH
 
 Run = Callable[..., Any]
@@ -54,7 +55,7 @@ def bench(
 
 def test_a_dry_run_goes_through_all_steps(tmp_path: Path) -> None:
     process = start(tmp_path / "out")
-    said, _ = process.communicate(timeout=280)
+    said, _ = process.communicate(timeout=4 * PATIENCE_S)
     assert process.returncode == 0, said
     rows: dict[str, list[dict[str, Any]]] = {}
     for step in gpu_command.STEPS:
@@ -112,7 +113,7 @@ def test_what_needs_yaml_is_left_out_without_it(tmp_path: Path) -> None:
     script = tmp_path / "bare.py"
     script.write_text(BARE_BENCH)
     process = start(tmp_path / "out", "--only", "training", script=script)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=2 * PATIENCE_S)
     assert (
         process.returncode == 0
         and "training: left out: reading the configuration needs PyYAML" in said
@@ -130,7 +131,7 @@ def test_killed_while_it_measures_it_leaves_results_and_no_process(
         line = process.stdout.readline()
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
-    code = process.wait(timeout=30)
+    code = process.wait(timeout=PATIENCE_S)
     assert code == (130 if number != signal.SIGKILL else -signal.SIGKILL)
     card, mapped = (
         json.loads((tmp_path / f"{step}.json").read_text()) for step in ("card", "mapping")
@@ -139,7 +140,7 @@ def test_killed_while_it_measures_it_leaves_results_and_no_process(
     assert mapped["state"] == ("running" if number == signal.SIGKILL else "interrupted")
     if number != signal.SIGKILL:
         assert "ttt maps 2" in (tmp_path / TABLE).read_text()
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
 
 
 def test_a_step_that_fails_or_takes_too_long_or_is_killed_does_not_end_the_others(

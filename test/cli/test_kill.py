@@ -18,6 +18,8 @@ import pytest
 
 from vggt3_ros.scene.storage import load_scene
 
+from ..patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -88,7 +90,7 @@ def test_interrupt_is_exit_code_130_and_leaves_nothing(
     assert process.stderr is not None
     assert process.stderr.readline().startswith(("mapping", "reading"))
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130 and "Traceback" not in error, error
     assert error.strip().endswith("vggt3: error: interrupted; nothing was left half-written")
     assert list(tmp_path.iterdir()) == [photographs]

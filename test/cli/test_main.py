@@ -19,6 +19,8 @@ from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.files import atomic_path, check_writable, write_json
 
+from ..patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -153,7 +155,7 @@ def test_json_goes_through_a_pipe_without_replacing_it(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
     write_json(pipe, {"a": 1})
-    assert reader.communicate(timeout=10)[0] == b'{\n "a": 1\n}\n'
+    assert reader.communicate(timeout=PATIENCE_S)[0] == b'{\n "a": 1\n}\n'
     assert not pipe.is_file()
 
 

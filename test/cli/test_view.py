@@ -21,6 +21,7 @@ from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.storage import load_scene, save_scene
 
 from ..dense.views import COLOR, wall
+from ..patience import PATIENCE_S
 
 
 def depth(images: bool = True) -> KeyframeDepth:
@@ -72,7 +73,7 @@ def test_a_click_on_a_keyframe_shows_its_depth(monkeypatch: pytest.MonkeyPatch) 
             lambda index: asked.append(index) or pictures(index),
         )
         clicks[3](None)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while asked[-1] != 3 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert asked[-1] == 3 and len(clicks) == 5
@@ -90,7 +91,7 @@ def test_the_page_is_served_until_it_is_interrupted(
     shown: list[str] = []
 
     def look() -> None:
-        with urllib.request.urlopen(shown[0], timeout=10) as answer:
+        with urllib.request.urlopen(shown[0], timeout=PATIENCE_S) as answer:
             assert answer.status == 200
         raise KeyboardInterrupt
 

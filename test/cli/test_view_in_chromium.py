@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("viser")
 
 from ..chromium import CHROMIUM, Page, opened
+from ..patience import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 ROOT = Path(__file__).parents[2]
@@ -50,12 +51,12 @@ def page(tmp_path: Path) -> Iterator[Page]:
         with opened(url, tmp_path / "profile", 1000, 600) as page:
             yield page
         program.send_signal(signal.SIGINT)
-        assert program.wait(timeout=60) == 0
+        assert program.wait(timeout=PATIENCE_S) == 0
 
 
 def places(page: Page, color: tuple[int, int, int], least: int) -> np.ndarray:
     """Pixels (N, 2), x and y, of about that colour, once there are so many; not of the panel."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         drawn = np.asarray(page.picture())[:400, :-PANEL].astype(int)
         found = np.argwhere(np.abs(drawn - color).max(axis=2) < 40)[:, ::-1]
@@ -75,7 +76,7 @@ def test_landmarks_and_keyframes_are_drawn_and_a_click_on_one_shows_its_depth(pa
     )
     x, y = last[np.abs(last - np.median(last, axis=0)).sum(axis=1).argmin()].tolist()
     page.click(x, y)
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE_S
     while "c.png: near is red" not in page.ask(text):
         assert time.monotonic() < end, page.ask(text)
         time.sleep(0.2)

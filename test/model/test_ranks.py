@@ -16,6 +16,7 @@ from vggt3_ros.ranks import Ranks
 from vggt3_ros.scene.storage import load_scene
 
 from ..conftest import make_network
+from ..patience import PATIENCE_S
 from ..start_ranks import start_ranks
 from .map_in_ranks import FRAMES, images
 
@@ -32,7 +33,7 @@ def together(request, tmp_path_factory) -> tuple[Path, int]:
     """What each of some processes wrote, and their number."""
     folder = tmp_path_factory.mktemp("ranks")
     processes = start_ranks([str(PROGRAM), str(folder)], request.param)
-    errors = [process.communicate(timeout=200)[1] for process in processes]
+    errors = [process.communicate(timeout=2 * PATIENCE_S)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * request.param, errors
     return folder, request.param
 
@@ -102,7 +103,7 @@ def test_two_processes_of_the_command_write_one_scene(tmp_path, drive) -> None:
     report = tmp_path / "two.json"
     command = ["-m", "vggt3_ros", *map_it, str(tmp_path / "two"), "--json", str(report)]
     processes = start_ranks(command)
-    said = [process.communicate(timeout=200) for process in processes]
+    said = [process.communicate(timeout=2 * PATIENCE_S) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert "scene" in said[0][0] and said[1] == ("", "")
     one, two = (load_scene(tmp_path / name) for name in ("one", "two"))

@@ -31,6 +31,7 @@ from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.worlds.sequence import RoomSequence
 
+from ..patience import PATIENCE_S
 from ..pretended_device import DEVICE, PretendedDevice
 
 NETWORK, REFINED = LocalizerSettings(depth="network"), LocalizerSettings(depth="refined")
@@ -201,12 +202,12 @@ def test_features_are_extracted_while_the_network_runs(
 
     def querying(*given, **named):
         network_runs.set()
-        met.append(extracting.wait(20))
+        met.append(extracting.wait(PATIENCE_S))
         return query(*given, **named)
 
     def searching(*given):
         extracting.set()
-        met.append(network_runs.wait(20))
+        met.append(network_runs.wait(PATIENCE_S))
         return extract(*given)
 
     frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)

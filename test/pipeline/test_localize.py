@@ -24,6 +24,8 @@ from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import save_scene
 
+from ..patience import PATIENCE_S
+
 MakeFrames = Callable[[int], list[Frame]]
 MakeImage = Callable[..., Image]
 TESTS = Path(__file__).parents[1]
@@ -107,7 +109,11 @@ def test_localizing_in_another_process_gives_the_same_pose(
     arguments = [sys.executable, "-c", LOCALIZE, *conftests, folder, tmp_path / "query.png"]
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        list(map(str, arguments)), capture_output=True, text=True, env=environment, timeout=100
+        list(map(str, arguments)),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=PATIENCE_S,
     )
     assert run.returncode == 0, run.stderr
     status, pose, intrinsics, confidence = json.loads(run.stdout)

@@ -23,7 +23,8 @@ from std_srvs.srv import Trigger
 from vggt3_ros.nodes.runtime.parameters import NodeParameters, parameters_of
 from vggt3_ros.srv import LoadScene
 
-from .processes import PATIENCE_S, NodeProcess, ask
+from ..patience import PATIENCE_S
+from .processes import NodeProcess, ask
 
 
 class LifecycleClient:

@@ -18,9 +18,10 @@ from vggt3_ros.nodes.messages.qos import STATUS
 from vggt3_ros.srv import LoadScene, SaveScene
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
+from ..patience import PATIENCE_S
 from .lifecycle_client import LifecycleClient, graph
 from .made_once import made_once
-from .processes import PATIENCE_S, NodeProcess, wait_for
+from .processes import NodeProcess, wait_for
 from .robot import Robot
 
 FRAMES = 8  # shown by `collect`, of the ten of the visit

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from ..patience import PATIENCE_S
 from .fork_server import REPOSITORY, ForkedProgram
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
 T = TypeVar("T")
-# Seconds that anything may take that does not depend on time: many times what it takes on a machine
-# that is busy with other tests.
-PATIENCE_S = 120.0
 # a simulated camera without a start of its own drives off before those who watch it have come
 _FORKED = ("mapper_node", "localizer_node")
 

@@ -34,7 +34,8 @@ from vggt3_ros.nodes.messages.conversions import (
 from vggt3_ros.nodes.messages.images import image_message
 from vggt3_ros.nodes.messages.transforms import TransformBuffer, TransformListener
 
-from .processes import PATIENCE_S, wait_for
+from ..patience import PATIENCE_S
+from .processes import wait_for
 
 rosbags = pytest.importorskip("rosbags.rosbag2")
 from rosbags.typesys import Stores, get_typestore  # noqa: E402

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .processes import PATIENCE_S, REPOSITORY, wait_for
+from ..patience import PATIENCE_S
+from .processes import REPOSITORY, wait_for
 
 
 def command(*arguments: object) -> list[str]:

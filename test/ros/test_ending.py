@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .processes import PATIENCE_S, REPOSITORY, wait_for
+from ..patience import PATIENCE_S
+from .processes import REPOSITORY, wait_for
 
 PROGRAMS = {
     "mapper_node": (signal.SIGINT, "-m", "vggt3_ros.nodes.mapper_node"),

@@ -22,8 +22,9 @@ from vggt3_ros.nodes.messages.conversions import stamp_ns
 from vggt3_ros.scene.storage import save_scene
 from vggt3_ros.srv import LoadScene
 
+from ..patience import PATIENCE_S
 from .localizer_client import QUERIES, scene, visit
-from .processes import PATIENCE_S, NodeProcess, wait_for
+from .processes import NodeProcess, wait_for
 from .robot import Heard, Robot
 
 SECONDS, RATE, STAY = 32, 30, 0.5  # STAY: seconds before the robot goes on to the next place

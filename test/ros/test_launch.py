@@ -33,7 +33,8 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 
-from .processes import PATIENCE_S, REPOSITORY, ask, wait_for
+from ..patience import PATIENCE_S
+from .processes import REPOSITORY, ask, wait_for
 
 EXECUTABLES = {"vggt3_ros": ("mapper", "localizer", "sim_camera"), "rviz2": ("rviz2",)}
 PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")

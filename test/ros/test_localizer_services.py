@@ -25,8 +25,9 @@ from vggt3_ros.scene.library import default_library
 from vggt3_ros.scene.storage import save_scene
 from vggt3_ros.srv import LoadScene
 
+from ..patience import PATIENCE_S
 from .localizer_client import QUERIES, LocalizerClient, scene
-from .processes import PATIENCE_S, wait_for
+from .processes import wait_for
 from .robot import Robot
 
 Answer = LoadScene.Response

@@ -21,8 +21,9 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
 
+from ..patience import PATIENCE_S
 from .mapper_client import QUICK, visit
-from .processes import PATIENCE_S, wait_for
+from .processes import wait_for
 
 ME = "/vggt3/mapper in ROS domain 0"
 

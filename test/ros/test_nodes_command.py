@@ -16,7 +16,8 @@ from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 
-from .processes import PATIENCE_S, REPOSITORY, ask, wait_for
+from ..patience import PATIENCE_S
+from .processes import REPOSITORY, ask, wait_for
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

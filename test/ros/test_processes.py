@@ -16,7 +16,8 @@ import pytest
 
 from vggt3_ros.nodes.demo.processes import ProcessEndedError, Processes
 
-from .processes import PATIENCE_S, REPOSITORY, wait_for
+from ..patience import PATIENCE_S
+from .processes import REPOSITORY, wait_for
 
 PATIENT = "import time\nprint('[INFO] [1.2] [vggt3.x]: ready', flush=True)\ntime.sleep(600)\n"
 DEAF = (

@@ -14,7 +14,8 @@ from vggt3_ros.nodes.runtime.config_files import config_file
 from vggt3_ros.nodes.runtime.parameter_file import read_parameter_file
 from vggt3_ros.nodes.runtime.ros_arguments import initialize
 
-from .processes import PATIENCE_S, REPOSITORY
+from ..patience import PATIENCE_S
+from .processes import REPOSITORY
 
 FILES = {
     "": "it is empty",

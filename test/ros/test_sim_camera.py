@@ -30,7 +30,8 @@ from vggt3_ros.nodes.messages.qos import LATCHED, STATUS, image_qos
 from vggt3_ros.nodes.messages.transforms import TransformBuffer, TransformError, TransformListener
 from vggt3_ros.nodes.sim_camera.playback import Motion, Playback
 
-from .processes import PATIENCE_S, NodeProcess, wait_for
+from ..patience import PATIENCE_S
+from .processes import NodeProcess, wait_for
 
 QUICK = {
     "width": 64,

@@ -32,7 +32,8 @@ from vggt3_ros.nodes.messages.transforms import (
     odometry_into,
 )
 
-from .processes import PATIENCE_S, wait_for
+from ..patience import PATIENCE_S
+from .processes import wait_for
 
 SECOND = 10**9
 

@@ -28,7 +28,8 @@ from vggt3_ros.nodes.messages.qos import LATCHED, STATUS
 from vggt3_ros.nodes.viewer.page import Viewer, frustum_lines
 from vggt3_ros.nodes.viewer_node import ViewerNode
 
-from .processes import PATIENCE_S, wait_for
+from ..patience import PATIENCE_S
+from .processes import wait_for
 
 pytest.importorskip("viser")
 CLOUD = PointCloud(

@@ -12,7 +12,8 @@ from std_srvs.srv import Trigger
 
 from vggt3_ros.nodes.runtime.worker import Worker, in_executor
 
-from .processes import PATIENCE_S, wait_for
+from ..patience import PATIENCE_S
+from .processes import wait_for
 
 
 class Desk:

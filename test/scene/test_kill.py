@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ..patience import PATIENCE_S
+
 HERE = Path(__file__).parent
 
 
@@ -23,7 +25,7 @@ def test_a_saver_killed_at_any_moment_leaves_the_old_scene_or_the_new_one(
     ]
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        list(map(str, script)), env=environment, capture_output=True, text=True, timeout=100
+        list(map(str, script)), env=environment, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert run.returncode == 0, run.stderr
     at_random, at_every_step = (line.split() for line in run.stdout.splitlines())

@@ -20,6 +20,7 @@ from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.pool import ScenePool
 from vggt3_ros.training.run_state import load_state
 
+from ..patience import PATIENCE_S
 from ..start_ranks import start_ranks
 from .conftest import CPU, MINIATURE
 
@@ -116,7 +117,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
     """The folder of all runs, and what the first and the second process say of them."""
     folder = written(tmp_path_factory.mktemp("parallel") / "two")
     processes = start_ranks(["-c", LIBRARY, str(folder)])
-    errors = [process.communicate(timeout=200)[1] for process in processes]
+    errors = [process.communicate(timeout=2 * PATIENCE_S)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     first, second = (json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))
     return folder, first, second
@@ -169,11 +170,11 @@ def test_the_command_ends_in_all_processes_when_one_gets_sigterm(tmp_path) -> No
     folder = written(tmp_path / "two", replace(TWO, softmax_steps=100_000, save_every_s=0.0))
     settings = ["--config", str(folder / "run.yaml"), "--run", str(folder / "run")]
     processes = start_ranks(["-c", COMMAND, *settings, "--device", "cpu", "--precision", "fp32"])
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 2 * PATIENCE_S
     while not (folder / "run" / "state.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     processes[1].send_signal(signal.SIGTERM)
-    said = [process.communicate(timeout=200) for process in processes]
+    said = [process.communicate(timeout=2 * PATIENCE_S) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert "of 100004 (softmax), weights in" in said[0][0] and said[1][0] == ""
     state = load_state(folder / "run")
