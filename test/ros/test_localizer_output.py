@@ -186,7 +186,7 @@ def test_odometry_of_a_topic_counts_and_that_of_tf_does_not(localizer: Localizer
             publisher.publish(message)
             status = localizer.heard.status_of(robot.show(index, stamp=stamp))
         assert status.tf == "map -> odom"
-        ahead = robot.now() + 400_000_000
+        ahead = robot.now() + 1_000_000_000  # later than the first is dated
         wait_for(lambda: known(buffer, "map", "odom", ahead) is not None, "map -> odom")
         torch.testing.assert_close(buffer.lookup("map", "odom", ahead), UNIT, rtol=0, atol=LIMIT_M)
     localizer.node.destroy_publisher(publisher)

@@ -48,7 +48,7 @@ class Half:
         assert answer.code == LoadScene.Response.SUCCESS, answer.message
 
     def map_from_odom(self, stamp: int) -> list[Tensor]:
-        """The transform (4, 4) that its localizer repeats, once it is known for a stamp."""
+        """The transform (4, 4) that its localizer repeats, once that is known for a stamp."""
         found = known(self.buffer, "map", "odom", stamp)
         return [] if found is None else [found]
 
@@ -127,7 +127,7 @@ def test_two_robots_map_and_localize_side_by_side(ros_environment: None, tmp_pat
             assert status.pose_published, status.reason
             wait_for(lambda half=half, stamp=stamp: stamp in half.heard.poses, "a pose")  # type: ignore[misc]
             assert half.heard.error(stamp, half.robot.true_pose(QUERIES[2]))[0] < LIMIT_M
-            later = half.robot.now()
+            later = half.robot.now() + 3_000_000_000
             found = wait_for(
                 lambda half=half, later=later: half.map_from_odom(later), "map -> odom"
             )  # type: ignore[misc]
