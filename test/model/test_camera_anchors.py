@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from vggt3_ros.model import network as network_module
+from vggt3_ros.model import querying
 from vggt3_ros.model.camera_head import CameraHead, choose_anchors
 
 DIM = 48
@@ -29,7 +29,7 @@ def tokens() -> torch.Tensor:
 
 @pytest.fixture
 def three_anchors(monkeypatch) -> None:
-    monkeypatch.setattr(network_module, "choose_anchors", lambda tokens: choose_anchors(tokens, 3))
+    monkeypatch.setattr(querying, "choose_anchors", lambda tokens: choose_anchors(tokens, 3))
 
 
 def test_anchors_are_the_reference_and_those_that_differ_most() -> None:
@@ -91,7 +91,7 @@ def test_a_memory_with_a_token_of_every_frame_is_queried_by_its_anchors(
         seen.append(tokens.shape[1])
         return forward(tokens, wanted)
 
-    monkeypatch.setattr(network_module, "choose_anchors", lambda tokens: choose_anchors(tokens, 3))
+    monkeypatch.setattr(querying, "choose_anchors", lambda tokens: choose_anchors(tokens, 3))
     monkeypatch.setattr(small_network.camera_head, "forward", counting)
     small_network.query(images[:1], memory)
     assert seen == [4]

@@ -98,7 +98,7 @@ def test_outputs_match_for_every_execution(case: str, way: str, monkeypatch) -> 
     try:
         test_outputs_match_for_every_chunk(case, 2)
     finally:
-        network.execute(Execution.plain())
+        network.execute(Execution())
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])

@@ -236,7 +236,7 @@ def test_too_little_memory_is_refused_with_figures(
     with pytest.raises(InputError, match="use a smaller chunk and fewer frames"):
         settings = ReconstructionSettings(chunk=4, memory_limit_bytes=10**6)
         reconstruct(frames, small_network, settings)
-    room_for_40 = small_network.map_bytes(40, 56, 70, chunk=1, resident="stream")
+    room_for_40 = small_network.map_bytes(40, 56, 70, 1, "stream", pointmap=False)
     settings = ReconstructionSettings(chunk=1, memory_limit_bytes=room_for_40)
     with pytest.raises(InputError, match="give at most 40 frames"):
         reconstruct(frames * 11, small_network, settings)
@@ -270,6 +270,9 @@ def test_a_gpu_leaves_what_it_keeps_in_the_hosts_memory_where_its_own_is_short(
     limit = small_network.map_bytes(200, 56, 70, 32, "all")
     assert fit_map(small_network, 200, (56, 70), limit_bytes=limit) == (32, "all")
     assert fit_map(small_network, 200, (56, 70), limit_bytes=limit - 1).resident == "none"
+    too_little = small_network.map_bytes(200, 56, 70, 1, "none") - 1
+    with pytest.raises(InputError, match="available; use a network with smaller images or a mach"):
+        fit_map(small_network, 200, (56, 70), limit_bytes=too_little)
     monkeypatch.setattr(memory_check, "available_bytes", lambda device: 10**6)
     with pytest.raises(InputError, match=r"left in the host's memory, of which 0\.00 GB"):
         fit_map(small_network, 200, (56, 70), limit_bytes=limit - 1)
@@ -286,7 +289,7 @@ def test_the_chosen_chunk_is_that_of_the_network(
         return mapping(images, steps, chunk, *others, **named)
 
     monkeypatch.setattr(small_network, "map", counting)
-    limit = small_network.map_bytes(4, 56, 70, chunk=2)
+    limit = small_network.map_bytes(4, 56, 70, chunk=2, pointmap=False)
     reconstruct(make_frames(4), small_network, ReconstructionSettings(memory_limit_bytes=limit))
     reconstruct(make_frames(4), small_network, ReconstructionSettings(chunk=3))
     assert chunks == [2, 3]

@@ -84,7 +84,8 @@ def add_execution_option(parser: argparse.ArgumentParser) -> None:
         metavar="auto|plain|NAMES",
         help=(
             "what makes the network faster on a GPU: some of kernels (fused, in Triton), compiled"
-            " (by torch.compile, anew for every size of image) and graphs (queries of one image),"
+            " (by torch.compile, anew for every size and number of images that pass together) and"
+            " graphs (queries of one image),"
             " with commas between, or plain for none (default: auto, graphs, and kernels for bf16"
             " where they run)"
         ),

@@ -19,6 +19,8 @@ from vggt3_ros.model.dpt_head import DptHead
 if TYPE_CHECKING:
     from vggt3_ros.model.network import Vggt3
 
+_SHAPES = 64  # of each kind of block: numbers of frames and sizes of images
+
 Backend = str | Callable[..., Any]
 
 
@@ -37,6 +39,8 @@ def replace_method(module: nn.Module, method: str, function: Callable[..., Any])
 
 def compile_inference(network: Vggt3, backend: Backend = "inductor") -> None:
     """Let blocks and dense heads run compiled when the network maps and is queried."""
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, _SHAPES)
     for module, method, function in _regions(network):
         replace_method(module, method, compiled(function, backend))
 

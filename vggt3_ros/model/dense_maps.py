@@ -25,9 +25,8 @@ Maps = dict[str, Tensor]
 confidence."""
 
 
-DECODED_AT_ONCE = (
-    8  # frames that are decoded together: their images take more memory than all layers
-)
+DECODED_AT_ONCE = 8
+"""Frames whose images the heads hold together: they take more memory than tokens in any layer."""
 
 
 class DenseHeads:

@@ -30,11 +30,6 @@ class Execution:
     graphs: bool = False
 
     @staticmethod
-    def plain() -> Execution:
-        """All off."""
-        return Execution()
-
-    @staticmethod
     def parse(
         text: str,
         device: torch.device,
@@ -62,12 +57,12 @@ class Execution:
         if not on_gpu and set(named) != {"compiled"}:
             raise InputError(
                 f"execution is {text!r}, but kernels and graphs need a CUDA device, and the network"
-                f" is to run on {device}; give 'auto' or 'plain'"
+                f" is to run on {device}; give 'auto', 'plain' or 'compiled'"
             )
         if "kernels" in named and not kernels.run_on(device, config):
             raise InputError(
                 f"execution is {text!r}, but the kernels need Triton, compute capability 8.0 or"
-                " later, and a network of sizes that fit (kernels.fits); give 'auto' or 'plain'"
+                " later, and heads 32 to 128 wide; give 'auto' or 'plain'"
             )
         return Execution(**dict.fromkeys(named, True))
 

@@ -4,6 +4,7 @@ with others.
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -29,7 +30,7 @@ from vggt3_ros.model.streaming import MapRun, Reporter, Resident, chunks
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
 
-_LIBRARY_BYTES = 2**24  # what the maths libraries take for themselves
+_LIBRARY_BYTES = {"cpu": 2**24, "cuda": 2**28}  # what the maths libraries take for themselves
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,8 +250,13 @@ class Vggt3(nn.Module):
         heads = DenseHeads(self, self.aggregator.grid(images), pointmap)
         answered: Answer | None = None
         if len(images) == 1 and self._replay is not None:
-            answered = self._replay.answer(images, memory, heads)
-            if answered is None:
+            try:
+                answered = self._replay.answer(images, memory, heads)
+            except RuntimeError as error:
+                warnings.warn(
+                    f"queries are not recorded as a CUDA graph, and take longer: {error}",
+                    stacklevel=2,
+                )
                 self._replay = None
                 self.execution = replace(self.execution, graphs=False)
         if answered is None:
@@ -268,7 +274,13 @@ class Vggt3(nn.Module):
         return UndecodedPrediction(encoding, (images.shape[-2], images.shape[-1]), decode)
 
     def map_bytes(
-        self, frames: int, height: int, width: int, chunk: int = 8, resident: Resident = "all"
+        self,
+        frames: int,
+        height: int,
+        width: int,
+        chunk: int = 8,
+        resident: Resident = "all",
+        pointmap: bool = True,
     ) -> int:
         """How much memory of its device `map` takes at most on top of the weights, in bytes: an
         estimate on the safe side.
@@ -281,16 +293,19 @@ class Vggt3(nn.Module):
         layers = min(chunk, frames) * tokens * config.embed_dim * 64
         decoding = min(chunk, frames, DECODED_AT_ONCE) * (6 * fused + 4 * full)
         keys = 0 if config.attn == "ttt" else 20 * tokens * config.embed_dim
-        kept = sum(self.kept_bytes(height, width, resident).values()) + keys
-        return frames * kept + 4 * max(layers, decoding) + _LIBRARY_BYTES
+        kept = sum(self.kept_bytes(height, width, resident, pointmap).values()) + keys
+        libraries = _LIBRARY_BYTES.get(self.device.type, 0)
+        return frames * kept + 4 * max(layers, decoding) + libraries
 
-    def kept_bytes(self, height: int, width: int, resident: Resident = "all") -> dict[str, int]:
+    def kept_bytes(
+        self, height: int, width: int, resident: Resident = "all", pointmap: bool = True
+    ) -> dict[str, int]:
         """What stays on the device of every frame while it is mapped, in bytes: the residual
         `stream`, the `levels` that the heads wait for, and the `maps` that they make.
         """
         config = self.config
         patches = height * width // config.patch_size**2
-        heads = 1 if self.point_head is None else 2
+        heads = 2 if pointmap and self.point_head is not None else 1
         of_level = 2 if self.precision == "bf16" else 4
         stream = 4 * (patches + self.aggregator.special) * config.embed_dim
         levels = of_level * heads * patches * sum(config.dpt_out_channels[:-1])

@@ -12,7 +12,7 @@ import torch
 Precision = Literal["fp32", "bf16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
-_LARGE = 10**8  # weights: such networks were trained in bf16, and fp32 takes twice their time
+LARGE = 10**8  # weights: such networks were trained in bf16, and fp32 takes twice their time
 
 
 def chosen_precision(choice: PrecisionChoice, weights: int, device: torch.device) -> Precision:
@@ -22,7 +22,7 @@ def chosen_precision(choice: PrecisionChoice, weights: int, device: torch.device
     if choice != "auto":
         return choice
     multiplies = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if multiplies and weights >= _LARGE else "fp32"
+    return "bf16" if multiplies and weights >= LARGE else "fp32"
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:

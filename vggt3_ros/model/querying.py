@@ -4,9 +4,8 @@ beside the scene's anchors.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,8 @@ from vggt3_ros.model.streaming import Passage, Reporter
 
 if TYPE_CHECKING:
     from vggt3_ros.model.network import Vggt3
+
+_RECORDED = 4  # sizes of images
 
 Answer = tuple[Tensor, list[list[Levels]]]
 """Pose encodings (S, 9), and for each part of the images what the dense heads need."""
@@ -49,33 +50,36 @@ def answer(
 
 
 class Replay:
-    """Queries of one image, recorded as a CUDA graph whenever scene, size or heads are others."""
+    """Queries of one image, recorded as CUDA graphs: in the last scene, for the last few sizes of
+    image, each when it is asked for the second time.
+    """
 
     def __init__(self, network: Vggt3) -> None:
         self._network = network
-        self._known: tuple[SceneMemory, torch.Size, set[str]] | None = None
-        self._recorded: Recorded | None = None
+        self._memory: SceneMemory | None = None
+        self._recorded: dict[tuple[Any, ...], Recorded | None] = {}
 
     def answer(self, image: Tensor, memory: SceneMemory, heads: DenseHeads) -> Answer | None:
-        """As `answer`, of an image (1, 3, H, W); None, and a warning with the reason, where it
-        cannot be recorded.
+        """As `answer`, of an image (1, 3, H, W); None where it is not recorded yet. Raises
+        RuntimeError where it cannot be recorded.
         """
         image = image.to(self._network.device, torch.float32)
-        asked = memory, image.shape, set(heads.heads)
-        if self._recorded is None or self._known != asked:
+        if memory is not self._memory:
+            self._recorded.clear()
+            self._memory = memory
+        asked = image.shape, *heads.heads
+        if asked not in self._recorded:
+            if len(self._recorded) == _RECORDED:
+                self._recorded.pop(next(iter(self._recorded)))
+            self._recorded[asked] = None
+            return None
+        recorded = self._recorded[asked]
+        if recorded is None:
             there = memory.to(self._network.device)
 
             def work(given: Tensor) -> Answer:
                 whole = [slice(0, 1)]
                 return answer(self._network, given, there, whole, heads, Reporter(None, 1))
 
-            try:
-                self._recorded = Recorded(work, image)
-            except RuntimeError as error:
-                warnings.warn(
-                    f"queries are not recorded as a CUDA graph, and take longer: {error}",
-                    stacklevel=2,
-                )
-                return None
-            self._known = asked
-        return self._recorded(image)
+            recorded = self._recorded[asked] = Recorded(work, image)
+        return recorded(image)

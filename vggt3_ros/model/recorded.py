@@ -22,16 +22,21 @@ class Recorded:
     """
 
     def __init__(self, function: Callable[[Tensor], Any], example: Tensor) -> None:
+        if example.device.type != "cuda":
+            raise RuntimeError(
+                f"CUDA graphs need a CUDA device, and the tensor is on {example.device}"
+            )
         self._given = example.clone()
-        aside = torch.cuda.Stream(example.device)
-        aside.wait_stream(torch.cuda.current_stream(example.device))
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UPS):
-                function(self._given)
-        torch.cuda.current_stream(example.device).wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._result = function(self._given)
+        with torch.cuda.device(example.device):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UPS):
+                    function(self._given)
+            torch.cuda.current_stream().wait_stream(aside)
+            with torch.cuda.graph(self._graph, stream=aside, capture_error_mode="thread_local"):
+                self._result = function(self._given)
 
     def __call__(self, given: Tensor) -> Any:
         """What the function returns, in tensors of their own."""

@@ -50,16 +50,20 @@ class HostRows(Rows):
         self._left: dict[int, Any] = {}  # by a part's first frame: when it is in host memory
 
     def passing(self, parts: Sequence[slice]) -> Iterator[Tensor]:
-        """As Rows.passing; every part is a copy."""
+        """As Rows.passing; every part is a copy, and no more than three are on the device."""
         following = self._fetch(parts[0])
+        passed: list[Any] = []  # when the device is done with each part
         for number in range(len(parts)):
             rows, arrived = following
             if number + 1 < len(parts):
+                if number > 0:
+                    passed[number - 1].synchronize()
                 following = self._fetch(parts[number + 1])
             current = self._backend.current_stream(self.device)
             current.wait_event(arrived)
             self._used_by(rows, current)
             yield rows
+            passed.append(self._event(self._backend.current_stream(self.device)))
 
     def write(self, part: slice, values: Tensor) -> None:
         """As Rows.write. The host waits for earlier parts when too many are on their way."""

@@ -47,6 +47,9 @@ class TttAttention(nn.Module):
     Channels turn with the position in `rope_heads` groups; `config.num_heads` of fast weights may
     be fewer and wider. Nothing is kept between calls: fast weights are given and returned. What
     they start from, w0, w1 and w2, is random, and stays so in the published conversion.
+
+    Training has batches and derivatives, and is the truth; `operations` do the same for the frames
+    of one scene with fused kernels.
     """
 
     w0: Tensor

@@ -26,6 +26,7 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.landmarks.tensors import LandmarkTensors, to_array, to_tensor
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.precision import LARGE
 from vggt3_ros.model.prediction import SceneMemory, UndecodedPrediction
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.frame import Frame
@@ -36,7 +37,6 @@ from vggt3_ros.pipeline.resize import most_like, resized_intrinsics
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.threads import one_torch_thread
 
-_SMALL = 10**8  # weights
 _ENOUGH_INLIERS = 45  # landmarks that agree, from which a frame is not searched in a second size
 
 
@@ -159,11 +159,10 @@ class Localizer:
         self.scene = scene
         self.network = network
         self.settings = settings or LocalizerSettings()
-        on_cpu = network.device.type == "cpu"
-        self._is_small = on_cpu and sum(p.numel() for p in network.parameters()) < _SMALL
         self._memory = SceneMemory.from_tensors(scene.memory).to(network.device)
-        on_cpu = network.device.type == "cpu"  # Pillow is faster there
-        self._resampler = None if on_cpu else Resampler(network.device)
+        on_cpu = network.device.type == "cpu"
+        self._is_small = on_cpu and sum(p.numel() for p in network.parameters()) < LARGE
+        self._resampler = None if on_cpu else Resampler(network.device)  # Pillow is faster there
         self._bending: Bending | None = None  # how network poses are brought into the adjusted map
         if scene.is_verified:
             keyframes = se3_inverse(scene.keyframes.cam_from_world)

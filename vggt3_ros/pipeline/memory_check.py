@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +44,7 @@ def fit_map(
     size_hw: tuple[int, int],
     chunk: int | None = None,
     limit_bytes: int | None = None,
+    pointmap: bool = True,
 ) -> MapFit:
     """How the network maps `frames` images of this size, in the fastest way that memory permits.
 
@@ -51,8 +52,8 @@ def fit_map(
     a GPU leaves what it keeps of frames in the host's memory; on a CPU, frames pass fast weights
     once more instead of being kept for the heads.
 
-    limit_bytes replaces what the system says is available on the network's device. Raises
-    InputError, with figures, if there is too little.
+    limit_bytes replaces what the system says is available on the network's device. pointmap: as for
+    Vggt3.map. Raises InputError, with figures, if there is too little.
     """
     device = network.device
     available = available_bytes(device) if limit_bytes is None else limit_bytes
@@ -62,11 +63,15 @@ def fit_map(
     for resident in _residents(network):
         least = chosen if chunk else _LEAST[resident] if device.type == "cuda" else 1
         for size in _halves(chosen, least):
-            if network.map_bytes(frames, *size_hw, size, resident) <= available:
+            if network.map_bytes(frames, *size_hw, size, resident, pointmap) <= available:
                 if resident == "none":
-                    _check_host(network, frames, size_hw)
+                    _check_host(network, frames, size_hw, pointmap)
                 return MapFit(size, resident)
-    raise InputError(_too_little(network, frames, size_hw, size, resident, available))
+
+    def needed(count: int) -> int:
+        return network.map_bytes(count, *size_hw, size, resident, pointmap)
+
+    raise InputError(_too_little(network.device, frames, size_hw, size, needed, available))
 
 
 def _residents(network: Vggt3) -> list[Resident]:
@@ -82,10 +87,11 @@ def _halves(most: int, least: int) -> Iterator[int]:
         most //= 2
 
 
-def _check_host(network: Vggt3, frames: int, size_hw: tuple[int, int]) -> None:
+def _check_host(network: Vggt3, frames: int, size_hw: tuple[int, int], pointmap: bool) -> None:
     """Raise InputError where the host's memory does not hold what a GPU leaves in it."""
+    kept = network.kept_bytes(*size_hw, "all", pointmap).values()
     # page-locked memory is taken in powers of two
-    needed = 2 * frames * sum(network.kept_bytes(*size_hw).values())
+    needed = sum(1 << (frames * each - 1).bit_length() for each in kept)
     available = available_bytes(torch.device("cpu"))
     if available is not None and needed > available:
         raise InputError(
@@ -96,29 +102,25 @@ def _check_host(network: Vggt3, frames: int, size_hw: tuple[int, int]) -> None:
 
 
 def _too_little(
-    network: Vggt3,
+    device: torch.device,
     frames: int,
     size_hw: tuple[int, int],
     chunk: int,
-    resident: Resident,
+    needed: Callable[[int], int],
     available: int,
 ) -> str:
-    def needed(count: int) -> int:
-        return network.map_bytes(count, *size_hw, chunk, resident)
-
     least, more = needed(chunk), needed(chunk + 1)
-    fitting = int(chunk + (available - least) / max(1, more - least))
-    advice = (
-        f"give at most {fitting} frames"
-        if fitting >= chunk
-        else "use a smaller chunk and fewer frames"
-        if chunk > 1
-        else "use fewer frames"
-    )
+    grows = more > least
+    fitting = int(chunk + (available - least) / (more - least)) if grows else 0
+    if fitting >= chunk:
+        advice = f"give at most {fitting} frames, or "
+    else:
+        smaller = ["a smaller chunk"] * (chunk > 1) + ["fewer frames"] * grows
+        advice = f"use {' and '.join(smaller)}, or " if smaller else ""
     return (
         f"mapping {frames} frames of {size_hw[1]}x{size_hw[0]} pixels needs about"
-        f" {_gigabytes(needed(frames))} of memory on {network.device}, {_gigabytes(available)} are"
-        f" available; {advice}, or use a network with smaller images or a machine with more memory"
+        f" {_gigabytes(needed(frames))} of memory on {device}, {_gigabytes(available)} are"
+        f" available; {advice}use a network with smaller images or a machine with more memory"
     )
 
 

@@ -166,7 +166,9 @@ def _observed(
     if ranks is not None:
         share = ranks.share(len(used))
         passing = share.stop - share.start
-    fit = fit_map(network, passing, size_hw, settings.chunk, settings.memory_limit_bytes)
+    pointmap = settings.points.source == "pointmap"
+    limit = settings.memory_limit_bytes
+    fit = fit_map(network, passing, size_hw, settings.chunk, limit, pointmap)
     _report(progress, "prepare", 0.0)
     prepared = prepare(used, config.image_size, config.patch_size)
     laps.lap("prepare")
@@ -181,7 +183,7 @@ def _observed(
         report,
         ranks,
         fit.resident,
-        pointmap=settings.points.source == "pointmap",
+        pointmap=pointmap,
     )
     prediction = prediction.to("cpu")
     if ranks is not None:

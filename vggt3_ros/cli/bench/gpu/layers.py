@@ -38,7 +38,7 @@ Layer = tuple[nn.Module, list[Tensor], Work]
 
 def run(bench: Bench) -> None:
     """Blocks between frames and within them, of the backbone, the heads; then a map."""
-    plain, kernels = Execution.plain(), replace(Execution.plain(), kernels=True)
+    plain, kernels = Execution(), replace(Execution(), kernels=True)
     for name, (build_layer, has_kernels) in _kinds(bench).items():
         for execution in (kernels, plain) if has_kernels else (plain,):
             label = f"{name}, kernels" if execution.kernels else name
@@ -181,7 +181,7 @@ def _measure(
 
 def _flop(bench: Bench, build_layer: Callable[[Execution], Layer]) -> int:
     """Of the layer executed plainly: torch does not see into kernels of ours."""
-    _, _, work = build_layer(Execution.plain())
+    _, _, work = build_layer(Execution())
     with torch.autocast(bench.device.type, torch.bfloat16):
         return count_flop(work)
 

@@ -48,7 +48,7 @@ def execute(bench: Bench, network: Vggt3, execution: Execution) -> None:
     compiled or recorded. Raises RuntimeError saying why the device does not do it.
     """
     if bench.device.type != "cuda":
-        network.execute(Execution.plain())
+        network.execute(Execution())
         network.use_operations(TorchOperations() if execution.kernels else None)
         return
     with warnings.catch_warnings(record=True) as told:

@@ -57,7 +57,7 @@ def _small_network() -> ModelConfig:
 
 
 def _paths(bench: Bench, compiled: bool) -> dict[str, Path]:
-    plain = Execution.plain()
+    plain = Execution()
     paths: dict[str, Path] = {}
     for name, execution in executions().items():
         if execution != plain and execution.compiled == compiled:

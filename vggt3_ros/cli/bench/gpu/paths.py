@@ -52,7 +52,7 @@ def run(bench: Bench) -> None:
 
 def executions() -> dict[str, Execution]:
     """None of the fast paths, each alone, all of them."""
-    none = Execution.plain()
+    none = Execution()
     names = [field.name for field in fields(Execution)]
     alone = {f"{name} alone": replace(none, **{name: True}) for name in names}
     return {"none": none, **alone, "all": replace(none, **dict.fromkeys(names, True))}
