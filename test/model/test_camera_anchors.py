@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from vggt3_ros.model import network as network_module
 from vggt3_ros.model import querying
 from vggt3_ros.model.camera_head import CameraHead, choose_anchors
 
@@ -29,7 +30,7 @@ def tokens() -> torch.Tensor:
 
 @pytest.fixture
 def three_anchors(monkeypatch) -> None:
-    monkeypatch.setattr(querying, "choose_anchors", lambda tokens: choose_anchors(tokens, 3))
+    monkeypatch.setattr(network_module, "choose_anchors", lambda tokens: choose_anchors(tokens, 3))
 
 
 def test_anchors_are_the_reference_and_those_that_differ_most() -> None:
