@@ -46,7 +46,7 @@ def compile_inference(network: Vggt3, backend: Backend = "inductor") -> None:
 
 
 def run_as_written(network: Vggt3) -> None:
-    """Undo compile_inference."""
+    """Let everything run as it is written again."""
     for module, method, _ in _regions(network):
         module.__dict__.pop(method, None)
 

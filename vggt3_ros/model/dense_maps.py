@@ -58,9 +58,13 @@ class DenseHeads:
         maps: Maps = {}
         with without_autocast(self._device):
             for name, head in self.heads.items():
-                groups = zip(*(level[name].split(DECODED_AT_ONCE) for level in levels), strict=True)
-                decoded = [head.decode([level.float() for level in group]) for group in groups]
-                values, confidences = zip(*decoded, strict=True)
+                values = []
+                confidences = []
+                split = [level[name].split(DECODED_AT_ONCE) for level in levels]
+                for group in zip(*split, strict=True):
+                    value, confidence = head.decode([level.float() for level in group])
+                    values.append(value)
+                    confidences.append(confidence)
                 maps[name] = torch.cat(values)
                 maps[f"{name}_confidence"] = torch.cat(confidences)
         return maps
@@ -70,21 +74,25 @@ class KeptLevels:
     """The levels of all frames that wait for the last one; make_rows makes rows of a shape."""
 
     def __init__(self, heads: DenseHeads, make_rows: Callable[[Sequence[int]], Rows]) -> None:
-        self._levels: list[dict[str, Rows]] = [
-            {name: make_rows((width, *heads.grid)) for name in heads.heads}
-            for width in heads.widths[:-1]
-        ]
+        self._widths = heads.widths[:-1]
+        self._rows: dict[tuple[int, str], Rows] = {}
+        for level, width in enumerate(self._widths):
+            for name in heads.heads:
+                self._rows[level, name] = make_rows((width, *heads.grid))
 
     def write(self, level: int, part: slice, projected: Levels) -> None:
         """Keep a level of a chunk."""
-        for name, rows in self._levels[level].items():
-            rows.write(part, projected[name])
+        for name, values in projected.items():
+            self._rows[level, name].write(part, values)
 
     def passing(self, parts: Sequence[slice]) -> Iterator[list[Levels]]:
         """What is kept of one chunk after another."""
-        levels = [{n: rows.passing(parts) for n, rows in level.items()} for level in self._levels]
+        passing = {key: rows.passing(parts) for key, rows in self._rows.items()}
         for _ in parts:
-            yield [{name: next(chunks) for name, chunks in level.items()} for level in levels]
+            levels: list[Levels] = [{} for _ in self._widths]
+            for (level, name), chunks in passing.items():
+                levels[level][name] = next(chunks)
+            yield levels
 
 
 class MapRows:

@@ -56,7 +56,7 @@ class FastWeightsView:
         self._total = part if self._total is None else self._total + part
 
     def seen_all(self) -> None:
-        """One TTT step."""
+        """Take one TTT step with the gradient of all frames."""
         assert self._total is not None
         self._norms = self._norms or fast_weights.column_norms(self.weights)
         total = self._total if self._ranks is None else FastWeights(*self._ranks.sum(self._total))

@@ -227,11 +227,11 @@ class Timed(Protocol):
 
     @property
     def frames(self) -> int:
-        """That were mapped."""
+        """How many frames were mapped."""
 
     @property
     def seconds(self) -> float:
-        """That it took."""
+        """How long that took."""
 
 
 def growth_exponent(rows: Sequence[Timed]) -> float | None:
