@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -21,7 +22,6 @@ from vggt3_ros.model.streaming import chunks
 
 CPU = torch.device("cpu")
 FRAMES, PASSES = 11, 3
-PARTS = chunks(FRAMES, 2)
 Work = tuple[str, int, int]
 """A fetch, a write or a computation; of which part, by its first frame; for the how manieth
 time."""
@@ -118,17 +118,18 @@ class Noted:
     every pass.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chunk: int) -> None:
+        self.parts = chunks(FRAMES, chunk)
         self.streams = NotedStreams()
         self.came: list[Tensor] = []
         self.left: list[Tensor] = []
         self.underway: list[int] = []  # writes of which the host does not know the end, after each
         self.rows = NotedRows(self.streams)
         with self.streams:
-            for part in PARTS:
+            for part in self.parts:
                 self._write(part, torch.ones(part.stop - part.start, 3))
             for _ in range(PASSES):
-                for part, values in zip(PARTS, self.rows.passing(PARTS), strict=True):
+                for part, values in zip(self.parts, self.rows.passing(self.parts), strict=True):
                     self.came.append(values)
                     self._write(part, values + 1)
 
@@ -143,15 +144,16 @@ class Noted:
         return {work: done for work, done in self.streams.before.items() if work[0] == kind}
 
 
-@pytest.fixture(scope="module")
-def noted() -> Noted:
-    return Noted()
+@pytest.fixture(scope="module", params=[2, 6], ids=["six parts", "two parts"])
+def noted(request: pytest.FixtureRequest) -> Noted:
+    return Noted(request.param)
 
 
 def test_all_work_is_noted(noted: Noted) -> None:
     counts = {kind: len(noted.of(kind)) for kind in ("fetch", "compute", "write")}
-    written = len(PARTS) * (1 + PASSES)
-    assert counts == {"fetch": len(PARTS) * PASSES, "compute": written, "write": written}
+    parts = len(noted.parts)
+    written = parts * (1 + PASSES)
+    assert counts == {"fetch": parts * PASSES, "compute": written, "write": written}
 
 
 def test_a_part_is_fetched_when_it_was_written(noted: Noted) -> None:
@@ -173,26 +175,27 @@ def test_a_part_is_written_when_it_was_computed_and_no_longer_read(noted: Noted)
 def test_copies_run_beside_what_is_computed(noted: Noted) -> None:
     """The next part comes before one is computed, which does not wait for the last to leave."""
     order = list(noted.streams.before)
-    for part, following in zip(PARTS, PARTS[1:], strict=False):
+    for part, following in pairwise(noted.parts):
         for times in range(1, PASSES + 1):
             fetch = "fetch", following.start, times
             computed = "compute", part.start, times + 1
             assert order.index(fetch) < order.index(computed)
             assert computed not in noted.streams.before[fetch]
+            assert fetch not in noted.streams.before[computed]
             next_computed = "compute", following.start, times + 1
             assert ("write", part.start, times + 1) not in noted.streams.before[next_computed]
 
 
 def test_parts_do_not_come_before_there_is_room(noted: Noted) -> None:
     """The host waits until the part before the last was computed: two are on the device."""
-    for part, later in zip(PARTS, PARTS[2:], strict=False):
+    for part, later in zip(noted.parts, noted.parts[2:], strict=False):
         for times in range(1, PASSES + 1):
             known = noted.streams.known["fetch", later.start, times]
             assert ("compute", part.start, times + 1) in known
 
 
-def test_few_written_parts_are_on_their_way(noted: Noted) -> None:
-    assert max(noted.underway) == _UNDERWAY
+def test_few_written_parts_are_on_their_way() -> None:
+    assert max(Noted(chunk=2).underway) == _UNDERWAY
 
 
 def test_memory_is_kept_until_the_other_stream_is_done_with_it(noted: Noted) -> None:
@@ -204,7 +207,7 @@ def test_memory_is_kept_until_the_other_stream_is_done_with_it(noted: Noted) -> 
 
 
 def test_the_whole_is_handed_out_when_all_parts_are_there() -> None:
-    noted = Noted()
+    noted = Noted(chunk=2)
     writes = noted.of("write").keys()
     assert not writes <= noted.streams.host
     whole = noted.rows.whole()
