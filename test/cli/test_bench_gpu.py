@@ -70,8 +70,10 @@ def test_a_dry_run_goes_through_all_steps(tmp_path: Path) -> None:
     assert all(verdicts.values())
     assert {
         "golden dev_vggttt_step2, bf16",
+        "path kernels and graphs, bf16",
         "path kernels alone, bf16",
         "path resident none, bf16",
+        "resident none as all, kernels and graphs",
         "path reference flow, bf16",
         "random ttt, fp32",
         "gradients ttt, fp32",
@@ -92,7 +94,12 @@ def test_a_dry_run_goes_through_all_steps(tmp_path: Path) -> None:
     assert targets == asked  # and seconds, on a card that they are asked of
     assert all(isinstance(timed[f"target {name}"]["met"], bool) for name in targets)
     tried = {row["name"]: row for row in rows["paths"]}
-    for name in ("none", "all", *(f"{field.name} alone" for field in fields(Execution))):
+    for name in (
+        "none",
+        "kernels and graphs",
+        "all",
+        *(f"{field.name} alone" for field in fields(Execution)),
+    ):
         row = tried[f"paths {name}"]
         assert "skipped" in row if name in ("all", "compiled alone") else row["first_seconds"] > 0
     places = {"resident all, 4", "resident none, 8", "resident stream, 4"}

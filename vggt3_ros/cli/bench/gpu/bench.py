@@ -98,6 +98,8 @@ class Bench:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+            if hasattr(torch._C, "_host_emptyCache"):  # page-locked
+                torch._C._host_emptyCache()
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_bytes(self) -> int | None:

@@ -39,6 +39,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
         "package": __version__,
         "commit": _commit(),
         "threads": torch.get_num_threads(),
+        **_host_memory(),
     }
     for name in ("triton", "numpy"):
         try:
@@ -59,6 +60,17 @@ def _machine(device: torch.device) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),
         }
     return described
+
+
+def _host_memory() -> dict[str, int]:
+    """Bytes of the host, all and available, where Linux tells them."""
+    named = {"MemTotal": "host_bytes", "MemAvailable": "host_available_bytes"}
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return {}
+    said = dict(line.split(":", 1) for line in lines)
+    return {ours: 1024 * int(said[n].split()[0]) for n, ours in named.items() if n in said}
 
 
 def _commit() -> str | None:

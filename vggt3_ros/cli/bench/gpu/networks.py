@@ -58,6 +58,13 @@ def execute(bench: Bench, network: Vggt3, execution: Execution) -> None:
         raise RuntimeError(str(told[-1].message) if told else f"it executes {network.execution}")
 
 
+def forget_compiled() -> None:
+    """Compile anew from now on: what other networks left counts towards a limit."""
+    import torch._dynamo
+
+    torch._dynamo.reset()
+
+
 def execute_as_chosen(bench: Bench, network: Vggt3) -> None:
     """As `execute`, in the way that a user gets; a row says why where the device does not do it."""
     execution = Execution.parse("auto", bench.device, network.config)

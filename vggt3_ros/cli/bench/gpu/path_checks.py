@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vggt3_ros.cli.bench.gpu.bench import Bench
-from vggt3_ros.cli.bench.gpu.comparing import Mode, Outputs, compare_in, find_truth
-from vggt3_ros.cli.bench.gpu.networks import execute
+from vggt3_ros.cli.bench.gpu.comparing import Mode, Outputs, compare_in, find_truth, verdict
+from vggt3_ros.cli.bench.gpu.networks import execute, forget_compiled
 from vggt3_ros.cli.bench.gpu.paths import executions
 from vggt3_ros.cli.bench.gpu.reference import map_plainly
 from vggt3_ros.cli.bench.gpu.sizes import Sizes
@@ -22,7 +23,11 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 
 _SCENES = 3
+_MAPPED = 5  # images of a scene
+_QUERIES = 3  # one as it is, one as a graph is recorded, one that is replayed
+_TURNS = 2  # of queries in all scenes
 _CHUNK = 3  # frames
+_BOUNDED = 8  # frames one by one, so that copies wait for each other
 _WINDOW = 60  # tokens
 _COMPILING_S = 25.0  # that compiling may take
 
@@ -34,12 +39,15 @@ Path = Callable[[Vggt3], MapImages]
 def check_paths(bench: Bench, compiled: bool) -> None:
     """Each fast path alone and all together, each place of what a map keeps, bf16 weights, and the
     reference flow, in bf16; kernels in fp32, too: those with compiled blocks, which take a while,
-    or those without. Fast weights of every layer, and the outputs, of some random scenes.
+    or those without. Fast weights of every layer, and the outputs, of some random scenes. What a
+    map leaves in host memory changes no bit.
     """
     if compiled and bench.device.type != "cuda":
         reason = "left out: networks are compiled on GPUs alone"
         bench.record("compiled paths", reason, skipped="not on a GPU")
         return
+    if compiled:
+        forget_compiled()
     config = _small_network()
     truth = find_truth(partial(map_and_query, config, _SCENES))
     for name, path in _paths(bench, compiled).items():
@@ -49,6 +57,11 @@ def check_paths(bench: Bench, compiled: bool) -> None:
         compute = partial(map_and_query, config, _SCENES, path=path)
         work = partial(compare_in, bench, f"path {name}", compute, truth, modes)
         bench.attempt(f"path {name}", work)
+    if not compiled:
+        for name in ("none", "kernels and graphs"):
+            residence = f"resident none as all, {name}"
+            execution = executions()[name]
+            bench.attempt(residence, partial(check_residence, bench, residence, config, execution))
 
 
 def _small_network() -> ModelConfig:
@@ -91,31 +104,71 @@ def _as_it_is(network: Vggt3) -> MapImages:
 def map_and_query(
     config: ModelConfig, scenes: int, device: torch.device, mode: Mode, path: Path = _as_it_is
 ) -> Outputs:
-    """What a random network says of random scenes: five images that are mapped, one that is
-    localized, and the fast weights of every layer. Raises RuntimeError where the network gave up a
-    fast path meanwhile.
+    """What a random network says of random scenes: images that are mapped, the fast weights of
+    every layer, and other images, localized one by one in all scenes in turn. Raises RuntimeError
+    where the network gave up a fast path meanwhile.
     """
-    torch.manual_seed(1)
-    network = Vggt3(config, "bf16" if mode == "bf16" else "fp32").eval().requires_grad_(False)
-    side = 4 * config.patch_size
-    images = torch.rand(scenes, 6, 3, side, side + config.patch_size)
+    network, images = _random(config, mode, scenes, _MAPPED + _QUERIES)
     network = network.to(device)
+    images = images.to(device)
     map_images = path(network)
     execution = network.execution
     found: Outputs = {}
+    memories: list[SceneMemory | None] = []
     for scene in range(scenes):
-        there = images[scene].to(device)
-        prediction, memory = map_images(there[:5])
-        named = predicted(prediction)
-        if memory is not None:
-            query = predicted(network.query(there[5:], memory))
-            named |= {f"query.{name}": tensor for name, tensor in query.items()}
-            for layer, weights in enumerate(memory.fast_weights):
-                named |= {f"layer {layer}.{name}": w for name, w in weights._asdict().items()}
+        prediction, memory = map_images(images[scene, :_MAPPED])
+        named = _mapped(prediction, memory)
         found |= {f"scene {scene}.{name}": tensor for name, tensor in named.items()}
+        memories.append(memory)
+    for turn, (scene, memory) in product(range(_TURNS), enumerate(memories)):
+        for query in range(_QUERIES if memory is not None else 0):
+            image = images[scene, _MAPPED + query][None]
+            named = predicted(network.query(image, memory))
+            prefix = f"scene {scene}.query {turn}.{query}"
+            found |= {f"{prefix}.{name}": tensor for name, tensor in named.items()}
     if network.execution != execution:
         raise RuntimeError(f"it executed {network.execution} instead of {execution}")
     return found
+
+
+def check_residence(bench: Bench, name: str, config: ModelConfig, execution: Execution) -> None:
+    """A row: whether maps that leave everything in host memory, frame by frame, are the same to the
+    bit as those that stay on the device.
+    """
+    network, scenes = _random(config, "bf16", _SCENES, _BOUNDED)
+    network = network.to(bench.device)
+    execute(bench, network, execution)
+    apart: set[str] = set()
+    repeated = True
+    for images in scenes.to(bench.device):
+        kept, again = (_mapped(*network.map(images, chunk=1)) for _ in range(2))
+        left = _mapped(*network.map(images, chunk=1, resident="none"))
+        for output, there in kept.items():
+            repeated &= torch.equal(again[output], there)
+            if not torch.equal(left[output].to(bench.device), there):
+                apart.add(output)
+    text = f"{verdict(not apart)}: "
+    text += f"other bits of {', '.join(sorted(apart))}" if apart else "the same bits"
+    if not repeated:
+        text += "; those on the device differ from one map to the next"
+    bench.record(name, text, ok=not apart, apart=sorted(apart), repeated=repeated)
+
+
+def _random(config: ModelConfig, mode: Mode, scenes: int, frames: int) -> tuple[Vggt3, Tensor]:
+    """A network, and images (scenes, frames, 3, H, W)."""
+    torch.manual_seed(1)
+    network = Vggt3(config, "bf16" if mode == "bf16" else "fp32").eval().requires_grad_(False)
+    side = 4 * config.patch_size
+    return network, torch.rand(scenes, frames, 3, side, side + config.patch_size)
+
+
+def _mapped(prediction: Prediction, memory: SceneMemory | None) -> Outputs:
+    """What is compared of a map."""
+    named = predicted(prediction)
+    if memory is not None:
+        for layer, weights in enumerate(memory.fast_weights):
+            named |= {f"layer {layer}.{name}": w for name, w in weights._asdict().items()}
+    return named
 
 
 def predicted(prediction: Prediction) -> Outputs:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vggt3_ros.cli.bench.gpu.bench import Bench
@@ -81,7 +82,7 @@ def timed_map(
     beforehand, which loads and compiles.
     """
     expected = pace.expected(frames)
-    if expected is not None and not bench.fits(name, expected):
+    if expected is not None and not bench.fits(name, expected * (1 + warm / frames)):
         return None
     scene: SceneMemory | None = None
 
@@ -102,6 +103,9 @@ def timed_map(
         parts = stages.seconds()
         row: dict[str, Any] = {"frames": frames, "seconds": seconds}
         row |= {"peak_bytes": found.peak_bytes, "resting_bytes": memory.resting_bytes}
+        if bench.device.type == "cuda":
+            row["reserved_bytes"] = torch.cuda.memory_reserved(bench.device)
+            row["peak_reserved_bytes"] = torch.cuda.max_memory_reserved(bench.device)
         row |= {"images_bytes": images.nbytes, "stages": parts, "flop": flop}
         row |= {"first_seconds": first, "first_frames": warm}
         text = _text(bench, found, parts, flop) + f", {first:.1f} s for the first {warm}"
@@ -118,4 +122,5 @@ def _text(bench: Bench, timed: Timed, stages: dict[str, float], flop: int | None
     text += f", {timed.peak_bytes / 1e9:.2f} GB at most"
     if bench.device.type == "cuda":
         text += f", {timed.images_bytes / 1e9:.2f} of them images"
+        text += f", {torch.cuda.max_memory_reserved(bench.device) / 1e9:.2f} reserved"
     return text + " (" + ", ".join(f"{name} {took:.2f}" for name, took in stages.items()) + ")"
