@@ -15,13 +15,15 @@ from torch import Tensor
 from vggt3_ros.cli.bench.gpu import kernel_profile, mapping, networks, ratios, targets
 from vggt3_ros.cli.bench.gpu.comparing import compare, compare_in, find_truth
 from vggt3_ros.cli.bench.gpu.flop import map_flop
-from vggt3_ros.cli.bench.gpu.path_checks import map_and_query
+from vggt3_ros.cli.bench.gpu.path_checks import check_residence, map_and_query
 from vggt3_ros.cli.bench.gpu.sizes import Sizes
 from vggt3_ros.cli.bench.gpu.timed_map import Pace, Timed, timed_map, warm_frames
 from vggt3_ros.cli.bench.stage_clock import StageClock
+from vggt3_ros.model import streaming
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.rows import HostRows
 from vggt3_ros.pipeline import memory_check
 
 from .test_bench_gpu import bench
@@ -61,6 +63,21 @@ def test_a_path_that_is_off_in_one_layer_is_not_ok(rows: Rows) -> None:
         compute = partial(map_and_query, config, 1, path=partial(path, factor=factor))
         compare_in(bench(rows), f"{factor}", compute, truth, ("bf16",))
     assert [row["ok"] for row in rows] == [True, False]
+
+
+def test_what_host_memory_brings_back_otherwise_is_not_ok(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rounding(HostRows):
+        def write(self, part: slice, values: Tensor) -> None:
+            super().write(part, values.bfloat16())
+
+    for kind in (HostRows, Rounding):
+        monkeypatch.setattr(streaming, "HostRows", kind)
+        check_residence(bench(rows), "host memory", Sizes.dry().ttt, Execution())
+    assert [row["ok"] for row in rows] == [True, False] and rows[1]["repeated"]
+    assert rows[0]["text"] == "ok: the same bits"
+    assert rows[1]["text"].startswith("NOT OK: other bits of depth, ")
 
 
 def test_a_map_is_not_begun_where_it_cannot_end_in_time(rows: Rows) -> None:

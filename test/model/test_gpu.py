@@ -25,7 +25,7 @@ from ..conftest import small_config
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 EXECUTIONS = ("plain", "kernels", "graphs", "kernels,graphs")  # compiling takes minutes
-TOLERANCES = {"fp32": 1e-3, "bf16": 3e-2}
+TOLERANCES = {"fp32": 1e-3, "bf16": 6e-2}  # bf16 of a CPU is off by half of it
 MAPPED = 4
 QUERIES = 3  # one as it is, one as a graph is recorded, one that is replayed
 Outputs = dict[str, Tensor]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from typing import Any
 
 import torch
@@ -25,7 +24,6 @@ from vggt3_ros.model.prediction import Prediction, SceneMemory
 _SCENES = 3
 _MAPPED = 5  # images of a scene
 _QUERIES = 3  # one as it is, one as a graph is recorded, one that is replayed
-_TURNS = 2  # of queries in all scenes
 _CHUNK = 3  # frames
 _BOUNDED = 8  # frames one by one, so that copies wait for each other
 _WINDOW = 60  # tokens
@@ -105,8 +103,8 @@ def map_and_query(
     config: ModelConfig, scenes: int, device: torch.device, mode: Mode, path: Path = _as_it_is
 ) -> Outputs:
     """What a random network says of random scenes: images that are mapped, the fast weights of
-    every layer, and other images, localized one by one in all scenes in turn. Raises RuntimeError
-    where the network gave up a fast path meanwhile.
+    every layer, and other images, localized one by one in all scenes in turn, then in the first
+    again. Raises RuntimeError where the network gave up a fast path meanwhile.
     """
     network, images = _random(config, mode, scenes, _MAPPED + _QUERIES)
     network = network.to(device)
@@ -120,11 +118,12 @@ def map_and_query(
         named = _mapped(prediction, memory)
         found |= {f"scene {scene}.{name}": tensor for name, tensor in named.items()}
         memories.append(memory)
-    for turn, (scene, memory) in product(range(_TURNS), enumerate(memories)):
+    for turn, scene in enumerate([*range(scenes), 0]):
+        memory = memories[scene]
         for query in range(_QUERIES if memory is not None else 0):
             image = images[scene, _MAPPED + query][None]
             named = predicted(network.query(image, memory))
-            prefix = f"scene {scene}.query {turn}.{query}"
+            prefix = f"turn {turn}.query {query}"
             found |= {f"{prefix}.{name}": tensor for name, tensor in named.items()}
     if network.execution != execution:
         raise RuntimeError(f"it executed {network.execution} instead of {execution}")
