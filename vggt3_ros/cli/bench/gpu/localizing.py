@@ -66,9 +66,8 @@ def localizing(
         pose_seconds, _ = median_and_spread(bench.seconds(pose))
         rate = 1 / seconds
         text = f"{1e3 * seconds:.1f} ms, {rate:.1f} a second with depth; the pose alone"
-        text += (
-            f" {1e3 * pose_seconds:.1f} ms; {first:.1f} s the first time, {second:.1f} s the second"
-        )
+        text += f" {1e3 * pose_seconds:.1f} ms"
+        text += f"; {first:.1f} s the first time, {second:.1f} s the second"
         figures = {"seconds": seconds, "spread": spread, "pose_seconds": pose_seconds}
         figures |= {"first_seconds": first, "second_seconds": second}
         bench.record(name, text, **figures, memory_bytes=scene.nbytes, execution=vars(execution))

@@ -58,11 +58,12 @@ def execute(bench: Bench, network: Vggt3, execution: Execution) -> None:
         raise RuntimeError(str(told[-1].message) if told else f"it executes {network.execution}")
 
 
-def forget_compiled() -> None:
-    """Compile anew from now on: what other networks left counts towards a limit."""
-    import torch._dynamo
+def forget_compiled(bench: Bench) -> None:
+    """Compile anew from now on: what was compiled for other networks counts towards a limit."""
+    if bench.device.type == "cuda":
+        import torch._dynamo
 
-    torch._dynamo.reset()
+        torch._dynamo.reset()
 
 
 def execute_as_chosen(bench: Bench, network: Vggt3) -> None:

@@ -45,7 +45,7 @@ def check_paths(bench: Bench, compiled: bool) -> None:
         bench.record("compiled paths", reason, skipped="not on a GPU")
         return
     if compiled:
-        forget_compiled()
+        forget_compiled(bench)
     config = _small_network()
     truth = find_truth(partial(map_and_query, config, _SCENES))
     for name, path in _paths(bench, compiled).items():

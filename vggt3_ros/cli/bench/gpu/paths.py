@@ -40,7 +40,7 @@ def run(bench: Bench) -> None:
             _map(bench, network, name, frames, way.chunk, pace, resident)
     for chunk in bench.sizes.chunks:
         _map(bench, network, f"chunks of {chunk}", bench.sizes.paths, chunk, pace)
-    forget_compiled()
+    forget_compiled(bench)
     for name, execution in executions().items():
         if not execution.compiled:
             continue
@@ -57,12 +57,8 @@ def executions() -> dict[str, Execution]:
     names = [field.name for field in fields(Execution)]
     alone = {f"{name} alone": replace(none, **{name: True}) for name in names}
     usual = replace(none, kernels=True, graphs=True)
-    return {
-        "none": none,
-        "kernels and graphs": usual,
-        **alone,
-        "all": replace(none, **dict.fromkeys(names, True)),
-    }
+    together = replace(none, **dict.fromkeys(names, True))
+    return {"none": none, "kernels and graphs": usual, **alone, "all": together}
 
 
 def _residences(bench: Bench) -> list[tuple[Resident, int]]:
