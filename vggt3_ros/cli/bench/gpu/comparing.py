@@ -75,7 +75,7 @@ def judge(bench: Bench, name: str, mode: Mode, found: Outputs, truth: Truth) -> 
 
 
 def verdict(okay: bool) -> str:
-    """For people."""
+    """A verdict for people."""
     return "ok" if okay else "NOT OK"
 
 
