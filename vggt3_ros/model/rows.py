@@ -4,6 +4,7 @@ memory.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class HostRows(Rows):
         self._data = torch.empty(frames, *shape, dtype=dtype, pin_memory=self._on_gpu)
         self._coming, self._leaving = (self._stream() for _ in range(2))
         self._left: dict[int, Any] = {}  # by a part's first frame: when it is in host memory
+        self._underway: deque[Any] = deque()  # the same of the last writes
 
     def passing(self, parts: Sequence[slice]) -> Iterator[Tensor]:
         """As Rows.passing; every part is a copy, and no more than three are on the device."""
@@ -56,8 +58,8 @@ class HostRows(Rows):
         for number in range(len(parts)):
             rows, arrived = following
             if number + 1 < len(parts):
-                if number > 0:
-                    passed[number - 1].synchronize()
+                if number > 1:  # one more is queued, so that the device need not wait
+                    passed[number - 2].synchronize()
                 following = self._fetch(parts[number + 1])
             current = self._backend.current_stream(self.device)
             current.wait_event(arrived)
@@ -73,10 +75,10 @@ class HostRows(Rows):
             self._leaving.wait_event(there)
             self._data[part].copy_(values, non_blocking=self._on_gpu)
             self._used_by(values, self._leaving)
-            self._left.pop(part.start, None)  # the newest is last
             self._left[part.start] = self._event(self._leaving)
-        if len(self._left) > _UNDERWAY:
-            list(self._left.values())[-1 - _UNDERWAY].synchronize()
+        self._underway.append(self._left[part.start])
+        if len(self._underway) > _UNDERWAY:
+            self._underway.popleft().synchronize()
 
     def whole(self) -> Tensor:
         """All rows, in host memory."""
