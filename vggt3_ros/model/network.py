@@ -5,7 +5,6 @@ with others.
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,7 +21,7 @@ from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.fingerprint import FingerprintCache, checksum, digest
 from vggt3_ros.model.kernels import Operations
-from vggt3_ros.model.precision import Precision, without_autocast
+from vggt3_ros.model.precision import Precision, autocast_to, without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
 from vggt3_ros.model.querying import Answer, Replay, answer
 from vggt3_ros.model.rows import Rows
@@ -80,8 +79,8 @@ class Vggt3(nn.Module):
         return self.aggregator.camera_token.device
 
     def execute(self, execution: Execution) -> None:
-        """Map and answer in this way from now on; weights and device stay as they are. Raises
-        InputError where the device does not allow it.
+        """Map and answer in this way from now on; weights and device stay as they are. Kernels that
+        do not run there are left off, with a warning (Execution.parse refuses them beforehand).
         """
         operations = None
         if execution.kernels:
@@ -190,7 +189,7 @@ class Vggt3(nn.Module):
             self._check_ranks(ranks, len(images))
             share = ranks.share(len(images))
         run = MapRun(self, images[share], chunk, steps, resident, progress, ranks, pointmap)
-        with self.autocast():
+        with autocast_to(self.precision, self.device):
             run.run()
         tokens = run.camera_tokens
         if ranks is not None:
@@ -340,9 +339,3 @@ class Vggt3(nn.Module):
             raise InputError(
                 f"{ranks.world} processes share {frames} frames; start at most {frames} processes"
             )
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """What layers run under: bf16 autocast, if that is the precision."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)

@@ -35,6 +35,13 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     return torch.get_autocast_dtype(kind)
 
 
+def autocast_to(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """A context in which matrix products on a device are computed in a precision."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """A context in which what is computed on a device keeps its type."""
     if not torch.amp.is_autocast_available(device.type):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vggt3_ros.model.camera_head import choose_anchors
 from vggt3_ros.model.dense_maps import DenseHeads, Levels
+from vggt3_ros.model.precision import autocast_to
 from vggt3_ros.model.prediction import SceneMemory
 from vggt3_ros.model.recorded import Recorded
 from vggt3_ros.model.streaming import Passage, Reporter
@@ -38,7 +39,7 @@ def answer(
     views = passage.views(memory.fast_weights)
     kept = []
     camera_tokens = [memory.camera_tokens[choose_anchors(memory.camera_tokens)]]
-    with network.autocast():
+    with autocast_to(network.precision, network.device):
         for part in parts:
             levels = []
             for level, tapped in passage.through(passage.embed(images[part], False), views):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from vggt3_ros.errors import InputError, Vggt3Error
 from vggt3_ros.model.checkpoint import load_network, load_stored_state, save_weights, stored_state
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.precision import autocast_to
 from vggt3_ros.training.compiling import compile_regions
 from vggt3_ros.training.config import TrainConfig
 from vggt3_ros.training.distil import (
@@ -212,7 +212,7 @@ class Trainer:
     def _losses(self, batch: SceneBatch) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
         map_views = batch.images.shape[1] - config.query_views
-        with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+        with autocast_to("bf16" if self.bf16 else "fp32", self.device):
             if self.parent is not None:
                 return distillation_loss(
                     self.network, self.parent, batch.images, map_views, config.fit_steps

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor
 
@@ -11,6 +9,7 @@ from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.kernels.operations import Operations
 from vggt3_ros.model.kernels.torch_operations import TorchOperations
+from vggt3_ros.model.precision import autocast_to
 from vggt3_ros.model.rope import rope_table
 
 _MOST_OFF = {torch.float32: 1e-2, torch.bfloat16: 5e-2}  # relative; torch may multiply in tf32
@@ -48,7 +47,7 @@ def _answers(
     y = drawn(2, tokens, 2 * dim).to(kind)
     by_head = y[..., :dim].unflatten(-1, (config.num_heads, -1))
     scale, bias = drawn(2, dim // config.num_heads)
-    with _autocast(device, kind):
+    with autocast_to("fp32" if kind == torch.float32 else "bf16", device):
         answers = {"norm_rope": operations.norm_rope(by_head, scale, bias, rope)}
         if config.ttt is None:
             return answers
@@ -69,9 +68,3 @@ def _answers(
         steps = config.ttt.newton_schulz_steps
         answers["newton_schulz"] = operations.newton_schulz(weights.w0, steps)
     return answers
-
-
-def _autocast(device: torch.device, kind: torch.dtype) -> AbstractContextManager[object]:
-    if kind == torch.float32:
-        return nullcontext()
-    return torch.autocast(device.type, kind)

@@ -5,7 +5,6 @@ mode does it (arXiv 2602.23361). What `vggt3 bench gpu` holds ours against.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.precision import autocast_to
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.progress import StageProgress
 
@@ -75,10 +75,9 @@ def _encode(
     """Tapped maps (S, P, 2C) in host memory, and the fast weights of every layer."""
     aggregator = network.aggregator
     grid = aggregator.grid(images)
-    bf16 = network.precision == "bf16"
-    rope = aggregator.rope(grid, bf16=bf16)
+    rope = aggregator.rope(grid, bf16=network.precision == "bf16")
     tapped, weights = [], []
-    with torch.autocast(images.device.type, torch.bfloat16) if bf16 else nullcontext():
+    with autocast_to(network.precision, images.device):
         tokens = embed(aggregator, images)
         progress("backbone", 0.0)
         for layer in range(network.config.depth):
