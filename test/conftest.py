@@ -27,7 +27,10 @@ GOLDEN = Path(__file__).parent / "data" / "network"
 
 
 def small_config(attn: str = "ttt") -> ModelConfig:
-    """A network of a few thousand weights for 56 x 70 pixels, patch 14."""
+    """A network of a few thousand weights for 56 x 70 pixels, patch 14. attn: the kind of its
+    global layers, or four of them with commas between.
+    """
+    kinds = attn.split(",")
     return ModelConfig(
         patch_size=14,
         embed_dim=32,
@@ -38,11 +41,11 @@ def small_config(attn: str = "ttt") -> ModelConfig:
         camera_trunk_depth=2,
         dpt_features=16,
         dpt_out_channels=(16, 32, 32, 32),
-        attn=attn,  # type: ignore[arg-type]
+        global_attention=tuple(kinds if len(kinds) == 4 else 4 * kinds),  # type: ignore[arg-type]
         pos_embed_grid=5,
         dino_depth=2,
         dino_num_heads=2,
-        ttt=TttConfig() if attn == "ttt" else None,
+        ttt=TttConfig() if "ttt" in attn else None,
         image_size=70,
     )
 

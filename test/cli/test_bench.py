@@ -75,8 +75,8 @@ def test_bench_runs_with_torch_numpy_and_safetensors_alone(
     assert "seconds grow as frames^" in result.stdout and "above stream" in result.stdout
 
 
-@pytest.mark.parametrize("attention", ["ttt", "softmax"])
-def test_both_kinds_of_global_layers_are_measured(attention: Attention, checkpoint: Path) -> None:
+@pytest.mark.parametrize("attention", ["own", "ttt", "softmax", "anchored"])
+def test_kinds_of_global_layers_are_measured(attention: Attention, checkpoint: Path) -> None:
     row = measure(case(checkpoint, attention=attention, repeats=3))
     assert (row.attention, row.frames, len(row.seconds_all)) == (attention, 3, 3)
     assert row.seconds == sorted(row.seconds_all)[1]
@@ -174,7 +174,7 @@ def test_growth_is_drawn_with_its_exponents(
     suffix: str, checkpoint: Path, vggt3: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def measure_row(each: Case) -> Measured | Failed:
-        exponent = 1.0 if each.attention == "ttt" else 2.0
+        exponent = 2.0 if each.attention == "softmax" else 1.0
         return Measured(each.attention, each.frames, each.frames**exponent, [], 10**6, 0, {})
 
     monkeypatch.setattr(command, "_measure_in_child", measure_row)
@@ -186,7 +186,7 @@ def test_growth_is_drawn_with_its_exponents(
     drawn = picture.read_bytes()
     assert drawn.startswith({"svg": b"<?xml", "png": b"\x89PNG"}[suffix])
     if suffix == "svg":
-        assert all(text in drawn for text in (b"fast weights", b"softmax", b"1.00", b"2.00"))
+        assert all(text in drawn for text in (b"as the model has it", b"softmax", b"1.00", b"2.00"))
 
 
 def test_peak_is_what_was_allocated_for_a_while() -> None:
@@ -238,12 +238,11 @@ def test_row_without_enough_memory_is_reported_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["localize", "--global", "softmax"], "keeps no scene memory"),
         (["mapping", "--image-size", "50x60"], "multiples of 14"),
         (["mapping", "--image-size", "50"], "--image-size"),
         (["mapping", "--frames", "0"], "--frames"),
         (["mapping", "--global", "linear"], "--global"),
-        (["mapping", "--resident", "stream"], "--global ttt"),
+        (["mapping", "--resident", "stream"], "without --global softmax"),
         (["mapping", "--resident", "disk"], "--resident"),
         (["localize", "--resident", "all"], "--resident"),
         (["mapping", "--plot", "growth.txt"], "must end with"),

@@ -22,6 +22,7 @@ from vggt3_ros.evaluation.evaluate import EvaluationSettings, evaluate
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.evaluation.report import table, write_pictures
 from vggt3_ros.evaluation.result import Evaluation, aggregate
+from vggt3_ros.pipeline.localize import LocalizerSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
 from .oracle import arc_sequence
@@ -54,11 +55,10 @@ def challenged(room: Sequence, small_network: Any) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def unqueried(room: Sequence, softmax_network: Any) -> Evaluation:
-    """The room mapped without priors by a network that cannot be queried."""
-    return evaluate(
-        room, softmax_network, settings=EvaluationSettings(POSES_ALONE, adversarial=True)
-    )
+def unverified(room: Sequence, small_network: Any) -> Evaluation:
+    """The room mapped without priors, and its queries not verified."""
+    settings = EvaluationSettings(POSES_ALONE, localizer=LocalizerSettings(refine="none"))
+    return evaluate(room, small_network, settings=settings)
 
 
 def test_verified_poses_are_right_though_the_network_is_random(challenged: Evaluation) -> None:
@@ -123,9 +123,9 @@ def test_table_and_picture_show_verified_poses(challenged: Evaluation, tmp_path:
 
 
 def test_several_sequences_are_summed_and_pooled(
-    challenged: Evaluation, unqueried: Evaluation
+    challenged: Evaluation, unverified: Evaluation
 ) -> None:
-    total, one = aggregate([challenged, unqueried]).verified, challenged.figures.verified
+    total, one = aggregate([challenged, unverified]).verified, challenged.figures.verified
     assert total.errors.queries == 8 and total.errors.accepted == one.errors.accepted
     assert total.errors.median_position_m == one.errors.median_position_m, (
         "of the accepted of both together"
@@ -171,7 +171,7 @@ def test_noisy_priors_are_drawn_from_the_seed_and_measured_after_a_similarity(
     assert to_json(first.alignment) != to_json(other.alignment)
 
 
-def test_without_landmarks_nothing_is_accepted(unqueried: Evaluation) -> None:
-    figures = unqueried.figures
+def test_without_landmarks_nothing_is_accepted(unverified: Evaluation) -> None:
+    figures = unverified.figures
     assert figures.verified.errors.accepted == 0 and figures.verified.errors.queries == 4
-    assert figures.verified.challenges is None, "there is nothing to challenge"
+    assert figures.verified.challenges is None, "nothing was asked"

@@ -16,6 +16,8 @@ from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.ranks import Ranks
 
 FRAMES = 5
+MIXTURE = "softmax,anchored,ttt+anchored,frame"
+ANCHORS = 3
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 
 
@@ -28,6 +30,7 @@ def main(folder: Path) -> None:
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
     network = conftest.make_network(seed=4)
+    mixture = conftest.make_network(MIXTURE, seed=4)
     with Ranks(torch.device("cpu")) as ranks:
         prediction, memory = network.map(images(), steps=2, chunk=2, ranks=ranks)
         share = ranks.share(FRAMES)
@@ -39,6 +42,9 @@ def main(folder: Path) -> None:
             "points": whole.pointmap,
             **memory.tensors(),
         }
+        of_mixture, known = mixture.map(images(), chunk=2, ranks=ranks, anchors=ANCHORS)
+        said["mixture.depth"] = of_mixture.collected(ranks, FRAMES).depth
+        said |= {f"mixture.{name}": tensor for name, tensor in known.tensors().items()}
         save_file(said, folder / f"{ranks.rank}.safetensors")
         if ranks.rank == ranks.world - 1:
             return

@@ -8,7 +8,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from vggt3_ros.model import network as network_module
 from vggt3_ros.model import querying
-from vggt3_ros.model.camera_head import CameraHead, choose_anchors
+from vggt3_ros.model.anchors import choose_anchors
+from vggt3_ros.model.camera_head import CameraHead
 
 DIM = 48
 FRAMES = 7

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.model.config import AnchorConfig, ModelConfig, TttConfig
 from vggt3_ros.model.network import Vggt3
 
 from ..conftest import GOLDEN, small_config
@@ -27,7 +27,10 @@ def test_own_settings_round_trip() -> None:
         small_config(), patch_embedding="conv", patch_size=8, image_size=96, point_head=False
     )
     wide = replace(config, ttt=replace(config.ttt, num_heads=1))
-    for given in (config, wide):
+    kinds = ("ttt+anchored", "anchored", "frame", "ttt")
+    mixed = replace(config, attn=None, global_attention=kinds)
+    strides = replace(mixed, anchors=AnchorConfig(4, (1, 0, 2, 1)))
+    for given in (config, wide, mixed, strides):
         assert ModelConfig.from_dict(json.loads(json.dumps(given.to_dict()))) == given
 
 
@@ -62,7 +65,12 @@ def test_full_size_has_the_published_number_of_parameters() -> None:
         ({"dpt_out_channels": (0, 16, 16, 16)}, "multiples of 4"),
         ({"dino_num_heads": 7}, "divisor of embed_dim 32"),
         ({"point_head": "no"}, "point_head is 'no'"),
-        ({"ttt": None}, "exactly when attn is 'ttt'"),
+        ({"ttt": None}, "given exactly where attn or global_attention has 'ttt'"),
+        ({"attn": None}, "attn is None, expected 'ttt' or 'softmax'"),
+        ({"global_attention": ("ttt",) * 4}, "left out where global_attention is given"),
+        ({"attn": None, "global_attention": ("ttt",) * 3}, "4 of ttt, softmax"),
+        ({"attn": None, "global_attention": ("ttt", "ttt", "ttt", "memory")}, "4 of ttt, softmax"),
+        ({"anchors": AnchorConfig(patch_stride=(1, 0))}, "patch_stride is .*one number, or 4"),
         ({"image_size": 71}, "multiple of patch_size 14"),
         ({"patch_embedding": "conv"}, "power of two"),
     ],
@@ -87,6 +95,19 @@ def test_unknown_and_missing_entries_are_refused() -> None:
 def test_fast_weights_need_a_whole_number_of_heads_that_divides_the_width(heads, words) -> None:
     with pytest.raises(InputError, match=f"ttt.num_heads is {heads}, .*{words}"):
         replace(small_config(), ttt=TttConfig(num_heads=heads))
+
+
+def test_anchors_are_counted() -> None:
+    with pytest.raises(InputError, match="anchors.count is 0"):
+        AnchorConfig(count=0)
+    with pytest.raises(InputError, match="patch_stride is .*-1"):
+        AnchorConfig(patch_stride=(1, -1))
+
+
+def test_kinds_that_are_all_alike_have_a_short_form() -> None:
+    config = replace(small_config(), attn=None, global_attention=("ttt",) * 4)
+    assert config == small_config()
+    assert "global_attention" not in config.to_dict()
 
 
 def test_even_short_convolutions_are_refused() -> None:

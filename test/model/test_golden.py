@@ -109,8 +109,8 @@ def test_scene_memory_matches(case: str, chunk: int) -> None:
     _, memory = network.map(tensors[run["images"]], run["num_ttt_steps"], chunk)
     assert memory is not None
     assert_close("camera_tokens", memory.camera_tokens, tensors[f"{run['prefix']}.cam_tokens"])
-    for layer, weights in enumerate(memory.fast_weights):
-        for name, weight in weights._asdict().items():
+    for layer, weights in memory.layers.items():
+        for name, weight in weights.tensors().items():
             assert_close(
                 f"fast.{layer}.{name}",
                 weight,

@@ -82,7 +82,7 @@ def test_one_wide_head_holds_all_that_attention_heads_would() -> None:
     _, memory = network.map(images(3))
     assert memory is not None
     dim = config.embed_dim
-    assert memory.fast_weights[0].w0.shape == (1, dim, config.ttt.mlp_ratio * dim)
+    assert memory.layers[0].fast_weights.w0.shape == (1, dim, config.ttt.mlp_ratio * dim)
     assert torch.isfinite(network.query(images(1), memory).depth).all()
 
 
@@ -101,14 +101,6 @@ def test_incomplete_memory_is_refused(small_network) -> None:
     del tensors["global.1.w2"]
     with pytest.raises(SceneError, match=r"global\.1\.w2"):
         SceneMemory.from_tensors(tensors)
-
-
-def test_softmax_maps_without_memory_and_refuses_queries(softmax_network) -> None:
-    prediction, memory = softmax_network.map(images(3))
-    assert memory is None
-    assert prediction.depth.shape == (3, 56, 70)
-    with pytest.raises(SceneError, match="softmax network keeps no scene memory"):
-        softmax_network.query(images(1), memory)
 
 
 @pytest.mark.parametrize(

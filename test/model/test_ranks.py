@@ -18,7 +18,7 @@ from vggt3_ros.scene.storage import load_scene
 from ..conftest import make_network
 from ..patience import PATIENCE_S
 from ..start_ranks import start_ranks
-from .map_in_ranks import FRAMES, images
+from .map_in_ranks import ANCHORS, FRAMES, MIXTURE, images
 
 PROGRAM = Path(__file__).with_name("map_in_ranks.py")
 
@@ -55,6 +55,15 @@ def test_poses_depth_and_memory_are_those_of_one_process(together, alone) -> Non
     torch.testing.assert_close(said[0]["points"], prediction.pointmap, **close)
 
 
+def test_a_mixture_is_mapped_together(together) -> None:
+    prediction, memory = make_network(MIXTURE, seed=4).map(images(), anchors=ANCHORS)
+    said = load_file(together[0] / "0.safetensors")
+    torch.testing.assert_close(said["mixture.depth"], prediction.depth, rtol=1e-4, atol=1e-4)
+    for name, tensor in memory.tensors().items():
+        close = 2e-3 if tensor.dtype == torch.float16 else 1e-4
+        torch.testing.assert_close(said[f"mixture.{name}"], tensor, rtol=close, atol=close)
+
+
 def test_each_has_a_share_of_the_frames(together, alone) -> None:
     folder, world = together
     shares = []
@@ -84,11 +93,6 @@ class Many(Ranks):
 def test_more_processes_than_frames_are_refused() -> None:
     with pytest.raises(InputError, match="7 processes share 5 frames; start at most 5"):
         make_network(seed=4).map(images(), ranks=Many())
-
-
-def test_a_softmax_network_is_mapped_by_one_process() -> None:
-    with pytest.raises(InputError, match="a softmax network; start one process"):
-        make_network("softmax").map(images(), ranks=Many())
 
 
 def test_two_processes_of_the_command_write_one_scene(tmp_path, drive) -> None:

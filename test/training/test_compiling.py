@@ -61,7 +61,7 @@ def test_a_compiled_network_gives_the_same_outputs_and_gradients(graphs, kind) -
     torch.manual_seed(0)
     plain = Vggt3(MINIATURE.model)
     initialise(plain)
-    plain = plain if kind == "softmax" else convert(plain, MINIATURE.ttt_model)
+    plain = plain if kind == "softmax" else convert(plain, MINIATURE.converted_model)
     images = torch.rand(1, 3, 3, 48, 64)
     results = []
     for compiled in (False, True):

@@ -75,9 +75,9 @@ def converted(tmp_path: Path, config: TrainConfig) -> Trainer:
 
 def test_the_configuration_is_that_of_the_published_models_and_trains_what_they_did() -> None:
     assert PUBLISHED.model == ModelConfig.full("softmax")
-    assert PUBLISHED.ttt_model == ModelConfig.full("ttt")
+    assert PUBLISHED.converted_model == ModelConfig.full("ttt")
     with torch.device("meta"):  # shapes without memory
-        network = Vggt3(PUBLISHED.ttt_model)
+        network = Vggt3(PUBLISHED.converted_model)
     train_global_attention_alone(network)
     sizes = {name: p.numel() for name, p in network.named_parameters() if p.requires_grad}
     assert all(TRAINED.fullmatch(name) for name in sizes)
@@ -93,7 +93,7 @@ def test_a_stored_parent_is_a_softmax_network_of_the_recipe_s_sizes(path) -> Non
 
 def test_exactly_the_intended_weights_change(parent, whole) -> None:
     torch.manual_seed(PUBLISHED.seed + 1)  # as the trainer seeds the new weights
-    start = stored_state(convert(parent, MINIATURE.ttt_model))
+    start = stored_state(convert(parent, MINIATURE.converted_model))
     assert (whole.phase, whole.step) == ("ttt", 4)
     for state in (stored_state(whole.network), stored_state(whole.averaged())):
         changed = {name for name, tensor in state.items() if not torch.equal(tensor, start[name])}
@@ -106,7 +106,7 @@ def test_exactly_the_intended_weights_change(parent, whole) -> None:
         for name in inherited
     )
     written = load_network(whole.folder / "network.safetensors")
-    assert written.config == MINIATURE.ttt_model
+    assert written.config == MINIATURE.converted_model
 
 
 def test_a_conversion_that_was_cut_ends_with_the_same_weights(tmp_path, parent, whole) -> None:
@@ -209,7 +209,7 @@ def test_a_converted_network_comes_closer_to_its_parent(tmp_path, parent) -> Non
             theirs, ours = parent(images).tapped[-1], network(images).tapped[-1]
         return float((ours - theirs).square().mean() / theirs.var())
 
-    before = missed(convert(parent, config.ttt_model))
+    before = missed(convert(parent, config.converted_model))
     trainer.run(ignore)
     after = missed(trainer.averaged())
     assert after < 0.5 * before

@@ -172,7 +172,7 @@ def test_the_published_recipe_with_recordings_trains_on_a_device_as_on_the_cpu(
 @pytest.mark.parametrize("attn", ["softmax", "ttt"])
 def test_validation_finds_on_a_device_what_it_finds_on_the_cpu(attn) -> None:
     torch.manual_seed(0)
-    network = Vggt3(SHORT.model if attn == "softmax" else SHORT.ttt_model).eval()
+    network = Vggt3(SHORT.model if attn == "softmax" else SHORT.converted_model).eval()
     initialise(network)
     expected = validate.validate(network, validate.validation_rooms(SHORT, CPU))
     with PretendedDevice() as device:

@@ -62,7 +62,7 @@ def test_what_is_left_can_be_used_as_a_network_and_is_replaced_by_the_next(
     assert all(path.stat().st_size < 200_000 for path in (tmp_path / "left").iterdir())
     assert list((tmp_path / "left" / "parent").iterdir()) == []
     left = load_network(tmp_path / "left")
-    assert left.config == MINIATURE.ttt_model
+    assert left.config == MINIATURE.converted_model
     own = load_network(tmp_path / "run" / "network.safetensors").state_dict()
     assert all(torch.equal(tensor, own[name]) for name, tensor in left.state_dict().items())
 

@@ -184,7 +184,7 @@ def test_a_run_of_an_earlier_version_is_refused_and_told_how_to_go_on(tmp_path) 
 def test_a_finished_run_leaves_a_usable_network_and_its_validation(finished) -> None:
     trainer, folder = finished
     network = load_network(folder / "network.safetensors")
-    assert network.config == MINIATURE.ttt_model
+    assert network.config == MINIATURE.converted_model
     _, memory = network.map(torch.rand(3, 3, 48, 64))
     assert memory is not None
     figures = trainer.validations.entries[-1]
@@ -318,7 +318,7 @@ def test_conversion_keeps_everything_but_global_attention() -> None:
     torch.manual_seed(0)
     parent = Vggt3(MINIATURE.model)
     initialise(parent)
-    child = convert(parent, MINIATURE.ttt_model)
+    child = convert(parent, MINIATURE.converted_model)
     images = torch.rand(1, 2, 3, 48, 64)
     with torch.no_grad():
         before, after = parent(images).tapped[0], child(images).tapped[0]
@@ -332,7 +332,7 @@ def test_conversion_keeps_everything_but_global_attention() -> None:
 def test_a_student_follows_its_parent_and_keeps_what_that_has_not() -> None:
     torch.manual_seed(0)
     before, after = Vggt3(MINIATURE.model), Vggt3(MINIATURE.model)
-    student = convert(before, MINIATURE.ttt_model)
+    student = convert(before, MINIATURE.converted_model)
     student.aggregator.global_blocks[0].attn.qkv.weight.data += 1
     was = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     now = follow(student, before, after).state_dict()
@@ -493,7 +493,7 @@ def test_every_configuration_is_valid_and_what_it_makes_fits_its_place(path) -> 
     assert TrainConfig.from_dict(config.to_dict()) == config
     if config.model.patch_embedding == "conv":  # one of ours, to be embedded
         with torch.device("meta"):
-            network = Vggt3(config.ttt_model)
+            network = Vggt3(config.converted_model)
         # fp16
         assert 2 * sum(tensor.numel() for tensor in network.state_dict().values()) < 40_000_000
 

@@ -57,7 +57,6 @@ from vggt3_ros.pipeline.points import coloured_points
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
 from vggt3_ros.progress import StageProgress
-from vggt3_ros.scene.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -110,10 +109,8 @@ def evaluate(
     scene = reconstruction.scene
     mapped = align_scene(sequence, chosen, scene, settings.priors)
 
-    localizer = Localizer(scene, network, settings.localizer) if scene.memory else None
-    localizations = _localize(
-        sequence, chosen, localizer, scene, _scaled(progress, mapping, localizing)
-    )
+    localizer = Localizer(scene, network, settings.localizer)
+    localizations = _localize(sequence, chosen, localizer, _scaled(progress, mapping, localizing))
     fractions = query_coverage(sequence, mapped.indices, chosen.query)
     answerable = [each is None or each >= ANSWERABLE_FRACTION for each in fractions]
     judge = Judge(None if mapped.collapsed else mapped.true_from_map, settings.localizer.locate)
@@ -300,20 +297,10 @@ def _network_cloud(reconstruction: Reconstruction, network: Any) -> PointCloud:
 def _localize(
     sequence: Sequence,
     split: Split,
-    localizer: Localizer | None,
-    scene: Scene,
+    localizer: Localizer,
     progress: StageProgress | None,
 ) -> list[Localization]:
-    """One localization per query; all LOST where the scene has no memory: a softmax network's map
-    is measured too.
-    """
-    if localizer is None:
-        reason = "the scene holds no memory: a softmax network keeps none"
-        return [
-            Localization(
-                LocalizationStatus.LOST, reason, None, scene.is_metric, 0.0, None, None, {}
-            )
-        ] * len(split.query)
+    """One localization per query."""
     localizations = []
     for done, index in enumerate(split.query):
         if progress is not None:

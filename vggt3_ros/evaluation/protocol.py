@@ -80,9 +80,8 @@ def evaluate_scene(
     """Figures of a network (a Vggt3) on the frames of the split `vgg-t3`; they may be infinite or
     NaN.
 
-    A softmax network localizes no query, which counts as infinite errors. progress(stage, 0..1) is
-    called now and then; what it raises cancels. Raises InputError for unreadable images, or images
-    of several sizes, or too little memory.
+    progress(stage, 0..1) is called now and then; what it raises cancels. Raises InputError for
+    unreadable images, or images of several sizes, or too little memory.
     """
     report = progress or (lambda stage, done: None)
     split = sequence.split(PROTOCOL)
@@ -111,8 +110,7 @@ def evaluate_scene(
     for done, index in enumerate(split.query):
         report("localize", 0.4 + 0.4 * done / len(split.query))
         query = prepare([sequence.frame(index)], config.image_size, config.patch_size).images
-        answers.append(None if memory is None else _located(network, memory, query))
-    no_memory = "a softmax network keeps no memory to localize in" if memory is None else None
+        answers.append(_located(network, memory, query))
     return SceneFigures(
         scene=sequence.name,
         input_size=(height, width),
@@ -121,9 +119,7 @@ def evaluate_scene(
         pointmaps=_pointmaps(
             prediction, truths, lambda done: report("pointmaps", 0.8 + 0.2 * done)
         ),
-        localization=PoseFigures(
-            _pose_errors(sequence, answers, alignment), no_memory or alignment.problem
-        ),
+        localization=PoseFigures(_pose_errors(sequence, answers, alignment), alignment.problem),
         true_from_scene=alignment.true_from_estimated,
         notes=tuple(sequence.notes),
     )
@@ -136,7 +132,7 @@ def protocol_figures(network: Any, scenes: Items[SceneFigures]) -> ProtocolFigur
         model=network.model_id,
         model_fingerprint=network.fingerprint(),
         device=str(network.device),
-        ttt_steps=STEPS if network.config.attn == "ttt" else 0,
+        ttt_steps=STEPS if network.config.has_fast_weights else 0,
         scenes=tuple(scenes),
         mean=mean_of_scenes(scenes),
     )

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from vggt3_ros.model.anchors import SceneFrames, choose_anchors, frame_tokens
 from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.backbone import ConvStem, DinoBackbone
 from vggt3_ros.model.block import Block
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.drawn import drawn
+from vggt3_ros.model.global_attention import AnyGlobalAttention, build_global_attention
 from vggt3_ros.model.rope import RopeTable, rope_table
-from vggt3_ros.model.ttt_attention import TttAttention
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -54,7 +55,7 @@ class Aggregator(nn.Module):
             Block(dim, SoftmaxAttention(dim, heads, qk_norm=True)) for _ in range(config.depth)
         )
         self.global_blocks = nn.ModuleList(
-            Block(dim, self._global_attention()) for _ in range(config.depth)
+            Block(dim, build_global_attention(config, layer)) for layer in range(config.depth)
         )
         self.register_buffer("mean", torch.empty(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.empty(3, 1, 1), persistent=False)
@@ -90,6 +91,12 @@ class Aggregator(nn.Module):
         assert isinstance(block, Block)
         return block
 
+    def global_attention(self, layer: int) -> AnyGlobalAttention:
+        """The attention between frames of a layer."""
+        attn = self.global_block(layer).attn
+        assert isinstance(attn, AnyGlobalAttention)
+        return attn
+
     def embed(self, images: Tensor, reference: bool) -> Tensor:
         """Tokens (S, P, C) of images (S, 3, H, W) in [0, 1]; with `reference`, frame 0 gets the
         reference tokens.
@@ -102,6 +109,15 @@ class Aggregator(nn.Module):
             [self.camera_token[0, variants], self.register_token[0, variants], patches], dim=1
         )
 
+    def scenes(self, normed: Tensor, mapped: int, steps: int, grid: tuple[int, int]) -> SceneFrames:
+        """How the frames of a batch of scenes see each other; normed (B, S, P, C) is what the first
+        global layer gets.
+        """
+        count = min(mapped, self.config.anchors.count)
+        with torch.no_grad():
+            anchors = [choose_anchors(x, count) for x in frame_tokens(normed[:, :mapped])]
+        return SceneFrames(mapped, torch.stack(anchors), steps, self.rope(grid, bf16=False), grid)
+
     def forward(
         self,
         images: Tensor,
@@ -113,9 +129,9 @@ class Aggregator(nn.Module):
         W), for training.
 
         The first `map_frames` frames (default all) are what the others see: fast weights are fitted
-        on them alone, softmax attends to them alone. Differentiable throughout, the fitting
-        included. observe(layer, normed tokens, attention output), both (B, S, P, C), is told what
-        goes into every global attention, and what comes out.
+        on them alone, softmax attends to them or to anchors among them alone. Differentiable
+        throughout, the fitting included. observe(layer, normed tokens, attention output), both
+        (B, S, P, C), is told what goes into every global attention, and what comes out.
         """
         batch, frames = images.shape[:2]
         mapped = frames if map_frames is None else map_frames
@@ -130,20 +146,17 @@ class Aggregator(nn.Module):
         tokens = torch.cat(
             [special.expand(batch, -1, -1, -1), patches.unflatten(0, (batch, frames))], dim=2
         )
+        scenes = None
         for layer in range(self.config.depth):
             within = self.frame_blocks[layer](tokens, rope)
             block = self.global_block(layer)
             normed = block.norm1(within)
-            attended = block.attn.attend_frames(normed, mapped, steps, rope, grid)
+            if scenes is None:
+                scenes = self.scenes(normed, mapped, steps, grid)
+            attended = self.global_attention(layer).attend_frames(normed, scenes)
             if observe is not None:
                 observe(layer, normed, attended)
             tokens = block.finish(within, attended)
             if layer in self.config.intermediate_layers:
                 tapped.append(torch.cat([within, tokens], dim=-1))
         return tapped
-
-    def _global_attention(self) -> SoftmaxAttention | TttAttention:
-        config = self.config
-        if config.ttt is not None:
-            return TttAttention(config.embed_dim, config.num_heads, config.ttt)
-        return SoftmaxAttention(config.embed_dim, config.num_heads, qk_norm=True)

@@ -1,5 +1,5 @@
-"""Softmax attention: within a frame, between all frames (VGGT), in the backbone and in the camera
-head.
+"""Softmax attention: within a frame, in the backbone and in the camera head; between frames it is
+global_attention's.
 """
 
 from __future__ import annotations
@@ -48,20 +48,6 @@ class SoftmaxAttention(nn.Module):
         """Attention output (..., Nq, C) of q (..., heads, Nq, d) over k, v (..., heads, Nk, d)."""
         return self.proj(softmax_attention(q, k, v).transpose(-2, -3).flatten(-2))
 
-    def attend_frames(
-        self, x: Tensor, mapped: int, steps: int, rope: RopeTable, grid: tuple[int, int]
-    ) -> Tensor:
-        """What tokens x (B, S, P, C) of all frames retrieve from the first `mapped` frames, (B, S,
-        P, C).
-
-        `steps` and `grid` are for attention that is fitted (TttAttention.attend_frames).
-        """
-        q, k, v = (part.transpose(1, 2) for part in self.project(x, rope))  # (B, h, S, P, d)
-        attended = self.attend(
-            q.flatten(2, 3), k[:, :, :mapped].flatten(2, 3), v[:, :, :mapped].flatten(2, 3)
-        )
-        return attended.view_as(x)
-
     def attend_last(self, x: Tensor, count: int) -> Tensor:
         """What the last `count` tokens of x (..., P, C) retrieve from all P; without q/k norm and
         RoPE.
@@ -100,5 +86,5 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         with without_autocast(q.device):
             return torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1) @ v
     # the fused kernels take four axes only
-    flat_q, flat_k, flat_v = (part.flatten(0, -4) for part in (q, k, v))
-    return scaled_dot_product_attention(flat_q, flat_k, flat_v).unflatten(0, q.shape[:-3])
+    flat_q, flat_k, flat_v = (part.reshape(-1, *part.shape[-3:]) for part in (q, k, v))
+    return scaled_dot_product_attention(flat_q, flat_k, flat_v).reshape(q.shape)

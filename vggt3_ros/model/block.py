@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from vggt3_ros.model.attention import SoftmaxAttention
+from vggt3_ros.model.global_attention import AnyGlobalAttention
 from vggt3_ros.model.rope import RopeTable
-from vggt3_ros.model.ttt_attention import TttAttention
 
 
 class LayerScale(nn.Module):
@@ -37,12 +37,12 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """x <- x + g1 Attn(LN(x)); x <- x + g2 MLP(LN(x)). The attention may be of either kind."""
+    """x <- x + g1 Attn(LN(x)); x <- x + g2 MLP(LN(x)). The attention may be of any kind."""
 
     def __init__(
         self,
         dim: int,
-        attn: SoftmaxAttention | TttAttention,
+        attn: SoftmaxAttention | AnyGlobalAttention,
         scale: float = 0.01,
         eps: float = 1e-5,
     ) -> None:

@@ -13,27 +13,6 @@ from torch.nn.functional import layer_norm
 from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.block import Block, Mlp
 
-ANCHORS = 32
-"""Frames whose camera tokens the others attend to; maps of no more frames are exact."""
-
-
-def choose_anchors(tokens: Tensor, count: int = ANCHORS) -> Tensor:
-    """Indices (K,) in ascending order of at most `count` of S camera tokens (S, 2C) that differ
-    most: the first, which is the reference, then always the one farthest from all chosen.
-    """
-    if len(tokens) <= count:
-        return torch.arange(len(tokens), device=tokens.device)
-    normed = layer_norm(tokens, tokens.shape[-1:])
-    last = torch.zeros((), dtype=torch.int64, device=tokens.device)
-    chosen = [last]
-    distance = torch.full((len(tokens),), torch.inf, device=tokens.device)
-    for _ in range(count - 1):
-        apart = (normed - normed.index_select(0, last[None])).square().sum(-1)
-        distance = torch.minimum(distance, apart).index_fill(0, last, -1.0)
-        last = distance.argmax()
-        chosen.append(last)
-    return torch.stack(chosen).sort().values
-
 
 class CameraHead(nn.Module):
     """Four rounds of: modulate the tokens by the current estimate, attend between frames, correct

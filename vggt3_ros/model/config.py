@@ -4,11 +4,16 @@ learnt.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_known
+
+GlobalAttention = Literal["ttt", "softmax", "anchored", "frame", "ttt+anchored"]
+"""What a global layer attends to: fast weights fitted to all frames; keys of all frames; keys of
+the scene's anchors; the frame's own tokens alone; anchors, and fast weights with a learnt gate.
+"""
 
 _WHOLE_NUMBERS = {
     "patch_size": 1, "embed_dim": 4, "num_heads": 1, "depth": 4, "camera_num_heads": 1,
@@ -58,8 +63,43 @@ class TttConfig:
 
 
 @dataclass(frozen=True)
+class AnchorConfig:
+    """Anchors: `count` frames that differ most, among them the reference, whose keys and values
+    layers attend to.
+
+    patch_stride: which of their patches, each `patch_stride`-th row and column, for all layers or
+    one number a layer; 0 for camera and register tokens alone.
+    """
+
+    count: int = 8
+    patch_stride: int | tuple[int, ...] = 1
+
+    def __post_init__(self) -> None:
+        _require(_is_whole(self.count, 1), "anchors.count", self.count, "a whole number above 0")
+        if isinstance(self.patch_stride, list):
+            object.__setattr__(self, "patch_stride", tuple(self.patch_stride))
+        strides = self.patch_stride
+        valid = all(_is_whole(s, 0) for s in (strides if isinstance(strides, tuple) else [strides]))
+        _require(valid, "anchors.patch_stride", strides, "whole numbers, 0 or more")
+
+    def stride(self, layer: int) -> int:
+        """That of a layer."""
+        strides = self.patch_stride
+        return strides[layer] if isinstance(strides, tuple) else strides
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        strides = self.patch_stride
+        kept = list(strides) if isinstance(strides, tuple) else strides
+        return {"count": self.count, "patch_stride": kept}
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The network's sizes. The defaults of the last block are those of the published models.
+
+    attn: the kind of all global layers, as in the published models; where they differ, it is None
+    and `global_attention` has one for each layer.
 
     `intermediate_layers` are the four layers whose tokens feed the heads; `pos_embed_grid` is the
     side of the backbone's stored position grid; `image_size` the long side in pixels at which the
@@ -75,7 +115,7 @@ class ModelConfig:
     camera_trunk_depth: int
     dpt_features: int
     dpt_out_channels: tuple[int, int, int, int]
-    attn: Literal["ttt", "softmax"]
+    attn: Literal["ttt", "softmax"] | None = None
     num_register_tokens: int = 4
     rope_freq: float = 100
     camera_iterations: int = 4
@@ -84,6 +124,8 @@ class ModelConfig:
     dino_num_heads: int = 16
     ttt: TttConfig | None = None
 
+    global_attention: tuple[GlobalAttention, ...] | None = None
+    anchors: AnchorConfig = field(default_factory=AnchorConfig)
     patch_embedding: Literal["dinov2", "conv"] = "dinov2"
     point_head: bool = True
     image_size: int = 518
@@ -91,8 +133,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name, least in _WHOLE_NUMBERS.items():
             value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            _require(whole, name, value, f"a whole number of at least {least}")
+            _require(_is_whole(value, least), name, value, f"a whole number of at least {least}")
         for name in ("intermediate_layers", "dpt_out_channels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             numbers = getattr(self, name)
@@ -102,13 +143,7 @@ class ModelConfig:
             _require(valid, name, numbers, "four whole numbers")
         _require(self.rope_freq > 0, "rope_freq", self.rope_freq, "a positive number")
         _require(isinstance(self.point_head, bool), "point_head", self.point_head, "true or false")
-        _require(self.attn in ("ttt", "softmax"), "attn", self.attn, "'ttt' or 'softmax'")
-        _require(
-            (self.ttt is not None) == (self.attn == "ttt"),
-            "ttt",
-            self.ttt,
-            "given exactly when attn is 'ttt'",
-        )
+        self._check_global_attention()
         kind = self.patch_embedding
         _require(kind in ("dinov2", "conv"), "patch_embedding", kind, "'dinov2' or 'conv'")
         head_dim = self.embed_dim // self.num_heads
@@ -160,6 +195,48 @@ class ModelConfig:
                 "a power of two, 4 or more, with patch_embedding conv",
             )
 
+    def _check_global_attention(self) -> None:
+        kinds = self.global_attention
+        if kinds is not None:
+            kinds = tuple(kinds)
+            object.__setattr__(self, "global_attention", kinds)
+            known = get_args(GlobalAttention)
+            valid = len(kinds) == self.depth and all(kind in known for kind in kinds)
+            expected = f"{self.depth} of {', '.join(known)}, one for each layer"
+            _require(valid, "global_attention", kinds, expected)
+            _require(
+                self.attn is None, "attn", self.attn, "left out where global_attention is given"
+            )
+            if set(kinds) in ({"ttt"}, {"softmax"}):
+                object.__setattr__(self, "attn", kinds[0])
+                object.__setattr__(self, "global_attention", None)
+        else:
+            expected = "'ttt' or 'softmax', or else global_attention"
+            _require(self.attn in ("ttt", "softmax"), "attn", self.attn, expected)
+        expected = "given exactly where attn or global_attention has 'ttt'"
+        _require((self.ttt is not None) == self.has_fast_weights, "ttt", self.ttt, expected)
+        strides = self.anchors.patch_stride
+        valid = not isinstance(strides, tuple) or len(strides) == self.depth
+        _require(valid, "anchors.patch_stride", strides, f"one number, or {self.depth}")
+
+    @property
+    def global_kinds(self) -> tuple[GlobalAttention, ...]:
+        """What each global layer attends to."""
+        if self.global_attention is not None:
+            return self.global_attention
+        assert self.attn is not None
+        return (self.attn,) * self.depth
+
+    @property
+    def has_fast_weights(self) -> bool:
+        """Whether some layer is fitted to the scene."""
+        return any("ttt" in kind for kind in self.global_kinds)
+
+    @property
+    def has_anchors(self) -> bool:
+        """Whether some layer attends to keys of the scene's anchors when it is queried."""
+        return any(kind not in ("ttt", "frame") for kind in self.global_kinds)
+
     @staticmethod
     def from_dict(data: dict[str, Any]) -> ModelConfig:
         """Build from plain data as in a checkpoint's JSON; unknown names are refused."""
@@ -167,7 +244,8 @@ class ModelConfig:
         check_known(data, known, "model config", "entries")
         try:
             ttt = TttConfig(**data["ttt"]) if data.get("ttt") is not None else None
-            return ModelConfig(**{**data, "ttt": ttt})
+            anchors = AnchorConfig(**data.get("anchors", {}))
+            return ModelConfig(**{**data, "ttt": ttt, "anchors": anchors})
         except TypeError as error:
             raise InputError(f"model config is incomplete or misspelt: {error}") from error
 
@@ -182,12 +260,20 @@ class ModelConfig:
             del data["ttt"]
         else:
             data["ttt"] = self.ttt.to_dict()
-        for field in fields(self):
+        if self.global_attention is None:
+            del data["global_attention"]
+        else:
+            data["global_attention"] = list(self.global_attention)
+            del data["attn"]
+        data["anchors"] = self.anchors.to_dict()
+        if self.anchors == AnchorConfig():
+            del data["anchors"]
+        for entry in fields(self):
             if (
-                field.name in ("patch_embedding", "point_head", "image_size")
-                and data[field.name] == field.default
+                entry.name in ("patch_embedding", "point_head", "image_size")
+                and data[entry.name] == entry.default
             ):
-                del data[field.name]
+                del data[entry.name]
         return data
 
     @staticmethod
@@ -206,6 +292,10 @@ class ModelConfig:
             attn=attn,
             ttt=TttConfig() if attn == "ttt" else None,
         )
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:

@@ -13,19 +13,21 @@ from torch import Tensor, nn
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.model import kernels
 from vggt3_ros.model.aggregator import Aggregator
-from vggt3_ros.model.camera_head import CameraHead, choose_anchors
+from vggt3_ros.model.anchors import choose_anchors
+from vggt3_ros.model.camera_head import CameraHead
 from vggt3_ros.model.compiling import compile_inference, run_as_written
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.dense_maps import DECODED_AT_ONCE, DenseHeads, MapRows
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.fingerprint import FingerprintCache, checksum, digest
+from vggt3_ros.model.global_attention import memory_sizes
 from vggt3_ros.model.kernels import Operations
 from vggt3_ros.model.precision import Precision, autocast_to, without_autocast
 from vggt3_ros.model.prediction import Prediction, SceneMemory, UndecodedPrediction
 from vggt3_ros.model.querying import Answer, Replay, answer
 from vggt3_ros.model.rows import Rows
-from vggt3_ros.model.streaming import MapRun, Reporter, Resident, chunks
+from vggt3_ros.model.streaming import MapRun, MapSettings, Reporter, Resident, chunks
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
 
@@ -47,7 +49,8 @@ class TrainingOutput:
 
 
 class Vggt3(nn.Module):
-    """VGG-T3 when `config.attn` is 'ttt', VGGT when it is 'softmax'.
+    """VGG-T3 when `config.attn` is 'ttt', VGGT when it is 'softmax', and what lies between
+    (`config.global_attention`).
 
     precision 'fp32' is the truth; 'bf16' runs the aggregator under autocast as the published
     weights were trained (RoPE rounding included) and the heads in fp32.
@@ -163,47 +166,50 @@ class Vggt3(nn.Module):
         ranks: Ranks | None = None,
         resident: Resident = "all",
         pointmap: bool = True,
-    ) -> tuple[Prediction, SceneMemory | None]:
-        """Reconstruct images (S, 3, H, W) in [0, 1] and fit the scene MLP to them in `steps` TTT
-        steps.
+        anchors: int | None = None,
+    ) -> tuple[Prediction, SceneMemory]:
+        """Reconstruct images (S, 3, H, W) in [0, 1], fit fast weights to them in `steps` TTT steps,
+        and choose `anchors` of them, None for as many as the network was trained with.
 
         Frames pass through in groups of `chunk`; the result does not depend on it beyond rounding.
         resident: what stays on the device of every frame meanwhile, see Resident; with "none" the
         prediction's maps are in host memory. pointmap: whether the point head is run, where there
-        is one. The memory is None for a softmax network. World = the first image's camera.
+        is one. World = the first image's camera.
 
         ranks: processes that map together. Each gives all images, and gets the prediction of its
         share (Ranks.share) and the memory of all.
         """
-        self._check(images, chunk)
-        if steps < 1:
-            raise InputError(f"steps is {steps}, expected at least 1 TTT step")
-        softmax = self.config.attn == "softmax"
-        if softmax and resident == "stream":
+        self._check(images)
+        settings = MapSettings(chunk, steps, resident, pointmap, anchors)
+        if resident == "stream" and "softmax" in self.config.global_kinds:
             raise InputError(
-                "frames pass once more (resident 'stream') where fast weights hold the scene, and"
-                " this is a softmax network; map with resident 'all' or 'none'"
+                "frames pass once more (resident 'stream') where the scene is held by fast weights"
+                " and anchors, and this network has softmax layers, which attend to all frames; map"
+                " with resident 'all' or 'none'"
             )
-        share = slice(None)
-        if ranks is not None and ranks.world > 1:
-            self._check_ranks(ranks, len(images))
-            share = ranks.share(len(images))
-        run = MapRun(self, images[share], chunk, steps, resident, progress, ranks, pointmap)
+        if ranks is not None and ranks.world == 1:
+            ranks = None
+        if ranks is not None and len(images) < ranks.world:
+            raise InputError(
+                f"{ranks.world} processes share {len(images)} frames; start at most"
+                f" {len(images)} processes"
+            )
+        run = MapRun(self, images, settings, progress, ranks)
         with autocast_to(self.precision, self.device):
             run.run()
         tokens = run.camera_tokens
         if ranks is not None:
             tokens = ranks.gather(tokens, len(images))
-        anchors = choose_anchors(tokens)
-        encoding = self.camera_head.forward_anchored(tokens[None], anchors)[-1, 0, share]
+        chosen = choose_anchors(tokens)
+        encoding = self.camera_head.forward_anchored(tokens[None], chosen)[-1, 0, run.share]
         prediction = Prediction(encoding, **run.maps.whole())
-        return prediction, None if softmax else SceneMemory(tuple(run.weights), tokens[anchors])
+        return prediction, SceneMemory(run.memory, tokens[chosen])
 
     @torch.no_grad()
     def query(
         self,
         images: Tensor,
-        memory: SceneMemory | None,
+        memory: SceneMemory,
         chunk: int = 8,
         progress: StageProgress | None = None,
     ) -> Prediction:
@@ -219,7 +225,7 @@ class Vggt3(nn.Module):
     def query_undecoded(
         self,
         images: Tensor,
-        memory: SceneMemory | None,
+        memory: SceneMemory,
         chunk: int = 8,
         progress: StageProgress | None = None,
         pointmap: bool = True,
@@ -227,23 +233,10 @@ class Vggt3(nn.Module):
         """As `query`, but the dense heads are run only when its depth is asked for, and the point
         head only if `pointmap`.
         """
-        self._check(images, chunk)
-        if self.config.attn == "softmax" or memory is None:
-            raise SceneError(
-                "a softmax network keeps no scene memory, so there is nothing to query; map with a"
-                " 'ttt' network, or map the new images together with the old ones"
-            )
-        expected = []
-        for block in self.aggregator.global_blocks:
-            expected += [tuple(part.shape) for part in block.attn.initial]
-        given = []
-        for weights in memory.fast_weights:
-            given += [tuple(part.shape[-3:]) for part in weights]
-        if expected != given or memory.camera_tokens.shape[-1] != 2 * self.config.embed_dim:
-            raise SceneError(
-                "the scene memory has other sizes than this network; load the network that made the"
-                " scene"
-            )
+        self._check(images)
+        if chunk < 1:
+            raise InputError(f"chunk is {chunk}, expected at least 1 frame")
+        self._check_memory(memory)
         parts = chunks(len(images), chunk)
         report = Reporter(progress, (2 + 2 * self.config.depth) * len(parts))
         heads = DenseHeads(self, self.aggregator.grid(images), pointmap)
@@ -280,6 +273,7 @@ class Vggt3(nn.Module):
         chunk: int = 8,
         resident: Resident = "all",
         pointmap: bool = True,
+        anchors: int | None = None,
     ) -> int:
         """How much memory of its device `map` takes at most on top of the weights, in bytes: an
         estimate on the safe side.
@@ -291,10 +285,13 @@ class Vggt3(nn.Module):
         full = height * width * (config.dpt_features // 2 + 32)
         layers = min(chunk, frames) * tokens * config.embed_dim * 64
         decoding = min(chunk, frames, DECODED_AT_ONCE) * (6 * fused + 4 * full)
-        keys = 0 if config.attn == "ttt" else 20 * tokens * config.embed_dim
+        of_frame = 20 * tokens * config.embed_dim  # keys and values of a layer
+        keys = of_frame if "softmax" in config.global_kinds else 0
+        anchored = min(anchors or config.anchors.count, frames) * of_frame * config.depth
         kept = sum(self.kept_bytes(height, width, resident, pointmap).values()) + keys
         libraries = _LIBRARY_BYTES.get(self.device.type, 0)
-        return frames * kept + 4 * max(layers, decoding) + libraries
+        known = anchored if config.has_anchors else 0
+        return frames * kept + known + 4 * max(layers, decoding) + libraries
 
     def kept_bytes(
         self, height: int, width: int, resident: Resident = "all", pointmap: bool = True
@@ -315,7 +312,7 @@ class Vggt3(nn.Module):
             "maps": 0 if resident == "none" else maps,
         }
 
-    def _check(self, images: Tensor, chunk: int) -> None:
+    def _check(self, images: Tensor) -> None:
         patch = self.config.patch_size
         if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
             raise InputError(
@@ -326,16 +323,17 @@ class Vggt3(nn.Module):
                 f"image height and width must be multiples of {patch}, got"
                 f" {tuple(images.shape[2:])}"
             )
-        if chunk < 1:
-            raise InputError(f"chunk is {chunk}, expected at least 1 frame")
 
-    def _check_ranks(self, ranks: Ranks, frames: int) -> None:
-        if self.config.attn == "softmax":
-            raise InputError(
-                f"{ranks.world} processes share the frames of fast weights alone, and this is a"
-                " softmax network; start one process"
-            )
-        if frames < ranks.world:
-            raise InputError(
-                f"{ranks.world} processes share {frames} frames; start at most {frames} processes"
+    def _check_memory(self, memory: SceneMemory) -> None:
+        """Raise SceneError unless it is of a network of these sizes."""
+        given = {layer: known.sizes for layer, known in memory.layers.items()}
+        expected = {}
+        for layer in range(self.config.depth):
+            sizes = memory_sizes(self.aggregator.global_attention(layer))
+            if sizes:
+                expected[layer] = sizes
+        if expected != given or memory.camera_tokens.shape[-1] != 2 * self.config.embed_dim:
+            raise SceneError(
+                "the scene memory has other sizes than this network; load the network that made the"
+                " scene"
             )

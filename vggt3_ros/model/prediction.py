@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -13,9 +14,11 @@ from torch import Tensor
 from vggt3_ros.errors import SceneError, Vggt3Error
 from vggt3_ros.geometry.camera import decode_camera, unproject
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
+from vggt3_ros.model.anchors import AnchorKeys
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.ranks import Ranks
 
+_STORED_NAME = re.compile(r"global\.(?P<layer>\d+)\.(?P<part>\w+)")
 _MIN_VIEW = math.radians(1)
 _MAX_VIEW = math.radians(170)
 
@@ -123,35 +126,79 @@ class UndecodedPrediction:
 
 
 @dataclass(frozen=True, eq=False)
-class SceneMemory:
-    """The scene MLP: fast weights of every global layer, and the camera tokens (K, 2C) of the map
-    frames that the camera head attends to (camera_head.choose_anchors). fp32.
+class LayerMemory:
+    """What a global layer keeps of a scene: fast weights (fp32), keys and values of anchors (fp16),
+    either, or both.
     """
 
-    fast_weights: tuple[FastWeights, ...]
+    fast_weights: FastWeights | None = None
+    anchors: AnchorKeys | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As named tensors."""
+        parts = [part._asdict() for part in (self.fast_weights, self.anchors) if part is not None]
+        return {name: tensor for part in parts for name, tensor in part.items()}
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """By name the sizes that a network determines: of fast weights all, of anchors heads and
+        width.
+        """
+        sizes = {name: tuple(tensor.shape[-3:]) for name, tensor in self.tensors().items()}
+        for name in AnchorKeys._fields:
+            if name in sizes:
+                heads, _, width = sizes[name]
+                sizes[name] = heads, width
+        return sizes
+
+    @staticmethod
+    def from_tensors(tensors: dict[str, Tensor]) -> LayerMemory:
+        """Inverse of `tensors`. Raises KeyError when one is missing."""
+        fast_weights = anchors = None
+        if tensors.keys() & set(FastWeights._fields):
+            fast_weights = FastWeights(*(tensors[name] for name in FastWeights._fields))
+        if tensors.keys() & set(AnchorKeys._fields):
+            anchors = AnchorKeys(*(tensors[name] for name in AnchorKeys._fields))
+        return LayerMemory(fast_weights, anchors)
+
+
+@dataclass(frozen=True, eq=False)
+class SceneMemory:
+    """The scene as a network knows it: what each global layer keeps of it, by layer, where that is
+    anything; and the camera tokens (K, 2C) in fp32 of the map frames that the camera head attends
+    to (anchors.choose_anchors).
+    """
+
+    layers: dict[int, LayerMemory]
     camera_tokens: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for storage."""
         named = {}
-        for layer, weights in enumerate(self.fast_weights):
-            for name, tensor in weights._asdict().items():
-                named[_stored_name(layer, name)] = tensor
+        for layer, memory in self.layers.items():
+            for name, tensor in memory.tensors().items():
+                named[f"global.{layer}.{name}"] = tensor
         return {**named, "camera_tokens": self.camera_tokens}
 
     @staticmethod
     def from_tensors(tensors: dict[str, Tensor]) -> SceneMemory:
         """Inverse of `tensors`. Raises SceneError when one is missing."""
-        layers = sum(name.endswith(".w0") for name in tensors)
+        by_layer: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            stored = _STORED_NAME.fullmatch(name)
+            if stored:
+                by_layer.setdefault(int(stored["layer"]), {})[stored["part"]] = tensor
+        layer = None
         try:
-            fast_weights = []
-            for layer in range(layers):
-                parts = [tensors[_stored_name(layer, name)] for name in FastWeights._fields]
-                fast_weights.append(FastWeights(*parts))
-            return SceneMemory(tuple(fast_weights), tensors["camera_tokens"])
+            layers = {}
+            for layer, parts in sorted(by_layer.items()):
+                layers[layer] = LayerMemory.from_tensors(parts)
+            layer = None
+            return SceneMemory(layers, tensors["camera_tokens"])
         except KeyError as error:
+            name = error.args[0] if layer is None else f"global.{layer}.{error.args[0]}"
             raise SceneError(
-                f"the scene's memory lacks {error}; it holds {sorted(tensors)}"
+                f"the scene's memory lacks {name!r}; it holds {sorted(tensors)}"
             ) from error
 
     def to(self, device: torch.device | str) -> SceneMemory:
@@ -164,7 +211,3 @@ class SceneMemory:
     def nbytes(self) -> int:
         """Size in bytes; it no longer grows when there are as many frames as anchors."""
         return sum(tensor.nbytes for tensor in self.tensors().values())
-
-
-def _stored_name(layer: int, weight: str) -> str:
-    return f"global.{layer}.{weight}"

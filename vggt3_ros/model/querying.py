@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vggt3_ros.model.camera_head import choose_anchors
+from vggt3_ros.model.anchors import choose_anchors
 from vggt3_ros.model.dense_maps import DenseHeads, Levels
 from vggt3_ros.model.precision import autocast_to
 from vggt3_ros.model.prediction import SceneMemory
@@ -36,7 +36,7 @@ def answer(
 ) -> Answer:
     """What the network says of images (S, 3, H, W); the memory is on its device."""
     passage = Passage(network, images, report)
-    views = passage.views(memory.fast_weights)
+    views = passage.views(memory.layers)
     kept = []
     camera_tokens = [memory.camera_tokens[choose_anchors(memory.camera_tokens)]]
     with autocast_to(network.precision, network.device):

@@ -27,6 +27,10 @@ class Rows:
         """The rows of one part after another, on the device. They may be written meanwhile."""
         return (self._data[part] for part in parts)
 
+    def of(self, chosen: Tensor) -> Tensor:
+        """Some rows, by their numbers (K,), on the device."""
+        return self._data[chosen]
+
     def write(self, part: slice, values: Tensor) -> None:
         """Replace rows, rounded to the type that is kept."""
         self._data[part] = values
@@ -66,6 +70,10 @@ class HostRows(Rows):
             self._used_by(rows, current)
             yield rows
             passed.append(self._event(self._backend.current_stream(self.device)))
+
+    def of(self, chosen: Tensor) -> Tensor:
+        """As Rows.of, once all that was written is there."""
+        return self.whole()[chosen.cpu()].to(self.device)
 
     def write(self, part: slice, values: Tensor) -> None:
         """As Rows.write. The host waits for earlier parts when too many are on their way."""

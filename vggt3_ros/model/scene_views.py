@@ -1,17 +1,24 @@
 """What a global layer knows of the whole scene: made from the tokens of all frames, chunk by chunk,
-then asked by each chunk.
+then asked by each chunk; or remembered of a scene that was mapped.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from vggt3_ros.model import fast_weights
-from vggt3_ros.model.attention import SoftmaxAttention
+from vggt3_ros.model.anchors import AnchorKeys
 from vggt3_ros.model.fast_weights import FastWeights
+from vggt3_ros.model.global_attention import (
+    AnyGlobalAttention,
+    GatedAttention,
+    GlobalSoftmaxAttention,
+)
+from vggt3_ros.model.prediction import LayerMemory
 from vggt3_ros.model.rope import RopeTable
 from vggt3_ros.model.ttt_attention import TttAttention
 from vggt3_ros.ranks import Ranks
@@ -23,37 +30,53 @@ class SceneView(Protocol):
     def see(self, x: Tensor) -> None:
         """Take in a chunk."""
 
+    def see_anchors(self, x: Tensor) -> None:
+        """Take in all anchors, once they are chosen."""
+
     def seen_all(self) -> None:
         """Learn from what was seen since the last call."""
 
     def attend(self, x: Tensor) -> Tensor:
         """The layer's attention output (s, P, C) for a chunk."""
 
+    def memory(self) -> LayerMemory:
+        """What a scene keeps of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """What all views of a map or query share: how positions turn (rope), the patch grid, and the
+    processes that map together, `frames` in all.
+    """
+
+    rope: RopeTable
+    grid: tuple[int, int]
+    ranks: Ranks | None = None
+    frames: int = 0
+
 
 class FastWeightsView:
-    """Fast weights: a TTT step each time that all frames were seen, those of all `ranks`. Memory
-    does not depend on the number of frames.
+    """Fast weights: a TTT step each time that all frames were seen, those of all ranks. Memory does
+    not depend on the number of frames.
     """
 
     def __init__(
-        self,
-        attn: TttAttention,
-        rope: RopeTable,
-        grid: tuple[int, int],
-        weights: FastWeights | None = None,
-        ranks: Ranks | None = None,
+        self, attn: TttAttention, place: Place, weights: FastWeights | None = None
     ) -> None:
         self.attn = attn
         self.weights = attn.initial if weights is None else weights
-        self._where = rope, grid
+        self._where = place.rope, place.grid
         self._norms: FastWeights | None = None  # of the weights that it began with
         self._total: FastWeights | None = None
-        self._ranks = ranks
+        self._ranks = place.ranks
 
     def see(self, x: Tensor) -> None:
         """Add a chunk's part of the gradient."""
         part = self.attn.gradient(x, self.weights, *self._where)
         self._total = part if self._total is None else self._total + part
+
+    def see_anchors(self, x: Tensor) -> None:
+        """Nothing: they are seen with the others."""
 
     def seen_all(self) -> None:
         """Take one TTT step with the gradient of all frames."""
@@ -67,30 +90,149 @@ class FastWeightsView:
         """Ask the fast weights."""
         return self.attn.answer(x, self.weights, *self._where)
 
+    def memory(self) -> LayerMemory:
+        """The fast weights."""
+        return LayerMemory(fast_weights=self.weights)
 
-class KeysView:
-    """Softmax attention to all tokens: keys and values of all frames are kept."""
 
-    def __init__(self, attn: SoftmaxAttention, rope: RopeTable) -> None:
+class AnchorsView:
+    """Softmax attention to the anchors' tokens, or to those that a scene keeps of them."""
+
+    def __init__(
+        self, attn: GlobalSoftmaxAttention, place: Place, known: AnchorKeys | None = None
+    ) -> None:
         self.attn = attn
-        self.rope = rope
+        self._place = place
+        self._known = known
+
+    def see(self, x: Tensor) -> None:
+        """Nothing: anchors are seen by themselves."""
+
+    def see_anchors(self, x: Tensor) -> None:
+        """Keep their keys and values."""
+        self._known = self.attn.anchor_keys(x, self._place.rope, self._place.grid)
+
+    def seen_all(self) -> None:
+        """Nothing is left to do."""
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Attend to the anchors."""
+        assert self._known is not None
+        return self.attn.attend_keys(x, self._known, self._place.rope)
+
+    def memory(self) -> LayerMemory:
+        """Their keys and values."""
+        assert self._known is not None
+        return LayerMemory(anchors=AnchorKeys(*(part.half().contiguous() for part in self._known)))
+
+
+class KeysView(AnchorsView):
+    """Softmax attention to all tokens of all frames. A scene keeps those of its anchors."""
+
+    def __init__(self, attn: GlobalSoftmaxAttention, place: Place) -> None:
+        super().__init__(attn, place)
         self._chunks: tuple[list[Tensor], list[Tensor]] = ([], [])
-        self._keys = self._values = torch.empty(0)
+        self._all = AnchorKeys(torch.empty(0), torch.empty(0))
 
     def see(self, x: Tensor) -> None:
         """Keep a chunk's keys and values."""
-        for part, seen in zip(self.attn.project(x, self.rope)[1:], self._chunks, strict=True):
-            seen.append(part.transpose(0, 1).flatten(1, 2))
+        _, *projected = self.attn.project(x, self._place.rope)
+        for part, seen in zip(projected, self._chunks, strict=True):
+            seen.append(part.transpose(0, 1))
 
     def seen_all(self) -> None:
-        """Put them together, (h, N, d)."""
-        keys, values = self._chunks
-        self._keys = torch.cat(keys, dim=1)
-        keys.clear()
-        self._values = torch.cat(values, dim=1)
-        values.clear()
+        """Put those of all ranks together, (h, N, d)."""
+        keys, values = (self._together(chunks) for chunks in self._chunks)
+        self._all = AnchorKeys(keys, values)
 
     def attend(self, x: Tensor) -> Tensor:
         """Attend to all tokens."""
-        q = self.attn.project(x, self.rope)[0].transpose(0, 1).flatten(1, 2)
-        return self.attn.attend(q[None], self._keys[None], self._values[None])[0].view_as(x)
+        return self.attn.attend_keys(x, self._all, self._place.rope)
+
+    def _together(self, chunks: list[Tensor]) -> Tensor:
+        parts = torch.cat(chunks, dim=1)  # (h, S, P, d)
+        chunks.clear()
+        ranks = self._place.ranks
+        if ranks is not None:
+            parts = ranks.gather(parts.transpose(0, 1), self._place.frames).transpose(0, 1)
+        return parts.flatten(1, 2)
+
+
+class FrameView:
+    """Softmax attention of every frame to itself: nothing of a scene is known."""
+
+    def __init__(self, attn: GlobalSoftmaxAttention, place: Place) -> None:
+        self.attn = attn
+        self._rope = place.rope
+
+    def see(self, x: Tensor) -> None:
+        """Nothing."""
+
+    def see_anchors(self, x: Tensor) -> None:
+        """Nothing."""
+
+    def seen_all(self) -> None:
+        """Nothing."""
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Attend to the frame's own tokens."""
+        return self.attn(x, self._rope)
+
+    def memory(self) -> LayerMemory:
+        """Nothing."""
+        return LayerMemory()
+
+
+class GatedView:
+    """Anchors and fast weights, both."""
+
+    def __init__(
+        self, attn: GatedAttention, anchors: AnchorsView, fast_weights: FastWeightsView
+    ) -> None:
+        self._attn = attn
+        self._anchors = anchors
+        self._fast_weights = fast_weights
+
+    def see(self, x: Tensor) -> None:
+        """Let the fast weights see a chunk."""
+        self._fast_weights.see(x)
+
+    def see_anchors(self, x: Tensor) -> None:
+        """Keep the anchors' keys and values."""
+        self._anchors.see_anchors(x)
+
+    def seen_all(self) -> None:
+        """Take one TTT step."""
+        self._fast_weights.seen_all()
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Ask both."""
+        return self._attn.together(self._anchors.attend(x), self._fast_weights.attend(x))
+
+    def memory(self) -> LayerMemory:
+        """That of both."""
+        fast_weights = self._fast_weights.memory().fast_weights
+        return LayerMemory(fast_weights, self._anchors.memory().anchors)
+
+
+def make_view(attn: AnyGlobalAttention, place: Place) -> SceneView:
+    """A layer's view of a scene that is to be mapped."""
+    if isinstance(attn, GatedAttention):
+        anchors = AnchorsView(attn.anchored, place)
+        return GatedView(attn, anchors, FastWeightsView(attn.fast, place))
+    if isinstance(attn, TttAttention):
+        return FastWeightsView(attn, place)
+    views = {"softmax": KeysView, "anchored": AnchorsView, "frame": FrameView}
+    return views[attn.keys_of](attn, place)
+
+
+def remembered_view(attn: AnyGlobalAttention, place: Place, memory: LayerMemory) -> SceneView:
+    """A layer's view of a scene that was mapped."""
+    if isinstance(attn, GatedAttention):
+        anchors = AnchorsView(attn.anchored, place, memory.anchors)
+        return GatedView(attn, anchors, FastWeightsView(attn.fast, place, memory.fast_weights))
+    if isinstance(attn, TttAttention):
+        return FastWeightsView(attn, place, memory.fast_weights)
+    if attn.keys_of == "frame":
+        return FrameView(attn, place)
+    return AnchorsView(attn, place, memory.anchors)

@@ -4,17 +4,19 @@ layer sees all of them before it answers; straight through when it is queried.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+from vggt3_ros.errors import InputError
+from vggt3_ros.model.anchors import choose_anchors, frame_tokens
 from vggt3_ros.model.dense_maps import DenseHeads, KeptLevels, Levels, MapRows
-from vggt3_ros.model.fast_weights import FastWeights
+from vggt3_ros.model.prediction import LayerMemory
 from vggt3_ros.model.rows import HostRows, Rows
-from vggt3_ros.model.scene_views import FastWeightsView, KeysView, SceneView
-from vggt3_ros.model.ttt_attention import TttAttention
+from vggt3_ros.model.scene_views import Place, SceneView, make_view, remembered_view
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
 
@@ -26,6 +28,28 @@ Resident = Literal["all", "stream", "none"]
 need of tapped layers; the residual stream alone, and frames pass once more for the heads, when the
 scene is fitted; nothing, both and the results are in host memory.
 """
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How a network maps: frames that pass together (chunk), TTT steps, what stays on the device of
+    every frame, whether the point head is run, and how many anchors there are, None for as many as
+    the network was trained with.
+    """
+
+    chunk: int = 8
+    steps: int = 2
+    resident: Resident = "all"
+    pointmap: bool = True
+    anchors: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1:
+            raise InputError(f"chunk is {self.chunk}, expected at least 1 frame")
+        if self.steps < 1:
+            raise InputError(f"steps is {self.steps}, expected at least 1 TTT step")
+        if self.anchors is not None and self.anchors < 1:
+            raise InputError(f"anchors is {self.anchors}, expected at least 1 frame")
 
 
 class Passage:
@@ -64,13 +88,13 @@ class Passage:
         self.report("global blocks")
         return tokens
 
-    def views(self, weights: Sequence[FastWeights]) -> list[FastWeightsView]:
-        """What the global layers know of a scene that is fitted."""
+    def views(self, memory: Mapping[int, LayerMemory]) -> list[SceneView]:
+        """What the global layers know of a scene that was mapped."""
+        place = Place(self.rope, self.grid)
         views = []
-        for layer, of_layer in enumerate(weights):
-            attn = self.aggregator.global_block(layer).attn
-            assert isinstance(attn, TttAttention)
-            views.append(FastWeightsView(attn, self.rope, self.grid, of_layer))
+        for layer in range(len(self.aggregator.global_blocks)):
+            attn = self.aggregator.global_attention(layer)
+            views.append(remembered_view(attn, place, memory.get(layer, LayerMemory())))
         return views
 
     def through(self, tokens: Tensor, views: Sequence[SceneView]) -> Iterator[tuple[int, Tensor]]:
@@ -95,72 +119,98 @@ class MapRun:
         self,
         network: Vggt3,
         images: Tensor,
-        chunk: int,
-        steps: int,
-        resident: Resident,
+        settings: MapSettings,
         progress: StageProgress | None,
         ranks: Ranks | None,
-        pointmap: bool,
     ) -> None:
         config = network.config
-        self.images = images
-        self.parts = chunks(len(images), chunk)
+        self.share = slice(0, len(images)) if ranks is None else ranks.share(len(images))
+        self.frames = len(images)
+        self.images = images[self.share]
+        self.parts = chunks(len(self.images), settings.chunk)
         self.ranks = ranks
-        again = resident == "stream"
-        passes = 2 if again else 1
+        self.again = settings.resident == "stream"
+        passes = 2 if self.again else 1
         report = Reporter(progress, (passes * (1 + 2 * config.depth) + 1) * len(self.parts))
         self.passage = Passage(network, images, report)
-        self.heads = DenseHeads(network, self.passage.grid, pointmap)
-        self.depth = config.depth
-        self.again = again
-        self.steps = steps if config.attn == "ttt" else 1
-        self.in_host = resident == "none"
+        self.heads = DenseHeads(network, self.passage.grid, settings.pointmap)
+        self.place = Place(self.passage.rope, self.passage.grid, ranks, self.frames)
+        self.config = config
+        self.steps = settings.steps
+        self.anchor_count = settings.anchors or config.anchors.count
+        self.in_host = settings.resident == "none"
         tokens_per_frame = self.passage.grid[0] * self.passage.grid[1] + network.aggregator.special
         self.stream = self._rows((tokens_per_frame, config.embed_dim))
         rounded = torch.bfloat16 if network.precision == "bf16" else torch.float32
-        self.kept = None if again else KeptLevels(self.heads, lambda s: self._rows(s, rounded))
-        self.camera_tokens = torch.empty(len(images), 2 * config.embed_dim, device=network.device)
+        self.kept = None if self.again else KeptLevels(self.heads, lambda s: self._rows(s, rounded))
+        count = len(self.images)
+        self.camera_tokens = torch.empty(count, 2 * config.embed_dim, device=network.device)
         self.maps = MapRows(self._rows)
-        self.weights: list[FastWeights] = []  # of every layer, where it has them
+        self.memory: dict[int, LayerMemory] = {}
+        self._anchors: Tensor | None = None  # (K,) among all frames
         self._view: SceneView | None = None  # of the last layer that has seen all frames
+        self._views: list[SceneView] = []  # of all layers, for frames that pass once more
         self._waiting: Iterator[list[Levels]] | None = None
 
     def run(self) -> None:
-        """Fit the scene and decode the frames: afterwards `camera_tokens`, `maps` and `weights` are
+        """Fit the scene and decode the frames: afterwards `camera_tokens`, `maps` and `memory` are
         there.
         """
-        for layer in range(self.depth):
+        for layer in range(self.config.depth):
             self._fit(layer)
         if self.again:
             del self.stream
             self._decode_again()
         else:
             for part, within in zip(self.parts, self.stream.passing(self.parts), strict=True):
-                self._leave(self.depth - 1, part, within)
+                self._leave(self.config.depth - 1, part, within)
             del self.stream, self.kept, self._waiting
 
     def _fit(self, layer: int) -> None:
         """Bring all frames to a layer, and let it see them as often as it has steps."""
-        attn = self.passage.aggregator.global_block(layer).attn
         passage = self.passage
-        view: SceneView
-        if isinstance(attn, TttAttention):
-            view = FastWeightsView(attn, passage.rope, passage.grid, ranks=self.ranks)
-        else:
-            view = KeysView(attn, passage.rope)
+        view = make_view(passage.aggregator.global_attention(layer), self.place)
+        told_apart = []
         for part, tokens in self._arriving(layer):
             within = passage.within(layer, tokens)
             self.stream.write(part, within)
-            view.see(passage.normed(layer, within))
+            normed = passage.normed(layer, within)
+            view.see(normed)
+            if layer == 0 and self.config.has_anchors:
+                told_apart.append(frame_tokens(normed))
         self._view = None
+        if told_apart:
+            self._anchors = self._choose(torch.cat(told_apart))
+        if self._anchors is not None:
+            view.see_anchors(passage.normed(layer, self._rows_of(self._anchors)))
         view.seen_all()
-        for _ in range(self.steps - 1):
+        more_steps = self.steps - 1 if "ttt" in self.config.global_kinds[layer] else 0
+        for _ in range(more_steps):
             for within in self.stream.passing(self.parts):
                 view.see(passage.normed(layer, within))
             view.seen_all()
         self._view = view
-        if isinstance(view, FastWeightsView):
-            self.weights.append(view.weights)
+        if self.again:
+            self._views.append(view)
+        kept = view.memory()
+        if kept.tensors():
+            self.memory[layer] = kept
+
+    def _choose(self, told_apart: Tensor) -> Tensor:
+        """Anchors (K,) among all frames, from what tells the frames of this share apart."""
+        if self.ranks is not None:
+            told_apart = self.ranks.gather(told_apart, self.frames)
+        return choose_anchors(told_apart, self.anchor_count)
+
+    def _rows_of(self, chosen: Tensor) -> Tensor:
+        """The residual stream (K, P, C) of some of all frames."""
+        if self.ranks is None:
+            return self.stream.of(chosen)
+        here = (chosen >= self.share.start) & (chosen < self.share.stop)
+        own = self.stream.of(chosen[here] - self.share.start)
+        rows = own.new_zeros(len(chosen), *own.shape[1:])
+        rows[here] = own
+        return self.ranks.sum([rows])[0]
 
     def _arriving(self, layer: int) -> Iterator[tuple[slice, Tensor]]:
         """Chunks as the layer before leaves them, or as they are embedded."""
@@ -192,10 +242,9 @@ class MapRun:
 
     def _decode_again(self) -> None:
         """Let frames pass all layers with the fitted views, and decode each chunk at once."""
-        views = self.passage.views(self.weights)
         for part in self.parts:
             levels = []
-            for level, tapped in self.passage.through(self._embedded(part), views):
+            for level, tapped in self.passage.through(self._embedded(part), self._views):
                 levels.append(self.heads.project(tapped, level))
             self._decode(part, levels, tapped)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, silu, softplus
 
 from vggt3_ros.model import fast_weights, kernels
+from vggt3_ros.model.anchors import SceneFrames
 from vggt3_ros.model.config import TttConfig
 from vggt3_ros.model.drawn import drawn
 from vggt3_ros.model.fast_weights import FastWeights
@@ -123,13 +124,10 @@ class TttAttention(nn.Module):
         answers = fast_weights.apply(weights, self.queries(x, rope, grid))
         return self.proj(answers.unflatten(2, x.shape[1:3]).permute(0, 2, 3, 1, 4).flatten(-2))
 
-    def attend_frames(
-        self, x: Tensor, mapped: int, steps: int, rope: RopeTable, grid: tuple[int, int]
-    ) -> Tensor:
-        """What layer-normed tokens x (B, S, P, C) retrieve after `steps` on the first `mapped`
-        frames, (B, S, P, C).
-        """
-        return self.retrieve(x, self.fit(x[:, :mapped], rope, grid, steps), rope, grid)
+    def attend_frames(self, x: Tensor, scenes: SceneFrames) -> Tensor:
+        """What layer-normed tokens x (B, S, P, C) of a batch of scenes retrieve, (B, S, P, C)."""
+        where = scenes.rope, scenes.grid
+        return self.retrieve(x, self.fit(x[:, : scenes.mapped], *where, scenes.steps), *where)
 
     def gradient(
         self, x: Tensor, weights: FastWeights, rope: RopeTable, grid: tuple[int, int]

@@ -153,8 +153,8 @@ class Localizer:
         scene.require_network(network.fingerprint())
         if not scene.memory:
             raise SceneError(
-                f"scene {scene.scene_id} holds no memory, because {scene.model_id!r} is a softmax"
-                " network: nothing can be localized in it; map the place with a 'ttt' network"
+                f"scene {scene.scene_id} holds no memory: it is of an earlier version, which kept"
+                f" none with the softmax network {scene.model_id!r}; map the place again"
             )
         self.scene = scene
         self.network = network

@@ -49,8 +49,8 @@ def fit_map(
     """How the network maps `frames` images of this size, in the fastest way that memory permits.
 
     The chunk that is given, otherwise 8 on a CPU and 32 on a GPU, or fewer. Where memory is short,
-    a GPU leaves what it keeps of frames in the host's memory; on a CPU, frames pass fast weights
-    once more instead of being kept for the heads.
+    a GPU leaves what it keeps of frames in the host's memory; on a CPU, frames pass once
+    more, with the fitted scene, instead of being kept for the heads.
 
     limit_bytes replaces what the system says is available on the network's device. pointmap: as for
     Vggt3.map. Raises InputError, with figures, if there is too little.
@@ -78,7 +78,7 @@ def _residents(network: Vggt3) -> list[Resident]:
     """What may stay on the device of every frame, the fastest first."""
     if network.device.type == "cuda":
         return ["all", "none"]
-    return ["all", "stream"] if network.config.attn == "ttt" else ["all"]
+    return ["all"] if "softmax" in network.config.global_kinds else ["all", "stream"]
 
 
 def _halves(most: int, least: int) -> Iterator[int]:

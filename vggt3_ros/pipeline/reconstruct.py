@@ -156,7 +156,7 @@ def _observed(
     progress: StageProgress | None,
     ranks: Ranks | None,
     laps: Laps,
-) -> tuple[Observed, SceneMemory | None]:
+) -> tuple[Observed, SceneMemory]:
     """What the network says of frames, on the CPU, and the memory; of all frames at the first of
     several processes.
     """
@@ -241,7 +241,7 @@ def _points(
 
 def _scene(
     observed: Observed,
-    memory: SceneMemory | None,
+    memory: SceneMemory,
     network: Vggt3,
     anchoring: Anchoring,
     points: PointCloud,
@@ -256,14 +256,14 @@ def _scene(
         intrinsics=observed.intrinsics,
     )
     return Scene(
-        memory={} if memory is None else memory.to("cpu").tensors(),
+        memory=memory.to("cpu").tensors(),
         keyframes=keyframes,
         points=points,
         bounds=_bounds(points, anchoring.map_from_scene.poses(observed.scene_from_cam)),
         model_id=network.model_id,
         model_fingerprint=network.fingerprint(),
         input_size=observed.prepared.size_hw,
-        ttt_steps=settings.steps if memory is not None else 0,
+        ttt_steps=settings.steps if network.config.has_fast_weights else 0,
         map_from_scene=anchoring.map_from_scene,
         is_metric=anchoring.is_metric,
         metric_source=anchoring.metric_source,

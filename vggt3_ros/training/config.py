@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_known, read_yaml
-from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.model.config import GlobalAttention, ModelConfig, TttConfig
 
 _AT_LEAST_ONE = (
     "height", "width", "scenes", "fit_steps", "dense_stride", "pool_groups", "group_rooms",
@@ -54,7 +54,8 @@ class TrainConfig:
     """Everything that determines a run; recipes/train_tiny.yaml explains each entry."""
 
     model: ModelConfig
-    ttt: TttConfig
+    ttt: TttConfig | None
+    convert_to: tuple[GlobalAttention, ...] | None
     height: int
     width: int
     aspects: tuple[float, float] | None
@@ -134,7 +135,9 @@ class TrainConfig:
         for name, (value, valid, expected) in self._checks().items():
             if not valid:
                 raise InputError(f"training config: {name} is {value!r}, expected {expected}")
-        _ = self.ttt_model  # refuses `ttt` that does not fit `model`
+        if self.convert_to is not None:
+            object.__setattr__(self, "convert_to", tuple(self.convert_to))
+        _ = self.converted_model  # refuses `ttt` and `convert_to` that do not fit `model`
 
     def _checks(self) -> dict[str, tuple[object, bool, str]]:
         """What has to hold beyond the kind of a number: by name the value, whether it is right,
@@ -155,8 +158,8 @@ class TrainConfig:
         return {
             "model.attn": (
                 self.model.attn,
-                self.model.attn == "softmax",
-                "'softmax': it is converted to ttt later",
+                self.model.attn == "softmax" or not self.converts,
+                "'softmax', which is converted later, or else ttt: null and one phase alone",
             ),
             "height": (self.height, self.height % patch == 0, f"a multiple of patch_size {patch}"),
             "width": (self.width, self.width % patch == 0, f"a multiple of patch_size {patch}"),
@@ -184,8 +187,18 @@ class TrainConfig:
         return {
             "student": (
                 self.student,
-                self.student is None or isinstance(self.student, str),
-                "null or a network",
+                self.student is None or (isinstance(self.student, str) and self.converts),
+                "null or a network, and null where nothing is converted",
+            ),
+            "ttt": (
+                self.ttt,
+                self.converts or not (self.distil_steps or self.ttt_steps or any(self.shares[1:])),
+                "given, or else no steps and shares of distillation and fast weights",
+            ),
+            "convert_to": (
+                self.convert_to,
+                self.converts or self.convert_to is None,
+                "null where ttt is null",
             ),
             "shares": (
                 self.shares,
@@ -240,9 +253,22 @@ class TrainConfig:
         return self.fewest_views == self.views and self.aspects is None
 
     @property
+    def converts(self) -> bool:
+        """Whether the network that the run begins with is converted to another."""
+        return self.ttt is not None
+
+    @property
+    def first_phase(self) -> str:
+        """What the phase before conversion is called: 'softmax', or 'whole' for any other
+        network.
+        """
+        return "softmax" if self.model.attn == "softmax" else "whole"
+
+    @property
     def phases(self) -> dict[str, int]:
         """Steps of every phase, in their order."""
-        return {"softmax": self.softmax_steps, "distil": self.distil_steps, "ttt": self.ttt_steps}
+        steps = self.softmax_steps
+        return {self.first_phase: steps, "distil": self.distil_steps, "ttt": self.ttt_steps}
 
     @property
     def time_fractions(self) -> dict[str, float]:
@@ -252,9 +278,12 @@ class TrainConfig:
         return dict(zip(self.phases, self.shares, strict=True))
 
     @property
-    def ttt_model(self) -> ModelConfig:
+    def converted_model(self) -> ModelConfig:
         """The network after the first phase, which is what a run produces."""
-        return replace(self.model, attn="ttt", ttt=self.ttt)
+        if not self.converts:
+            return self.model
+        attn: Literal["ttt"] | None = "ttt" if self.convert_to is None else None
+        return replace(self.model, attn=attn, global_attention=self.convert_to, ttt=self.ttt)
 
     def hundredth(self) -> TrainConfig:
         """About a hundredth of the run, to see its schedule: narrow network, small images, few
@@ -289,7 +318,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as from_dict takes it."""
         data = asdict(self)
-        data["ttt"] = self.ttt.to_dict()
+        data["ttt"] = None if self.ttt is None else self.ttt.to_dict()
+        data["convert_to"] = None if self.convert_to is None else list(self.convert_to)
         data["aspects"] = None if self.aspects is None else list(self.aspects)
         return {**data, "folders": list(self.folders), "model": self.model.to_dict()}
 
@@ -303,10 +333,10 @@ class TrainConfig:
         try:
             for part, settings in (("ttt", TttConfig), ("weights", LossWeights)):
                 names = [field.name for field in fields(settings)]
-                check_known(data[part], names, f"training config, {part}", "entries")
+                check_known(data[part] or {}, names, f"training config, {part}", "entries")
             parts = {
                 "model": ModelConfig.from_dict(data["model"]),
-                "ttt": TttConfig(**data["ttt"]),
+                "ttt": None if data["ttt"] is None else TttConfig(**data["ttt"]),
                 "weights": LossWeights(**data["weights"]),
             }
             return TrainConfig(**{**data, **parts})

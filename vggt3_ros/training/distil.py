@@ -18,8 +18,9 @@ def learn_initial_fast_weights(network: Vggt3) -> None:
     """Unlike the published conversion, whose initial fast weights stay random: distillation gains
     most by it.
     """
-    for attention in _global_attentions(network):
-        attention.learn_initial()
+    for module in network.modules():
+        if isinstance(module, TttAttention):
+            module.learn_initial()
 
 
 def train_global_attention_alone(network: Vggt3) -> None:
@@ -27,8 +28,8 @@ def train_global_attention_alone(network: Vggt3) -> None:
     are learnt.
     """
     network.requires_grad_(False)
-    for attention in _global_attentions(network):
-        attention.requires_grad_(True)
+    for layer in range(network.config.depth):
+        network.aggregator.global_attention(layer).requires_grad_(True)
 
 
 def distillation_loss(
@@ -43,21 +44,13 @@ def distillation_loss(
     observed: list[tuple[int, Tensor, Tensor]] = []
     with torch.no_grad():
         parent.aggregator(images, map_views, observe=lambda *layer: observed.append(layer))
-    grid = student.aggregator.grid(images)
-    rope = student.aggregator.rope(grid, bf16=False)
+    aggregator = student.aggregator
+    _, first, _ = observed[0]
+    scenes = aggregator.scenes(first, map_views, steps, aggregator.grid(images))
     terms = {}
-    for attention, (layer, tokens, wanted) in zip(
-        _global_attentions(student), observed, strict=True
-    ):
-        missed = (attention.attend_frames(tokens, map_views, steps, rope, grid) - wanted).float()
+    for layer, tokens, wanted in observed:
+        attention = aggregator.global_attention(layer)
+        missed = (attention.attend_frames(tokens, scenes) - wanted).float()
         spread = (wanted - wanted.mean((0, 1, 2), keepdim=True)).float()
         terms[f"layer_{layer}"] = missed.square().sum() / spread.square().sum()
     return torch.stack(list(terms.values())).sum(), terms
-
-
-def _global_attentions(network: Vggt3) -> list[TttAttention]:
-    """Those of a converted network, layer by layer."""
-    attentions = [
-        network.aggregator.global_block(layer).attn for layer in range(network.config.depth)
-    ]
-    return [attention for attention in attentions if isinstance(attention, TttAttention)]

@@ -16,8 +16,9 @@ from torch.nn.functional import cross_entropy, grid_sample, huber_loss, normaliz
 
 from vggt3_ros.geometry.camera import decode_camera, encode_camera, project, unproject
 from vggt3_ros.geometry.se3 import rotation_from_quaternion, se3_inverse
-from vggt3_ros.model.attention import SoftmaxAttention
+from vggt3_ros.model.global_attention import GatedAttention
 from vggt3_ros.model.network import TrainingOutput, Vggt3
+from vggt3_ros.model.ttt_attention import TttAttention
 from vggt3_ros.training.config import LossWeights, TrainConfig
 from vggt3_ros.training.dense_losses import dense_truth, depth_loss, points_loss
 from vggt3_ros.training.scenes import SceneBatch
@@ -172,8 +173,8 @@ def patches_loss(aid: PatchHead, tokens: Tensor, truth: PatchTruth) -> Tensor:
 def matching_loss(
     network: Vggt3, tapped: list[Tensor], truth: PatchTruth, map_views: int
 ) -> Tensor:
-    """InfoNCE in the first head of the first two tapped global layers: a patch's query finds its
-    match in view 0.
+    """InfoNCE in the first head of the first two tapped global layers that see other views: a
+    patch's query finds its match in view 0.
 
     The match competes with the keys of all mapped views, the patch's own included: attention has to
     prefer the reference view, since what it retrieves there is the patch's place in the world.
@@ -184,16 +185,22 @@ def matching_loss(
     special = aggregator.special
     rope = aggregator.rope(grid, bf16=False)
     losses = []
-    for layer, tokens in zip(network.config.intermediate_layers[:2], tapped[:2], strict=True):
-        block = aggregator.global_block(layer)
-        x = block.norm1(tokens[..., :dim])
-        if isinstance(block.attn, SoftmaxAttention):
-            q, k, _ = (part[:, :, 0] for part in block.attn.project(x, rope))  # (B, V, P, d)
-            scale = q.shape[-1] ** -0.5
-        else:
-            q = block.attn.queries(x, rope, grid)[:, 0].unflatten(1, x.shape[1:3])
-            k = block.attn.training_signals(x, rope, grid)[0][:, 0].unflatten(1, x.shape[1:3])
+    matching = []
+    for layer, tokens in zip(network.config.intermediate_layers, tapped, strict=True):
+        if network.config.global_kinds[layer] != "frame":
+            matching.append((layer, tokens))
+    for layer, tokens in matching[:2]:
+        x = aggregator.global_block(layer).norm1(tokens[..., :dim])
+        attn = aggregator.global_attention(layer)
+        if isinstance(attn, GatedAttention):
+            attn = attn.anchored
+        if isinstance(attn, TttAttention):
+            q = attn.queries(x, rope, grid)[:, 0].unflatten(1, x.shape[1:3])
+            k = attn.training_signals(x, rope, grid)[0][:, 0].unflatten(1, x.shape[1:3])
             scale = _LOGIT_SCALE
+        else:
+            q, k, _ = (part[:, :, 0] for part in attn.project(x, rope))  # (B, V, P, d)
+            scale = q.shape[-1] ** -0.5
         # view 0 first, so a patch of it is its own index
         keys = k[:, :map_views, special:].flatten(1, 2)
         logits = (q[:, 1:, special:].flatten(1, 2) @ keys.transpose(-1, -2)).float() * scale

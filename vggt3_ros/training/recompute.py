@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from vggt3_ros.model.attention import SoftmaxAttention
 from vggt3_ros.model.backbone import DinoBackbone
 from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.network import Vggt3
@@ -31,11 +32,11 @@ def compute_twice(network: Vggt3) -> None:
         _replace(block, "forward")
     for block in aggregator.global_blocks:
         _replace(block, "finish")
-        names = (
-            ("fit", "retrieve") if isinstance(block.attn, TttAttention) else ("project", "attend")
-        )
-        for name in names:
-            _replace(block.attn, name)
+    for module in aggregator.global_blocks.modules():
+        if isinstance(module, TttAttention | SoftmaxAttention):
+            fitted = isinstance(module, TttAttention)
+            for name in ("fit", "retrieve") if fitted else ("project", "attend"):
+                _replace(module, name)
     for head in (network.depth_head, network.point_head):
         if head is not None:
             setattr(head, "decode", _in_parts(head))  # noqa: B010  (mypy takes methods for constants)

@@ -60,13 +60,14 @@ class Trainer:
     """One run in one folder: state.safetensors to go on from, network.safetensors (fp16) to use,
     and logs.
 
-    Phases: 'softmax'; 'distil', in which the converted network's global attention learns to answer
-    as its parent's; 'ttt', in which it is trained on its own errors. A run goes on where its
-    folder's state ends, to the bit if its settings are the same. `start` gives a new run the
-    weights of an earlier network: a softmax one enters the first phase, a ttt one skips to the
-    last. With `config.student`, converted from that softmax network earlier, the second phase
-    begins with it instead of anew. `recordings`: where `config.real` of the scenes come from;
-    `ranks`: the processes that share the work.
+    Phases: 'softmax', or 'whole' for a network that is not converted; 'distil', in which the
+    converted network's global attention learns to answer as its parent's; 'ttt', in which it is
+    trained on its own errors. A run goes on where its folder's state ends, to the bit if its
+    settings are the same. `start` gives a new run the weights of an earlier network: one of
+    config.model enters the first phase, a converted one skips to the last. With `config.student`,
+    converted from that softmax network earlier, the second phase begins with it instead of anew.
+    `recordings`: where `config.real` of the scenes come from; `ranks`: the processes that share the
+    work.
 
     `within` minutes of training the run is to end: phases then take fractions of the time instead
     of their steps, and a resumed run has to be given it again, which then goes on, but not to the
@@ -242,18 +243,17 @@ class Trainer:
         torch.manual_seed(config.seed)
         if start is not None:
             network = load_network(start)
-            expected = config.model if network.config.attn == "softmax" else config.ttt_model
-            if network.config != expected:
+            if network.config not in (config.model, config.converted_model):
                 raise InputError(
-                    f"{start} has other sizes than the training config; make `model` and `ttt`"
-                    " its own"
+                    f"{start} has other sizes than the training config; make `model`, `ttt` and"
+                    " `convert_to` its own"
                 )
         else:
             network = Vggt3(config.model)
             initialise(network)
         if config.student is not None:
             self._remember(start, network)
-        phase = network.config.attn
+        phase = config.first_phase if network.config == config.model else "ttt"
         if phase == "ttt":  # scenes at once as wide as they would be then
             self.table.step = self.table.first = config.softmax_steps + config.distil_steps
         self._adopt(phase, network, PatchHead(2 * config.model.embed_dim))
@@ -276,7 +276,7 @@ class Trainer:
 
     def _converted(self, parent: Vggt3) -> Vggt3:
         if self.config.student is None:
-            return convert(parent, self.config.ttt_model)
+            return convert(parent, self.config.converted_model)
         student, before = (
             load_network(name, self.device) for name in (self.config.student, self.folder / _BEFORE)
         )
@@ -286,7 +286,7 @@ class Trainer:
         """Keep what the student's parent was before it is trained further."""
         student = str(self.config.student)
         fits = start is not None and network.config.attn == "softmax"
-        if not fits or load_network(student).config != self.config.ttt_model:
+        if not fits or load_network(student).config != self.config.converted_model:
             raise InputError(
                 f"training config: student is {student!r}, expected a ttt network of these sizes,"
                 f" converted from the softmax network that the run starts with ({start or 'none'});"
@@ -344,7 +344,7 @@ class Trainer:
         """What has to stay for a run to go on; rates, weights, data and steps may be changed on the
         way.
         """
-        return {name: self.config.to_dict()[name] for name in ("model", "ttt")}
+        return {name: self.config.to_dict()[name] for name in ("model", "ttt", "convert_to")}
 
     def _restore(self, state: RunState) -> None:
         config = self.config
@@ -394,7 +394,8 @@ class Trainer:
     def _check_sizes(self, info: dict[str, Any], where: Path) -> None:
         if info["sizes"] != self._sizes():
             raise InputError(
-                f"{where} holds a run of another network; make `model` and `ttt` its own"
+                f"{where} holds a run of another network; make `model`, `ttt` and `convert_to` its"
+                " own"
             )
 
     def _go_on(
@@ -402,7 +403,8 @@ class Trainer:
     ) -> None:
         """Take up a phase that was begun earlier."""
         config = self.config
-        network = Vggt3(config.model if info["phase"] == "softmax" else config.ttt_model)
+        first = info["phase"] == config.first_phase
+        network = Vggt3(config.model if first else config.converted_model)
         load_stored_state(network, weights)
         aid = PatchHead(2 * config.model.embed_dim)
         aid.load_state_dict(aid_weights)

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from vggt3_ros.cli.bench import (
     colmap_command,
@@ -82,8 +82,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="KINDS",
         help=(
-            "global layers to compare: ttt, softmax or ttt,softmax (default: both for mapping, ttt"
-            " for localize)"
+            "global layers to compare, with commas between: ttt, softmax, anchored, own as the"
+            " model has them (default: own,softmax for mapping, own for localize)"
         ),
     )
     parser.add_argument(
@@ -157,15 +157,11 @@ def _run_network(args: argparse.Namespace) -> int:
 
     _check_outputs(args)
     device = resolve_device(args.device)
-    kinds = args.attention or (["ttt", "softmax"] if args.task == "mapping" else ["ttt"])
-    if args.task == "localize" and "softmax" in kinds:
-        raise argparse.ArgumentTypeError(
-            "bench localize needs --global ttt: a softmax network keeps no scene memory"
-        )
+    kinds = args.attention or (["own", "softmax"] if args.task == "mapping" else ["own"])
     if args.resident == "stream" and "softmax" in kinds:
         raise argparse.ArgumentTypeError(
-            "--resident stream needs --global ttt: a softmax network cannot let frames pass once"
-            " more"
+            "--resident stream goes without --global softmax: such a network cannot let frames"
+            " pass once more"
         )
     config = config_of(args.model, kinds[0])
     image_size = args.image_size or _default_size(config.image_size, config.patch_size)
@@ -336,11 +332,13 @@ def _print(rows: Sequence[Measured | Failed], growth: Mapping[Attention, float |
 
 
 def _attentions(text: str) -> list[Attention]:
-    named: dict[str, Attention] = {"ttt": "ttt", "softmax": "softmax"}
+    from vggt3_ros.cli.bench.network import Attention
+
+    named: dict[str, Attention] = {kind: kind for kind in get_args(Attention)}
     kinds = text.split(",")
     if not set(kinds) <= set(named) or len(set(kinds)) != len(kinds):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not ttt, softmax or both with a comma between"
+            f"{text!r} is not some of {', '.join(named)} with commas between"
         )
     return [named[kind] for kind in kinds]
 

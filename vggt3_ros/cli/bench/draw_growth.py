@@ -13,8 +13,18 @@ from vggt3_ros.evaluation.draw_top_view import new_figure, save_with_legend
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLORS: dict[Attention, str] = {"ttt": "#00798c", "softmax": "#d1495b"}
-_NAMES: dict[Attention, str] = {"ttt": "fast weights", "softmax": "softmax"}
+_COLORS: dict[Attention, str] = {
+    "own": "#30638e",
+    "ttt": "#00798c",
+    "softmax": "#d1495b",
+    "anchored": "#edae49",
+}
+_NAMES: dict[Attention, str] = {
+    "own": "as the model has it",
+    "ttt": "fast weights",
+    "softmax": "softmax",
+    "anchored": "anchors",
+}
 
 
 def draw_growth(

@@ -17,11 +17,12 @@ from vggt3_ros.cli.bench.peak_memory import PeakMemory
 from vggt3_ros.cli.bench.stage_clock import StageClock
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.model.checkpoint import load_network
-from vggt3_ros.model.config import ModelConfig, TttConfig
+from vggt3_ros.model.config import GlobalAttention, ModelConfig, TttConfig
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.streaming import Resident
 
-Attention = Literal["ttt", "softmax"]
+Attention = Literal["ttt", "softmax", "anchored", "own"]
+"""The kind of all global layers; 'own' for those that the model has."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,12 @@ def config_of(model: str, attention: Attention) -> ModelConfig:
     """Sizes of the published model ("full"), or of a checkpoint, with global layers of the given
     kind.
     """
-    if model == "full":
-        return ModelConfig.full(attention)
-    config = load_network(model).config
-    return replace(
-        config, attn=attention, ttt=(config.ttt or TttConfig()) if attention == "ttt" else None
-    )
+    config = ModelConfig.full("ttt") if model == "full" else load_network(model).config
+    if attention == "own":
+        return config
+    ttt = (config.ttt or TttConfig()) if attention == "ttt" else None
+    kinds: tuple[GlobalAttention, ...] = (attention,) * config.depth
+    return replace(config, attn=None, global_attention=kinds, ttt=ttt)
 
 
 def measure(case: Case) -> Measured:

@@ -67,7 +67,7 @@ class LocalizationSession:
         scene, folder = open_scene(path, self.network, library, self._refines_depth)
         try:
             self._localizer = Localizer(scene, self.network, self._how)
-        except SceneError as error:  # of a softmax network, for instance
+        except SceneError as error:  # of another network, for instance
             raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
         self.scene = scene
         self._initial = None

@@ -73,6 +73,7 @@ def _golden(bench: Bench, case: str) -> None:
         for run in description["runs"]:
             images = tensors[run["images"]].to(device)
             if run["call"] == "query":
+                assert memory is not None
                 prediction = network.query(images, memory)
             else:
                 prediction, memory = network.map(images, run.get("num_ttt_steps", 1))

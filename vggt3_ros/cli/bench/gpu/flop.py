@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vggt3_ros.model.camera_head import ANCHORS
+from vggt3_ros.model.anchors import CAMERA_ANCHORS
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.network import Vggt3
 
@@ -36,10 +36,12 @@ def map_flop(config: ModelConfig, frames: int, image_hw: tuple[int, int], steps:
     """Of mapping so many frames, as it is executed: keys and values are computed anew in every
     step.
     """
-    published = replace(ModelConfig.full(config.attn), point_head=False)
-    if config == published and image_hw == (392, 518) and steps == 2:
+    published = None
+    if config.attn is not None:
+        published = replace(ModelConfig.full(config.attn), point_head=False)
+    if config.attn and config == published and image_hw == (392, 518) and steps == 2:
         once, each, pair = _PUBLISHED[config.attn]
-        others = frames if config.attn == "softmax" else min(frames, ANCHORS)
+        others = frames if config.attn == "softmax" else min(frames, CAMERA_ANCHORS)
         return once + frames * each + frames * others * pair
     with torch.device("meta"):
         network = Vggt3(config).eval().requires_grad_(False)

@@ -17,14 +17,13 @@ from vggt3_ros.cli.bench.gpu.flop import count_flop
 from vggt3_ros.cli.bench.gpu.kernel_profile import own_floors, profile, told
 from vggt3_ros.cli.bench.gpu.networks import build, execute, execute_as_chosen, random_images
 from vggt3_ros.cli.bench.gpu.timed_map import STEPS
-from vggt3_ros.model.camera_head import choose_anchors
+from vggt3_ros.model.anchors import choose_anchors
 from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.precision import without_autocast
-from vggt3_ros.model.scene_views import FastWeightsView, KeysView, SceneView
+from vggt3_ros.model.scene_views import Place, make_view
 from vggt3_ros.model.streaming import Passage, Reporter
-from vggt3_ros.model.ttt_attention import TttAttention
 from vggt3_ros.pipeline.memory_check import fit_map
 
 _LISTED = 12  # kernels of a layer
@@ -105,16 +104,11 @@ def _global(bench: Bench, config: ModelConfig, frames: int, execution: Execution
     network = _few_layers(bench, config, execution)
     tokens, passage = _tokens(bench, network, frames), _passage(bench, network)
     block = network.aggregator.global_block(0)
-    attn = block.attn
+    attn = network.aggregator.global_attention(0)
 
     def work() -> Tensor:
-        view: SceneView
-        steps = 1
-        if isinstance(attn, TttAttention):
-            view, steps = FastWeightsView(attn, passage.rope, passage.grid), STEPS
-        else:
-            view = KeysView(attn, passage.rope)
-        for _ in range(steps):
+        view = make_view(attn, Place(passage.rope, passage.grid))
+        for _ in range(STEPS if config.has_fast_weights else 1):
             view.see(passage.normed(0, tokens))
             view.seen_all()
         return passage.across(0, tokens, view)

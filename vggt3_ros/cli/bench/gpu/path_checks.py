@@ -29,7 +29,7 @@ _BOUNDED = 8  # frames one by one, so that copies wait for each other
 _WINDOW = 60  # tokens
 _COMPILING_S = 25.0  # that compiling may take
 
-MapImages = Callable[[Tensor], tuple[Prediction, SceneMemory | None]]
+MapImages = Callable[[Tensor], tuple[Prediction, SceneMemory]]
 Path = Callable[[Vggt3], MapImages]
 """Sets a network to what is checked, and returns how it maps."""
 
@@ -112,7 +112,7 @@ def map_and_query(
     map_images = path(network)
     execution = network.execution
     found: Outputs = {}
-    memories: list[SceneMemory | None] = []
+    memories: list[SceneMemory] = []
     for scene in range(scenes):
         prediction, memory = map_images(images[scene, :_MAPPED])
         named = _mapped(prediction, memory)
@@ -161,13 +161,10 @@ def _random(config: ModelConfig, mode: Mode, scenes: int, frames: int) -> tuple[
     return network, torch.rand(scenes, frames, 3, side, side + config.patch_size)
 
 
-def _mapped(prediction: Prediction, memory: SceneMemory | None) -> Outputs:
+def _mapped(prediction: Prediction, memory: SceneMemory) -> Outputs:
     """What is compared of a map."""
     named = predicted(prediction)
-    if memory is not None:
-        for layer, weights in enumerate(memory.fast_weights):
-            named |= {f"layer {layer}.{name}": w for name, w in weights._asdict().items()}
-    return named
+    return named | memory.tensors()
 
 
 def predicted(prediction: Prediction) -> Outputs:

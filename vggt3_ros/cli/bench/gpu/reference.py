@@ -15,7 +15,7 @@ from vggt3_ros.model.dpt_head import DptHead
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.precision import autocast_to
-from vggt3_ros.model.prediction import Prediction, SceneMemory
+from vggt3_ros.model.prediction import LayerMemory, Prediction, SceneMemory
 from vggt3_ros.progress import StageProgress
 
 WINDOW = 20 * 37 * 37
@@ -58,7 +58,8 @@ def map_plainly(
         points = _decode(network, network.point_head, tapped, grid)
     progress("heads", 1.0)
     prediction = Prediction(encoding, *depth, *points)
-    return prediction, SceneMemory(tuple(weights), camera_tokens)
+    memory = {layer: LayerMemory(fitted) for layer, fitted in enumerate(weights)}
+    return prediction, SceneMemory(memory, camera_tokens)
 
 
 def tapped_bytes(network: Vggt3, frames: int, image_hw: tuple[int, int]) -> int:

@@ -34,9 +34,9 @@ def check_gradients(bench: Bench) -> None:
             torch.manual_seed(2)
             network = Vggt3(config.model)
             initialise(network)
-            network = (network if kind == "softmax" else convert(network, config.ttt_model)).to(
-                device
-            )
+            if kind == "ttt":
+                network = convert(network, config.converted_model)
+            network = network.to(device)
             aid = PatchHead(2 * config.model.embed_dim).to(device)
             there = replace(
                 batch, **{name: value.to(device) for name, value in vars(batch).items()}
