@@ -34,8 +34,8 @@ def test_it_gives_what_the_specification_expects(case: str, window: int) -> None
     )
     compare(run["prefix"], prediction, tensors)
     assert_close("camera_tokens", memory.camera_tokens, tensors[f"{run['prefix']}.cam_tokens"])
-    for layer, weights in enumerate(memory.fast_weights):
-        for name, weight in weights._asdict().items():
+    for layer, weights in memory.layers.items():
+        for name, weight in weights.tensors().items():
             expected = tensors[f"{run['prefix']}.inter.fast.{layer}.{name}"]
             assert_close(f"fast.{layer}.{name}", weight, expected)
 

@@ -205,8 +205,8 @@ def test_a_layer_keeps_some_tokens_of_its_anchors(stride: int, tokens: int) -> N
 
 def test_chosen_tokens_are_the_special_ones_and_a_grid() -> None:
     numbers = torch.arange(2 + 3 * 4)
-    assert numbers[chosen_tokens((3, 4), 2, 2)].tolist() == [0, 1, 2, 4, 10, 12]
-    assert numbers[chosen_tokens((3, 4), 2, 0)].tolist() == [0, 1]
+    assert numbers[chosen_tokens((3, 4), 14, 2)].tolist() == [0, 1, 2, 4, 10, 12]
+    assert numbers[chosen_tokens((3, 4), 14, 0)].tolist() == [0, 1]
 
 
 def test_a_gate_lets_fast_weights_in() -> None:

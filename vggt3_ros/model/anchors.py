@@ -60,13 +60,14 @@ def choose_anchors(tokens: Tensor, count: int = CAMERA_ANCHORS) -> Tensor:
     return torch.stack(chosen).sort().values
 
 
-def chosen_tokens(grid: tuple[int, int], special: int, stride: int) -> slice | Tensor:
-    """Which of a frame's tokens are kept of an anchor: the special ones and each `stride`-th row
-    and column of patches; of stride 0 the special ones alone.
+def chosen_tokens(grid: tuple[int, int], tokens: int, stride: int) -> slice | Tensor:
+    """Which of a frame's tokens are kept of an anchor: the special ones, before the patches, and
+    each `stride`-th row and column of patches; of stride 0 the special ones alone.
     """
+    special = tokens - grid[0] * grid[1]
     if stride == 0:
         return slice(special)
     if stride == 1:
         return slice(None)
-    patches = torch.arange(special, special + grid[0] * grid[1]).view(grid)
+    patches = torch.arange(special, tokens).view(grid)
     return torch.cat([torch.arange(special), patches[::stride, ::stride].flatten()])

@@ -39,7 +39,7 @@ class GlobalSoftmaxAttention(SoftmaxAttention):
 
     def anchor_keys(self, x: Tensor, rope: RopeTable, grid: tuple[int, int]) -> AnchorKeys:
         """What is kept of layer-normed tokens (..., K, P, C) of anchors: (..., heads, N, d)."""
-        kept = chosen_tokens(grid, x.shape[-2] - grid[0] * grid[1], self.patch_stride)
+        kept = chosen_tokens(grid, x.shape[-2], self.patch_stride)
         _, k, v = self.project(x, rope)  # (..., K, h, P, d)
         keys, values = (part[..., kept, :].transpose(-3, -4).flatten(-3, -2) for part in (k, v))
         return AnchorKeys(keys, values)

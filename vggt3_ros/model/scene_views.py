@@ -4,6 +4,7 @@ then asked by each chunk; or remembered of a scene that was mapped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.model import fast_weights
-from vggt3_ros.model.anchors import AnchorKeys
+from vggt3_ros.model.anchors import AnchorKeys, chosen_tokens
 from vggt3_ros.model.fast_weights import FastWeights
 from vggt3_ros.model.global_attention import (
     AnyGlobalAttention,
@@ -30,8 +31,10 @@ class SceneView(Protocol):
     def see(self, x: Tensor) -> None:
         """Take in a chunk."""
 
-    def see_anchors(self, x: Tensor) -> None:
-        """Take in all anchors, once they are chosen."""
+    def choose(self, anchors: Tensor, tokens: Callable[[], Tensor]) -> None:
+        """Take in which frames (K,) of all are anchors, and their tokens (K, P, C), all frames
+        having been seen.
+        """
 
     def seen_all(self) -> None:
         """Learn from what was seen since the last call."""
@@ -75,7 +78,7 @@ class FastWeightsView:
         part = self.attn.gradient(x, self.weights, *self._where)
         self._total = part if self._total is None else self._total + part
 
-    def see_anchors(self, x: Tensor) -> None:
+    def choose(self, anchors: Tensor, tokens: Callable[[], Tensor]) -> None:
         """Nothing: they are seen with the others."""
 
     def seen_all(self) -> None:
@@ -108,9 +111,9 @@ class AnchorsView:
     def see(self, x: Tensor) -> None:
         """Nothing: anchors are seen by themselves."""
 
-    def see_anchors(self, x: Tensor) -> None:
+    def choose(self, anchors: Tensor, tokens: Callable[[], Tensor]) -> None:
         """Keep their keys and values."""
-        self._known = self.attn.anchor_keys(x, self._place.rope, self._place.grid)
+        self._known = self.attn.anchor_keys(tokens(), self._place.rope, self._place.grid)
 
     def seen_all(self) -> None:
         """Nothing is left to do."""
@@ -132,7 +135,7 @@ class KeysView(AnchorsView):
     def __init__(self, attn: GlobalSoftmaxAttention, place: Place) -> None:
         super().__init__(attn, place)
         self._chunks: tuple[list[Tensor], list[Tensor]] = ([], [])
-        self._all = AnchorKeys(torch.empty(0), torch.empty(0))
+        self._all: list[Tensor] = []  # keys and values (h, S, P, d)
 
     def see(self, x: Tensor) -> None:
         """Keep a chunk's keys and values."""
@@ -141,21 +144,28 @@ class KeysView(AnchorsView):
             seen.append(part.transpose(0, 1))
 
     def seen_all(self) -> None:
-        """Put those of all ranks together, (h, N, d)."""
-        keys, values = (self._together(chunks) for chunks in self._chunks)
-        self._all = AnchorKeys(keys, values)
+        """Put those of all ranks together."""
+        for chunks in self._chunks:
+            together = torch.cat(chunks, dim=1)
+            chunks.clear()
+            ranks = self._place.ranks
+            if ranks is not None:
+                whole = ranks.gather(together.transpose(0, 1), self._place.frames)
+                together = whole.transpose(0, 1).contiguous()
+            self._all.append(together)
+
+    def choose(self, anchors: Tensor, tokens: Callable[[], Tensor]) -> None:
+        """Take theirs out of all."""
+        frame = self._all[0].shape[2]
+        kept = chosen_tokens(self._place.grid, frame, self.attn.patch_stride)
+        self._known = AnchorKeys(
+            *(part[:, anchors][:, :, kept].flatten(1, 2) for part in self._all)
+        )
 
     def attend(self, x: Tensor) -> Tensor:
         """Attend to all tokens."""
-        return self.attn.attend_keys(x, self._all, self._place.rope)
-
-    def _together(self, chunks: list[Tensor]) -> Tensor:
-        parts = torch.cat(chunks, dim=1)  # (h, S, P, d)
-        chunks.clear()
-        ranks = self._place.ranks
-        if ranks is not None:
-            parts = ranks.gather(parts.transpose(0, 1), self._place.frames).transpose(0, 1)
-        return parts.flatten(1, 2)
+        every = AnchorKeys(*(part.flatten(1, 2) for part in self._all))
+        return self.attn.attend_keys(x, every, self._place.rope)
 
 
 class FrameView:
@@ -168,7 +178,7 @@ class FrameView:
     def see(self, x: Tensor) -> None:
         """Nothing."""
 
-    def see_anchors(self, x: Tensor) -> None:
+    def choose(self, anchors: Tensor, tokens: Callable[[], Tensor]) -> None:
         """Nothing."""
 
     def seen_all(self) -> None:
@@ -197,9 +207,9 @@ class GatedView:
         """Let the fast weights see a chunk."""
         self._fast_weights.see(x)
 
-    def see_anchors(self, x: Tensor) -> None:
+    def choose(self, anchors: Tensor, tokens: Callable[[], Tensor]) -> None:
         """Keep the anchors' keys and values."""
-        self._anchors.see_anchors(x)
+        self._anchors.choose(anchors, tokens)
 
     def seen_all(self) -> None:
         """Take one TTT step."""

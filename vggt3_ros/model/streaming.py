@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -181,9 +182,9 @@ class MapRun:
         self._view = None
         if told_apart:
             self._anchors = self._choose(torch.cat(told_apart))
-        if self._anchors is not None:
-            view.see_anchors(passage.normed(layer, self._rows_of(self._anchors)))
         view.seen_all()
+        if self._anchors is not None:
+            view.choose(self._anchors, partial(self._normed_anchors, layer))
         more_steps = self.steps - 1 if "ttt" in self.config.global_kinds[layer] else 0
         for _ in range(more_steps):
             for within in self.stream.passing(self.parts):
@@ -202,15 +203,17 @@ class MapRun:
             told_apart = self.ranks.gather(told_apart, self.frames)
         return choose_anchors(told_apart, self.anchor_count)
 
-    def _rows_of(self, chosen: Tensor) -> Tensor:
-        """The residual stream (K, P, C) of some of all frames."""
+    def _normed_anchors(self, layer: int) -> Tensor:
+        """What a layer's global attention sees of the anchors, (K, P, C)."""
+        anchors = self._anchors
+        assert anchors is not None
         if self.ranks is None:
-            return self.stream.of(chosen)
-        here = (chosen >= self.share.start) & (chosen < self.share.stop)
-        own = self.stream.of(chosen[here] - self.share.start)
-        rows = own.new_zeros(len(chosen), *own.shape[1:])
+            return self.passage.normed(layer, self.stream.of(anchors))
+        here = (anchors >= self.share.start) & (anchors < self.share.stop)
+        own = self.stream.of(anchors[here] - self.share.start)
+        rows = own.new_zeros(len(anchors), *own.shape[1:])
         rows[here] = own
-        return self.ranks.sum([rows])[0]
+        return self.passage.normed(layer, self.ranks.sum([rows])[0])
 
     def _arriving(self, layer: int) -> Iterator[tuple[slice, Tensor]]:
         """Chunks as the layer before leaves them, or as they are embedded."""

@@ -164,7 +164,9 @@ def _random(config: ModelConfig, mode: Mode, scenes: int, frames: int) -> tuple[
 def _mapped(prediction: Prediction, memory: SceneMemory) -> Outputs:
     """What is compared of a map."""
     named = predicted(prediction)
-    return named | memory.tensors()
+    for layer, known in memory.layers.items():
+        named |= {f"layer {layer}.{name}": part for name, part in known.tensors().items()}
+    return named
 
 
 def predicted(prediction: Prediction) -> Outputs:
