@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vggt3_ros.cli.bench import command
 from vggt3_ros.cli.bench.network import Attention, Case, Failed, Measured, frame_bytes, measure
 from vggt3_ros.cli.bench.peak_memory import PeakMemory
 from vggt3_ros.cli.bench.stage_clock import StageClock
-from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.model.checkpoint import load_network, save_weights
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.streaming import Resident
 
@@ -253,3 +254,23 @@ def test_wrong_usage_is_exit_code_2(
     arguments: list[str], complaint: str, vggt3: Run, checkpoint: Path
 ) -> None:
     assert vggt3("bench", *arguments, "--model", checkpoint).failed_with(complaint, code=2)
+
+
+def test_accuracy_and_cost_are_told_for_each_number_of_anchors(vggt3: Run, tmp_path: Path) -> None:
+    softmax = tmp_path / "softmax.safetensors"
+    torch.manual_seed(0)
+    config = replace(load_network("tiny").config, attn="softmax", ttt=None)
+    save_weights(Vggt3(config), softmax)
+    file = tmp_path / "rows.json"
+    options = ["--rooms", "1", "--frames", "3", "--anchors", "2", "3", "4", "--json", file]
+    kinds = ["softmax", "anchored", "frame"]
+    outcome = vggt3("bench", "anchors", "--model", softmax, "--layers", *kinds, *options)
+    assert outcome.code == 0, outcome.err
+    rows = json.loads(file.read_text())["rows"]
+    found = [(row["layers"], row["anchors"]) for row in rows]
+    assert found == [("softmax", 2), ("softmax", 3), ("anchored", 2), ("anchored", 3), ("frame", 0)]
+    assert rows[1]["ate_percent"] == pytest.approx(rows[3]["ate_percent"], rel=1e-3)
+    assert rows[4]["scene_bytes"] < rows[2]["scene_bytes"] < rows[3]["scene_bytes"]
+    assert len(outcome.out.splitlines()) == 6
+    refused = vggt3("bench", "anchors", "--model", softmax, "--layers", "ttt", *options)
+    assert refused.code != 0 and "anchored, frame, softmax may take" in refused.err

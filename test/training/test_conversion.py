@@ -132,7 +132,7 @@ def test_another_parent_than_the_configured_one_is_refused(tmp_path) -> None:
         )
 
 
-@pytest.mark.parametrize("attn", ["softmax", "ttt"])
+@pytest.mark.parametrize("attn", ["softmax", "ttt", "anchored,ttt+anchored,frame,ttt"])
 def test_computing_twice_changes_neither_outputs_nor_gradients(attn) -> None:
     images = torch.rand(1, 5, 3, 42, 70)
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from vggt3_ros.errors import CheckpointError, InputError, Vggt3Error
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.model.config import GlobalAttention
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.training import trainer as trainer_module
 from vggt3_ros.training import validations as validations_module
@@ -329,6 +330,62 @@ def test_conversion_keeps_everything_but_global_attention() -> None:
     assert not torch.allclose(before[..., width:], after[..., width:])
 
 
+def mixture(*kinds: GlobalAttention) -> TrainConfig:
+    """A run of one phase, of a network with these kinds of global layers."""
+    model = replace(MINIATURE.model, attn=None, global_attention=kinds, ttt=MINIATURE.ttt)
+    return replace(MINIATURE, model=model, ttt=None, distil_steps=0, ttt_steps=0, shares=(1, 0, 0))
+
+
+def test_a_mixture_trains_from_nothing_in_one_phase(tmp_path) -> None:
+    config = mixture("ttt+anchored", "anchored", "frame", "ttt")
+    trainer = train(tmp_path / "whole", config=config)
+    assert (trainer.phase, trainer.step) == ("whole", config.softmax_steps)
+    learnt = dict(trainer.network.named_parameters())
+    for name in ("attn.gate", "attn.fast.w0"):  # what a scene starts from is learnt as well
+        assert f"aggregator.global_blocks.0.{name}" in learnt
+    train(tmp_path / "cut", 2, config)
+    train(tmp_path / "cut", config=config)
+    whole, cut = (load_file(tmp_path / run / "network.safetensors") for run in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    network = load_network(tmp_path / "whole" / "network.safetensors")
+    assert network.config == config.model
+
+
+def test_fast_weights_from_nothing_start_small_with_a_plain_convolution() -> None:
+    network = Vggt3(mixture("ttt", "ttt+anchored", "anchored", "ttt").model)
+    before = network.aggregator.global_attention(0).w0.std()
+    initialise(network)
+    attn = network.aggregator.global_attention(1).fast
+    assert network.aggregator.global_attention(0).w0.std() == pytest.approx(0.5 * before)
+    assert attn.lr_fc.weight.eq(0).all() and attn.lr_fc.bias.eq(0).all()
+    kernel = attn.short_conv_qkv[2].conv.weight
+    assert kernel.sum() == kernel[:, :, 1, 1].sum() == len(kernel)
+
+
+def test_conversion_to_a_mixture_keeps_the_parents_answers_where_it_can() -> None:
+    torch.manual_seed(0)
+    parent = Vggt3(MINIATURE.model)
+    initialise(parent)
+    config = replace(MINIATURE, convert_to=("anchored", "ttt+anchored", "ttt", "frame"))
+    child = convert(parent, config.converted_model)
+    images = torch.rand(1, 3, 3, 48, 64)
+    with torch.no_grad():
+        before, after = parent(images).tapped, child(images).tapped
+    torch.testing.assert_close(after[0], before[0])  # 3 frames, all of them anchors
+    child.aggregator.global_attention(1).gate.data.zero_()
+    with torch.no_grad():
+        torch.testing.assert_close(child(images).tapped[1], before[1])
+
+
+def test_a_mixture_is_distilled_from_its_parent(tmp_path) -> None:
+    config = replace(MINIATURE, convert_to=("anchored", "ttt+anchored", "ttt", "frame"))
+    trainer = train(tmp_path / "run", config=config)
+    assert trainer.network.config == config.converted_model
+    assert trainer.step == config.softmax_steps + config.distil_steps + config.ttt_steps
+    with pytest.raises(InputError, match="run of another network"):
+        train(tmp_path / "run", config=MINIATURE)
+
+
 def test_a_student_follows_its_parent_and_keeps_what_that_has_not() -> None:
     torch.manual_seed(0)
     before, after = Vggt3(MINIATURE.model), Vggt3(MINIATURE.model)
@@ -480,6 +537,9 @@ def knows_poses(figures: dict[str, float]) -> bool:
         ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
         ({"aspects": (2.0, 0.5)}, "aspects is"),
         ({"crop": 0.0}, "crop is 0.0"),
+        ({"ttt": None}, "ttt is None, expected given, or else no steps"),
+        ({"convert_to": ("ttt", "anchored")}, "global_attention is .*expected 4 of"),
+        ({"convert_to": ("anchored",) * 4}, "ttt is TttConfig"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(change, words) -> None:

@@ -47,14 +47,12 @@ def validation_rooms(config: TrainConfig, device: torch.device) -> list[Validati
 
     It is the same in every run of one image size on one kind of device.
 
-    A tour is what `vggt3 evaluate room:SEED` takes: a drive of 6 m is mapped, and queries stand
-    beside it.
     """
     count = config.validation_rooms
     half = (config.validation_rooms + 1) // 2
     return [
         *_windows("", FIRST_VALIDATION_SEED, count, plan_room, config, device),
-        *(_tour(FIRST_TOUR_SEED + i, config, device) for i in range(half)),
+        *(tour(FIRST_TOUR_SEED + i, (config.height, config.width), device) for i in range(half)),
         *_windows("corridor_", FIRST_CORRIDOR_SEED, half, plan_corridor, config, device),
         *_windows("yard_", FIRST_YARD_SEED, half, plan_yard, config, device),
     ]
@@ -74,25 +72,31 @@ def _windows(
     return [ValidationRoom(MAP_VIEWS, prefix, *part) for part in parts]
 
 
-def _tour(seed: int, config: TrainConfig, device: torch.device) -> ValidationRoom:
-    visit = room_sequence(seed, TOUR_MAP_VIEWS, QUERY_VIEWS, config.height, config.width)
+def tour(
+    seed: int, size_hw: tuple[int, int], device: torch.device, map_views: int = TOUR_MAP_VIEWS
+) -> ValidationRoom:
+    """What `vggt3 evaluate room:SEED` takes: a drive of 6 m is mapped, and queries stand beside
+    it.
+    """
+    visit = room_sequence(seed, map_views, QUERY_VIEWS, *size_hw)
     images = torch.from_numpy(visit.images).to(device).permute(0, 3, 1, 2).float() / 255
     depth = torch.from_numpy(visit.depth).to(device)
-    return ValidationRoom(TOUR_MAP_VIEWS, "tour_", images, depth, visit.world_from_cam)
+    return ValidationRoom(map_views, "tour_", images, depth, visit.world_from_cam)
 
 
-def validate(network: Vggt3, rooms: list[ValidationRoom]) -> dict[str, float]:
+def validate(
+    network: Vggt3, rooms: list[ValidationRoom], anchors: int | None = None
+) -> dict[str, float]:
     """Medians over all views of all windows of rooms and, named `tour_*`, `corridor_*` and
-    `yard_*`, of the others.
+    `yard_*`, of the others. anchors: as for Vggt3.map.
 
-    A softmax network is judged on its map alone (it cannot be queried). Angles in degrees; ate and
-    query positions in percent of the room's trajectory extent; depth as AbsRel after the median
-    scale of the map. `nearest_*`: the pose of the most similar map image, which any network has to
-    beat.
+    Angles in degrees; ate and query positions in percent of the room's trajectory extent; depth as
+    AbsRel after the median scale of the map. `nearest_*`: the pose of the most similar map image,
+    which any network has to beat.
     """
     parts: dict[str, list[Tensor]] = {}
     for room in rooms:
-        for name, values in _measure(network, room).items():
+        for name, values in _measure(network, room, anchors).items():
             parts.setdefault(room.prefix + name, []).append(values.flatten().double().cpu())
     return {name: float(torch.cat(values).median()) for name, values in parts.items()}
 
@@ -112,12 +116,12 @@ def no_progress(figures: dict[str, float]) -> str | None:
     )
 
 
-def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
+def _measure(network: Vggt3, room: ValidationRoom, anchors: int | None) -> dict[str, Tensor]:
     mapped = room.map_views
     truth = room.world_from_cam[:mapped]
     positions = room.world_from_cam[:, :3, 3]
     extent = float((positions.amax(0) - positions.amin(0)).norm())
-    prediction, memory = network.map(room.images[:mapped])
+    prediction, memory = network.map(room.images[:mapped], anchors=anchors)
     estimated = prediction.cameras.world_from_cam.cpu()
     i, j = torch.triu_indices(mapped, mapped, 1)
     relative = se3_inverse(estimated[i]) @ estimated[j]
@@ -141,14 +145,11 @@ def _measure(network: Vggt3, room: ValidationRoom) -> dict[str, Tensor]:
         "depth_abs_rel": ((depth * ratio - depth_truth).abs() / depth_truth).mean((1, 2)),
     }
     queries = room.world_from_cam[mapped:]
-    if memory is not None:
-        located = torch.cat(
-            [
-                network.query(image[None], memory).cameras.world_from_cam
-                for image in room.images[mapped:]
-            ]
-        )
-        result |= _errors("query", metric_from_scene.poses(located.cpu()), queries, extent)
+    located = []
+    for image in room.images[mapped:]:
+        answer = network.query_undecoded(image[None], memory)
+        located.append(answer.cameras.world_from_cam.cpu())
+    result |= _errors("query", metric_from_scene.poses(torch.cat(located)), queries, extent)
     return result | _errors("nearest", truth[_most_similar(room.images, mapped)], queries, extent)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from vggt3_ros.cli.bench import (
+    anchors_command,
     colmap_command,
     gpu_command,
     graph_command,
@@ -64,7 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             network.set_defaults(resident="all", plot=None, repeats=_QUERIES)
     graph_command.add_parser(tasks)
     gpu_command.add_parser(tasks)
-    for further in (colmap_command, maps_command, soak_command):
+    for further in (anchors_command, colmap_command, maps_command, soak_command):
         further.add_parser(tasks)
 
 
@@ -137,6 +138,7 @@ def _add_mapping_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure one task; the exit code is 1 when it failed."""
     others = {
+        "anchors": anchors_command.run,
         "graph": graph_command.run,
         "gpu": gpu_command.run,
         "colmap": colmap_command.run,
