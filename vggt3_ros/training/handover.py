@@ -18,8 +18,9 @@ from torch import Tensor
 
 from vggt3_ros.errors import CheckpointError
 from vggt3_ros.files import atomic_path, clear_unfinished
-from vggt3_ros.model.checkpoint import HANDOVER, stored_state
+from vggt3_ros.model.checkpoint import stored_state
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.weight_files import HANDOVER
 
 _PARENT = "parent"  # sub-folder: what a network in distillation has not of its parent
 _PART_BYTES = 15 * 2**20  # of a file, so that it passes where files of more than 16 MiB do not
