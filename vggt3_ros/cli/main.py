@@ -25,6 +25,7 @@ COMMANDS = (
     "export",
     "evaluate",
     "train",
+    "blend",
     "bench",
     "nodes",
 )

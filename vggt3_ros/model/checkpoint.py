@@ -51,7 +51,7 @@ def load_network(
     weights = sum(tensor.numel() for tensor in stored.tensors.values())
     network.precision = chosen_precision(precision, weights, device)
     way = Execution.parse(execution, device, network.config, network.precision)
-    _assign(network, stored.tensors, stored.path, take_over=True)
+    _assign(network, stored.tensors, stored.given, take_over=True)
     network.aggregator.fill_constants()
     network.model_id = stored.model_id
     network.fingerprint_cache = FingerprintCache(stored.files)
@@ -79,8 +79,7 @@ def load_weights(network: Vggt3, path: str | Path) -> None:
     Raises CheckpointError that names missing, unexpected and misshapen keys; the network is then
     unchanged.
     """
-    path = Path(path)
-    _assign(network, read_tensors(weight_files(path)), path)
+    _assign(network, read_tensors(weight_files(Path(path))), path)
 
 
 def save_weights(network: Vggt3, path: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -116,7 +115,9 @@ def load_stored_state(network: Vggt3, state: dict[str, Tensor], take_over: bool 
         )
 
 
-def check_fits(state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
+def check_fits(
+    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: str | Path
+) -> None:
     """Raise CheckpointError that names missing, unexpected and misshapen tensors of a file unless
     it has those of a network's stored_state.
     """
@@ -145,7 +146,7 @@ def listed(kind: str, names: list[str]) -> str:
 
 
 def _assign(
-    network: Vggt3, tensors: dict[str, Tensor], path: Path, take_over: bool = False
+    network: Vggt3, tensors: dict[str, Tensor], path: str | Path, take_over: bool = False
 ) -> None:
     check_fits(stored_state(network), tensors, path)
     load_stored_state(network, {n: t.float() for n, t in tensors.items()}, take_over)

@@ -27,11 +27,11 @@ HANDOVER = "handover.json"
 
 @dataclass(frozen=True, eq=False)
 class StoredWeights:
-    """What the files of a network hold. On a CPU, tensors are mapped: reading one takes no memory
-    that the system could not take back.
+    """What the files of a network hold. Tensors are mapped: what is read of them takes no memory
+    but the system's cache.
     """
 
-    path: Path
+    given: str  # the name or path
     model_id: str
     files: list[Path]
     config: ModelConfig
@@ -45,7 +45,8 @@ def read_weights(name_or_path: str | Path) -> StoredWeights:
     path, model_id = _locate(name_or_path)
     files = weight_files(path)
     tensors = read_tensors(files)
-    return StoredWeights(path, model_id, files, _config_of(files[0], tensors), tensors)
+    config = _config_of(files[0], tensors)
+    return StoredWeights(str(name_or_path), model_id, files, config, tensors)
 
 
 def _locate(name_or_path: str | Path) -> tuple[Path, str]:
