@@ -290,7 +290,9 @@ def mapped_ranges(file: Path) -> list[tuple[int, int]]:
 def test_neither_network_is_held_in_memory(pair, out, monkeypatch) -> None:
     """What is written are parts of the files, as the system maps them."""
     written: dict[str, Tensor] = {}
-    monkeypatch.setattr("vggt3_ros.model.blend._write", lambda tensors, *_: written.update(tensors))
+    monkeypatch.setattr(
+        "vggt3_ros.model.blend.write_tensors", lambda tensors, *_: written.update(tensors)
+    )
     blend(*pair, [3], "anchored", out)
     spans = [span for file in pair for span in mapped_ranges(file)]
     addresses = [tensor.data_ptr() for tensor in written.values()]

@@ -5,7 +5,10 @@ it.
 from __future__ import annotations
 
 import pickle
+import resource
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -13,8 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from vggt3_ros.errors import CheckpointError
 from vggt3_ros.model.checkpoint import load_network, load_weights, require_checkpoint, save_weights
+from vggt3_ros.model.config import ModelConfig
 
-from ..conftest import GOLDEN, make_network
+from ..conftest import GOLDEN, make_network, small_config
 
 STATE = GOLDEN / "dev_vggttt.state.safetensors"
 
@@ -26,6 +30,20 @@ def test_saved_weights_come_back_with_their_configuration(tmp_path) -> None:
     assert loaded.config == network.config
     assert loaded.fingerprint() == network.fingerprint()
     assert loaded.model_id == "own.safetensors"
+
+
+def test_a_disk_without_room_leaves_the_old_file(tmp_path) -> None:
+    path = tmp_path / "own.safetensors"
+    path.write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"own\.safetensors cannot be written"):
+            save_weights(make_network(seed=3), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_of_shards_loads_as_one(tmp_path) -> None:
@@ -123,6 +141,32 @@ def test_without_the_hub_client_a_hub_name_says_what_to_install(monkeypatch) -> 
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(CheckpointError, match=r"vggt3_ros\[hub\]"):
         load_network("nvidia/vgg-ttt")
+
+
+@pytest.mark.parametrize("there", [("model.pt", "model.safetensors"), ("model.pt",)])
+def test_the_hub_is_asked_for_the_weights_once(tmp_path, monkeypatch, there) -> None:
+    network = make_network(seed=3)
+    hub = ModuleType("huggingface_hub")
+    fetched = tmp_path / "fetched"
+    fetched.mkdir()
+
+    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+        assert name == "nvidia/vgg-ttt"
+        for file in there:
+            if f"*{Path(file).suffix}" in allow_patterns:
+                save_weights(network, fetched / "model.safetensors")
+                if file.endswith(".pt"):
+                    torch.save(load_file(fetched / "model.safetensors"), fetched / file)
+                    (fetched / "model.safetensors").unlink()
+        return str(fetched)
+
+    hub.snapshot_download = snapshot_download  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.setattr(ModelConfig, "full", staticmethod(small_config))  # .pt files tell no sizes
+    loaded = load_network("nvidia/vgg-ttt")
+    assert loaded.fingerprint() == network.fingerprint()
+    assert loaded.model_id == "nvidia/vgg-ttt"
+    assert [file.name for file in fetched.iterdir()] == [there[-1]]
 
 
 def test_fingerprint_follows_the_weights() -> None:

@@ -4,7 +4,6 @@ the softmax network that it was converted from with all else frozen (arXiv 2602.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import CheckpointError, InputError
-from vggt3_ros.files import atomic_path, clear_unfinished
-from vggt3_ros.model.checkpoint import check_fits, listed, stored_state
+from vggt3_ros.model.checkpoint import check_fits, listed, stored_state, write_tensors
 from vggt3_ros.model.config import AnchorConfig, ModelConfig
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.weight_files import StoredWeights, read_weights
@@ -60,6 +58,8 @@ def blend(
     Tensors stay in their files and are compared one by one. Raises CheckpointError that names what
     differs besides, and InputError unless there are such layers and networks of these kinds.
     """
+    if kind not in get_args(BlendKind):
+        raise InputError(_why_not(kind))
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: weights are written as .safetensors; give it such a name")
     fast, full = read_weights(ttt), read_weights(softmax)
@@ -84,7 +84,7 @@ def blend(
             from_softmax += 1
         else:
             tensors[name] = fast.tensors[name]
-    _write(tensors, config, out)
+    write_tensors(tensors, config, out)
     from_ttt = len(tensors) - len(alike) - from_softmax
     coarser = rounded[0] if rounded else None
     return Blend(config, from_ttt, from_softmax, len(alike), len(rounded), coarser)
@@ -123,8 +123,6 @@ def _blended_config(
     anchors: int | None,
     patch_stride: int | None,
 ) -> ModelConfig:
-    if kind not in get_args(BlendKind):
-        raise InputError(_why_not(kind))
     beyond = sorted(layer for layer in layers if not 0 <= layer < old.depth)
     if beyond:
         raise InputError(f"there are no layers {beyond}: the networks have 0 to {old.depth - 1}")
@@ -214,12 +212,3 @@ def _finer_first(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 def _bits(tensor: Tensor) -> Tensor:
     return tensor.contiguous().flatten().view(torch.uint8)
-
-
-def _write(tensors: dict[str, Tensor], config: ModelConfig, out: Path) -> None:
-    from safetensors.torch import save_file
-
-    clear_unfinished(out)
-    kept = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
-    with atomic_path(out) as temporary:
-        save_file(kept, temporary, metadata={"config": json.dumps(config.to_dict())})

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import CheckpointError
 from vggt3_ros.files import atomic_path, clear_unfinished
+from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.fingerprint import FingerprintCache
 from vggt3_ros.model.network import Vggt3
@@ -84,14 +85,26 @@ def load_weights(network: Vggt3, path: str | Path) -> None:
 
 def save_weights(network: Vggt3, path: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write weights and configuration as one safetensors file, replacing it atomically."""
+    state = {name: t.detach().to("cpu", dtype) for name, t in stored_state(network).items()}
+    write_tensors(state, network.config, path)
+
+
+def write_tensors(state: Mapping[str, Tensor], config: ModelConfig, path: Path) -> None:
+    """As save_weights, of a stored_state on the CPU. Raises CheckpointError where there is no room
+    for it.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    state = {
-        name: t.detach().to("cpu", dtype).contiguous() for name, t in stored_state(network).items()
-    }
     clear_unfinished(path)
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={"config": json.dumps(network.config.to_dict())})
+    kept = {name: tensor.contiguous() for name, tensor in state.items()}
+    try:
+        with atomic_path(path) as temporary:
+            save_file(kept, temporary, metadata={"config": json.dumps(config.to_dict())})
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} cannot be written ({error}); check that the disk has room"
+        ) from error
 
 
 def stored_state(network: Vggt3) -> dict[str, Tensor]:

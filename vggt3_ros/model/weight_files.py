@@ -88,7 +88,10 @@ def _download(name: str) -> Path:
             " 'vggt3_ros[hub]'"
         ) from error
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.pt"]))
+        folder = Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json"]))
+        if any(folder.glob("*.safetensors")):  # where a .pt file lies beside, it has the same
+            return folder
+        return Path(snapshot_download(name, allow_patterns=["*.pt", "*.json"]))
     except Exception as error:  # the hub client raises many kinds; each is the same to the user
         raise CheckpointError(
             f"could not fetch {name!r} from the Hugging Face hub: {error}"
