@@ -97,6 +97,10 @@ def test_training_is_told_what_mapping_finds(network) -> None:
     close(output.depth[0], prediction.depth)
 
 
+def test_poses_alone_are_those_of_a_map(network) -> None:
+    close(network.map_poses(images(4)), network.map(images(4))[0].pose_encoding)
+
+
 def test_frames_that_are_not_mapped_change_nothing_for_those_that_are(network) -> None:
     given = images(6)
     with torch.no_grad():

@@ -30,13 +30,15 @@ DECODED_AT_ONCE = 8
 
 
 class DenseHeads:
-    """Depth, and points, where they are wanted and the network has a head for them; computed in
+    """Depth and points, each where it is wanted and the network has a head for it; computed in
     fp32.
     """
 
-    def __init__(self, network: Vggt3, grid: tuple[int, int], pointmap: bool) -> None:
+    def __init__(
+        self, network: Vggt3, grid: tuple[int, int], pointmap: bool, depth: bool = True
+    ) -> None:
         heads = {
-            "depth": network.depth_head,
+            "depth": network.depth_head if depth else None,
             "pointmap": network.point_head if pointmap else None,
         }
         self.heads: dict[str, DptHead] = {n: head for n, head in heads.items() if head is not None}

@@ -180,7 +180,7 @@ class Vggt3(nn.Module):
         share (Ranks.share) and the memory of all.
         """
         self._check(images)
-        settings = MapSettings(chunk, steps, resident, pointmap, anchors)
+        settings = MapSettings(chunk, steps, resident, pointmap, anchors=anchors)
         if resident == "stream" and "softmax" in self.config.global_kinds:
             raise InputError(
                 "frames pass once more (resident 'stream') where the scene is held by fast weights"
@@ -195,15 +195,27 @@ class Vggt3(nn.Module):
                 f" {len(images)} processes"
             )
         run = MapRun(self, images, settings, progress, ranks)
+        encoding, camera_tokens = self._poses(run)
+        prediction = Prediction(encoding, **run.maps.whole())
+        return prediction, SceneMemory(run.memory, camera_tokens)
+
+    @torch.no_grad()
+    def map_poses(self, images: Tensor, steps: int = 2) -> Tensor:
+        """Pose encodings (S, 9) as `map` gives images (S, 3, H, W), without depth and points."""
+        self._check(images)
+        settings = MapSettings(len(images), steps, pointmap=False, depth=False)
+        return self._poses(MapRun(self, images, settings, None, None))[0]
+
+    def _poses(self, run: MapRun) -> tuple[Tensor, Tensor]:
+        """Do the run: pose encodings of its frames, and camera tokens of the anchors of all."""
         with autocast_to(self.precision, self.device):
             run.run()
         tokens = run.camera_tokens
-        if ranks is not None:
-            tokens = ranks.gather(tokens, len(images))
+        if run.ranks is not None:
+            tokens = run.ranks.gather(tokens, run.frames)
         chosen = choose_anchors(tokens)
         encoding = self.camera_head.forward_anchored(tokens[None], chosen)[-1, 0, run.share]
-        prediction = Prediction(encoding, **run.maps.whole())
-        return prediction, SceneMemory(run.memory, tokens[chosen])
+        return encoding, tokens[chosen]
 
     @torch.no_grad()
     def query(

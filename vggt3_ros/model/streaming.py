@@ -34,14 +34,15 @@ scene is fitted; nothing, both and the results are in host memory.
 @dataclass(frozen=True)
 class MapSettings:
     """How a network maps: frames that pass together (chunk), TTT steps, what stays on the device of
-    every frame, whether the point head is run, and how many anchors there are, None for as many as
-    the network was trained with.
+    every frame, which dense heads are run, and how many anchors there are, None for as many as the
+    network was trained with.
     """
 
     chunk: int = 8
     steps: int = 2
     resident: Resident = "all"
     pointmap: bool = True
+    depth: bool = True
     anchors: int | None = None
 
     def __post_init__(self) -> None:
@@ -134,7 +135,7 @@ class MapRun:
         passes = 2 if self.again else 1
         report = Reporter(progress, (passes * (1 + 2 * config.depth) + 1) * len(self.parts))
         self.passage = Passage(network, images, report)
-        self.heads = DenseHeads(network, self.passage.grid, settings.pointmap)
+        self.heads = DenseHeads(network, self.passage.grid, settings.pointmap, settings.depth)
         self.place = Place(self.passage.rope, self.passage.grid, ranks, self.frames)
         self.config = config
         self.steps = settings.steps
