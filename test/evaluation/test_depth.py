@@ -11,7 +11,7 @@ import torch
 
 from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.evaluation.depth import compare_depth, live_depth_figures
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 
 from .oracle import SIZE_HW, SPLIT, arc_sequence
 

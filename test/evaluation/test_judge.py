@@ -13,7 +13,7 @@ from vggt3_ros.evaluation.judge import Judge
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.acceptance import LocateSettings
 from vggt3_ros.landmarks.locate import Located
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 
 POSE = torch.eye(4, dtype=torch.float64)
 COVARIANCE = 1e-4 * torch.eye(6, dtype=torch.float64)

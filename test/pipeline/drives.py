@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vggt3_ros.geometry.se3 import look_at, rotation_angle, se3_inverse
 from vggt3_ros.geometry.uncertainty import corrected_pose
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 from vggt3_ros.pipeline.tracking import Tracked, Tracker, TrackingSettings, TrackingState
 
 ODOM_START = corrected_pose(

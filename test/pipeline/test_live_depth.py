@@ -18,14 +18,11 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.pipeline import localize as localize_module
+from vggt3_ros.pipeline import disposing
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.localize import (
-    Localization,
-    LocalizationStatus,
-    Localizer,
-    LocalizerSettings,
-)
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localize import Localizer
+from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.scene import Scene
@@ -197,7 +194,7 @@ def test_features_are_extracted_while_the_network_runs(
     network_runs = threading.Event()
     extracting = threading.Event()
     query = network.query_undecoded
-    extract = localize_module.extract
+    extract = disposing.extract
     met = []
 
     def querying(*given, **named):
@@ -214,7 +211,7 @@ def test_features_are_extracted_while_the_network_runs(
     localizer = Localizer(scene, network)
     alone = localizer.localize(frame)
     monkeypatch.setattr(network, "query_undecoded", querying)
-    monkeypatch.setattr(localize_module, "extract", searching)
+    monkeypatch.setattr(disposing, "extract", searching)
     together = localizer.localize(frame)
     assert met[:2] == [True, True]
     assert alone.map_from_cam is not None and together.map_from_cam is not None
@@ -228,7 +225,7 @@ def test_what_goes_wrong_with_the_features_is_told(
     def failing(*given):
         raise RuntimeError("no features today")
 
-    monkeypatch.setattr(localize_module, "extract", failing)
+    monkeypatch.setattr(disposing, "extract", failing)
     frame = Frame(drive.images[int(drive.query_indices[0])], intrinsics=drive.intrinsics)
     with pytest.raises(RuntimeError, match="no features today"):
         Localizer(scene, network).localize(frame)

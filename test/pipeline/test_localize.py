@@ -18,7 +18,8 @@ from vggt3_ros.geometry.se3 import rotation_from_axis_angle
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.frame import Frame, Image
-from vggt3_ros.pipeline.localize import LocalizationStatus, Localizer
+from vggt3_ros.pipeline.localization import LocalizationStatus
+from vggt3_ros.pipeline.localize import Localizer
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.scene.scene import Scene

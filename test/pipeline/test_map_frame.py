@@ -25,12 +25,9 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline import localize
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.localize import (
-    Localization,
-    LocalizationStatus,
-    Localizer,
-    LocalizerSettings,
-)
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localize import Localizer
+from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
 from vggt3_ros.pipeline.map_frame import anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.observed import Observed

@@ -11,7 +11,7 @@ from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.landmarks.acceptance import Evidence
 from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.locate import Located
-from vggt3_ros.pipeline.localize import Localization, Searched
+from vggt3_ros.pipeline.localization import Localization, Searched
 from vggt3_ros.pipeline.recent import RecentImages
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings
 

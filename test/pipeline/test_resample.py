@@ -14,7 +14,8 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.frame import Frame, Image
-from vggt3_ros.pipeline.localize import Localizer, LocalizerSettings
+from vggt3_ros.pipeline.localize import Localizer
+from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import reconstruct
 from vggt3_ros.pipeline.resample import Filter, Resampler
@@ -187,7 +188,7 @@ def test_a_query_on_a_device_sends_bytes_and_answers_as_on_the_cpu(
                 there = localizer.localize(frame)
     assert places(waits) == {
         "pipeline/published_loader.py:image",
-        "pipeline/localize.py:_propose",  # the pose
+        "pipeline/proposing.py:by_memory",  # the pose
         "model/prediction.py:to",  # the depth
     }
     assert [wait.kind for wait in waits].count("to device") == 1

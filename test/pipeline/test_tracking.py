@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from vggt3_ros.pipeline.localize import Localization
+from vggt3_ros.pipeline.localization import Localization
 from vggt3_ros.pipeline.tracking import Tracker, TrackingSettings, TrackingState
 
 from .drives import (

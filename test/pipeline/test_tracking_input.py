@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import se3_inverse
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 from vggt3_ros.pipeline.tracking import Tracker, TrackingSettings, TrackingState
 
 from .drives import (

@@ -1,5 +1,5 @@
-"""Scenes that earlier programs saved: test/data/scenes/version_2 and version_3 were written by
-those programs.
+"""Scenes that earlier programs saved: test/data/scenes/version_2, version_3 and version_4 were
+written by those programs.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def check_parts(scene: Scene) -> None:
     assert len(Landmarks.from_tensors(scene.landmarks)) == 12
 
 
-def test_a_scene_of_version_3_is_read() -> None:
-    scene = load_scene(STORED / "version_3")
+@pytest.mark.parametrize("version", ["version_3", "version_4"])
+def test_a_scene_of_version_3_or_4_is_read(version: str) -> None:
+    scene = load_scene(STORED / version)
     check_parts(scene)
     assert torch.equal(scene.points.points, POINTS) and scene.bounds == ((0, -0.25, 1), (1, 1, 4))
     assert scene.made_by == "/robot1/vggt3/mapper in domain 7"
@@ -66,7 +67,7 @@ def test_a_scene_of_version_2_is_read_with_its_points_in_the_map() -> None:
     assert not scene.has_refined_points and scene.depth is None and scene.made_by == ""
 
 
-@pytest.mark.parametrize("version", ["version_2", "version_3"])
+@pytest.mark.parametrize("version", ["version_2", "version_3", "version_4"])
 def test_an_old_scene_saved_again_is_the_same_in_the_present_version(
     version: str, tmp_path: Path
 ) -> None:
@@ -75,7 +76,7 @@ def test_an_old_scene_saved_again_is_the_same_in_the_present_version(
     check_parts(new)
     assert torch.equal(new.points.points, old.points.points) and new.bounds == old.bounds
     assert new.report == old.report and new.has_refined_points == old.has_refined_points
-    assert json.loads((tmp_path / "map" / "scene.json").read_text())["version"] == 4
+    assert json.loads((tmp_path / "map" / "scene.json").read_text())["version"] == 5
 
 
 def test_an_old_scene_without_landmarks_is_read(tmp_path: Path) -> None:

@@ -253,10 +253,14 @@ def test_damage_to_any_file_is_noticed(
     [
         (
             "version",
-            5,
-            "has format version 5, this program reads 2, 3 and 4; update vggt3_ros, or map",
+            6,
+            "has format version 6, this program reads 2, 3, 4 and 5; update vggt3_ros, or map",
         ),
-        ("version", 1, "has format version 1, this program reads 2, 3 and 4; map the place again"),
+        (
+            "version",
+            1,
+            "has format version 1, this program reads 2, 3, 4 and 5; map the place again",
+        ),
         ("version", "one", "'version' must be a whole number from 1"),
         ("format", "other", "is not vggt3_ros's"),
         ("frames", 4, "promises 4 frames, keyframes.json has 3"),

@@ -145,6 +145,33 @@ def dense_settings(args: argparse.Namespace) -> DenseSettings | None:
     return None if chosen is None else replace(chosen, seconds=args.dense_seconds)
 
 
+def add_propose_options(parser: argparse.ArgumentParser) -> None:
+    """Add --propose NAME and --neighbours K: of LocalizerSettings."""
+    parser.add_argument(
+        "--propose",
+        choices=("memory", "local", "both"),
+        default="memory",
+        help=(
+            "what the network's pose is made of: the scene's memory, the keyframes most like the"
+            " image (local: needs a scene of --keep-images), or these where landmarks have not"
+            " confirmed a pose without (both; default: memory)"
+        ),
+    )
+    parser.add_argument(
+        "--neighbours",
+        type=_neighbours,
+        default=2,
+        metavar="K",
+        help="how many keyframes pass the network together with an image then (default: 2)",
+    )
+
+
+def _neighbours(text: str) -> int:
+    if positive_int(text) < 2:
+        raise argparse.ArgumentTypeError("one keyframe tells no scale; give 2 or more")
+    return int(text)
+
+
 def add_bit_depth_option(parser: argparse.ArgumentParser) -> None:
     """Add --bit-depth N: 8 to 16 bits, 0 for what the images tell."""
     parser.add_argument(

@@ -18,6 +18,7 @@ from vggt3_ros.cli.common import (
     add_execution_option,
     add_model_option,
     add_precision_option,
+    add_propose_options,
     add_seed_option,
     dense_settings,
     positive_int,
@@ -102,6 +103,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             " (default: none)"
         ),
     )
+    add_propose_options(parser)
     parser.add_argument(
         "--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)"
     )
@@ -191,16 +193,22 @@ def _check(args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> EvaluationSettings:
     from vggt3_ros.evaluation.evaluate import EvaluationSettings
-    from vggt3_ros.pipeline.localize import LocalizerSettings
+    from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
     from vggt3_ros.pipeline.map_frame_settings import AnchorSettings, landmark_settings
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
     anchor = AnchorSettings(landmark_settings(args.prior_poses))
     return EvaluationSettings(
         reconstruction=ReconstructionSettings(
-            steps=args.steps, chunk=args.chunk, anchor=anchor, dense=dense_settings(args)
+            steps=args.steps,
+            chunk=args.chunk,
+            anchor=anchor,
+            dense=dense_settings(args),
+            keep_images=args.propose != "memory",
         ),
-        localizer=LocalizerSettings(depth=args.query_depth),
+        localizer=LocalizerSettings(
+            depth=args.query_depth, propose=args.propose, neighbours=args.neighbours
+        ),
         priors=args.priors,
         adversarial=args.adversarial,
         seed=args.seed,

@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         "landmark_bytes": sum(tensor.nbytes for tensor in scene.landmarks.values()),
         "depth_bytes": 0 if scene.depth is None else scene.depth.nbytes,
         "depth": None if scene.depth is None else _depth_figures(scene.depth),
+        "image_bytes": 0 if scene.images is None else scene.images.nbytes,
         "up_source": scene.up_source,
         "metric": scene.is_metric,
         "metric_source": scene.metric_source,
@@ -109,6 +110,10 @@ def _print(data: dict[str, Any]) -> None:
         print(
             f"depth      {data['depth_bytes'] / 1e6:.1f} MB: {what} of {width} x {height} pixels;"
             f" {shares}"
+        )
+    if data["image_bytes"]:
+        print(
+            f"images     {data['image_bytes'] / 1e6:.1f} MB: the keyframes as the network saw them"
         )
     print(f"landmarks  {data['landmark_bytes'] / 1e6:.1f} MB: {data['verification']['reason']}")
     print(f"scale      {scale}")

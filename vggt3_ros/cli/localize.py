@@ -17,6 +17,7 @@ from vggt3_ros.cli.common import (
     add_execution_option,
     add_model_option,
     add_precision_option,
+    add_propose_options,
     check_not_input,
     print_skipped,
     resolve_device,
@@ -28,7 +29,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
-    from vggt3_ros.pipeline.localize import Localization
+    from vggt3_ros.pipeline.localization import Localization
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             " (default: refine)"
         ),
     )
+    add_propose_options(parser)
     add_model_option(parser)
     add_precision_option(parser)
     add_execution_option(parser)
@@ -67,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.datasets.image_reader import ImageReader, input_files
     from vggt3_ros.datasets.known_cameras import KnownCameras
     from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.localize import Localizer, LocalizerSettings
+    from vggt3_ros.pipeline.localize import Localizer
+    from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
     from vggt3_ros.scene.storage import load_scene
 
     if args.json is not None:
@@ -76,11 +79,16 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     known = KnownCameras.from_files(None, args.intrinsics)
     reader = ImageReader(args.images, "query", known, args.bit_depth)
-    scene = load_scene(args.scene, with_depth=False)
+    scene = load_scene(args.scene, with_depth=False, with_images=args.propose != "memory")
     if not scene.is_verified and args.refine != "none":
         print(f"vggt3: poses cannot be verified: {scene.verdict.reason}", file=sys.stderr)
     network = load_network(args.model, device, args.precision, args.execution)
-    localizer = Localizer(scene, network, LocalizerSettings(refine=args.refine))
+    settings = LocalizerSettings(
+        refine=args.refine, propose=args.propose, neighbours=args.neighbours
+    )
+    localizer = Localizer(scene, network, settings)
+    if localizer.no_local:
+        print(f"vggt3: only the memory proposes poses: {localizer.no_local}", file=sys.stderr)
 
     rows = []
     account = Account(with_poses=False, calibration=known.calibration_text)
@@ -131,6 +139,7 @@ class LocalizedImage:
     position_sigma: float | None
     inliers: int
     source: str
+    proposed_by: str
     confidence: float | None
     seconds: float
 
@@ -153,6 +162,7 @@ def _row(name: str, localization: Localization, seconds: float) -> LocalizedImag
         position_sigma=None if covariance is None else float(covariance[:3, :3].trace().sqrt()),
         inliers=0 if located is None else located.inliers,
         source="network" if located is None else located.source,
+        proposed_by=localization.proposed_by,
         confidence=None if math.isnan(localization.confidence) else localization.confidence,
         seconds=seconds,
     )

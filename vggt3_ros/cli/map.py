@@ -127,8 +127,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--keep-images",
         action="store_true",
         help=(
-            "keep the images in the scene, in the size of the refined depth: a mesh of it takes"
-            " their colours"
+            "keep the images in the scene: as the network saw them, for `vggt3 localize --propose"
+            " local`, and in the size of the refined depth, for the colours of a mesh"
         ),
     )
     parser.add_argument(
@@ -231,10 +231,6 @@ def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
         raise argparse.ArgumentTypeError(
             f"--prior-poses {args.prior_poses} is about given poses that landmarks are built on: it"
             " needs --poses or --from-colmap, and no --no-landmarks"
-        )
-    if args.keep_images and (args.no_landmarks or args.dense == "off"):
-        raise argparse.ArgumentTypeError(
-            "--keep-images is about refined depth; leave out --no-landmarks, --dense off"
         )
     if args.no_landmarks and args.dense not in (None, "off"):
         raise argparse.ArgumentTypeError(

@@ -25,7 +25,7 @@ WRONG_ROTATION_DEG = 15.0
 # of the distribution with six degrees of freedom
 CHI_SQUARE_MEDIAN = 5.348
 CHI_SQUARE_95 = 12.592
-_OF_THE_NETWORK = ("prepare", "network")  # stages of a localization
+_OF_THE_NETWORK = ("prepare", "network", "local")  # stages of a localization
 
 
 @dataclass(frozen=True, eq=False)

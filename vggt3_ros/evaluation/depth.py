@@ -15,7 +15,7 @@ from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.metrics import DepthErrors, depth_errors
 from vggt3_ros.evaluation.provenance import RefinedDepth, RefinedFrames, refined_figures
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 from vggt3_ros.pipeline.preprocess import prepare
 
 _EXAMPLES = 4

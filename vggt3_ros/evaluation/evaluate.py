@@ -47,12 +47,9 @@ from vggt3_ros.evaluation.scores import (
 )
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.localize import (
-    Localization,
-    LocalizationStatus,
-    Localizer,
-    LocalizerSettings,
-)
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localize import Localizer
+from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
 from vggt3_ros.pipeline.points import coloured_points
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct

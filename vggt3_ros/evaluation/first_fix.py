@@ -30,7 +30,7 @@ from vggt3_ros.landmarks.features import Features, extract
 from vggt3_ros.landmarks.joint import is_thin, locate_jointly
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus, Searched
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus, Searched
 from vggt3_ros.pipeline.recent import RecentImages
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings
 from vggt3_ros.worlds.lookalike import make_lookalike

@@ -12,7 +12,7 @@ from vggt3_ros.evaluation.attempt import Attempt, chi_square, transformed_covari
 from vggt3_ros.evaluation.metrics import pose_errors
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.acceptance import LocateSettings
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ from vggt3_ros.evaluation.metrics import (
     pair_errors,
     pose_errors,
 )
-from vggt3_ros.pipeline.localize import Localization
+from vggt3_ros.pipeline.localization import Localization
 from vggt3_ros.scene.scene import Scene
 
 _MIN_BASELINE = 0.01  # of the extent; directions of shorter baselines are mostly noise of the truth

@@ -22,7 +22,8 @@ from vggt3_ros.evaluation.judge import Judge
 from vggt3_ros.evaluation.map_alignment import align_scene
 from vggt3_ros.evaluation.priors import Priors
 from vggt3_ros.pipeline.frame import Frame
-from vggt3_ros.pipeline.localize import Localizer, LocalizerSettings
+from vggt3_ros.pipeline.localize import Localizer
+from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -30,9 +30,9 @@ from vggt3_ros.landmarks.tensors import pose_error
 from vggt3_ros.landmarks.visibility import Expected, Visibility, guided_matches
 from vggt3_ros.laps import Laps
 
-Source = Literal["last", "descriptor", "network", "given", "joint"]
+Source = Literal["last", "descriptor", "network", "local", "given", "joint"]
 
-_SOURCES: tuple[Source, ...] = ("last", "descriptor", "network")
+SOURCES: tuple[Source, ...] = ("last", "descriptor", "network", "local")
 _KEYFRAMES = 10  # searched per source
 _MARGIN = 0.25  # a rough pose may be off by that fraction of the image
 # In pixels of an image 640 wide: the window around projections in which a pose finds further
@@ -103,20 +103,24 @@ class LandmarkLocalizer:
         self.usual_distance = self.visibility.usual_distance
 
     def locate(
-        self, features: Features, intrinsics: Floats, proposals: Mapping[str, Floats] | None = None
+        self,
+        features: Features,
+        intrinsics: Floats,
+        proposals: Mapping[Source, Floats] | None = None,
+        sources: Sequence[Source] = SOURCES,
     ) -> Located:
         """Pose of an image with these features and intrinsics (3, 3) in its pixels, without lens
         distortion.
 
         Keyframes are searched that the pose proposals["last"] sees most of, then those that look
-        most alike, then those of proposals["network"]: the first pose that is accepted ends the
-        search, otherwise the attempt with most inliers tells why there is none. proposals:
-        world_from_cam (4, 4), all optional.
+        most alike, then those of proposals["network"] and proposals["local"], as far as `sources`
+        names them: the first pose that is accepted ends the search, otherwise the attempt with most
+        inliers tells why there is none. proposals: world_from_cam (4, 4), all optional.
         """
         laps = Laps()
         best = Located(False, "the map has no landmarks", "descriptor")
         searched: set[tuple[int, ...]] = set()
-        for source in _SOURCES if len(self.landmarks) else ():
+        for source in sources if len(self.landmarks) else ():
             keyframes = self._keyframes(source, features, intrinsics, proposals or {})
             laps.lap("retrieval")
             if keyframes is None or tuple(sorted(keyframes)) in searched:
@@ -176,7 +180,7 @@ class LandmarkLocalizer:
         source: Source,
         features: Features,
         intrinsics: Floats,
-        proposals: Mapping[str, Floats],
+        proposals: Mapping[Source, Floats],
     ) -> Indices | None:
         """Keyframes to search, None without a proposal of that source or where it sees nothing of
         the map.

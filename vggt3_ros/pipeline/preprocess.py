@@ -45,16 +45,19 @@ def prepare(
     image_size: int,
     patch_size: int,
     resampler: Resampler | None = None,
+    size_hw: tuple[int, int] | None = None,
 ) -> PreparedFrames:
     """Prepare frames for a network that works at a long side of `image_size` pixels.
 
     Lens distortion is undone where known; the image is cropped about the principal point (the
     centre when not calibrated), because the network expects it there. Frames of another shape than
-    most are cropped to that one: the network sees less of them. With a resampler images are sent to
+    most are cropped to that one: the network sees less of them; size_hw: as all are, if given, to
+    this size. With a resampler images are sent to
     its device in bytes and resized there, to the same pixels. Raises InputError when there is no
     frame.
     """
-    crops = _crops(frames, image_size, patch_size)
+    target = None if size_hw is None else (size_hw[1], size_hw[0])
+    crops = _crops(frames, image_size, patch_size, target)
     images = []
     depths = []
     pixels = []
@@ -81,12 +84,20 @@ def prepared_size(frames: Sequence[Frame], image_size: int, patch_size: int) -> 
     return height, width
 
 
-def _crops(frames: Sequence[Frame], image_size: int, patch_size: int) -> list[EvaluationCrop]:
-    """What is done to each frame; the target of most is that of all."""
+def _crops(
+    frames: Sequence[Frame],
+    image_size: int,
+    patch_size: int,
+    target: tuple[int, int] | None = None,
+) -> list[EvaluationCrop]:
+    """What is done to each frame; the target (width, height) of most is that of all, where none is
+    given.
+    """
     if len(frames) == 0:
         raise InputError("there are no frames; give at least one image")
     own = [_crop(frame, image_size, patch_size) for frame in frames]
-    target = Counter(crop.target for crop in own).most_common(1)[0][0]
+    if target is None:
+        target = Counter(crop.target for crop in own).most_common(1)[0][0]
     return [
         crop if crop.target == target else _crop_to(frame, target)
         for frame, crop in zip(frames, own, strict=True)

@@ -13,7 +13,7 @@ from vggt3_ros.geometry.se3 import rotation_angle, se3_inverse
 from vggt3_ros.landmarks.joint import View
 from vggt3_ros.landmarks.locate import Located
 from vggt3_ros.landmarks.tensors import to_array
-from vggt3_ros.pipeline.localize import Localization, Searched
+from vggt3_ros.pipeline.localization import Localization, Searched
 from vggt3_ros.pipeline.pose_filter import Carried
 from vggt3_ros.pipeline.tracking import usable_odometry
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from vggt3_ros.dense.refine import OverBudgetError
@@ -21,7 +22,7 @@ from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.memory_check import fit_map
 from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
-from vggt3_ros.pipeline.preprocess import prepare, prepared_size
+from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare, prepared_size
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
 from vggt3_ros.pipeline.tie import Tied, tie
 from vggt3_ros.progress import StageProgress
@@ -35,8 +36,9 @@ class ReconstructionSettings:
     as memory permits, up to 8 on a CPU and 32 on a GPU), points, what ties it to the world.
 
     dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only
-    max_points counts then. keep_images: the scene keeps the images beside their refined depth, in
-    its size. memory_limit_bytes replaces what the system says is available on the network's device.
+    max_points counts then. keep_images: the scene keeps its images as the network saw them, which
+    local proposals are made of, and beside refined depth in its size, which colours meshes.
+    memory_limit_bytes replaces what the system says is available on the network's device.
     """
 
     steps: int = 2
@@ -279,8 +281,16 @@ def _scene(
         map_frame=settings.map_frame,
         made_by=settings.made_by,
         depth=None if refined is None else refined.stored(settings.keep_images),
+        images=_stored_images(observed.prepared) if settings.keep_images else None,
         has_refined_points=refined is not None,
     )
+
+
+def _stored_images(prepared: PreparedFrames) -> Tensor:
+    """Images (S, 3, H, W) uint8 as the network saw them: they come from bytes, and nothing is
+    lost.
+    """
+    return (255 * prepared.images).round().to(torch.uint8).cpu()
 
 
 def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import check_pose, chordal_mean, se3
-from vggt3_ros.pipeline.localize import Localization, LocalizationStatus
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 from vggt3_ros.pipeline.pose_filter import Sighting, Track
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings as TrackingSettings
 

@@ -17,7 +17,7 @@ from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.entries import Entries, parse_json
 from vggt3_ros.scene.keyframe_list import KEYFRAMES, parse_keyframes
-from vggt3_ros.scene.older_versions import OLDER, SCENE_UNITS, upgraded
+from vggt3_ros.scene.older_versions import OLDER, SCENE_UNITS, UNSEALED, upgraded
 from vggt3_ros.scene.scene import Corner, Scene
 from vggt3_ros.scene.seal import CHECKSUM, SHA256, check_seal, sealed
 from vggt3_ros.scene.verification import (
@@ -29,14 +29,15 @@ from vggt3_ros.scene.verification import (
 )
 
 FORMAT = "vggt3_scene"
-VERSION = 4
+VERSION = 5
 DESCRIPTION = "scene.json"
 MEMORY = "memory.safetensors"
 POINTS = "points.ply"
 # only in scenes that have some
 LANDMARKS = "landmarks.safetensors"
 DEPTH = "depth.safetensors"
-FILES = (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, DEPTH, POINTS)
+IMAGES = "images.safetensors"
+FILES = (DESCRIPTION, KEYFRAMES, MEMORY, LANDMARKS, DEPTH, IMAGES, POINTS)
 _MAP = "map"
 _VERDICT = ("verified", "reason", "poses")
 _ENTRIES = (
@@ -140,7 +141,7 @@ def parse_description(data: bytes) -> Description:
     """
     entries = recognized(data)
     version = entries.count("version")
-    if version == VERSION or CHECKSUM in entries.values:
+    if version > UNSEALED or CHECKSUM in entries.values:
         check_seal(data, entries)
     files = _files(entries.part("files"))
     if version in OLDER:
@@ -156,6 +157,7 @@ def assemble(
     landmarks: dict[str, Tensor],
     points: PointCloud,
     depth: KeyframeDepth | None,
+    images: Tensor | None,
 ) -> Scene:
     """Put a scene together from its parts. Raises SceneError for an entry missing or wrong, or at
     odds with others.
@@ -190,6 +192,7 @@ def assemble(
             report=report,
             has_refined_points=_refined(entries, description.files),
             depth=depth,
+            images=images,
             map_frame=entries.text("map_frame"),
             made_by=entries.text("made_by"),
             scene_id=entries.text("scene_id", "[0-9a-f]{32}", "32 hexadecimal digits"),
@@ -200,7 +203,7 @@ def assemble(
 
 
 def _files(records: Entries) -> dict[str, FileRecord]:
-    records.require((KEYFRAMES, MEMORY, POINTS), (LANDMARKS, DEPTH))
+    records.require((KEYFRAMES, MEMORY, POINTS), (LANDMARKS, DEPTH, IMAGES))
     files = {}
     for name in records.values:
         record = records.part(name)

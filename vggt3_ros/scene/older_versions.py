@@ -8,16 +8,19 @@ SCENE_UNITS = 2  # the version in which points were in scene units and axes
 # the version without a checksum of scene.json, in which figures were reported and computed with in
 # one entry
 UNSEALED = 3
-OLDER = (SCENE_UNITS, UNSEALED)
+IMAGELESS = 4  # the version that had images of keyframes beside their depth alone
+OLDER = (SCENE_UNITS, UNSEALED, IMAGELESS)
 _NEWER = {"calibration", "points_refined"}
 
 
 def upgraded(entries: Entries, has_landmarks: bool) -> Entries:
     """The entries of an older version as those of the present one, but for `version` and
-    `checksum`.
+    `checksum`. Those of version 4 are the same.
 
     Raises SceneError when one is missing or of the wrong kind.
     """
+    if entries.count("version") == IMAGELESS:
+        return entries
     has_scene_units = entries.count("version") == SCENE_UNITS
     newer = _NEWER | {"points_frame"} if has_scene_units else _NEWER
     entries.require((), set(entries.values) - newer)

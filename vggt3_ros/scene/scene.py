@@ -69,11 +69,12 @@ class Scene:
     when poses cannot be verified, for the reason in verdict. calibration: what localizing with
     landmarks computes with; None only without any. report: figures for people, plain data for JSON;
     nothing computes with it. depth: of every keyframe's pixels, in the map frame; None in scenes
-    without any. has_refined_points: the points are of that depth, on the surfaces of the place; the
-    network's are about there. points and bounds (lowest and highest corner, each 3 numbers) are in
-    the map frame. made_by: whose scene it is where several robots save in one folder: the mapper's
-    full name and ROS domain; empty for scenes of nobody in particular. Raises InputError when the
-    parts contradict each other.
+    without any. images (S, 3, H, W) uint8 RGB of the keyframes as the network saw them, H and W as
+    of input_size; None where they were not kept. has_refined_points: the points are of that depth,
+    on the surfaces of the place; the network's are about there. points and bounds (lowest and
+    highest corner, each 3 numbers) are in the map frame. made_by: whose scene it is where several
+    robots save in one folder: the mapper's full name and ROS domain; empty for scenes of nobody in
+    particular. Raises InputError when the parts contradict each other.
     """
 
     memory: dict[str, Tensor]
@@ -94,6 +95,7 @@ class Scene:
     calibration: MapCalibration | None = None
     report: dict[str, Any] = field(default_factory=dict)
     depth: KeyframeDepth | None = None
+    images: Tensor | None = None
     has_refined_points: bool = False
     map_frame: str = "map"
     made_by: str = ""
@@ -121,6 +123,12 @@ class Scene:
                 f"there is depth of {len(self.depth)} keyframes, but there are"
                 f" {len(self.keyframes)}"
             )
+        expected = (len(self.keyframes), 3, *self.input_size)
+        if self.images is not None and (
+            tuple(self.images.shape) != expected or self.images.dtype != torch.uint8
+        ):
+            got = f"{tuple(self.images.shape)} {self.images.dtype}"
+            raise InputError(f"images of keyframes must be {expected} torch.uint8, got {got}")
         if asdict(self.verdict).keys() & self.report.keys():
             raise InputError("the report repeats an entry of the verdict; leave it out")
         if self.verdict.verified and not self.landmarks:

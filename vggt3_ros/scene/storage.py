@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import safetensors.numpy
@@ -23,6 +24,7 @@ from vggt3_ros.scene.description import (
     DEPTH,
     DESCRIPTION,
     FILES,
+    IMAGES,
     LANDMARKS,
     MEMORY,
     POINTS,
@@ -38,6 +40,7 @@ from vggt3_ros.scene.scene import Scene
 
 _RESTORE = "restore the scene from a copy or map again"
 _PERMISSIONS = "check its permissions and the disk"
+_IMAGES = "images"  # the tensor in the file of images
 
 
 def save_scene(scene: Scene, folder: str | os.PathLike[str]) -> Path:
@@ -74,21 +77,25 @@ def save_scene(scene: Scene, folder: str | os.PathLike[str]) -> Path:
 
 
 def load_scene(
-    folder: str | os.PathLike[str], expect_fingerprint: str | None = None, with_depth: bool = True
+    folder: str | os.PathLike[str],
+    expect_fingerprint: str | None = None,
+    with_depth: bool = True,
+    with_images: bool = True,
 ) -> Scene:
     """Read a scene, writing nothing. Tensors are on the CPU.
 
-    with_depth: False leaves the depth of its keyframes, most of a scene's bytes, unread and None,
-    for who localizes in the scene only; such a scene is not to be saved again. Raises SceneError
-    with the reason when there is no scene, when it is damaged, of a newer format, or (with
-    `expect_fingerprint`) made by another network.
+    with_depth, with_images: False leaves the depth of its keyframes, or their images, most of a
+    scene's bytes, unread and None, for who localizes in the scene only; such a scene is not to be
+    saved again. Raises SceneError with the reason when there is no scene, when it is damaged, of a
+    newer format, or (with `expect_fingerprint`) made by another network.
     """
     target = Path(folder).resolve()
+    unread = {name for name, wanted in ((DEPTH, with_depth), (IMAGES, with_images)) if not wanted}
     scene: Scene | None = None
     while scene is None:
         identity = _identity(current(target))
         try:
-            scene = _read(current(target), with_depth)
+            scene = _read(current(target), unread)
         except SceneError:
             if _identity(current(target)) == identity:
                 raise
@@ -164,6 +171,8 @@ def _write(scene: Scene, folder: Path) -> None:
     # by way of numpy: safetensors has 16-bit numbers of torch since lately only
     if scene.depth is not None:
         (folder / DEPTH).write_bytes(safetensors.numpy.save(scene.depth.arrays()))
+    if scene.images is not None:
+        (folder / IMAGES).write_bytes(_packed({_IMAGES: scene.images}))
     keyframes = describe_keyframes(scene.keyframes)
     (folder / KEYFRAMES).write_bytes(keyframes)
     write_ply(scene.points, folder / POINTS)
@@ -177,6 +186,7 @@ def _write(scene: Scene, folder: Path) -> None:
             scene.landmarks,
             scene.points,
             scene.depth,
+            scene.images,
         )
     except (SceneError, ValueError) as error:
         raise SceneError(
@@ -192,7 +202,7 @@ def _packed(tensors: dict[str, Tensor]) -> bytes:
     return safetensors.torch.save(plain)
 
 
-def _read(folder: Path, with_depth: bool) -> Scene:
+def _read(folder: Path, unread: Collection[str]) -> Scene:
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise SceneError(
@@ -209,9 +219,7 @@ def _read(folder: Path, with_depth: bool) -> Scene:
         ) from error
     except SceneError as error:
         raise SceneError(f"{folder}: {error}") from error
-    wanted = {
-        name: record for name, record in description.files.items() if with_depth or name != DEPTH
-    }
+    wanted = {name: record for name, record in description.files.items() if name not in unread}
     contents = {name: _checked(folder / name, record) for name, record in wanted.items()}
     try:
         memory = safetensors.torch.load(contents[MEMORY])
@@ -222,7 +230,8 @@ def _read(folder: Path, with_depth: bool) -> Scene:
             if DEPTH in contents
             else None
         )
-        return assemble(description, contents[KEYFRAMES], memory, landmarks, points, depth)
+        images = safetensors.torch.load(contents[IMAGES])[_IMAGES] if IMAGES in contents else None
+        return assemble(description, contents[KEYFRAMES], memory, landmarks, points, depth, images)
     except (
         OSError,
         Vggt3Error,

@@ -219,8 +219,11 @@ class ActiveLocalizer:
         pose, covariance = (
             (tracked.map_from_cam, tracked.covariance) if tracked.publish else (None, None)
         )
-        if pose is None and self._settings().publish_unverified and answer.located is None:
-            pose = answer.map_from_cam  # the network's own, which nothing could be asked about
+        reason = tracked.reason
+        if pose is None and self._settings().publish_unverified and not answer.is_verified:
+            pose = answer.network_map_from_cam
+            if pose is not None and answer.located is not None:
+                reason += f"; the pose is unverified, {answer.proposal}"
         if pose is not None and cam_from_child is not None:
             output.publish_pose(seen, pose, covariance, cam_from_child)
             status.pose_published = True
@@ -229,7 +232,7 @@ class ActiveLocalizer:
         status.tf = output.publish_transform(self._camera, arrival, seen, tracked, metric)
         status.confidence = float(answer.confidence)
         status.inliers = answer.located.inliers if answer.located else 0
-        return withheld or tracked.reason
+        return withheld or reason
 
     def _wait(self, reason: str) -> None:
         """In the worker's thread: time has passed since the last pose; reason: why there is no

@@ -13,7 +13,7 @@ from vggt3_ros.nodes.camera.input import CameraFrame
 from vggt3_ros.nodes.messages.conversions import header
 from vggt3_ros.nodes.messages.images import byte_array
 from vggt3_ros.nodes.messages.qos import STATUS
-from vggt3_ros.pipeline.localize import Localization
+from vggt3_ros.pipeline.localization import Localization
 
 
 class DepthOutput:

@@ -21,6 +21,12 @@ class LocalizerParameters(CameraParameters):
         "refine",
         "poses are found and refined by landmarks, only verified by them, or left unverified",
     )
+    propose: Literal["memory", "local", "both"] = parameter(
+        "memory",
+        "what the network's pose is made of: the memory of the scene; the two keyframes most like"
+        " the image, which needs a scene of the mapper's keep_images; or these where landmarks have"
+        " not confirmed a pose without",
+    )
     refine_depth: bool = parameter(
         False,
         "publish localizer/depth: depth of images whose pose is published, from what keyframes know"
@@ -55,7 +61,9 @@ class LocalizerParameters(CameraParameters):
         0.05, "metres that odometry drifts per metre (standard deviation)", 0.0, 1.0
     )
     publish_unverified: bool = parameter(
-        False, "publish poses that nothing verifies, with a huge covariance", live=True
+        False,
+        "publish poses that nothing verifies, also where landmarks refuse, with a huge covariance",
+        live=True,
     )
     tf_mode: Literal["map_to_odom", "map_to_camera", "none"] = parameter(
         "map_to_odom", "transform to publish; map_to_camera needs a camera without a parent in TF"

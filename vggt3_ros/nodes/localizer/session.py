@@ -14,7 +14,9 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.camera.input import CameraFrame
 from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 from vggt3_ros.nodes.runtime.open_scene import SceneProblem, open_scene
-from vggt3_ros.pipeline.localize import Localization, Localizer, LocalizerSettings
+from vggt3_ros.pipeline.localization import Localization
+from vggt3_ros.pipeline.localize import Localizer
+from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
 from vggt3_ros.pipeline.recent import RecentImages
 from vggt3_ros.pipeline.tracking import Tracked, Tracker, TrackingSettings
 from vggt3_ros.scene.scene import Scene
@@ -37,7 +39,9 @@ class LocalizationSession:
         self.tracker = Tracker(_tracking(settings))
         self._recent = RecentImages(_tracking(settings))
         self._how = LocalizerSettings(
-            settings.refine, depth="refined" if settings.refine_depth else "none"
+            settings.refine,
+            depth="refined" if settings.refine_depth else "none",
+            propose=settings.propose,
         )
         self._localizer: Localizer | None = None
         self._initial: Tensor | None = None  # map_from_child that a person gave
@@ -64,10 +68,11 @@ class LocalizationSession:
         """
         if self.network is None:
             raise InputError("the localizer is not active; activate it")
-        scene, folder = open_scene(path, self.network, library, self._refines_depth)
+        wants_images = self._how.propose != "memory"
+        scene, folder = open_scene(path, self.network, library, self._refines_depth, wants_images)
         try:
             self._localizer = Localizer(scene, self.network, self._how)
-        except SceneError as error:  # of another network, for instance
+        except SceneError as error:  # of another network or without images, for instance
             raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
         self.scene = scene
         self._initial = None
@@ -80,8 +85,11 @@ class LocalizationSession:
         )
         scale = "metric" if scene.is_metric else "not metric"
         said = f"localizing in scene {scene.scene_id[:8]} from {folder}: {scale}, {checked}"
-        no_depth = self._refines_depth and scene.depth is None
-        return f"{said}; it has no depth of keyframes to refine depth with" if no_depth else said
+        if self._refines_depth and scene.depth is None:
+            said += "; it has no depth of keyframes to refine depth with"
+        if self._localizer.no_local:
+            said += f"; only its memory proposes poses: {self._localizer.no_local}"
+        return said
 
     def stop(self) -> None:
         """Free the network; forget the scene and the path."""

@@ -219,6 +219,7 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
         points=PointSettings(max_points=settings.max_points),
         anchor=anchor,
         dense=None if dense is None else replace(dense, seconds=settings.dense_seconds or None),
+        keep_images=settings.keep_images,
         map_frame=settings.map_frame,
         made_by=made_by,
     )

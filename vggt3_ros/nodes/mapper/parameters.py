@@ -93,6 +93,12 @@ class MapperParameters(CameraParameters):
         1000.0,
         live=True,
     )
+    keep_images: bool = parameter(
+        False,
+        "keep the images of keyframes in scenes, which the localizer's propose 'local' and 'both'"
+        " need, and beside refined depth for the colours of a mesh",
+        live=True,
+    )
     max_points: int = parameter(
         500000, "points of the published and stored cloud at most", 1, 100000000, live=True
     )

@@ -34,19 +34,23 @@ def library_of(node: Node, scene_dir: str) -> Path:
 
 
 def open_scene(
-    path: str | Path, network: Vggt3, library: Path | None = None, with_depth: bool = True
+    path: str | Path,
+    network: Vggt3,
+    library: Path | None = None,
+    with_depth: bool = True,
+    with_images: bool = True,
 ) -> tuple[Scene, Path]:
     """The scene that a path means (itself, or the newest inside), and its folder. Raises
     SceneProblem.
 
-    library: where relative paths lie (default: here). with_depth: as of `load_scene`.
+    library: where relative paths lie (default: here). with_depth, with_images: as of `load_scene`.
     """
     try:
         folder = find_scene(path, library)
     except SceneError as error:
         raise SceneProblem(LoadScene.Response.NOT_FOUND, str(error)) from error
     try:
-        scene = load_scene(folder, with_depth=with_depth)
+        scene = load_scene(folder, with_depth=with_depth, with_images=with_images)
     except SceneError as error:
         raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
     try:
