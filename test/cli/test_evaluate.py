@@ -63,6 +63,18 @@ def test_evaluate_writes_table_json_and_pictures(
     }
 
 
+def test_the_networks_poses_are_those_of_what_is_to_propose(
+    vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    options = ["--propose", "local", "--neighbours", 3, "--json", tmp_path / "figures.json"]
+    outcome = vggt3("evaluate", sequence, "--priors", "given", "--model", checkpoint, *options)
+    assert outcome.code == 0, outcome
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["propose"], figures["neighbours"]) == ("local", 3)
+    assert "  network, local " in outcome.out and "network alone" not in outcome.out
+    assert figures["verified"]["stages_ms"]["local"] > 0
+
+
 def test_several_sequences_give_medians_and_each(
     vggt3: Run, sequence: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -219,6 +231,7 @@ def test_the_papers_protocol_runs_on_a_scene(
         ["--steps", 3],
         ["--adversarial"],
         ["--dense", "off"],
+        ["--propose", "local"],
         ["--seed", 3],
     ],
 )

@@ -229,12 +229,10 @@ def test_colmap_model_of_other_images_is_refused(
         (["--no-landmarks", "--from-colmap", "{room}"], "--no-landmarks leaves nothing"),
         (["--no-landmarks", "--sfm"], "--no-landmarks leaves nothing"),
         (["--no-landmarks", "--dense", "fine"], "--dense fine needs the cameras of landmarks"),
-        (["--no-landmarks", "--keep-images"], "--keep-images is about refined depth"),
         (
             ["--dense", "off", "--dense-seconds", "1"],
             "--dense-seconds limits what --dense off leaves out",
         ),
-        (["--dense", "off", "--keep-images"], "--keep-images is about refined depth"),
         (["--camera-height", "0"], "not a number above 0"),
     ],
 )

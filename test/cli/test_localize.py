@@ -57,6 +57,28 @@ def test_unreadable_image_is_skipped_and_alone_a_failure(
     assert alone.failed_with("none of the 1 images can be used")
 
 
+def test_keyframes_propose_where_the_scene_has_their_images(
+    vggt3: Run, scene: Path, images: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    network = ("--model", checkpoint)
+    kept = tmp_path / "kept"
+    assert (
+        vggt3("map", images, "--out", kept, "--no-landmarks", "--keep-images", *network).code == 0
+    )
+    local = ("--propose", "local", *network, "--json", tmp_path / "poses.json")
+    assert vggt3("localize", kept, images, *local).code == 0
+    rows = json.loads((tmp_path / "poses.json").read_text())["images"]
+    assert {row["proposed_by"] for row in rows} == {"local"} and len(rows) == 5
+    assert all("proposed from 2 keyframes like it" in row["reason"] for row in rows)
+    assert "images     0.1 MB: the keyframes as the network saw them" in vggt3("info", kept).out
+
+    refused = vggt3("localize", scene, images, *local)
+    assert refused.failed_with("has no images of its keyframes", "--keep-images")
+    either = vggt3("localize", scene, images / "000001.png", "--propose", "both", *network)
+    assert either.code == 0 and "only the memory proposes poses" in either.err
+    assert "images   " not in vggt3("info", scene).out
+
+
 def test_info_says_what_the_scene_holds(vggt3: Run, scene: Path, tmp_path: Path) -> None:
     outcome = vggt3("info", scene, "--json", tmp_path / "info.json")
     assert outcome.code == 0

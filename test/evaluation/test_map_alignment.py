@@ -4,6 +4,7 @@ shrinks them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,9 +14,11 @@ from torch import Tensor
 from vggt3_ros.datasets.sequence import Sequence, Split
 from vggt3_ros.evaluation.map_alignment import MappedFrames, align_scene
 from vggt3_ros.evaluation.priors import Priors
+from vggt3_ros.evaluation.scores import network_errors
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 from vggt3_ros.scene.scene import Keyframes, Scene
 from vggt3_ros.scene.verification import MapCalibration
 
@@ -126,3 +129,22 @@ def test_a_metric_map_of_a_camera_that_stood_still_is_taken_at_its_word() -> Non
     fit = align_scene(sequence, SPLIT, metric, Priors("noisy", 0.1, 3.0))
     assert not fit.collapsed and torch.allclose(fit.true_from_map.poses(noisy), noisy)
     assert align_scene(sequence, SPLIT, metric, Priors("none")).collapsed
+
+
+def test_poses_tied_to_keyframes_need_a_right_map_and_no_right_network() -> None:
+    sequence = arc_sequence()
+    right, true = mapped((0, 1, 2, 4, 5), ())
+    found = Localization(LocalizationStatus.UNVERIFIED, "", None, True, 1.0, None, None, {})
+    found = replace(found, proposed_by="memory")
+    tied = replace(found, proposed_by="local")
+    poses = [sequence.world_from_cam[3]] * 2
+    split = Split(SPLIT.map, (3, 3))
+
+    def errors(mapped: MappedFrames) -> list[float]:
+        position, _ = network_errors(sequence, split, mapped, [found, tied], poses)
+        return [float(each) for each in position]
+
+    assert errors(right) == [0, 0]
+    assert errors(replace(right, network_problem="drawn together")) == [math.inf, 0]
+    wrong = replace(right, problem="drawn together", network_problem="drawn together")
+    assert errors(wrong) == [math.inf, math.inf]

@@ -49,6 +49,8 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
         "--dense": args.dense is not None,
         "--dense-seconds": args.dense_seconds is not None,
         "--query-depth": args.query_depth != "none",
+        "--propose": args.propose != "memory",
+        "--neighbours": args.neighbours != 2,
         "--chunk": args.chunk is not None,
         "--steps": args.steps != STEPS,
         "--seed": args.seed != 0,

@@ -125,7 +125,7 @@ def evaluate(
     compared = _clouds(reconstruction, network, mapped)
     clouds = compare_clouds(sequence, mapped, compared, _reporting_clouds(progress))
     query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)
-    errors = network_errors(sequence, chosen, mapped, query_poses)
+    errors = network_errors(sequence, chosen, mapped, localizations, query_poses)
     figures = EvaluationFigures(
         sequence=sequence.name,
         split=split or next(iter(sequence.splits)),
@@ -135,6 +135,8 @@ def evaluate(
         ttt_steps=scene.ttt_steps,
         input_size=scene.input_size,
         priors=str(settings.priors),
+        propose=settings.localizer.propose,
+        neighbours=settings.localizer.neighbours,
         seed=settings.seed,
         trajectory_extent_m=extent,
         map=_map_figures(

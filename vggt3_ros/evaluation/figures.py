@@ -197,6 +197,18 @@ class EvaluationFigures:
             ),
         )
     )
+    propose: str = field(
+        metadata=figure(
+            definition=(
+                "what the network's own poses of queries (localization) are made of: the scene's"
+                " memory; local: the keyframes most like the query, which pass the network together"
+                " with it; both: these where landmarks did not confirm a pose without"
+            ),
+        )
+    )
+    neighbours: int = field(
+        metadata=figure("count", "keyframes that pass the network together with a query then")
+    )
     seed: int
     trajectory_extent_m: float = field(
         metadata=figure(
@@ -286,6 +298,7 @@ class AggregateFigures:
 
     sequence: str
     sequences: tuple[str, ...]
+    propose: str
     trajectory_extent_m: float = field(metadata=figure("m"))
     map: MapFigures
     localization: LocalizationErrors

@@ -75,6 +75,7 @@ def aggregate(evaluations: Items[Evaluation]) -> AggregateFigures:
     return AggregateFigures(
         sequence=f"median of {len(figures)} sequences",
         sequences=tuple(each.sequence for each in figures),
+        propose=figures[0].propose,
         trajectory_extent_m=float(np.median([each.trajectory_extent_m for each in figures])),
         map=combined([each.map for each in figures], np.median),
         localization=combined([each.localization for each in figures], np.median),

@@ -71,13 +71,21 @@ def baseline_errors(
 
 
 def network_errors(
-    sequence: Sequence, split: Split, mapped: MappedFrames, query_poses: Items[Tensor | None]
+    sequence: Sequence,
+    split: Split,
+    mapped: MappedFrames,
+    localizations: Items[Localization],
+    query_poses: Items[Tensor | None],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Position (m) and rotation errors (deg), (Q,) each, of the network alone; all are infinite
-    where its map does not follow the truth. query_poses: its (4, 4) in the true world, None where
-    it gave none.
+    """Position (m) and rotation errors (deg), (Q,) each, of the network alone; infinite where its
+    map does not follow the truth, or of poses tied to keyframes, where theirs do not. query_poses:
+    its (4, 4) in the true world, None where it gave none.
     """
-    comparable = query_poses if mapped.network_problem is None else [None] * len(query_poses)
+    comparable = []
+    for each, pose in zip(localizations, query_poses, strict=True):
+        is_tied = each.proposed_by == "local"
+        problem = mapped.problem if is_tied else mapped.network_problem
+        comparable.append(pose if problem is None else None)
     return pose_errors(comparable, sequence.world_from_cam[list(split.query)])
 
 
