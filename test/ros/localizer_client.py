@@ -56,8 +56,9 @@ def frames(metric: bool) -> list[Frame]:
 
 @made_once
 def scene() -> Scene:
-    """A scene of the visit's mapped images, in the true frame."""
-    made = reconstruct(frames(metric=True), load_network("tiny")).scene
+    """A scene of the visit's mapped images, which it keeps, in the true frame."""
+    settings = ReconstructionSettings(keep_images=True)
+    made = reconstruct(frames(metric=True), load_network("tiny"), settings).scene
     assert made.is_verified and made.is_metric
     return made
 

@@ -4,6 +4,7 @@ unverified poses.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from vggt3_ros.nodes.messages.images import depth_from_message
 from vggt3_ros.nodes.messages.qos import STATUS
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.preprocess import prepare
+from vggt3_ros.scene.storage import save_scene
+from vggt3_ros.srv import LoadScene
 
 from .localizer_client import (
     LIMIT_M,
@@ -29,6 +32,7 @@ from .localizer_client import (
     LocalizerClient,
     known,
     running_localizer,
+    scene,
     scene_without_scale,
     transforms,
 )
@@ -118,6 +122,32 @@ def test_unverified_poses_are_published_if_wanted_and_claim_nothing(
         assert "not verified" in status.reason and status.tf.startswith("nothing")
         if wanted:
             assert min(localizer.pose_of(status).pose.covariance[::7]) > 9
+
+
+def test_what_keyframes_propose_is_published_if_wanted_where_landmarks_refuse(
+    localizer: LocalizerClient,
+) -> None:
+    """As they do here, where the network's poses must be right by themselves."""
+    localizer.start(refine="verify", propose="both", publish_unverified=True)
+    with localizer.meet() as robot:
+        statuses = localizer.attempts(robot, QUERIES[:2])
+        assert all(status.pose_published for status in statuses)
+        for status in statuses:
+            assert "; the pose is unverified, proposed from 2 keyframes like it" in status.reason
+            assert min(localizer.pose_of(status).pose.covariance[::7]) > 9
+
+
+def test_a_scene_without_images_is_refused_where_keyframes_alone_shall_propose(
+    localizer: LocalizerClient, tmp_path: Path
+) -> None:
+    bare = save_scene(replace(scene(), images=None), tmp_path / "bare")
+    localizer.start(propose="local")
+    answer = localizer.load(bare)
+    assert answer.code == LoadScene.Response.INVALID and "keep_images" in answer.message
+    localizer.start(propose="both")
+    answer = localizer.load(bare)
+    assert answer.code == LoadScene.Response.SUCCESS
+    assert "only its memory proposes poses" in answer.message
 
 
 def test_where_poses_are_verified_only_nothing_wrong_is_published(
