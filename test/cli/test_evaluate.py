@@ -206,6 +206,8 @@ def test_bad_options_fail_with_their_reason(
     assert outcome.failed_with(
         "--query-depth refined needs the depth that --dense off leaves out", code=2
     )
+    outcome = vggt3("evaluate", sequence, "--model", checkpoint, "--neighbours", 3)
+    assert outcome.failed_with("--neighbours 3 is about --propose local and both", code=2)
 
 
 def test_the_papers_protocol_runs_on_a_scene(

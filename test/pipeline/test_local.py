@@ -227,6 +227,23 @@ def test_a_scene_without_images_says_what_stores_them(
     assert Localizer(scene, network, BOTH).no_local == ""
 
 
+def test_keyframes_that_landmarks_do_not_tie_propose_nothing(
+    scene: Scene, walk: RoomSequence, network: Vggt3
+) -> None:
+    """One of them stands far away, and an image just like it is shown."""
+    astray = 3
+    landmarks = dict(scene.landmarks)
+    poses = landmarks["world_from_cam"].clone()
+    poses[astray, :3, 3] += 100
+    tied_ones = landmarks["observed_from"] != astray
+    for name in ("observed_from", "observed", "pixels"):
+        landmarks[name] = landmarks[name][tied_ones]
+    partly = replace(scene, landmarks={**landmarks, "world_from_cam": poses})
+    localizer = Localizer(partly, network, replace(LOCAL, refine="none"))
+    found = localizer.localize(map_frames(walk)[astray])
+    assert off(found, walk.world_from_cam[int(walk.map_indices[astray])])[0] < 3
+
+
 def test_an_image_that_shows_nothing_has_no_local_proposal(scene: Scene, network: Vggt3) -> None:
     wall = Frame(np.full((240, 320, 3), 90, np.uint8))
     settings = LocalizerSettings(refine="none", propose="local")

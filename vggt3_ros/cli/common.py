@@ -160,10 +160,24 @@ def add_propose_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--neighbours",
         type=_neighbours,
-        default=2,
+        default=None,
         metavar="K",
-        help="how many keyframes pass the network together with an image then (default: 2)",
+        help=(
+            "of --propose local and both: how many keyframes pass the network together with an"
+            " image (default: 2)"
+        ),
     )
+
+
+def neighbours(args: argparse.Namespace) -> int:
+    """How many keyframes by the options of `add_propose_options`."""
+    from vggt3_ros.pipeline.localizer_settings import NEIGHBOURS
+
+    if args.neighbours is not None and args.propose == "memory":
+        raise argparse.ArgumentTypeError(
+            f"--neighbours {args.neighbours} is about --propose local and both; give one of them"
+        )
+    return args.neighbours or NEIGHBOURS
 
 
 def _neighbours(text: str) -> int:

@@ -21,6 +21,7 @@ from vggt3_ros.cli.common import (
     add_propose_options,
     add_seed_option,
     dense_settings,
+    neighbours,
     positive_int,
     resolve_device,
 )
@@ -207,7 +208,7 @@ def _settings(args: argparse.Namespace) -> EvaluationSettings:
             keep_images=args.propose != "memory",
         ),
         localizer=LocalizerSettings(
-            depth=args.query_depth, propose=args.propose, neighbours=args.neighbours
+            depth=args.query_depth, propose=args.propose, neighbours=neighbours(args)
         ),
         priors=args.priors,
         adversarial=args.adversarial,

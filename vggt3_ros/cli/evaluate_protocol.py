@@ -50,7 +50,7 @@ def _refuse_contradictions(args: argparse.Namespace) -> None:
         "--dense-seconds": args.dense_seconds is not None,
         "--query-depth": args.query_depth != "none",
         "--propose": args.propose != "memory",
-        "--neighbours": args.neighbours != 2,
+        "--neighbours": args.neighbours is not None,
         "--chunk": args.chunk is not None,
         "--steps": args.steps != STEPS,
         "--seed": args.seed != 0,

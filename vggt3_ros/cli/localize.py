@@ -19,6 +19,7 @@ from vggt3_ros.cli.common import (
     add_precision_option,
     add_propose_options,
     check_not_input,
+    neighbours,
     print_skipped,
     resolve_device,
     scene_files,
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"vggt3: poses cannot be verified: {scene.verdict.reason}", file=sys.stderr)
     network = load_network(args.model, device, args.precision, args.execution)
     settings = LocalizerSettings(
-        refine=args.refine, propose=args.propose, neighbours=args.neighbours
+        refine=args.refine, propose=args.propose, neighbours=neighbours(args)
     )
     localizer = Localizer(scene, network, settings)
     if localizer.no_local:
@@ -118,6 +119,9 @@ def run(args: argparse.Namespace) -> int:
     for line in (*account.lines(), f"localized {localized} of {len(rows)} images"):
         print(f"vggt3: {line.strip()}", file=sys.stderr)
     return 0
+
+
+_SOURCES = {"memory": "network", "local": "local", "": "network"}  # of poses without landmarks
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ def _row(name: str, localization: Localization, seconds: float) -> LocalizedImag
         covariance=None if covariance is None else covariance.tolist(),
         position_sigma=None if covariance is None else float(covariance[:3, :3].trace().sqrt()),
         inliers=0 if located is None else located.inliers,
-        source="network" if located is None else located.source,
+        source=_SOURCES[localization.proposed_by] if located is None else located.source,
         proposed_by=localization.proposed_by,
         confidence=None if math.isnan(localization.confidence) else localization.confidence,
         seconds=seconds,

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence, Split
@@ -67,7 +66,7 @@ def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) 
     true = sequence.world_from_cam[list(indices)]
     scene_poses = se3_inverse(scene.keyframes.cam_from_world)
     map_poses = scene.map_from_keyframes
-    with_landmarks = keyframes_with_landmarks(scene)
+    with_landmarks = scene.keyframes_with_landmarks
     rows = _fitted_rows(with_landmarks, true)
     if priors.kind == "given" and scene.is_metric:
         fit = Alignment(Sim3.identity(), problem=None)
@@ -93,13 +92,6 @@ def align_scene(sequence: Sequence, split: Split, scene: Scene, priors: Priors) 
         fit.problem,
         fit.problem or collapse(true_from_scene.poses(scene_poses), true, SPOT),
     )
-
-
-def keyframes_with_landmarks(scene: Scene) -> tuple[int, ...]:
-    """The rows of the keyframes that observe landmarks, in their order."""
-    if "observed_from" not in scene.landmarks:
-        return ()
-    return tuple(torch.unique(scene.landmarks["observed_from"]).tolist())
 
 
 def _fitted_rows(with_landmarks: tuple[int, ...], true: Tensor) -> list[int]:

@@ -44,7 +44,8 @@ class LocalPose:
 
 
 class LocalProposer:
-    """Poses of images in one scene by the `count` keyframes most like each.
+    """Poses of images in one scene by the `count` keyframes most like each, in verified scenes of
+    those that landmarks tie to the others.
 
     Raises SceneError for a scene without images of its keyframes.
     """
@@ -56,10 +57,13 @@ class LocalProposer:
                 " made of; map the place again with --keep-images (the mapper's keep_images)"
             )
         self._network = network
-        self._images = scene.images
-        self._map_from_keyframes = scene.map_from_keyframes
+        rows = list(range(len(scene.images)))
+        if scene.is_verified:
+            rows = list(scene.keyframes_with_landmarks)
+        self._images = scene.images[rows]
+        self._map_from_keyframes = scene.map_from_keyframes[rows]
         self._steps = max(scene.ttt_steps, 1)
-        self._similar = SimilarKeyframes(scene.images)
+        self._similar = SimilarKeyframes(self._images)
         self._count = count
 
     def propose(self, image: Tensor) -> LocalPose | None:

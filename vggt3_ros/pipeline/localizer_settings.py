@@ -10,6 +10,7 @@ from vggt3_ros.landmarks.acceptance import LocateSettings
 from vggt3_ros.landmarks.features import FeatureSettings, whole_image
 
 Propose = Literal["memory", "local", "both"]
+NEIGHBOURS = 2  # with more, poses in real sequences are worse, and in rooms no better
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class LocalizerSettings:
     locate: LocateSettings = field(default_factory=LocateSettings)
     depth: Literal["none", "network", "refined"] = "none"
     propose: Propose = "memory"
-    neighbours: int = 2
+    neighbours: int = NEIGHBOURS
 
     def __post_init__(self) -> None:
         if self.refine not in ("refine", "verify", "none"):

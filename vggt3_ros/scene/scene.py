@@ -177,6 +177,15 @@ class Scene:
             return self.landmarks["world_from_cam"]
         return self.map_from_scene.poses(se3_inverse(self.keyframes.cam_from_world))
 
+    @property
+    def keyframes_with_landmarks(self) -> tuple[int, ...]:
+        """Indices of the keyframes that observe landmarks; the others stand wherever the network
+        put them.
+        """
+        if "observed_from" not in self.landmarks:
+            return ()
+        return tuple(torch.unique(self.landmarks["observed_from"]).tolist())
+
     def require_calibration(self) -> MapCalibration:
         """The calibration that comes with landmarks. Raises SceneError where there are none."""
         if self.calibration is None:
