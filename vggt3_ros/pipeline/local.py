@@ -20,14 +20,18 @@ from vggt3_ros.pipeline.similar_keyframes import SimilarKeyframes
 from vggt3_ros.scene.scene import Scene
 
 _AGREE = math.radians(20)  # rotations that are averaged
+# of the spread of the keyframes' predicted positions: what is farther from their middle is beyond
+# what their scale tells
+_REACH = 6.0
 
 
 @dataclass(frozen=True, eq=False)
 class LocalPose:
     """A pose in the map, (4, 4) float64, and how many keyframes it was made of.
 
-    is_scaled: whether these determine a similarity. Where they stand at one place, or the network
-    sees them move otherwise than they did, the position is that of the most similar one.
+    is_scaled: whether these determine a similarity. Where they stand at one place, the network sees
+    them move otherwise than they did, or far less than to the image, the position is that of the
+    most similar one.
     """
 
     map_from_cam: Tensor
@@ -91,15 +95,20 @@ def tied(world_from_cam: Tensor, map_from_keyframes: Tensor) -> tuple[Tensor, bo
     world_from_cam (K + 1, 4, 4): as predicted; map_from_keyframes (K, 4, 4): of the first K, the
     most similar first. Each keyframe says how the last camera is turned: the mean of those that
     agree with the most similar one within 20 degrees. The position is by the similarity of the
-    poses (fit_poses); where they determine none, that of the most similar keyframe.
+    poses; where they determine none, or it is far beyond them, that of the most similar keyframe.
     """
     predicted = world_from_cam.double()
     known = map_from_keyframes.double()
     turned = known[:, :3, :3] @ predicted[:-1, :3, :3].transpose(-1, -2) @ predicted[-1, :3, :3]
     agreeing = rotation_angle(turned[0].T @ turned) <= _AGREE
     rotation = chordal_mean(turned[agreeing])
+    positions = predicted[:, :3, 3]
+    middle = positions[:-1].mean(0)
+    spread = (positions[:-1] - middle).square().sum(1).mean().sqrt()
     try:
         map_from_world = fit_poses(predicted[:-1], known)
     except InputError:
         return se3(rotation, known[0, :3, 3]), False
-    return se3(rotation, map_from_world.points(predicted[-1, :3, 3])), True
+    if (positions[-1] - middle).norm() > _REACH * spread:
+        return se3(rotation, known[0, :3, 3]), False
+    return se3(rotation, map_from_world.points(positions[-1])), True
