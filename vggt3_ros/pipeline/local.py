@@ -16,6 +16,7 @@ from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.se3 import chordal_mean, rotation_angle, se3
 from vggt3_ros.geometry.sim3 import fit_poses
 from vggt3_ros.model.network import Vggt3
+from vggt3_ros.model.prediction import PredictedCameras
 from vggt3_ros.pipeline.similar_keyframes import SimilarKeyframes
 from vggt3_ros.scene.scene import Scene
 
@@ -66,6 +67,7 @@ class LocalProposer:
             rows = list(scene.keyframes_with_landmarks)
         self._images = scene.images[rows]
         self._map_from_keyframes = scene.map_from_keyframes[rows]
+        self._size_hw = scene.input_size
         self._steps = max(scene.ttt_steps, 1)
         self._similar = SimilarKeyframes(self._images)
         self._count = count
@@ -79,13 +81,11 @@ class LocalProposer:
         if len(chosen) < 2:
             return None
         keyframes = self._images[chosen].to(image.device) / 255
-        prediction, _ = self._network.map(
-            torch.cat([keyframes, image]), self._steps, len(chosen) + 1, pointmap=False
-        )
-        prediction = prediction.to("cpu")
-        if not bool(prediction.pose_encoding.isfinite().all()):
+        encoding = self._network.map_poses(torch.cat([keyframes, image]), self._steps).cpu()
+        if not bool(encoding.isfinite().all()):
             return None
-        pose, is_scaled = tied(prediction.cameras.world_from_cam, self._map_from_keyframes[chosen])
+        cameras = PredictedCameras.decoded(encoding, self._size_hw)
+        pose, is_scaled = tied(cameras.world_from_cam, self._map_from_keyframes[chosen])
         return LocalPose(pose, len(chosen), is_scaled)
 
 
