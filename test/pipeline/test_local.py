@@ -4,7 +4,9 @@ they are asked.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.se3 import rotation_angle, rotation_from_axis_angle, se3
@@ -20,7 +23,7 @@ from vggt3_ros.landmarks.acceptance import LocateSettings
 from vggt3_ros.landmarks.locate import LandmarkLocalizer
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.frame import Frame, Image
 from vggt3_ros.pipeline.local import tied
 from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 from vggt3_ros.pipeline.localize import Localizer
@@ -32,6 +35,10 @@ from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
 from vggt3_ros.worlds.sequence import RoomSequence, room_sequence
 
+from ..pretended_device import DEVICE, PretendedDevice
+
+MakeFrames = Callable[[int], list[Frame]]
+MakeImage = Callable[..., Image]
 LOCAL = LocalizerSettings(propose="local")
 BOTH = LocalizerSettings(propose="both")
 NEVER = LocateSettings(min_inliers=10_000)  # no pose shows so much
@@ -261,6 +268,21 @@ def test_images_of_another_shape_are_compared_too(
     upright = Frame(np.ascontiguousarray(frame.image[:, 80:240]))
     found = Localizer(scene, network, replace(LOCAL, refine="none")).localize(upright)
     assert found.proposed_by == "local" and off(found, true)[1] < 20
+
+
+def test_on_a_device_keyframes_propose_as_on_the_cpu(
+    small_network: Vggt3, make_frames: MakeFrames, make_image: MakeImage
+) -> None:
+    frame = Frame(make_image(2, 60, 90))  # of another shape than the keyframes
+    with sdpa_kernel(SDPBackend.MATH):
+        settings = ReconstructionSettings(keep_images=True)
+        made = reconstruct(make_frames(4), small_network, settings).scene
+        here = Localizer(made, small_network, LOCAL).localize(frame)
+        with PretendedDevice():
+            there = Localizer(made, copy.deepcopy(small_network).to(DEVICE), LOCAL).localize(frame)
+    assert here.proposed_by == there.proposed_by == "local"
+    assert here.map_from_cam is not None and there.map_from_cam is not None
+    torch.testing.assert_close(here.map_from_cam, there.map_from_cam, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "value"), [("propose", "network"), ("neighbours", 1)])
