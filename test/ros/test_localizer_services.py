@@ -58,7 +58,7 @@ def test_scene_that_cannot_be_used_leaves_the_one_before(
     answer = localizer.load(damaged)
     assert answer.code == Answer.INVALID and "memory.safetensors" in answer.message
     answer = localizer.load(without_memory)
-    assert answer.code == Answer.INVALID and "nothing can be localized in it" in answer.message
+    assert answer.code == Answer.INVALID and "holds no memory" in answer.message
     assert localizer.load(foreign).code == Answer.WRONG_MODEL
     assert localizer.attempts(robot, QUERIES[:2])[-1].pose_published
 
