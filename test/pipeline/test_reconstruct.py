@@ -239,7 +239,7 @@ def test_too_little_memory_is_refused_with_figures(
     room_for_40 = small_network.map_bytes(40, 56, 70, 1, "stream", pointmap=False)
     settings = ReconstructionSettings(chunk=1, memory_limit_bytes=room_for_40)
     with pytest.raises(InputError, match="give at most 40 frames"):
-        reconstruct(frames * 11, small_network, settings)
+        reconstruct(make_frames(44), small_network, settings)
     free = available_bytes(torch.device("cpu"))
     assert free is not None and 10**7 < free < 10**14
 

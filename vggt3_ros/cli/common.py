@@ -106,6 +106,32 @@ def add_chunk_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add --steps N, --anchors K and --redundant-views NAME: of ReconstructionSettings."""
+    parser.add_argument(
+        "--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)"
+    )
+    parser.add_argument(
+        "--anchors",
+        type=positive_int,
+        default=None,
+        metavar="K",
+        help=(
+            "frames that layers of kind anchored attend to, and a scene keeps (default: as many as"
+            " the network was trained with)"
+        ),
+    )
+    parser.add_argument(
+        "--redundant-views",
+        choices=("query", "fit"),
+        default="query",
+        help=(
+            "frames that show nothing new: localized in the map of the others, which is faster, or"
+            " mapped with them (default: query)"
+        ),
+    )
+
+
 def _chunk(text: str) -> int | None:
     return None if text == "auto" else positive_int(text)
 

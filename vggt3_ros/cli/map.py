@@ -17,6 +17,7 @@ from vggt3_ros.cli.common import (
     add_dense_option,
     add_execution_option,
     add_model_option,
+    add_network_options,
     add_precision_option,
     check_not_input,
     dense_settings,
@@ -131,9 +132,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             " local`, and in the size of the refined depth, for the colours of a mesh"
         ),
     )
-    parser.add_argument(
-        "--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)"
-    )
+    add_network_options(parser)
     parser.add_argument(
         "--max-frames", type=positive_int, default=None, metavar="N",
         help=f"of videos, keep the N most useful frames (default: {_MAX_FRAMES})",
@@ -181,6 +180,8 @@ def run(args: argparse.Namespace) -> int:
     settings = ReconstructionSettings(
         steps=args.steps,
         chunk=args.chunk,
+        anchors=args.anchors,
+        redundant_views=args.redundant_views,
         anchor=_anchor_settings(args),
         dense=dense_settings(args),
         keep_images=args.keep_images,
@@ -409,6 +410,7 @@ def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:
         "scene_id": scene.scene_id,
         "model_id": scene.model_id,
         "keyframes": len(scene.keyframes),
+        "views": reconstruction.views.report(),
         "points": len(scene.points),
         "metric": scene.is_metric,
         "metric_source": scene.metric_source,
@@ -434,6 +436,12 @@ def _print(data: dict[str, Any], account: Account) -> None:
         " points.ply"
     )
     print("\n".join(account.lines()))
+    views = data["views"]
+    if views["queried"] + views["repeated"]:
+        print(
+            f"network   fitted to {views['fitted']} frames; {views['queried']} show nothing new and"
+            f" were localized in them, {views['repeated']} have the same image as one of them"
+        )
     print(f"scale     {scale} ({data['metric_source']})")
     verdict = data["verification"]
     meaning = "poses can be verified" if verdict["verified"] else "none, poses stay unverified"

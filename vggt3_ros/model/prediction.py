@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -99,6 +99,20 @@ class Prediction:
         """The same on another device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: t.to(device) for name, t in moved.items() if t is not None})
+
+    def __getitem__(self, frames: slice | Tensor) -> Prediction:
+        """That of some frames, in this order."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: t[frames] for name, t in given.items() if t is not None})
+
+    @staticmethod
+    def joined(parts: Sequence[Prediction]) -> Prediction:
+        """That of the frames of all parts, one after the other; the parts are of one network."""
+        whole = {}
+        for f in fields(parts[0]):
+            if getattr(parts[0], f.name) is not None:
+                whole[f.name] = torch.cat([getattr(part, f.name) for part in parts])
+        return Prediction(**whole)
 
     def collected(self, ranks: Ranks, frames: int) -> Prediction:
         """That of all `frames` at the first of several processes, each of which has that of its

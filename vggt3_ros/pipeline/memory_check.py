@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,6 +46,8 @@ def fit_map(
     chunk: int | None = None,
     limit_bytes: int | None = None,
     pointmap: bool = True,
+    queried: int = 0,
+    anchors: int | None = None,
 ) -> MapFit:
     """How the network maps `frames` images of this size, in the fastest way that memory permits.
 
@@ -52,26 +55,30 @@ def fit_map(
     a GPU leaves what it keeps of frames in the host's memory; on a CPU, frames pass once
     more, with the fitted scene, instead of being kept for the heads.
 
-    limit_bytes replaces what the system says is available on the network's device. pointmap: as for
-    Vggt3.map. Raises InputError, with figures, if there is too little.
+    limit_bytes replaces what the system says is available on the network's device. pointmap and
+    anchors: as for Vggt3.map. queried: images that are localized in the map afterwards, and whose
+    predictions are kept beside the map's. Raises InputError, with figures, if there is too little.
     """
     device = network.device
     available = available_bytes(device) if limit_bytes is None else limit_bytes
     chosen = chunk or _CHUNK.get(device.type, 8)
     if available is None:
         return MapFit(chosen, "all")
+    if device.type == "cpu":  # they are copied once when all are put in order
+        available -= 2 * queried * network.kept_bytes(*size_hw, "stream", pointmap)["maps"]
     for resident in _residents(network):
         least = chosen if chunk else _LEAST[resident] if device.type == "cuda" else 1
         for size in _halves(chosen, least):
-            if network.map_bytes(frames, *size_hw, size, resident, pointmap) <= available:
+            needed = network.map_bytes(frames, *size_hw, size, resident, pointmap, anchors)
+            if needed <= available:
                 if resident == "none":
                     _check_host(network, frames, size_hw, pointmap)
                 return MapFit(size, resident)
 
-    def needed(count: int) -> int:
-        return network.map_bytes(count, *size_hw, size, resident, pointmap)
+    def needed_by(count: int) -> int:
+        return network.map_bytes(count, *size_hw, size, resident, pointmap, anchors)
 
-    raise InputError(_too_little(network.device, frames, size_hw, size, needed, available))
+    raise InputError(_too_little(device, frames, size_hw, size, needed_by, max(0, available)))
 
 
 def _residents(network: Vggt3) -> list[Resident]:
@@ -109,13 +116,12 @@ def _too_little(
     needed: Callable[[int], int],
     available: int,
 ) -> str:
-    least, more = needed(chunk), needed(chunk + 1)
-    grows = more > least
-    fitting = int(chunk + (available - least) / (more - least)) if grows else 0
+    grows = needed(frames) - needed(frames - 1)  # by each frame, chunk and anchors being there
+    fitting = frames - math.ceil((needed(frames) - available) / grows) if grows else 0
     if fitting >= chunk:
         advice = f"give at most {fitting} frames, or "
     else:
-        smaller = ["a smaller chunk"] * (chunk > 1) + ["fewer frames"] * grows
+        smaller = ["a smaller chunk"] * (chunk > 1) + ["fewer frames"] * (grows > 0)
         advice = f"use {' and '.join(smaller)}, or " if smaller else ""
     return (
         f"mapping {frames} frames of {size_hw[1]}x{size_hw[0]} pixels needs about"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -19,12 +20,14 @@ from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame import Anchoring, anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
+from vggt3_ros.pipeline.mapping import NetworkSettings, map_views
 from vggt3_ros.pipeline.memory_check import fit_map
 from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
-from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare, prepared_size
+from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
 from vggt3_ros.pipeline.tie import Tied, tie
+from vggt3_ros.pipeline.views import RedundantViews, Views, choose_views
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
 from vggt3_ros.scene.scene import Corner, Keyframes, Scene
@@ -35,6 +38,8 @@ class ReconstructionSettings:
     """How a scene is made: TTT steps, frames that pass the network together (chunk, None: as many
     as memory permits, up to 8 on a CPU and 32 on a GPU), points, what ties it to the world.
 
+    anchors: frames whose keys the network's anchored layers keep, None for as many as it was
+    trained with. redundant_views: what becomes of frames that show nothing new.
     dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only
     max_points counts then. keep_images: the scene keeps its images as the network saw them, which
     local proposals are made of, and beside refined depth in its size, which colours meshes.
@@ -43,6 +48,8 @@ class ReconstructionSettings:
 
     steps: int = 2
     chunk: int | None = None
+    anchors: int | None = None
+    redundant_views: RedundantViews = "query"
     points: PointSettings = field(default_factory=PointSettings)
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     dense: DenseSettings | None = FAST
@@ -52,10 +59,13 @@ class ReconstructionSettings:
     memory_limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "chunk"):
+        for name in ("steps", "chunk", "anchors"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; expected at least 1")
+        if self.redundant_views not in get_args(RedundantViews):
+            expected = "expected 'query' or 'fit'"
+            raise InputError(f"redundant_views is {self.redundant_views!r}; {expected}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +73,17 @@ class Reconstruction:
     """A scene and what it came from.
 
     frames: those used, in the order of the scene's keyframes and of the prediction (on the CPU),
-    and in the size that they were used in. skipped: names and reasons of those not used.
-    prior_outliers: names of used frames whose prior pose is contradicted. anchored: the prediction
-    as the landmarks scale and place it, still in scene units; None without landmarks. refined:
-    depth refined by the views of each other, None where that was not done. seconds per stage;
-    cpu_seconds of the processor, all threads of the process.
+    and in the size that they were used in. views: which of them the map was fitted to. skipped:
+    names and reasons of those not used. prior_outliers: names of used frames whose prior pose is
+    contradicted. anchored: the prediction as the landmarks scale and place it, still in scene
+    units; None without landmarks. refined: depth refined by the views of each other, None where
+    that was not done. seconds per stage; cpu_seconds of the processor, all threads of the process.
     """
 
     scene: Scene
     prediction: Prediction
     frames: tuple[Frame, ...]
+    views: Views
     skipped: tuple[tuple[str, str], ...]
     prior_outliers: tuple[str, ...]
     anchored: Prediction | None
@@ -102,7 +113,7 @@ def reconstruct(
     settings = settings or ReconstructionSettings()
     laps = Laps()
     used, skipped = usable_frames(frames)
-    observed, memory = _observed(used, network, settings, progress, ranks, laps)
+    observed, memory, views = _observed(used, network, settings, progress, ranks, laps)
     prediction = observed.prediction
     prediction.require_finite_cameras()
 
@@ -121,14 +132,17 @@ def reconstruct(
     laps.lap("points")
 
     scene = _scene(observed, memory, network, anchoring, points, refined, settings)
+    report = {**scene.report, "views": views.report()}
     if given_up:
-        scene = replace(scene, report={**scene.report, "depth_given_up": given_up})
+        report["depth_given_up"] = given_up
+    scene = replace(scene, report=report)
     outliers = tuple(scene.keyframes.names[i] for i in anchoring.prior_outliers)
     laps.lap("scene")
     return Reconstruction(
         scene=scene,
         prediction=prediction,
         frames=used,
+        views=views,
         skipped=skipped,
         prior_outliers=outliers,
         anchored=None if anchoring.landmarks is None else anchoring.prediction,
@@ -158,40 +172,39 @@ def _observed(
     progress: StageProgress | None,
     ranks: Ranks | None,
     laps: Laps,
-) -> tuple[Observed, SceneMemory]:
-    """What the network says of frames, on the CPU, and the memory; of all frames at the first of
-    several processes.
+) -> tuple[Observed, SceneMemory, Views]:
+    """What the network says of frames, on the CPU, the memory, and which frames that was fitted to;
+    of all frames at the first of several processes.
     """
     config = network.config
-    size_hw = prepared_size(used, config.image_size, config.patch_size)
-    passing = len(used)
-    if ranks is not None:
-        share = ranks.share(len(used))
-        passing = share.stop - share.start
-    pointmap = settings.points.source == "pointmap"
-    limit = settings.memory_limit_bytes
-    fit = fit_map(network, passing, size_hw, settings.chunk, limit, pointmap)
     _report(progress, "prepare", 0.0)
     prepared = prepare(used, config.image_size, config.patch_size)
+    views = Views.all_fitted(len(used))
+    if settings.redundant_views == "query":
+        views = choose_views(prepared.images, 2 if ranks is None else max(2, ranks.world))
+    fitted, queried = len(views.fitted), len(views.queried)
+    if ranks is not None:
+        fitted, queried = (len(range(*ranks.share(n).indices(n))) for n in (fitted, queried))
+    pointmap = settings.points.source == "pointmap"
+    fit = fit_map(
+        network,
+        fitted,
+        prepared.size_hw,
+        settings.chunk,
+        settings.memory_limit_bytes,
+        pointmap,
+        queried,
+        settings.anchors,
+    )
     laps.lap("prepare")
 
     def report(stage: str, fraction: float) -> None:
         _report(progress, stage, 0.05 + 0.55 * fraction)
 
-    prediction, memory = network.map(
-        prepared.images,
-        settings.steps,
-        fit.chunk,
-        report,
-        ranks,
-        fit.resident,
-        pointmap=pointmap,
-    )
-    prediction = prediction.to("cpu")
-    if ranks is not None:
-        prediction = prediction.collected(ranks, len(used))
+    how = NetworkSettings(settings.steps, settings.anchors, pointmap, fit)
+    prediction, memory = map_views(network, prepared.images, views, how, report, ranks)
     laps.lap("network")
-    return Observed(used, prepared, prediction), memory
+    return Observed(used, prepared, prediction), memory, views
 
 
 def _refined(

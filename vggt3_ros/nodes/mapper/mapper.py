@@ -216,6 +216,8 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
     return ReconstructionSettings(
         steps=settings.ttt_steps,
         chunk=settings.chunk or None,
+        anchors=settings.anchors or None,
+        redundant_views=settings.redundant_views,
         points=PointSettings(max_points=settings.max_points),
         anchor=anchor,
         dense=None if dense is None else replace(dense, seconds=settings.dense_seconds or None),
@@ -233,10 +235,13 @@ def _summary(mapped: MappingResult) -> str:
         if scene.is_metric
         else f"not metric ({scene.metric_source})"
     )
+    views = made.views
+    alike = len(views.queried) + len(views.repeated)
+    count = f"{len(scene.keyframes)} keyframes" + (f" ({alike} show nothing new)" if alike else "")
     note = scene.report.get("depth_given_up") or scene.report.get("depth", {}).get("note")
     depth = f"; depth: {note}" if note else ""
     skipped = "".join(f"; frame {name} was not used: {reason}" for name, reason in made.skipped[:3])
     return (
-        f"scene {scene.scene_id[:8]} of {len(scene.keyframes)} keyframes in {mapped.seconds:.1f} s,"
-        f" {scale}, landmarks: {scene.verdict.reason}; saved in {mapped.folder}{depth}{skipped}"
+        f"scene {scene.scene_id[:8]} of {count} in {mapped.seconds:.1f} s, {scale},"
+        f" landmarks: {scene.verdict.reason}; saved in {mapped.folder}{depth}{skipped}"
     )

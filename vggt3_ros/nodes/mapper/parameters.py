@@ -63,6 +63,20 @@ class MapperParameters(CameraParameters):
         1000,
         live=True,
     )
+    anchors: int = parameter(
+        0,
+        "frames that layers of kind anchored attend to, and a scene keeps; 0: as many as the"
+        " network was trained with",
+        0,
+        1000,
+        live=True,
+    )
+    redundant_views: Literal["query", "fit"] = parameter(
+        "query",
+        "keyframes that show nothing new are localized in the map of the others, which is faster,"
+        " or mapped with them",
+        live=True,
+    )
     landmarks: bool = parameter(
         True, "build landmarks, which poses are verified and refined with", live=True
     )
