@@ -102,6 +102,9 @@ def test_two_processes_of_the_command_write_one_scene(tmp_path, drive) -> None:
     folder.mkdir()
     for number in map(int, drive.map_indices[:4]):
         Pillow.fromarray(drive.images[number]).save(folder / f"{number}.png")
+    redundant = {"90": drive.images[2], "91": (0.8 * drive.images[2]).astype("uint8")}
+    for name, image in redundant.items():
+        Pillow.fromarray(image).save(folder / f"{name}.png")
     map_it = ["map", str(folder), "--dense", "off", "--out"]
     assert main([*map_it, str(tmp_path / "one")]) == 0
     report = tmp_path / "two.json"
@@ -111,7 +114,9 @@ def test_two_processes_of_the_command_write_one_scene(tmp_path, drive) -> None:
     assert [process.returncode for process in processes] == [0, 0], said
     assert "scene" in said[0][0] and said[1] == ("", "")
     one, two = (load_scene(tmp_path / name) for name in ("one", "two"))
-    assert json.loads(report.read_text())["given"]["images"] == 4
+    made = json.loads(report.read_text())
+    assert made["given"]["images"] == 6
+    assert made["views"] == {"fitted": 4, "queried": 1, "repeated": 1}
     torch.testing.assert_close(
         one.keyframes.cam_from_world, two.keyframes.cam_from_world, rtol=1e-3, atol=1e-3
     )

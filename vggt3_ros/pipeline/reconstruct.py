@@ -181,7 +181,8 @@ def _observed(
     prepared = prepare(used, config.image_size, config.patch_size)
     views = Views.all_fitted(len(used))
     if settings.redundant_views == "query":
-        views = choose_views(prepared.images, 2 if ranks is None else max(2, ranks.world))
+        processes = 1 if ranks is None else min(ranks.world, len(used))
+        views = choose_views(prepared.images, max(2, processes))
     fitted, queried = len(views.fitted), len(views.queried)
     if ranks is not None:
         fitted, queried = (len(range(*ranks.share(n).indices(n))) for n in (fitted, queried))
