@@ -28,6 +28,12 @@ _NEAR = 0.5  # of two letters, such as fx, one may be wrong
 _SHOWN = 12  # known names that a complaint lists when none is near
 
 
+def cache_folder() -> Path:
+    """Where this package remembers what costs time to find out; it need not exist."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache) / "vggt3_ros"
+
+
 def read_text(path: Path) -> str:
     """The file's text without a byte order mark: UTF-8, or UTF-16 and UTF-32 where a mark says so.
 

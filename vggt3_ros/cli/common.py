@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from vggt3_ros.dense.settings import DenseSettings
+    from vggt3_ros.pipeline.budget import Budget
 
 INTRINSICS_HELP = (
     "calibration: JSON with fx, fy, cx, cy in pixels of the images and, where the lens distorts,"
@@ -132,6 +133,29 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_budget_option(parser: argparse.ArgumentParser) -> None:
+    """Add --budget TEXT: of ReconstructionSettings."""
+    parser.add_argument(
+        "--budget",
+        type=_budget,
+        default=None,
+        metavar="20s,8GB",
+        help=(
+            "seconds that mapping may take, from images to scene, or memory, or both: frames, TTT"
+            " steps and refined depth are chosen by what they cost on this machine (default: any)"
+        ),
+    )
+
+
+def _budget(text: str) -> Budget:
+    from vggt3_ros.pipeline.budget import Budget
+
+    try:
+        return Budget.parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _chunk(text: str) -> int | None:
     return None if text == "auto" else positive_int(text)
 
@@ -159,11 +183,11 @@ def add_dense_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def dense_settings(args: argparse.Namespace) -> DenseSettings | None:
+def dense_settings(args: argparse.Namespace, default: str = "fast") -> DenseSettings | None:
     """How depth is refined by the options of `add_dense_option`, None for not at all."""
     from vggt3_ros.pipeline.dense import DENSE
 
-    chosen = DENSE[args.dense or "fast"]
+    chosen = DENSE[args.dense or default]
     if chosen is None and args.dense_seconds is not None:
         raise argparse.ArgumentTypeError(
             "--dense-seconds limits what --dense off leaves out; give one of them"

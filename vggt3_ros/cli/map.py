@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vggt3_ros.cli.common import (
     INTRINSICS_HELP,
     add_bit_depth_option,
+    add_budget_option,
     add_chunk_option,
     add_common_options,
     add_dense_option,
@@ -133,6 +135,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ),
     )
     add_network_options(parser)
+    add_budget_option(parser)
     parser.add_argument(
         "--max-frames", type=positive_int, default=None, metavar="N",
         help=f"of videos, keep the N most useful frames (default: {_MAX_FRAMES})",
@@ -182,8 +185,9 @@ def run(args: argparse.Namespace) -> int:
         chunk=args.chunk,
         anchors=args.anchors,
         redundant_views=args.redundant_views,
+        budget=args.budget,
         anchor=_anchor_settings(args),
-        dense=dense_settings(args),
+        dense=dense_settings(args, "fast" if args.budget is None else "fine"),
         keep_images=args.keep_images,
     )
     with Ranks(device) as ranks:
@@ -191,7 +195,7 @@ def run(args: argparse.Namespace) -> int:
             contribute(frames, network, settings, ranks)
             return 0
         with ProgressBar("mapping") as progress:
-            reconstruction = reconstruct(frames, network, settings, progress, ranks)
+            reconstruction = reconstruct(frames, network, settings, progress, ranks, _announce)
     print_skipped(reconstruction.skipped)
     save_scene(reconstruction.scene, args.out)
     with atomic_path(picture) as temporary:
@@ -214,6 +218,11 @@ def run(args: argparse.Namespace) -> int:
     write_json(args.json, data)
     _print(data, account)
     return 0
+
+
+def _announce(plan: str) -> None:
+    """Say on stderr what is going to be done."""
+    print(f"vggt3: {plan}", file=sys.stderr)
 
 
 def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
@@ -456,6 +465,8 @@ def _print(data: dict[str, Any], account: Account) -> None:
             " planes of those"
         )
         print(f"depth     refined at {width} x {height}: {known}, {shares['near']} near them")
+    if "budget" in verdict:
+        _print_budget(verdict["budget"])
     note = verdict.get("depth_given_up") or verdict.get("depth", {}).get("note")
     if note:
         print(f"          {note}")
@@ -467,3 +478,15 @@ def _print(data: dict[str, Any], account: Account) -> None:
         print(f"left out  {count} video frames: {reason}")
     print(f"picture   {data['picture']}")
     print(f"seconds   {data['seconds']['total']:.1f} ({stages})")
+
+
+def _print_budget(budget: dict[str, Any]) -> None:
+    expected = sum(budget["expected_s"].values())
+    taken = budget["taken_s"]["total"] - budget["taken_s"].get("costs", 0.0)
+    print(f"budget    {expected:.1f} s were expected, {taken:.1f} s taken")
+    for trial in budget["steps_tried"][1:]:
+        kept = "kept" if trial["kept"] else "given up"
+        off = 100 * trial["disagreement"]
+        print(f"          {trial['steps']} TTT steps {kept}: held-out frames {off:.1f} % off")
+    for left_out in budget["left_out"]:
+        print(f"          left out: {left_out}")

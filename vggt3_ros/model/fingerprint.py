@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vggt3_ros.files import atomic_path
+from vggt3_ros.files import atomic_path, cache_folder
 
 _WORTH_BYTES = 2**28  # smaller files are hashed as fast as they are looked up
 
@@ -54,11 +53,10 @@ class FingerprintCache:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
         paths = [str(file.resolve()) for file in files]
         name = hashlib.sha256(json.dumps(paths).encode()).hexdigest()[:16]
         status = [file.stat() for file in files]
-        self._entry = cache / "vggt3_ros" / "fingerprints" / f"{name}.json"
+        self._entry = cache_folder() / "fingerprints" / f"{name}.json"
         self._files = [
             {"path": path, "size": each.st_size, "changed_ns": each.st_mtime_ns}
             for path, each in zip(paths, status, strict=True)

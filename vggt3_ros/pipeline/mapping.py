@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.model.streaming import chunks
+from vggt3_ros.pipeline.held_out import BETTER, HeldOut
 from vggt3_ros.pipeline.memory_check import MapFit
 from vggt3_ros.pipeline.views import Views
 from vggt3_ros.progress import StageProgress
@@ -81,3 +84,56 @@ def map_views(
     place[views.queried] = fitted + torch.arange(len(views.queried))
     place[views.repeated] = place[views.repeats]
     return Prediction.joined([mapped, queried])[place], memory
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A map in so many TTT steps, how much held-out frames disagreed with it (see HeldOut), and
+    whether it was the best so far.
+    """
+
+    steps: int
+    disagreement: float
+    kept: bool
+
+
+def map_in_trials(
+    network: Vggt3,
+    images: Tensor,
+    views: Views,
+    held_out: HeldOut,
+    settings: NetworkSettings,
+    trials: int,
+    may_go_on: Callable[[float], bool],
+    progress: StageProgress | None = None,
+) -> tuple[Prediction, SceneMemory, list[Trial]]:
+    """As `map_views`, in up to `trials` further steps, each kept only if frames that are not
+    fitted, and localized in the map, agree better with it. The first that does not ends it, or
+    may_go_on(seconds that the next one is going to take).
+    """
+
+    def made(number: int) -> tuple[Prediction, SceneMemory, float]:
+        def report(stage: str, fraction: float) -> None:
+            if progress is not None:
+                progress(stage, (number + fraction) / (trials + 1))
+
+        how = replace(settings, steps=settings.steps + number)
+        prediction, memory = map_views(network, images, views, how, report)
+        prediction.require_finite_cameras()
+        return prediction, memory, held_out.disagreement(prediction)
+
+    begin = time.perf_counter()
+    prediction, memory, least = made(0)
+    record = [Trial(settings.steps, least, True)]
+    for number in range(1, trials + 1):
+        now = time.perf_counter()
+        if not may_go_on(1.2 * (now - begin)):
+            break
+        begin = now
+        tried, its_memory, disagreement = made(number)
+        kept = disagreement < BETTER * least
+        record.append(Trial(settings.steps + number, disagreement, kept))
+        if not kept:
+            break
+        prediction, memory, least = tried, its_memory, disagreement
+    return prediction, memory, record

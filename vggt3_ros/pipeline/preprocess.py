@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,11 @@ class PreparedFrames:
     def size_hw(self) -> tuple[int, int]:
         """Height and width in pixels of the network's input."""
         return self.images.shape[-2], self.images.shape[-1]
+
+    def of(self, frames: Tensor) -> PreparedFrames:
+        """Some of them, by their indices."""
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        return replace(self, **{name: part[frames] for name, part in parts.items()})
 
 
 def prepare(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import get_args
 
 import torch
@@ -16,21 +17,26 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.laps import Laps
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
+from vggt3_ros.pipeline.budget import Budget
 from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame import Anchoring, anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.mapping import NetworkSettings, map_views
-from vggt3_ros.pipeline.memory_check import fit_map
+from vggt3_ros.pipeline.memory_check import MapFit, fit_map
 from vggt3_ros.pipeline.observed import Observed
+from vggt3_ros.pipeline.plan import Dense, Wish
+from vggt3_ros.pipeline.planning import Planning
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
-from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare
+from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare, prepared_size
 from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
 from vggt3_ros.pipeline.tie import Tied, tie
 from vggt3_ros.pipeline.views import RedundantViews, Views, choose_views
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
 from vggt3_ros.scene.scene import Corner, Keyframes, Scene
+
+_UNUSED = "left out to keep within the budget: it adds less than the others"
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,8 @@ class ReconstructionSettings:
     as memory permits, up to 8 on a CPU and 32 on a GPU), points, what ties it to the world.
 
     anchors: frames whose keys the network's anchored layers keep, None for as many as it was
-    trained with. redundant_views: what becomes of frames that show nothing new.
+    trained with. redundant_views: what becomes of frames that show nothing new. budget:
+    what the map may take; steps and dense are then what is done where it suffices.
     dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only
     max_points counts then. keep_images: the scene keeps its images as the network saw them, which
     local proposals are made of, and beside refined depth in its size, which colours meshes.
@@ -50,6 +57,7 @@ class ReconstructionSettings:
     chunk: int | None = None
     anchors: int | None = None
     redundant_views: RedundantViews = "query"
+    budget: Budget | None = None
     points: PointSettings = field(default_factory=PointSettings)
     anchor: AnchorSettings = field(default_factory=AnchorSettings)
     dense: DenseSettings | None = FAST
@@ -98,22 +106,32 @@ def reconstruct(
     settings: ReconstructionSettings | None = None,
     progress: StageProgress | None = None,
     ranks: Ranks | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> Reconstruction:
     """Reconstruct a scene from frames. The first usable frame's camera is the origin of scene
     units.
 
     Frames of the shape that most have are brought to one size; those of another shape are used only
     where all frames are calibrated. The others, black frames and frames with a damaged prior pose
-    are skipped and reported. Raises InputError when fewer than 2 usable frames remain or memory
-    does not suffice; what `progress` raises passes through and nothing is left behind.
+    are skipped and reported. Raises InputError when fewer than 2 usable frames remain or memory, or
+    the budget, does not suffice; what `progress` raises passes through and nothing is left behind.
 
     ranks: processes whose network maps together, each a share of the frames; this is for the first
-    of them, `contribute` for the others.
+    of them, `contribute` for the others. announce: told what is going to be done with a budget.
     """
     settings = settings or ReconstructionSettings()
     laps = Laps()
-    used, skipped = usable_frames(frames)
-    observed, memory, views = _observed(used, network, settings, progress, ranks, laps)
+    given, skipped = usable_frames(frames)
+    planning = _planning(given, network, settings, ranks)
+    if planning is not None:
+        laps.lap("costs")
+    mapped = _mapped(given, network, settings, progress, ranks, laps, planning, announce)
+    observed, memory, views = mapped
+    used = observed.frames
+    if planning is not None:
+        skipped = (*skipped, *((_name(i, given[i]), _UNUSED) for i in planning.unused))
+        dense = planning.dense(settings.dense, len(used))
+        settings = replace(settings, steps=planning.steps, dense=dense)
     prediction = observed.prediction
     prediction.require_finite_cameras()
 
@@ -135,6 +153,8 @@ def reconstruct(
     report = {**scene.report, "views": views.report()}
     if given_up:
         report["depth_given_up"] = given_up
+    if planning is not None:
+        report["budget"] = planning.finish(views, laps.seconds, _dense_name(refined))
     scene = replace(scene, report=report)
     outliers = tuple(scene.keyframes.names[i] for i in anchoring.prior_outliers)
     laps.lap("scene")
@@ -162,50 +182,107 @@ def contribute(
     frames: their shares of them pass the network. Raises what `reconstruct` does.
     """
     used, _ = usable_frames(frames)
-    _observed(used, network, settings or ReconstructionSettings(), None, ranks, Laps())
+    _mapped(used, network, settings or ReconstructionSettings(), None, ranks, Laps())
 
 
-def _observed(
+def _planning(
+    frames: tuple[Frame, ...],
+    network: Vggt3,
+    settings: ReconstructionSettings,
+    ranks: Ranks | None,
+) -> Planning | None:
+    """How the budget is spent, if there is one."""
+    if settings.budget is None:
+        return None
+    if ranks is not None and ranks.world > 1:
+        raise InputError(
+            f"a budget is spent by one process, and there are {ranks.world}; leave the budget out,"
+            " or start one"
+        )
+    config = network.config
+    landmarks = settings.anchor.landmarks is not None
+    dense: Dense = "off"
+    if landmarks and settings.dense is not None:
+        dense = "fine" if settings.dense.long_side > FAST.long_side else "fast"
+    count = len(frames)
+    size_hw = prepared_size(frames, config.image_size, config.patch_size)
+    wish = Wish(count, count, settings.steps, landmarks, dense)
+    fit = partial(_fit, network, settings, size_hw)
+    return Planning(settings.budget, wish, network, size_hw, fit)
+
+
+def _mapped(
     used: tuple[Frame, ...],
     network: Vggt3,
     settings: ReconstructionSettings,
     progress: StageProgress | None,
     ranks: Ranks | None,
     laps: Laps,
+    planning: Planning | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> tuple[Observed, SceneMemory, Views]:
     """What the network says of frames, on the CPU, the memory, and which frames that was fitted to;
-    of all frames at the first of several processes.
+    of all frames at the first of several processes, or of those that the budget suffices for.
     """
     config = network.config
     _report(progress, "prepare", 0.0)
     prepared = prepare(used, config.image_size, config.patch_size)
+    chosen = None
     views = Views.all_fitted(len(used))
-    if settings.redundant_views == "query":
+    if planning is not None:
+        chosen = planning.choose(prepared, settings.redundant_views == "query")
+        used = tuple(used[index] for index in chosen.used)
+        prepared, views = chosen.prepared, chosen.views
+        if announce is not None:
+            announce(planning.told())
+    elif settings.redundant_views == "query":
         processes = 1 if ranks is None else min(ranks.world, len(used))
         views = choose_views(prepared.images, max(2, processes))
     fitted, queried = len(views.fitted), len(views.queried)
     if ranks is not None:
         fitted, queried = (len(range(*ranks.share(n).indices(n))) for n in (fitted, queried))
-    pointmap = settings.points.source == "pointmap"
-    fit = fit_map(
-        network,
-        fitted,
-        prepared.size_hw,
-        settings.chunk,
-        settings.memory_limit_bytes,
-        pointmap,
-        queried,
-        settings.anchors,
-    )
+    fit = _fit(network, settings, prepared.size_hw, fitted, queried)
+    how = NetworkSettings(settings.steps, settings.anchors, _pointmap(settings), fit)
     laps.lap("prepare")
 
     def report(stage: str, fraction: float) -> None:
         _report(progress, stage, 0.05 + 0.55 * fraction)
 
-    how = NetworkSettings(settings.steps, settings.anchors, pointmap, fit)
-    prediction, memory = map_views(network, prepared.images, views, how, report, ranks)
+    if planning is not None and chosen is not None:
+        prediction, memory = planning.map(chosen, how, report)
+    else:
+        prediction, memory = map_views(network, prepared.images, views, how, report, ranks)
     laps.lap("network")
     return Observed(used, prepared, prediction), memory, views
+
+
+def _fit(
+    network: Vggt3,
+    settings: ReconstructionSettings,
+    size_hw: tuple[int, int],
+    fitted: int,
+    queried: int,
+) -> MapFit:
+    """How the network maps in the memory that there is. Raises InputError where it does not
+    suffice.
+    """
+    limit = settings.memory_limit_bytes
+    if settings.budget is not None:
+        limit = settings.budget.memory_bytes or limit
+    return fit_map(
+        network,
+        fitted,
+        size_hw,
+        settings.chunk,
+        limit,
+        _pointmap(settings),
+        queried,
+        settings.anchors,
+    )
+
+
+def _pointmap(settings: ReconstructionSettings) -> bool:
+    return settings.points.source == "pointmap"
 
 
 def _refined(
@@ -235,6 +312,13 @@ def _refined(
     except OverBudgetError as error:
         return None, str(error)
     return refined, ""
+
+
+def _dense_name(refined: RefinedDepth | None) -> Dense:
+    """How depth was refined."""
+    if refined is None:
+        return "off"
+    return "fine" if max(refined.keyframes.size_hw) > FAST.long_side else "fast"
 
 
 def _points(

@@ -16,6 +16,7 @@ from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.mapper.collector import Collector
 from vggt3_ros.nodes.mapper.mapping_job import CanceledError, MappingJob, MappingResult
 from vggt3_ros.nodes.mapper.parameters import MapperParameters
+from vggt3_ros.pipeline.budget import Budget
 from vggt3_ros.pipeline.dense import DENSE
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings, landmark_settings
@@ -218,6 +219,7 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
         chunk=settings.chunk or None,
         anchors=settings.anchors or None,
         redundant_views=settings.redundant_views,
+        budget=_budget(settings),
         points=PointSettings(max_points=settings.max_points),
         anchor=anchor,
         dense=None if dense is None else replace(dense, seconds=settings.dense_seconds or None),
@@ -225,6 +227,12 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
         map_frame=settings.map_frame,
         made_by=made_by,
     )
+
+
+def _budget(settings: MapperParameters) -> Budget | None:
+    seconds = settings.map_budget_s or None
+    memory_bytes = round(1e9 * settings.map_budget_gb) or None
+    return Budget(seconds, memory_bytes) if seconds or memory_bytes else None
 
 
 def _summary(mapped: MappingResult) -> str:
@@ -238,10 +246,12 @@ def _summary(mapped: MappingResult) -> str:
     views = made.views
     alike = len(views.queried) + len(views.repeated)
     count = f"{len(scene.keyframes)} keyframes" + (f" ({alike} show nothing new)" if alike else "")
+    left_out = scene.report.get("budget", {}).get("left_out", ())
+    spared = "".join(f"; left out for the budget: {each}" for each in left_out)
     note = scene.report.get("depth_given_up") or scene.report.get("depth", {}).get("note")
     depth = f"; depth: {note}" if note else ""
     skipped = "".join(f"; frame {name} was not used: {reason}" for name, reason in made.skipped[:3])
     return (
         f"scene {scene.scene_id[:8]} of {count} in {mapped.seconds:.1f} s, {scale},"
-        f" landmarks: {scene.verdict.reason}; saved in {mapped.folder}{depth}{skipped}"
+        f" landmarks: {scene.verdict.reason}; saved in {mapped.folder}{depth}{spared}{skipped}"
     )

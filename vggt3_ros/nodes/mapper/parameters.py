@@ -77,6 +77,21 @@ class MapperParameters(CameraParameters):
         " or mapped with them",
         live=True,
     )
+    map_budget_s: float = parameter(
+        0.0,
+        "seconds that a reconstruction may take: frames, TTT steps and refined depth are chosen by"
+        " what they cost on this machine; 0: any",
+        0.0,
+        86400.0,
+        live=True,
+    )
+    map_budget_gb: float = parameter(
+        0.0,
+        "gigabytes of the network's device that a reconstruction may take; 0: what there is",
+        0.0,
+        10000.0,
+        live=True,
+    )
     landmarks: bool = parameter(
         True, "build landmarks, which poses are verified and refined with", live=True
     )
