@@ -131,7 +131,7 @@ def make_plan(
             f" ({told}), of {seconds:.4g} s that are given {allowed:.3g} are planned; give more"
             " seconds or memory"
         )
-    if seconds is not None and plan.fitted >= 2 * _HELD_OUT and plan.steps >= wish.steps:
+    if seconds is not None and plan.fitted >= 2 * _HELD_OUT and not plan.left_out(wish):
         for trials in range(_TRIED, 0, -1):
             tried = replace(plan, trials=trials)
             if taken(tried) <= allowed:
