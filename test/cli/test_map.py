@@ -201,3 +201,21 @@ def test_intrinsics_of_another_image_size_are_refused(images: Path, tmp_path: Pa
         iter(ImageReader([str(images)], "map", KnownCameras.from_files(None, calibration)))
     )
     assert frame.intrinsics is not None and frame.intrinsics[0].tolist() == [100, 0, 64]
+
+
+def test_a_budget_is_planned_told_and_kept_in_the_scene(
+    vggt3: Run, images: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    arguments = ("map", images, "--model", checkpoint, "--out", tmp_path / "scene")
+    outcome = vggt3(*arguments, "--budget", "600s,8GB", "--json", tmp_path / "map.json")
+    assert outcome.code == 0, outcome
+    assert "vggt3: for 600 s and 8 GB: 5 frames" in outcome.err
+    budget = json.loads((tmp_path / "map.json").read_text())["verification"]["budget"]
+    assert budget["given"] == {"seconds": 600.0, "memory_bytes": 8 * 10**9}
+    assert budget["left_out"] == [] and budget["taken_s"]["network"] > 0
+    assert load_scene(tmp_path / "scene").report["budget"] == budget
+    assert len(list((tmp_path / "cache" / "vggt3_ros" / "costs").iterdir())) == 1
+    refused = vggt3(*arguments, "--budget", "1MB")
+    assert refused.code == 1 and "use fewer frames" in refused.err
+    assert vggt3(*arguments, "--budget", "soon").code == 2

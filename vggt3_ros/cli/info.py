@@ -10,6 +10,8 @@ from vggt3_ros.cli.common import add_json_option, check_not_input, scene_files
 from vggt3_ros.files import write_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vggt3_ros.scene.depth import KeyframeDepth
 
 
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         "keyframes": len(scene.keyframes),
         "points": len(scene.points),
         "memory_bytes": sum(tensor.nbytes for tensor in scene.memory.values()),
+        "memory_parts": _memory_parts(scene.memory),
         "verification": scene.verification,
         "calibration": scene.calibration_entry,
         "landmark_bytes": sum(tensor.nbytes for tensor in scene.landmarks.values()),
@@ -64,6 +67,16 @@ def run(args: argparse.Namespace) -> int:
     write_json(args.json, data)
     _print(data)
     return 0
+
+
+def _memory_parts(memory: dict[str, Tensor]) -> dict[str, int]:
+    """Bytes of the memory by what they are."""
+    parts = {"fast_weights": 0, "anchors": 0, "camera_tokens": 0}
+    for name, tensor in memory.items():
+        last = name.rpartition(".")[2]
+        part = "anchors" if last in ("keys", "values") else "fast_weights"
+        parts[last if last in parts else part] += tensor.nbytes
+    return parts
 
 
 def _depth_figures(depth: KeyframeDepth) -> dict[str, Any]:
@@ -96,10 +109,13 @@ def _print(data: dict[str, Any]) -> None:
     print(f"scene      {data['scene']} ({data['scene_id']}, made {data['created']})")
     print(f"model      {data['model_id']} ({data['model_fingerprint']}), input {width} x {height}")
     print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps")
-    print(
-        f"memory     {data['memory_bytes'] / 1e6:.1f}"
-        f" MB{'' if data['memory_bytes'] else ': cannot be localized in'}"
+    parts = ", ".join(
+        f"{part.replace('_', ' ')} {count / 1e6:.2f}"
+        for part, count in data["memory_parts"].items()
+        if count
     )
+    what = parts if data["memory_bytes"] else "cannot be localized in"
+    print(f"memory     {data['memory_bytes'] / 1e6:.1f} MB: {what}")
     print(f"points     {data['points']}, box of {size} {unit} along the map's axes")
     if data["depth"] is not None:
         height, width = data["depth"]["size"]

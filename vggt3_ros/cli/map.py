@@ -180,6 +180,7 @@ def run(args: argparse.Namespace) -> int:
     if not local_rank():  # alone, or the first one
         print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
+    timed = args.budget is not None and args.budget.seconds is not None
     settings = ReconstructionSettings(
         steps=args.steps,
         chunk=args.chunk,
@@ -187,7 +188,7 @@ def run(args: argparse.Namespace) -> int:
         redundant_views=args.redundant_views,
         budget=args.budget,
         anchor=_anchor_settings(args),
-        dense=dense_settings(args, "fast" if args.budget is None else "fine"),
+        dense=dense_settings(args, "fine" if timed else "fast"),
         keep_images=args.keep_images,
     )
     with Ranks(device) as ranks:

@@ -137,18 +137,20 @@ class Planning:
             return None
         return replace(planned, seconds=left if asked.seconds is None else min(left, asked.seconds))
 
-    def finish(self, views: Views, seconds: dict[str, float], dense: Dense) -> dict[str, Any]:
-        """Remember what the stages of a map have taken, whose depth was refined so, and say what
-        was planned, done and left out: plain data for JSON.
+    def finish(
+        self, views: Views, seconds: dict[str, float], dense: Dense | None
+    ) -> dict[str, Any]:
+        """Remember what the stages of a map have taken, and say what was planned, done and left
+        out: plain data for JSON. dense: how depth was refined, None where nothing could refine it.
         """
         landmarks = self.wish.landmarks
         expected = self.plan.seconds(self.costs, landmarks)
-        done = replace(self.plan, dense=dense)
+        done = self.plan if dense is None else replace(self.plan, dense=dense)
         priced = done.seconds(self.costs, landmarks)
         steps = [trial.steps for trial in self.trials] or [self.plan.steps]
         fitted, queried = len(views.fitted), len(views.queried)
         priced["network"] = network_seconds(self.costs, fitted, queried, steps)
-        self._known.keep(self.costs.learnt(priced, seconds, dense))
+        self._known.keep(self.costs.learnt(priced, seconds, dense or "off"))
         return {
             "given": asdict(self.budget),
             "planned": self.plan.report(),

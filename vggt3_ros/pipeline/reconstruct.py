@@ -130,8 +130,7 @@ def reconstruct(
     used = observed.frames
     if planning is not None:
         skipped = (*skipped, *((_name(i, given[i]), _UNUSED) for i in planning.unused))
-        dense = planning.dense(settings.dense, len(used))
-        settings = replace(settings, steps=planning.steps, dense=dense)
+        settings = replace(settings, steps=planning.steps)
     prediction = observed.prediction
     prediction.require_finite_cameras()
 
@@ -140,6 +139,8 @@ def reconstruct(
 
     tied = tie(observed, settings.anchor, report_tie)
     laps.lap("landmarks")
+    if planning is not None:
+        settings = replace(settings, dense=planning.dense(settings.dense, len(used)))
     refined, given_up = _refined(observed, tied, settings, network, progress)
     surface = None if refined is None else refined.surface()
     anchoring = anchor(observed, tied, settings.anchor, surface)
@@ -154,7 +155,8 @@ def reconstruct(
     if given_up:
         report["depth_given_up"] = given_up
     if planning is not None:
-        report["budget"] = planning.finish(views, laps.seconds, _dense_name(refined))
+        dense_done = None if tied.landmarks is None else _dense_name(refined)
+        report["budget"] = planning.finish(views, laps.seconds, dense_done)
     scene = replace(scene, report=report)
     outliers = tuple(scene.keyframes.names[i] for i in anchoring.prior_outliers)
     laps.lap("scene")
@@ -181,8 +183,18 @@ def contribute(
     """What the others do while the first of several processes runs `reconstruct` on the same
     frames: their shares of them pass the network. Raises what `reconstruct` does.
     """
+    settings = settings or ReconstructionSettings()
+    _check_alone(settings, ranks)
     used, _ = usable_frames(frames)
-    _mapped(used, network, settings or ReconstructionSettings(), None, ranks, Laps())
+    _mapped(used, network, settings, None, ranks, Laps())
+
+
+def _check_alone(settings: ReconstructionSettings, ranks: Ranks | None) -> None:
+    if settings.budget is not None and ranks is not None and ranks.world > 1:
+        raise InputError(
+            f"a budget is spent by one process, and there are {ranks.world}; leave the budget out,"
+            " or start one"
+        )
 
 
 def _planning(
@@ -192,13 +204,9 @@ def _planning(
     ranks: Ranks | None,
 ) -> Planning | None:
     """How the budget is spent, if there is one."""
+    _check_alone(settings, ranks)
     if settings.budget is None:
         return None
-    if ranks is not None and ranks.world > 1:
-        raise InputError(
-            f"a budget is spent by one process, and there are {ranks.world}; leave the budget out,"
-            " or start one"
-        )
     config = network.config
     landmarks = settings.anchor.landmarks is not None
     dense: Dense = "off"
