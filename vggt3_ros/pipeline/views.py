@@ -17,7 +17,7 @@ RedundantViews = Literal["query", "fit"]
 """What becomes of frames that show nothing new: they are localized in the map of the others, or
 mapped with them."""
 
-NOTHING_NEW = 0.3  # distance of descriptors; see docs/hybrid.md for how it was chosen
+NOTHING_NEW = 0.2  # distance of descriptors: at 0.3 poses of queries begin to suffer
 _SAME_IMAGE = 0.002  # mean difference of pixels, up to which an image is the same: a frozen camera
 _CELLS = (12, 16)  # of a descriptor, rows and columns
 
