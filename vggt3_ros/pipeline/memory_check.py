@@ -32,6 +32,14 @@ def available_bytes(device: torch.device) -> int | None:
     return min(known, default=None)
 
 
+def bytes_within(device: torch.device, budget: int | None, limit: int | None) -> int | None:
+    """What may be allocated on a device: what the system says is available, or `limit` in place of
+    it, and not more than a budget; None where nothing tells.
+    """
+    there = available_bytes(device) if limit is None else limit
+    return min((each for each in (there, budget) if each is not None), default=None)
+
+
 class MapFit(NamedTuple):
     """Frames that pass together when a network maps, and what stays on its device of each."""
 

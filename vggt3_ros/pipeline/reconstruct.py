@@ -23,7 +23,7 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame import Anchoring, anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.mapping import NetworkSettings, map_views
-from vggt3_ros.pipeline.memory_check import MapFit, fit_map
+from vggt3_ros.pipeline.memory_check import MapFit, bytes_within, fit_map
 from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.plan import Dense, Wish
 from vggt3_ros.pipeline.planning import Planning
@@ -45,8 +45,9 @@ class ReconstructionSettings:
     as memory permits, up to 8 on a CPU and 32 on a GPU), points, what ties it to the world.
 
     anchors: frames whose keys the network's anchored layers keep, None for as many as it was
-    trained with. redundant_views: what becomes of frames that show nothing new. budget:
-    what the map may take; steps and dense are then what is done where it suffices.
+    trained with. redundant_views: what becomes of frames that show nothing new. budget: what the
+    map may take; steps and dense are then what is done where it suffices.
+
     dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only
     max_points counts then. keep_images: the scene keeps its images as the network saw them, which
     local proposals are made of, and beside refined depth in its size, which colours meshes.
@@ -151,17 +152,16 @@ def reconstruct(
     laps.lap("points")
 
     scene = _scene(observed, memory, network, anchoring, points, refined, settings)
+    outliers = tuple(scene.keyframes.names[i] for i in anchoring.prior_outliers)
+    laps.lap("scene")
     report = {**scene.report, "views": views.report()}
     if given_up:
         report["depth_given_up"] = given_up
     if planning is not None:
         dense_done = None if tied.landmarks is None else _dense_name(refined)
         report["budget"] = planning.finish(views, laps.seconds, dense_done)
-    scene = replace(scene, report=report)
-    outliers = tuple(scene.keyframes.names[i] for i in anchoring.prior_outliers)
-    laps.lap("scene")
     return Reconstruction(
-        scene=scene,
+        scene=replace(scene, report=report),
         prediction=prediction,
         frames=used,
         views=views,
@@ -274,9 +274,8 @@ def _fit(
     """How the network maps in the memory that there is. Raises InputError where it does not
     suffice.
     """
-    limit = settings.memory_limit_bytes
-    if settings.budget is not None:
-        limit = settings.budget.memory_bytes or limit
+    given = None if settings.budget is None else settings.budget.memory_bytes
+    limit = bytes_within(network.device, given, settings.memory_limit_bytes)
     return fit_map(
         network,
         fitted,

@@ -127,8 +127,15 @@ class Mapper:
             how = reconstruction_settings(settings, self._made_by)
             frames = self.collector.take()
             job = MappingJob(
-                frames, network, how, self.library, save_path, self._on_change, self._on_end
-            )  # fmt: skip
+                frames,
+                network,
+                how,
+                self.library,
+                save_path,
+                self._on_change,
+                self._on_end,
+                lambda plan: self.say(plan, False),
+            )
             self.job = job
         job.start()
         return job

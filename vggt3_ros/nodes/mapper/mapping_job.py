@@ -44,6 +44,7 @@ class MappingJob:
 
     on_end(job, outcome) gets what was made, or the error that ended it (CanceledError after
     `cancel`), and must not raise; the future `outcome` is fulfilled with the same afterwards.
+    announce: told what is going to be done with a budget.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class MappingJob:
         save_path: Path | None,
         on_progress: Callable[[], None],
         on_end: Callable[[MappingJob, MappingResult | BaseException], None],
+        announce: Callable[[str], None] | None = None,
     ) -> None:
         self.frames = frames
         self.stage = "start"
@@ -64,6 +66,7 @@ class MappingJob:
         self._save_path = save_path
         self._on_progress = on_progress
         self._on_end = on_end
+        self._announce = announce
         self._canceled = threading.Event()
         # An argument, not an attribute: whoever keeps the job for its outcome must not keep the
         # network.
@@ -105,7 +108,7 @@ class MappingJob:
 
     def _map(self, network: Vggt3, settings: ReconstructionSettings) -> MappingResult:
         begin = time.perf_counter()
-        made = reconstruct(self.frames, network, settings, self._report)
+        made = reconstruct(self.frames, network, settings, self._report, announce=self._announce)
         self._report("save", 1.0)
         folder = save_scene(made.scene, self._library / folder_name(made.scene))
         copy = None
