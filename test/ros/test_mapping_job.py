@@ -113,6 +113,17 @@ def test_an_unexpected_error_gives_the_frames_back_and_is_reported(
     assert mapper.start().outcome.result(PATIENCE_S).reconstruction.frames
 
 
+def test_a_budget_is_planned_and_said_before_and_after(
+    make: Callable[..., Mapper], told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    mapper = make(map_budget_s=600.0, map_budget_gb=8.0)
+    scene = mapper.start().outcome.result(PATIENCE_S).reconstruction.scene
+    plan, made = (message for message, _ in told.said[-2:])
+    assert plan.startswith("for 600 s and 8 GB: 4 frames") and made.startswith("scene ")
+    assert scene.report["budget"]["given"] == {"seconds": 600.0, "memory_bytes": 8 * 10**9}
+
+
 def test_stopping_cancels_and_lets_go_of_the_network_even_if_somebody_keeps_the_job(
     make: Callable[..., Mapper], told: Told
 ) -> None:

@@ -108,7 +108,7 @@ class MappingJob:
 
     def _map(self, network: Vggt3, settings: ReconstructionSettings) -> MappingResult:
         begin = time.perf_counter()
-        made = reconstruct(self.frames, network, settings, self._report, announce=self._announce)
+        made = reconstruct(self.frames, network, settings, self._report, None, self._announce)
         self._report("save", 1.0)
         folder = save_scene(made.scene, self._library / folder_name(made.scene))
         copy = None
