@@ -15,7 +15,7 @@ from vggt3_ros.landmarks.matching import match
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.views import descriptors
 
-BETTER = 0.98  # of the disagreement, which a further step has to come below
+BETTER = 0.85  # of the disagreement, which a further step has to come below: little says nothing
 _FEATURES = FeatureSettings(scale=0.01, least_side=128)
 _NEIGHBOURS = 2  # fitted frames that each held-out one is matched with
 _LEAST_MATCHES = 50  # of all, which say something
