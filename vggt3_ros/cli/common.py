@@ -107,10 +107,16 @@ def add_chunk_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Add --steps N, --anchors K and --redundant-views NAME: of ReconstructionSettings."""
+def add_network_options(parser: argparse.ArgumentParser, of_scene: bool = False) -> None:
+    """Add --steps N, --anchors K and --redundant-views NAME: of ReconstructionSettings, or of
+    RefitSettings, where steps are those of the scene unless given.
+    """
+    default = "as the scene was made" if of_scene else "2"
     parser.add_argument(
-        "--steps", type=positive_int, default=2, help="test-time-training steps (default: 2)"
+        "--steps",
+        type=positive_int,
+        default=None if of_scene else 2,
+        help=f"test-time-training steps (default: {default})",
     )
     parser.add_argument(
         "--anchors",

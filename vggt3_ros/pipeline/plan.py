@@ -20,8 +20,8 @@ _HELD_OUT = 8  # every 8th fitted frame, where further steps are tried
 
 @dataclass(frozen=True)
 class Wish:
-    """What is done where the budget suffices. frames: all that there are; novel: those of them
-    that show something new.
+    """What is done where the budget suffices. frames: all that there are, of which none may be left
+    out where they are `needed`; novel: those of them that show something new.
     """
 
     frames: int
@@ -29,6 +29,7 @@ class Wish:
     steps: int
     landmarks: bool
     dense: Dense
+    needed: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def make_plan(
     depth is refined less; then frames are left out.
     """
     there = wish.frames
-    while there > 2 and not fits(min(_LEAST, there), max(0, there - _LEAST)):
+    while there > 2 and not wish.needed and not fits(min(_LEAST, there), max(0, there - _LEAST)):
         there -= 1
     within = replace(wish, frames=there, novel=min(wish.novel, there))
     allowed = math.inf if seconds is None else _MARGIN * seconds
@@ -150,5 +151,7 @@ def _plans(wish: Wish) -> Iterator[Plan]:
             count //= 2
         for steps in sorted({wish.steps, 1}, reverse=True):
             yield Plan(wish.frames, least, steps, dense)
+    if wish.needed:
+        return
     for frames in range(wish.frames - 1, min(_LEAST, wish.frames) - 1, -1):
         yield Plan(frames, min(least, frames), 1, "off")
