@@ -23,7 +23,7 @@ from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.budget import Budget
 from vggt3_ros.pipeline.depth_scale import anchor_depths
 from vggt3_ros.pipeline.mapping import NetworkSettings, map_views
-from vggt3_ros.pipeline.memory_check import MapFit, fit_map
+from vggt3_ros.pipeline.memory_check import MapFit, bytes_within, fit_map
 from vggt3_ros.pipeline.plan import Wish
 from vggt3_ros.pipeline.planning import Planning
 from vggt3_ros.pipeline.preprocess import PreparedFrames
@@ -88,7 +88,7 @@ def refit(
         how = NetworkSettings(
             steps, settings.anchors, False, fit(len(views.fitted), len(views.queried))
         )
-        laps.lap("prepare")
+        laps.lap("views")
         made = planning.map(chosen, how, progress)
         laps.lap("network")
         steps = planning.steps
@@ -142,7 +142,8 @@ def _prepared(images: Tensor) -> PreparedFrames:
 def _fit(
     network: Vggt3, settings: RefitSettings, size_hw: tuple[int, int], fitted: int, queried: int
 ) -> MapFit:
-    limit = None if settings.budget is None else settings.budget.memory_bytes
+    given = None if settings.budget is None else settings.budget.memory_bytes
+    limit = bytes_within(network.device, given, None)
     return fit_map(
         network, fitted, size_hw, settings.chunk, limit, False, queried, settings.anchors
     )
