@@ -15,8 +15,8 @@ from vggt3_ros.landmarks.matching import epipolar_inliers, match
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.pipeline.views import descriptors
 
-# Of the disagreement, which a further step has to come below. So, the third step was kept in the one
-# of nine tours of 64 frames in which it made poses and depth better. Asked of neighbours alone,
+# Of the disagreement, which a further step has to come below. So, the third step was kept in the
+# one of nine tours of 64 frames in which it made poses and depth better. Asked of neighbours alone,
 # which agree in a map that is bent, it was also kept where these got worse.
 BETTER = 0.95
 _FEATURES = FeatureSettings(scale=0.01, least_side=128)
