@@ -171,7 +171,8 @@ class Planning:
                 return False
             return True
 
-        return make_plan(self.costs, wish, self.budget.seconds, fits)
+        plan = make_plan(self.costs, wish, self.budget.seconds, fits)
+        return plan if self._network.config.has_fast_weights else replace(plan, trials=0)
 
     def _is_time_for(self, seconds: float) -> bool:
         """Whether there is for so much more, and for the stages that come after the network's."""
