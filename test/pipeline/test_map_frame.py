@@ -23,7 +23,7 @@ from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction
-from vggt3_ros.pipeline import localize
+from vggt3_ros.pipeline import disposing
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localization import Localization, LocalizationStatus
 from vggt3_ros.pipeline.localize import Localizer
@@ -257,7 +257,7 @@ def test_a_frame_that_is_not_found_is_searched_in_another_size_where_there_is_on
 ) -> None:
     scales = []
     monkeypatch.setattr(
-        localize, "extract", lambda *given: scales.append(given[-1].scale) or extract(*given)
+        disposing, "extract", lambda *given: scales.append(given[-1].scale) or extract(*given)
     )
     small = frame_of(elsewhere, 0, intrinsics=drive.intrinsics)
     assert max(small.image.shape) <= FeatureSettings().least_side

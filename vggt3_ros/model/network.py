@@ -297,9 +297,11 @@ class Vggt3(nn.Module):
         full = height * width * (config.dpt_features // 2 + 32)
         layers = min(chunk, frames) * tokens * config.embed_dim * 64
         decoding = min(chunk, frames, DECODED_AT_ONCE) * (6 * fused + 4 * full)
-        of_frame = 20 * tokens * config.embed_dim  # keys and values of a layer
-        keys = of_frame if "softmax" in config.global_kinds else 0
-        anchored = min(anchors or config.anchors.count, frames) * of_frame * config.depth
+        of_token = 20 * config.embed_dim  # keys and values of a layer
+        keys = tokens * of_token if "softmax" in config.global_kinds else 0
+        in_16_bits = 4 * config.embed_dim * config.depth  # of all layers, as a scene keeps them
+        chosen = min(anchors or config.anchors.count, frames)
+        anchored = chosen * tokens * (of_token + in_16_bits)
         kept = sum(self.kept_bytes(height, width, resident, pointmap).values()) + keys
         libraries = _LIBRARY_BYTES.get(self.device.type, 0)
         known = anchored if config.has_anchors else 0
