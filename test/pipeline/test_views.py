@@ -104,6 +104,19 @@ def test_any_views_can_be_fitted_to() -> None:
     assert [part.tolist() for part in parts] == [[0, 2], [1], [3], [2]]
 
 
+def test_anchors_are_those_of_the_memory(make_frames: MakeFrames, small_network: Vggt3) -> None:
+    frames = make_frames(5)
+    few, usual = (
+        reconstruct(frames, make_network("anchored"), ReconstructionSettings(anchors=anchors))
+        for anchors in (2, None)
+    )
+    for name, keys in few.scene.memory.items():
+        if name.endswith("keys"):
+            assert 5 * keys.shape[-2] == 2 * usual.scene.memory[name].shape[-2]
+    with pytest.raises(InputError, match="no layer of small-ttt-0 attends to anchors"):
+        reconstruct(frames, small_network, ReconstructionSettings(anchors=2))
+
+
 def test_what_becomes_of_redundant_views_is_checked() -> None:
     with pytest.raises(InputError, match="redundant_views is 'skip'; expected 'query' or 'fit'"):
         ReconstructionSettings(redundant_views="skip")  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vggt3_ros.errors import InputError
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.model.streaming import chunks
@@ -29,6 +30,15 @@ class NetworkSettings:
     anchors: int | None
     pointmap: bool
     fit: MapFit
+
+
+def check_anchors(network: Vggt3, anchors: int | None) -> None:
+    """Raise InputError where a number of anchors is given to a network that keeps none."""
+    if anchors is not None and not network.config.has_anchors:
+        raise InputError(
+            f"anchors is {anchors}, but no layer of {network.model_id} attends to anchors; leave it"
+            " out, or take a network with layers of kind anchored"
+        )
 
 
 def map_views(

@@ -22,7 +22,7 @@ from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame import Anchoring, anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
-from vggt3_ros.pipeline.mapping import NetworkSettings, map_views
+from vggt3_ros.pipeline.mapping import NetworkSettings, check_anchors, map_views
 from vggt3_ros.pipeline.memory_check import MapFit, bytes_within, fit_map
 from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.plan import Dense, Wish
@@ -233,6 +233,7 @@ def _mapped(
     of all frames at the first of several processes, or of those that the budget suffices for.
     """
     config = network.config
+    check_anchors(network, settings.anchors)
     _report(progress, "prepare", 0.0)
     prepared = prepare(used, config.image_size, config.patch_size)
     chosen = None

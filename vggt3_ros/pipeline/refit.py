@@ -22,7 +22,7 @@ from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.budget import Budget
 from vggt3_ros.pipeline.depth_scale import anchor_depths
-from vggt3_ros.pipeline.mapping import NetworkSettings, map_views
+from vggt3_ros.pipeline.mapping import NetworkSettings, check_anchors, map_views
 from vggt3_ros.pipeline.memory_check import MapFit, bytes_within, fit_map
 from vggt3_ros.pipeline.plan import Wish
 from vggt3_ros.pipeline.planning import Planning
@@ -62,6 +62,7 @@ def refit(
             f"scene {scene.scene_id} has no images of its keyframes, which its memory is made of;"
             " map the place again with --keep-images (the mapper's keep_images)"
         )
+    check_anchors(network, settings.anchors)
     laps = Laps()
     prepared = _prepared(scene.images)
     steps = settings.steps or max(scene.ttt_steps, 1)
