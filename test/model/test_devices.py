@@ -26,6 +26,7 @@ KINDS = [
     ("ttt", "conv", False),
     ("softmax", "dinov2", False),
     ("softmax", "conv", True),
+    ("anchored,ttt+anchored,frame,ttt", "conv", False),
 ]
 
 
@@ -71,27 +72,18 @@ def test_a_network_answers_on_a_device_as_it_does_on_the_cpu(attn, stem, points)
     network = make(attn, stem, points)
     frames, queries = photos(network, 5), photos(network, 2, seed=2)
     truth, memory = network.map(frames, chunk=2)
-    located = network.query(queries, memory, chunk=2) if memory is not None else None
+    located = network.query(queries, memory, chunk=2)
     with PretendedDevice() as device:
         network = make(attn, stem, points, DEVICE)
         frames, queries = frames.to(DEVICE), queries.to(DEVICE)
         with device.noting() as waits:
             prediction, memory_there = network.map(frames, chunk=2)
-            answer = (
-                network.query(queries, memory_there, chunk=2) if memory_there is not None else None
-            )
+            answer = network.query(queries, memory_there, chunk=2)
         assert waits == []  # the host never waits for the device
         assert_same(prediction, truth)
-        assert (memory_there is None) == (memory is None)
-        if (
-            memory is not None
-            and memory_there is not None
-            and answer is not None
-            and located is not None
-        ):
-            pairs = zip(memory_there.tensors().values(), memory.tensors().values(), strict=True)
-            assert all(torch.equal(a.cpu(), b) for a, b in pairs)
-            assert_same(answer, located)
+        assert_same(answer, located)
+        pairs = zip(memory_there.tensors().values(), memory.tensors().values(), strict=True)
+        assert all(torch.equal(a.cpu(), b) for a, b in pairs)
 
 
 def test_images_and_memory_may_come_from_the_cpu_each_with_a_copy() -> None:

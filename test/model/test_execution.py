@@ -42,11 +42,9 @@ def outputs(network: Vggt3, seed: int, **settings: Any) -> dict[str, Tensor]:
 
     prediction, memory = network.map(images(5, seed), chunk=2, **settings)
     found = named(prediction)
-    if memory is not None:
-        found |= memory.tensors()
-        answer = network.query(images(2, seed + 100), memory, chunk=1)
-        found |= {f"query.{name}": value for name, value in named(answer).items()}
-    return found
+    answer = network.query(images(2, seed + 100), memory, chunk=1)
+    found |= {f"query.{name}": value for name, value in named(answer).items()}
+    return found | memory.tensors()
 
 
 def off(found: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, float]:

@@ -60,9 +60,10 @@ class Scene:
     """A reconstructed place; but for the list of keyframes its size does not depend on the number
     of frames.
 
-    memory: named tensors of the network (fast weights and camera tokens); empty for a network
-    without memory. map_from_scene: similarity from scene units into the map frame: metres if
-    is_metric, and Z up as far as up_source says so ("pose_priors", "floor", "cameras", ...).
+    memory: named tensors of the network (what its global layers keep, and camera tokens); empty in
+    scenes of softmax networks of earlier versions. map_from_scene: similarity from scene units into
+    the map frame: metres if is_metric, and Z up as far as up_source says so ("pose_priors",
+    "floor", "cameras", ...).
     metric_source says where the scale came from or why there is none ("pose_priors", "depth",
     "camera_height", "none: ..."); metric_residual_m is the rms position disagreement of what was
     used, where that is known. landmarks: named tensors of the landmarks, in the map frame; empty

@@ -36,13 +36,11 @@ def map_flop(config: ModelConfig, frames: int, image_hw: tuple[int, int], steps:
     """Of mapping so many frames, as it is executed: keys and values are computed anew in every
     step.
     """
-    published = None
-    if config.attn is not None:
-        published = replace(ModelConfig.full(config.attn), point_head=False)
-    if config.attn and config == published and image_hw == (392, 518) and steps == 2:
-        once, each, pair = _PUBLISHED[config.attn]
-        others = frames if config.attn == "softmax" else min(frames, CAMERA_ANCHORS)
-        return once + frames * each + frames * others * pair
+    if config.attn is not None and (*image_hw, steps) == (392, 518, 2):
+        if config == replace(ModelConfig.full(config.attn), point_head=False):
+            once, each, pair = _PUBLISHED[config.attn]
+            others = frames if config.attn == "softmax" else min(frames, CAMERA_ANCHORS)
+            return once + frames * each + frames * others * pair
     with torch.device("meta"):
         network = Vggt3(config).eval().requires_grad_(False)
         images = torch.empty(frames, 3, *image_hw)
