@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vggt3_ros.errors import SceneError
+from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.landmarks.landmarks import Landmarks
-from vggt3_ros.scene.scene import Scene
+from vggt3_ros.scene.scene import Parent, Scene
 from vggt3_ros.scene.storage import check_target, load_scene, save_scene
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
@@ -45,7 +45,7 @@ def same(a: Scene, b: Scene) -> bool:
         "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m"
         " map_frame made_by"
     )
-    names += " scene_id created up_source verdict calibration report has_refined_points"
+    names += " parents scene_id created up_source verdict calibration report has_refined_points"
     return (
         all(x.dtype == y.dtype and torch.equal(x, y) for x, y in tensors)
         and all(getattr(a, name) == getattr(b, name) for name in names.split())
@@ -102,6 +102,21 @@ def test_landmarks_and_verdict_survive(tmp_path: Path, make_scene: MakeScene) ->
         not load_scene(tmp_path / "map").is_verified
         and not (tmp_path / "map" / "landmarks.safetensors").exists()
     )
+
+
+def test_the_scenes_that_one_was_made_from_survive(tmp_path: Path, make_scene: MakeScene) -> None:
+    monday, tuesday = make_scene(1.0), make_scene(2.0)
+    parents = (Parent(monday.scene_id, "monday"), Parent(tuesday.scene_id, "tuesday"))
+    scene = replace(make_scene(3.0), parents=parents)
+    assert load_scene(save_scene(scene, tmp_path / "map")).parents == parents
+    save_scene(monday, tmp_path / "map")
+    assert "parents" not in json.loads((tmp_path / "map" / "scene.json").read_text())
+
+
+def test_no_scene_is_its_own_parent(make_scene: MakeScene) -> None:
+    scene = make_scene(1.0)
+    with pytest.raises(InputError, match="a parent twice, or itself among its parents"):
+        replace(scene, parents=(Parent(scene.scene_id, "self"),))
 
 
 DAMAGES = ["is missing", "bytes instead of", "has another checksum", "Error while deserializing"]

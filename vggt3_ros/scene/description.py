@@ -18,7 +18,7 @@ from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.entries import Entries, parse_json
 from vggt3_ros.scene.keyframe_list import KEYFRAMES, parse_keyframes
 from vggt3_ros.scene.older_versions import OLDER, SCENE_UNITS, UNSEALED, upgraded
-from vggt3_ros.scene.scene import Corner, Scene
+from vggt3_ros.scene.scene import Corner, Parent, Scene
 from vggt3_ros.scene.seal import CHECKSUM, SHA256, check_seal, sealed
 from vggt3_ros.scene.verification import (
     MAX_SCALE,
@@ -64,6 +64,8 @@ _ENTRIES = (
     "bounds",
     "files",
 )
+_PARENTS = "parents"  # left out of a scene that has none
+_SCENE_ID = ("[0-9a-f]{32}", "32 hexadecimal digits")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,10 @@ def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
         scene.bounds,
         {name: asdict(record) for name, record in files.items()},
     )
-    return sealed(dict(zip(_ENTRIES, values, strict=True)))
+    entries: dict[str, Any] = dict(zip(_ENTRIES, values, strict=True))
+    if scene.parents:
+        entries[_PARENTS] = [asdict(parent) for parent in scene.parents]
+    return sealed(entries)
 
 
 def recognized(data: bytes) -> Entries:
@@ -146,7 +151,7 @@ def parse_description(data: bytes) -> Description:
     files = _files(entries.part("files"))
     if version in OLDER:
         entries = upgraded(entries, LANDMARKS in files)
-    entries.require(_ENTRIES, (CHECKSUM,))
+    entries.require(_ENTRIES, (CHECKSUM, _PARENTS))
     return Description(version, entries, files)
 
 
@@ -195,7 +200,8 @@ def assemble(
             images=images,
             map_frame=entries.text("map_frame"),
             made_by=entries.text("made_by"),
-            scene_id=entries.text("scene_id", "[0-9a-f]{32}", "32 hexadecimal digits"),
+            parents=_parents(entries),
+            scene_id=entries.text("scene_id", *_SCENE_ID),
             created=_created(entries),
         )
     except InputError as error:
@@ -261,6 +267,16 @@ def _refined(entries: Entries, files: dict[str, FileRecord]) -> bool:
             " files"
         )
     return refined
+
+
+def _parents(entries: Entries) -> tuple[Parent, ...]:
+    if _PARENTS not in entries.values:
+        return ()
+    parents = []
+    for parent in entries.parts(_PARENTS):
+        parent.require(("scene_id", "name"))
+        parents.append(Parent(parent.text("scene_id", *_SCENE_ID), parent.text("name")))
+    return tuple(parents)
 
 
 def _created(entries: Entries) -> str:

@@ -72,6 +72,14 @@ class Entries:
         """An entry that is an object itself."""
         return Entries.of(self._value(name), f"{self.where}: {name}")
 
+    def parts(self, name: str) -> list[Entries]:
+        """An entry that is a list of objects, one at least."""
+        value = self._value(name)
+        if not isinstance(value, list) or not value:
+            self._refuse(name, "a list of objects with named entries")
+        where = f"{self.where}: {name}"
+        return [Entries.of(part, f"{where} {index}") for index, part in enumerate(value)]
+
     def text(self, name: str, pattern: str = r"(?s).*", what: str = "text") -> str:
         """A text that matches a regular expression as a whole; what: how messages call such a
         text.

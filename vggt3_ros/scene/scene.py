@@ -21,6 +21,14 @@ from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 Corner = tuple[float, float, float]
 
 
+@dataclass(frozen=True)
+class Parent:
+    """A scene that another one was made from: its scene_id, and what its folder was called."""
+
+    scene_id: str
+    name: str
+
+
 @dataclass(frozen=True, eq=False)
 class Keyframes:
     """The S frames a scene was made of, in the order of the network's camera tokens.
@@ -75,7 +83,8 @@ class Scene:
     on the surfaces of the place; the network's are about there. points and bounds (lowest and
     highest corner, each 3 numbers) are in the map frame. made_by: whose scene it is where several
     robots save in one folder: the mapper's full name and ROS domain; empty for scenes of nobody in
-    particular. Raises InputError when the parts contradict each other.
+    particular. parents: the scenes that this one was made from; empty for one made of images alone.
+    Raises InputError when the parts contradict each other.
     """
 
     memory: dict[str, Tensor]
@@ -100,6 +109,7 @@ class Scene:
     has_refined_points: bool = False
     map_frame: str = "map"
     made_by: str = ""
+    parents: tuple[Parent, ...] = ()
     scene_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(
         default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -119,6 +129,11 @@ class Scene:
             )
         if not self.is_metric and self.metric_residual_m is not None:
             raise InputError("metric_residual_m is given but the scene is not metric; leave it out")
+        if len({self.scene_id, *(parent.scene_id for parent in self.parents)}) <= len(self.parents):
+            raise InputError(
+                f"scene {self.scene_id} has a parent twice, or itself among its parents; name each"
+                " scene once"
+            )
         if self.depth is not None and len(self.depth) != len(self.keyframes):
             raise InputError(
                 f"there is depth of {len(self.depth)} keyframes, but there are"
