@@ -1,0 +1,132 @@
+"""`vggt3 merge A B [C...] --out NEW`: several scenes of one place become one; they stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vggt3_ros.cli.common import (
+    add_common_options,
+    add_execution_option,
+    add_model_option,
+    add_precision_option,
+    check_not_input,
+    positive_int,
+    resolve_device,
+    scene_files,
+)
+from vggt3_ros.cli.progress import ProgressBar
+from vggt3_ros.files import check_writable, write_json
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser("merge", help="join scenes of one place", description=__doc__)
+    parser.add_argument(
+        "scenes",
+        nargs="+",
+        type=Path,
+        metavar="SCENE",
+        help="scene folders written by `vggt3 map`, in any order; they are not changed",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="NEW", help="scene folder to write or replace"
+    )
+    parser.add_argument(
+        "--frame-of",
+        type=Path,
+        default=None,
+        metavar="SCENE",
+        help="which of them the new scene keeps the frame of (default: the oldest in metres)",
+    )
+    parser.add_argument(
+        "--max-landmarks",
+        type=positive_int,
+        default=20_000,
+        metavar="N",
+        help="most landmarks of the new scene (default: 20000)",
+    )
+    add_model_option(parser)
+    add_precision_option(parser)
+    add_execution_option(parser)
+    add_common_options(parser, "write what was joined as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Merge and save. Outputs that cannot be written are refused before the work begins."""
+    from vggt3_ros.maps.merge import MergeSettings, merge
+    from vggt3_ros.scene.storage import check_target, load_scene, save_scene
+
+    for folder in args.scenes:
+        if args.out.resolve() == folder.resolve():
+            raise argparse.ArgumentTypeError(
+                f"--out {args.out} is one of the scenes that are merged; name another folder"
+            )
+    same = [folder.resolve() for folder in args.scenes]
+    if args.frame_of is not None and args.frame_of.resolve() not in same:
+        raise argparse.ArgumentTypeError(
+            f"--frame-of {args.frame_of} is none of the scenes that are merged"
+        )
+    frame_of = None if args.frame_of is None else same.index(args.frame_of.resolve())
+    check_target(args.out)
+    inputs = [file for folder in (*args.scenes, args.out) for file in scene_files(folder)]
+    if args.json is not None:
+        check_writable(args.json, "--json")
+        check_not_input(args.json, "--json", inputs)
+    scenes = [load_scene(folder) for folder in args.scenes]
+    names = [str(folder) for folder in args.scenes]
+    with ProgressBar("merging") as progress:
+        merged = merge(scenes, names, MergeSettings(args.max_landmarks), progress, frame_of)
+    scene = merged.scene
+    left_out = list(merged.left_out)
+    if scene.images is None:
+        left_out.append(
+            "what the network remembers: of the oldest scene alone, since not all have images of"
+            " their keyframes (--keep-images of `vggt3 map`)"
+        )
+    else:
+        scene = _refitted(scene, args)
+    save_scene(scene, args.out)
+    data = {
+        "scene": str(args.out),
+        "scene_id": scene.scene_id,
+        "parents": [parent.name for parent in scene.parents],
+        "keyframes": len(scene.keyframes),
+        "points": len(scene.points),
+        "landmarks": len(scene.landmarks["positions"]),
+        "seams": scene.report["seams"],
+        "left_out": left_out,
+    }
+    write_json(args.json, data)
+    _print(data)
+    return 0
+
+
+def _refitted(scene: Any, args: argparse.Namespace) -> Any:
+    """The scene, with a memory of all its keyframes."""
+    from vggt3_ros.model.checkpoint import load_network
+    from vggt3_ros.pipeline.refit import RefitSettings, refit
+
+    device = resolve_device(args.device)
+    network = load_network(args.model, device, args.precision, args.execution)
+    scene.require_network(network.fingerprint())
+    with ProgressBar("refitting") as progress:
+        return refit(scene, network, RefitSettings(), progress)
+
+
+def _print(data: dict[str, Any]) -> None:
+    print(
+        f"scene     {data['scene']}: {data['keyframes']} keyframes, {data['landmarks']} landmarks,"
+        f" {data['points']} points"
+    )
+    for seam in data["seams"]:
+        found = " and ".join(str(count) for count in seam["keyframes_found_in_the_other"])
+        print(
+            f"seam      {' with '.join(seam['scenes'])}: {found} keyframes found in the other,"
+            f" {seam['landmarks_in_both']} landmarks in both ({seam['agreeing']:.0%} agree), scale"
+            f" {seam['scale']:.4f}"
+        )
+    for sentence in data["left_out"]:
+        print(f"left out  {sentence}")

@@ -1,0 +1,149 @@
+"""A scene extended by new images: they are mapped where the scene has them, and joined to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from vggt3_ros.dense.settings import DenseSettings
+from vggt3_ros.errors import SceneError
+from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.maps.merge import CannotMergeError, MergeSettings, merge
+from vggt3_ros.model.network import Vggt3
+from vggt3_ros.pipeline.dense import FAST, FINE
+from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.localize import Localizer
+from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
+from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
+from vggt3_ros.pipeline.refit import RefitSettings, refit
+from vggt3_ros.progress import StageProgress
+from vggt3_ros.scene.scene import Scene
+
+_MIN_LOCATED = 3  # new frames that have to be found in the scene
+
+
+@dataclass(frozen=True, eq=False)
+class Extended:
+    """The new scene; how many of the new frames were found in the old one; names and reasons of
+    those that carry none of the new one's landmarks; and what else it lacks, in sentences.
+    """
+
+    scene: Scene
+    located: int
+    unconnected: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
+
+
+def extend(
+    scene: Scene,
+    name: str,
+    frames: Sequence[Frame],
+    network: Vggt3,
+    settings: MergeSettings | None = None,
+    progress: StageProgress | None = None,
+) -> Extended:
+    """A new scene of a verified one, called `name`, and of new frames, in the frame of the old one.
+
+    Frames that are found in the scene tie the others, by what they see in common and by their prior
+    poses (odometry, in metres and any frame) where they bring some. What the network remembers is
+    of all keyframes where the scene has images of its own, and of the old ones otherwise.
+    progress(stage, 0..1) may raise to cancel. Raises CannotMergeError where fewer than three of the
+    frames are found in the scene, or the new ones do not hold together.
+    """
+
+    def report(first: float, last: float) -> StageProgress:
+        def told(stage: str, fraction: float) -> None:
+            if progress is not None:
+                progress(stage, first + (last - first) * fraction)
+
+        return told
+
+    known = _located(scene, name, frames, network, report(0.0, 0.2))
+    placed = [
+        replace(frame, prior_world_from_cam=_prior(scene, frames, index, known))
+        for index, frame in enumerate(frames)
+    ]
+    made = reconstruct(placed, network, _settings(scene), report(0.2, 0.7))
+    if not made.scene.is_verified:
+        raise CannotMergeError(
+            f"the new images do not hold together as a map: {made.scene.verdict.reason}"
+        )
+    merged = merge(
+        [scene, made.scene], [name, "the new images"], settings, report(0.7, 0.8), frame_of=0
+    )
+    whole = merged.scene
+    if whole.images is not None:
+        whole = refit(whole, network, RefitSettings(), report(0.8, 1.0))
+    tied = made.scene.keyframes_with_landmarks
+    loose = [
+        (own, "it sees too little of what the others see")
+        for index, own in enumerate(made.scene.keyframes.names)
+        if index not in tied
+    ]
+    whole = replace(whole, parents=whole.parents[:1])  # of the other, nobody has the folder
+    return Extended(whole, len(known), (*made.skipped, *loose), merged.left_out)
+
+
+def _located(
+    scene: Scene, name: str, frames: Sequence[Frame], network: Vggt3, progress: StageProgress
+) -> dict[int, Tensor]:
+    """Poses map_from_cam (4, 4) of the frames that are found in the scene, by their index."""
+    localizer = Localizer(scene, network)
+    if not scene.is_verified:
+        raise SceneError(
+            f"{name} cannot be extended: poses in it cannot be verified"
+            f" ({scene.verdict.reason}); map the place again"
+        )
+    known = {}
+    reasons = []
+    for index, frame in enumerate(frames):
+        progress("localize", index / len(frames))
+        answer = localizer.localize(frame)
+        if answer.is_verified and answer.map_from_cam is not None:
+            known[index] = answer.map_from_cam
+        else:
+            reasons.append(f"{frame.label}: {answer.reason}")
+    if len(known) < _MIN_LOCATED:
+        raise CannotMergeError(
+            f"{len(known)} of {len(frames)} new images were found in {name}, {_MIN_LOCATED} are"
+            f" needed ({'; '.join(reasons[:3])}); take some that show what it shows"
+        )
+    return known
+
+
+def _prior(
+    scene: Scene, frames: Sequence[Frame], index: int, known: Mapping[int, Tensor]
+) -> Tensor | None:
+    """Where the map has a frame: found there, or by its odometry from the nearest one that was;
+    None where nothing tells.
+    """
+    if index in known:
+        return known[index]
+    own = frames[index]
+    with_odometry = [i for i in known if frames[i].prior_world_from_cam is not None]
+    if own.prior_world_from_cam is None or not scene.is_metric or not with_odometry:
+        return None
+    near = min(with_odometry, key=lambda i: abs(i - index))
+    near_prior = frames[near].prior_world_from_cam
+    assert near_prior is not None
+    return known[near] @ se3_inverse(near_prior) @ own.prior_world_from_cam
+
+
+def _settings(scene: Scene) -> ReconstructionSettings:
+    """The new images are mapped as the scene was."""
+    return ReconstructionSettings(
+        steps=max(scene.ttt_steps, 1),
+        anchor=AnchorSettings(priors_are_metric=scene.is_metric),
+        dense=_dense(scene),
+        keep_images=scene.images is not None,
+        map_frame=scene.map_frame,
+        made_by=scene.made_by,
+    )
+
+
+def _dense(scene: Scene) -> DenseSettings | None:
+    if scene.depth is None:
+        return None
+    return FINE if max(scene.depth.depth.shape[1:]) > FAST.long_side else FAST
