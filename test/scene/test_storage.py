@@ -106,9 +106,11 @@ def test_landmarks_and_verdict_survive(tmp_path: Path, make_scene: MakeScene) ->
 
 def test_the_scenes_that_one_was_made_from_survive(tmp_path: Path, make_scene: MakeScene) -> None:
     monday, tuesday = make_scene(1.0), make_scene(2.0)
-    parents = (Parent(monday.scene_id, "monday"), Parent(tuesday.scene_id, "tuesday"))
+    parents = (Parent(monday.scene_id, "monday", True), Parent(tuesday.scene_id, "tuesday"))
     scene = replace(make_scene(3.0), parents=parents)
-    assert load_scene(save_scene(scene, tmp_path / "map")).parents == parents
+    read = load_scene(save_scene(scene, tmp_path / "map"))
+    assert read.parents == parents
+    assert read.continues(monday.scene_id) and not read.continues(tuesday.scene_id)
     save_scene(monday, tmp_path / "map")
     assert "parents" not in json.loads((tmp_path / "map" / "scene.json").read_text())
 

@@ -19,6 +19,7 @@ from vggt3_ros.threads import spare_the_cores
 COMMANDS = (
     "demo",
     "map",
+    "extend",
     "merge",
     "refit",
     "localize",

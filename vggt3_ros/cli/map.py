@@ -29,7 +29,8 @@ from vggt3_ros.cli.common import (
     scene_files,
     shared_device,
 )
-from vggt3_ros.cli.progress import ProgressBar, track
+from vggt3_ros.cli.frames import MAX_FRAMES, collect, require_memory
+from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.datasets.image_files import IMAGES_HELP
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import atomic_path, check_writable, write_json
@@ -37,13 +38,11 @@ from vggt3_ros.files import atomic_path, check_writable, write_json
 if TYPE_CHECKING:
     from vggt3_ros.cli.account import Account
     from vggt3_ros.datasets.colmap_cameras import ColmapCameras
-    from vggt3_ros.datasets.image_reader import ImageReader
     from vggt3_ros.datasets.known_cameras import KnownCameras
     from vggt3_ros.pipeline.frame import Frame
     from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
     from vggt3_ros.pipeline.reconstruct import Reconstruction
 
-_MAX_FRAMES = 200
 _PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 
 
@@ -138,7 +137,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_budget_option(parser)
     parser.add_argument(
         "--max-frames", type=positive_int, default=None, metavar="N",
-        help=f"of videos, keep the N most useful frames (default: {_MAX_FRAMES})",
+        help=f"of videos, keep the N most useful frames (default: {MAX_FRAMES})",
     )  # fmt: skip
     parser.add_argument(
         "--picture", type=Path, default=None, metavar="FILE",
@@ -173,10 +172,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             "--max-frames chooses among frames of videos, and there is none; leave it out"
         )
-    max_frames = args.max_frames or _MAX_FRAMES
-    _require_memory(reader, max_frames)
+    max_frames = args.max_frames or MAX_FRAMES
+    require_memory(reader, max_frames)
     network = load_network(args.model, device, args.precision, args.execution)
-    frames, left_out = _collect(reader, max_frames)
+    frames, left_out = collect(reader, max_frames)
     if not local_rank():  # alone, or the first one
         print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
@@ -367,50 +366,6 @@ def _check_outputs(args: argparse.Namespace) -> Path:
             "name the picture with --picture"
         )
     return picture
-
-
-def _require_memory(reader: ImageReader, max_frames: int) -> None:
-    """Raise `InputError`, with figures, when the decoded images would not fit into memory beside
-    each other.
-    """
-    import torch
-
-    from vggt3_ros.pipeline import memory_check
-
-    kept = max_frames if reader.has_video else None
-    needed = reader.decoded_bytes(kept)
-    available = memory_check.available_bytes(torch.device("cpu"))
-    if available is not None and needed > available:
-        what = (
-            f"photographs and up to {max_frames} video frames"
-            if reader.has_video
-            else f"{len(reader)} images"
-        )
-        raise InputError(
-            f"{what} take {needed / 1e9:.2f} GB of memory when decoded, {available / 1e9:.2f} GB"
-            " are available; give fewer or smaller images, or of videos a smaller --max-frames"
-        )
-
-
-def _collect(reader: ImageReader, max_frames: int) -> tuple[Sequence[Frame], Counter[str]]:
-    """The frames to reconstruct, and how many of a video were left out for which reason.
-
-    Photographs were chosen by a person and are all used. Of a video only what shows something new
-    is.
-    """
-    from vggt3_ros.pipeline.collection import CollectionSettings, FrameCollection, Reason
-
-    photographs = []
-    collection = FrameCollection(CollectionSettings(max_frames=max_frames))
-    for frame, is_of_video in track(reader.with_origin(), "reading", len(reader)):
-        if is_of_video:
-            collection.add(frame)
-        else:
-            photographs.append(frame)
-    left_out = Counter({reason.value: count for reason, count in collection.counts.items()})
-    del left_out[Reason.KEPT.value]
-    frames = sorted([*photographs, *collection.frames], key=lambda frame: frame.stamp_ns)
-    return frames, left_out
 
 
 def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:

@@ -1,5 +1,4 @@
-"""`vggt3 merge A B [C...] --out NEW`: several scenes of one place become one; they stay as they are.
-"""
+"""`vggt3 merge A B [C...] --out NEW`: scenes of one place become one; they stay as they are."""
 
 from __future__ import annotations
 
@@ -100,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         "left_out": left_out,
     }
     write_json(args.json, data)
-    _print(data)
+    print_joined(data)
     return 0
 
 
@@ -116,7 +115,8 @@ def _refitted(scene: Any, args: argparse.Namespace) -> Any:
         return refit(scene, network, RefitSettings(), progress)
 
 
-def _print(data: dict[str, Any]) -> None:
+def print_joined(data: dict[str, Any]) -> None:
+    """The new scene, its seams, and what it lacks of its parents, from what is written as JSON."""
     print(
         f"scene     {data['scene']}: {data['keyframes']} keyframes, {data['landmarks']} landmarks,"
         f" {data['points']} points"

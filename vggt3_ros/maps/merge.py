@@ -99,7 +99,9 @@ def merge(
         left_out += missing
     scene = replace(
         whole.scene,
-        parents=tuple(Parent(part.scene.scene_id, part.name) for part in parts),
+        parents=tuple(
+            Parent(part.scene.scene_id, part.name, same_frame=part is parts[0]) for part in parts
+        ),
         scene_id=uuid.uuid4().hex,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

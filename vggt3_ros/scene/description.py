@@ -274,8 +274,9 @@ def _parents(entries: Entries) -> tuple[Parent, ...]:
         return ()
     parents = []
     for parent in entries.parts(_PARENTS):
-        parent.require(("scene_id", "name"))
-        parents.append(Parent(parent.text("scene_id", *_SCENE_ID), parent.text("name")))
+        parent.require(("scene_id", "name", "same_frame"))
+        scene_id = parent.text("scene_id", *_SCENE_ID)
+        parents.append(Parent(scene_id, parent.text("name"), parent.flag("same_frame")))
     return tuple(parents)
 
 

@@ -23,10 +23,14 @@ Corner = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Parent:
-    """A scene that another one was made from: its scene_id, and what its folder was called."""
+    """A scene that another one was made from: its scene_id, and what its folder was called.
+
+    same_frame: poses in it are poses in the other one, too.
+    """
 
     scene_id: str
     name: str
+    same_frame: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +165,10 @@ class Scene:
             raise InputError(
                 f"there are image sizes of {sizes} keyframes, but there are {len(self.keyframes)}"
             )
+
+    def continues(self, scene_id: str) -> bool:
+        """Whether this scene was made from that one and is in its frame."""
+        return any(parent.scene_id == scene_id and parent.same_frame for parent in self.parents)
 
     @property
     def metric_from_scene(self) -> Sim3 | None:

@@ -132,10 +132,13 @@ class ActiveLocalizer:
             self._node.get_logger().warning(self._reason)
 
     def _use(self, path: str | Path, library: Path | None = None) -> None:
+        before = self.session.scene_id
         self._reason = self.session.use(path, library)
         self._node.get_logger().info(self._reason)
-        self._output.pose.forget()
-        self._logged = TrackingState.UNINITIALIZED
+        scene = self.session.scene
+        if scene is None or not scene.continues(before):
+            self._output.pose.forget()
+            self._logged = TrackingState.UNINITIALIZED
 
     def _on_scene(self, info: SceneInfo) -> None:
         """The mapper has a new scene."""

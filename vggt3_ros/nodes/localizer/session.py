@@ -60,7 +60,8 @@ class LocalizationSession:
         self.tracker.settings = self._recent.settings = _tracking(settings)
 
     def use(self, path: str | Path, library: Path | None = None) -> str:
-        """Use the scene that a path means from now on, and return what to say about it.
+        """Use the scene that a path means from now on, and return what to say about it. What is
+        known about the path stays where the scene continues the one before.
 
         library: where relative paths lie (default: here).
 
@@ -74,10 +75,12 @@ class LocalizationSession:
             self._localizer = Localizer(scene, self.network, self._how)
         except SceneError as error:  # of another network or without images, for instance
             raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
+        goes_on = scene.continues(self.scene_id)
         self.scene = scene
-        self._initial = None
         self._recent.forget()
-        self.tracker.reset("no pose in this scene was confirmed yet")
+        if not goes_on:
+            self._initial = None
+            self.tracker.reset("no pose in this scene was confirmed yet")
         checked = (
             "poses are verified"
             if scene.is_verified

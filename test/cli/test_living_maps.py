@@ -1,0 +1,149 @@
+"""`vggt3 extend` and `vggt3 merge`: scenes that grow, and parents that stay as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from vggt3_ros.scene.storage import load_scene
+from vggt3_ros.worlds.sequence import RoomSequence
+
+from .conftest import main
+
+Run = Callable[..., Any]
+
+
+def map_images(room: Path, which: slice) -> list[Path]:
+    return sorted((room / "map").iterdir())[which]
+
+
+@pytest.fixture(scope="module")
+def first(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first six frames of the drive, mapped with their poses, and with images of keyframes."""
+    return mapped(room, slice(0, 6), tmp_path_factory.mktemp("first") / "scene", "--keep-images")
+
+
+@pytest.fixture(scope="module")
+def second(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last six frames."""
+    return mapped(room, slice(2, 8), tmp_path_factory.mktemp("second") / "scene", "--keep-images")
+
+
+def mapped(room: Path, which: slice, folder: Path, *options: str) -> Path:
+    known = ["--poses", room / "poses.txt", "--intrinsics", room / "intrinsics.json"]
+    arguments = ["map", *map_images(room, which), "--out", folder, *known, *options]
+    assert main([str(each) for each in arguments]) == 0
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def farthest(scene: Any, drive: RoomSequence, which: list[int]) -> float:
+    true = drive.world_from_cam[drive.map_indices][which]
+    return float((scene.map_from_keyframes - true)[:, :3, 3].norm(dim=1).max())
+
+
+def test_two_scenes_become_one_in_which_queries_of_both_are_found(
+    vggt3: Run, room: Path, drive: RoomSequence, first: Path, second: Path, tmp_path: Path
+) -> None:
+    before = [contents(first), contents(second)]
+    report = tmp_path / "merge.json"
+    outcome = vggt3("merge", second, first, "--out", tmp_path / "new", "--json", report)
+    assert outcome.code == 0 and "12 keyframes" in outcome.out, outcome
+    assert "landmarks in both" in outcome.out and "left out" not in outcome.out
+    assert [contents(first), contents(second)] == before
+    scene = load_scene(tmp_path / "new")
+    assert farthest(scene, drive, [*range(6), *range(2, 8)]) < 0.02
+    data = json.loads(report.read_text())
+    assert data["keyframes"] == 12 and data["seams"][0]["agreeing"] > 0.9
+    assert sorted(data["parents"]) == sorted([str(first), str(second)])
+    assert scene.images is not None and scene.report["views"]["fitted"] >= 2  # fitted anew
+    for name, tensor in load_scene(first).memory.items():
+        assert not torch.equal(scene.memory[name], tensor)
+    answers = tmp_path / "answers.json"
+    known = ["--intrinsics", room / "intrinsics.json", "--json", answers]
+    assert vggt3("localize", tmp_path / "new", room / "queries", *known).code == 0
+    verified = [each["status"] == "VERIFIED" for each in json.loads(answers.read_text())["images"]]
+    assert sum(verified) >= 3
+
+
+def test_new_images_extend_a_scene(
+    vggt3: Run, room: Path, drive: RoomSequence, first: Path, tmp_path: Path
+) -> None:
+    before = contents(first)
+    report = tmp_path / "extend.json"
+    options = ["--intrinsics", room / "intrinsics.json", "--json", report]
+    images = map_images(room, slice(3, 8))
+    outcome = vggt3("extend", first, *images, "--out", tmp_path / "new", *options)
+    assert outcome.code == 0 and f"were found in {first}" in outcome.out, outcome
+    assert contents(first) == before
+    scene = load_scene(tmp_path / "new")
+    assert farthest(scene, drive, [*range(6), *range(3, 8)]) < 0.03
+    assert [parent.scene_id for parent in scene.parents] == [load_scene(first).scene_id]
+    data = json.loads(report.read_text())
+    assert data["new_images"] == 5 and data["found_in_the_scene"] >= 3
+    assert data["keyframes"] == 11 and data["skipped"] == []
+
+
+def test_odometry_of_any_frame_places_what_the_scene_does_not_show(
+    vggt3: Run, room: Path, drive: RoomSequence, first: Path, tmp_path: Path
+) -> None:
+    shift = torch.eye(4, dtype=torch.float64)
+    shift[:3, 3] = torch.tensor([20.0, -7.0, 0.0])
+    rows = [(int(i), shift @ drive.world_from_cam[i]) for i in drive.map_indices[3:]]
+    poses = tmp_path / "odometry.txt"
+    poses.write_text("\n".join(f"{i} {' '.join(map(repr, m.flatten().tolist()))}" for i, m in rows))
+    options = ["--intrinsics", room / "intrinsics.json", "--poses", poses]
+    images = map_images(room, slice(3, 8))
+    assert vggt3("extend", first, *images, "--out", tmp_path / "new", *options).code == 0
+    assert farthest(load_scene(tmp_path / "new"), drive, [*range(6), *range(3, 8)]) < 0.03
+
+
+def test_images_of_another_place_are_refused_and_nothing_is_written(
+    vggt3: Run, room: Path, first: Path, tmp_path: Path
+) -> None:
+    places = tmp_path / "places"
+    places.mkdir()
+    for index in range(3):
+        image = Image.open(room / "other.png").crop((index, 0, 320 - index, 240)).resize((320, 240))
+        image.save(places / f"{index}.png")
+    outcome = vggt3("extend", first, places, "--out", tmp_path / "new")
+    assert outcome.code == 1 and "0 of 3 new images were found" in outcome.err, outcome
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["extend", "merge"])
+def test_a_parent_is_not_written_over(
+    vggt3: Run, command: str, room: Path, first: Path, second: Path
+) -> None:
+    given = [first, room / "map"] if command == "extend" else [second, first]
+    before = contents(first)
+    outcome = vggt3(command, *given, "--out", first)
+    assert outcome.code == 2 and "name another folder" in outcome.err, outcome
+    outcome = vggt3(command, *given, "--out", first.parent / "new", "--json", first / "scene.json")
+    assert outcome.code == 2 and "would overwrite" in outcome.err, outcome
+    assert contents(first) == before
+
+
+def test_a_frame_of_none_of_the_scenes_is_refused(
+    vggt3: Run, first: Path, second: Path, tmp_path: Path
+) -> None:
+    outcome = vggt3(
+        "merge", first, second, "--out", tmp_path / "new", "--frame-of", tmp_path / "other"
+    )
+    assert outcome.code == 2 and "none of the scenes" in outcome.err, outcome
+
+
+def test_a_scene_of_another_network_is_refused(
+    vggt3: Run, room: Path, first: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    outcome = vggt3("extend", first, room / "map", "--out", tmp_path / "new", "--model", checkpoint)
+    assert outcome.code == 1 and "was made by network" in outcome.err, outcome
