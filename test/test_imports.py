@@ -25,7 +25,7 @@ ALLOWED = {
     "datasets": {"geometry", "landmarks", "pipeline", "worlds"},
     "training": {"geometry", "model", "worlds", "datasets"},
     "evaluation": {"geometry", "landmarks", "dense", "scene", "pipeline", "worlds", "datasets"},
-    "nodes": {"geometry", "model", "scene", "worlds", "pipeline"},
+    "nodes": {"geometry", "model", "scene", "worlds", "pipeline", "maps"},
     "cli": {
         "nodes",
         "geometry",

@@ -9,9 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from vggt3_ros.errors import SceneError
+from vggt3_ros.maps.merge import CannotMergeError
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.nodes.mapper import collector, mapping_job
 from vggt3_ros.nodes.mapper.mapper import BusyError, InactiveError, Mapper, TooFewFramesError
@@ -20,6 +23,7 @@ from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
+from vggt3_ros.worlds.sequence import RoomSequence
 
 from ..patience import PATIENCE_S
 from .mapper_client import QUICK, visit
@@ -84,7 +88,7 @@ def test_who_hears_of_the_outcome_finds_the_mapper_done(
         mapper.start()
     mapped = job.outcome.result(PATIENCE_S)
     job.wait()
-    scene = mapped.reconstruction.scene
+    scene = mapped.scene
     assert seen == [(None, scene, 1)] and told.scenes == [(scene.scene_id, mapped.folder)]
     assert load_scene(mapped.folder).scene_id == scene.scene_id
     assert told.said[-1][1] is False and scene.scene_id[:8] in told.said[-1][0] and told.changes > 3
@@ -110,7 +114,7 @@ def test_an_unexpected_error_gives_the_frames_back_and_is_reported(
     assert failed and "bug in this program" in message and "nobody expected this" in message
     assert "in broken" in capfd.readouterr().err, "the traceback"
     monkeypatch.undo()
-    assert mapper.start().outcome.result(PATIENCE_S).reconstruction.frames
+    assert mapper.start().outcome.result(PATIENCE_S).scene.keyframes.names
 
 
 def test_a_budget_is_planned_and_said_before_and_after(
@@ -118,7 +122,7 @@ def test_a_budget_is_planned_and_said_before_and_after(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     mapper = make(map_budget_s=600.0, map_budget_gb=8.0)
-    scene = mapper.start().outcome.result(PATIENCE_S).reconstruction.scene
+    scene = mapper.start().outcome.result(PATIENCE_S).scene
     plan, made = (message for message, _ in told.said[-2:])
     assert plan.startswith("for 600 s and 8 GB: 4 frames") and made.startswith("scene ")
     assert scene.report["budget"]["given"] == {"seconds": 600.0, "memory_bytes": 8 * 10**9}
@@ -173,11 +177,8 @@ def test_a_copy_that_fails_does_not_lose_the_scene(
     mapper = make()
     mapped = mapper.start(save_path=tmp_path / "stick").outcome.result(PATIENCE_S)
     assert "no space left" in mapped.uncopied
-    assert (
-        told.scenes == [(mapped.reconstruction.scene.scene_id, mapped.folder)]
-        and len(mapper.collector) == 0
-    )
-    assert load_scene(mapped.folder).scene_id == mapped.reconstruction.scene.scene_id
+    assert told.scenes == [(mapped.scene.scene_id, mapped.folder)] and len(mapper.collector) == 0
+    assert load_scene(mapped.folder).scene_id == mapped.scene.scene_id
     mapper.stop()
 
 
@@ -235,5 +236,91 @@ def test_who_waits_for_an_outcome_gets_it_whatever_the_mapper_does_at_the_end(
 ) -> None:
     mapper = make()
     mapper._on_end = lambda *_: 1 / 0  # type: ignore[method-assign]
-    assert mapper.start().outcome.result(PATIENCE_S).reconstruction.frames
+    assert mapper.start().outcome.result(PATIENCE_S).scene.keyframes.names
     assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def collect(mapper: Mapper, drive: RoomSequence, which: range) -> None:
+    """Frames of a drive, with odometry in a frame of its own."""
+    shift = torch.eye(4, dtype=torch.float64)
+    shift[:3, 3] = torch.tensor([4.0, 5.0, 0.0])
+    for index in which:
+        pose = shift @ drive.world_from_cam[index]
+        mapper.collector.add(
+            Frame(drive.images[index], index + 10, drive.intrinsics, prior_world_from_cam=pose)
+        )
+
+
+@pytest.fixture
+def mapped(make: Callable[..., Mapper], drive: RoomSequence) -> Mapper:
+    """A mapper whose newest scene is of the first five frames of a drive."""
+    mapper = make(landmarks=True)
+    mapper.collector.clear()
+    for index in range(5):
+        pose = drive.world_from_cam[index]
+        mapper.collector.add(
+            Frame(drive.images[index], index + 1, drive.intrinsics, prior_world_from_cam=pose)
+        )
+    assert mapper.start().outcome.result(PATIENCE_S).scene.is_verified
+    return mapper
+
+
+def test_a_later_collection_extends_the_scene(
+    mapped: Mapper, told: Told, drive: RoomSequence
+) -> None:
+    first = mapped.scene
+    assert first is not None
+    collect(mapped, drive, range(2, 8))
+    outcome = mapped.start().outcome.result(PATIENCE_S)
+    scene = outcome.scene
+    assert mapped.scene is scene and scene.continues(first.scene_id)
+    assert len(scene.keyframes) == 11 and "extends scene" in told.said[-1][0]
+    true = drive.world_from_cam[[*range(5), *range(2, 8)]]
+    assert float((scene.map_from_keyframes - true)[:, :3, 3].norm(dim=1).max()) < 0.03
+    assert load_scene(outcome.folder).parents == scene.parents
+
+
+def test_a_collection_of_another_place_becomes_a_scene_of_its_own_and_says_why(
+    mapped: Mapper, told: Told, elsewhere: RoomSequence
+) -> None:
+    first = mapped.scene
+    assert first is not None
+    for index in range(4):
+        image = np.roll(elsewhere.images[0], 40 * index, axis=1)
+        mapped.collector.add(Frame(image, index + 10, elsewhere.intrinsics))
+    with pytest.raises(CannotMergeError, match="0 of"):
+        raise mapped.start(extend=True).outcome.exception(PATIENCE_S) or AssertionError
+    assert mapped.scene is first and len(mapped.collector) >= 4
+    scene = mapped.start().outcome.result(PATIENCE_S).scene
+    assert scene.parents == () and "a scene of its own: 0 of" in told.said[-1][0]
+
+
+def test_a_new_scene_can_be_asked_for(mapped: Mapper, drive: RoomSequence) -> None:
+    collect(mapped, drive, range(2, 8))
+    assert mapped.start(extend=False).outcome.result(PATIENCE_S).scene.parents == ()
+
+
+def test_there_must_be_a_verified_scene_to_extend(make: Callable[..., Mapper]) -> None:
+    mapper = make()
+    with pytest.raises(SceneError, match="no scene yet"):
+        mapper.start(extend=True)
+    mapper.start().outcome.result(PATIENCE_S)
+    for index in range(4):
+        mapper.collector.add(Frame(visit().images[index], index + 10))
+    with pytest.raises(SceneError, match="no scene whose poses are verified"):
+        mapper.start(extend=True)
+    assert len(mapper.collector) >= 1
+
+
+def test_cancelling_an_extension_leaves_everything_as_it_was(
+    mapped: Mapper, drive: RoomSequence
+) -> None:
+    first = mapped.scene
+    collect(mapped, drive, range(2, 8))
+    count = len(mapped.collector)
+    job = mapped.start()
+    job.cancel()
+    assert isinstance(job.outcome.exception(PATIENCE_S), CanceledError)
+    job.wait()
+    assert mapped.scene is first and len(mapped.collector) == count
+    assert len([each for each in mapped.library.iterdir() if each.is_dir()]) == 1

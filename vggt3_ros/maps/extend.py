@@ -43,8 +43,11 @@ def extend(
     network: Vggt3,
     settings: MergeSettings | None = None,
     progress: StageProgress | None = None,
+    how: ReconstructionSettings | None = None,
 ) -> Extended:
     """A new scene of a verified one, called `name`, and of new frames, in the frame of the old one.
+
+    how: the new frames are mapped, but for what the scene settles: metres, refined depth, images.
 
     Frames that are found in the scene tie the others, by what they see in common and by their prior
     poses (odometry, in metres and any frame) where they bring some. What the network remembers is
@@ -65,7 +68,7 @@ def extend(
         replace(frame, prior_world_from_cam=_prior(scene, frames, index, known))
         for index, frame in enumerate(frames)
     ]
-    made = reconstruct(placed, network, _settings(scene), report(0.2, 0.7))
+    made = reconstruct(placed, network, _settings(scene, how), report(0.2, 0.7))
     if not made.scene.is_verified:
         raise CannotMergeError(
             f"the new images do not hold together as a map: {made.scene.verdict.reason}"
@@ -82,7 +85,8 @@ def extend(
         for index, own in enumerate(made.scene.keyframes.names)
         if index not in tied
     ]
-    whole = replace(whole, parents=whole.parents[:1])  # of the other, nobody has the folder
+    # of the other parent, nobody has the folder
+    whole = replace(whole, parents=whole.parents[:1], made_by=made.scene.made_by)
     return Extended(whole, len(known), (*made.skipped, *loose), merged.left_out)
 
 
@@ -131,15 +135,15 @@ def _prior(
     return known[near] @ se3_inverse(near_prior) @ own.prior_world_from_cam
 
 
-def _settings(scene: Scene) -> ReconstructionSettings:
-    """The new images are mapped as the scene was."""
-    return ReconstructionSettings(
-        steps=max(scene.ttt_steps, 1),
+def _settings(scene: Scene, how: ReconstructionSettings | None) -> ReconstructionSettings:
+    """How the new frames are mapped: as the scene was."""
+    how = how or ReconstructionSettings(steps=max(scene.ttt_steps, 1), made_by=scene.made_by)
+    return replace(
+        how,
         anchor=AnchorSettings(priors_are_metric=scene.is_metric),
         dense=_dense(scene),
         keep_images=scene.images is not None,
         map_frame=scene.map_frame,
-        made_by=scene.made_by,
     )
 
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from vggt3_ros.errors import SceneError, Vggt3Error
+from vggt3_ros.maps.extend import Extended
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.mapper.collector import Collector
-from vggt3_ros.nodes.mapper.mapping_job import CanceledError, MappingJob, MappingResult
+from vggt3_ros.nodes.mapper.mapping_job import Base, CanceledError, MappingJob, MappingResult
 from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.pipeline.budget import Budget
 from vggt3_ros.pipeline.dense import DENSE
@@ -104,11 +105,17 @@ class Mapper:
         self.collector.restart_idle_time()
         self.network = network
 
-    def start(self, save_path: Path | None = None, overwrite: bool = False) -> MappingJob:
-        """Begin to reconstruct the collection.
+    def start(
+        self,
+        save_path: Path | None = None,
+        overwrite: bool = False,
+        extend: bool | None = None,
+    ) -> MappingJob:
+        """Begin to reconstruct the collection. extend: the newest scene has to grow by it (True),
+        or must not (False); None: by the parameter.
 
         Raises InactiveError, BusyError, TooFewFramesError, and FileExistsError or SceneError for a
-        place that nothing may or can be saved to.
+        place that nothing may or can be saved to, or where there is no scene that can be extended.
         """
         if save_path is not None:
             _check_may_write(save_path, overwrite)
@@ -125,6 +132,7 @@ class Mapper:
                     f" {settings.min_frames} (min_frames); move the camera on"
                 )
             how = reconstruction_settings(settings, self._made_by)
+            base = self._base(settings.extend if extend is None else extend, bool(extend))
             frames = self.collector.take()
             job = MappingJob(
                 frames,
@@ -135,10 +143,21 @@ class Mapper:
                 self._on_change,
                 self._on_end,
                 lambda plan: self.say(plan, False),
+                base,
             )
             self.job = job
         job.start()
         return job
+
+    def _base(self, wanted: bool, required: bool) -> Base | None:
+        """The scene that the collection extends, None for a scene of its own."""
+        scene = self.scene
+        if required and (scene is None or not scene.is_verified):
+            why = "there is no scene yet" if scene is None else scene.verdict.reason
+            raise SceneError(f"there is no scene whose poses are verified to extend: {why}")
+        if not wanted or scene is None or not scene.is_verified:
+            return None
+        return Base(scene, required)
 
     def start_if_due(self) -> None:
         """Begin if the settings ask for it now.
@@ -185,7 +204,7 @@ class Mapper:
         """In the reconstruction's thread: take over what was made, or give the frames back."""
         try:
             if isinstance(outcome, MappingResult):
-                self.use(outcome.reconstruction.scene, outcome.folder)
+                self.use(outcome.scene, outcome.folder)
                 prune(self.library, self._settings().keep_scenes, self._made_by, outcome.folder)
                 self.say(_summary(outcome), False)
             else:
@@ -243,8 +262,10 @@ def _budget(settings: MapperParameters) -> Budget | None:
 
 
 def _summary(mapped: MappingResult) -> str:
-    made = mapped.reconstruction
-    scene = mapped.reconstruction.scene
+    made = mapped.made
+    scene = mapped.scene
+    if isinstance(made, Extended):
+        return _extension(made, mapped)
     scale = (
         f"metric ({scene.metric_source})"
         if scene.is_metric
@@ -261,4 +282,15 @@ def _summary(mapped: MappingResult) -> str:
     return (
         f"scene {scene.scene_id[:8]} of {count} in {mapped.seconds:.1f} s, {scale},"
         f" landmarks: {scene.verdict.reason}; saved in {mapped.folder}{depth}{spared}{skipped}"
+        + (f"; a scene of its own: {mapped.alone}" if mapped.alone else "")
+    )
+
+
+def _extension(made: Extended, mapped: MappingResult) -> str:
+    scene = made.scene
+    loose = "".join(f"; frame {name}: {reason}" for name, reason in made.unconnected[:3])
+    return (
+        f"scene {scene.scene_id[:8]} of {len(scene.keyframes)} keyframes extends"
+        f" {scene.parents[0].name} in {mapped.seconds:.1f} s, {made.located} of its new frames were"
+        f" found there, landmarks: {scene.verdict.reason}; saved in {mapped.folder}{loose}"
     )

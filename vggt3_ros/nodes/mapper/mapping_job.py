@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vggt3_ros.errors import SceneError, Vggt3Error
+from vggt3_ros.maps.extend import Extended, extend
+from vggt3_ros.maps.merge import CannotMergeError, MergeSettings
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
 from vggt3_ros.scene.library import folder_name
+from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import save_scene
 
 
@@ -25,22 +28,41 @@ class CanceledError(Vggt3Error):
 
 
 @dataclass(frozen=True, eq=False)
-class MappingResult:
-    """A reconstruction that is safely on the disk, and how many seconds it took altogether.
-
-    folder: in the library. copy: at `save_path`, None if it is not there or was not asked for.
-    uncopied: why it is not at `save_path` as well; empty if it is, or was not asked for.
+class Base:
+    """The scene that a collection extends; required: otherwise, where its landmarks do not show
+    enough of the frames, these become a scene of their own.
     """
 
-    reconstruction: Reconstruction
+    scene: Scene
+    required: bool
+
+
+@dataclass(frozen=True, eq=False)
+class MappingResult:
+    """A scene that is safely on the disk, and how many seconds it took altogether.
+
+    made: the reconstruction, or how another scene was extended. alone: why it extends none; empty
+    if it does, or was not asked to. folder: in the library. copy: at `save_path`, None if it is not
+    there or was not asked for. uncopied: why it is not at `save_path` as well; empty if it is, or
+    was not asked for.
+    """
+
+    made: Reconstruction | Extended
+    alone: str
     folder: Path
     copy: Path | None
     seconds: float
     uncopied: str
 
+    @property
+    def scene(self) -> Scene:
+        """What was made."""
+        return self.made.scene
+
 
 class MappingJob:
-    """Reconstructs frames and saves the scene, in `library` and, if given, at `save_path` too.
+    """Reconstructs frames, or extends a scene by them (`base`), and saves what comes of it, in
+    `library` and, if given, at `save_path` too.
 
     on_end(job, outcome) gets what was made, or the error that ended it (CanceledError after
     `cancel`), and must not raise; the future `outcome` is fulfilled with the same afterwards.
@@ -57,6 +79,7 @@ class MappingJob:
         on_progress: Callable[[], None],
         on_end: Callable[[MappingJob, MappingResult | BaseException], None],
         announce: Callable[[str], None] | None = None,
+        base: Base | None = None,
     ) -> None:
         self.frames = frames
         self.stage = "start"
@@ -70,7 +93,7 @@ class MappingJob:
         self._canceled = threading.Event()
         # An argument, not an attribute: whoever keeps the job for its outcome must not keep the
         # network.
-        arguments = (network, settings)
+        arguments = (network, settings, base)
         self._thread = threading.Thread(
             target=self._run, args=arguments, name="reconstruction", daemon=True
         )
@@ -88,10 +111,10 @@ class MappingJob:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _run(self, network: Vggt3, settings: ReconstructionSettings) -> None:
+    def _run(self, network: Vggt3, settings: ReconstructionSettings, base: Base | None) -> None:
         outcome: MappingResult | BaseException
         try:
-            outcome = self._map(network, settings)
+            outcome = self._map(network, settings, base)
         except BaseException as error:
             outcome = error
         try:
@@ -106,9 +129,11 @@ class MappingJob:
             outcome.__traceback__ = None
             self.outcome.set_exception(outcome)
 
-    def _map(self, network: Vggt3, settings: ReconstructionSettings) -> MappingResult:
+    def _map(
+        self, network: Vggt3, settings: ReconstructionSettings, base: Base | None
+    ) -> MappingResult:
         begin = time.perf_counter()
-        made = reconstruct(self.frames, network, settings, self._report, None, self._announce)
+        made, alone = self._made(network, settings, base)
         self._report("save", 1.0)
         folder = save_scene(made.scene, self._library / folder_name(made.scene))
         copy = None
@@ -118,7 +143,26 @@ class MappingJob:
                 copy = save_scene(made.scene, self._save_path)
             except SceneError as error:
                 uncopied = str(error)
-        return MappingResult(made, folder, copy, time.perf_counter() - begin, uncopied)
+        return MappingResult(made, alone, folder, copy, time.perf_counter() - begin, uncopied)
+
+    def _made(
+        self, network: Vggt3, settings: ReconstructionSettings, base: Base | None
+    ) -> tuple[Reconstruction | Extended, str]:
+        """The scene, and why it extends none."""
+        alone = ""
+        if base is not None:
+            name = f"scene {base.scene.scene_id[:8]}"
+            most = MergeSettings(max_points=settings.points.max_points)
+            try:
+                made = extend(base.scene, name, self.frames, network, most, self._report, settings)
+                return made, ""
+            except SceneError as error:
+                if base.required or not isinstance(error, CannotMergeError):
+                    raise
+                alone = str(error)
+        return reconstruct(
+            self.frames, network, settings, self._report, None, self._announce
+        ), alone
 
     def _report(self, stage: str, fraction: float) -> None:
         if self._canceled.is_set():

@@ -54,6 +54,12 @@ class MapperParameters(CameraParameters):
         3600.0,
         live=True,
     )
+    extend: bool = parameter(
+        True,
+        "later collections extend the newest scene where its landmarks show at least three of their"
+        " frames; otherwise, or where this is off, they become scenes of their own",
+        live=True,
+    )
     ttt_steps: int = parameter(2, "test-time-training steps", 1, 100, live=True)
     chunk: int = parameter(
         0,

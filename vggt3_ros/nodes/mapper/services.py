@@ -83,7 +83,10 @@ class MapperServices:
         overwrite = goal.request.overwrite
         try:
             mapper, _ = self._active()
-            job = mapper.start(mapper.place(path) if path else None, overwrite)
+            extend = {Reconstruct.Goal.EXTEND: True, Reconstruct.Goal.NEW: False}.get(
+                goal.request.extend
+            )
+            job = mapper.start(mapper.place(path) if path else None, overwrite, extend)
         except (Vggt3Error, FileExistsError) as error:
             goal.abort()
             code = _CODES.get(type(error), Reconstruct.Result.FAILED)
@@ -111,7 +114,7 @@ class MapperServices:
         error = outcome.exception()
         if error is None:
             mapped = outcome.result()
-            result.scene_id = mapped.reconstruction.scene.scene_id
+            result.scene_id = mapped.scene.scene_id
             result.path = str(mapped.copy or mapped.folder)
             result.seconds = mapped.seconds
             result.message = f"saved in {mapped.folder}"
