@@ -15,8 +15,9 @@ from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
-from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct, usable_frames
+from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
 from vggt3_ros.pipeline.resize import most_like, resized, same_shape, usual_size
+from vggt3_ros.pipeline.usable_frames import usable_frames
 
 MakeFrames = Callable[[int], list[Frame]]
 NO_LANDMARKS = ReconstructionSettings(anchor=AnchorSettings(landmarks=None))

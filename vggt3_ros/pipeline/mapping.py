@@ -13,23 +13,47 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.model.streaming import chunks
+from vggt3_ros.pipeline.budget import Budget
 from vggt3_ros.pipeline.held_out import BETTER, HeldOut
-from vggt3_ros.pipeline.memory_check import MapFit
-from vggt3_ros.pipeline.views import Views
+from vggt3_ros.pipeline.memory_check import MapFit, bytes_within, fit_map
+from vggt3_ros.pipeline.views import RedundantViews, Views
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """How the network maps: TTT steps, anchors (None for as many as it was trained with), whether
-    its point head is run, and what memory permits.
+    """How the network maps: TTT steps, frames that pass together (None: as many as memory permits),
+    anchors (None: as many as it was trained with), what becomes of frames that show nothing new,
+    whether its point head is run.
+
+    budget: what the map may take. memory_limit_bytes replaces what the system says is available on
+    the network's device.
     """
 
     steps: int
+    chunk: int | None
     anchors: int | None
-    pointmap: bool
-    fit: MapFit
+    redundant_views: RedundantViews
+    budget: Budget | None
+    pointmap: bool = False
+    memory_limit_bytes: int | None = None
+
+    def fit(self, network: Vggt3, size_hw: tuple[int, int], fitted: int, queried: int) -> MapFit:
+        """How the network maps `fitted` images of a size, and localizes `queried` ones in the map,
+        in the memory that there is. Raises InputError where it does not suffice.
+        """
+        given = None if self.budget is None else self.budget.memory_bytes
+        return fit_map(
+            network,
+            fitted,
+            size_hw,
+            self.chunk,
+            bytes_within(network.device, given, self.memory_limit_bytes),
+            self.pointmap,
+            queried,
+            self.anchors,
+        )
 
 
 def check_anchors(network: Vggt3, anchors: int | None) -> None:
@@ -46,11 +70,12 @@ def map_views(
     images: Tensor,
     views: Views,
     settings: NetworkSettings,
+    fit: MapFit,
     progress: StageProgress | None = None,
     ranks: Ranks | None = None,
 ) -> tuple[Prediction, SceneMemory]:
     """Map the fitted ones of images (S, 3, h, w), and localize the queried ones in that map: the
-    prediction of all in their order, on the CPU, and the memory.
+    prediction of all in their order, on the CPU, and the memory. fit: that of the settings.
 
     ranks: processes that do it together; the first one's prediction is of all, that of others of
     what was theirs.
@@ -65,10 +90,10 @@ def map_views(
     mapped, memory = network.map(
         images if views.is_all_fitted else images[views.fitted],
         settings.steps,
-        settings.fit.chunk,
+        fit.chunk,
         report,
         ranks,
-        settings.fit.resident,
+        fit.resident,
         settings.pointmap,
         settings.anchors,
     )
@@ -79,7 +104,7 @@ def map_views(
         return mapped, memory
     own = views.queried if ranks is None else views.queried[ranks.share(len(views.queried))]
     parts = [mapped[:0]]
-    for part in chunks(len(own), settings.fit.chunk):
+    for part in chunks(len(own), fit.chunk):
         found = network.query_undecoded(images[own[part]], memory, pointmap=settings.pointmap)
         parts.append(found.decode().to("cpu"))
         if progress is not None:
@@ -113,6 +138,7 @@ def map_in_trials(
     views: Views,
     held_out: HeldOut,
     settings: NetworkSettings,
+    fit: MapFit,
     trials: int,
     may_go_on: Callable[[float], bool],
     progress: StageProgress | None = None,
@@ -128,7 +154,7 @@ def map_in_trials(
                 progress(stage, (number + fraction) / (trials + 1))
 
         how = replace(settings, steps=settings.steps + number)
-        prediction, memory = map_views(network, images, views, how, report)
+        prediction, memory = map_views(network, images, views, how, fit, report)
         prediction.require_finite_cameras()
         return prediction, memory, held_out.disagreement(prediction)
 

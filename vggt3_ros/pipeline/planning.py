@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -44,8 +43,8 @@ class Planning:
     """How the budget of one map is spent; its clock begins here, or once costs are measured, for
     that is done once.
 
-    fit(fitted, queried): how the network maps so many frames; raises InputError where memory does
-    not suffice. Raises InputError, with figures, where the budget suffices for no map.
+    settings: how the network maps where the budget suffices. Raises InputError, with figures, where
+    it suffices for no map.
     """
 
     def __init__(
@@ -54,11 +53,12 @@ class Planning:
         wish: Wish,
         network: Vggt3,
         size_hw: tuple[int, int],
-        fit: Callable[[int, int], MapFit],
+        settings: NetworkSettings,
     ) -> None:
         self.budget = budget
         self._network = network
-        self._fit = fit
+        self._size_hw = size_hw
+        self._settings = settings
         self._known = CostMemory(network, size_hw)
         self.costs = self._known.find() or measured_costs(network, size_hw)
         self._begin = time.perf_counter()
@@ -79,12 +79,12 @@ class Planning:
         left_out = ", ".join(self.plan.left_out(self.wish)) or "nothing"
         return f"for {self.budget}: {self.plan}; about {expected:.1f} s. Left out: {left_out}"
 
-    def choose(self, prepared: PreparedFrames, only_novel: bool) -> Chosen:
-        """Plan again, now that images tell which frames add most, and with `only_novel` how many
-        show something new; the others are then not to be fitted.
+    def choose(self, prepared: PreparedFrames) -> Chosen:
+        """Plan again, now that images tell which frames add most, and how many show something new;
+        the others are not to be fitted, unless settings say so.
         """
         order, novelty = by_novelty(descriptors(prepared.images))
-        if only_novel:
+        if self._settings.redundant_views == "query":
             novel = max(2, int((novelty >= NOTHING_NEW).sum()))
             self.wish = replace(self.wish, novel=novel)
         self.plan = self._planned(self.wish)
@@ -106,21 +106,22 @@ class Planning:
         return Chosen(used, prepared, fitting(images, shown), None)
 
     def map(
-        self, chosen: Chosen, settings: NetworkSettings, progress: StageProgress | None
+        self, chosen: Chosen, fit: MapFit, progress: StageProgress | None
     ) -> tuple[Prediction, SceneMemory]:
         """Map the chosen frames in the planned steps, as map_views does, and in further ones as
         long as these help and there is time.
         """
-        how = replace(settings, steps=self.plan.steps)
+        how = replace(self._settings, steps=self.plan.steps)
         images = chosen.prepared.images
         if chosen.held_out is None:
-            return map_views(self._network, images, chosen.views, how, progress)
+            return map_views(self._network, images, chosen.views, how, fit, progress)
         prediction, memory, self.trials = map_in_trials(
             self._network,
             images,
             chosen.views,
             chosen.held_out,
             how,
+            fit,
             self.plan.trials,
             self._is_time_for,
             progress,
@@ -162,11 +163,14 @@ class Planning:
         }
 
     def _planned(self, wish: Wish) -> Plan:
-        self._fit(2, 0)  # which says what is missing if not even that is possible
+        def fit(fitted: int, queried: int) -> MapFit:
+            return self._settings.fit(self._network, self._size_hw, fitted, queried)
+
+        fit(2, 0)  # which says what is missing if not even that is possible
 
         def fits(fitted: int, queried: int) -> bool:
             try:
-                self._fit(fitted, queried)
+                fit(fitted, queried)
             except InputError:
                 return False
             return True

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import get_args
-
-import torch
-from torch import Tensor
 
 from vggt3_ros.dense.refine import OverBudgetError
 from vggt3_ros.dense.settings import DenseSettings
@@ -22,19 +18,20 @@ from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame import Anchoring, anchor
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
-from vggt3_ros.pipeline.mapping import NetworkSettings, check_anchors, map_views
-from vggt3_ros.pipeline.memory_check import MapFit, bytes_within, fit_map
+from vggt3_ros.pipeline.mapping import NetworkSettings, check_anchors
+from vggt3_ros.pipeline.network_map import choose_frames, map_chosen
 from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.plan import Dense, Wish
 from vggt3_ros.pipeline.planning import Planning
 from vggt3_ros.pipeline.points import PointSettings, coloured_points
-from vggt3_ros.pipeline.preprocess import PreparedFrames, prepare, prepared_size
-from vggt3_ros.pipeline.resize import resized, same_shape, usual_size
+from vggt3_ros.pipeline.preprocess import prepare, prepared_size
+from vggt3_ros.pipeline.scene_of_map import scene_of_map
 from vggt3_ros.pipeline.tie import Tied, tie
-from vggt3_ros.pipeline.views import RedundantViews, Views, choose_views
+from vggt3_ros.pipeline.usable_frames import frame_name, usable_frames
+from vggt3_ros.pipeline.views import RedundantViews, Views
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.ranks import Ranks
-from vggt3_ros.scene.scene import Corner, Keyframes, Scene
+from vggt3_ros.scene.scene import Scene
 
 _UNUSED = "left out to keep within the budget: it adds less than the others"
 
@@ -75,6 +72,19 @@ class ReconstructionSettings:
         if self.redundant_views not in get_args(RedundantViews):
             expected = "expected 'query' or 'fit'"
             raise InputError(f"redundant_views is {self.redundant_views!r}; {expected}")
+
+    @property
+    def network(self) -> NetworkSettings:
+        """What the network's part of it is."""
+        return NetworkSettings(
+            self.steps,
+            self.chunk,
+            self.anchors,
+            self.redundant_views,
+            self.budget,
+            self.points.source == "pointmap",
+            self.memory_limit_bytes,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,17 +131,20 @@ def reconstruct(
     of them, `contribute` for the others. announce: told what is going to be done with a budget.
     """
     settings = settings or ReconstructionSettings()
+    how = settings.network
     laps = Laps()
     given, skipped = usable_frames(frames)
-    planning = _planning(given, network, settings, ranks)
+    _check_alone(settings, ranks)
+    check_anchors(network, settings.anchors)
+    planning = _planning(given, network, settings, how)
     if planning is not None:
         laps.lap("costs")
-    mapped = _mapped(given, network, settings, progress, ranks, laps, planning, announce)
+    mapped = _mapped(given, network, how, progress, ranks, laps, planning, announce)
     observed, memory, views = mapped
     used = observed.frames
     if planning is not None:
-        skipped = (*skipped, *((_name(i, given[i]), _UNUSED) for i in planning.unused))
-        settings = replace(settings, steps=planning.steps)
+        skipped = (*skipped, *((frame_name(i, given[i]), _UNUSED) for i in planning.unused))
+        how = replace(how, steps=planning.steps)
     prediction = observed.prediction
     prediction.require_finite_cameras()
 
@@ -151,7 +164,9 @@ def reconstruct(
     points = _points(observed, anchoring, refined, settings.points, progress)
     laps.lap("points")
 
-    scene = _scene(observed, memory, network, anchoring, points, refined, settings)
+    scene = scene_of_map(
+        observed, memory, network, how.steps, anchoring, points, refined, settings.keep_images
+    )
     outliers = tuple(scene.keyframes.names[i] for i in anchoring.prior_outliers)
     laps.lap("scene")
     report = {**scene.report, "views": views.report()}
@@ -161,7 +176,7 @@ def reconstruct(
         dense_done = None if tied.landmarks is None else _dense_name(refined)
         report["budget"] = planning.finish(views, laps.seconds, dense_done)
     return Reconstruction(
-        scene=replace(scene, report=report),
+        scene=replace(scene, report=report, map_frame=settings.map_frame, made_by=settings.made_by),
         prediction=prediction,
         frames=used,
         views=views,
@@ -186,7 +201,8 @@ def contribute(
     settings = settings or ReconstructionSettings()
     _check_alone(settings, ranks)
     used, _ = usable_frames(frames)
-    _mapped(used, network, settings, None, ranks, Laps())
+    check_anchors(network, settings.anchors)
+    _mapped(used, network, settings.network, None, ranks, Laps())
 
 
 def _check_alone(settings: ReconstructionSettings, ranks: Ranks | None) -> None:
@@ -201,10 +217,9 @@ def _planning(
     frames: tuple[Frame, ...],
     network: Vggt3,
     settings: ReconstructionSettings,
-    ranks: Ranks | None,
+    how: NetworkSettings,
 ) -> Planning | None:
     """How the budget is spent, if there is one."""
-    _check_alone(settings, ranks)
     if settings.budget is None:
         return None
     config = network.config
@@ -213,16 +228,15 @@ def _planning(
     if landmarks and settings.dense is not None:
         dense = "fine" if settings.dense.long_side > FAST.long_side else "fast"
     count = len(frames)
-    size_hw = prepared_size(frames, config.image_size, config.patch_size)
     wish = Wish(count, count, settings.steps, landmarks, dense)
-    fit = partial(_fit, network, settings, size_hw)
-    return Planning(settings.budget, wish, network, size_hw, fit)
+    size_hw = prepared_size(frames, config.image_size, config.patch_size)
+    return Planning(settings.budget, wish, network, size_hw, how)
 
 
 def _mapped(
     used: tuple[Frame, ...],
     network: Vggt3,
-    settings: ReconstructionSettings,
+    how: NetworkSettings,
     progress: StageProgress | None,
     ranks: Ranks | None,
     laps: Laps,
@@ -232,65 +246,18 @@ def _mapped(
     """What the network says of frames, on the CPU, the memory, and which frames that was fitted to;
     of all frames at the first of several processes, or of those that the budget suffices for.
     """
-    config = network.config
-    check_anchors(network, settings.anchors)
     _report(progress, "prepare", 0.0)
-    prepared = prepare(used, config.image_size, config.patch_size)
-    chosen = None
-    views = Views.all_fitted(len(used))
-    if planning is not None:
-        chosen = planning.choose(prepared, settings.redundant_views == "query")
-        used = tuple(used[index] for index in chosen.used)
-        prepared, views = chosen.prepared, chosen.views
-        if announce is not None:
-            announce(planning.told())
-    elif settings.redundant_views == "query":
-        processes = 1 if ranks is None else min(ranks.world, len(used))
-        views = choose_views(prepared.images, max(2, processes))
-    fitted, queried = len(views.fitted), len(views.queried)
-    if ranks is not None:
-        fitted, queried = (len(range(*ranks.share(n).indices(n))) for n in (fitted, queried))
-    fit = _fit(network, settings, prepared.size_hw, fitted, queried)
-    how = NetworkSettings(settings.steps, settings.anchors, _pointmap(settings), fit)
+    prepared = prepare(used, network.config.image_size, network.config.patch_size)
+    chosen = choose_frames(prepared, how, planning, ranks, announce)
     laps.lap("prepare")
 
     def report(stage: str, fraction: float) -> None:
         _report(progress, stage, 0.05 + 0.55 * fraction)
 
-    if planning is not None and chosen is not None:
-        prediction, memory = planning.map(chosen, how, report)
-    else:
-        prediction, memory = map_views(network, prepared.images, views, how, report, ranks)
+    prediction, memory = map_chosen(network, chosen, how, planning, report, ranks)
     laps.lap("network")
-    return Observed(used, prepared, prediction), memory, views
-
-
-def _fit(
-    network: Vggt3,
-    settings: ReconstructionSettings,
-    size_hw: tuple[int, int],
-    fitted: int,
-    queried: int,
-) -> MapFit:
-    """How the network maps in the memory that there is. Raises InputError where it does not
-    suffice.
-    """
-    given = None if settings.budget is None else settings.budget.memory_bytes
-    limit = bytes_within(network.device, given, settings.memory_limit_bytes)
-    return fit_map(
-        network,
-        fitted,
-        size_hw,
-        settings.chunk,
-        limit,
-        _pointmap(settings),
-        queried,
-        settings.anchors,
-    )
-
-
-def _pointmap(settings: ReconstructionSettings) -> bool:
-    return settings.points.source == "pointmap"
+    used = tuple(used[index] for index in chosen.used)
+    return Observed(used, chosen.prepared, prediction), memory, chosen.views
 
 
 def _refined(
@@ -345,113 +312,6 @@ def _points(
 
     points = coloured_points(anchoring.prediction, observed.prepared.images, settings, report)
     return points.transformed(anchoring.map_from_scene)
-
-
-def _scene(
-    observed: Observed,
-    memory: SceneMemory,
-    network: Vggt3,
-    anchoring: Anchoring,
-    points: PointCloud,
-    refined: RefinedDepth | None,
-    settings: ReconstructionSettings,
-) -> Scene:
-    """What is stored of a reconstruction."""
-    keyframes = Keyframes(
-        names=tuple(_name(i, frame) for i, frame in enumerate(observed.frames)),
-        stamps_ns=tuple(frame.stamp_ns for frame in observed.frames),
-        cam_from_world=observed.prediction.cameras.cam_from_world,
-        intrinsics=observed.intrinsics,
-    )
-    return Scene(
-        memory=memory.to("cpu").tensors(),
-        keyframes=keyframes,
-        points=points,
-        bounds=_bounds(points, anchoring.map_from_scene.poses(observed.scene_from_cam)),
-        model_id=network.model_id,
-        model_fingerprint=network.fingerprint(),
-        input_size=observed.prepared.size_hw,
-        ttt_steps=settings.steps if network.config.has_fast_weights else 0,
-        map_from_scene=anchoring.map_from_scene,
-        is_metric=anchoring.is_metric,
-        metric_source=anchoring.metric_source,
-        metric_residual_m=anchoring.metric_residual_m,
-        up_source=anchoring.up_source,
-        landmarks={} if anchoring.landmarks is None else anchoring.landmarks.tensors(),
-        verdict=anchoring.verdict,
-        calibration=anchoring.calibration,
-        report={
-            **anchoring.report,
-            **({} if refined is None else {"depth": refined.report()}),
-        },
-        map_frame=settings.map_frame,
-        made_by=settings.made_by,
-        depth=None if refined is None else refined.stored(settings.keep_images),
-        images=_stored_images(observed.prepared) if settings.keep_images else None,
-        has_refined_points=refined is not None,
-    )
-
-
-def _stored_images(prepared: PreparedFrames) -> Tensor:
-    """Images (S, 3, H, W) uint8 as the network saw them: they come from bytes, and nothing is
-    lost.
-    """
-    return (255 * prepared.images).round().to(torch.uint8).cpu()
-
-
-def usable_frames(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tuple[str, str], ...]]:
-    """Frames that can be reconstructed together, and (name, reason) of the others.
-
-    What has the same shape but another size is taken as the same camera's and resized, so that one
-    focal length and one noise in pixels hold for all. Where every frame brings its calibration,
-    other shapes are other cameras, and are used as they are. Raises InputError when fewer than 2
-    are usable.
-    """
-    if len(frames) == 0:
-        raise InputError("there are no frames; give at least 2 images of the place")
-    bright = [frame for frame in frames if not frame.is_black] or frames[:1]
-    usual = usual_size(frame.size_hw for frame in bright)
-    several_cameras = all(frame.intrinsics is not None for frame in bright)
-    used = []
-    skipped = []
-    for index, frame in enumerate(frames):
-        has_usual_shape = same_shape(frame.size_hw, usual)
-        if frame.is_black:
-            skipped.append((_name(index, frame), "the image is black"))
-        elif not (has_usual_shape or several_cameras):
-            skipped.append((_name(index, frame), _other_shape(frame.size_hw, usual)))
-        elif frame.prior_problem is not None:
-            skipped.append((_name(index, frame), frame.prior_problem))
-        else:
-            used.append(resized(frame, usual) if has_usual_shape else frame)
-    if len(used) < 2:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5])
-        more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        why = f" ({reasons}{more})" if skipped else ""
-        count = f"{len(used)} of {len(frames)}"
-        raise InputError(
-            f"a reconstruction needs at least 2 usable frames, but only {count} can be used{why}"
-        )
-    return tuple(used), tuple(skipped)
-
-
-def _other_shape(size_hw: tuple[int, int], usual_hw: tuple[int, int]) -> str:
-    return (
-        f"the image is {size_hw[1]}x{size_hw[0]}, most are {usual_hw[1]}x{usual_hw[0]}: images of"
-        " several shapes can be used together only if all of them are calibrated"
-    )
-
-
-def _bounds(points: PointCloud, map_from_cam: Tensor) -> tuple[Corner, Corner]:
-    """Lowest and highest corner of the points, or of the cameras if no point was kept."""
-    positions = points.points.double() if len(points) else map_from_cam[:, :3, 3]
-    low = positions.amin(0).tolist()
-    high = positions.amax(0).tolist()
-    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
-
-
-def _name(index: int, frame: Frame) -> str:
-    return frame.name or f"frame {index}"
 
 
 def _report(progress: StageProgress | None, stage: str, fraction: float) -> None:

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from functools import partial
 from typing import Any
 
 import torch
@@ -22,12 +21,12 @@ from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.budget import Budget
 from vggt3_ros.pipeline.depth_scale import anchor_depths
-from vggt3_ros.pipeline.mapping import NetworkSettings, check_anchors, map_views
-from vggt3_ros.pipeline.memory_check import MapFit, bytes_within, fit_map
+from vggt3_ros.pipeline.mapping import NetworkSettings, check_anchors
+from vggt3_ros.pipeline.network_map import choose_frames, map_chosen
 from vggt3_ros.pipeline.plan import Wish
 from vggt3_ros.pipeline.planning import Planning
 from vggt3_ros.pipeline.preprocess import PreparedFrames
-from vggt3_ros.pipeline.views import RedundantViews, Views, choose_views
+from vggt3_ros.pipeline.views import RedundantViews
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.scene.scene import Scene
 
@@ -41,6 +40,11 @@ class RefitSettings:
     anchors: int | None = None
     redundant_views: RedundantViews = "query"
     budget: Budget | None = None
+
+    def network(self, steps: int) -> NetworkSettings:
+        """What they say of the network's part, of a scene that was made in so many steps."""
+        steps = self.steps or steps
+        return NetworkSettings(steps, self.chunk, self.anchors, self.redundant_views, self.budget)
 
 
 def refit(
@@ -65,37 +69,23 @@ def refit(
     check_anchors(network, settings.anchors)
     laps = Laps()
     prepared = _prepared(scene.images)
-    steps = settings.steps or max(scene.ttt_steps, 1)
-    fit = partial(_fit, network, settings, scene.input_size)
-    report: dict[str, Any] = dict(scene.report)
-    report.pop("budget", None)
-    if settings.budget is None:
-        views = Views.all_fitted(len(scene.images))
-        if settings.redundant_views == "query":
-            views = choose_views(prepared.images)
-        how = NetworkSettings(
-            steps, settings.anchors, False, fit(len(views.fitted), len(views.queried))
-        )
-        made = map_views(network, prepared.images, views, how, progress)
-    else:
+    how = settings.network(max(scene.ttt_steps, 1))
+    planning = None
+    if settings.budget is not None:
         count = len(scene.images)
-        wish = Wish(count, count, steps, landmarks=False, dense="off", needed=True)
-        planning = Planning(settings.budget, wish, network, scene.input_size, fit)
+        wish = Wish(count, count, how.steps, landmarks=False, dense="off", needed=True)
+        planning = Planning(settings.budget, wish, network, scene.input_size, how)
         laps.lap("costs")
-        chosen = planning.choose(prepared, settings.redundant_views == "query")
-        if announce is not None:
-            announce(planning.told())
-        views = chosen.views
-        how = NetworkSettings(
-            steps, settings.anchors, False, fit(len(views.fitted), len(views.queried))
-        )
-        laps.lap("views")
-        made = planning.map(chosen, how, progress)
-        laps.lap("network")
-        steps = planning.steps
-        report["budget"] = planning.finish(views, laps.seconds, None)
-    report["views"] = views.report()
-    return _renewed(scene, network, *made, steps, report)
+    chosen = choose_frames(prepared, how, planning, announce=announce)
+    laps.lap("views")
+    prediction, memory = map_chosen(network, chosen, how, planning, progress)
+    laps.lap("network")
+    report: dict[str, Any] = {**scene.report, "views": chosen.views.report()}
+    report.pop("budget", None)
+    if planning is not None:
+        how = replace(how, steps=planning.steps)
+        report["budget"] = planning.finish(chosen.views, laps.seconds, None)
+    return _renewed(scene, network, prediction, memory, how.steps, report)
 
 
 def _renewed(
@@ -138,13 +128,3 @@ def _prepared(images: Tensor) -> PreparedFrames:
     """Images (S, 3, H, W) uint8 as the network takes them."""
     pixels = torch.eye(3, dtype=torch.float64).expand(len(images), 3, 3)
     return PreparedFrames(images.float() / 255, None, None, pixels)
-
-
-def _fit(
-    network: Vggt3, settings: RefitSettings, size_hw: tuple[int, int], fitted: int, queried: int
-) -> MapFit:
-    given = None if settings.budget is None else settings.budget.memory_bytes
-    limit = bytes_within(network.device, given, None)
-    return fit_map(
-        network, fitted, size_hw, settings.chunk, limit, False, queried, settings.anchors
-    )
