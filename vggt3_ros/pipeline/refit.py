@@ -101,16 +101,20 @@ def _renewed(
     keyframes = replace(scene.keyframes, cam_from_world=prediction.cameras.cam_from_world)
     calibration = scene.calibration
     scale = None
+    errors: dict[str, float | None] = {}
     if scene.landmarks and calibration is not None:
         landmarks = Landmarks.from_tensors(scene.landmarks)
-        scale = anchor_depths(
+        anchors = anchor_depths(
             prediction.depth, landmarks, scene.keyframes.intrinsics, calibration.depth_scale
-        ).scene_scale
+        )
+        scale = anchors.scene_scale
+        errors["depth_error_before"] = anchors.error_before
+        errors["depth_error_after"] = anchors.error_after
         calibration = replace(calibration, depth_scale=scale)
     # where keyframes stood in the map, they stand now
     bending = Bending.fit(prediction.cameras.world_from_cam, scene.map_from_keyframes, scale)
     if scene.landmarks:
-        report = {**report, "agreement": {**report.get("agreement", {}), **bending.report()}}
+        report = {**report, "agreement": {**bending.report(), **errors}}
     return replace(
         scene,
         memory=memory.to("cpu").tensors(),
