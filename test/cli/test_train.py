@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from vggt3_ros.cli.train import _multiplies_bf16
 from vggt3_ros.model.checkpoint import load_network
 
 from ..training.conftest import MINIATURE, quick  # noqa: F401  (a fixture)
@@ -69,6 +71,23 @@ def test_a_run_is_carried_on_from_what_it_left(tmp_path: Path, config: Path, vgg
         for o in (first, second)
     ]
     assert done == [steps[0], 7 - steps[0]]
+
+
+@pytest.mark.parametrize(
+    ("device", "units", "bf16"),
+    [
+        ("cpu", {"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, False),
+        ("cpu", {"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, True),
+        ("cpu", {"amx_bf16": True}, True),
+        ("cpu", {"bf16": True}, True),  # ARM
+        ("cuda", {}, True),
+    ],
+)
+def test_bf16_is_chosen_where_there_are_units_for_it(
+    device: str, units: dict[str, bool], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
+    assert _multiplies_bf16(torch.device(device)) is bf16
 
 
 def test_options_that_exclude_each_other_are_refused(
