@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +40,17 @@ class ValidationRoom:
     images: Tensor  # (V, 3, H, W)
     depth: Tensor  # (V, H, W) metres
     world_from_cam: Tensor  # (V, 4, 4) float64 metres
+
+
+@dataclass
+class Cost:
+    """Seconds that mapping rooms and localizing their queries took, and bytes of the largest
+    memory.
+    """
+
+    map_s: float = 0.0
+    query_s: float = 0.0
+    memory_bytes: int = 0
 
 
 def validation_rooms(config: TrainConfig, device: torch.device) -> list[ValidationRoom]:
@@ -85,18 +97,22 @@ def tour(
 
 
 def validate(
-    network: Vggt3, rooms: list[ValidationRoom], anchors: int | None = None
+    network: Vggt3,
+    rooms: list[ValidationRoom],
+    anchors: int | None = None,
+    cost: Cost | None = None,
 ) -> dict[str, float]:
     """Medians over all views of all windows of rooms and, named `tour_*`, `corridor_*` and
-    `yard_*`, of the others. anchors: as for Vggt3.map.
+    `yard_*`, of the others. anchors: as for Vggt3.map. cost: what it takes is added to it.
 
     Angles in degrees; ate and query positions in percent of the room's trajectory extent; depth as
     AbsRel after the median scale of the map. `nearest_*`: the pose of the most similar map image,
     which any network has to beat.
     """
     parts: dict[str, list[Tensor]] = {}
+    cost = cost or Cost()
     for room in rooms:
-        for name, values in _measure(network, room, anchors).items():
+        for name, values in _measure(network, room, anchors, cost).items():
             parts.setdefault(room.prefix + name, []).append(values.flatten().double().cpu())
     return {name: float(torch.cat(values).median()) for name, values in parts.items()}
 
@@ -116,13 +132,18 @@ def no_progress(figures: dict[str, float]) -> str | None:
     )
 
 
-def _measure(network: Vggt3, room: ValidationRoom, anchors: int | None) -> dict[str, Tensor]:
+def _measure(
+    network: Vggt3, room: ValidationRoom, anchors: int | None, cost: Cost
+) -> dict[str, Tensor]:
     mapped = room.map_views
     truth = room.world_from_cam[:mapped]
     positions = room.world_from_cam[:, :3, 3]
     extent = float((positions.amax(0) - positions.amin(0)).norm())
+    begin = time.perf_counter()
     prediction, memory = network.map(room.images[:mapped], anchors=anchors)
     estimated = prediction.cameras.world_from_cam.cpu()
+    cost.map_s += time.perf_counter() - begin
+    cost.memory_bytes = max(cost.memory_bytes, memory.nbytes)
     i, j = torch.triu_indices(mapped, mapped, 1)
     relative = se3_inverse(estimated[i]) @ estimated[j]
     relative_truth = se3_inverse(truth[i]) @ truth[j]
@@ -146,9 +167,11 @@ def _measure(network: Vggt3, room: ValidationRoom, anchors: int | None) -> dict[
     }
     queries = room.world_from_cam[mapped:]
     located = []
+    begin = time.perf_counter()
     for image in room.images[mapped:]:
         answer = network.query_undecoded(image[None], memory)
         located.append(answer.cameras.world_from_cam.cpu())
+    cost.query_s += time.perf_counter() - begin
     result |= _errors("query", metric_from_scene.poses(torch.cat(located)), queries, extent)
     return result | _errors("nearest", truth[_most_similar(room.images, mapped)], queries, extent)
 

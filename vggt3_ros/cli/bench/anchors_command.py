@@ -7,7 +7,6 @@ poses of images beside them, by the network alone; seconds, and bytes of the sce
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
@@ -51,8 +50,8 @@ class Row:
     depth_abs_rel: float
     query_position_percent: float
     query_rotation_deg: float
-    map_s: float  # of the first drive
-    query_ms: float  # of an image of it
+    map_s: float  # mean of the drives
+    query_ms: float  # of an image, mean of all
     scene_bytes: int
 
 
@@ -110,27 +109,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measured(network: Vggt3, rooms: list[ValidationRoom], anchors: int) -> Row:
-    from vggt3_ros.training.validate import validate
+    from vggt3_ros.training.validate import Cost, validate
 
     figures = {}
-    for name, value in validate(network, rooms, anchors or None).items():
+    cost = Cost()
+    for name, value in validate(network, rooms, anchors or None, cost).items():
         figures[name.removeprefix("tour_")] = value
-    images = rooms[0].images
-    mapped, queries = images[: rooms[0].map_views], images[rooms[0].map_views :]
-    begin = time.perf_counter()
-    _, memory = network.map(mapped, anchors=anchors or None)
-    ready = time.perf_counter()
-    for image in queries:
-        network.query_undecoded(image[None], memory)
-    ended = time.perf_counter()
+    frames = rooms[0].map_views
+    queries = sum(len(room.images) - frames for room in rooms)
     kinds = network.config.global_kinds
     return Row(
         layers=",".join(kinds if len(set(kinds)) > 1 else kinds[:1]),
         anchors=anchors,
-        frames=len(mapped),
-        map_s=ready - begin,
-        query_ms=1e3 * (ended - ready) / len(queries),
-        scene_bytes=memory.nbytes,
+        frames=frames,
+        map_s=cost.map_s / len(rooms),
+        query_ms=1e3 * cost.query_s / queries,
+        scene_bytes=cost.memory_bytes,
         **{name: figures[name] for name in _ACCURACY},
     )
 
