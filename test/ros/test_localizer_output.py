@@ -128,12 +128,12 @@ def test_what_keyframes_propose_is_published_if_wanted_where_landmarks_refuse(
     localizer: LocalizerClient,
 ) -> None:
     """As they do here, where the network's poses must be right by themselves."""
-    localizer.start(refine="verify", propose="both", publish_unverified=True)
+    localizer.start(refine="verify", propose="both", neighbours=3, publish_unverified=True)
     with localizer.meet() as robot:
         statuses = localizer.attempts(robot, QUERIES[:2])
         assert all(status.pose_published for status in statuses)
         for status in statuses:
-            assert "; the pose is unverified, proposed from 2 keyframes like it" in status.reason
+            assert "; the pose is unverified, proposed from 3 keyframes like it" in status.reason
             assert min(localizer.pose_of(status).pose.covariance[::7]) > 9
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from vggt3_ros.nodes.camera.parameters import CameraParameters
 from vggt3_ros.nodes.runtime.parameters import parameter
+from vggt3_ros.pipeline.localizer_settings import NEIGHBOURS
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,15 @@ class LocalizerParameters(CameraParameters):
     )
     propose: Literal["memory", "local", "both"] = parameter(
         "memory",
-        "what the network's pose is made of: the memory of the scene; the two keyframes most like"
+        "what the network's pose is made of: the memory of the scene; the keyframes most like"
         " the image, which needs a scene of the mapper's keep_images; or these where landmarks have"
         " not confirmed a pose without",
+    )
+    neighbours: int = parameter(
+        NEIGHBOURS,
+        "keyframes that pass the network together with an image where propose is local or both",
+        2,
+        16,
     )
     refine_depth: bool = parameter(
         False,

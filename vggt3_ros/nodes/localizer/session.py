@@ -42,6 +42,7 @@ class LocalizationSession:
             settings.refine,
             depth="refined" if settings.refine_depth else "none",
             propose=settings.propose,
+            neighbours=settings.neighbours,
         )
         self._localizer: Localizer | None = None
         self._initial: Tensor | None = None  # map_from_child that a person gave
