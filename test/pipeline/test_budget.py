@@ -12,25 +12,32 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.model.checkpoint import load_network
+from vggt3_ros.model.config import ModelConfig
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import PredictedCameras, Prediction
 from vggt3_ros.pipeline.budget import Budget
 from vggt3_ros.pipeline.costs import CostMemory, Costs, measured_costs
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.held_out import HeldOut
+from vggt3_ros.pipeline.localize import Localizer
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.plan import Plan, Wish, make_plan
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
 from vggt3_ros.worlds.sequence import RoomSequence
 
+from ..conftest import make_network
+from .conftest import with_plausible_view
+
 MakeFrames = Callable[[int], list[Frame]]
 COSTS = Costs(fit=0.02, step=0.01, query=0.01, landmarks=0.1, fast=0.1, fine=0.4)
-WISH = Wish(frames=40, novel=32, steps=2, landmarks=True, dense="fine")
+SIZE = (72, 96)
+WISH = Wish(frames=40, novel=32, steps=2, landmarks=True, dense="fine", size_hw=SIZE)
 NO_LANDMARKS = AnchorSettings(landmarks=None)
 
 
-def anything(fitted: int, queried: int) -> bool:
+def anything(plan: Plan) -> bool:
     return True
 
 
@@ -40,7 +47,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seconds(plan: Plan) -> float:
-    return sum(plan.seconds(COSTS, landmarks=True).values())
+    return sum(plan.seconds(COSTS, WISH).values())
 
 
 @pytest.mark.parametrize(
@@ -84,10 +91,75 @@ def test_what_adds_least_is_left_out_first() -> None:
 
 
 def test_memory_limits_what_is_fitted_and_then_what_is_used() -> None:
-    plan = make_plan(COSTS, WISH, None, lambda fitted, queried: fitted <= 20)
+    plan = make_plan(COSTS, WISH, None, lambda plan: plan.fitted <= 20)
     assert (plan.frames, plan.fitted, plan.dense) == (40, 16, "fine")
-    plan = make_plan(COSTS, WISH, None, lambda fitted, queried: fitted + queried <= 20)
+    plan = make_plan(COSTS, WISH, None, lambda plan: plan.frames <= 20)
     assert plan.frames == 20 and plan.fitted == 20
+
+
+def test_anchors_are_fewer_where_time_is_short_and_more_where_it_is_not() -> None:
+    costs = replace(COSTS, anchor=0.01)
+    wish = replace(WISH, anchors=8, most_anchors=16)
+    plans = [make_plan(costs, wish, given, anything) for given in (8.4, 10.2, 11.0, 100.0)]
+    fewer, usual = plans[0], plans[1]
+    assert (fewer.anchors, fewer.steps, fewer.fitted) == (4, 1, 8)
+    assert "4 of 8 anchors" in fewer.left_out(wish) and (usual.anchors, usual.dense) == (8, "off")
+    assert plans[2].anchors == 8 and plans[2].left_out(wish)
+    assert plans[3].anchors == 8 and plans[3].trials == 2  # of 32 frames more tell nothing new
+    many = replace(wish, frames=80, novel=64)
+    assert make_plan(costs, many, 500.0, anything).anchors == 16
+    given = replace(many, most_anchors=8)
+    assert make_plan(costs, given, 500.0, anything).anchors == 8
+    assert make_plan(costs, many, None, lambda plan: plan.anchors <= 6).anchors == 4
+
+
+def test_images_are_smaller_before_frames_are_left_out() -> None:
+    costs = replace(COSTS, fit=1.0, step=0.5, query=0.5)
+    wish = replace(WISH, sizes_hw=(SIZE, (56, 72), (32, 48)))
+    for given, size_hw in ((40.0, SIZE), (25.0, (56, 72)), (15.0, (32, 48))):
+        plan = make_plan(costs, wish, given, anything)
+        assert (plan.frames, plan.size_hw) == (40, size_hw), given
+        assert sum(plan.seconds(costs, wish).values()) <= 0.9 * given
+    told = plan.left_out(wish)
+    assert "images of 96x72 pixels: 48x32" in told and "images of 48x32 pixels" in str(plan)
+    assert make_plan(costs, wish, 8.0, anything).frames < 40
+    alone = replace(wish, sizes_hw=())
+    assert make_plan(costs, alone, 15.0, anything).size_hw == SIZE
+    small = make_plan(costs, wish, None, lambda plan: plan.size_hw == (32, 48))
+    assert (small.frames, small.fitted, small.dense) == (40, 32, "fine")
+
+
+def test_images_have_another_size_only_where_the_network_takes_it() -> None:
+    assert ModelConfig.full("ttt").image_sizes == (518, 392, 252)
+    assert load_network("tiny").config.image_sizes == (96,)
+
+
+@pytest.mark.parametrize("kinds", ["ttt", "anchored"])
+def test_a_map_of_smaller_images_with_fewer_anchors_is_localized_in(
+    kinds: str, make_frames: MakeFrames
+) -> None:
+    network = with_plausible_view(make_network(kinds))
+    network_costs = {"fit": 1.0, "step": 0.1, "query": 1.0, "anchor": 0.1}
+    CostMemory(network, (56, 70)).keep(replace(COSTS, **network_costs))
+    told: list[str] = []
+    how = ReconstructionSettings(budget=Budget(12.0), anchor=NO_LANDMARKS)
+    frames = make_frames(12)
+    scene = reconstruct(frames, network, how, announce=told.append).scene
+    assert scene.input_size == (42, 56) and "images of 56x42 pixels" in told[0]
+    planned = scene.report["budget"]["planned"]
+    assert planned["size_hw"] == [42, 56] and planned["anchors"] == (4 if kinds != "ttt" else 0)
+    assert "images of 70x56 pixels: 56x42" in scene.report["budget"]["left_out"]
+    for name, keys in scene.memory.items():
+        if name.endswith("keys"):
+            assert keys.shape[-2] == 4 * (12 + network.aggregator.special), keys.shape
+    found = Localizer(scene, network).localize(frames[1])
+    assert found.depth is not None and found.depth.shape == (42, 56)
+
+
+def test_a_memory_that_suffices_for_no_plan_is_refused() -> None:
+    wish = replace(WISH, needed=True)
+    with pytest.raises(InputError, match="mapping 40 of 40 frames, 8 of them fitted, does not fit"):
+        make_plan(COSTS, wish, None, lambda plan: False)
 
 
 def test_a_budget_that_suffices_for_nothing_is_refused_with_figures() -> None:
@@ -96,14 +168,14 @@ def test_a_budget_that_suffices_for_nothing_is_refused_with_figures() -> None:
 
 
 def test_costs_are_learnt_from_what_was_taken() -> None:
-    plan = Plan(40, 32, 2, "fast")
-    expected = plan.seconds(COSTS, landmarks=True)
+    plan = Plan(40, 32, 2, "fast", SIZE)
+    expected = plan.seconds(COSTS, WISH)
     learnt = COSTS.learnt(expected, {"network": 2 * expected["network"], "depth": 0.0}, "fast")
     assert learnt.fit == pytest.approx(0.03) and learnt.query == pytest.approx(0.015)
     assert learnt.landmarks == COSTS.landmarks and learnt.fast == COSTS.fast
     many = COSTS
     for _ in range(20):
-        expected = plan.seconds(many, landmarks=True)
+        expected = plan.seconds(many, WISH)
         many = many.learnt(expected, {"depth": 40 * 0.3}, "fast")
     assert many.fast == pytest.approx(0.3, rel=1e-3) and many.fine == COSTS.fine
 

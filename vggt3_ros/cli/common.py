@@ -148,7 +148,8 @@ def add_budget_option(parser: argparse.ArgumentParser) -> None:
         metavar="20s,8GB",
         help=(
             "seconds that mapping may take, from images to scene, or memory, or both: frames, TTT"
-            " steps and refined depth are chosen by what they cost on this machine (default: any)"
+            " steps, anchors, the size of the network's images and refined depth are chosen by what"
+            " they cost on this machine (default: any)"
         ),
     )
 

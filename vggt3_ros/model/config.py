@@ -237,6 +237,25 @@ class ModelConfig:
         """Whether some layer attends to keys of the scene's anchors when it is queried."""
         return any(kind not in ("ttt", "frame") for kind in self.global_kinds)
 
+    @property
+    def attends_to_anchors(self) -> bool:
+        """Whether some layer attends to keys of anchors when a map is made, too, so that their
+        number changes it.
+        """
+        return any("anchored" in kind for kind in self.global_kinds)
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """Long sides in pixels of the images that it takes, the one it was trained at first: where
+        patches have their positions by interpolation (dinov2), about three quarters and half of
+        it, too.
+        """
+        if self.patch_embedding != "dinov2":
+            return (self.image_size,)
+        patches = self.image_size // self.patch_size
+        sides = {self.patch_size * max(1, round(share * patches)) for share in (1.0, 0.75, 0.5)}
+        return tuple(sorted(sides, reverse=True))
+
     @staticmethod
     def from_dict(data: dict[str, Any]) -> ModelConfig:
         """Build from plain data as in a checkpoint's JSON; unknown names are refused."""

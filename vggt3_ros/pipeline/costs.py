@@ -23,13 +23,14 @@ _LEARNT = 0.5  # share of the newest map in what is remembered
 @dataclass(frozen=True)
 class Costs:
     """Seconds a frame. fit: mapping by the network but for the TTT steps, each of which takes
-    `step`; query: localizing in a map; fast and fine: refining depth. What no short run tells
-    begins as it was measured on one slow core.
+    `step`; query: localizing in a map; anchor: in both, for each anchor that layers attend to; fast
+    and fine: refining depth. What no short run tells begins as it was measured on one slow core.
     """
 
     fit: float
     step: float
     query: float
+    anchor: float = 0.0
     prepare: float = 0.003
     landmarks: float = 0.6
     fast: float = 0.3
@@ -41,6 +42,16 @@ class Costs:
         """Of refining depth off, fast or fine."""
         return {"off": 0.0, "fast": self.fast, "fine": self.fine}[name]
 
+    def of_size(self, share: float) -> Costs:
+        """Those of images of this share of the pixels: keys of anchors, too, are as many fewer."""
+        return replace(
+            self,
+            fit=share * self.fit,
+            step=share * self.step,
+            query=share * self.query,
+            anchor=share**2 * self.anchor,
+        )
+
     def learnt(
         self, expected: Mapping[str, float], taken: Mapping[str, float], dense: str
     ) -> Costs:
@@ -50,7 +61,7 @@ class Costs:
         """
         parts = {
             "prepare": ("prepare",),
-            "network": ("fit", "step", "query"),
+            "network": ("fit", "step", "query", "anchor"),
             "landmarks": ("landmarks",),
             "depth": (dense,) if dense in ("fast", "fine") else (),
             "points": ("points",),
@@ -89,7 +100,7 @@ class CostMemory:
             costs = Costs(**{each.name: float(entry[each.name]) for each in fields(Costs)})
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return costs if all(0 < value < 1e6 for value in asdict(costs).values()) else None
+        return costs if all(0 <= value < 1e6 for value in asdict(costs).values()) else None
 
     def keep(self, costs: Costs) -> None:
         """Remember; what was kept before is replaced."""
@@ -106,22 +117,35 @@ def measured_costs(network: Vggt3, size_hw: tuple[int, int]) -> Costs:
     with the frames, that is too little, and maps teach it.
     """
     images = torch.rand(_MEASURED, 3, *size_hw, generator=torch.Generator().manual_seed(0))
+    attends = network.config.attends_to_anchors
+    most = _MEASURED if attends else None
 
-    def seconds(steps: int) -> float:
-        begin = time.perf_counter()
-        network.map(images, steps, _MEASURED, pointmap=False)
-        _wait(network)
-        return (time.perf_counter() - begin) / _MEASURED
+    def seconds(steps: int, anchors: int | None) -> float:
+        taken = []
+        for _ in range(2):  # the differences are small, and other programs run beside it
+            begin = time.perf_counter()
+            network.map(images, steps, _MEASURED, pointmap=False, anchors=anchors)
+            _wait(network)
+            taken.append(time.perf_counter() - begin)
+        return min(taken) / _MEASURED
 
-    _, memory = network.map(images, 1, _MEASURED, pointmap=False)  # warm
+    _, memory = network.map(images, 1, _MEASURED, pointmap=False, anchors=most)  # warm
     _wait(network)
-    one, two = seconds(1), seconds(2)
+    one, two = seconds(1, most), seconds(2, most)
     begin = time.perf_counter()
     network.query_undecoded(images, memory, _MEASURED, pointmap=False).decode()
     _wait(network)
     query = (time.perf_counter() - begin) / _MEASURED
     step = max(two - one, 0.01 * one)
-    return Costs(fit=max(one - step, 0.1 * one), step=step, query=query)
+    keys = 0.0
+    if attends:
+        keys = max(one - seconds(1, 1), 0.01 * one) * _MEASURED / (_MEASURED - 1)
+    return Costs(
+        fit=max(one - step - keys, 0.1 * one),
+        step=step,
+        query=max(query - keys, 0.1 * query),
+        anchor=keys / _MEASURED,
+    )
 
 
 def _wait(network: Vggt3) -> None:

@@ -51,6 +51,8 @@ def map_chosen(
     InputError where there is too little memory for it.
     """
     views = chosen.views
+    if planning is not None:
+        settings = planning.settings
     fitted, queried = len(views.fitted), len(views.queried)
     if ranks is not None:
         fitted, queried = (len(range(*ranks.share(n).indices(n))) for n in (fitted, queried))

@@ -19,7 +19,14 @@ from vggt3_ros.pipeline.dense import DENSE
 from vggt3_ros.pipeline.held_out import HeldOut
 from vggt3_ros.pipeline.mapping import NetworkSettings, Trial, map_in_trials, map_views
 from vggt3_ros.pipeline.memory_check import MapFit
-from vggt3_ros.pipeline.plan import Dense, Plan, Wish, make_plan, network_seconds
+from vggt3_ros.pipeline.plan import (
+    FEWEST_ANCHORS,
+    MOST_ANCHORS,
+    Dense,
+    Plan,
+    Wish,
+    make_plan,
+)
 from vggt3_ros.pipeline.preprocess import PreparedFrames
 from vggt3_ros.pipeline.views import NOTHING_NEW, Views, by_novelty, descriptors, fitting
 from vggt3_ros.progress import StageProgress
@@ -43,8 +50,8 @@ class Planning:
     """How the budget of one map is spent; its clock begins here, or once costs are measured, for
     that is done once.
 
-    settings: how the network maps where the budget suffices. Raises InputError, with figures, where
-    it suffices for no map.
+    settings: how the network maps where the budget suffices. The wish's anchors are those of the
+    settings and the network. Raises InputError, with figures, where the budget suffices for no map.
     """
 
     def __init__(
@@ -52,16 +59,19 @@ class Planning:
         budget: Budget,
         wish: Wish,
         network: Vggt3,
-        size_hw: tuple[int, int],
         settings: NetworkSettings,
     ) -> None:
         self.budget = budget
         self._network = network
-        self._size_hw = size_hw
         self._settings = settings
-        self._known = CostMemory(network, size_hw)
-        self.costs = self._known.find() or measured_costs(network, size_hw)
+        self._known = CostMemory(network, wish.size_hw)
+        self.costs = self._known.find() or measured_costs(network, wish.size_hw)
         self._begin = time.perf_counter()
+        if network.config.attends_to_anchors:
+            given = settings.anchors
+            usual = given or network.config.anchors.count
+            most = given or max(usual, MOST_ANCHORS)
+            wish = replace(wish, anchors=usual, most_anchors=most)
         self.wish = wish
         self.plan = self._planned(wish)
         self.unused: tuple[int, ...] = ()  # indices of frames that are left out
@@ -73,9 +83,14 @@ class Planning:
         kept = [trial.steps for trial in self.trials if trial.kept]
         return kept[-1] if kept else self.plan.steps
 
+    @property
+    def settings(self) -> NetworkSettings:
+        """How the network maps by the plan."""
+        return self._settings_of(self.plan)
+
     def told(self) -> str:
         """What is going to be done, and what not, in a sentence."""
-        expected = sum(self.plan.seconds(self.costs, self.wish.landmarks).values())
+        expected = sum(self.plan.seconds(self.costs, self.wish).values())
         left_out = ", ".join(self.plan.left_out(self.wish)) or "nothing"
         return f"for {self.budget}: {self.plan}; about {expected:.1f} s. Left out: {left_out}"
 
@@ -87,7 +102,8 @@ class Planning:
         if self._settings.redundant_views == "query":
             novel = max(2, int((novelty >= NOTHING_NEW).sum()))
             self.wish = replace(self.wish, novel=novel)
-        self.plan = self._planned(self.wish)
+        # images have their size by now
+        self.plan = self._planned(replace(self.wish, sizes_hw=(self.plan.size_hw,)))
         used = order[: self.plan.frames].sort().values
         place = torch.full((len(order),), -1)
         place[used] = torch.arange(len(used))
@@ -111,7 +127,7 @@ class Planning:
         """Map the chosen frames in the planned steps, as map_views does, and in further ones as
         long as these help and there is time.
         """
-        how = replace(self._settings, steps=self.plan.steps)
+        how = self.settings
         images = chosen.prepared.images
         if chosen.held_out is None:
             return map_views(self._network, images, chosen.views, how, fit, progress)
@@ -144,13 +160,12 @@ class Planning:
         """Remember what the stages of a map have taken, and say what was planned, done and left
         out: plain data for JSON. dense: how depth was refined, None where nothing could refine it.
         """
-        landmarks = self.wish.landmarks
-        expected = self.plan.seconds(self.costs, landmarks)
+        expected = self.plan.seconds(self.costs, self.wish)
         done = self.plan if dense is None else replace(self.plan, dense=dense)
-        priced = done.seconds(self.costs, landmarks)
+        priced = done.seconds(self.costs, self.wish)
         steps = [trial.steps for trial in self.trials] or [self.plan.steps]
-        fitted, queried = len(views.fitted), len(views.queried)
-        priced["network"] = network_seconds(self.costs, fitted, queried, steps)
+        counts = len(views.fitted), len(views.queried)
+        priced["network"] = done.network_seconds(self.costs, self.wish, *counts, steps)
         self._known.keep(self.costs.learnt(priced, seconds, dense or "off"))
         return {
             "given": asdict(self.budget),
@@ -163,14 +178,17 @@ class Planning:
         }
 
     def _planned(self, wish: Wish) -> Plan:
-        def fit(fitted: int, queried: int) -> MapFit:
-            return self._settings.fit(self._network, self._size_hw, fitted, queried)
+        def fit(plan: Plan) -> MapFit:
+            counts = plan.fitted, plan.frames - plan.fitted
+            return self._settings_of(plan).fit(self._network, plan.size_hw, *counts)
 
-        fit(2, 0)  # which says what is missing if not even that is possible
+        smallest = (wish.sizes_hw or (wish.size_hw,))[-1]
+        least = Plan(2, 2, 1, "off", smallest, min(FEWEST_ANCHORS, wish.anchors))
+        fit(least)  # which says what is missing if not even that is possible
 
-        def fits(fitted: int, queried: int) -> bool:
+        def fits(plan: Plan) -> bool:
             try:
-                fit(fitted, queried)
+                fit(plan)
             except InputError:
                 return False
             return True
@@ -178,11 +196,15 @@ class Planning:
         plan = make_plan(self.costs, wish, self.budget.seconds, fits)
         return plan if self._network.config.has_fast_weights else replace(plan, trials=0)
 
+    def _settings_of(self, plan: Plan) -> NetworkSettings:
+        anchors = plan.anchors or self._settings.anchors
+        return replace(self._settings, steps=plan.steps, anchors=anchors)
+
     def _is_time_for(self, seconds: float) -> bool:
         """Whether there is for so much more, and for the stages that come after the network's."""
         if self.budget.seconds is None:
             return False
-        planned = self.plan.seconds(self.costs, self.wish.landmarks)
+        planned = self.plan.seconds(self.costs, self.wish)
         later = sum(planned.values()) - planned["prepare"] - planned["network"]
         return seconds + later < self._left(self.budget.seconds)
 

@@ -73,8 +73,9 @@ class Proposer:
         """A camera by the scene's memory; LOST where the network's answer is not finite."""
         begin = time.perf_counter()
         cpu_begin = time.process_time()
-        config = self.network.config
-        prepared = prepare([frame], config.image_size, config.patch_size, self._resampler)
+        long_side = max(self.scene.input_size)
+        patch_size = self.network.config.patch_size
+        prepared = prepare([frame], long_side, patch_size, self._resampler)
         ready = time.perf_counter()
         with self._threads():
             undecoded = self.network.query_undecoded(prepared.images, self._memory, pointmap=False)

@@ -228,9 +228,9 @@ def _planning(
     if landmarks and settings.dense is not None:
         dense = "fine" if settings.dense.long_side > FAST.long_side else "fast"
     count = len(frames)
-    wish = Wish(count, count, settings.steps, landmarks, dense)
-    size_hw = prepared_size(frames, config.image_size, config.patch_size)
-    return Planning(settings.budget, wish, network, size_hw, how)
+    sizes_hw = tuple(prepared_size(frames, s, config.patch_size) for s in config.image_sizes)
+    wish = Wish(count, count, settings.steps, landmarks, dense, sizes_hw[0], sizes_hw)
+    return Planning(settings.budget, wish, network, how)
 
 
 def _mapped(
@@ -247,7 +247,9 @@ def _mapped(
     of all frames at the first of several processes, or of those that the budget suffices for.
     """
     _report(progress, "prepare", 0.0)
-    prepared = prepare(used, network.config.image_size, network.config.patch_size)
+    config = network.config
+    long_side = config.image_size if planning is None else max(planning.plan.size_hw)
+    prepared = prepare(used, long_side, config.patch_size)
     chosen = choose_frames(prepared, how, planning, ranks, announce)
     laps.lap("prepare")
 

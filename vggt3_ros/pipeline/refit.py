@@ -73,8 +73,8 @@ def refit(
     planning = None
     if settings.budget is not None:
         count = len(scene.images)
-        wish = Wish(count, count, how.steps, landmarks=False, dense="off", needed=True)
-        planning = Planning(settings.budget, wish, network, scene.input_size, how)
+        wish = Wish(count, count, how.steps, False, "off", scene.input_size, needed=True)
+        planning = Planning(settings.budget, wish, network, how)
         laps.lap("costs")
     chosen = choose_frames(prepared, how, planning, announce=announce)
     laps.lap("views")
