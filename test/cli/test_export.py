@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vggt3_ros.cli import export
+from vggt3_ros.cli.export_colmap import check_colmap_folder
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.colmap import read_colmap
@@ -134,6 +134,6 @@ def test_scene_without_landmarks_is_refused_with_the_reason(
 
 
 def test_target_may_be_new_or_empty(tmp_path: Path) -> None:
-    export.check_target(tmp_path / "new", tmp_path / "scene")
+    check_colmap_folder(tmp_path / "new", tmp_path / "scene")
     (tmp_path / "empty").mkdir()
-    export.check_target(tmp_path / "empty", tmp_path / "scene")
+    check_colmap_folder(tmp_path / "empty", tmp_path / "scene")

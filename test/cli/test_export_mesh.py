@@ -116,7 +116,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_changed(
             "too small for pixels of 0.05: give 0.013 or more",
         ),
         (["--voxel", "0.1", "--colmap", tmp_path / "model"], 2, "give --mesh FILE"),
-        ([], 2, "give --colmap DIR, --mesh FILE, or both"),
+        ([], 2, "nothing to export: give --colmap DIR, --nerfstudio DIR, --mesh FILE"),
     ):
         assert vggt3("export", with_depth, *arguments).failed_with(why, code=code)
     assert (with_depth / "points.ply").read_bytes() == before and list(

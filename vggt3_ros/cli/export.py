@@ -1,24 +1,22 @@
-"""`vggt3 export SCENE`: keyframes and landmarks as a COLMAP model (--colmap DIR), surfaces as a
-mesh (--mesh FILE).
+"""`vggt3 export SCENE`: a scene in other programs' formats: COLMAP (--colmap DIR), nerfstudio
+(--nerfstudio DIR), a mesh (--mesh FILE), points and cameras (--glb FILE), a trajectory (--tum
+FILE).
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from vggt3_ros.cli.common import add_json_option, check_not_input, positive_float, scene_files
-from vggt3_ros.cli.export_mesh import check_mesh_path, export_mesh, nearest_colors
+from vggt3_ros.cli.export_colmap import check_colmap_folder, export_colmap
+from vggt3_ros.cli.export_glb import check_glb_path, export_glb
+from vggt3_ros.cli.export_mesh import check_mesh_path, export_mesh
+from vggt3_ros.cli.export_nerfstudio import check_nerfstudio_folder, export_nerfstudio
+from vggt3_ros.cli.export_tum import check_tum_path, export_tum
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
-
-if TYPE_CHECKING:
-    from vggt3_ros.landmarks.landmarks import Landmarks
-    from vggt3_ros.scene.scene import Scene
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,6 +38,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ),
     )
     parser.add_argument(
+        "--with-images",
+        action="store_true",
+        help=(
+            "with --colmap: also the keyframes' images, undistorted, in DIR/images, and the model"
+            " in their pixels in DIR/sparse/0; needs a scene of --keep-images"
+        ),
+    )
+    parser.add_argument(
+        "--nerfstudio",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help=(
+            "folder for transforms.json, undistorted images and sparse_pc.ply; made if missing, an"
+            " earlier export in it is replaced; needs a scene of --keep-images"
+        ),
+    )
+    _add_file_options(parser)
+    add_json_option(parser, "write the counts as JSON")
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--mesh",
         type=Path,
         default=None,
@@ -59,108 +80,75 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             " that of a pixel)"
         ),
     )
-    add_json_option(parser, "write the counts as JSON")
+    parser.add_argument(
+        "--glb",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="points, keyframes and the way between them to write, .glb (Y up)",
+    )
+    parser.add_argument(
+        "--tum",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="trajectory of the keyframes to write, a row of seconds, position, quaternion each",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load the scene and write what is asked for, whole or not at all. Raises `SceneError` and
+    """Load the scene and write what is asked for, each whole or not at all. Raises `SceneError` and
     `InputError`.
     """
     from vggt3_ros.scene.storage import load_scene
 
-    if args.colmap is None and args.mesh is None:
+    _check(args)
+    scene = load_scene(args.scene)
+    data: dict[str, Any] = {"scene": str(args.scene), "metric": scene.is_metric}
+    if args.colmap is not None:
+        data |= export_colmap(scene, args.scene, args.colmap, args.with_images)
+    if args.nerfstudio is not None:
+        data["nerfstudio"] = export_nerfstudio(scene, args.nerfstudio)
+    if args.mesh is not None:
+        data |= export_mesh(scene, args.scene, args.mesh, args.voxel)
+    if args.glb is not None:
+        data["glb"] = export_glb(scene, args.glb)
+    if args.tum is not None:
+        data["tum"] = export_tum(scene, args.tum)
+    write_json(args.json, data)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be written or means nothing, before the scene is read."""
+    targets = (args.colmap, args.nerfstudio, args.mesh, args.glb, args.tum)
+    if not any(targets):
         raise argparse.ArgumentTypeError(
-            "nothing to export: give --colmap DIR, --mesh FILE, or both"
+            "nothing to export: give --colmap DIR, --nerfstudio DIR, --mesh FILE, --glb FILE or"
+            " --tum FILE, or several of them"
         )
     if args.voxel is not None and args.mesh is None:
         raise argparse.ArgumentTypeError(
             "--voxel is the resolution of a mesh; give --mesh FILE, too"
         )
+    if args.with_images and args.colmap is None:
+        raise argparse.ArgumentTypeError(
+            "--with-images puts images beside a COLMAP model; give --colmap DIR, too"
+        )
     if args.json is not None:
         check_writable(args.json, "--json")
         check_not_input(args.json, "--json", scene_files(args.scene))
-    if args.colmap is not None:
-        check_target(args.colmap.resolve(), args.scene.resolve())
-    if args.mesh is not None:
-        check_mesh_path(args.mesh, args.scene)
-    scene = load_scene(args.scene)
-    data: dict[str, Any] = {"scene": str(args.scene), "metric": scene.is_metric}
-    if args.colmap is not None:
-        data |= _export_colmap(scene, args.scene, args.colmap)
-    if args.mesh is not None:
-        data |= export_mesh(scene, args.scene, args.mesh, args.voxel)
-    write_json(args.json, data)
-    return 0
-
-
-def _export_colmap(scene: Scene, source: Path, folder: Path) -> dict[str, Any]:
-    """Write the model of a scene read from `source`, tell its size, and return that as data for
-    JSON.
-    """
-    from vggt3_ros.landmarks.landmarks import Landmarks
-
-    if not scene.landmarks:
-        raise InputError(
-            f"{source} has no landmarks to export ({scene.verdict.reason}); "
-            "map the place again with images that overlap more, or with --poses"
-        )
-    landmarks = Landmarks.from_tensors(scene.landmarks)
-    _write_colmap(scene, landmarks, folder.resolve())
-    data = {
-        "colmap": str(folder),
-        "images": len(scene.keyframes),
-        "points": int(np.unique(landmarks.observed).size),
-        "observations": len(landmarks.observed),
-    }
-    unit = "metres" if scene.is_metric else "the scene's units, not metres"
-    print(f"model     {folder}: {data['images']} images, {data['points']} points, in {unit}")
-    print(
-        f"          {data['observations']} observations; pixels and cameras are without lens"
-        " distortion"
+    checks = (
+        check_colmap_folder,
+        check_nerfstudio_folder,
+        check_mesh_path,
+        check_glb_path,
+        check_tum_path,
     )
-    return data
-
-
-def check_target(target: Path, scene: Path) -> None:
-    """Raise `InputError` unless `target` is new, empty, or holds nothing but a COLMAP model,
-    outside the scene.
-    """
-    from vggt3_ros.landmarks.colmap_files import FILES
-
-    if target == scene or scene in target.parents:
-        raise InputError(f"--colmap {target} lies inside the scene; give a folder of its own")
-    if target.exists() and not target.is_dir():
-        raise InputError(f"--colmap {target} is a file; give the name of a folder")
-    if target.is_dir():
-        foreign = sorted(
-            entry.name
-            for entry in target.iterdir()
-            if entry.name not in FILES or not entry.is_file()
-        )
-        if foreign:
-            raise InputError(
-                f"--colmap {target} holds {foreign[0]!r}, which is no file of a model; give a new"
-                " folder"
-            )
-
-
-def _write_colmap(scene: Scene, landmarks: Landmarks, target: Path) -> None:
-    from vggt3_ros.landmarks.colmap import write_colmap
-    from vggt3_ros.scene.replace import locked_parent, new_sibling, replace_folder, sync
-
-    sizes_wh = scene.require_calibration().image_sizes_wh
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with locked_parent(target):
-        sibling = new_sibling(target)
-        try:
-            colors = nearest_colors(scene.points, landmarks.positions)
-            names = scene.keyframes.names
-            write_colmap(
-                landmarks, names, sizes_wh, sibling, None if colors is None else colors.numpy()
-            )
-            for file in (*sibling.iterdir(), sibling):
-                sync(file)
-            replace_folder(sibling, target)
-        except BaseException:
-            shutil.rmtree(sibling, ignore_errors=True)
-            raise
+    for path, check in zip(targets, checks, strict=True):
+        if path is not None:
+            check(path, args.scene)
+    given = [path.resolve() for path in (*targets, args.json) if path is not None]
+    for path in given:
+        if given.count(path) > 1 or any(other in path.parents for other in given):
+            raise InputError(f"{path} would be written twice; give each export a place of its own")
