@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         "scene": str(args.scene),
         "scene_id": scene.scene_id,
         "created": scene.created,
+        "parents": [asdict(parent) for parent in scene.parents],
         "model_id": scene.model_id,
         "model_fingerprint": scene.model_fingerprint,
         "input_size": list(scene.input_size),
@@ -107,6 +109,8 @@ def _print(data: dict[str, Any]) -> None:
     else:
         scale = f"not metric ({data['metric_source']})"
     print(f"scene      {data['scene']} ({data['scene_id']}, made {data['created']})")
+    for parent in data["parents"]:
+        print(f"made from  {parent['name']} ({parent['scene_id']})")
     print(f"model      {data['model_id']} ({data['model_fingerprint']}), input {width} x {height}")
     print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps")
     parts = ", ".join(

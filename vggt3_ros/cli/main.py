@@ -22,6 +22,7 @@ COMMANDS = (
     "extend",
     "merge",
     "refit",
+    "edit",
     "localize",
     "info",
     "view",

@@ -10,8 +10,8 @@ import numpy as np
 from vggt3_ros.geometry.arrays import Indices
 from vggt3_ros.landmarks.rigid import shared_counts
 
-_MIN_LANDMARKS = 50
-_MIN_SHARED = 10  # landmarks that two keyframes see both, to count as tied together
+MIN_LANDMARKS = 50
+MIN_SHARED = 10  # landmarks that two keyframes see both, to count as tied together
 _MIN_TIED = 0.5  # fraction of keyframes
 _MAX_RESIDUAL = 1.0  # median, in pixels of the searched image
 _MAX_OUTLIERS = 1 / 3  # fraction of prior poses that may be wrong
@@ -73,9 +73,9 @@ def judge(evidence: MapEvidence) -> Verdict:
 
 def _doubts(evidence: MapEvidence) -> Iterator[str]:
     """What is wrong with a map, the gravest first."""
-    if evidence.landmarks < _MIN_LANDMARKS:
+    if evidence.landmarks < MIN_LANDMARKS:
         yield (
-            f"{evidence.landmarks} landmarks were found, {_MIN_LANDMARKS} are needed: too little"
+            f"{evidence.landmarks} landmarks were found, {MIN_LANDMARKS} are needed: too little"
             " texture, or too little overlap or motion between the frames"
         )
     if not evidence.converged:
@@ -135,7 +135,7 @@ def parts_of(keyframe: Indices, point: Indices, count: int) -> list[list[int]]:
 
     if len(point) == 0:
         return []
-    shared = shared_counts(keyframe, point, count) >= _MIN_SHARED
+    shared = shared_counts(keyframe, point, count) >= MIN_SHARED
     np.fill_diagonal(shared, False)
     label = connected_components(csr_matrix(shared), directed=False)[1]
     groups = [np.flatnonzero(label == part).tolist() for part in np.unique(label)]

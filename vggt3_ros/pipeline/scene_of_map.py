@@ -13,7 +13,8 @@ from vggt3_ros.pipeline.map_frame import Anchoring
 from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.preprocess import PreparedFrames
 from vggt3_ros.pipeline.usable_frames import frame_name
-from vggt3_ros.scene.scene import Corner, Keyframes, Scene
+from vggt3_ros.scene.bounds import bounds_of
+from vggt3_ros.scene.scene import Keyframes, Scene
 
 
 def scene_of_map(
@@ -41,7 +42,7 @@ def scene_of_map(
         memory=memory.to("cpu").tensors(),
         keyframes=keyframes,
         points=points,
-        bounds=_bounds(points, anchoring.map_from_scene.poses(observed.scene_from_cam)),
+        bounds=bounds_of(points, anchoring.map_from_scene.poses(observed.scene_from_cam)),
         model_id=network.model_id,
         model_fingerprint=network.fingerprint(),
         input_size=observed.prepared.size_hw,
@@ -69,11 +70,3 @@ def _stored_images(prepared: PreparedFrames) -> Tensor:
     lost.
     """
     return (255 * prepared.images).round().to(torch.uint8).cpu()
-
-
-def _bounds(points: PointCloud, map_from_cam: Tensor) -> tuple[Corner, Corner]:
-    """Lowest and highest corner of the points, or of the cameras if no point was kept."""
-    positions = points.points.double() if len(points) else map_from_cam[:, :3, 3]
-    low = positions.amin(0).tolist()
-    high = positions.amax(0).tolist()
-    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
