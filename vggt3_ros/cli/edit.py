@@ -1,5 +1,5 @@
-"""`vggt3 edit SCENE --out NEW`: a scene without some keyframes, cut to a box, with a level floor, or
-scaled by distances that were measured; the scene itself is not changed.
+"""`vggt3 edit SCENE --out NEW`: a scene without some keyframes, cut to a box, with a level floor,
+or scaled by distances that were measured; the scene itself is not changed.
 """
 
 from __future__ import annotations
