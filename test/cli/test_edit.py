@@ -87,14 +87,18 @@ def test_several_edits_are_made_in_one_go_and_the_result_localizes_as_before(
     before = digests(dotted)
     new = tmp_path / "new"
     options = ("--crop", -2, -2, -2, 2, 2, 0.8, "--scale", "a.jpg", "right/c", 8)
+    options += ("--drop-keyframes", "right/c", "--keep-memory")
     outcome = vggt3("edit", dotted, "--out", new, *options)
-    assert outcome.code == 0 and outcome.out.count("done      ") == 2, outcome
+    assert outcome.code == 0 and outcome.out.count("done      ") == 3, outcome
     assert digests(dotted) == before
     old, made = load_scene(dotted), load_scene(new)
-    ends = made.map_from_keyframes[[0, 3], :3, 3]
-    assert float((ends[0] - ends[1]).norm()) == pytest.approx(8)
-    factor = made.map_from_scene.scale / old.map_from_scene.scale
-    # the box is in the map frame of the scene that was edited
+    # distances name keyframes of the scene that was edited, dropped ones, too
+    ends = old.map_from_keyframes[[0, 3], :3, 3]
+    factor = 8 / float((ends[0] - ends[1]).norm())
+    torch.testing.assert_close(
+        made.map_from_keyframes[:, :3, 3], factor * old.map_from_keyframes[:3, :3, 3]
+    )
+    # and so does the box
     assert float(made.points.points[:, 2].max()) == pytest.approx(0.8 * factor, abs=0.1)
     assert made.is_verified and made.metric_source == "measured distances"
 

@@ -247,7 +247,7 @@ def test_without_a_floor_nothing_is_guessed() -> None:
 
 def test_a_measured_distance_makes_metres() -> None:
     scene = replace(dotted_scene(), is_metric=False, metric_source="none: nothing tells")
-    edited = scaled(Edited(scene), [Measured("a.jpg", "right/c", 8.0)])
+    edited = scaled(Edited(scene), [Measured("a.jpg", "right/c", 8.0)], scene)
     metric = edited.scene
     ends = metric.map_from_keyframes[[0, 3], :3, 3]
     assert float((ends[0] - ends[1]).norm()) == pytest.approx(8.0)
@@ -262,7 +262,7 @@ def test_several_distances_are_kept_as_well_as_possible() -> None:
     apart = [float((positions[0] - positions[row]).norm()) for row in (1, 3)]
     distances = [Measured("a.jpg", "left/b.jpg", 2 * apart[0] + 0.1)]
     distances.append(Measured("a.jpg", "right/c", 2 * apart[1] - 0.05))
-    edited = scaled(Edited(scene), distances)
+    edited = scaled(Edited(scene), distances, scene)
     factor = edited.scene.map_from_scene.scale
     wrong = [factor * each - given.metres for each, given in zip(apart, distances, strict=True)]
     assert edited.scene.metric_residual_m == pytest.approx(math.hypot(*wrong) / math.sqrt(2))
@@ -279,17 +279,14 @@ def test_several_distances_are_kept_as_well_as_possible() -> None:
 )
 def test_distances_that_tell_no_scale_are_refused(first: str, second: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
-        scaled(Edited(dotted_scene()), [Measured(first, second, 1.0)])
+        scaled(Edited(dotted_scene()), [Measured(first, second, 1.0)], dotted_scene())
 
 
 def test_a_name_of_several_keyframes_is_refused() -> None:
     scene = dotted_scene()
-    names = ("a", "a", "c", "d", "e")
+    twice = replace(scene, keyframes=replace(scene.keyframes, names=("a", "a", "c", "d", "e")))
     with pytest.raises(InputError, match="2 keyframes are called 'a'"):
-        scaled(
-            Edited(replace(scene, keyframes=replace(scene.keyframes, names=names))),
-            [Measured("c", "a", 1.0)],
-        )
+        scaled(Edited(twice), [Measured("c", "a", 1.0)], twice)
 
 
 def test_the_edited_scene_names_its_parent() -> None:

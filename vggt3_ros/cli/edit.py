@@ -142,7 +142,7 @@ def _edited(scene: Scene, args: argparse.Namespace) -> Edited:
     if args.rotate_to_floor:
         edited = rotated_to_floor(edited)
     if distances:
-        edited = scaled(edited, distances)
+        edited = scaled(edited, distances, scene)
     return edited
 
 

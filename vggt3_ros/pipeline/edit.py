@@ -155,19 +155,19 @@ def rotated_to_floor(edited: Edited) -> Edited:
     )
 
 
-def scaled(edited: Edited, distances: Sequence[Measured]) -> Edited:
+def scaled(edited: Edited, distances: Sequence[Measured], original: Scene) -> Edited:
     """In metres, by distances that were measured between cameras of keyframes; by least squares
     where there are several.
 
-    Raises InputError for names that no keyframe or several have, and keyframes at one place.
+    original: the scene before all edits, whose keyframes the distances name. Raises InputError for
+    names that no keyframe or several have, and keyframes at one place.
     """
-    scene = edited.scene
     measured = np.array([each.metres for each in distances])
-    found = np.array([_distance(scene, each) for each in distances])
+    found = np.array([_distance(original, each) for each in distances])
     factor = float((measured * found).sum() / (found * found).sum())
     residual = float(np.sqrt(np.mean((factor * found - measured) ** 2)))
     origin = torch.zeros(3, dtype=torch.float64)
-    larger = transformed(scene, Sim3(factor, torch.eye(3, dtype=torch.float64), origin))
+    larger = transformed(edited.scene, Sim3(factor, torch.eye(3, dtype=torch.float64), origin))
     metric = replace(
         larger,
         is_metric=True,
