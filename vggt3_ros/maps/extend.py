@@ -137,7 +137,7 @@ def _prior(
 
 def _settings(scene: Scene, how: ReconstructionSettings | None) -> ReconstructionSettings:
     """How the new frames are mapped: as the scene was."""
-    how = how or ReconstructionSettings(steps=max(scene.ttt_steps, 1), made_by=scene.made_by)
+    how = how or ReconstructionSettings(steps=max(scene.ttt_steps, 1))
     return replace(
         how,
         anchor=AnchorSettings(priors_are_metric=scene.is_metric),

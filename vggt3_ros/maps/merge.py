@@ -17,13 +17,14 @@ from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
-from vggt3_ros.landmarks.tensors import LandmarkTensors, to_array
+from vggt3_ros.landmarks.tensors import LandmarkTensors, to_array, to_tensor
 from vggt3_ros.maps.overlap import NoOverlap, Overlap, Side, find_overlap
 from vggt3_ros.maps.seam import Joined, join
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.progress import StageProgress
+from vggt3_ros.scene.bounds import bounds_of
 from vggt3_ros.scene.depth import KeyframeDepth
-from vggt3_ros.scene.scene import Corner, Keyframes, Parent, Scene
+from vggt3_ros.scene.scene import Keyframes, Parent, Scene
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 _VOXEL = 0.02  # metres, between points of a merged cloud
@@ -102,6 +103,7 @@ def merge(
         parents=tuple(
             Parent(part.scene.scene_id, part.name, same_frame=part is parts[0]) for part in parts
         ),
+        made_by="",
         scene_id=uuid.uuid4().hex,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
@@ -192,7 +194,7 @@ def _joined(
         a.scene,
         keyframes=_keyframes(a.scene, b.scene, joined),
         points=points,
-        bounds=_bounds(points, a.scene.bounds),
+        bounds=bounds_of(points, to_tensor(joined.landmarks.world_from_cam)),
         landmarks=joined.landmarks.tensors(),
         verdict=_verdict(a.scene, joined),
         calibration=_calibration(a.scene, b.scene),
@@ -297,14 +299,6 @@ def _usual_distance(scene: Scene) -> float:
     tensors = LandmarkTensors(Landmarks.from_tensors(scene.landmarks))
     cameras = tensors.world_from_cam[tensors.observed_from, :3, 3]
     return float((tensors.positions[tensors.observed] - cameras).norm(dim=1).median())
-
-
-def _bounds(points: PointCloud, otherwise: tuple[Corner, Corner]) -> tuple[Corner, Corner]:
-    if len(points) == 0:
-        return otherwise
-    low = points.points.double().amin(0).tolist()
-    high = points.points.double().amax(0).tolist()
-    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
 
 def _verdict(a: Scene, joined: Joined) -> MapVerdict:

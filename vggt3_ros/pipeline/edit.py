@@ -72,7 +72,7 @@ def descendant(edited: Scene, parent: Scene, name: str) -> Scene:
         scene_id=uuid.uuid4().hex,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         made_by="",
-        parents=(Parent(parent.scene_id, name),),
+        parents=(Parent(parent.scene_id, name, edited.map_from_scene is parent.map_from_scene),),
     )
 
 
