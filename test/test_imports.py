@@ -24,7 +24,16 @@ ALLOWED = {
     "maps": {"geometry", "landmarks", "dense", "model", "scene", "pipeline"},
     "datasets": {"geometry", "landmarks", "pipeline", "worlds"},
     "training": {"geometry", "model", "worlds", "datasets"},
-    "evaluation": {"geometry", "landmarks", "dense", "scene", "pipeline", "worlds", "datasets"},
+    "evaluation": {
+        "geometry",
+        "landmarks",
+        "dense",
+        "scene",
+        "pipeline",
+        "maps",
+        "worlds",
+        "datasets",
+    },
     "nodes": {"geometry", "model", "scene", "worlds", "pipeline", "maps"},
     "cli": {
         "nodes",

@@ -1,6 +1,6 @@
 """`vggt3 bench`: what the network costs (mapping, localize), what the running nodes do (graph),
 what a GPU can (gpu), and how far poses can be trusted: beside COLMAP (colmap), in maps that are
-hard to make (maps), in many places (soak).
+hard to make (maps), that were joined (halves), in many places (soak).
 
 The network's seconds and peak memory are measured over the number of frames, with random weights.
 """
@@ -22,6 +22,7 @@ from vggt3_ros.cli.bench import (
     colmap_command,
     gpu_command,
     graph_command,
+    halves_command,
     maps_command,
     soak_command,
 )
@@ -48,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "bench", help="measure speed, memory and trust", description=__doc__
     )
     tasks = parser.add_subparsers(
-        dest="task", required=True, metavar="{mapping,localize,graph,gpu,colmap,maps,soak}"
+        dest="task", required=True, metavar="{mapping,localize,graph,gpu,colmap,maps,halves,soak}"
     )
     alone = {
         "mapping": "the network maps all frames",
@@ -65,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             network.set_defaults(resident="all", plot=None, repeats=_QUERIES)
     graph_command.add_parser(tasks)
     gpu_command.add_parser(tasks)
-    for further in (anchors_command, colmap_command, maps_command, soak_command):
+    for further in (anchors_command, colmap_command, maps_command, halves_command, soak_command):
         further.add_parser(tasks)
 
 
@@ -143,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
         "gpu": gpu_command.run,
         "colmap": colmap_command.run,
         "maps": maps_command.run,
+        "halves": halves_command.run,
         "soak": soak_command.run,
     }
     return others.get(args.task, _run_network)(args)
