@@ -47,11 +47,10 @@ def extend(
 ) -> Extended:
     """A new scene of a verified one, called `name`, and of new frames, in the frame of the old one.
 
-    how: the new frames are mapped, but for what the scene settles: metres, refined depth, images.
-
     Frames that are found in the scene tie the others, by what they see in common and by their prior
     poses (odometry, in metres and any frame) where they bring some. What the network remembers is
     of all keyframes where the scene has images of its own, and of the old ones otherwise.
+    how: the new frames are mapped, but for what the scene settles: metres, refined depth, images.
     progress(stage, 0..1) may raise to cancel. Raises CannotMergeError where fewer than three of the
     frames are found in the scene, or the new ones do not hold together.
     """
@@ -94,12 +93,12 @@ def _located(
     scene: Scene, name: str, frames: Sequence[Frame], network: Vggt3, progress: StageProgress
 ) -> dict[int, Tensor]:
     """Poses map_from_cam (4, 4) of the frames that are found in the scene, by their index."""
-    localizer = Localizer(scene, network)
     if not scene.is_verified:
         raise SceneError(
             f"{name} cannot be extended: poses in it cannot be verified"
             f" ({scene.verdict.reason}); map the place again"
         )
+    localizer = Localizer(scene, network)
     known = {}
     reasons = []
     for index, frame in enumerate(frames):

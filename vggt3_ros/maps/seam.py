@@ -19,10 +19,8 @@ from vggt3_ros.landmarks.triangulation import refine_points
 from vggt3_ros.progress import Progress
 
 _MAX_ADJUSTED = 2_000  # landmarks that take part in the adjustment of poses
-# deviations of keyframes that are held, which none of the images can move, and how many of them
-# must not cost less than that
-_HELD = 1e-6, 1e-7
-_NEVER = 1e9
+_HELD = 1e-6, 1e-7  # deviations of keyframes that are held, which none of the images can move
+_NEVER = 1e9  # deviations at which a prior loses its say
 _ROAM = 0.02  # of the distance to the seam, that keyframes of the second map may be off by
 _OUTLIER = 4.0  # deviations of the noise beyond which an observation is left out
 _MIN_LIMIT = 1.5  # pixels, up to which none is
