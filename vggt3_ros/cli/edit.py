@@ -21,7 +21,7 @@ from vggt3_ros.cli.common import (
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
-    from vggt3_ros.pipeline.edit import Edited
+    from vggt3_ros.maps.edit import Edited
     from vggt3_ros.scene.scene import Scene
 
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """Edit, fit the memory anew where keyframes have gone, and save. Outputs that cannot be written
     are refused before the work begins.
     """
-    from vggt3_ros.pipeline.edit import descendant
+    from vggt3_ros.maps.edit import descendant
     from vggt3_ros.scene.storage import check_target, load_scene, save_scene
 
     if args.out.resolve() == args.scene.resolve():
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     edited = _edited(scene, args)
     if edited.is_memory_stale:
         edited = _with_memory(edited, args)
-    made = descendant(edited.scene, scene, args.scene.resolve().name)
+    made = descendant(edited, scene, args.scene.resolve().name)
     save_scene(made, args.out)
     data = {
         "scene": str(args.out),
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _edited(scene: Scene, args: argparse.Namespace) -> Edited:
-    from vggt3_ros.pipeline.edit import (
+    from vggt3_ros.maps.edit import (
         Edited,
         Measured,
         cropped,

@@ -95,25 +95,24 @@ def image_intrinsics(scene: Scene) -> Tensor:
     if not scene.landmarks:
         return own
     calibration = scene.require_calibration()
-    if not _are_predicted(own, scene.input_size):
-        adjusted = own.clone()
-        adjusted[:, [0, 1], [0, 1]] *= calibration.focal_factor
-        return adjusted
+    given = own.clone()
+    given[:, [0, 1], [0, 1]] *= calibration.focal_factor
     whole = LandmarkTensors(Landmarks.from_tensors(scene.landmarks)).intrinsics
     target = (scene.input_size[1], scene.input_size[0])
     crops = [
         EvaluationCrop.plan(size_wh, None, target, rotate=False)
         for size_wh in calibration.image_sizes_wh
     ]
-    return torch.stack([crop.pixels_from_source() for crop in crops]) @ whole
+    found = torch.stack([crop.pixels_from_source() for crop in crops]) @ whole
+    return torch.where(_are_predicted(own, scene.input_size)[:, None, None], found, given)
 
 
-def _are_predicted(intrinsics: Tensor, size_hw: tuple[int, int]) -> bool:
-    """Whether intrinsics (S, 3, 3) are the network's, which knows no principal point but the middle
+def _are_predicted(intrinsics: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Which intrinsics (S, 3, 3) are the network's, which knows no principal point but the middle
     (geometry.camera.decode_camera).
     """
     middle = torch.tensor([size_hw[1] / 2, size_hw[0] / 2], dtype=torch.float64)
-    return bool((intrinsics[:, :2, 2] == middle).all())
+    return ((intrinsics[:, :2, 2] - middle).abs() < 1e-9).all(1)
 
 
 def _file_name(row: int, name: str) -> str:

@@ -17,7 +17,7 @@ from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3_inverse, transf
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pnp import reprojection_errors
-from vggt3_ros.pipeline.edit import (
+from vggt3_ros.maps.edit import (
     Edited,
     Measured,
     cropped,
@@ -26,12 +26,12 @@ from vggt3_ros.pipeline.edit import (
     scaled,
     without_keyframes,
 )
-from vggt3_ros.pipeline.scene_transform import transformed
+from vggt3_ros.maps.transform import transformed
 from vggt3_ros.scene.depth import KeyframeDepth
-from vggt3_ros.scene.scene import Scene
+from vggt3_ros.scene.scene import Parent, Scene
 from vggt3_ros.scene.verification import MapVerdict
 
-from .dotted import dotted_scene
+from ..pipeline.dotted import dotted_scene
 
 HALF = ((-2.0, -2.0, -2.0), (2.0, 2.0, 0.8))  # most of the map
 
@@ -291,8 +291,9 @@ def test_a_name_of_several_keyframes_is_refused() -> None:
 
 def test_the_edited_scene_names_its_parent() -> None:
     scene = dotted_scene()
-    made = descendant(scene, scene, "monday")
-    assert [(parent.scene_id, parent.name) for parent in made.parents] == [
-        (scene.scene_id, "monday")
-    ]
-    assert made.scene_id != scene.scene_id
+    cut = without_keyframes(Edited(scene), ["é"])
+    (parent,) = descendant(cut, scene, "monday").parents
+    assert parent == Parent(scene.scene_id, "monday", same_frame=True)
+    metric = scaled(cut, [Measured("a.jpg", "c", 1.0)], scene)
+    made = descendant(metric, scene, "monday")
+    assert not made.parents[0].same_frame and made.scene_id != scene.scene_id

@@ -22,8 +22,8 @@ from vggt3_ros.files import check_known
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.verdict import MIN_SHARED
-from vggt3_ros.pipeline.scene_part import part_of
-from vggt3_ros.pipeline.scene_transform import transformed
+from vggt3_ros.maps.part import part_of
+from vggt3_ros.maps.transform import transformed
 from vggt3_ros.pipeline.upright import camera_up, floor_plane
 from vggt3_ros.scene.scene import Corner, Parent, Scene
 
@@ -46,33 +46,34 @@ class Edited:
     """A scene, what was done to it, and what does not follow, in sentences.
 
     is_memory_stale: whether what the network remembers was fitted to keyframes that have gone.
+    same_frame: whether poses in the map stay poses in the map.
     """
 
     scene: Scene
     done: tuple[str, ...] = ()
     does_not_follow: tuple[str, ...] = ()
     is_memory_stale: bool = False
+    same_frame: bool = True
 
-    def then(self, scene: Scene, done: str, stale: bool = False) -> Edited:
+    def then(self, scene: Scene, done: str) -> Edited:
         """After one more edit."""
-        is_stale = self.is_memory_stale or stale
-        return Edited(scene, (*self.done, done), self.does_not_follow, is_stale)
+        return replace(self, scene=scene, done=(*self.done, done))
 
     def but(self, does_not_follow: str) -> Edited:
         """With one more thing that does not follow."""
         return replace(self, does_not_follow=(*self.does_not_follow, does_not_follow))
 
 
-def descendant(edited: Scene, parent: Scene, name: str) -> Scene:
-    """The edited scene as one of its own: a new id, made now, of the parent of that id whose folder
-    is called `name`.
+def descendant(edited: Edited, parent: Scene, name: str) -> Scene:
+    """The edited scene as one of its own: a new id, made now, of the parent, whose folder is called
+    `name`.
     """
     return replace(
-        edited,
+        edited.scene,
         scene_id=uuid.uuid4().hex,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         made_by="",
-        parents=(Parent(parent.scene_id, name, edited.map_from_scene is parent.map_from_scene),),
+        parents=(Parent(parent.scene_id, name, edited.same_frame),),
     )
 
 
@@ -91,7 +92,7 @@ def without_keyframes(edited: Edited, names: Sequence[str]) -> Edited:
         f" {_landmarks(scene) - _landmarks(left)} of {_landmarks(scene)} landmarks and"
         f" {len(scene.points) - len(left.points)} of {len(scene.points)} points"
     )
-    return edited.then(left, done, stale=True)
+    return replace(edited.then(left, done), is_memory_stale=True)
 
 
 def cropped(edited: Edited, low: Corner, high: Corner) -> Edited:
@@ -123,7 +124,8 @@ def cropped(edited: Edited, low: Corner, high: Corner) -> Edited:
     rest = "the network's memory, which knows what kept keyframes show outside of the box"
     if scene.images is not None:
         rest += ", and their images, which show it"
-    return edited.then(left, done, stale=not bool(kept.all())).but(rest)
+    is_stale = edited.is_memory_stale or not bool(kept.all())
+    return replace(edited.then(left, done).but(rest), is_memory_stale=is_stale)
 
 
 def rotated_to_floor(edited: Edited) -> Edited:
@@ -177,7 +179,7 @@ def scaled(edited: Edited, distances: Sequence[Measured], original: Scene) -> Ed
     done = f"scaled by {factor:.5g}: the map is in metres"
     if len(distances) > 1:
         done += f", {len(distances)} measured distances are kept to {residual:.3f} m rms"
-    return edited.then(metric, done)
+    return replace(edited.then(metric, done), same_frame=False)
 
 
 def _check_left(count: int, what: str) -> None:
