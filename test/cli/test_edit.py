@@ -60,7 +60,7 @@ def test_the_memory_is_fitted_to_the_keyframes_that_are_left(
     said = json.loads(report.read_text())
     assert said["keyframes"] == 3 and said["scene_id"] == made.scene_id
     info = vggt3("info", new)
-    assert f"made from  monday ({old.scene_id})" in info.out
+    assert f"made from  monday ({old.scene_id}), which has the same map frame" in info.out
 
 
 @pytest.mark.parametrize("has_images", [True, False])
@@ -121,6 +121,7 @@ def test_what_cannot_be_edited_is_refused_and_nothing_is_written(
     refused = (
         (new, [], 2, "nothing to edit: give --drop-keyframes"),
         (dotted, ["--rotate-to-floor"], 2, "is the scene that is edited"),
+        (dotted / "new", ["--rotate-to-floor"], 2, "is the scene that is edited, or in it"),
         (photos, ["--rotate-to-floor"], 1, "is not a scene"),
         (new, ["--rotate-to-floor"], 1, "no floor is found"),
         (new, ["--crop", 5, 5, 5, 6, 6, 6], 1, "holds no point of the map"),

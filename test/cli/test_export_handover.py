@@ -47,7 +47,7 @@ def test_nerfstudio_sees_landmarks_where_the_images_show_them(
     out, figures = tmp_path / "nerf", tmp_path / "figures.json"
     outcome = vggt3("export", dotted, "--nerfstudio", out, "--json", figures)
     assert outcome.code == 0 and "4 images of 168 x 126 pixels, 60 points, in metres" in outcome.out
-    assert "1 keyframes left out: no landmarks tie them" in outcome.out
+    assert "1 of 5 keyframes left out: no landmarks tie them" in outcome.out
     assert json.loads(figures.read_text())["nerfstudio"]["images"] == 4
     data = json.loads((out / "transforms.json").read_text())
     assert len(data["frames"]) == len(list((out / "images").iterdir())) == 4
@@ -96,7 +96,9 @@ def test_colmap_sees_landmarks_where_the_images_show_them(
     pycolmap = pytest.importorskip("pycolmap")
     out = tmp_path / "model"
     outcome = vggt3("export", dotted, "--colmap", out, "--with-images")
-    assert outcome.code == 0 and "4 images, " in outcome.out and "1 keyframes left" in outcome.out
+    assert (
+        outcome.code == 0 and "4 images, " in outcome.out and "1 of 5 keyframes left" in outcome.out
+    )
     model = pycolmap.Reconstruction(out / "sparse" / "0")
     files = sorted(path.name for path in (out / "images").iterdir())
     assert sorted(image.name for image in model.images.values()) == files

@@ -86,9 +86,10 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.maps.edit import descendant
     from vggt3_ros.scene.storage import check_target, load_scene, save_scene
 
-    if args.out.resolve() == args.scene.resolve():
+    source = args.scene.resolve()
+    if source in (args.out.resolve(), *args.out.resolve().parents):
         raise argparse.ArgumentTypeError(
-            f"--out {args.out} is the scene that is edited; name another folder"
+            f"--out {args.out} is the scene that is edited, or in it; name another folder"
         )
     if not (args.drop_keyframes or args.crop or args.rotate_to_floor or args.scale):
         raise argparse.ArgumentTypeError(
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     edited = _edited(scene, args)
     if edited.is_memory_stale:
         edited = _with_memory(edited, args)
-    made = descendant(edited, scene, args.scene.resolve().name)
+    made = descendant(edited, scene, source.name)
     save_scene(made, args.out)
     data = {
         "scene": str(args.out),

@@ -90,4 +90,7 @@ def tell_left_out(scene: Scene, exported: int) -> None:
     """Say how many keyframes were left out of an export, if any."""
     left_out = len(scene.keyframes) - exported
     if left_out:
-        print(f"          {left_out} keyframes left out: no landmarks tie them to the others")
+        print(
+            f"          {left_out} of {len(scene.keyframes)} keyframes left out: no landmarks tie"
+            " them to the others"
+        )

@@ -110,7 +110,8 @@ def _print(data: dict[str, Any]) -> None:
         scale = f"not metric ({data['metric_source']})"
     print(f"scene      {data['scene']} ({data['scene_id']}, made {data['created']})")
     for parent in data["parents"]:
-        print(f"made from  {parent['name']} ({parent['scene_id']})")
+        frame = "the same" if parent["same_frame"] else "another"
+        print(f"made from  {parent['name']} ({parent['scene_id']}), which has {frame} map frame")
     print(f"model      {data['model_id']} ({data['model_fingerprint']}), input {width} x {height}")
     print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps")
     parts = ", ".join(

@@ -72,7 +72,6 @@ def descendant(edited: Edited, parent: Scene, name: str) -> Scene:
         edited.scene,
         scene_id=uuid.uuid4().hex,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        made_by="",
         parents=(Parent(parent.scene_id, name, edited.same_frame),),
     )
 
