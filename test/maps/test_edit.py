@@ -289,10 +289,11 @@ def test_a_name_of_several_keyframes_is_refused() -> None:
         scaled(Edited(twice), [Measured("c", "a", 1.0)], twice)
 
 
-def test_the_edited_scene_names_its_parent() -> None:
-    scene = dotted_scene()
+def test_the_edited_scene_names_its_parent_and_is_nobodys() -> None:
+    scene = replace(dotted_scene(), made_by="/robot1/vggt3/mapper in domain 7")
     cut = without_keyframes(Edited(scene), ["é"])
     (parent,) = descendant(cut, scene, "monday").parents
+    assert descendant(cut, scene, "monday").made_by == ""
     assert parent == Parent(scene.scene_id, "monday", same_frame=True)
     metric = scaled(cut, [Measured("a.jpg", "c", 1.0)], scene)
     made = descendant(metric, scene, "monday")

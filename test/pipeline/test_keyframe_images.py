@@ -52,6 +52,17 @@ def test_landmarks_are_observed_in_the_pixels_of_the_images(calibrated: bool) ->
         assert np.median(errors) < 2 * scale * whole.noise_px
 
 
+def test_of_keyframes_with_and_without_a_calibration_each_has_its_own_camera() -> None:
+    """As in merged maps."""
+    calibrated, predicted = dotted_scene(True), dotted_scene(False)
+    mixed = calibrated.keyframes.intrinsics.clone()
+    mixed[1] = predicted.keyframes.intrinsics[1]
+    scene = replace(calibrated, keyframes=replace(calibrated.keyframes, intrinsics=mixed))
+    found = image_intrinsics(scene)
+    torch.testing.assert_close(found[1], image_intrinsics(predicted)[1])
+    torch.testing.assert_close(found[[0, 2]], image_intrinsics(calibrated)[[0, 2]])
+
+
 def test_names_of_files_differ_and_tell_the_keyframe() -> None:
     names = KeyframeImages.of(dotted_scene()).file_names
     assert names == ("00000_a.png", "00001_b.png", "00002_c.png", "00003_c.png")

@@ -66,12 +66,13 @@ class Edited:
 
 def descendant(edited: Edited, parent: Scene, name: str) -> Scene:
     """The edited scene as one of its own: a new id, made now, of the parent, whose folder is called
-    `name`.
+    `name`; nobody's, so that no mapper deletes it.
     """
     return replace(
         edited.scene,
         scene_id=uuid.uuid4().hex,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        made_by="",
         parents=(Parent(parent.scene_id, name, edited.same_frame),),
     )
 
