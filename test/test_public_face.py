@@ -58,10 +58,10 @@ def test_what_types_are_told_is_what_is_there() -> None:
 
 
 def test_another_name_is_refused_as_any_module_does() -> None:
-    with pytest.raises(AttributeError, match="'vggt3_ros' has no attribute 'maps'"):
-        vggt3_ros.maps  # noqa: B018
-    with pytest.raises(ImportError, match="cannot import name 'maps'"):
-        from vggt3_ros import maps  # noqa: F401
+    with pytest.raises(AttributeError, match="'vggt3_ros' has no attribute 'atlas'"):
+        vggt3_ros.atlas  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'atlas'"):
+        from vggt3_ros import atlas  # noqa: F401
 
 
 def test_modules_within_are_found_as_before() -> None:
