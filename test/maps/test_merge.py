@@ -108,6 +108,27 @@ def test_metres_of_one_are_metres_of_both(halves: Halves, first: Scene) -> None:
     assert scene.report["seams"][0]["scale"] == pytest.approx(1 / 3, rel=0.01)
 
 
+def test_cameras_keep_their_focal_lengths_where_images_differ_in_size(
+    first: Scene, second: Scene
+) -> None:
+    """Twice as large to the network, with a focal length that was found 2 % longer."""
+    other = replace(
+        second,
+        input_size=(144, 192),
+        keyframes=replace(
+            second.keyframes,
+            intrinsics=torch.diag(torch.tensor([2.0, 2.0, 1.0])).double()
+            @ second.keyframes.intrinsics,
+        ),
+        calibration=replace(second.require_calibration(), focal_factor=1.02),
+    )
+    found = merge([first, other], ["a", "b"]).scene.keyframes.intrinsics
+    expected = first.keyframes.intrinsics[0].clone()
+    expected[[0, 1], [0, 1]] *= 1.02
+    torch.testing.assert_close(found[0], first.keyframes.intrinsics[0])
+    torch.testing.assert_close(found[8], expected)
+
+
 def test_three_scenes_become_one_though_two_of_them_do_not_touch(halves: Halves) -> None:
     def part(which: slice, seed: int) -> Scene:
         from ..landmarks.map_of_room import map_of_room

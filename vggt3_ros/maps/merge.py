@@ -219,6 +219,10 @@ def _keyframes(a: Scene, b: Scene, joined: Joined) -> Keyframes:
     zoom = torch.ones(3, 3, dtype=torch.float64)
     for row, axis in ((0, 1), (1, 0)):
         zoom[row] = a.input_size[axis] / b.input_size[axis]
+        # the scene says one factor for all
+        zoom[row, row] *= (
+            b.require_calibration().focal_factor / a.require_calibration().focal_factor
+        )
     taken = set(own.names)
     prefix = b.scene_id[:8]
     names = [f"{prefix}/{name}" if name in taken else name for name in other.names]
