@@ -211,6 +211,7 @@ def test_a_budget_is_planned_told_and_kept_in_the_scene(
     outcome = vggt3(*arguments, "--budget", "600s,8GB", "--json", tmp_path / "map.json")
     assert outcome.code == 0, outcome
     assert "vggt3: for 600 s and 8 GB: 5 frames" in outcome.err
+    assert "planned: 5 frames, 5 of them fitted in 2 TTT steps, images of 70x56" in outcome.out
     budget = json.loads((tmp_path / "map.json").read_text())["verification"]["budget"]
     assert budget["given"] == {"seconds": 600.0, "memory_bytes": 8 * 10**9}
     assert budget["left_out"] == [] and budget["taken_s"]["network"] > 0

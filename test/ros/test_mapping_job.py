@@ -125,6 +125,7 @@ def test_a_budget_is_planned_and_said_before_and_after(
     scene = mapper.start().outcome.result(PATIENCE_S).scene
     plan, made = (message for message, _ in told.said[-2:])
     assert plan.startswith("for 600 s and 8 GB: 4 frames") and made.startswith("scene ")
+    assert "; planned: 4 frames, 4 of them fitted in 1 TTT steps, images of" in made
     assert scene.report["budget"]["given"] == {"seconds": 600.0, "memory_bytes": 8 * 10**9}
 
 

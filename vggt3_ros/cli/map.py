@@ -440,10 +440,7 @@ def _print_budget(budget: dict[str, Any]) -> None:
     expected = sum(budget["expected_s"].values())
     taken = budget["taken_s"]["total"] - budget["taken_s"].get("costs", 0.0)
     print(f"budget    {expected:.1f} s were expected, {taken:.1f} s taken")
-    height, width = budget["planned"]["size_hw"]
-    anchors = budget["planned"]["anchors"]
-    of_anchors = f", {anchors} anchors" if anchors else ""
-    print(f"          images of {width}x{height} pixels{of_anchors}")
+    print(f"          planned: {budget['planned']['in_words']}")
     for trial in budget["steps_tried"][1:]:
         kept = "kept" if trial["kept"] else "given up"
         off = 100 * trial["disagreement"]

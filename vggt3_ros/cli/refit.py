@@ -86,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         f"network   fitted to {views['fitted']} of them in {made.ttt_steps} TTT steps"
         f" ({scene.ttt_steps} before)"
     )
+    if "budget" in made.report:
+        print(f"budget    planned: {made.report['budget']['planned']['in_words']}")
     return 0
 
 

@@ -117,6 +117,7 @@ class Plan:
             "anchors": self.anchors,
             "size_hw": list(self.size_hw),
             "dense": self.dense,
+            "in_words": str(self),
         }
 
     def __str__(self) -> str:

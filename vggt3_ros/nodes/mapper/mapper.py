@@ -274,8 +274,11 @@ def _summary(mapped: MappingResult) -> str:
     views = made.views
     alike = len(views.queried) + len(views.repeated)
     count = f"{len(scene.keyframes)} keyframes" + (f" ({alike} show nothing new)" if alike else "")
-    left_out = scene.report.get("budget", {}).get("left_out", ())
-    spared = "".join(f"; left out for the budget: {each}" for each in left_out)
+    spared = ""
+    if "budget" in scene.report:
+        budget = scene.report["budget"]
+        spared = f"; planned: {budget['planned']['in_words']}"
+        spared += "".join(f"; left out for the budget: {each}" for each in budget["left_out"])
     note = scene.report.get("depth_given_up") or scene.report.get("depth", {}).get("note")
     depth = f"; depth: {note}" if note else ""
     skipped = "".join(f"; frame {name} was not used: {reason}" for name, reason in made.skipped[:3])

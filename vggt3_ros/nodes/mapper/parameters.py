@@ -85,8 +85,8 @@ class MapperParameters(CameraParameters):
     )
     map_budget_s: float = parameter(
         0.0,
-        "seconds that a reconstruction may take: frames, TTT steps and refined depth are chosen by"
-        " what they cost on this machine; 0: any",
+        "seconds that a reconstruction may take: frames, TTT steps, anchors, the size of the"
+        " network's images and refined depth are chosen by what they cost on this machine; 0: any",
         0.0,
         86400.0,
         live=True,
