@@ -152,6 +152,10 @@ def test_a_map_of_smaller_images_with_fewer_anchors_is_localized_in(
     for name, keys in scene.memory.items():
         if name.endswith("keys"):
             assert keys.shape[-2] == 4 * (12 + network.aggregator.special), keys.shape
+    same = reconstruct(frames, network, replace(how, image_size=56, budget=Budget(60.0)))
+    assert same.scene.input_size == (42, 56) and not same.scene.report["budget"]["left_out"]
+    with pytest.raises(InputError, match="image_size is 60; .* a long side of 70 or 56 or 28 pix"):
+        reconstruct(frames, network, replace(how, image_size=60, budget=None))
     found = Localizer(scene, network).localize(frames[1])
     assert found.depth is not None and found.depth.shape == (42, 56)
 

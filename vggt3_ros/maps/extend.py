@@ -142,6 +142,7 @@ def _settings(scene: Scene, how: ReconstructionSettings | None) -> Reconstructio
         anchor=AnchorSettings(priors_are_metric=scene.is_metric),
         dense=_dense(scene),
         keep_images=scene.images is not None,
+        image_size=max(scene.input_size),
         map_frame=scene.map_frame,
     )
 

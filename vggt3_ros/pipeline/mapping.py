@@ -25,7 +25,8 @@ from vggt3_ros.ranks import Ranks
 class NetworkSettings:
     """How the network maps: TTT steps, frames that pass together (None: as many as memory permits),
     anchors (None: as many as it was trained with), what becomes of frames that show nothing new,
-    whether its point head is run.
+    whether its point head is run, the long side of its images in pixels (None: what it was trained
+    at, or what a budget suffices for).
 
     budget: what the map may take. memory_limit_bytes replaces what the system says is available on
     the network's device.
@@ -38,6 +39,22 @@ class NetworkSettings:
     budget: Budget | None
     pointmap: bool = False
     memory_limit_bytes: int | None = None
+    image_size: int | None = None
+
+    def image_sizes(self, network: Vggt3) -> tuple[int, ...]:
+        """Long sides in pixels that images may have, the one that is wished first. Raises
+        InputError where the network does not take the one that was given.
+        """
+        known = network.config.image_sizes
+        if self.image_size is None:
+            return known
+        if self.image_size not in known:
+            sides = " or ".join(map(str, known))
+            raise InputError(
+                f"image_size is {self.image_size}; images for {network.model_id} have a long side"
+                f" of {sides} pixels"
+            )
+        return (self.image_size,)
 
     def fit(self, network: Vggt3, size_hw: tuple[int, int], fitted: int, queried: int) -> MapFit:
         """How the network maps `fitted` images of a size, and localizes `queried` ones in the map,

@@ -48,7 +48,8 @@ class ReconstructionSettings:
     dense: how depth is refined in maps that landmarks verify, None for not at all; of `points` only
     max_points counts then. keep_images: the scene keeps its images as the network saw them, which
     local proposals are made of, and beside refined depth in its size, which colours meshes.
-    memory_limit_bytes replaces what the system says is available on the network's device.
+    image_size: long side in pixels of the images as the network sees them, None for what it was
+    trained at. memory_limit_bytes replaces what the system says is available on its device.
     """
 
     steps: int = 2
@@ -62,6 +63,7 @@ class ReconstructionSettings:
     keep_images: bool = False
     map_frame: str = "map"
     made_by: str = ""
+    image_size: int | None = None
     memory_limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +86,7 @@ class ReconstructionSettings:
             self.budget,
             self.points.source == "pointmap",
             self.memory_limit_bytes,
+            self.image_size,
         )
 
 
@@ -222,13 +225,13 @@ def _planning(
     """How the budget is spent, if there is one."""
     if settings.budget is None:
         return None
-    config = network.config
     landmarks = settings.anchor.landmarks is not None
     dense: Dense = "off"
     if landmarks and settings.dense is not None:
         dense = "fine" if settings.dense.long_side > FAST.long_side else "fast"
     count = len(frames)
-    sizes_hw = tuple(prepared_size(frames, s, config.patch_size) for s in config.image_sizes)
+    patch_size = network.config.patch_size
+    sizes_hw = tuple(prepared_size(frames, s, patch_size) for s in how.image_sizes(network))
     wish = Wish(count, count, settings.steps, landmarks, dense, sizes_hw[0], sizes_hw)
     return Planning(settings.budget, wish, network, how)
 
@@ -247,9 +250,9 @@ def _mapped(
     of all frames at the first of several processes, or of those that the budget suffices for.
     """
     _report(progress, "prepare", 0.0)
-    config = network.config
-    long_side = config.image_size if planning is None else max(planning.plan.size_hw)
-    prepared = prepare(used, long_side, config.patch_size)
+    sizes = how.image_sizes(network)
+    long_side = sizes[0] if planning is None else max(planning.plan.size_hw)
+    prepared = prepare(used, long_side, network.config.patch_size)
     chosen = choose_frames(prepared, how, planning, ranks, announce)
     laps.lap("prepare")
 
