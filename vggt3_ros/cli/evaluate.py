@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SEQUENCE",
         help=(
             "folder (plain, TUM RGB-D or 7-Scenes layout), or room:, corridor: or"
-            " yard:SEED[:FRAMES]"
+            " yard:SEED[:FRAMES], or ring:SEED:METRES[:FRAMES], a drive that comes back"
         ),
     )
     parser.add_argument(
@@ -70,11 +70,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--priors",
         type=_priors,
         default="none",
-        metavar="none|given|noisy:LENGTH,ANGLE",
+        metavar="none|given|noisy:LENGTH,ANGLE|drift:SCALE,ANGLE",
         help=(
             "pose priors of the map frames: none (default), the true poses, or these with Gaussian"
-            " noise of such rms values, for example noisy:3cm,1deg"
+            " noise of such rms values, for example noisy:3cm,1deg; or odometry that drifts by"
+            " such a fraction of the way and such an angle per metre, for example drift:2%%,0.1deg"
         ),
+    )
+    parser.add_argument(
+        "--no-loops",
+        action="store_true",
+        help="do not tell the map that priors drift: no loops are sought, for comparison",
     )
     parser.add_argument(
         "--prior-poses",
@@ -177,8 +183,10 @@ def _check(args: argparse.Namespace) -> None:
     """Raise for options that do not go together, and for outputs that cannot be written."""
     if args.prior_poses != "auto" and args.priors.kind == "none":
         raise argparse.ArgumentTypeError(
-            f"--prior-poses {args.prior_poses} needs --priors given or noisy"
+            f"--prior-poses {args.prior_poses} needs --priors given, noisy or drift"
         )
+    if args.no_loops and args.priors.drift is None:
+        raise argparse.ArgumentTypeError("--no-loops needs --priors drift:SCALE,ANGLE")
     if args.query_depth == "refined" and args.dense == "off":
         raise argparse.ArgumentTypeError(
             "--query-depth refined needs the depth that --dense off leaves out; give one of them"
@@ -198,7 +206,8 @@ def _settings(args: argparse.Namespace) -> EvaluationSettings:
     from vggt3_ros.pipeline.map_frame_settings import AnchorSettings, landmark_settings
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
 
-    anchor = AnchorSettings(landmark_settings(args.prior_poses))
+    drift = None if args.no_loops else args.priors.drift
+    anchor = AnchorSettings(landmark_settings(args.prior_poses), drift=drift)
     return EvaluationSettings(
         reconstruction=ReconstructionSettings(
             steps=args.steps,
@@ -217,7 +226,7 @@ def _settings(args: argparse.Namespace) -> EvaluationSettings:
 
 
 def _priors(text: str) -> Priors:
-    """Type of --priors: none, given, or noisy:LENGTH,ANGLE."""
+    """Type of --priors: none, given, noisy:LENGTH,ANGLE or drift:SCALE,ANGLE."""
     from vggt3_ros.evaluation.priors import Priors
 
     try:

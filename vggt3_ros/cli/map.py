@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vggt3_ros.cli.account import Account
     from vggt3_ros.datasets.colmap_cameras import ColmapCameras
     from vggt3_ros.datasets.known_cameras import KnownCameras
+    from vggt3_ros.geometry.drift import Drift
     from vggt3_ros.pipeline.frame import Frame
     from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
     from vggt3_ros.pipeline.reconstruct import Reconstruction
@@ -122,6 +123,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help=(
             "what becomes of given poses: kept as they are, adjusted to the images, or what"
             " predicts them better (default: auto)"
+        ),
+    )
+    parser.add_argument(
+        "--drift",
+        type=_drift,
+        default=None,
+        metavar="SCALE,ANGLE",
+        help=(
+            "given poses are odometry of one drive, which goes astray by such a fraction of the way"
+            " and such an angle per metre, for example 2%%,0.1deg: loops in the images correct them"
         ),
     )
     add_dense_option(parser)
@@ -220,6 +231,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _drift(text: str) -> Drift:
+    """Type of --drift: SCALE,ANGLE."""
+    from vggt3_ros.geometry.drift import Drift
+
+    try:
+        return Drift.parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _announce(plan: str) -> None:
     """Say on stderr what is going to be done."""
     print(f"vggt3: {plan}", file=sys.stderr)
@@ -242,6 +263,12 @@ def _cameras(args: argparse.Namespace) -> KnownCameras | ColmapCameras:
             f"--prior-poses {args.prior_poses} is about given poses that landmarks are built on: it"
             " needs --poses or --from-colmap, and no --no-landmarks"
         )
+    if args.drift is not None:
+        if args.no_landmarks or not given or args.prior_poses == "hold":
+            raise argparse.ArgumentTypeError(
+                "--drift is about given poses that landmarks correct: it needs --poses or"
+                " --from-colmap, and neither --no-landmarks nor --prior-poses hold"
+            )
     if args.no_landmarks and args.dense not in (None, "off"):
         raise argparse.ArgumentTypeError(
             f"--dense {args.dense} needs the cameras of landmarks, and no --no-landmarks"
@@ -322,6 +349,7 @@ def _anchor_settings(args: argparse.Namespace) -> AnchorSettings:
         sfm=args.sfm,
         camera_height_m=args.camera_height,
         priors_are_metric=args.from_colmap is None or args.colmap_metric,
+        drift=args.drift,
     )
 
 
@@ -411,6 +439,17 @@ def _print(data: dict[str, Any], account: Account) -> None:
     verdict = data["verification"]
     meaning = "poses can be verified" if verdict["verified"] else "none, poses stay unverified"
     print(f"landmarks {meaning}: {verdict['reason']}")
+    if "loops" in verdict:
+        loops = verdict["loops"]
+        refused = ", ".join(f"{count} {why}" for why, count in loops["refused"].items() if count)
+        print(
+            f"loops     {loops['found']} of {loops['compared']} pairs of images close one; refused:"
+            f" {refused or 'none'}"
+        )
+        print(
+            f"          odometry was moved by {loops['moved_rms_m']:.2f} m rms,"
+            f" {loops['moved_max_m']:.2f} m at most"
+        )
     if "depth" in verdict:
         width, height = verdict["depth"]["size_wh"]
         shares = {

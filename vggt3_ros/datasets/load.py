@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from vggt3_ros.datasets.drives import RING, load_drive
 from vggt3_ros.datasets.plain import load_plain
 from vggt3_ros.datasets.sequence import Sequence, Split, standard_splits
 from vggt3_ros.datasets.seven_scenes import load_seven_scenes
@@ -22,19 +23,21 @@ _MAX_FRAMES = 512
 _LAYOUTS = (
     "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt"
     " (TUM RGB-D), with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), room:SEED[:FRAMES],"
-    " corridor:SEED[:FRAMES] or yard:SEED[:FRAMES]"
+    " corridor:SEED[:FRAMES], yard:SEED[:FRAMES] or ring:SEED:METRES[:FRAMES]"
 )
 
 
 def load_sequence(spec: str) -> Sequence:
     """The sequence of a folder in one of the known layouts, or of the procedural place `room:SEED`,
-    `corridor:SEED` or `yard:SEED`.
+    `corridor:SEED` or `yard:SEED`; or of a drive around a corridor, `ring:SEED:METRES`.
 
     `room:SEED:FRAMES` maps so many frames of the same drive instead of 16, at most 512.
 
     Raises InputError when the folder is missing or of no known layout, and for bad data, naming
     file and line.
     """
+    if spec.startswith(f"{RING}:"):
+        return load_drive(spec)
     if is_procedural(spec):
         return _procedural(spec)
     folder = Path(os.path.abspath(spec))  # so that "." has a name
@@ -54,7 +57,7 @@ def load_sequence(spec: str) -> Sequence:
 def is_procedural(spec: str) -> bool:
     """Whether the sequence is made on the spot and lies in no folder."""
     kind, colon, _ = spec.partition(":")
-    return bool(colon) and kind in PLANNERS
+    return bool(colon) and kind in (*PLANNERS, RING)
 
 
 def show_the_same_place(spec: str, other: str) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +25,7 @@ from vggt3_ros.evaluation.depth import (
     compare_depth,
     live_depth_figures,
 )
+from vggt3_ros.evaluation.drive_figures import DriveFigures, drive_figures
 from vggt3_ros.evaluation.figures import (
     AlignmentFigures,
     EvaluationFigures,
@@ -161,6 +162,7 @@ def evaluate(
         cloud=clouds.figures(SCENE),
         cloud_network=clouds.figures(NETWORK),
         alignment=_alignment_figures(mapped),
+        drive=_drive(sequence, chosen, mapped, settings, scene.report),
         notes=_notes(sequence, clouds),
     )
     return Evaluation(
@@ -199,6 +201,23 @@ def _map_figures(
         peak_cuda_bytes=peak_cuda,
         skipped=tuple(SkippedFrame(name, reason) for name, reason in reconstruction.skipped),
     )
+
+
+def _drive(
+    sequence: Sequence,
+    split: Split,
+    mapped: MappedFrames,
+    settings: EvaluationSettings,
+    report: Mapping[str, Any],
+) -> DriveFigures | None:
+    """What became of odometry that drifts; None where priors do not."""
+    if settings.priors.drift is None:
+        return None
+    priors = settings.priors.poses(sequence.world_from_cam[list(split.map)], settings.seed)
+    of_frame = dict(zip(split.map, priors, strict=True))
+    odometry = [of_frame[index] for index in mapped.indices]
+    true = sequence.world_from_cam[list(mapped.indices)]
+    return drive_figures(true, odometry, mapped.map_poses, report)
 
 
 def _alignment_figures(mapped: MappedFrames) -> AlignmentFigures:

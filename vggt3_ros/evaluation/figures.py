@@ -13,6 +13,7 @@ from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.challenge_figures import ChallengeFigures
 from vggt3_ros.evaluation.clouds import CloudFigures
 from vggt3_ros.evaluation.depth import DepthFigures, LiveDepthFigures
+from vggt3_ros.evaluation.drive_figures import DriveFigures
 from vggt3_ros.evaluation.metrics import LocalizationErrors
 from vggt3_ros.geometry.sim3 import Sim3
 
@@ -190,8 +191,10 @@ class EvaluationFigures:
             definition=(
                 "none; given: the true poses of the map frames, errors are absolute, in the map's"
                 " own metres and axes; noisy: true poses with isotropic Gaussian noise, a"
-                " displacement and a turn about the camera of these rms lengths; with noisy priors"
-                " or none, errors are measured after the Sim(3) from the (adjusted) poses of the"
+                " displacement and a turn about the camera of these rms lengths; drift: odometry"
+                " that measures every path too long or too short by this fraction and turns too far"
+                " by this angle per metre, always to one side; with noisy or drifting priors or none,"
+                " errors are measured after the Sim(3) from the (adjusted) poses of the"
                 " keyframes with landmarks to the true ones (of all keyframes where fewer than"
                 " three carry some; alignment.source tells)"
             ),
@@ -276,6 +279,7 @@ class EvaluationFigures:
         )
     )
     alignment: AlignmentFigures
+    drive: DriveFigures | None = field(metadata=figure(optional=True))
     notes: tuple[str, ...]
 
 

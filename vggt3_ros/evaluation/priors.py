@@ -1,4 +1,4 @@
-"""What a map is given of its cameras: nothing, the true poses, or true poses with noise."""
+"""What a map is given of its cameras: nothing, the true poses, or these with noise or drift."""
 
 from __future__ import annotations
 
@@ -11,29 +11,38 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.drift import Drift
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle
+from vggt3_ros.worlds.odometry import DriftingOdometry
 
 _NOISE = re.compile(r"noisy:(\d+\.?\d*|\.\d+)(cm|m),(\d+\.?\d*|\.\d+)deg")
-_FORMS = "none, given, or noisy:LENGTH,ANGLE such as noisy:3cm,1deg or noisy:0.1m,3deg"
+_DRIFT = "drift:"
+_FORMS = (
+    "none, given, noisy:LENGTH,ANGLE such as noisy:3cm,1deg or noisy:0.1m,3deg, or"
+    " drift:SCALE,ANGLE such as drift:2%,0.1deg (of the way, and per metre)"
+)
 
 
 @dataclass(frozen=True)
 class Priors:
     """Pose priors of the map frames; the noise is an rms length in metres and an rms angle in
-    degrees.
+    degrees, or odometry drifts by `drift`.
     """
 
-    kind: Literal["none", "given", "noisy"] = "none"
+    kind: Literal["none", "given", "noisy", "drift"] = "none"
     position_m: float = 0.0
     rotation_deg: float = 0.0
+    drift: Drift | None = None
 
     @staticmethod
     def parse(text: str) -> Priors:
-        """From `none`, `given` or `noisy:3cm,1deg` (metres as well). Raises InputError for anything
-        else.
+        """From `none`, `given`, `noisy:3cm,1deg` (metres as well) or `drift:2%,0.1deg`. Raises
+        InputError for anything else.
         """
         if text in ("none", "given"):
             return Priors("none" if text == "none" else "given")
+        if text.startswith(_DRIFT):
+            return Priors("drift", drift=Drift.parse(text.removeprefix(_DRIFT)))
         match = _NOISE.fullmatch(text)
         if match is None:
             raise InputError(f"pose priors are {_FORMS}; got {text!r}")
@@ -46,6 +55,8 @@ class Priors:
         return Priors("noisy", length, angle)
 
     def __str__(self) -> str:
+        if self.drift is not None:
+            return f"{_DRIFT}{self.drift}"
         noise = (
             f":{100 * self.position_m:g}cm,{self.rotation_deg:g}deg" if self.kind == "noisy" else ""
         )
@@ -57,13 +68,16 @@ class Priors:
 
         Noise is Gaussian and the same in all directions, independent for every frame: a
         displacement whose length has the rms `position_m`, and a rotation about the camera by a
-        rotation vector whose length has the rms `rotation_deg`.
+        rotation vector whose length has the rms `rotation_deg`. Odometry starts at the first true
+        pose and drifts as DriftingOdometry does, to sides that the seed draws.
         """
         if self.kind == "none":
             return [None] * len(world_from_cam)
         if self.kind == "given":
             return list(world_from_cam)
         generator = torch.Generator().manual_seed(seed)
+        if self.drift is not None:
+            return _odometry(world_from_cam, self.drift, generator)
         draws = torch.randn(
             2, len(world_from_cam), 3, generator=generator, dtype=torch.float64
         ) / math.sqrt(3)
@@ -71,3 +85,18 @@ class Priors:
         noisy[:, :3, 3] += self.position_m * draws[0]
         noisy[:, :3, :3] @= rotation_from_axis_angle(math.radians(self.rotation_deg) * draws[1])
         return list(noisy)
+
+
+def _odometry(
+    world_from_cam: Tensor, drift: Drift, generator: torch.Generator
+) -> list[Tensor | None]:
+    """Drifting poses for true ones (N, 4, 4) in the order of the drive."""
+    signs = 2 * torch.randint(0, 2, (2,), generator=generator) - 1
+    odometry = DriftingOdometry(
+        world_from_cam[0], float(signs[0]) * drift.scale, float(signs[1]) * drift.rotation
+    )
+    poses: list[Tensor | None] = []
+    for pose in world_from_cam:
+        odometry.move(pose)
+        poses.append(odometry.odom_from_base)
+    return poses

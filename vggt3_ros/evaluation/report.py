@@ -13,6 +13,7 @@ from vggt3_ros.evaluation.depth import LiveDepthFigures
 from vggt3_ros.evaluation.draw_depth import draw_depth
 from vggt3_ros.evaluation.draw_slice import draw_slice
 from vggt3_ros.evaluation.draw_trajectory import draw_trajectory
+from vggt3_ros.evaluation.drive_figures import drive_text
 from vggt3_ros.evaluation.figures import (
     AggregateFigures,
     AlignmentFigures,
@@ -82,6 +83,7 @@ def _block(figures: EvaluationFigures | AggregateFigures) -> list[str]:
             f" (anchored {shown(depth.depth_abs_rel_anchored, 3)}), "
             f"{figures.map.seconds:.1f} s ({figures.map.cpu_seconds:.1f} s of CPU)"
         ),
+        *_drive(figures),
         *_refined(depth.depth_refined),
         *_cloud("cloud", figures.cloud),
         *_cloud("cloud of the network", figures.cloud_network),
@@ -96,6 +98,13 @@ def _block(figures: EvaluationFigures | AggregateFigures) -> list[str]:
         *_live_depth(figures.live_depth),
         *[f"  note: {note}" for note in notes],
     ]
+
+
+def _drive(figures: EvaluationFigures | AggregateFigures) -> list[str]:
+    """How far odometry that drifts is off, and the map made of it."""
+    if isinstance(figures, AggregateFigures) or figures.drive is None:
+        return []
+    return [drive_text(figures.drive)]
 
 
 def _refined(depth: RefinedDepth | None) -> list[str]:

@@ -150,10 +150,10 @@ class _Measuring:
         back = self._placed(j, i, both[:, ::-1])
         if forth is None or back is None:
             return None
-        if not _agree(forth.world_from_cam @ back.world_from_cam, np.eye(4), 0.0, 0.0):
-            return None
         pose = forth.world_from_cam
         distance = float(np.linalg.norm(pose[:3, 3]))
+        if not _agree(pose @ back.world_from_cam, np.eye(4), _OFF_FRACTION * distance, 0.0):
+            return None
         sigmas = np.repeat([_OFF_M + _OFF_FRACTION * distance, _OFF_RAD], 3) / 3
         return _Pair(i, j, pose, forth.covariance + np.diag(sigmas**2))
 
@@ -225,42 +225,51 @@ class _Measuring:
 
 def _possible(pair: _Pair, world_from_cam: Floats, drift: Drift) -> bool:
     """Whether odometry may have drifted as far as a pair says."""
-    along = travelled(world_from_cam)[[pair.first, pair.second]]
-    metres = np.diff(along)
+    along = travelled(world_from_cam)
+    way = float(along[pair.second] - along[pair.first])
     expected = np.linalg.inv(world_from_cam[pair.first]) @ world_from_cam[pair.second]
-    offset = float(_USUAL * drift.offset(metres)[0])
-    return _agree(pair.first_from_second, expected, offset, float(_USUAL * drift.angle(metres)[0]))
+    return _agree(pair.first_from_second, expected, *_possible_errors(drift, way))
 
 
 def _supported(pairs: Sequence[_Pair], world_from_cam: Floats, drift: Drift) -> Mask:
     """Which of P pairs (P,) enough pairs of neighbours agree with, and few disagree."""
     along = travelled(world_from_cam)
+    second = np.array([pair.second for pair in pairs], dtype=np.int64)
     good = np.zeros(len(pairs), dtype=bool)
     for number, pair in enumerate(pairs):
+        near = np.abs(along[second] - along[pair.second]) <= _NEAR_M
         supporters = set()
         rivals = set()
-        for other in pairs:
-            metres = np.abs(along[[pair.first, pair.second]] - along[[other.first, other.second]])
-            if other.second == pair.second or metres[1] > _NEAR_M:
-                continue
-            way = np.array([metres.sum()])
-            first_from_other = np.linalg.inv(world_from_cam[pair.first]) @ (
-                world_from_cam[other.first]
-            )
-            second_from_other = np.linalg.inv(world_from_cam[other.second]) @ (
-                world_from_cam[pair.second]
-            )
-            expected = first_from_other @ other.first_from_second @ second_from_other
-            offset = float(_USUAL * drift.offset(way)[0])
-            angle = float(_USUAL * drift.angle(way)[0])
-            if not _agree(pair.first_from_second, expected, offset, angle):
+        for other in [pairs[k] for k in np.flatnonzero(near & (second != pair.second))]:
+            metres = abs(along[pair.first] - along[other.first])
+            way = metres + abs(along[pair.second] - along[other.second])
+            if not _same(pair, other, world_from_cam, drift, way):
                 rivals.add(other.second)
-            elif metres[0] <= _NEAR_M:
+            elif metres <= _NEAR_M:
                 supporters.add(other.second)
-        good[number] = (
-            len(supporters) >= _MIN_SUPPORT and len(rivals) <= _MAX_RIVALS * len(supporters)
-        )
+        few = len(rivals) <= _MAX_RIVALS * len(supporters)
+        good[number] = few and len(supporters) >= _MIN_SUPPORT
     return good
+
+
+def _same(pair: _Pair, other: _Pair, world_from_cam: Floats, drift: Drift, way: float) -> bool:
+    """Whether two pairs, `way` metres of odometry from each other, say the same."""
+    keyframes = [pair.first, other.first, other.second, pair.second]
+    first, other_first, other_second, second = world_from_cam[keyframes]
+    expected = (
+        np.linalg.inv(first)
+        @ other_first
+        @ other.first_from_second
+        @ np.linalg.inv(other_second)
+        @ second
+    )
+    return _agree(pair.first_from_second, expected, *_possible_errors(drift, way))
+
+
+def _possible_errors(drift: Drift, way: float) -> tuple[float, float]:
+    """Metres and rad that odometry may be off by after `way` metres."""
+    metres = np.array(way)
+    return _USUAL * float(drift.offset(metres)), _USUAL * float(drift.angle(metres))
 
 
 def _agree(pose: Floats, expected: Floats, offset: float, angle: float) -> bool:

@@ -4,7 +4,7 @@ large it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.geometry.drift import Drift
 from vggt3_ros.geometry.sim3 import spread_ratio
 from vggt3_ros.landmarks.build import LandmarkMap, build_landmarks, match_keyframes
-from vggt3_ros.landmarks.features import extract
+from vggt3_ros.landmarks.close_loops import close_loops
+from vggt3_ros.landmarks.features import Features, extract
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.tensors import to_array, to_tensor
@@ -22,7 +24,7 @@ from vggt3_ros.pipeline.bending import Bending
 from vggt3_ros.pipeline.depth_scale import DepthAnchors, anchor_depths
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.observed import Observed
-from vggt3_ros.progress import StageProgress
+from vggt3_ros.progress import Progress, StageProgress
 from vggt3_ros.scene.verification import MapVerdict
 
 
@@ -97,14 +99,19 @@ def _make_landmarks(
     for done, frame in enumerate(frames):
         progress("features", 0.3 * done / len(frames))
         features.append(extract(frame.image, k[done], frame.distortion, settings.features))
+    report: dict[str, Any] = {}
+    if anchoring.drift is not None and measured.any():
+        settings = replace(settings, hold_priors=False)
+        start, report["loops"] = _without_drift(
+            observed, features, anchoring.drift, lambda done: progress("loops", 0.3 + 0.1 * done)
+        )
     matches = match_keyframes(
         features,
         to_array(start),
         k,
         settings,
-        lambda fraction: progress("matches", 0.3 + 0.3 * fraction),
+        lambda fraction: progress("matches", 0.4 + 0.2 * fraction),
     )
-    report: dict[str, Any] = {}
     if sfm:
         from vggt3_ros.landmarks.sfm import incremental_poses
 
@@ -126,6 +133,27 @@ def _make_landmarks(
         lambda fraction: progress("adjustment", 0.8 + 0.2 * fraction),
     )
     return replace(made, report={**made.report, **report})
+
+
+def _without_drift(
+    observed: Observed, features: Sequence[Features], drift: Drift, progress: Progress
+) -> tuple[Tensor, dict[str, Any]]:
+    """Poses (S, 4, 4) to start from: priors that loops have corrected, and for the other frames the
+    network's, bent to fit in; and the report on loops, whose keyframes are numbers of frames.
+    """
+    given = observed.priors
+    rows = list(given)
+    closed = close_loops(
+        [features[row] for row in rows],
+        to_array(torch.stack(list(given.values())).double()),
+        to_array(observed.source_intrinsics)[rows],
+        drift,
+        progress,
+    )
+    for pair in closed.report["pairs"]:
+        pair["keyframes"] = [rows[number] for number in pair["keyframes"]]
+    corrected = dict(zip(rows, to_tensor(closed.world_from_cam), strict=True))
+    return _completed(observed.scene_from_cam, corrected), closed.report
 
 
 def _start_poses(

@@ -1,4 +1,4 @@
-"""A corridor that leads back to where it starts, and a drive once around it and a little further."""
+"""A corridor that leads back to where it starts, and a drive around it and a little further."""
 
 from __future__ import annotations
 

@@ -1,0 +1,80 @@
+"""Drives around a corridor that leads back to its start, made on the spot: `ring:SEED:METRES`."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cache
+
+import numpy as np
+import torch
+
+from vggt3_ros.datasets.sequence import Sequence, Split, evenly
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.camera import intrinsics_matrix
+from vggt3_ros.worlds.render import render
+from vggt3_ros.worlds.ring import Ring
+from vggt3_ros.worlds.room import make_rooms
+from vggt3_ros.worlds.sequence import held_out_seed
+
+RING = "ring"
+_SPEC = re.compile(r"ring:(\d{1,6}):(\d{1,4})(?::(\d{1,4}))?")
+_EVERY_M = 0.5  # between map frames, where their number is not given
+_FRAMES = (8, 512)
+_QUERIES = 12
+_SIZE_WH = (320, 240)
+_VIEW = math.radians(75)
+
+
+def load_drive(spec: str) -> Sequence:
+    """The drive `ring:SEED:METRES[:FRAMES]`: once around a corridor whose middle line is so many
+    metres long, 20 to 200, and 4 m further, along FRAMES map frames, by default one every half
+    metre. Queries lie between. Raises InputError for anything else.
+    """
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise InputError(
+            f"{spec}: a drive is ring:SEED:METRES or ring:SEED:METRES:FRAMES, whole numbers of at"
+            " most six and four digits"
+        )
+    ring = Ring(held_out_seed(int(match[1])), float(match[2]))
+    frames = int(match[3]) if match[3] else round((ring.metres + 4) / _EVERY_M)
+    if not _FRAMES[0] <= frames <= _FRAMES[1]:
+        raise InputError(f"{spec}: a drive has {_FRAMES[0]} to {_FRAMES[1]} frames, not {frames}")
+    poses = ring.drive(2 * frames - 1)
+    between = evenly(tuple(range(1, len(poses), 2)), _QUERIES)
+    count = len(poses)
+    return Sequence(
+        name=spec,
+        names=tuple(f"{i:06d}" for i in range(count)),
+        stamps_ns=tuple(i * 1_000_000_000 for i in range(count)),
+        world_from_cam=poses,
+        intrinsics=_intrinsics(),
+        splits={"standard": Split(tuple(range(0, count, 2)), between)},
+        read_image=_Painter(ring, poses).image,
+        read_depth=lambda i: None,
+        up=torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),
+    )
+
+
+def _intrinsics() -> torch.Tensor:
+    width, height = _SIZE_WH
+    focal = width / 2 / math.tan(_VIEW / 2)
+    return intrinsics_matrix(focal, focal, width / 2, height / 2)
+
+
+class _Painter:
+    """Images of a ring, painted when they are asked for."""
+
+    def __init__(self, ring: Ring, poses: torch.Tensor) -> None:
+        self._room = make_rooms([ring.seed], plan=ring.planner)
+        self._poses = poses
+        self.image = cache(self._image)
+
+    @torch.no_grad()
+    def _image(self, index: int) -> np.ndarray:
+        width, height = _SIZE_WH
+        pose = self._poses[None, index : index + 1]
+        seen = render(self._room, pose, _intrinsics(), height, width, supersample=2)
+        image: np.ndarray = seen.images[0, 0].mul(255).round().byte().permute(1, 2, 0).numpy()
+        return image
