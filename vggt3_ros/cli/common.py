@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from vggt3_ros.dense.settings import DenseSettings
+    from vggt3_ros.geometry.drift import Drift
     from vggt3_ros.pipeline.budget import Budget
 
 INTRINSICS_HELP = (
@@ -344,3 +345,13 @@ def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
     """Tell on stderr which images were left out, and why."""
     for name, reason in skipped:
         print(f"vggt3: skipped {name}: {reason}", file=sys.stderr)
+
+
+def drift_of(text: str) -> Drift:
+    """Type of an option: SCALE,ANGLE."""
+    from vggt3_ros.geometry.drift import Drift
+
+    try:
+        return Drift.parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -23,6 +23,7 @@ from vggt3_ros.cli.common import (
     add_precision_option,
     check_not_input,
     dense_settings,
+    drift_of,
     positive_float,
     positive_int,
     print_skipped,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from vggt3_ros.cli.account import Account
     from vggt3_ros.datasets.colmap_cameras import ColmapCameras
     from vggt3_ros.datasets.known_cameras import KnownCameras
-    from vggt3_ros.geometry.drift import Drift
     from vggt3_ros.pipeline.frame import Frame
     from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
     from vggt3_ros.pipeline.reconstruct import Reconstruction
@@ -127,7 +127,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--drift",
-        type=_drift,
+        type=drift_of,
         default=None,
         metavar="SCALE,ANGLE",
         help=(
@@ -229,16 +229,6 @@ def run(args: argparse.Namespace) -> int:
     write_json(args.json, data)
     _print(data, account)
     return 0
-
-
-def _drift(text: str) -> Drift:
-    """Type of --drift: SCALE,ANGLE."""
-    from vggt3_ros.geometry.drift import Drift
-
-    try:
-        return Drift.parse(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _announce(plan: str) -> None:

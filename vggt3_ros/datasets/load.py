@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from vggt3_ros.datasets.drives import RING, load_drive
+from vggt3_ros.datasets.drives import FLOORS, RING, load_drive
 from vggt3_ros.datasets.plain import load_plain
 from vggt3_ros.datasets.sequence import Sequence, Split, standard_splits
 from vggt3_ros.datasets.seven_scenes import load_seven_scenes
@@ -36,7 +36,7 @@ def load_sequence(spec: str) -> Sequence:
     Raises InputError when the folder is missing or of no known layout, and for bad data, naming
     file and line.
     """
-    if spec.startswith(f"{RING}:"):
+    if spec.startswith((f"{RING}:", f"{FLOORS}:")):
         return load_drive(spec)
     if is_procedural(spec):
         return _procedural(spec)
@@ -57,7 +57,7 @@ def load_sequence(spec: str) -> Sequence:
 def is_procedural(spec: str) -> bool:
     """Whether the sequence is made on the spot and lies in no folder."""
     kind, colon, _ = spec.partition(":")
-    return bool(colon) and kind in (*PLANNERS, RING)
+    return bool(colon) and kind in (*PLANNERS, RING, FLOORS)
 
 
 def show_the_same_place(spec: str, other: str) -> bool:

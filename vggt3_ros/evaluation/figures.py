@@ -193,8 +193,8 @@ class EvaluationFigures:
                 " own metres and axes; noisy: true poses with isotropic Gaussian noise, a"
                 " displacement and a turn about the camera of these rms lengths; drift: odometry"
                 " that measures every path too long or too short by this fraction and turns too far"
-                " by this angle per metre, always to one side; with noisy or drifting priors or none,"
-                " errors are measured after the Sim(3) from the (adjusted) poses of the"
+                " by this angle per metre, always to one side; with noisy or drifting priors or"
+                " none, errors are measured after the Sim(3) from the (adjusted) poses of the"
                 " keyframes with landmarks to the true ones (of all keyframes where fewer than"
                 " three carry some; alignment.source tells)"
             ),

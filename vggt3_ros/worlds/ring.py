@@ -42,8 +42,8 @@ class Ring:
 
     @property
     def planner(self) -> Planner:
-        """What plans the ring of each seed."""
-        return partial(plan_ring, metres=self.metres)
+        """What plans corridors of this shape; a seed draws what hangs and stands there."""
+        return partial(plan_ring, ring=self)
 
     @property
     def sides(self) -> tuple[float, float]:
@@ -91,9 +91,8 @@ class Ring:
         return points.reshape(len(along), -1, 2).mean(1), forward
 
 
-def plan_ring(seed: int, metres: float) -> RoomPlan:
+def plan_ring(seed: int, ring: Ring) -> RoomPlan:
     """The plan of a ring: doors all alike in both walls, pictures, boxes along the walls."""
-    ring = Ring(seed, metres)
     rng = np.random.default_rng([seed, _PLAN, 2])
     half = np.array([*(np.array(ring.sides) + _WIDTH) / 2, rng.uniform(1.2, 1.4)])
     build = Builder(rng, half)
@@ -103,11 +102,11 @@ def plan_ring(seed: int, metres: float) -> RoomPlan:
     build.next_material()
     door = np.array([0.02, 0.45, 1.02])
     every = rng.uniform(2.5, 4.0)
-    doors = np.arange(1.0, metres, max(every, metres / 16))
+    doors = np.arange(1.0, ring.metres, max(every, ring.metres / 16))
     for along in doors:
         _hang(build, ring, along, rng.choice([-1, 1]), door, door[2])
     while len(build.rows) < MAX_THINGS:
-        along = rng.uniform(0, metres)
+        along = rng.uniform(0, ring.metres)
         side = rng.choice([-1, 1])
         build.next_material()
         if rng.random() < 0.7:

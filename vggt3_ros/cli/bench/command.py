@@ -23,6 +23,7 @@ from vggt3_ros.cli.bench import (
     gpu_command,
     graph_command,
     halves_command,
+    loops_command,
     maps_command,
     soak_command,
 )
@@ -49,7 +50,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "bench", help="measure speed, memory and trust", description=__doc__
     )
     tasks = parser.add_subparsers(
-        dest="task", required=True, metavar="{mapping,localize,graph,gpu,colmap,maps,halves,soak}"
+        dest="task",
+        required=True,
+        metavar="{mapping,localize,graph,gpu,colmap,loops,maps,halves,soak}",
     )
     alone = {
         "mapping": "the network maps all frames",
@@ -66,7 +69,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             network.set_defaults(resident="all", plot=None, repeats=_QUERIES)
     graph_command.add_parser(tasks)
     gpu_command.add_parser(tasks)
-    for further in (anchors_command, colmap_command, maps_command, halves_command, soak_command):
+    trust = (colmap_command, loops_command, maps_command, halves_command)
+    for further in (anchors_command, *trust, soak_command):
         further.add_parser(tasks)
 
 
@@ -143,6 +147,7 @@ def run(args: argparse.Namespace) -> int:
         "graph": graph_command.run,
         "gpu": gpu_command.run,
         "colmap": colmap_command.run,
+        "loops": loops_command.run,
         "maps": maps_command.run,
         "halves": halves_command.run,
         "soak": soak_command.run,
