@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.evaluation.priors import Priors
+from vggt3_ros.geometry.drift import Drift
 from vggt3_ros.geometry.se3 import check_pose, rotation_angle
 
 from .oracle import arc_sequence
@@ -19,6 +22,7 @@ from .oracle import arc_sequence
         ("given", Priors("given")),
         ("noisy:3cm,1deg", Priors("noisy", 0.03, 1.0)),
         ("noisy:0.1m,.5deg", Priors("noisy", 0.1, 0.5)),
+        ("drift:2%,0.1deg", Priors("drift", drift=Drift(0.02, math.radians(0.1)))),
     ],
 )
 def test_texts_are_understood_and_come_back(text: str, expected: Priors) -> None:
@@ -71,3 +75,16 @@ def test_noise_has_the_stated_rms_in_all_directions_and_comes_again_with_its_see
     assert float(turn.square().mean().sqrt()) == pytest.approx(3, rel=0.03)
     assert torch.equal(noisy, torch.stack(priors.poses(true, 7)))  # type: ignore[arg-type]
     assert not torch.equal(noisy, torch.stack(priors.poses(true, 8)))  # type: ignore[arg-type]
+
+
+def test_odometry_goes_astray_along_its_way() -> None:
+    true = torch.eye(4, dtype=torch.float64).repeat(1001, 1, 1)
+    true[:, 0, 3] = torch.arange(1001)
+    poses = torch.stack(Priors.parse("drift:2%,0.01deg").poses(true, 0))  # type: ignore[arg-type]
+    assert torch.equal(poses[0], true[0])
+    steps = (poses[1:] - poses[:-1])[:, :3, 3].norm(dim=1)
+    # 200 stretches: a mean error of 2 %, and as large a deviation
+    assert abs(float(steps.mean()) - 1) == pytest.approx(0.02, rel=0.2)
+    assert float(steps.std()) == pytest.approx(0.02, rel=0.2)
+    turned = rotation_angle(poses[-1, :3, :3])
+    assert math.degrees(float(turned)) == pytest.approx(10, rel=0.2)

@@ -53,7 +53,7 @@ def close_drive(
     report = None if progress is None else (lambda fraction: progress(0.5 + 0.5 * fraction))
     closed = close_loops(features, given, intrinsics, drift, report)
     mapped = torch.from_numpy(closed.world_from_cam)
-    figures = drive_figures(true, odometry, mapped, closed.report)
+    figures = drive_figures(true, odometry, mapped, {"loops": closed.report})
     return DriveRow(sequence.name, str(priors), len(indices), figures, closed.report["refused"])
 
 

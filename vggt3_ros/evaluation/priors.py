@@ -12,11 +12,12 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.drift import Drift
-from vggt3_ros.geometry.se3 import rotation_from_axis_angle
+from vggt3_ros.geometry.se3 import rotation_from_axis_angle, se3_inverse
 from vggt3_ros.worlds.odometry import DriftingOdometry
 
 _NOISE = re.compile(r"noisy:(\d+\.?\d*|\.\d+)(cm|m),(\d+\.?\d*|\.\d+)deg")
 _DRIFT = "drift:"
+_STRETCH_M = 5.0  # metres over which odometry errs alike
 _FORMS = (
     "none, given, noisy:LENGTH,ANGLE such as noisy:3cm,1deg or noisy:0.1m,3deg, or"
     " drift:SCALE,ANGLE such as drift:2%,0.1deg (of the way, and per metre)"
@@ -69,7 +70,8 @@ class Priors:
         Noise is Gaussian and the same in all directions, independent for every frame: a
         displacement whose length has the rms `position_m`, and a rotation about the camera by a
         rotation vector whose length has the rms `rotation_deg`. Odometry starts at the first true
-        pose and drifts as DriftingOdometry does, to sides that the seed draws.
+        pose and drifts as DriftingOdometry does, to sides that the seed draws: by the errors of
+        `drift` on average, drawn anew every 5 metres with a deviation as large.
         """
         if self.kind == "none":
             return [None] * len(world_from_cam)
@@ -91,12 +93,17 @@ def _odometry(
     world_from_cam: Tensor, drift: Drift, generator: torch.Generator
 ) -> list[Tensor | None]:
     """Drifting poses for true ones (N, 4, 4) in the order of the drive."""
-    signs = 2 * torch.randint(0, 2, (2,), generator=generator) - 1
-    odometry = DriftingOdometry(
-        world_from_cam[0], float(signs[0]) * drift.scale, float(signs[1]) * drift.rotation
-    )
-    poses: list[Tensor | None] = []
-    for pose in world_from_cam:
-        odometry.move(pose)
-        poses.append(odometry.odom_from_base)
+    true = world_from_cam.double()
+    signs = 2.0 * torch.randint(0, 2, (2,), generator=generator) - 1
+    metres = (true[1:] - true[:-1])[:, :3, 3].norm(dim=1).cumsum(0)
+    stretch = (metres / _STRETCH_M).long().tolist()
+    draws = torch.randn(max(stretch, default=0) + 1, 2, generator=generator)
+    odom_from_cam = true[0]
+    poses: list[Tensor | None] = [odom_from_cam]
+    for i, number in enumerate(stretch):
+        scale, rotation = (signs * (1 + draws[number])).tolist()
+        step = DriftingOdometry(true[i], scale * drift.scale, rotation * drift.rotation)
+        step.move(true[i + 1])
+        odom_from_cam = odom_from_cam @ se3_inverse(true[i]) @ step.odom_from_base
+        poses.append(odom_from_cam)
     return poses

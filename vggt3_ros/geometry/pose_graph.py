@@ -158,7 +158,8 @@ class _Graph:
         off = measured[:, :3, :3].transpose(0, 2, 1) @ found[:, :3, :3]
         rotation = Rotation.from_matrix(off).as_rotvec()
         residuals = np.concatenate([found[:, :3, 3] - measured[:, :3, 3], rotation], axis=1)
-        return (self.white @ residuals[..., None])[..., 0]
+        white: Floats = (self.white @ residuals[..., None])[..., 0]
+        return white
 
     def _step(self, poses: Floats, residuals: Floats, which: Mask, damping: float) -> Floats:
         """Step (K, 6) of (position in the world, rotation in the camera frame)."""

@@ -195,12 +195,13 @@ class _Measuring:
             seen.append(pairs[:, theirs])
         if not keyframe:
             return np.zeros(0, np.int64), np.zeros((0, 3))
-        feature, point = np.unique(np.concatenate(own), return_inverse=True)
+        feature, point = np.unique(np.concatenate(own).astype(np.int64), return_inverse=True)
         # every point is seen by the keyframe itself, too
         keyframe.append(np.full(len(feature), i))
         seen.append(feature)
         point = np.concatenate([point.ravel(), np.arange(len(feature))])
-        return self._seen_well(i, feature, np.concatenate(keyframe), np.concatenate(seen), point)
+        others = np.concatenate(seen).astype(np.int64)
+        return self._seen_well(i, feature, np.concatenate(keyframe), others, point)
 
     def _seen_well(
         self, i: int, feature: Indices, keyframe: Indices, seen: Indices, point: Indices
@@ -240,7 +241,7 @@ def _supported(pairs: Sequence[_Pair], world_from_cam: Floats, drift: Drift) -> 
         near = np.abs(along[second] - along[pair.second]) <= _NEAR_M
         supporters = set()
         rivals = set()
-        for other in [pairs[k] for k in np.flatnonzero(near & (second != pair.second))]:
+        for other in [pairs[k] for k in np.flatnonzero(near & (second != pair.second)).tolist()]:
             metres = abs(along[pair.first] - along[other.first])
             way = metres + abs(along[pair.second] - along[other.second])
             if not _same(pair, other, world_from_cam, drift, way):
