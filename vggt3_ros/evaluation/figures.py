@@ -193,8 +193,9 @@ class EvaluationFigures:
                 " own metres and axes; noisy: true poses with isotropic Gaussian noise, a"
                 " displacement and a turn about the camera of these rms lengths; drift: odometry"
                 " that measures paths too long or too short by this fraction and turns too far by"
-                " this angle per metre, to one side on average, drawn anew every 5 m with as large a"
-                " deviation; with noisy or drifting priors or none, errors are measured after the Sim(3) from the (adjusted) poses of the"
+                " this angle per metre, to one side on average, drawn anew every 5 m with as large"
+                " a deviation; with noisy or drifting priors or none, errors are measured after"
+                " the Sim(3) from the (adjusted) poses of the"
                 " keyframes with landmarks to the true ones (of all keyframes where fewer than"
                 " three carry some; alignment.source tells)"
             ),
