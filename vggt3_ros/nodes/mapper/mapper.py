@@ -4,6 +4,7 @@ called by any thread.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import traceback
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vggt3_ros.errors import SceneError, Vggt3Error
+from vggt3_ros.geometry.drift import Drift
 from vggt3_ros.maps.extend import Extended
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.nodes.mapper.collector import Collector
@@ -239,7 +241,9 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
     """What the node's parameters ask for. Raises InputError."""
     landmarks = landmark_settings(settings.prior_poses) if settings.landmarks else None
     dense = DENSE[settings.dense]
-    anchor = AnchorSettings(landmarks, camera_height_m=settings.camera_height or None)
+    anchor = AnchorSettings(
+        landmarks, camera_height_m=settings.camera_height or None, drift=_drift(settings)
+    )
     return ReconstructionSettings(
         steps=settings.ttt_steps,
         chunk=settings.chunk or None,
@@ -253,6 +257,12 @@ def reconstruction_settings(settings: MapperParameters, made_by: str) -> Reconst
         map_frame=settings.map_frame,
         made_by=made_by,
     )
+
+
+def _drift(settings: MapperParameters) -> Drift | None:
+    scale = settings.drift_percent / 100
+    rotation = math.radians(settings.drift_deg_per_m)
+    return Drift(scale, rotation) if scale or rotation else None
 
 
 def _budget(settings: MapperParameters) -> Budget | None:

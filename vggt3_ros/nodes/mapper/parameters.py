@@ -107,6 +107,21 @@ class MapperParameters(CameraParameters):
         " predicts them better",
         live=True,
     )
+    drift_percent: float = parameter(
+        0.0,
+        "percent of the way that odometry goes astray by: where this or drift_deg_per_m is above 0,"
+        " loops that the images show correct it; 0: none",
+        0.0,
+        50.0,
+        live=True,
+    )
+    drift_deg_per_m: float = parameter(
+        0.0,
+        "degrees per metre that odometry turns too far or too little; 0: none",
+        0.0,
+        45.0,
+        live=True,
+    )
     camera_height: float = parameter(
         0.0,
         "metres from the floor to the camera, for the scale; 0: unknown",
@@ -150,6 +165,12 @@ class MapperParameters(CameraParameters):
             wrong.append(
                 f"trigger_count is {count}, less than min_frames {least}; raise it, or turn it off"
                 " with 0"
+            )
+        drifts = self.drift_percent > 0 or self.drift_deg_per_m > 0
+        if drifts and (not self.landmarks or self.prior_poses == "hold"):
+            wrong.append(
+                "odometry that drifts (drift_percent, drift_deg_per_m) is corrected by landmarks:"
+                " landmarks must be true and prior_poses not 'hold'; set both drifts to 0, or these"
             )
         if count > most:
             never = f"more than max_frames {most}, which a collection never has"
