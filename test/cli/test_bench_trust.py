@@ -1,4 +1,4 @@
-"""`vggt3 bench colmap`, `maps` and `soak`: tables, files, what is done before Ctrl-C, and runs that
+"""`vggt3 bench colmap`, `loops`, `maps` and `soak`: tables, files, what is done before Ctrl-C, and runs that
 are continued.
 """
 
@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+import vggt3_ros.evaluation.drives
 import vggt3_ros.evaluation.side_by_side
 import vggt3_ros.evaluation.soak
 import vggt3_ros.evaluation.trials
+from vggt3_ros.evaluation.drive_figures import DriveFigures
+from vggt3_ros.evaluation.drives import DriveRow
 from vggt3_ros.evaluation.side_by_side import Row
 from vggt3_ros.evaluation.trials import Outcome
 
@@ -74,6 +77,24 @@ def test_maps_shows_and_writes_what_was_done_before_ctrl_c(
     assert done.code == 130 and "0 of 24 asked" in done.out
     data = json.loads((tmp_path / "maps.json").read_text())
     assert len(data["cases"]) == 1 and data["of"] == 9
+
+
+def test_loops_shows_and_writes_a_row_for_each_drive(
+    vggt3: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def close_drive(sequence: Any, drift: Any, seed: int, progress: Any) -> DriveRow:
+        progress(0.5)
+        figures = DriveFigures(24.0, 0.5, 0.05, 0.6, 0.2, 12 + seed, 0)
+        return DriveRow(sequence.name, str(drift), 24, figures, {"not supported": 3})
+
+    monkeypatch.setattr(vggt3_ros.evaluation.drives, "close_drive", close_drive)
+    options = ("--drift", "1%,0.2deg", "--seed", 5, "--json", tmp_path / "loops.json")
+    done = vggt3("bench", "loops", "ring:1:20:24", "floors:2:20:24", *options)
+    assert done.code == 0, done
+    assert "| ring:1:20:24 | 24 | 24 | 50.0 | 5.0 | 60.0, 20.0 | 17 | 0 |" in done.out
+    rows = json.loads((tmp_path / "loops.json").read_text())["rows"]
+    assert [row["drive"] for row in rows] == ["ring:1:20:24", "floors:2:20:24"]
+    assert rows[0]["priors"] == "1%,0.2deg" and rows[0]["odometry_ate_m"] == 0.5
 
 
 def test_a_soak_is_continued_and_lists_tracebacks_of_before(

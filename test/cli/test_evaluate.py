@@ -161,8 +161,11 @@ def test_priors_are_given_with_the_noise_that_was_asked_for(
     ("value", "complaint"),
     [
         ([], "--priors: expected one argument"),
-        (["noisy:3cm"], "pose priors are none, given, or noisy:LENGTH,ANGLE"),
-        (["given,noisy:3cm,1deg"], "pose priors are none, given, or noisy:LENGTH,ANGLE"),
+        (["noisy:3cm"], "pose priors are none, given, noisy:LENGTH,ANGLE"),
+        (["drift:2cm,1deg"], "drift is SCALE,ANGLE such as 2%,0.1deg"),
+        (["given", "--no-loops"], "--no-loops needs --priors drift:SCALE,ANGLE"),
+        (["drift:2%,0.1deg", "--prior-poses", "hold"], "would keep the drift"),
+        (["given,noisy:3cm,1deg"], "pose priors are none, given, noisy:LENGTH,ANGLE"),
     ],
 )
 def test_priors_of_no_kind_are_usage_errors(

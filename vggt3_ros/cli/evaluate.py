@@ -185,6 +185,11 @@ def _check(args: argparse.Namespace) -> None:
         raise argparse.ArgumentTypeError(
             f"--prior-poses {args.prior_poses} needs --priors given, noisy or drift"
         )
+    if args.prior_poses == "hold" and args.priors.drift is not None and not args.no_loops:
+        raise argparse.ArgumentTypeError(
+            "--prior-poses hold would keep the drift of --priors drift; leave it out, or give"
+            " --no-loops"
+        )
     if args.no_loops and args.priors.drift is None:
         raise argparse.ArgumentTypeError("--no-loops needs --priors drift:SCALE,ANGLE")
     if args.query_depth == "refined" and args.dense == "off":
