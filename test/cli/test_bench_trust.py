@@ -1,5 +1,5 @@
-"""`vggt3 bench colmap`, `loops`, `maps` and `soak`: tables, files, what is done before Ctrl-C, and runs that
-are continued.
+"""`vggt3 bench colmap`, `loops`, `maps` and `soak`: tables, files, what is done before Ctrl-C, and
+runs that are continued.
 """
 
 from __future__ import annotations

@@ -229,7 +229,6 @@ def test_colmap_model_of_other_images_is_refused(
         (["--no-landmarks", "--from-colmap", "{room}"], "--no-landmarks leaves nothing"),
         (["--no-landmarks", "--sfm"], "--no-landmarks leaves nothing"),
         (["--drift", "2%,0.1deg"], "--drift is about given poses"),
-        (["--drift", "2"], "drift is SCALE,ANGLE such as 2%,0.1deg"),
         (["--no-landmarks", "--dense", "fine"], "--dense fine needs the cameras of landmarks"),
         (
             ["--dense", "off", "--dense-seconds", "1"],
