@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import Empty, Trigger
 from torch import Tensor
 
 from vggt3_ros.model.checkpoint import load_network
@@ -79,6 +81,10 @@ class LocalizerClient(LifecycleClient):
 
     def __init__(self, node: Node, process: NodeProcess, folder: Path) -> None:
         super().__init__(node, process, "localizer", LocalizerParameters)
+        self._clients |= {
+            name: node.create_client(kind, f"localizer/{name}")
+            for name, kind in (("relocalize", Empty), ("relocalize_and_wait", Trigger))
+        }
         self.heard = Heard(node)
         self.folder = folder
 
@@ -106,6 +112,15 @@ class LocalizerClient(LifecycleClient):
             yield robot
         finally:
             robot.destroy()
+
+    def relocalize(self) -> None:
+        """Let it forget where the robot is."""
+        self._call(Empty, "relocalize", Empty.Request())
+
+    def relocalize_and_wait(self) -> Future:
+        """The same; the future holds the answer of what comes of it."""
+        client = self._client(Trigger, "relocalize_and_wait")
+        return client.call_async(Trigger.Request())
 
     def attempts(self, robot: Robot, indices: Sequence[int], **options: Any) -> list[Status]:
         """Show images, each after the attempt at the one before; returns what was said of them."""

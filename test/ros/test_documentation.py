@@ -61,6 +61,10 @@ MEANINGS = {
     "localizer/load_scene": "use a stored scene",
     "localizer/pause": "leave images out",
     "localizer/resume": "localize again",
+    "localizer/relocalize": "forget where the robot is, search everywhere; answers at once",
+    "localizer/relocalize_and_wait": (
+        "the same; answers with the place, or after `relocalize_timeout` why there is none"
+    ),
     "initialpose": "where to look first",
     "odom": "odometry, with its drift",
     "sim_camera/true_pose": "the truth: `base_frame` in the map",

@@ -23,6 +23,7 @@ from vggt3_ros.nodes.camera.topics import ImageMessage
 from vggt3_ros.nodes.localizer.arrival import Arrival, NodeTime
 from vggt3_ros.nodes.localizer.output import LocalizerOutput
 from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
+from vggt3_ros.nodes.localizer.relocalizing import Relocalization, Relocalizations
 from vggt3_ros.nodes.localizer.session import NO_SCENE, LocalizationSession
 from vggt3_ros.nodes.messages.conversions import pose_from_message, stamp_ns
 from vggt3_ros.nodes.messages.qos import HINTS, LATCHED
@@ -65,6 +66,7 @@ class ActiveLocalizer:
         self._time = NodeTime(node)
         self._agreed = self._time.moment()  # when the last pose was published
         self._counts = ImageCounts()
+        self._relocalizations = Relocalizations()
         given = settings()
         self.session = LocalizationSession(given, network)
         self._use_first_scene(given)
@@ -86,6 +88,7 @@ class ActiveLocalizer:
         forgotten.
         """
         self._undo.close()
+        self._relocalizations.cancel()
         self._output.pose.forget()
         self.session.stop()
         self._log_state()
@@ -106,6 +109,44 @@ class ActiveLocalizer:
             (_REPEAT, self._output.pose.repeat_transform),
         ):
             undo.callback(node.destroy_timer, node.create_timer(period, due, clock=steady))
+
+    # -- the robot's place
+
+    def forget(self) -> None:
+        """Know nothing of the robot's place once the attempt in the making has ended: with the
+        images after it, it is searched for everywhere.
+        """
+        self._worker.post(self._forget)
+
+    def relocalize(self) -> Relocalization:
+        """The same, with an answer."""
+        request = Relocalization()
+
+        def begin() -> None:
+            self._forget()
+            if self.session.scene is None:
+                request.end(False, self._reason)
+            elif self._paused():
+                request.end(False, "paused; localizer/resume lets it look at images again")
+            else:
+                self._relocalizations.add(request)
+
+        def done(begun: Future[None]) -> None:
+            if begun.cancelled():
+                request.answer.cancel()
+
+        self._worker.call(begin).add_done_callback(done)
+        return request
+
+    def give_up(self, request: Relocalization) -> None:
+        """Answer it once the attempt in the making has ended, which may still find the robot."""
+        self._worker.post(request.give_up)
+
+    def _forget(self) -> None:
+        self.session.forget("the robot's place was forgotten by relocalize")
+        self._output.pose.forget()
+        self._logged = TrackingState.UNINITIALIZED
+        self._node.get_logger().info(f"UNINITIALIZED: {self.session.tracker.reason}")
 
     # -- scenes
 
@@ -195,6 +236,7 @@ class ActiveLocalizer:
             reason = f"unexpected error: {error!r}"
             self._fail(error)
         self._wait(reason)
+        self._relocalizations.failed(reason)
         status.processing_time = time.perf_counter() - begin
         status.latency = 1e-9 * (arrival.age_ns + self._time.since_ns(arrival.moment))
         self._publish_status(status, reason)
@@ -230,6 +272,10 @@ class ActiveLocalizer:
         if pose is not None and cam_from_child is not None:
             output.publish_pose(seen, pose, covariance, cam_from_child)
             status.pose_published = True
+            if tracked.publish:
+                self._relocalizations.found(
+                    pose @ cam_from_child, status.child_frame_id, self._settings().map_frame, reason
+                )
             if metric and tracked.publish:
                 self._output.depth.publish(seen, answer)
         status.tf = output.publish_transform(self._camera, arrival, seen, tracked, metric)

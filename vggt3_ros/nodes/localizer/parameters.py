@@ -64,6 +64,13 @@ class LocalizerParameters(CameraParameters):
     lost_after: float = parameter(
         2.0, "seconds without an agreeing pose until the robot is lost", 0.05, 3600.0, live=True
     )
+    relocalize_timeout: float = parameter(
+        10.0,
+        "real seconds after which relocalize_and_wait answers that the robot was not found",
+        0.1,
+        3600.0,
+        live=True,
+    )
     odom_drift: float = parameter(
         0.05, "metres that odometry drifts per metre (standard deviation)", 0.0, 1.0
     )

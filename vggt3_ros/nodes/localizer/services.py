@@ -6,7 +6,8 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 
 from rclpy.callback_groups import ReentrantCallbackGroup
-from std_srvs.srv import Trigger
+from rclpy.clock import Clock, ClockType
+from std_srvs.srv import Empty, Trigger
 
 from vggt3_ros.errors import SceneError
 from vggt3_ros.nodes.localizer.active import ActiveLocalizer
@@ -33,10 +34,17 @@ class LocalizerServices:
     ) -> None:
         self.paused = False
         self._node = node
+        # an answer is due also while a simulation's time stands still
+        self._clock = Clock(clock_type=ClockType.STEADY_TIME)
         group = ReentrantCallbackGroup()  # while one coroutine waits, others are called
-        node.create_service(LoadScene, "localizer/load_scene", self._on_load, callback_group=group)
-        node.create_service(Trigger, "localizer/pause", self._on_pause, callback_group=group)
-        node.create_service(Trigger, "localizer/resume", self._on_resume, callback_group=group)
+        for kind, name, answer in (
+            (LoadScene, "load_scene", self._on_load),
+            (Trigger, "pause", self._on_pause),
+            (Trigger, "resume", self._on_resume),
+            (Empty, "relocalize", self._on_relocalize),
+            (Trigger, "relocalize_and_wait", self._on_relocalize_and_wait),
+        ):
+            node.create_service(kind, f"localizer/{name}", answer, callback_group=group)
 
     def _library(self) -> Path:
         """Where relative paths lie: where scene_dir is a scene, among those beside it."""
@@ -73,6 +81,36 @@ class LocalizerServices:
 
     def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._switch(False, "localizing again", response)
+
+    def _on_relocalize(self, request: Empty.Request, response: Empty.Response) -> Empty.Response:
+        """Answers at once, as behaviour trees wait 20 ms by default."""
+        if self._node.active is not None:
+            self._node.active.forget()
+        else:
+            self._node.get_logger().warning(f"relocalize is ignored: {_INACTIVE}")
+        return response
+
+    async def _on_relocalize_and_wait(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        active = self._node.active
+        if active is None:
+            response.message = _INACTIVE
+            return response
+        asked = active.relocalize()
+        timer = self._node.create_timer(
+            self._node.settings.relocalize_timeout,
+            lambda: active.give_up(asked),
+            clock=self._clock,
+        )
+        try:
+            answer = await in_executor(self._node, asked.answer)
+            response.success, response.message = answer.result()
+        except CancelledError:  # the localizer was deactivated meanwhile
+            response.message = _INACTIVE
+        finally:
+            self._node.destroy_timer(timer)
+        return response
 
     def _switch(self, paused: bool, message: str, response: Trigger.Response) -> Trigger.Response:
         if self._node.active is None:

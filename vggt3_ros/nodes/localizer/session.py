@@ -80,8 +80,7 @@ class LocalizationSession:
         self.scene = scene
         self._recent.forget()
         if not goes_on:
-            self._initial = None
-            self.tracker.reset("no pose in this scene was confirmed yet")
+            self.forget("no pose in this scene was confirmed yet")
         checked = (
             "poses are verified"
             if scene.is_verified
@@ -100,9 +99,13 @@ class LocalizationSession:
         self.network = None
         self.scene = None
         self._localizer = None
+        self.forget("the localizer was deactivated")
+
+    def forget(self, reason: str) -> None:
+        """Know nothing of the camera's path, its place or where its odometry is in the map."""
         self._initial = None
         self._recent.forget()
-        self.tracker.reset("the localizer was deactivated")
+        self.tracker.reset(reason)
 
     def expect(self, map_from_child: Tensor) -> None:
         """Look there first with the next image: a hint, which is never believed unseen. Raises
