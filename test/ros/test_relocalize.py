@@ -64,7 +64,9 @@ def test_answer_says_where_the_robot_was_found(localizer: LocalizerClient, robot
             break
     first, second = (answer_of(each) for each in answers)
     assert first.success and second.success
-    place = re.match(r"base_link is at \((.*)\), yaw (.*) degrees, in map; found in ", first.message)
+    place = re.match(
+        r"base_link is at \((.*)\), yaw (.*) degrees, in map; found in ", first.message
+    )
     assert place is not None, first.message
     position = np.array([float(word) for word in place.group(1).split(",")])
     truth = robot.true_pose(index).numpy()
