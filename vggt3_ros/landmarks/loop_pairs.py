@@ -105,25 +105,24 @@ class PairMeasuring:
         return self.points[i]
 
     def _triangulated(self, i: int) -> tuple[Indices, Floats]:
-        keyframe = []
-        own = []
-        seen = []
+        keyframe: list[Indices] = []
+        own: list[Indices] = []
+        seen: list[Indices] = []
         for (a, b), pairs in self.matches.items():
             if i not in (a, b) or abs(a - b) > NEIGHBOURS:
                 continue
             mine, theirs = (0, 1) if a == i else (1, 0)
             keyframe.append(np.full(len(pairs), b if a == i else a))
-            own.append(pairs[:, mine])
-            seen.append(pairs[:, theirs])
+            own.append(pairs[:, mine].astype(np.int64))
+            seen.append(pairs[:, theirs].astype(np.int64))
         if not keyframe:
             return np.zeros(0, np.int64), np.zeros((0, 3))
-        feature, point = np.unique(np.concatenate(own).astype(np.int64), return_inverse=True)
+        feature, point = np.unique(np.concatenate(own), return_inverse=True)
         # every point is seen by the keyframe itself, too
         keyframe.append(np.full(len(feature), i))
         seen.append(feature)
         point = np.concatenate([point.ravel(), np.arange(len(feature))])
-        others = np.concatenate(seen).astype(np.int64)
-        return self._seen_well(i, feature, np.concatenate(keyframe), others, point)
+        return self._seen_well(i, feature, np.concatenate(keyframe), np.concatenate(seen), point)
 
     def _seen_well(
         self, i: int, feature: Indices, keyframe: Indices, seen: Indices, point: Indices

@@ -34,9 +34,10 @@ Size = tuple[int, int]
 _MIN_SEEN = 20  # landmarks that a keyframe must see to be localized by them
 _MIN_AGREEING = 3  # keyframes that must agree on how the maps lie, of both together
 # Keyframes that are localized elsewhere, as a fraction of those that agree, and of those that
-# should see the other map by what is agreed on, the fraction that must.
+# should see the other map by what is agreed on, the fraction that must: in halves of drives 0.41 or
+# more.
 _MAX_ELSEWHERE = 1 / 3
-_MIN_CONFIRMED = 0.5
+_MIN_CONFIRMED = 0.3
 _MIN_EXPECTED = 40  # landmarks of the other map that a keyframe should see, to be asked
 # how far poses may lie from where the similarity has them: of the distance to landmarks, and rad
 _NEAR = 0.05
