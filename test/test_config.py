@@ -32,7 +32,7 @@ NODES = pytest.mark.parametrize(
 # Displays of RViz 2 from Humble on that are used here
 # (rviz_default_plugins/plugins_description.xml).
 RVIZ_DISPLAYS = {
-    f"rviz_default_plugins/{name}" for name in ("Grid", "Image", "Path", "PointCloud2", "TF")
+    f"rviz_default_plugins/{name}" for name in ("Grid", "Image", "Map", "Path", "PointCloud2", "TF")
 }
 RVIZ_DISPLAYS.add("rviz_default_plugins/PoseWithCovariance")
 
@@ -120,6 +120,7 @@ def test_rviz_shows_what_the_nodes_publish() -> None:
     assert {display["Class"] for display in displays()} == RVIZ_DISPLAYS
     assert set(qos_by_topic()) == {
         "/vggt3/points",
+        "/vggt3/grid",
         "/vggt3/keyframes",
         "/vggt3/pose",
         "/vggt3/image",
@@ -127,7 +128,7 @@ def test_rviz_shows_what_the_nodes_publish() -> None:
 
 
 def test_rviz_gets_maps_made_before_it_was_started() -> None:
-    for topic in ("/vggt3/points", "/vggt3/keyframes"):
+    for topic in ("/vggt3/points", "/vggt3/grid", "/vggt3/keyframes"):
         assert qos_by_topic()[topic] == ("Reliable", "Transient Local")
 
 

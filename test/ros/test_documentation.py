@@ -43,6 +43,7 @@ MEANINGS = {
     "/tf_static": "where the camera is on the robot",
     "points": "coloured points of the newest scene: x y z rgb confidence; latched",
     "keyframes": "poses of its keyframes; latched",
+    "grid": "what is in a robot's way there, for Nav2 ([how](grid.md)); latched",
     "scene": "what and where it is; latched",
     "mapper/status": "at every change, and `status_rate` times a second",
     "mapper/reconstruct": "make a scene of the collection, with progress; can be cancelled",

@@ -11,6 +11,7 @@ from sensor_msgs.msg import PointCloud2
 
 from vggt3_ros.msg import MapperStatus, SceneInfo
 from vggt3_ros.nodes.camera.counts import ImageCounts
+from vggt3_ros.nodes.mapper.grid_output import GridOutput
 from vggt3_ros.nodes.mapper.mapper import Mapper
 from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.nodes.messages.clouds import cloud_message
@@ -31,6 +32,7 @@ class MapperOutput:
         self._failed = False
         self._points = node.create_publisher(PointCloud2, "points", LATCHED)
         self._keyframes = node.create_publisher(PathMessage, "keyframes", LATCHED)
+        self._grid = GridOutput(node, settings)
         self._scene = node.create_publisher(SceneInfo, "scene", LATCHED)
         self._status = node.create_publisher(MapperStatus, "mapper/status", STATUS)
         self._diagnostics = Diagnostics(node)
@@ -38,6 +40,7 @@ class MapperOutput:
     def close(self) -> None:
         """Destroy the publishers of scenes, status and diagnostics."""
         self._diagnostics.destroy()
+        self._grid.close()
         for publisher in (self._points, self._keyframes, self._scene, self._status):
             self._node.destroy_publisher(publisher)
 
@@ -59,6 +62,7 @@ class MapperOutput:
             path_message(scene.map_from_keyframes, scene.keyframes.stamps_ns, frame)
         )
         self._scene.publish(scene_info(scene, folder, stamp))
+        self._grid.publish(scene)
 
     def publish_status(self, mapper: Mapper, counts: ImageCounts) -> None:
         """How it goes, and what happened last."""

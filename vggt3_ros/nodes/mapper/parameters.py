@@ -152,6 +152,32 @@ class MapperParameters(CameraParameters):
     max_points: int = parameter(
         500000, "points of the published and stored cloud at most", 1, 100000000, live=True
     )
+    grid: bool = parameter(
+        True,
+        "publish an occupancy grid (topic grid) of every new scene that is metric and has refined"
+        " depth",
+        live=True,
+    )
+    grid_resolution: float = parameter(
+        0.05, "metres, side of a cell of the grid", 0.01, 10.0, live=True
+    )
+    grid_low: float = parameter(
+        0.1,
+        "metres above the floor from which things are in the robot's way",
+        0.01,
+        100.0,
+        live=True,
+    )
+    grid_high: float = parameter(
+        1.5,
+        "metres above the floor up to which things are in the robot's way",
+        0.02,
+        100.0,
+        live=True,
+    )
+    grid_reach: float = parameter(
+        5.0, "metres from its camera up to which depth tells of the grid", 0.1, 1000.0, live=True
+    )
 
     def contradictions(self) -> list[str]:
         """As of any camera, and numbers of keyframes that a collection never has."""
@@ -171,6 +197,11 @@ class MapperParameters(CameraParameters):
             wrong.append(
                 "odometry that drifts (drift_percent, drift_deg_per_m) is corrected by landmarks:"
                 " landmarks must be true and prior_poses not 'hold'; set both drifts to 0, or these"
+            )
+        if self.grid_high < self.grid_low + self.grid_resolution:
+            wrong.append(
+                f"grid_high is {self.grid_high:g}, not a cell ({self.grid_resolution:g}) above"
+                f" grid_low {self.grid_low:g}; raise it"
             )
         if count > most:
             never = f"more than max_frames {most}, which a collection never has"
