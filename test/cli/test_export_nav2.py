@@ -83,7 +83,7 @@ def test_map_is_what_a_map_server_reads_back(vggt3, metric: Path, tmp_path: Path
     assert {-1, 0, 100} == set(np.unique(loaded.data))
     assert loaded.resolution == 0.05 and loaded.origin == pytest.approx((*grid.origin, 0.0))
     assert sorted(file.name for file in out.iterdir()) == ["map.pgm", "map.yaml"]
-    data = json.loads(figures.read_text())
+    data = json.loads(figures.read_text())["nav2"]
     assert (data["rows"], data["columns"]) == loaded.data.shape
     assert data["occupied"] == (loaded.data == 100).sum() and abs(data["floor_z_m"]) < 0.01
 

@@ -1,6 +1,6 @@
 """`vggt3 export SCENE`: a scene in other programs' formats: COLMAP (--colmap DIR), nerfstudio
 (--nerfstudio DIR), a mesh (--mesh FILE), points and cameras (--glb FILE), a trajectory (--tum
-FILE).
+FILE), an occupancy grid (--nav2 DIR).
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from vggt3_ros.cli.common import add_json_option, check_not_input, positive_floa
 from vggt3_ros.cli.export_colmap import check_colmap_folder, export_colmap
 from vggt3_ros.cli.export_glb import check_glb_path, export_glb
 from vggt3_ros.cli.export_mesh import check_mesh_path, export_mesh
+from vggt3_ros.cli.export_nav2 import (
+    add_nav2_options,
+    check_nav2_folder,
+    check_nav2_options,
+    export_nav2,
+)
 from vggt3_ros.cli.export_nerfstudio import check_nerfstudio_folder, export_nerfstudio
 from vggt3_ros.cli.export_tum import check_tum_path, export_tum
 from vggt3_ros.errors import InputError
@@ -56,6 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ),
     )
     _add_file_options(parser)
+    add_nav2_options(parser)
     add_json_option(parser, "write the counts as JSON")
 
 
@@ -115,17 +122,19 @@ def run(args: argparse.Namespace) -> int:
         data["glb"] = export_glb(scene, args.glb)
     if args.tum is not None:
         data["tum"] = export_tum(scene, args.tum)
+    if args.nav2 is not None:
+        data["nav2"] = export_nav2(scene, args)
     write_json(args.json, data)
     return 0
 
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what cannot be written or means nothing, before the scene is read."""
-    targets = (args.colmap, args.nerfstudio, args.mesh, args.glb, args.tum)
+    targets = (args.colmap, args.nerfstudio, args.mesh, args.glb, args.tum, args.nav2)
     if not any(targets):
         raise argparse.ArgumentTypeError(
-            "nothing to export: give --colmap DIR, --nerfstudio DIR, --mesh FILE, --glb FILE or"
-            " --tum FILE, or several of them"
+            "nothing to export: give --colmap DIR, --nerfstudio DIR, --mesh FILE, --glb FILE,"
+            " --tum FILE or --nav2 DIR, or several of them"
         )
     if args.voxel is not None and args.mesh is None:
         raise argparse.ArgumentTypeError(
@@ -135,6 +144,7 @@ def _check(args: argparse.Namespace) -> None:
         raise argparse.ArgumentTypeError(
             "--with-images puts images beside a COLMAP model; give --colmap DIR, too"
         )
+    check_nav2_options(args)
     if args.json is not None:
         check_writable(args.json, "--json")
         check_not_input(args.json, "--json", scene_files(args.scene))
@@ -144,6 +154,7 @@ def _check(args: argparse.Namespace) -> None:
         check_mesh_path,
         check_glb_path,
         check_tum_path,
+        check_nav2_folder,
     )
     for path, check in zip(targets, checks, strict=True):
         if path is not None:

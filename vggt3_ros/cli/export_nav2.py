@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import positive_float
-from vggt3_ros.cli.export_folder import check_target, write_folder
+from vggt3_ros.cli.export_folder import check_folder, new_folder
 
 if TYPE_CHECKING:
     from vggt3_ros.pipeline.grid_lattice import GridSettings
@@ -69,17 +69,17 @@ def add_nav2_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_nav2(args: argparse.Namespace) -> None:
-    """Raise for options without --nav2, and `InputError` for a folder that is something else."""
+def check_nav2_options(args: argparse.Namespace) -> None:
+    """Raise for options of a grid without --nav2."""
     names = ("resolution", "heights", "reach", "floor")
     given = [name for name in names if getattr(args, name) is not None]
-    if args.nav2 is None:
-        if given:
-            raise argparse.ArgumentTypeError(f"--{given[0]} is of a grid; give --nav2 DIR, too")
-        return
-    check_target(
-        args.nav2.resolve(), args.scene.resolve(), "--nav2", (IMAGE, YAML), "a map of Nav2"
-    )
+    if given and args.nav2 is None:
+        raise argparse.ArgumentTypeError(f"--{given[0]} is of a grid; give --nav2 DIR, too")
+
+
+def check_nav2_folder(folder: Path, scene: Path) -> None:
+    """Raise `InputError` for a folder that holds something else, before the scene is read."""
+    check_folder("--nav2", folder, scene, r"map\.(pgm|yaml)", "a map of Nav2")
 
 
 def export_nav2(scene: Scene, args: argparse.Namespace) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def export_nav2(scene: Scene, args: argparse.Namespace) -> dict[str, Any]:
 
     settings = _settings(args)
     grid = scene_grid(scene, settings, args.floor)
-    write_folder(args.nav2.resolve(), lambda folder: write_map(grid, folder))
+    with new_folder(args.nav2) as folder:
+        write_map(grid, folder)
     rows, columns = grid.cells.shape
     counts = {
         name: grid.count(value)
@@ -102,7 +103,7 @@ def export_nav2(scene: Scene, args: argparse.Namespace) -> dict[str, Any]:
     heights = f"{settings.low:g} to {settings.high:g} m"
     print(f"          {heights} above a floor at Z = {grid.floor_z:.3f} m")
     return {
-        "nav2": str(args.nav2),
+        "folder": str(args.nav2),
         "columns": columns,
         "rows": rows,
         "resolution_m": grid.resolution,
