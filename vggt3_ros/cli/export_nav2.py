@@ -103,7 +103,7 @@ def export_nav2(scene: Scene, args: argparse.Namespace) -> dict[str, Any]:
     heights = f"{settings.low:g} to {settings.high:g} m"
     print(f"          {heights} above a floor at Z = {grid.floor_z:.3f} m")
     return {
-        "folder": str(args.nav2),
+        "nav2": str(args.nav2),
         "columns": columns,
         "rows": rows,
         "resolution_m": grid.resolution,
