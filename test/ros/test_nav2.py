@@ -63,7 +63,7 @@ def own_names() -> set[str]:
     """Full names of our topics and services, by the tables of docs/ros.md."""
     text = (ROOT / "docs" / "ros.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (?:publishes|subscribes|service|action) \| `([^`]+)` \|", text, re.M)
-    return {name if name.startswith("/") else f"/vggt3/{name}" for name in [*rows, "grid"]}
+    return {name if name.startswith("/") else f"/vggt3/{name}" for name in rows}
 
 
 def costmap(name: str) -> dict[str, Any]:
