@@ -10,6 +10,7 @@ from std_srvs.srv import Trigger
 
 from vggt3_ros.msg import LocalizationStatus as Status
 
+from ..patience import PATIENCE_S
 from .localizer_client import LIMIT_M, QUERIES, LocalizerClient, transforms
 from .processes import wait_for
 from .robot import Robot
@@ -57,10 +58,13 @@ def test_place_and_transform_are_forgotten_until_poses_agree_again(
 
 def test_answer_says_where_the_robot_was_found(localizer: LocalizerClient, robot: Robot) -> None:
     localizer.attempts(robot, QUERIES[:3])
+    assert localizer.set({"relocalize_timeout": PATIENCE_S}) == ""
     answers = [asked(localizer), localizer.relocalize_and_wait()]  # of two who want to know
+    tried = []
     for index in QUERIES[3:7]:
+        tried.append(index)
         localizer.attempts(robot, [index])
-        if answers[1].done():
+        if answers[1].done():  # perhaps of an image before: an answer takes its time
             break
     first, second = (answer_of(each) for each in answers)
     assert first.success and second.success
@@ -69,7 +73,8 @@ def test_answer_says_where_the_robot_was_found(localizer: LocalizerClient, robot
     )
     assert place is not None, first.message
     position = np.array([float(word) for word in place.group(1).split(",")])
-    truth = robot.true_pose(index).numpy()
+    truths = [robot.true_pose(index).numpy() for index in tried]
+    truth = min(truths, key=lambda pose: float(np.linalg.norm(position - pose[:3, 3])))
     assert np.linalg.norm(position - truth[:3, 3]) < LIMIT_M + 0.01
     turned = float(place.group(2)) - np.degrees(np.arctan2(truth[1, 0], truth[0, 0]))
     assert abs((turned + 180) % 360 - 180) < 3
