@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vggt3_ros.cli.map import _collect
+from vggt3_ros.cli.frames import collect
 from vggt3_ros.datasets.image_reader import ImageReader
 from vggt3_ros.datasets.known_cameras import KnownCameras
 from vggt3_ros.errors import InputError
@@ -158,7 +158,7 @@ def test_photographs_beside_a_video_are_all_used_and_no_video_frames(
         images / "000001.png",
         tmp_path / "same.png",
     ]
-    frames, left_out = _collect(
+    frames, left_out = collect(
         ImageReader([str(file) for file in files], "map", KnownCameras()), 2
     )
     assert [frame.name for frame in frames] == ["000000.png", "v_000000", "000001.png", "same.png"]
