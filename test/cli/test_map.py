@@ -158,9 +158,7 @@ def test_photographs_beside_a_video_are_all_used_and_no_video_frames(
         images / "000001.png",
         tmp_path / "same.png",
     ]
-    frames, left_out = collect(
-        ImageReader([str(file) for file in files], "map", KnownCameras()), 2
-    )
+    frames, left_out = collect(ImageReader([str(file) for file in files], "map", KnownCameras()), 2)
     assert [frame.name for frame in frames] == ["000000.png", "v_000000", "000001.png", "same.png"]
     assert sum(left_out.values()) == 2, "of the video alone"
 
