@@ -229,6 +229,7 @@ def _moved(poses: Floats, step: Floats) -> Floats:
     from scipy.spatial.transform import Rotation
 
     moved = poses.copy()
-    moved[:, :3, :3] @= Rotation.from_rotvec(step[:, 3:]).as_matrix()
+    turned = Rotation.from_rotvec(step[:, 3:]).as_matrix()
+    moved[:, :3, :3] = moved[:, :3, :3] @ turned
     moved[:, :3, 3] += step[:, :3]
     return moved
