@@ -165,6 +165,7 @@ def test_images_and_depth_are_kept_where_they_fit_together(first: Scene, second:
     assert "a has 8x6 pixels and b has 9x6 pixels" in other.left_out[0]
     one = merge([with_parts(first, 8), second], ["a", "b"])
     assert one.scene.images is None and "b has none" in " ".join(one.left_out)
+    assert "what the network remembers: of a alone" in one.left_out[-1]
 
 
 def test_sources_stay_as_they_are(first: Scene, second: Scene, tmp_path: Path) -> None:

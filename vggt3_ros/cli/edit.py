@@ -15,9 +15,9 @@ from vggt3_ros.cli.common import (
     add_precision_option,
     check_not_input,
     positive_float,
-    resolve_device,
     scene_files,
 )
+from vggt3_ros.cli.refit import refitted
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
@@ -158,10 +158,6 @@ def _metres(text: str) -> float:
 
 def _with_memory(edited: Edited, args: argparse.Namespace) -> Edited:
     """With the memory fitted anew, or with what to do about it."""
-    from vggt3_ros.cli.progress import ProgressBar
-    from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.refit import RefitSettings, refit
-
     scene = edited.scene
     if not scene.memory:
         return edited
@@ -172,11 +168,7 @@ def _with_memory(edited: Edited, args: argparse.Namespace) -> Edited:
             f"the network's memory, which was fitted to keyframes that have gone, too ({why};"
             f" {remedy})"
         )
-    device = resolve_device(args.device)
-    network = load_network(args.model, device, args.precision, args.execution)
-    scene.require_network(network.fingerprint())
-    with ProgressBar("refitting") as progress:
-        made = refit(scene, network, RefitSettings(), progress)
+    made = refitted(scene, args)
     fitted = made.report["views"]["fitted"]
     return edited.then(made, f"fitted the network's memory anew, to {fitted} keyframes")
 

@@ -16,13 +16,12 @@ from vggt3_ros.cli.common import (
     add_model_option,
     add_precision_option,
     check_not_input,
-    positive_int,
     print_skipped,
     resolve_device,
     scene_files,
 )
 from vggt3_ros.cli.frames import MAX_FRAMES, collect, require_memory
-from vggt3_ros.cli.merge import print_joined
+from vggt3_ros.cli.merge import add_max_landmarks_option, joined_data, print_joined
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.datasets.image_files import IMAGES_HELP
 from vggt3_ros.errors import InputError
@@ -56,13 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--intrinsics", type=Path, default=None, metavar="FILE", help=INTRINSICS_HELP
     )
     add_bit_depth_option(parser)
-    parser.add_argument(
-        "--max-landmarks",
-        type=positive_int,
-        default=20_000,
-        metavar="N",
-        help="most landmarks of the new scene (default: 20000)",
-    )
+    add_max_landmarks_option(parser)
     add_model_option(parser)
     add_precision_option(parser)
     add_execution_option(parser)
@@ -96,22 +89,13 @@ def run(args: argparse.Namespace) -> int:
         )
     print_skipped(extended.unconnected)
     save_scene(extended.scene, args.out)
-    new = extended.scene
-    data = {
-        "scene": str(args.out),
-        "scene_id": new.scene_id,
-        "parents": [str(args.scene)],
+    data = joined_data(extended.scene, args.out, extended.left_out) | {
         "new_images": len(frames),
         "found_in_the_scene": extended.located,
         "skipped": [
             {"image": name, "reason": reason}
             for name, reason in (*reader.skipped, *extended.unconnected)
         ],
-        "keyframes": len(new.keyframes),
-        "points": len(new.points),
-        "landmarks": len(new.landmarks["positions"]),
-        "seams": new.report["seams"],
-        "left_out": list(extended.left_out),
     }
     write_json(args.json, data)
     _print(data)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
     add_common_options,
@@ -13,11 +14,14 @@ from vggt3_ros.cli.common import (
     add_precision_option,
     check_not_input,
     positive_int,
-    resolve_device,
     scene_files,
 )
 from vggt3_ros.cli.progress import ProgressBar
+from vggt3_ros.cli.refit import refitted
 from vggt3_ros.files import check_writable, write_json
+
+if TYPE_CHECKING:
+    from vggt3_ros.scene.scene import Scene
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,13 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SCENE",
         help="which of them the new scene keeps the frame of (default: the oldest in metres)",
     )
-    parser.add_argument(
-        "--max-landmarks",
-        type=positive_int,
-        default=20_000,
-        metavar="N",
-        help="most landmarks of the new scene (default: 20000)",
-    )
+    add_max_landmarks_option(parser)
     add_model_option(parser)
     add_precision_option(parser)
     add_execution_option(parser)
@@ -78,45 +76,41 @@ def run(args: argparse.Namespace) -> int:
     names = [str(folder) for folder in args.scenes]
     with ProgressBar("merging") as progress:
         merged = merge(scenes, names, MergeSettings(args.max_landmarks), progress, frame_of)
-    scene = merged.scene
-    left_out = list(merged.left_out)
-    if scene.images is None:
-        left_out.append(
-            "what the network remembers: of the oldest scene alone, since not all have images of"
-            " their keyframes (--keep-images of `vggt3 map`)"
-        )
-    else:
-        scene = _refitted(scene, args)
+    scene = merged.scene if merged.scene.images is None else refitted(merged.scene, args)
     save_scene(scene, args.out)
-    data = {
-        "scene": str(args.out),
+    data = joined_data(scene, args.out, merged.left_out)
+    write_json(args.json, data)
+    print_joined(data)
+    return 0
+
+
+def add_max_landmarks_option(parser: argparse.ArgumentParser) -> None:
+    """Add --max-landmarks N: of MergeSettings."""
+    parser.add_argument(
+        "--max-landmarks",
+        type=positive_int,
+        default=20_000,
+        metavar="N",
+        help="most landmarks of the new scene (default: 20000)",
+    )
+
+
+def joined_data(scene: Scene, folder: Path, left_out: Sequence[str]) -> dict[str, Any]:
+    """What is said of a joined scene as JSON, and `print_joined` prints."""
+    return {
+        "scene": str(folder),
         "scene_id": scene.scene_id,
         "parents": [parent.name for parent in scene.parents],
         "keyframes": len(scene.keyframes),
         "points": len(scene.points),
         "landmarks": len(scene.landmarks["positions"]),
         "seams": scene.report["seams"],
-        "left_out": left_out,
+        "left_out": list(left_out),
     }
-    write_json(args.json, data)
-    print_joined(data)
-    return 0
-
-
-def _refitted(scene: Any, args: argparse.Namespace) -> Any:
-    """The scene, with a memory of all its keyframes."""
-    from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.refit import RefitSettings, refit
-
-    device = resolve_device(args.device)
-    network = load_network(args.model, device, args.precision, args.execution)
-    scene.require_network(network.fingerprint())
-    with ProgressBar("refitting") as progress:
-        return refit(scene, network, RefitSettings(), progress)
 
 
 def print_joined(data: dict[str, Any]) -> None:
-    """The new scene, its seams, and what it lacks of its parents, from what is written as JSON."""
+    """The new scene, its seams, and what it lacks of its parents, from `joined_data`."""
     print(
         f"scene     {data['scene']}: {data['keyframes']} keyframes, {data['landmarks']} landmarks,"
         f" {data['points']} points"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vggt3_ros.cli.common import (
     add_budget_option,
@@ -22,6 +23,9 @@ from vggt3_ros.cli.common import (
 )
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.files import check_writable, write_json
+
+if TYPE_CHECKING:
+    from vggt3_ros.scene.scene import Scene
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -89,6 +93,20 @@ def run(args: argparse.Namespace) -> int:
     if "budget" in made.report:
         print(f"budget    planned: {made.report['budget']['planned']['in_words']}")
     return 0
+
+
+def refitted(scene: Scene, args: argparse.Namespace) -> Scene:
+    """A scene that was merged or edited, with a memory of the keyframes that it has now, by the
+    network that the options name. Raises SceneError for another one than made it.
+    """
+    from vggt3_ros.model.checkpoint import load_network
+    from vggt3_ros.pipeline.refit import RefitSettings, refit
+
+    device = resolve_device(args.device)
+    network = load_network(args.model, device, args.precision, args.execution)
+    scene.require_network(network.fingerprint())
+    with ProgressBar("refitting") as progress:
+        return refit(scene, network, RefitSettings(), progress)
 
 
 def _announce(plan: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,15 @@ class PointCloud:
         return PointCloud(
             exact_enough(a_from_b.points(self.points.double())), self.colors, self.confidence
         )
+
+
+def concatenated(clouds: Sequence[PointCloud]) -> PointCloud:
+    """The points of one cloud or more, one after the other."""
+    return PointCloud(
+        torch.cat([cloud.points for cloud in clouds]),
+        torch.cat([cloud.colors for cloud in clouds]),
+        torch.cat([cloud.confidence for cloud in clouds]),
+    )
 
 
 def exact_enough(points: Tensor) -> Tensor:

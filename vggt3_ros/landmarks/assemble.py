@@ -155,7 +155,7 @@ def evidence_of(
         held=fit.held,
         residual_px=residual_px,
         pixel_size=given.pixel_size,
-        depth=0.0 if landmarks is None else _depth(landmarks),
+        depth=0.0 if landmarks is None else landmarks.usual_distance,
         deviation=_rms(fit.prior_deviation[given.measured]),
         spread=_spread(given.world_from_cam),
         at_odds=0 if odd is None else int(odd.sum()),
@@ -168,15 +168,6 @@ def _kept(tracks: Tracks, which: Mask) -> tuple[Tracks, Indices]:
     """Those observations of tracks, and which of the points keep at least two of them."""
     counts = np.bincount(tracks.point[which], minlength=tracks.points)
     return tracks.select(which), np.flatnonzero(counts >= 2)
-
-
-def _depth(landmarks: Landmarks) -> float:
-    """Median distance from which keyframes see landmarks."""
-    rays = (
-        landmarks.positions[landmarks.observed]
-        - landmarks.world_from_cam[landmarks.observed_from, :3, 3]
-    )
-    return float(np.median(np.linalg.norm(rays, axis=1)))
 
 
 def _rms(deviation: Floats) -> tuple[float, float]:

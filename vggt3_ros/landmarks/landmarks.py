@@ -94,6 +94,12 @@ class Landmarks:
         """Bytes of all arrays, about those of the file."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
 
+    @property
+    def usual_distance(self) -> float:
+        """Median distance from which keyframes see landmarks."""
+        cameras = self.world_from_cam[self.observed_from, :3, 3]
+        return float(np.median(np.linalg.norm(self.positions[self.observed] - cameras, axis=1)))
+
     def seen_from(self, keyframe: int) -> NDArray[np.int32]:
         """Landmarks observed from a keyframe."""
         first, last = np.searchsorted(self.observed_from, [keyframe, keyframe + 1])

@@ -8,10 +8,8 @@ are in the map frame of the scene that is edited.
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 
 import numpy as np
 import torch
@@ -68,10 +66,7 @@ def descendant(edited: Edited, parent: Scene, name: str) -> Scene:
     """The edited scene as one of its own: a new id, made now, of the parent, whose folder is called
     `name`; nobody's, so that no mapper deletes it.
     """
-    return replace(
-        edited.scene,
-        scene_id=uuid.uuid4().hex,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    return edited.scene.successor(
         made_by="",
         parents=(Parent(parent.scene_id, name, edited.same_frame),),
     )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError, SceneError
-from vggt3_ros.geometry.pointcloud import PointCloud, exact_enough, voxel_thin
+from vggt3_ros.geometry.pointcloud import PointCloud, concatenated, voxel_thin
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
@@ -21,7 +19,7 @@ from vggt3_ros.landmarks.tensors import LandmarkTensors, to_array, to_tensor
 from vggt3_ros.maps.overlap import NoOverlap, Overlap, Side, find_overlap
 from vggt3_ros.maps.seam import Joined, join
 from vggt3_ros.pipeline.points import PointSettings
-from vggt3_ros.progress import StageProgress
+from vggt3_ros.progress import Progress, StageProgress
 from vggt3_ros.scene.bounds import bounds_of
 from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.scene import Keyframes, Parent, Scene
@@ -83,10 +81,9 @@ def merge(
             if progress is not None:
                 progress(stage, (done + fraction) / (len(parts) - 1))
 
+        side = _side(whole.scene)
         finds = [
-            find_overlap(
-                _side(whole.scene), _side(part.scene), lambda f: report("overlap", 0.8 * f)
-            )
+            find_overlap(side, _side(part.scene), lambda f: report("overlap", 0.8 * f))
             for part in left
         ]
         best = max(range(len(left)), key=lambda i: _ties(finds[i]))
@@ -98,15 +95,17 @@ def merge(
             whole, part, overlap, settings, lambda f: report("seam", 0.8 + 0.2 * f)
         )
         left_out += missing
-    scene = replace(
-        whole.scene,
+    scene = whole.scene.successor(
         parents=tuple(
             Parent(part.scene.scene_id, part.name, same_frame=part is parts[0]) for part in parts
         ),
         made_by="",
-        scene_id=uuid.uuid4().hex,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+    if scene.images is None:
+        left_out.append(
+            f"what the network remembers: of {parts[0].name} alone, since not all have images of"
+            " their keyframes (--keep-images of `vggt3 map`, keep_images of the mapper)"
+        )
     return Merged(scene, tuple(left_out))
 
 
@@ -178,7 +177,7 @@ def _apart(whole: _Part, left: Sequence[_Part], finds: Sequence[Overlap | NoOver
 
 
 def _joined(
-    a: _Part, b: _Part, overlap: Overlap, settings: MergeSettings, progress: Any
+    a: _Part, b: _Part, overlap: Overlap, settings: MergeSettings, progress: Progress
 ) -> tuple[_Part, list[str]]:
     """Two scenes as one, named by both; and what it lacks of the second."""
     a_from_b = overlap.a_from_b
@@ -284,25 +283,15 @@ def _images(a: _Part, b: _Part) -> tuple[Tensor | None, list[str]]:
 def _points(a: Scene, b: Scene, a_from_b: Sim3, most: int) -> PointCloud:
     """The points of both, one per voxel, so wide that `most` suffice."""
     moved = b.points.transformed(a_from_b)
-    points = [cloud.points.double() for cloud in (a.points, moved)]
-    both = PointCloud(
-        exact_enough(torch.cat(points)),
-        torch.cat([a.points.colors, moved.colors]),
-        torch.cat([a.points.confidence, moved.confidence]),
-    )
-    voxel = _VOXEL if a.is_metric else _VOXEL_SHARE * _usual_distance(a)
+    both = concatenated([a.points, moved])
+    voxel = _VOXEL
+    if not a.is_metric:
+        voxel = _VOXEL_SHARE * Landmarks.from_tensors(a.landmarks).usual_distance
     thin = voxel_thin(both, voxel)
     while len(thin) > most:
         voxel *= max(1.1, (len(thin) / most) ** 0.5)
         thin = voxel_thin(both, voxel)
     return thin
-
-
-def _usual_distance(scene: Scene) -> float:
-    """Median distance from which keyframes see landmarks."""
-    tensors = LandmarkTensors(Landmarks.from_tensors(scene.landmarks))
-    cameras = tensors.world_from_cam[tensors.observed_from, :3, 3]
-    return float((tensors.positions[tensors.observed] - cameras).norm(dim=1).median())
 
 
 def _verdict(a: Scene, joined: Joined) -> MapVerdict:

@@ -212,16 +212,9 @@ def _agreeing(both: Sequence[Side], finds: Sequence[_Find], a_from_b: Sim3) -> M
     in_a = np.where(of_a, own, other)
     in_b = np.where(of_a, other, own)
     off = pose_distances(transformed_poses(a_from_b, in_b), in_a)
-    near = _NEAR * _usual_distance(both[0].landmarks)
+    near = _NEAR * both[0].landmarks.usual_distance
     agrees: Mask = (off[:, 0] <= near) & (off[:, 1] <= _ALIGNED)
     return agrees
-
-
-def _usual_distance(landmarks: Landmarks) -> float:
-    """Median distance from which keyframes see landmarks."""
-    cameras = landmarks.world_from_cam[landmarks.observed_from, :3, 3]
-    rays = landmarks.positions[landmarks.observed] - cameras
-    return float(np.median(np.linalg.norm(rays, axis=1)))
 
 
 def _too_few(agreeing: tuple[int, int], found: int) -> str | None:
@@ -291,7 +284,7 @@ def _one_to_one(both: Sequence[Side], a_from_b: Sim3, finds: Sequence[_Find]) ->
         np.concatenate([find.pairs for find in finds]), axis=0, return_counts=True
     )
     off = float(np.median(_distances(both, a_from_b, pairs)))
-    radius = max(_OUTLIER * PER_MEDIAN * off, _SAME * _usual_distance(both[0].landmarks))
+    radius = max(_OUTLIER * PER_MEDIAN * off, _SAME * both[0].landmarks.usual_distance)
     beside = _alike_within(both, a_from_b, radius)
     pairs = np.concatenate([pairs, beside])
     votes = np.concatenate([votes, np.zeros(len(beside), dtype=votes.dtype)])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.pointcloud import PointCloud, voxel_thin
+from vggt3_ros.geometry.pointcloud import PointCloud, concatenated, voxel_thin
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.progress import Progress
 
@@ -82,11 +82,11 @@ def coloured_points(
         merged.append(voxel_thin(cloud[near & (cloud.confidence >= threshold)], voxel))
         waiting += len(merged[-1])
         if waiting > _MERGED_AT:
-            merged = [voxel_thin(_concatenated(merged), voxel)]
+            merged = [voxel_thin(concatenated(merged), voxel)]
             waiting = 0
         if progress is not None:
             progress((index + 1) / len(images))
-    cloud = voxel_thin(_concatenated(merged), voxel)
+    cloud = voxel_thin(concatenated(merged), voxel)
     while len(cloud) > settings.max_points:
         voxel *= 1.2
         cloud = voxel_thin(cloud, voxel)
@@ -110,7 +110,7 @@ def _survey(
     for index in frames:
         cloud = _frame_points(prediction, images, index, settings.source)
         clouds.append(cloud[torch.arange(0, len(cloud), max(1, len(cloud) // _SAMPLED_PIXELS))])
-    sample = _concatenated(clouds)
+    sample = concatenated(clouds)
     sample = sample[sample.points.isfinite().all(dim=1) & sample.confidence.isfinite()]
     if len(sample) == 0:
         raise InputError(
@@ -140,14 +140,6 @@ def _frame_points(prediction: Prediction, images: Tensor, index: int, source: st
         (images[index].permute(1, 2, 0).reshape(-1, 3) * 255).round().clamp(0, 255).to(torch.uint8)
     )
     return PointCloud(points.reshape(-1, 3).float(), colors, confidence.reshape(-1).float())
-
-
-def _concatenated(clouds: list[PointCloud]) -> PointCloud:
-    return PointCloud(
-        torch.cat([cloud.points for cloud in clouds]),
-        torch.cat([cloud.colors for cloud in clouds]),
-        torch.cat([cloud.confidence for cloud in clouds]),
-    )
 
 
 def _empty() -> PointCloud:

@@ -4,10 +4,8 @@ all else of the map stays.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any
 
 import torch
@@ -115,16 +113,13 @@ def _renewed(
     bending = Bending.fit(prediction.cameras.world_from_cam, scene.map_from_keyframes, scale)
     if scene.landmarks:
         report = {**report, "agreement": {**bending.report(), **errors}}
-    return replace(
-        scene,
+    return scene.successor(
         memory=memory.to("cpu").tensors(),
         keyframes=keyframes,
         ttt_steps=steps if network.config.has_fast_weights else 0,
         map_from_scene=bending.map_from_scene,
         calibration=calibration,
         report=report,
-        scene_id=uuid.uuid4().hex,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
 

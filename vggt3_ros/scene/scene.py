@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,6 +19,14 @@ from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 Corner = tuple[float, float, float]
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -114,10 +122,8 @@ class Scene:
     map_frame: str = "map"
     made_by: str = ""
     parents: tuple[Parent, ...] = ()
-    scene_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: str = field(
-        default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds")
-    )
+    scene_id: str = field(default_factory=_new_id)
+    created: str = field(default_factory=_now)
 
     def __post_init__(self) -> None:
         low, high = self.bounds
@@ -165,6 +171,10 @@ class Scene:
             raise InputError(
                 f"there are image sizes of {sizes} keyframes, but there are {len(self.keyframes)}"
             )
+
+    def successor(self, **changes: Any) -> Scene:
+        """A scene of its own with other fields: with a new id, made now."""
+        return replace(self, **changes, scene_id=_new_id(), created=_now())
 
     def continues(self, scene_id: str) -> bool:
         """Whether this scene was made from that one and is in its frame."""

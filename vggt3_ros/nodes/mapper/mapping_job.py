@@ -156,8 +156,8 @@ class MappingJob:
             try:
                 made = extend(base.scene, name, self.frames, network, most, self._report, settings)
                 return made, ""
-            except SceneError as error:
-                if base.required or not isinstance(error, CannotMergeError):
+            except CannotMergeError as error:
+                if base.required:
                     raise
                 alone = str(error)
         return reconstruct(
