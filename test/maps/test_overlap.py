@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from vggt3_ros.landmarks.landmarks import Landmarks
-from vggt3_ros.maps.overlap import NoOverlap, Overlap, find_overlap, keyframe_features
+from vggt3_ros.landmarks.locate import LandmarkLocalizer
+from vggt3_ros.landmarks.part import part
+from vggt3_ros.maps import overlap
+from vggt3_ros.maps.overlap import NoOverlap, Overlap, Side, find_overlap, keyframe_features
 
 from .conftest import SIZE_WH, Halves, side, similarity
 
@@ -46,6 +49,37 @@ def test_a_room_that_looks_alike_is_not_taken_for_the_first(
     for a, b in ((halves.whole, lookalike), (lookalike, halves.whole)):
         found = find_overlap(side(a), side(b))
         assert isinstance(found, NoOverlap) and "keyframes" in found.reason
+
+
+def test_keyframes_that_should_see_the_other_map_are_asked_though_few_look_most_alike(
+    halves: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few keyframes a search begins with, those that its result expects are asked too."""
+    all_asked = find_overlap(side(halves.first), side(halves.second))
+    monkeypatch.setattr(overlap, "_ALIKE", 1)
+    few_asked = find_overlap(side(halves.first), side(halves.second))
+    assert isinstance(all_asked, Overlap) and isinstance(few_asked, Overlap)
+    assert sum(few_asked.agreeing) >= sum(all_asked.agreeing) - 1
+
+
+def test_a_large_map_is_searched_where_it_looks_like_the_small_one(
+    halves: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    found = overlap._found
+
+    def counted(own: int, whole: Side, keyframe: int, other: LandmarkLocalizer) -> object:
+        asked.append((own, keyframe))
+        return found(own, whole, keyframe, other)
+
+    monkeypatch.setattr(overlap, "_found", counted)
+    monkeypatch.setattr(overlap, "_ALIKE", 2)
+    monkeypatch.setattr(overlap, "_expected", lambda *_: set())
+    second = halves.second
+    first_three = np.arange(len(second.world_from_cam)) < 3
+    small = part(second, first_three, np.full(len(second), True))
+    find_overlap(side(halves.whole), side(small))
+    assert len([1 for own, _ in asked if own == 0]) <= 2 * 3
 
 
 def test_features_of_a_keyframe_are_its_landmarks(halves: Halves) -> None:

@@ -8,7 +8,7 @@ same place the other way round.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from vggt3_ros.geometry.sim3 import Sim3, umeyama
 from vggt3_ros.landmarks.features import Features, unit_vectors
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer
+from vggt3_ros.landmarks.retrieval import describe, directions, most_similar
 from vggt3_ros.landmarks.tensors import (
     pose_distances,
     to_tensor,
@@ -31,6 +32,7 @@ from vggt3_ros.progress import Progress
 
 Size = tuple[int, int]
 
+_ALIKE = 10  # keyframes that are localized for each one of the other map: those most similar to it
 _MIN_SEEN = 20  # landmarks that a keyframe must see to be localized by them
 _MIN_AGREEING = 3  # keyframes that must agree on how the maps lie, of both together
 # Keyframes that are localized elsewhere, as a fraction of those that agree, and of those that
@@ -88,20 +90,18 @@ def find_overlap(a: Side, b: Side, progress: Progress | None = None) -> Overlap 
     report = progress or (lambda fraction: None)
     both = (a, b)
     localizers = [LandmarkLocalizer(side.landmarks, surface=side.surface) for side in both]
-    finds = []
-    for own, side in enumerate(both):
-        count = len(side.sizes_wh)
-        for keyframe in range(count):
-            report((own + keyframe / count) / 2)
-            find = _found(own, side, keyframe, localizers[1 - own])
-            if find is not None:
-                finds.append(find)
+    alike = {(own, keyframe) for own in (0, 1) for keyframe in _alike(both[own], both[1 - own])}
+    finds = _finds(both, localizers, alike, lambda done: report(0.8 * done))
     best = _best_similarity(both, finds)
     if best is None:
         return NoOverlap(
             f"{len(finds)} keyframes of either map were found in the other, and no two of them"
             " agree on how the maps lie"
         )
+    expected = _expected(both, localizers, best[0])
+    finds += _finds(both, localizers, expected - alike, lambda done: report(0.8 + 0.2 * done))
+    best = _best_similarity(both, finds)
+    assert best is not None
     a_from_b, agrees = best
     agreed = [find for find, yes in zip(finds, agrees, strict=True) if yes]
     of_a = sum(find.own == 0 for find in agreed)
@@ -109,7 +109,7 @@ def find_overlap(a: Side, b: Side, progress: Progress | None = None) -> Overlap 
     objection = (
         _too_few(agreeing, len(finds))
         or _scales_differ(both, a_from_b)
-        or _contradicted(both, localizers, agreed, a_from_b)
+        or _contradicted(expected, agreed)
     )
     if objection is not None:
         return NoOverlap(objection)
@@ -135,6 +135,34 @@ class _Find(NamedTuple):
     keyframe: int
     other_from_cam: Floats
     pairs: Indices
+
+
+def _alike(side: Side, other: Side) -> set[int]:
+    """Keyframes of a map that look most like one of the other: as many as the smaller one calls
+    for, however large it is itself.
+    """
+    own = side.landmarks
+    looks = directions(own.keyframe_descriptors)
+    seen = (other.landmarks.seen_from(keyframe) for keyframe in range(len(other.sizes_wh)))
+    queries = (describe(other.landmarks.descriptors[each], own.vocabulary) for each in seen)
+    similar = [most_similar(query, looks, _ALIKE) for query in queries]
+    return set(np.concatenate(similar).tolist()) if similar else set()
+
+
+def _finds(
+    both: Sequence[Side],
+    localizers: Sequence[LandmarkLocalizer],
+    asked: Set[tuple[int, int]],
+    progress: Progress,
+) -> list[_Find]:
+    """What is found of the keyframes asked: (map, keyframe), localized in the other map."""
+    found = []
+    for done, (own, keyframe) in enumerate(sorted(asked)):
+        progress(done / len(asked))
+        find = _found(own, both[own], keyframe, localizers[1 - own])
+        if find is not None:
+            found.append(find)
+    return found
 
 
 def _found(own: int, side: Side, keyframe: int, other: LandmarkLocalizer) -> _Find | None:
@@ -243,17 +271,11 @@ def _scales_differ(both: Sequence[Side], a_from_b: Sim3) -> str | None:
     return None
 
 
-def _contradicted(
-    both: Sequence[Side],
-    localizers: Sequence[LandmarkLocalizer],
-    finds: Sequence[_Find],
-    a_from_b: Sim3,
-) -> str | None:
-    """What speaks against the similarity: keyframes that by it should see much of the other map,
-    and were not found there.
-    """
-    found = {(find.own, find.keyframe) for find in finds}
-    expected = confirmed = 0
+def _expected(
+    both: Sequence[Side], localizers: Sequence[LandmarkLocalizer], a_from_b: Sim3
+) -> set[tuple[int, int]]:
+    """Keyframes (map, keyframe) that should see much of the other map, if the maps lie so."""
+    expected = set()
     for own, side in enumerate(both):
         other_from_own = a_from_b if own == 1 else a_from_b.inverse()
         poses = transformed_poses(other_from_own, side.landmarks.world_from_cam)
@@ -264,12 +286,19 @@ def _contradicted(
                 pose, side.landmarks.intrinsics[keyframe], side.sizes_wh[keyframe]
             )
             if len(seen.landmarks) >= _MIN_EXPECTED:
-                expected += 1
-                confirmed += (own, keyframe) in found
-    if confirmed < _MIN_CONFIRMED * expected:
+                expected.add((own, keyframe))
+    return expected
+
+
+def _contradicted(expected: Set[tuple[int, int]], agreed: Sequence[_Find]) -> str | None:
+    """What speaks against how the maps lie: keyframes that should then see much of the other map,
+    and were not found there.
+    """
+    confirmed = sum((find.own, find.keyframe) in expected for find in agreed)
+    if confirmed < _MIN_CONFIRMED * len(expected):
         return (
-            f"{confirmed} keyframes agree on how the maps lie, but {expected} should then see the"
-            " other map: the places look alike in part"
+            f"{confirmed} keyframes agree on how the maps lie, but {len(expected)} should then see"
+            " the other map: the places look alike in part"
         )
     return None
 
