@@ -91,20 +91,43 @@ def test_new_images_extend_a_scene(
     data = json.loads(report.read_text())
     assert data["new_images"] == 5 and data["found_in_the_scene"] >= 3
     assert data["keyframes"] == 11 and data["skipped"] == []
+    assert data["seconds"]["map"] > 0
 
 
 def test_odometry_of_any_frame_places_what_the_scene_does_not_show(
     vggt3: Run, room: Path, drive: RoomSequence, first: Path, tmp_path: Path
 ) -> None:
-    shift = torch.eye(4, dtype=torch.float64)
-    shift[:3, 3] = torch.tensor([20.0, -7.0, 0.0])
-    rows = [(int(i), shift @ drive.world_from_cam[i]) for i in drive.map_indices[3:]]
-    poses = tmp_path / "odometry.txt"
-    poses.write_text("\n".join(f"{i} {' '.join(map(repr, m.flatten().tolist()))}" for i, m in rows))
+    poses = odometry(tmp_path / "odometry.txt", drive, jump=0.0)
     options = ["--intrinsics", room / "intrinsics.json", "--poses", poses]
     images = map_images(room, slice(3, 8))
     assert vggt3("extend", first, *images, "--out", tmp_path / "new", *options).code == 0
     assert farthest(load_scene(tmp_path / "new"), drive, [*range(6), *range(3, 8)]) < 0.03
+
+
+def test_images_found_where_odometry_does_not_have_them_are_refused(
+    vggt3: Run, room: Path, drive: RoomSequence, first: Path, tmp_path: Path
+) -> None:
+    """As where one place looks like another: which of them it is, nobody can tell."""
+    poses = odometry(tmp_path / "odometry.txt", drive, jump=5.0)
+    options = ["--intrinsics", room / "intrinsics.json", "--poses", poses]
+    images = map_images(room, slice(2, 8))
+    outcome = vggt3("extend", first, *images, "--out", tmp_path / "new", *options)
+    assert outcome.code == 1 and "not where odometry has them" in outcome.err, outcome
+    assert not (tmp_path / "new").exists()
+
+
+def odometry(file: Path, drive: RoomSequence, jump: float) -> Path:
+    """Poses of the map images from the third on, in another frame; it jumps by so many metres after
+    the fourth.
+    """
+    shift = torch.eye(4, dtype=torch.float64)
+    lines = []
+    for number, index in enumerate(drive.map_indices[2:]):
+        shift[:3, 3] = torch.tensor([20.0, -7.0 + (jump if number >= 2 else 0.0), 0.0])
+        pose = shift @ drive.world_from_cam[index]
+        lines.append(f"{int(index)} {' '.join(map(repr, pose.flatten().tolist()))}")
+    file.write_text("\n".join(lines))
+    return file
 
 
 def test_images_of_another_place_are_refused_and_nothing_is_written(

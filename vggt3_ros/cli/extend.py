@@ -92,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     data = joined_data(extended.scene, args.out, extended.left_out) | {
         "new_images": len(frames),
         "found_in_the_scene": extended.located,
+        "seconds": dict(extended.seconds),
         "skipped": [
             {"image": name, "reason": reason}
             for name, reason in (*reader.skipped, *extended.unconnected)

@@ -10,7 +10,9 @@ from torch import Tensor
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.errors import SceneError
 from vggt3_ros.geometry.se3 import se3_inverse
+from vggt3_ros.laps import Laps
 from vggt3_ros.maps.merge import CannotMergeError, MergeSettings, merge
+from vggt3_ros.maps.odometry import places
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.dense import FAST, FINE
 from vggt3_ros.pipeline.frame import Frame
@@ -22,18 +24,21 @@ from vggt3_ros.progress import StageProgress
 from vggt3_ros.scene.scene import Scene
 
 _MIN_LOCATED = 3  # new frames that have to be found in the scene
+_MAX_ELSEWHERE = 1 / 3  # that odometry has elsewhere, of those that it ties together
 
 
 @dataclass(frozen=True, eq=False)
 class Extended:
     """The new scene; how many of the new frames were found in the old one; names and reasons of
-    those that carry none of the new one's landmarks; and what else it lacks, in sentences.
+    those that carry none of the new one's landmarks; what else it lacks, in sentences; and seconds
+    by stage: `localize`, `map`, `join`, `memory`, and in `total`.
     """
 
     scene: Scene
     located: int
     unconnected: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...]
+    seconds: Mapping[str, float]
 
 
 def extend(
@@ -62,7 +67,10 @@ def extend(
 
         return told
 
+    laps = Laps()
     known = _located(scene, name, frames, network, report(0.0, 0.2))
+    known = _in_one_place(scene, name, frames, known)
+    laps.lap("localize")
     placed = [
         replace(frame, prior_world_from_cam=_prior(scene, frames, index, known))
         for index, frame in enumerate(frames)
@@ -72,12 +80,15 @@ def extend(
         raise CannotMergeError(
             f"the new images do not hold together as a map: {made.scene.verdict.reason}"
         )
+    laps.lap("map")
     merged = merge(
         [scene, made.scene], [name, "the new images"], settings, report(0.7, 0.8), frame_of=0
     )
+    laps.lap("join")
     whole = merged.scene
     if whole.images is not None:
         whole = refit(whole, network, RefitSettings(), report(0.8, 1.0))
+    laps.lap("memory")
     tied = made.scene.keyframes_with_landmarks
     loose = [
         (own, "it sees too little of what the others see")
@@ -86,7 +97,7 @@ def extend(
     ]
     # of the other parent, nobody has the folder
     whole = replace(whole, parents=whole.parents[:1], made_by=made.scene.made_by)
-    return Extended(whole, len(known), (*made.skipped, *loose), merged.left_out)
+    return Extended(whole, len(known), (*made.skipped, *loose), merged.left_out, laps.seconds)
 
 
 def _located(
@@ -114,6 +125,26 @@ def _located(
             f" needed ({'; '.join(reasons[:3])}); take some that show what it shows"
         )
     return known
+
+
+def _in_one_place(
+    scene: Scene, name: str, frames: Sequence[Frame], known: Mapping[int, Tensor]
+) -> dict[int, Tensor]:
+    """The frames found, without the few that odometry says were found elsewhere. Raises
+    CannotMergeError where they are not few: one of the places looks like the other.
+    """
+    groups = places(known, [frame.prior_world_from_cam for frame in frames])
+    if not scene.is_metric or not groups:
+        return dict(known)
+    most = len(groups[0])
+    elsewhere = {number for group in groups[1:] for number in group}
+    if len(elsewhere) > _MAX_ELSEWHERE * most:
+        raise CannotMergeError(
+            f"{len(elsewhere) + most} of the new images were found in {name}, but {len(elsewhere)}"
+            f" of them not where odometry has them by the other {most}: one place looks like"
+            " another, or odometry jumped"
+        )
+    return {number: pose for number, pose in known.items() if number not in elsewhere}
 
 
 def _prior(
