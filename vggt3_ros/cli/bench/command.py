@@ -1,6 +1,6 @@
 """`vggt3 bench`: what the network costs (mapping, localize), what the running nodes do (graph),
 what a GPU can (gpu), and how far poses can be trusted: beside COLMAP (colmap), in maps that are
-hard to make (maps), that were joined (halves), in many places (soak).
+hard to make (maps), that were joined (halves), that grow (growth), in many places (soak).
 
 The network's seconds and peak memory are measured over the number of frames, with random weights.
 """
@@ -22,6 +22,7 @@ from vggt3_ros.cli.bench import (
     colmap_command,
     gpu_command,
     graph_command,
+    growth_command,
     halves_command,
     loops_command,
     maps_command,
@@ -52,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     tasks = parser.add_subparsers(
         dest="task",
         required=True,
-        metavar="{mapping,localize,graph,gpu,colmap,loops,maps,halves,soak}",
+        metavar="{mapping,localize,graph,gpu,colmap,loops,maps,halves,growth,soak}",
     )
     alone = {
         "mapping": "the network maps all frames",
@@ -69,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             network.set_defaults(resident="all", plot=None, repeats=_QUERIES)
     graph_command.add_parser(tasks)
     gpu_command.add_parser(tasks)
-    trust = (colmap_command, loops_command, maps_command, halves_command)
+    trust = (colmap_command, loops_command, maps_command, halves_command, growth_command)
     for further in (anchors_command, *trust, soak_command):
         further.add_parser(tasks)
 
@@ -150,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
         "loops": loops_command.run,
         "maps": maps_command.run,
         "halves": halves_command.run,
+        "growth": growth_command.run,
         "soak": soak_command.run,
     }
     return others.get(args.task, _run_network)(args)
