@@ -10,6 +10,7 @@ from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import LandmarkLocalizer, Located
 from vggt3_ros.landmarks.tensors import pose_distances, to_tensor
+from vggt3_ros.maps import seam
 from vggt3_ros.maps.overlap import Overlap, find_overlap
 from vggt3_ros.maps.seam import Joined, covering, join
 
@@ -65,6 +66,19 @@ def test_what_was_misplaced_is_adjusted_to_the_images(halves: Halves) -> None:
     assert np.median(misplaced) > 0.02
     assert pose_errors(joined.landmarks, true_poses(halves)).max() < 0.01
     assert joined.objection is None and joined.agreeing > 0.95
+
+
+def test_of_many_keyframes_those_that_share_most_are_adjusted(
+    halves: Halves, joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(landmarks: Landmarks) -> np.ndarray:
+        before = halves.first.world_from_cam
+        return (landmarks.world_from_cam[: len(before)] != before).any((1, 2))
+
+    monkeypatch.setattr(seam, "_MAX_FREE", 2)
+    two = joined_halves(halves, Sim3.identity())
+    assert two.objection is None and moved(two.landmarks).sum() == 2
+    assert moved(joined.landmarks).sum() > 2
 
 
 def test_keyframes_that_see_nothing_of_the_other_map_stay(halves: Halves) -> None:

@@ -32,7 +32,10 @@ from vggt3_ros.progress import Progress
 
 Size = tuple[int, int]
 
-_ALIKE = 10  # keyframes that are localized for each one of the other map: those most similar to it
+# Keyframes that are localized: for each one of the other map those most similar to it, and of those
+# that should see the other map so many, from all over.
+_ALIKE = 3
+_MAX_EXPECTED = 60
 _MIN_SEEN = 20  # landmarks that a keyframe must see to be localized by them
 _MIN_AGREEING = 3  # keyframes that must agree on how the maps lie, of both together
 # Keyframes that are localized elsewhere, as a fraction of those that agree, and of those that
@@ -98,7 +101,7 @@ def find_overlap(a: Side, b: Side, progress: Progress | None = None) -> Overlap 
             f"{len(finds)} keyframes of either map were found in the other, and no two of them"
             " agree on how the maps lie"
         )
-    expected = _expected(both, localizers, best[0])
+    expected = _spread(_expected(both, localizers, best[0]), _MAX_EXPECTED)
     finds += _finds(both, localizers, expected - alike, lambda done: report(0.8 + 0.2 * done))
     best = _best_similarity(both, finds)
     assert best is not None
@@ -288,6 +291,13 @@ def _expected(
             if len(seen.landmarks) >= _MIN_EXPECTED:
                 expected.add((own, keyframe))
     return expected
+
+
+def _spread(keyframes: Set[tuple[int, int]], most: int) -> set[tuple[int, int]]:
+    """At most so many of them, evenly in their order."""
+    ordered = sorted(keyframes)
+    chosen = np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)
+    return {ordered[number] for number in chosen}
 
 
 def _contradicted(expected: Set[tuple[int, int]], agreed: Sequence[_Find]) -> str | None:

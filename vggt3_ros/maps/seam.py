@@ -19,6 +19,9 @@ from vggt3_ros.landmarks.triangulation import refine_points
 from vggt3_ros.progress import Progress
 
 _MAX_ADJUSTED = 2_000  # landmarks that take part in the adjustment of poses
+_MAX_FREE = (
+    60  # keyframes of the first map that are adjusted: those that share most with the second
+)
 _HELD = 1e-6, 1e-7  # deviations of keyframes that are held, which none of the images can move
 _NEVER = 1e9  # deviations at which a prior loses its say
 _ROAM = 0.02  # of the distance to the seam, that keyframes of the second map may be off by
@@ -116,9 +119,14 @@ class _Both(NamedTuple):
         )
 
     def free_keyframes(self) -> Mask:
-        """Keyframes (K,) that are adjusted: of a those that see what b saw too, and all of b."""
-        free = np.arange(len(self.world_from_cam)) >= len(self.a.world_from_cam)
-        free[self.keyframe[np.isin(self.point, self.shared)]] = True
+        """Keyframes (K,) that are adjusted: of a those that see most of what b saw too, and all of
+        b.
+        """
+        of_a = len(self.a.world_from_cam)
+        free = np.arange(len(self.world_from_cam)) >= of_a
+        both = np.bincount(self.keyframe[np.isin(self.point, self.shared)], minlength=len(free))
+        most = np.argsort(-both[:of_a], kind="stable")[:_MAX_FREE]
+        free[most[both[most] > 0]] = True
         return free
 
     def of_both(self, of_a: NDArray[np.generic], of_b: NDArray[np.generic]) -> NDArray[np.generic]:
