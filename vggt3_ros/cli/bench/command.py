@@ -26,6 +26,7 @@ from vggt3_ros.cli.bench import (
     halves_command,
     loops_command,
     maps_command,
+    memories_command,
     soak_command,
 )
 from vggt3_ros.cli.bench.machine import device_name
@@ -53,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     tasks = parser.add_subparsers(
         dest="task",
         required=True,
-        metavar="{mapping,localize,graph,gpu,colmap,loops,maps,halves,growth,soak}",
+        metavar="{mapping,localize,graph,gpu,colmap,loops,maps,halves,growth,memories,soak}",
     )
     alone = {
         "mapping": "the network maps all frames",
@@ -71,7 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     graph_command.add_parser(tasks)
     gpu_command.add_parser(tasks)
     trust = (colmap_command, loops_command, maps_command, halves_command, growth_command)
-    for further in (anchors_command, *trust, soak_command):
+    for further in (anchors_command, memories_command, *trust, soak_command):
         further.add_parser(tasks)
 
 
@@ -152,6 +153,7 @@ def run(args: argparse.Namespace) -> int:
         "maps": maps_command.run,
         "halves": halves_command.run,
         "growth": growth_command.run,
+        "memories": memories_command.run,
         "soak": soak_command.run,
     }
     return others.get(args.task, _run_network)(args)
