@@ -35,7 +35,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the cases that were examined, each with one wrong pose; nothing is computed."""
     names: list[str] = []
 
-    def examine(trial: Any, network: Any) -> Outcome:
+    def examine(trial: Any, network: Any, in_parts: bool = False) -> Outcome:
         names.append(trial.name)
         return outcome(trial.name, accepted=3, right=2, wrong=1, failures=("7: 2.0 m, 3.0 deg",))
 
@@ -65,7 +65,7 @@ def test_maps_shows_and_writes_what_was_done_before_ctrl_c(
 ) -> None:
     calls = iter([outcome("first")])
 
-    def examine(trial: Any, network: Any) -> Outcome:
+    def examine(trial: Any, network: Any, in_parts: bool = False) -> Outcome:
         try:
             return next(calls)
         except StopIteration:

@@ -58,7 +58,7 @@ def test_right_and_wrong_poses_are_told_apart(trial: Trial, small_network: Any) 
     assert (outcome.asked, outcome.accepted, outcome.right, outcome.wrong) == (3, 2, 1, 1)
     assert len(outcome.failures) == 1 and outcome.failures[0].startswith("8: 2.0")
     assert outcome.chi_square_median is not None and outcome.seconds > 0
-    assert line(outcome).endswith("verified")
+    assert line(outcome).endswith("verified, 6 in 1 part") and outcome.by_largest == 2
     refused = Outcome("none", 3, False, "why", 5)
     sums = totals([outcome, refused])
     assert (sums.maps, sums.verified, sums.crashed) == (2, 1, 0)
@@ -150,6 +150,7 @@ def test_the_cases_cover_every_kind_and_ask_two_dozen_each(small_maps: HardMaps)
         "turning-10cm",
         "door-every-2",
         "door-every-4",
+        "door-unseen",
         "half-told-alternate",
         "half-told-first",
         "weak-group",

@@ -166,9 +166,21 @@ def test_a_map_in_two_parts_says_so(visit: Visit) -> None:
     apart = {pair: m for pair, m in visit.matches.items() if (pair[0] < 4) == (pair[1] < 4)}
     found = build_landmarks(visit.features, apart, visit.world_from_cam, visit.intrinsics, ~ALL)
     assert [len(part) for part in found.report["keyframes_in_parts"]] == [4, 4]
+    assert found.verified and found.landmarks is not None
+    others = np.setdiff1d(np.arange(8), found.landmarks.observed_from)
+    assert [sorted(group) for group in found.groups] == [others.tolist()]
     strict = {pair: m for pair, m in apart.items() if pair[1] < 3}
     found = build_landmarks(visit.features, strict, visit.world_from_cam, visit.intrinsics, ~ALL)
     assert not found.verified and "falls into parts" in found.reason
+    assert [sorted(group) for group in found.groups] == [[0, 1, 2]]
+
+
+def test_a_map_that_is_refused_for_more_than_its_parts_names_none(visit: Visit) -> None:
+    """Else a part could be picked for which what is wrong does not show."""
+    strict = {pair: m for pair, m in visit.matches.items() if pair[1] < 3}
+    lied = shaken(visit.world_from_cam, 3.0, 90.0)
+    found = build_landmarks(visit.features, strict, lied, visit.intrinsics, ALL)
+    assert not found.verified and found.groups == ()
 
 
 def test_many_keyframes_are_compared_with_their_neighbours_only(visit: Visit) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from vggt3_ros.errors import SceneError
+from vggt3_ros.maps import apart
 from vggt3_ros.maps.merge import CannotMergeError
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.nodes.mapper import collector, mapping_job
@@ -21,11 +22,13 @@ from vggt3_ros.nodes.mapper.mapper import BusyError, InactiveError, Mapper, TooF
 from vggt3_ros.nodes.mapper.mapping_job import CanceledError, MappingJob
 from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.scene.library import find_scene
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
 from vggt3_ros.worlds.sequence import RoomSequence
 
 from ..patience import PATIENCE_S
+from ..two_rooms import FIRST, HERE, LATER, two_rooms
 from .mapper_client import QUICK, visit
 from .processes import wait_for
 
@@ -294,6 +297,27 @@ def test_a_collection_of_another_place_becomes_a_scene_of_its_own_and_says_why(
     assert mapped.scene is first and len(mapped.collector) >= 4
     scene = mapped.start().outcome.result(PATIENCE_S).scene
     assert scene.parents == () and "a scene of its own: 0 of" in told.said[-1][0]
+
+
+def test_a_collection_that_comes_apart_becomes_two_scenes_and_a_later_one_ties_them(
+    make: Callable[..., Mapper], told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "_MIN_FRAMES", len(FIRST) - HERE)
+    mapper = make(landmarks=True, dense="off", keep_scenes=1)
+    mapper.collector.clear()
+    for frame in two_rooms().frames(FIRST):
+        mapper.collector.add(frame)
+    outcome = mapper.start().outcome.result(PATIENCE_S)
+    [(other, folder)] = outcome.parts
+    assert len(outcome.scene.own_frames) == HERE and len(other.own_frames) == 5
+    assert f"6 frames are in this scene, 5 in {folder}, 0 in none" in told.said[-1][0]
+    assert find_scene(mapper.library) == outcome.folder, "the newest is the largest part"
+    assert load_scene(folder).siblings[0].scene_id == outcome.scene.scene_id
+    for frame in two_rooms().frames(LATER):
+        mapper.collector.add(frame)
+    scene = mapper.start(extend=True).outcome.result(PATIENCE_S).scene
+    assert f"{folder.name} is tied to it now, and joined" in told.said[-1][0]
+    assert [parent.scene_id for parent in scene.parents][1:] == [other.scene_id]
 
 
 def test_a_new_scene_can_be_asked_for(mapped: Mapper, drive: RoomSequence) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from vggt3_ros.errors import SceneError
-from vggt3_ros.scene.scene import Parent, Scene
+from vggt3_ros.scene.scene import Parent, Scene, Sibling
 from vggt3_ros.scene.storage import load_scene, save_scene
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
@@ -66,6 +66,7 @@ def folder(tmp_path: Path, make_scene: MakeScene, make_depth: Callable[..., Any]
         depth=make_depth(2),
         has_refined_points=True,
         parents=(Parent("0" * 31 + "1", "monday"), Parent("0" * 31 + "2", "tuesday")),
+        siblings=(Sibling("0" * 31 + "3", "map-part2", ("seventh", "eighth")),),
     )
     return save_scene(scene, tmp_path / "map")
 
@@ -111,6 +112,10 @@ def is_harmless(place: Place, damage: str) -> bool:
         return False
     if place[0] == "parents" and damage == "removed":
         return len(place) < 3  # a scene without parents, or of one
+    if place[0] == "siblings" and len(place) == 4 and damage != "null":
+        return damage in ("removed", "doubled", "text")  # frames with any names
+    if place == ("siblings",) and damage == "removed":
+        return True
     name = next((part for part in reversed(place) if isinstance(part, str)), "")
     if place[0] == "verification" and len(place) > 1 and place[1] not in VERDICT:
         return damage != "doubled" or isinstance(place[-1], int)

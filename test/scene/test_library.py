@@ -13,10 +13,12 @@ from vggt3_ros.scene.library import (
     default_library,
     find_scene,
     folder_name,
+    folders_of,
     meant_folder,
+    part_folders,
     prune,
 )
-from vggt3_ros.scene.scene import Scene
+from vggt3_ros.scene.scene import Scene, Sibling
 from vggt3_ros.scene.storage import load_scene, save_scene
 
 MakeScene = Callable[..., Scene]
@@ -183,3 +185,41 @@ def test_what_killed_programs_left_is_cleared_and_nothing_else(
         ".kitchen.vggt3-previous",
         ".git",
     }
+
+
+def with_sibling(scene: Scene, other: Scene) -> Scene:
+    return dataclasses.replace(scene, siblings=(Sibling(other.scene_id, "any", ("a",)),))
+
+
+def test_the_parts_of_the_newest_scene_stay(make_scene: MakeScene, tmp_path: Path) -> None:
+    part = make_scene(1.0)
+    part_folder = save_at(part, tmp_path / NAMES[0], 1000)
+    old = [save_at(make_scene(1.0), tmp_path / name, 2000) for name in NAMES[1:3]]
+    newest = save_at(with_sibling(make_scene(1.0), part), tmp_path / NAMES[3], 3000)
+    assert prune(tmp_path, 2, ME, newest) == old
+    assert part_folder.exists() and newest.exists()
+
+
+def test_parts_are_found_by_their_ids_whatever_they_are_called(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
+    scene = make_scene(1.0)
+    folder = save_at(scene, tmp_path / "renamed", 1000)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "scene.json").write_text("{")
+    assert folders_of({scene.scene_id, "0" * 32}, tmp_path) == {scene.scene_id: folder}
+    assert folders_of({scene.scene_id}, tmp_path / "nowhere") == {}
+
+
+def test_parts_go_beside_and_replace_nothing_but_parts_of_the_same_map(
+    make_scene: MakeScene, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    assert part_folders(home, 2) == [tmp_path / "home-part2", tmp_path / "home-part3"]
+    part = make_scene(1.0)
+    save_scene(make_scene(2.0), tmp_path / "home-part2")  # somebody else's
+    (tmp_path / "home-part4").write_text("no scene")
+    save_scene(part, tmp_path / "home-part3")
+    assert part_folders(home, 1) == [tmp_path / "home-part5"]
+    save_scene(with_sibling(make_scene(1.0), part), home)
+    assert part_folders(home, 2) == [tmp_path / "home-part3", tmp_path / "home-part5"]

@@ -15,7 +15,7 @@ import torch
 
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.landmarks.landmarks import Landmarks
-from vggt3_ros.scene.scene import Parent, Scene
+from vggt3_ros.scene.scene import Parent, Scene, Sibling
 from vggt3_ros.scene.storage import check_target, load_scene, save_scene
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
@@ -45,7 +45,8 @@ def same(a: Scene, b: Scene) -> bool:
         "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m"
         " map_frame made_by"
     )
-    names += " parents scene_id created up_source verdict calibration report has_refined_points"
+    names += " parents siblings scene_id created up_source verdict calibration report"
+    names += " has_refined_points"
     return (
         all(x.dtype == y.dtype and torch.equal(x, y) for x, y in tensors)
         and all(getattr(a, name) == getattr(b, name) for name in names.split())
@@ -119,6 +120,37 @@ def test_no_scene_is_its_own_parent(make_scene: MakeScene) -> None:
     scene = make_scene(1.0)
     with pytest.raises(InputError, match="a parent twice, or itself among its parents"):
         replace(scene, parents=(Parent(scene.scene_id, "self"),))
+
+
+def test_the_other_parts_of_a_drive_survive(tmp_path: Path, make_scene: MakeScene) -> None:
+    other = Sibling("0" * 32, "map-part2", ("frame 7", "frame 8"))
+    scene = replace(with_landmarks(make_scene(2.0)), siblings=(other,))
+    assert same(load_scene(save_scene(scene, tmp_path / "map")), scene)
+    save_scene(make_scene(2.0), tmp_path / "map")
+    assert "siblings" not in json.loads((tmp_path / "map" / "scene.json").read_text())
+
+
+def test_a_scene_says_which_of_its_frames_are_in_which_part(make_scene: MakeScene) -> None:
+    names = ("a", "b", "c", "d")
+    scene = with_landmarks(make_scene(2.0))
+    landmarks = {**scene.landmarks, "observed_from": torch.zeros(4, dtype=torch.int32)}
+    keyframes = replace(make_scene(2.0, 4).keyframes, names=names)
+    calibration = replace(CALIBRATION, image_sizes_wh=((640, 480),) * 4)
+    parts = replace(
+        scene,
+        keyframes=keyframes,
+        landmarks=landmarks,
+        calibration=calibration,
+        siblings=(Sibling("0" * 32, "map-part2", ("b", "c", "e")),),
+    )
+    assert parts.own_frames == ("a",) and parts.frames_in_no_part == ("d",)
+    assert make_scene(2.0).frames_in_no_part == (), "without landmarks there are no parts"
+
+
+def test_no_scene_is_its_own_sibling(make_scene: MakeScene) -> None:
+    scene = make_scene(1.0)
+    with pytest.raises(InputError, match="a sibling twice, or itself among its siblings"):
+        replace(scene, siblings=(Sibling(scene.scene_id, "self", ("a",)),))
 
 
 DAMAGES = ["is missing", "bytes instead of", "has another checksum", "Error while deserializing"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vggt3_ros.cli.common import (
     INTRINSICS_HELP,
@@ -22,10 +22,14 @@ from vggt3_ros.cli.common import (
 )
 from vggt3_ros.cli.frames import MAX_FRAMES, collect, require_memory
 from vggt3_ros.cli.merge import add_max_landmarks_option, joined_data, print_joined
+from vggt3_ros.cli.parts import print_siblings, siblings_data
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.datasets.image_files import IMAGES_HELP
 from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
+
+if TYPE_CHECKING:
+    from vggt3_ros.maps.siblings import Siblings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.datasets.known_cameras import KnownCameras
     from vggt3_ros.maps.extend import extend
     from vggt3_ros.maps.merge import MergeSettings
+    from vggt3_ros.maps.siblings import siblings_beside
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.scene.storage import load_scene, save_scene
 
@@ -78,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     require_memory(reader, MAX_FRAMES)
     network = load_network(args.model, device, args.precision, args.execution)
     scene = load_scene(args.scene, network.fingerprint())
+    siblings = siblings_beside(args.scene.resolve(), scene)
+    _check_no_sibling(args.out, args.scene, siblings)
     frames, _ = collect(reader, MAX_FRAMES)
     print_skipped(reader.skipped)
     cameras.check(len(frames))
@@ -85,7 +92,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--poses {args.poses}: none of the {len(frames)} images has a pose of it")
     with ProgressBar("extending") as progress:
         extended = extend(
-            scene, str(args.scene), frames, network, MergeSettings(args.max_landmarks), progress
+            scene,
+            str(args.scene),
+            frames,
+            network,
+            MergeSettings(args.max_landmarks),
+            progress,
+            siblings=siblings,
         )
     print_skipped(extended.unconnected)
     save_scene(extended.scene, args.out)
@@ -93,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         "new_images": len(frames),
         "found_in_the_scene": extended.located,
         "seconds": dict(extended.seconds),
+        **siblings_data(extended),
         "skipped": [
             {"image": name, "reason": reason}
             for name, reason in (*reader.skipped, *extended.unconnected)
@@ -128,9 +142,20 @@ def _check_outputs(args: argparse.Namespace) -> None:
         )
 
 
+def _check_no_sibling(out: Path, scene: Path, siblings: Siblings) -> None:
+    """Refuse to write over a part of the same drive, which is read as well."""
+    beside = scene.resolve().parent
+    if out.resolve() in [beside / sibling.name for sibling in siblings.found]:
+        raise argparse.ArgumentTypeError(
+            f"--out {out} is another part of the drive that {scene} was made of; name another"
+            " folder"
+        )
+
+
 def _print(data: dict[str, Any]) -> None:
     print(
         f"images    {data['found_in_the_scene']} of {data['new_images']} were found in"
         f" {data['parents'][0]}"
     )
     print_joined(data)
+    print_siblings(data)

@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
         "scene_id": scene.scene_id,
         "created": scene.created,
         "parents": [asdict(parent) for parent in scene.parents],
+        "siblings": [asdict(sibling) for sibling in scene.siblings],
+        "frames_in_no_part": list(scene.frames_in_no_part),
         "model_id": scene.model_id,
         "model_fingerprint": scene.model_fingerprint,
         "input_size": list(scene.input_size),
@@ -112,8 +114,15 @@ def _print(data: dict[str, Any]) -> None:
     for parent in data["parents"]:
         frame = "the same" if parent["same_frame"] else "another"
         print(f"made from  {parent['name']} ({parent['scene_id']}), which has {frame} map frame")
+    for sibling in data["siblings"]:
+        print(
+            f"part       {sibling['name']} ({sibling['scene_id']}) has {len(sibling['frames'])}"
+            " frames of the same drive, which nothing ties to these"
+        )
     print(f"model      {data['model_id']} ({data['model_fingerprint']}), input {width} x {height}")
-    print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps")
+    in_none = data["frames_in_no_part"]
+    loose = f", {len(in_none)} of which no landmarks tie to the others" if in_none else ""
+    print(f"keyframes  {data['keyframes']}, fitted in {data['ttt_steps']} steps{loose}")
     parts = ", ".join(
         f"{part.replace('_', ' ')} {count / 1e6:.2f}"
         for part, count in data["memory_parts"].items()

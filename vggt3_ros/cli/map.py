@@ -31,6 +31,7 @@ from vggt3_ros.cli.common import (
     shared_device,
 )
 from vggt3_ros.cli.frames import MAX_FRAMES, collect, require_memory
+from vggt3_ros.cli.parts import parts_data, print_parts, save_parts
 from vggt3_ros.cli.progress import ProgressBar
 from vggt3_ros.datasets.image_files import IMAGES_HELP
 from vggt3_ros.errors import InputError
@@ -168,10 +169,10 @@ def run(args: argparse.Namespace) -> int:
 
     from vggt3_ros.cli.picture import draw_scene
     from vggt3_ros.datasets.image_reader import ImageReader
+    from vggt3_ros.maps.apart import parts_of_drive
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, contribute, reconstruct
     from vggt3_ros.ranks import Ranks, local_rank
-    from vggt3_ros.scene.storage import save_scene
 
     started = time.perf_counter()
     picture = _check_outputs(args)
@@ -206,11 +207,14 @@ def run(args: argparse.Namespace) -> int:
             contribute(frames, network, settings, ranks)
             return 0
         with ProgressBar("mapping") as progress:
-            reconstruction = reconstruct(frames, network, settings, progress, ranks, _announce)
+            whole = reconstruct(frames, network, settings, progress, ranks, _announce)
+    with ProgressBar("mapping parts") as progress:
+        drive = parts_of_drive(whole, network, settings, progress)
+    reconstruction = drive.largest
     print_skipped(reconstruction.skipped)
-    save_scene(reconstruction.scene, args.out)
+    scenes, folders = save_parts(drive, args.out)
     with atomic_path(picture) as temporary:
-        draw_scene(reconstruction.scene, temporary)
+        draw_scene(scenes[0], temporary)
 
     account = _account(
         frames, reconstruction, cameras, len(reader.skipped) + sum(left_out.values())
@@ -220,6 +224,7 @@ def run(args: argparse.Namespace) -> int:
         for name, reason in (*reader.skipped, *reconstruction.skipped)
     ]
     data = _summary(args.out, reconstruction) | {
+        **parts_data(drive, scenes, folders),
         "picture": str(picture),
         "given": account.to_json(),
         "skipped": skipped,
@@ -227,7 +232,7 @@ def run(args: argparse.Namespace) -> int:
         "seconds": {**reconstruction.seconds, "total": time.perf_counter() - started},
     }
     write_json(args.json, data)
-    _print(data, account)
+    _print(data, account, drive.frames)
     return 0
 
 
@@ -406,7 +411,7 @@ def _summary(folder: Path, reconstruction: Reconstruction) -> dict[str, Any]:
     }
 
 
-def _print(data: dict[str, Any], account: Account) -> None:
+def _print(data: dict[str, Any], account: Account, frames: Sequence[str]) -> None:
     stages = ", ".join(
         f"{name} {seconds:.1f}" for name, seconds in data["seconds"].items() if name != "total"
     )
@@ -429,6 +434,7 @@ def _print(data: dict[str, Any], account: Account) -> None:
     verdict = data["verification"]
     meaning = "poses can be verified" if verdict["verified"] else "none, poses stay unverified"
     print(f"landmarks {meaning}: {verdict['reason']}")
+    print_parts(data, frames)
     if "loops" in verdict:
         loops = verdict["loops"]
         refused = ", ".join(f"{count} {why}" for why, count in loops["refused"].items() if count)

@@ -42,6 +42,7 @@ _FRACTION = 0.12
 _NEAR = 8  # queries that look away too
 _AROUND = 48  # frames of a full rotation, every other one mapped
 _WALK = 33  # frames through a door
+_UNSEEN = 6  # of these, before the door and behind it, where they are not mapped
 _WOBBLES = (0.0, 0.03, 0.1)  # rms metres
 _WEAK = (
     ("given", _GIVEN, _GIVEN),
@@ -123,6 +124,7 @@ class HardMaps:
                 every[f"door-every-{step}/{priors.kind}"] = partial(
                     self._through_door, step, priors
                 )
+            every[f"door-unseen/{priors.kind}"] = partial(self._past_door, priors)
         for priors in (_GIVEN, NOISE):
             every[f"half-told-alternate/{priors.kind}"] = partial(
                 self._half_given, priors, lambda i, n: i % 2 == 0
@@ -186,6 +188,15 @@ class HardMaps:
         mapped = tuple(range(0, _WALK, step))
         between = evenly(tuple(i for i in range(_WALK) if i not in mapped), _BETWEEN)
         split = Split(mapped, (*between, *range(_WALK, _WALK + _BESIDE)))
+        return _Plan(self._door, split, self._priors(self._door, mapped, priors), priors)
+
+    def _past_door(self, priors: Priors) -> _Plan:
+        """A walk through a door without the frames about it; asked: views beside the walk, and of
+        the door.
+        """
+        door = range(_WALK // 2 - _UNSEEN, _WALK // 2 + _UNSEEN)
+        mapped = tuple(index for index in range(_WALK) if index not in door)
+        split = Split(mapped, (*door, *range(_WALK, _WALK + _BESIDE)))
         return _Plan(self._door, split, self._priors(self._door, mapped, priors), priors)
 
     def _priors(

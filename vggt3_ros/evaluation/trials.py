@@ -21,10 +21,12 @@ from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.judge import Judge
 from vggt3_ros.evaluation.map_alignment import align_scene
 from vggt3_ros.evaluation.priors import Priors
+from vggt3_ros.maps.apart import parts_of_drive
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localizer
 from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
+from vggt3_ros.scene.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +56,11 @@ class Outcome:
     """What became of a trial.
 
     verified: whether the map can verify poses, reason: why or why not; a map that is none refuses
-    all that is asked. right and wrong divide the accepted poses; wrong: beyond 0.5 m or 15 degrees,
-    or of another place. failures name the wrong ones. chi_square_median of the accepted ones, None
-    without any. traceback: of an error that nobody foresaw, None as it should be.
+    all that is asked. keyframes: of the largest part; parts, and in_parts: keyframes that landmarks
+    tie in any of them. Every query is asked in all; by_largest: accepted in the largest one. right
+    and wrong divide the accepted poses; wrong: beyond 0.5 m or 15 degrees, or of another place.
+    failures name the wrong ones. chi_square_median of the accepted ones, None without any.
+    traceback: of an error that nobody foresaw, None as it should be.
     """
 
     name: str
@@ -64,6 +68,9 @@ class Outcome:
     verified: bool
     reason: str
     asked: int = field(metadata=figure("count"))
+    parts: int = field(default=1, metadata=figure("count"))
+    in_parts: int = field(default=0, metadata=figure("count"))
+    by_largest: int = field(default=0, metadata=figure("count"))
     accepted: int = field(default=0, metadata=figure("count"))
     right: int = field(default=0, metadata=figure("count"))
     wrong: int = field(default=0, metadata=figure("count"))
@@ -73,14 +80,17 @@ class Outcome:
     traceback: str | None = None
 
 
-def examine(trial: Trial, network: Any) -> Outcome:
+def examine(trial: Trial, network: Any, in_parts: bool = False) -> Outcome:
     """Make the map with a network (a Vggt3), ask, and compare; never raises but for what ends the
     program.
+
+    in_parts: where the map comes apart, every part is asked. Not for frames of other places among
+    those of the map, which may become a part of their own, and answer rightly for another place.
     """
     begin = time.perf_counter()
     refused = Outcome(trial.name, len(trial.split.map), False, "", trial.queries)
     try:
-        outcome = _examined(trial, refused, network)
+        outcome = _examined(trial, refused, network, in_parts)
     except Vggt3Error as error:
         outcome = replace(refused, reason=str(error))
     except Exception as error:
@@ -89,15 +99,44 @@ def examine(trial: Trial, network: Any) -> Outcome:
     return replace(outcome, seconds=time.perf_counter() - begin)
 
 
-def _examined(trial: Trial, refused: Outcome, network: Any) -> Outcome:
+def _examined(trial: Trial, refused: Outcome, network: Any, in_parts: bool) -> Outcome:
     sequence = trial.sequence
     frames = []
     for index, prior in zip(trial.split.map, trial.priors, strict=True):
         frames.append(replace(sequence.frame(index), prior_world_from_cam=prior))
-    scene = reconstruct(frames, network, ReconstructionSettings(dense=None)).scene
-    reason = scene.verdict.reason
+    how = ReconstructionSettings(dense=None)
+    whole = reconstruct(frames, network, how)
+    scenes = [whole.scene]
+    if in_parts:
+        drive = parts_of_drive(whole, network, how)
+        scenes = [part.scene for part in (drive.largest, *drive.others)]
+    scene = scenes[0]
+    answered = replace(refused, keyframes=len(scene.keyframes), reason=scene.verdict.reason)
     if not scene.is_verified:
-        return replace(refused, keyframes=len(scene.keyframes.names), reason=reason)
+        return answered
+    in_each = [_asked(trial, one, network) for one in scenes]
+    attempts = [max(answers, key=_gravity) for answers in zip(*in_each, strict=True)]
+    tied = {name for one in scenes for name in one.own_frames}
+    counted = replace(
+        answered,
+        verified=True,
+        parts=len(scenes),
+        in_parts=len(tied),
+        by_largest=sum(each.accepted for each in in_each[0]),
+    )
+    return _counted(counted, attempts)
+
+
+def _gravity(attempt: Attempt) -> tuple[bool, bool]:
+    """By what of the answers that several parts of a map give to one query counts: a wrong pose
+    more than a right one, and that more than none.
+    """
+    return attempt.accepted and not attempt.is_right, attempt.accepted
+
+
+def _asked(trial: Trial, scene: Scene, network: Any) -> list[Attempt]:
+    """All queries asked in one part."""
+    sequence = trial.sequence
     settings = LocalizerSettings()
     mapped = align_scene(sequence, trial.split, scene, trial.judged)
     judge = Judge(mapped.true_from_map, settings.locate)
@@ -112,8 +151,7 @@ def _examined(trial: Trial, refused: Outcome, network: Any) -> Outcome:
     attempts += [
         judge.attempt(frame.name, localizer.localize(frame), None) for frame in trial.foreign
     ]
-    counted = replace(refused, keyframes=len(scene.keyframes.names), verified=True, reason=reason)
-    return _counted(counted, attempts)
+    return attempts
 
 
 def _counted(outcome: Outcome, attempts: Items[Attempt]) -> Outcome:
@@ -135,13 +173,12 @@ def _counted(outcome: Outcome, attempts: Items[Attempt]) -> Outcome:
 def line(outcome: Outcome) -> str:
     """One line of a table; `heading` is its first."""
     square = "-" if outcome.chi_square_median is None else f"{outcome.chi_square_median:.1f}"
-    verdict = (
-        "verified"
-        if outcome.verified
-        else f"CRASHED: {outcome.reason}"
-        if outcome.traceback
-        else outcome.reason
-    )
+    verdict = outcome.reason
+    if outcome.verified:
+        of = "1 part" if outcome.parts == 1 else f"{outcome.parts} parts"
+        verdict = f"verified, {outcome.in_parts} in {of}"
+    elif outcome.traceback:
+        verdict = f"CRASHED: {outcome.reason}"
     return (
         f"{outcome.name:<44}{outcome.keyframes:>4}{outcome.asked:>6}{outcome.accepted:>9}"
         f"{outcome.right:>6}{outcome.wrong:>6}{square:>8}{outcome.seconds:>7.1f}  {verdict}"

@@ -18,8 +18,9 @@ from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.pairs import candidate_pairs, verified_matches
 from vggt3_ros.landmarks.retrieval import describe, train_vocabulary
+from vggt3_ros.landmarks.rigid import rigid_sets
 from vggt3_ros.landmarks.tracks import build_tracks
-from vggt3_ros.landmarks.verdict import MapEvidence, judge
+from vggt3_ros.landmarks.verdict import MapEvidence, judge, only_falls_apart
 from vggt3_ros.progress import Progress
 
 Matches = Mapping[tuple[int, int], NDArray[np.int32]]
@@ -33,7 +34,8 @@ class LandmarkMap:
     world_from_cam (K, 4, 4) as adjusted, also where that failed; focal: factor found for the focal
     lengths. poses: whose frame the poses are in, in words. prior_residual_m: rms distance of
     measured positions from the adjusted ones. prior_outliers: keyframes whose prior the images
-    contradict.
+    contradict. groups: of keyframes that hold together, but that nothing ties to the landmarks:
+    each might be a map of its own. Of a map that is refused for nothing but that, all of them.
     """
 
     landmarks: Landmarks | None
@@ -45,6 +47,7 @@ class LandmarkMap:
     poses: str = "of the images alone"
     prior_residual_m: float = 0.0
     prior_outliers: tuple[int, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
 
 
 def match_keyframes(
@@ -98,7 +101,27 @@ def build_landmarks(
         _poses(evidence),
         evidence.deviation[0],
         tuple(evidence.prior_outliers),
+        _groups(fit, landmarks, evidence),
     )
+
+
+def _groups(
+    fit: Fit, landmarks: Landmarks | None, evidence: MapEvidence
+) -> tuple[tuple[int, ...], ...]:
+    """Groups that might be maps of their own: of a verified map those without landmarks, by what
+    the images have in common, whatever poses they got; of one that only falls apart, that with the
+    landmarks as well.
+    """
+    apart = only_falls_apart(evidence)
+    if landmarks is None or not (apart or judge(evidence).verified):
+        return ()
+    tied = np.isin(np.arange(len(fit.given)), landmarks.observed_from)
+    every = fit.given.every
+    rest = ~tied[every.keyframe]
+    groups = rigid_sets(every.keyframe[rest], every.point[rest], len(tied))
+    if apart:
+        groups = [np.flatnonzero(tied).tolist(), *groups]
+    return tuple(tuple(group) for group in groups)
 
 
 def _report(fit: Fit, evidence: MapEvidence) -> dict[str, Any]:

@@ -71,6 +71,11 @@ def judge(evidence: MapEvidence) -> Verdict:
     return Verdict(True, f"{evidence.landmarks} landmarks tie {tied_of}, {residual}, {frame}")
 
 
+def only_falls_apart(evidence: MapEvidence) -> bool:
+    """Whether nothing speaks against a map but that too few of its keyframes are tied together."""
+    return _in_parts(evidence) is not None and len(list(_doubts(evidence))) == 1
+
+
 def _doubts(evidence: MapEvidence) -> Iterator[str]:
     """What is wrong with a map, the gravest first."""
     if evidence.landmarks < MIN_LANDMARKS:
@@ -86,13 +91,9 @@ def _doubts(evidence: MapEvidence) -> Iterator[str]:
             f" {evidence.loose} of {evidence.keyframes} keyframes open; give prior poses, or move"
             " sideways too"
         )
-    if _tied(evidence) < _MIN_TIED * evidence.keyframes:
-        sizes = ", ".join(str(len(part)) for part in evidence.parts) or "none"
-        yield (
-            f"the map falls into parts: landmarks tie {_tied(evidence)} of {evidence.keyframes}"
-            f" keyframes together (parts of {sizes}; ties of {evidence.at_odds} more contradict"
-            " each other); take frames closer together"
-        )
+    in_parts = _in_parts(evidence)
+    if in_parts is not None:
+        yield in_parts
     if not evidence.held and evidence.residual_px > _MAX_RESIDUAL * evidence.pixel_size:
         yield (
             f"the landmarks miss their observations by {evidence.residual_px:.1f} px in the"
@@ -109,6 +110,18 @@ def _doubts(evidence: MapEvidence) -> Iterator[str]:
             f" {np.degrees(evidence.deviation[1]):.3g} degrees rms at a spread of"
             f" {evidence.spread[0]:.3g} m and {np.degrees(evidence.spread[1]):.3g} degrees"
         )
+
+
+def _in_parts(evidence: MapEvidence) -> str | None:
+    """What is wrong where too few keyframes are tied together."""
+    if _tied(evidence) >= _MIN_TIED * evidence.keyframes:
+        return None
+    sizes = ", ".join(str(len(part)) for part in evidence.parts) or "none"
+    return (
+        f"the map falls into parts: landmarks tie {_tied(evidence)} of {evidence.keyframes}"
+        f" keyframes together (parts of {sizes}; ties of {evidence.at_odds} more contradict each"
+        " other); take frames closer together"
+    )
 
 
 def _tied(evidence: MapEvidence) -> int:

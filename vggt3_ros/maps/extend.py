@@ -13,12 +13,17 @@ from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.laps import Laps
 from vggt3_ros.maps.merge import CannotMergeError, MergeSettings, merge
 from vggt3_ros.maps.odometry import places
+from vggt3_ros.maps.siblings import NamedScene, Siblings, join_siblings
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.dense import FAST, FINE
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localizer
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
-from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
+from vggt3_ros.pipeline.reconstruct import (
+    Reconstruction,
+    ReconstructionSettings,
+    reconstruct,
+)
 from vggt3_ros.pipeline.refit import RefitSettings, refit
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.scene.scene import Scene
@@ -31,7 +36,8 @@ _MAX_ELSEWHERE = 1 / 3  # that odometry has elsewhere, of those that it ties tog
 class Extended:
     """The new scene; how many of the new frames were found in the old one; names and reasons of
     those that carry none of the new one's landmarks; what else it lacks, in sentences; and seconds
-    by stage: `localize`, `map`, `join`, `memory`, and in `total`.
+    by stage: `localize`, `map`, `join`, `memory`, and in `total`. joined: names of siblings of the
+    old one that it holds as well; apart: of others, with reasons.
     """
 
     scene: Scene
@@ -39,6 +45,8 @@ class Extended:
     unconnected: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...]
     seconds: Mapping[str, float]
+    joined: tuple[str, ...] = ()
+    apart: tuple[tuple[str, str], ...] = ()
 
 
 def extend(
@@ -49,6 +57,7 @@ def extend(
     settings: MergeSettings | None = None,
     progress: StageProgress | None = None,
     how: ReconstructionSettings | None = None,
+    siblings: Siblings | None = None,
 ) -> Extended:
     """A new scene of a verified one, called `name`, and of new frames, in the frame of the old one.
 
@@ -56,6 +65,7 @@ def extend(
     poses (odometry, in metres and any frame) where they bring some. What the network remembers is
     of all keyframes where the scene has images of its own, and of the old ones otherwise.
     how: the new frames are mapped, but for what the scene settles: metres, refined depth, images.
+    siblings: of the scene; those that the new frames tie to it are merged with it, too.
     progress(stage, 0..1) may raise to cancel. Raises CannotMergeError where fewer than three of the
     frames are found in the scene, or the new ones do not hold together.
     """
@@ -71,33 +81,69 @@ def extend(
     known = _located(scene, name, frames, network, report(0.0, 0.2))
     known = _in_one_place(scene, name, frames, known)
     laps.lap("localize")
-    placed = [
-        replace(frame, prior_world_from_cam=_prior(scene, frames, index, known))
-        for index, frame in enumerate(frames)
-    ]
-    made = reconstruct(placed, network, _settings(scene, how), report(0.2, 0.7))
-    if not made.scene.is_verified:
-        raise CannotMergeError(
-            f"the new images do not hold together as a map: {made.scene.verdict.reason}"
-        )
+    made = _mapped(scene, frames, known, network, _settings(scene, how), report(0.2, 0.7))
     laps.lap("map")
     merged = merge(
         [scene, made.scene], [name, "the new images"], settings, report(0.7, 0.8), frame_of=0
     )
+    reunion = join_siblings(
+        NamedScene(merged.scene, f"{name} with the new images"),
+        siblings or Siblings(),
+        settings,
+        report(0.8, 0.9),
+    )
     laps.lap("join")
-    whole = merged.scene
+    whole = reunion.scene
     if whole.images is not None:
-        whole = refit(whole, network, RefitSettings(), report(0.8, 1.0))
+        whole = refit(whole, network, RefitSettings(), report(0.9, 1.0))
     laps.lap("memory")
+    return Extended(
+        _without_parent(whole, made.scene),
+        len(known),
+        _unconnected(made),
+        tuple(dict.fromkeys((*merged.left_out, *reunion.left_out))),
+        laps.seconds,
+        reunion.joined,
+        reunion.apart,
+    )
+
+
+def _mapped(
+    scene: Scene,
+    frames: Sequence[Frame],
+    known: Mapping[int, Tensor],
+    network: Vggt3,
+    settings: ReconstructionSettings,
+    progress: StageProgress,
+) -> Reconstruction:
+    """The new frames as a map of their own, where the scene has those that are known."""
+    placed = [
+        replace(frame, prior_world_from_cam=_prior(scene, frames, index, known))
+        for index, frame in enumerate(frames)
+    ]
+    made = reconstruct(placed, network, settings, progress)
+    if not made.scene.is_verified:
+        raise CannotMergeError(
+            f"the new images do not hold together as a map: {made.scene.verdict.reason}"
+        )
+    return made
+
+
+def _unconnected(made: Reconstruction) -> tuple[tuple[str, str], ...]:
+    """Names and reasons of the new frames that carry no landmarks."""
     tied = made.scene.keyframes_with_landmarks
     loose = [
-        (own, "it sees too little of what the others see")
-        for index, own in enumerate(made.scene.keyframes.names)
+        (name, "it sees too little of what the others see")
+        for index, name in enumerate(made.scene.keyframes.names)
         if index not in tied
     ]
-    # of the other parent, nobody has the folder
-    whole = replace(whole, parents=whole.parents[:1], made_by=made.scene.made_by)
-    return Extended(whole, len(known), (*made.skipped, *loose), merged.left_out, laps.seconds)
+    return (*made.skipped, *loose)
+
+
+def _without_parent(scene: Scene, new: Scene) -> Scene:
+    """The scene, which is of whoever made the new images one; of these, nobody has the folder."""
+    parents = tuple(each for each in scene.parents if each.scene_id != new.scene_id)
+    return replace(scene, parents=parents, made_by=new.made_by)
 
 
 def _located(

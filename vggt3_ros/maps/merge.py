@@ -22,7 +22,7 @@ from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.progress import Progress, StageProgress
 from vggt3_ros.scene.bounds import bounds_of
 from vggt3_ros.scene.depth import KeyframeDepth
-from vggt3_ros.scene.scene import Keyframes, Parent, Scene
+from vggt3_ros.scene.scene import Keyframes, Parent, Scene, Sibling
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 _VOXEL = 0.02  # metres, between points of a merged cloud
@@ -99,6 +99,7 @@ def merge(
         parents=tuple(
             Parent(part.scene.scene_id, part.name, same_frame=part is parts[0]) for part in parts
         ),
+        siblings=_siblings(parts),
         made_by="",
     )
     if scene.images is None:
@@ -147,6 +148,14 @@ def _sorted(scenes: Sequence[Scene], names: Sequence[str], first_id: str | None)
             part.scene.scene_id,
         ),
     )
+
+
+def _siblings(parts: Sequence[_Part]) -> tuple[Sibling, ...]:
+    """Siblings of the parts that are not among these themselves, nor what they were made from."""
+    known = {part.scene.scene_id for part in parts}
+    known |= {parent.scene_id for part in parts for parent in part.scene.parents}
+    siblings = [sibling for part in parts for sibling in part.scene.siblings]
+    return tuple({each.scene_id: each for each in siblings if each.scene_id not in known}.values())
 
 
 def _side(scene: Scene) -> Side:

@@ -63,9 +63,12 @@ def coloured_points(
     predicted from.
 
     Frames are worked through one by one: memory beyond the prediction does not grow with S.
-    Raises InputError when points of the point head are asked of a network without one.
+    Raises InputError without any frame, and when points of the point head are asked of a network
+    without one.
     """
     settings = settings or PointSettings()
+    if len(images) == 0:
+        raise InputError("there are points of frames, and all frames were left out; give one")
     if settings.source == "pointmap" and prediction.pointmap is None:
         raise InputError(
             "the points' source is the point head, but this network has none; choose 'depth'"

@@ -100,6 +100,8 @@ class Reconstruction:
     contradicted. anchored: the prediction as the landmarks scale and place it, still in scene
     units; None without landmarks. refined: depth refined by the views of each other, None where
     that was not done. seconds per stage; cpu_seconds of the processor, all threads of the process.
+    groups: indices of frames that hold together, but that nothing ties to the landmarks; each might
+    be a map of its own. Where the map is refused for nothing but that it falls into parts, all.
     """
 
     scene: Scene
@@ -112,6 +114,7 @@ class Reconstruction:
     refined: RefinedDepth | None
     seconds: dict[str, float]
     cpu_seconds: dict[str, float]
+    groups: tuple[tuple[int, ...], ...] = ()
 
 
 def reconstruct(
@@ -189,6 +192,7 @@ def reconstruct(
         refined=refined,
         seconds=laps.seconds,
         cpu_seconds=laps.cpu_seconds,
+        groups=tied.groups,
     )
 
 

@@ -35,8 +35,8 @@ class Tied:
 
     landmarks, and the scales that bring predicted depth into their unit; both None where images
     carry none that hold together. verdict on them, and report: its figures for people.
-    focal_factor: what the focal lengths were multiplied by. prior_residual_m and prior_outliers:
-    see LandmarkMap.
+    focal_factor: what the focal lengths were multiplied by. prior_residual_m, prior_outliers and
+    groups: see LandmarkMap.
     """
 
     landmarks: Landmarks | None
@@ -46,6 +46,7 @@ class Tied:
     focal_factor: float = 1.0
     prior_residual_m: float = 0.0
     prior_outliers: tuple[int, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
 
     def depth(self, predicted: Tensor) -> Tensor:
         """Predicted depth (S, h, w) in the unit of the landmarks, each keyframe's by its own
@@ -76,6 +77,7 @@ def tie(observed: Observed, settings: AnchorSettings, progress: StageProgress) -
         focal_factor=made.focal,
         prior_residual_m=made.prior_residual_m,
         prior_outliers=made.prior_outliers,
+        groups=made.groups,
     )
 
 

@@ -18,7 +18,7 @@ from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.entries import Entries, parse_json
 from vggt3_ros.scene.keyframe_list import KEYFRAMES, parse_keyframes
 from vggt3_ros.scene.older_versions import OLDER, SCENE_UNITS, UNSEALED, upgraded
-from vggt3_ros.scene.scene import Corner, Parent, Scene
+from vggt3_ros.scene.scene import Corner, Parent, Scene, Sibling
 from vggt3_ros.scene.seal import CHECKSUM, SHA256, check_seal, sealed
 from vggt3_ros.scene.verification import (
     MAX_SCALE,
@@ -64,7 +64,9 @@ _ENTRIES = (
     "bounds",
     "files",
 )
-_PARENTS = "parents"  # left out of a scene that has none
+# left out of a scene that has none
+_PARENTS = "parents"
+SIBLINGS = "siblings"
 _SCENE_ID = ("[0-9a-f]{32}", "32 hexadecimal digits")
 
 
@@ -116,6 +118,8 @@ def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
     entries: dict[str, Any] = dict(zip(_ENTRIES, values, strict=True))
     if scene.parents:
         entries[_PARENTS] = [asdict(parent) for parent in scene.parents]
+    if scene.siblings:
+        entries[SIBLINGS] = [asdict(sibling) for sibling in scene.siblings]
     return sealed(entries)
 
 
@@ -151,7 +155,7 @@ def parse_description(data: bytes) -> Description:
     files = _files(entries.part("files"))
     if version in OLDER:
         entries = upgraded(entries, LANDMARKS in files)
-    entries.require(_ENTRIES, (CHECKSUM, _PARENTS))
+    entries.require(_ENTRIES, (CHECKSUM, _PARENTS, SIBLINGS))
     return Description(version, entries, files)
 
 
@@ -201,6 +205,7 @@ def assemble(
             map_frame=entries.text("map_frame"),
             made_by=entries.text("made_by"),
             parents=_parents(entries),
+            siblings=_siblings(entries),
             scene_id=entries.text("scene_id", *_SCENE_ID),
             created=_created(entries),
         )
@@ -278,6 +283,17 @@ def _parents(entries: Entries) -> tuple[Parent, ...]:
         scene_id = parent.text("scene_id", *_SCENE_ID)
         parents.append(Parent(scene_id, parent.text("name"), parent.flag("same_frame")))
     return tuple(parents)
+
+
+def _siblings(entries: Entries) -> tuple[Sibling, ...]:
+    if SIBLINGS not in entries.values:
+        return ()
+    siblings = []
+    for sibling in entries.parts(SIBLINGS):
+        sibling.require(("scene_id", "name", "frames"))
+        scene_id = sibling.text("scene_id", *_SCENE_ID)
+        siblings.append(Sibling(scene_id, sibling.text("name"), sibling.texts("frames")))
+    return tuple(siblings)
 
 
 def _created(entries: Entries) -> str:

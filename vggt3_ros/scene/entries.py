@@ -89,6 +89,13 @@ class Entries:
             self._refuse(name, what)
         return value
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts, one at least."""
+        value = self._value(name)
+        if not isinstance(value, list) or not value or not all(isinstance(t, str) for t in value):
+            self._refuse(name, "a list of texts")
+        return tuple(value)
+
     def flag(self, name: str) -> bool:
         """Either true or false."""
         value = self._value(name)

@@ -7,13 +7,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from vggt3_ros.errors import SceneError
 from vggt3_ros.scene import replace
-from vggt3_ros.scene.description import DESCRIPTION
+from vggt3_ros.scene.description import DESCRIPTION, SIBLINGS
 from vggt3_ros.scene.entries import Entries, parse_json
 from vggt3_ros.scene.replace import current
 from vggt3_ros.scene.scene import Scene
@@ -83,21 +84,45 @@ def find_scene(path: str | os.PathLike[str], library: Path | None = None) -> Pat
     raise SceneError(f"{folder} {what}; {advice}")
 
 
+def part_folders(folder: Path, count: int) -> list[Path]:
+    """Folders for the `count` other parts of a map that goes into `folder`: beside it, with
+    -part2, -part3, ... after its name.
+
+    What is there already is left alone, unless it is a part of the map that `folder` holds now.
+    """
+    old = _siblings(folder)
+    found: list[Path] = []
+    number = 2
+    while len(found) < count:
+        place = folder.with_name(f"{folder.name}-part{number}")
+        if not os.path.lexists(place) or _scene_id(place) in old:
+            found.append(place)
+        number += 1
+    return found
+
+
+def folders_of(scene_ids: Collection[str], library: Path) -> dict[str, Path]:
+    """Where scenes of these ids are in `library`; the last written, should there be several."""
+    found = {_scene_id(folder): folder for folder in _scenes_in(library)}
+    return {scene_id: found[scene_id] for scene_id in scene_ids if scene_id in found}
+
+
 def prune(library: Path, keep: int, made_by: str, newest: Path | None = None) -> list[Path]:
     """Delete the oldest scenes of `library` that `made_by` made, beyond `keep`; returns their
     folders.
 
     Others' scenes in the same folder stay, those that a person saved under a name of their own (not
     of `folder_name`), and folders with anything that is no plain file. newest: a scene that must
-    stay, whatever its date; robots start with wrong clocks.
+    stay, whatever its date (robots start with wrong clocks), and so must its siblings.
     """
     ours = [
         folder
         for folder in _scenes_in(library)
         if _NAME.fullmatch(folder.name) and _maker(folder) == made_by
     ]
-    ours.sort(key=lambda folder: folder == newest)
-    gone = [folder for folder in ours[: max(0, len(ours) - keep)] if _is_plain(folder)]
+    siblings = set() if newest is None else _siblings(newest)
+    free = [folder for folder in ours if folder != newest and _scene_id(folder) not in siblings]
+    gone = [folder for folder in free[: max(0, len(ours) - keep)] if _is_plain(folder)]
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
     return gone
@@ -117,11 +142,28 @@ def is_scene(folder: Path) -> bool:
 
 def _maker(folder: Path) -> str | None:
     """Who made a scene; None when that cannot be read."""
-    try:
-        data = (folder / DESCRIPTION).read_bytes()
-        return Entries.of(parse_json(data, DESCRIPTION), DESCRIPTION).text("made_by")
-    except (OSError, SceneError):
-        return None
+    with suppress(OSError, SceneError):
+        return _entries(folder).text("made_by")
+    return None
+
+
+def _scene_id(folder: Path) -> str | None:
+    """The id of a scene; None when that cannot be read."""
+    with suppress(OSError, SceneError):
+        return _entries(folder).text("scene_id")
+    return None
+
+
+def _siblings(folder: Path) -> set[str]:
+    """The ids of a scene's siblings; none when they cannot be read, or there are none."""
+    with suppress(OSError, SceneError):
+        return {sibling.text("scene_id") for sibling in _entries(folder).parts(SIBLINGS)}
+    return set()
+
+
+def _entries(folder: Path) -> Entries:
+    data = (folder / DESCRIPTION).read_bytes()
+    return Entries.of(parse_json(data, DESCRIPTION), DESCRIPTION)
 
 
 def _is_plain(folder: Path) -> bool:

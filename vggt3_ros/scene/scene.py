@@ -41,6 +41,18 @@ class Parent:
     same_frame: bool = False
 
 
+@dataclass(frozen=True)
+class Sibling:
+    """Another part of the drive that a scene was made of, which nothing ties to it: the scene_id of
+    the scene that it became, what the folder of that is called beside this one, and the names of
+    its frames.
+    """
+
+    scene_id: str
+    name: str
+    frames: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Keyframes:
     """The S frames a scene was made of, in the order of the network's camera tokens.
@@ -96,6 +108,7 @@ class Scene:
     highest corner, each 3 numbers) are in the map frame. made_by: whose scene it is where several
     robots save in one folder: the mapper's full name and ROS domain; empty for scenes of nobody in
     particular. parents: the scenes that this one was made from; empty for one made of images alone.
+    siblings: the other parts of a drive that came apart, each a scene of its own.
     Raises InputError when the parts contradict each other.
     """
 
@@ -122,6 +135,7 @@ class Scene:
     map_frame: str = "map"
     made_by: str = ""
     parents: tuple[Parent, ...] = ()
+    siblings: tuple[Sibling, ...] = ()
     scene_id: str = field(default_factory=_new_id)
     created: str = field(default_factory=_now)
 
@@ -143,6 +157,11 @@ class Scene:
             raise InputError(
                 f"scene {self.scene_id} has a parent twice, or itself among its parents; name each"
                 " scene once"
+            )
+        if len({self.scene_id, *(each.scene_id for each in self.siblings)}) <= len(self.siblings):
+            raise InputError(
+                f"scene {self.scene_id} has a sibling twice, or itself among its siblings; name"
+                " each scene once"
             )
         if self.depth is not None and len(self.depth) != len(self.keyframes):
             raise InputError(
@@ -219,6 +238,22 @@ class Scene:
         if "observed_from" not in self.landmarks:
             return ()
         return tuple(torch.unique(self.landmarks["observed_from"]).tolist())
+
+    @property
+    def own_frames(self) -> tuple[str, ...]:
+        """Names of the keyframes that observe landmarks: the frames of this part of the drive."""
+        return tuple(self.keyframes.names[row] for row in self.keyframes_with_landmarks)
+
+    @property
+    def frames_in_no_part(self) -> tuple[str, ...]:
+        """Names of the keyframes that observe no landmarks, and are in no sibling; none where poses
+        cannot be verified.
+        """
+        if not self.is_verified:
+            return ()
+        elsewhere = {name for sibling in self.siblings for name in sibling.frames}
+        taken = elsewhere | set(self.own_frames)
+        return tuple(name for name in self.keyframes.names if name not in taken)
 
     def require_calibration(self) -> MapCalibration:
         """The calibration that comes with landmarks. Raises SceneError where there are none."""

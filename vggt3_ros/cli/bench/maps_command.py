@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         with ProgressBar("bench maps") as progress:
             for done, case in enumerate(chosen):
                 progress(case.name, done / len(chosen))
-                outcomes.append(examine(case.make(), network))
+                outcomes.append(examine(case.make(), network, in_parts=True))
                 print(line(outcomes[-1]), flush=True)
     finally:
         print(summary(outcomes))

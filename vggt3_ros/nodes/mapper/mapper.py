@@ -73,6 +73,7 @@ class Mapper:
         clear_leftovers(self.library)
         self.network: Vggt3 | None = None
         self.scene: Scene | None = None
+        self._folder = library  # that the scene is in
         self.job: MappingJob | None = None
         self.paused = False
         self._settings = settings
@@ -159,7 +160,7 @@ class Mapper:
             raise SceneError(f"there is no scene whose poses are verified to extend: {why}")
         if not wanted or scene is None or not scene.is_verified:
             return None
-        return Base(scene, required)
+        return Base(scene, self._folder, required)
 
     def start_if_due(self) -> None:
         """Begin if the settings ask for it now.
@@ -195,6 +196,7 @@ class Mapper:
         """Make a scene the newest."""
         with self._lock:
             self.scene = scene
+            self._folder = folder
             self._on_scene(scene, folder)
 
     def save(self, scene: Scene, path: Path, overwrite: bool) -> Path:
@@ -294,7 +296,8 @@ def _summary(mapped: MappingResult) -> str:
     skipped = "".join(f"; frame {name} was not used: {reason}" for name, reason in made.skipped[:3])
     return (
         f"scene {scene.scene_id[:8]} of {count} in {mapped.seconds:.1f} s, {scale},"
-        f" landmarks: {scene.verdict.reason}; saved in {mapped.folder}{depth}{spared}{skipped}"
+        f" landmarks: {scene.verdict.reason}; saved in"
+        f" {mapped.folder}{mapped.apart}{depth}{spared}{skipped}"
         + (f"; a scene of its own: {mapped.alone}" if mapped.alone else "")
     )
 
@@ -305,5 +308,6 @@ def _extension(made: Extended, mapped: MappingResult) -> str:
     return (
         f"scene {scene.scene_id[:8]} of {len(scene.keyframes)} keyframes extends"
         f" {scene.parents[0].name} in {mapped.seconds:.1f} s, {made.located} of its new frames were"
-        f" found there, landmarks: {scene.verdict.reason}; saved in {mapped.folder}{loose}"
+        f" found there, landmarks: {scene.verdict.reason}; saved in"
+        f" {mapped.folder}{mapped.apart}{loose}"
     )

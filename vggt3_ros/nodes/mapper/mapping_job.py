@@ -9,12 +9,14 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vggt3_ros.errors import SceneError, Vggt3Error
+from vggt3_ros.maps.apart import parts_of_drive
 from vggt3_ros.maps.extend import Extended, extend
 from vggt3_ros.maps.merge import CannotMergeError, MergeSettings
+from vggt3_ros.maps.siblings import siblings_beside
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
@@ -29,11 +31,12 @@ class CanceledError(Vggt3Error):
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """The scene that a collection extends; required: otherwise, where its landmarks do not show
-    enough of the frames, these become a scene of their own.
+    """The scene that a collection extends, and the folder that it is in; required: otherwise, where
+    its landmarks do not show enough of the frames, these become a scene of their own.
     """
 
     scene: Scene
+    folder: Path
     required: bool
 
 
@@ -44,7 +47,8 @@ class MappingResult:
     made: the reconstruction, or how another scene was extended. alone: why it extends none; empty
     if it does, or was not asked to. folder: in the library. copy: at `save_path`, None if it is not
     there or was not asked for. uncopied: why it is not at `save_path` as well; empty if it is, or
-    was not asked for.
+    was not asked for. parts: scenes and folders of the other parts of a map that came apart;
+    in_none: how many frames are in no part.
     """
 
     made: Reconstruction | Extended
@@ -53,11 +57,28 @@ class MappingResult:
     copy: Path | None
     seconds: float
     uncopied: str
+    parts: tuple[tuple[Scene, Path], ...] = ()
+    in_none: int = 0
 
     @property
     def scene(self) -> Scene:
         """What was made."""
         return self.made.scene
+
+    @property
+    def apart(self) -> str:
+        """How the map came apart, in words; empty if it did not."""
+        if isinstance(self.made, Extended):
+            joined = [f"; {name} is tied to it now, and joined" for name in self.made.joined]
+            stay = [f"; {name} stays apart: {reason}" for name, reason in self.made.apart]
+            return "".join(joined + stay)
+        if not self.parts:
+            return f"; {self.in_none} frames are in no part of it" if self.in_none else ""
+        others = ", ".join(f"{len(scene.own_frames)} in {folder}" for scene, folder in self.parts)
+        return (
+            f"; it came apart: {len(self.scene.own_frames)} frames are in this scene, {others},"
+            f" {self.in_none} in none"
+        )
 
 
 class MappingJob:
@@ -134,7 +155,18 @@ class MappingJob:
     ) -> MappingResult:
         begin = time.perf_counter()
         made, alone = self._made(network, settings, base)
+        parts: tuple[tuple[Scene, Path], ...] = ()
+        in_none = 0
+        if isinstance(made, Reconstruction):
+            drive = parts_of_drive(made, network, settings, self._report)
+            every = (drive.largest, *drive.others)
+            scenes = drive.scenes([folder_name(each.scene) for each in every])
+            made = replace(drive.largest, scene=scenes[0])
+            parts = tuple((scene, self._library / folder_name(scene)) for scene in scenes[1:])
+            in_none = len(drive.in_none)
         self._report("save", 1.0)
+        for scene, place in parts:  # first, since the last one written is the newest
+            save_scene(scene, place)
         folder = save_scene(made.scene, self._library / folder_name(made.scene))
         copy = None
         uncopied = ""
@@ -143,7 +175,8 @@ class MappingJob:
                 copy = save_scene(made.scene, self._save_path)
             except SceneError as error:
                 uncopied = str(error)
-        return MappingResult(made, alone, folder, copy, time.perf_counter() - begin, uncopied)
+        seconds = time.perf_counter() - begin
+        return MappingResult(made, alone, folder, copy, seconds, uncopied, parts, in_none)
 
     def _made(
         self, network: Vggt3, settings: ReconstructionSettings, base: Base | None
@@ -154,8 +187,10 @@ class MappingJob:
             name = f"scene {base.scene.scene_id[:8]}"
             most = MergeSettings(max_points=settings.points.max_points)
             try:
-                made = extend(base.scene, name, self.frames, network, most, self._report, settings)
-                return made, ""
+                siblings = siblings_beside(base.folder, base.scene)
+                return extend(
+                    base.scene, name, self.frames, network, most, self._report, settings, siblings
+                ), ""
             except CannotMergeError as error:
                 if base.required:
                     raise

@@ -117,7 +117,7 @@ class MapperServices:
             result.scene_id = mapped.scene.scene_id
             result.path = str(mapped.copy or mapped.folder)
             result.seconds = mapped.seconds
-            result.message = f"saved in {mapped.folder}"
+            result.message = f"saved in {mapped.folder}{mapped.apart}"
             if mapped.copy:
                 result.message += f" and at {mapped.copy}"
             if mapped.uncopied:
