@@ -122,13 +122,14 @@ def test_rviz_shows_what_the_nodes_publish() -> None:
         "/vggt3/points",
         "/vggt3/grid",
         "/vggt3/keyframes",
+        "/vggt3/keyframes_cloud",
         "/vggt3/pose",
         "/vggt3/image",
     }
 
 
 def test_rviz_gets_maps_made_before_it_was_started() -> None:
-    for topic in ("/vggt3/points", "/vggt3/grid", "/vggt3/keyframes"):
+    for topic in ("/vggt3/points", "/vggt3/grid", "/vggt3/keyframes", "/vggt3/keyframes_cloud"):
         assert qos_by_topic()[topic] == ("Reliable", "Transient Local")
 
 

@@ -98,3 +98,29 @@ def finished_scene(
 def scene(finished_scene: Path, tmp_path: Path) -> Path:
     """A scene that a test may spoil."""
     return Path(shutil.copytree(finished_scene, tmp_path / "scene"))
+
+
+def map_images(room: Path, which: slice) -> list[Path]:
+    """Some images of the drive through a room, in their order."""
+    return sorted((room / "map").iterdir())[which]
+
+
+def mapped(room: Path, which: slice, folder: Path) -> Path:
+    """A verified scene of these images with their poses, which keeps them."""
+    known = ["--poses", room / "poses.txt", "--intrinsics", room / "intrinsics.json"]
+    images = map_images(room, which)
+    arguments = ["map", *images, "--out", folder, *known, "--keep-images"]
+    assert main([str(each) for each in arguments]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def first(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first six frames of the drive. Not to be changed by tests."""
+    return mapped(room, slice(0, 6), tmp_path_factory.mktemp("first") / "scene")
+
+
+@pytest.fixture(scope="session")
+def second(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last six frames. Not to be changed by tests."""
+    return mapped(room, slice(2, 8), tmp_path_factory.mktemp("second") / "scene")

@@ -11,35 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from vggt3_ros.cli import view
 from vggt3_ros.scene.storage import load_scene
 from vggt3_ros.worlds.sequence import RoomSequence
 
-from .conftest import main
+from .conftest import map_images
 
 Run = Callable[..., Any]
-
-
-def map_images(room: Path, which: slice) -> list[Path]:
-    return sorted((room / "map").iterdir())[which]
-
-
-@pytest.fixture(scope="module")
-def first(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first six frames of the drive, mapped with their poses, and with images of keyframes."""
-    return mapped(room, slice(0, 6), tmp_path_factory.mktemp("first") / "scene", "--keep-images")
-
-
-@pytest.fixture(scope="module")
-def second(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The last six frames."""
-    return mapped(room, slice(2, 8), tmp_path_factory.mktemp("second") / "scene", "--keep-images")
-
-
-def mapped(room: Path, which: slice, folder: Path, *options: str) -> Path:
-    known = ["--poses", room / "poses.txt", "--intrinsics", room / "intrinsics.json"]
-    arguments = ["map", *map_images(room, which), "--out", folder, *known, *options]
-    assert main([str(each) for each in arguments]) == 0
-    return folder
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -75,6 +53,45 @@ def test_two_scenes_become_one_in_which_queries_of_both_are_found(
     assert sum(verified) >= 3
 
 
+def test_scenes_to_be_merged_are_shown_where_they_would_lie(
+    vggt3: Run, first: Path, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("viser")
+    from vggt3_ros.nodes.viewer.page import Viewer
+
+    shown: dict[str, Any] = {}
+
+    class Watched(Viewer):
+        def show_points(self, points: Any, colors: Any, others: Any = None) -> None:
+            shown["points"] = others["scene"]
+            super().show_points(points, colors, others)
+
+        def show_keyframes(self, map_from_cam: Any, ways: Any = ()) -> None:
+            shown["keyframes"] = map_from_cam
+            super().show_keyframes(map_from_cam, ways)
+
+        def show_lines(self, what: str, lines: Any, color: Any) -> None:
+            shown[what] = lines
+            super().show_lines(what, lines, color)
+
+        def show_text(self, markdown: str) -> None:
+            shown["text"] = markdown
+            super().show_text(markdown)
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vggt3_ros.nodes.viewer.page.Viewer", Watched)
+    monkeypatch.setattr(view, "wait", end)
+    before = [contents(first), contents(second)]
+    outcome = vggt3("view", first, second, "--port", "0")
+    assert outcome.code == 0 and "2 scenes: 1 lie in another one" in outcome.out, outcome
+    assert f"keyframes of {second} were found in {first}" in shown["text"]
+    assert len(shown["pairs of keyframes that agree"]) >= 3 and len(shown["keyframes"]) == 12
+    assert len({tuple(row) for row in shown["points"].tolist()}) == 2
+    assert [contents(first), contents(second)] == before
+
+
 def test_new_images_extend_a_scene(
     vggt3: Run, room: Path, drive: RoomSequence, first: Path, tmp_path: Path
 ) -> None:
@@ -88,6 +105,9 @@ def test_new_images_extend_a_scene(
     scene = load_scene(tmp_path / "new")
     assert farthest(scene, drive, [*range(6), *range(3, 8)]) < 0.03
     assert [parent.scene_id for parent in scene.parents] == [load_scene(first).scene_id]
+    old, added = scene.origins
+    assert (old.keyframes, old.name, added.keyframes) == (6, str(first), 5)
+    assert added.name.startswith("images added 20")
     data = json.loads(report.read_text())
     assert data["new_images"] == 5 and data["found_in_the_scene"] >= 3
     assert data["keyframes"] == 11 and data["skipped"] == []

@@ -13,8 +13,10 @@ import torch
 
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.landmarks.landmarks import Landmarks
+from vggt3_ros.maps.edit import Edited, without_keyframes
 from vggt3_ros.maps.merge import CannotMergeError, MergeSettings, merge
 from vggt3_ros.scene.depth import KeyframeDepth
+from vggt3_ros.scene.descent import Loop
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.scene.storage import load_scene, save_scene
 from vggt3_ros.scene.verification import MapVerdict
@@ -68,6 +70,20 @@ def test_keyframes_of_both_are_there_with_names_of_their_own(merged: Scene, seco
         )
     )
     torch.testing.assert_close(poses[8:], merged.map_from_keyframes[8:])
+
+
+def test_whose_keyframes_they_are_and_which_close_loops_is_kept(
+    first: Scene, second: Scene, merged: Scene
+) -> None:
+    parents = [(first.scene_id, "monday"), (second.scene_id, "tuesday")]
+    assert [(each.scene_id, each.name) for each in merged.origins] == parents
+    assert [each.keyframes for each in merged.origins] == [8, 8] and merged.loops == ()
+    looped = replace(second, loops=(Loop(0, 5),))
+    kept = merge([first, looped], ["monday", "tuesday"]).scene
+    assert kept.loops == (Loop(8, 13),)
+    dropped = without_keyframes(Edited(kept), kept.keyframes.names[1:3]).scene
+    assert [each.keyframes for each in dropped.origins] == [6, 8]
+    assert dropped.loops == (Loop(6, 11),)
 
 
 def test_points_of_both_lie_in_one_frame(first: Scene, second: Scene, merged: Scene) -> None:

@@ -13,6 +13,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.sim3 import umeyama
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
+from vggt3_ros.pipeline.scene_of_map import loops_of
 from vggt3_ros.pipeline.tie import _without_drift
 
 from ..landmarks import drive_of_points as drive
@@ -39,6 +40,10 @@ def test_frames_without_odometry_follow_those_that_loops_have_moved() -> None:
     poses, report = _without_drift(observed, features, drive.DRIFT, lambda fraction: None)
     assert report["found"] == len(report["pairs"]) >= 5
     assert error(poses, true) < error(odometry, true) / 3
+    anchoring: Any = SimpleNamespace(report={"loops": report})
+    assert [[loop.first, loop.second] for loop in loops_of(anchoring)] == [
+        pair["keyframes"] for pair in report["pairs"]
+    ]
     for pair in report["pairs"]:
         first, second = pair["keyframes"]
         relative = (np.linalg.inv(true[first]) @ true[second])[:3, 3]

@@ -43,6 +43,10 @@ MEANINGS = {
     "/tf_static": "where the camera is on the robot",
     "points": "coloured points of the newest scene: x y z rgb confidence; latched",
     "keyframes": "poses of its keyframes; latched",
+    "keyframes_cloud": (
+        "the same as dotted pyramids, coloured by the scene that they were first in, and the loops"
+        " that they close as dotted lines; latched"
+    ),
     "grid": "what is in a robot's way there, for Nav2 ([how](grid.md)); latched",
     "scene": "what and where it is; latched",
     "mapper/status": "at every change, and `status_rate` times a second",

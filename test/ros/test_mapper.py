@@ -19,6 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from vggt3_ros.action import Reconstruct
 from vggt3_ros.geometry.se3 import quaternion_from_rotation, se3, se3_inverse
 from vggt3_ros.msg import MapperStatus, SceneInfo
+from vggt3_ros.nodes.mapper.keyframe_cloud import keyframe_cloud
 from vggt3_ros.nodes.messages.conversions import header, pose_from_message, pose_message, stamp_ns
 from vggt3_ros.nodes.messages.images import byte_array
 from vggt3_ros.nodes.messages.qos import image_qos
@@ -91,11 +92,12 @@ def test_a_drive_becomes_a_metric_map(mapper: MapperClient, tmp_path: Path) -> N
     assert "metric (pose_priors)" in after.message
 
     node = mapper.node  # who comes late gets everything
-    points, path, told_scene = (
+    points, path, pyramids, told_scene = (
         wait_for(lambda messages=messages: messages, "a latched message")[0]  # type: ignore[misc]
         for messages in (
             latched(node, PointCloud2, "points"),
             latched(node, PathMessage, "keyframes"),
+            latched(node, PointCloud2, "keyframes_cloud"),
             latched(node, SceneInfo, "scene"),
         )
     )
@@ -107,6 +109,7 @@ def test_a_drive_becomes_a_metric_map(mapper: MapperClient, tmp_path: Path) -> N
         path.header.frame_id == "map"
         and [stamp_ns(pose.header.stamp) for pose in path.poses] == stamps
     )
+    assert pyramids.width == len(keyframe_cloud(scene)) and pyramids.header.frame_id == "map"
     poses = torch.stack([pose_from_message(pose.pose) for pose in path.poses])
     torch.testing.assert_close(poses, scene.map_from_keyframes, atol=1e-6, rtol=0.0)
     assert (told_scene.scene_id, told_scene.path, told_scene.keyframes) == (

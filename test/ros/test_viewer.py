@@ -19,13 +19,14 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
 from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.frustum import frustum_lines
 from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.msg import LocalizationStatus
 from vggt3_ros.nodes import viewer_node
 from vggt3_ros.nodes.messages.clouds import cloud_message
 from vggt3_ros.nodes.messages.conversions import header, path_message, pose_message
 from vggt3_ros.nodes.messages.qos import LATCHED, STATUS
-from vggt3_ros.nodes.viewer.page import Viewer, frustum_lines
+from vggt3_ros.nodes.viewer.page import Viewer
 from vggt3_ros.nodes.viewer_node import ViewerNode
 
 from ..patience import PATIENCE_S

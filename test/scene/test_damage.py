@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from vggt3_ros.errors import SceneError
+from vggt3_ros.scene.descent import Loop, Origin
 from vggt3_ros.scene.scene import Parent, Scene, Sibling
 from vggt3_ros.scene.storage import load_scene, save_scene
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
@@ -55,6 +56,8 @@ def folder(tmp_path: Path, make_scene: MakeScene, make_depth: Callable[..., Any]
     """A scene with everything that a scene can have."""
     scene = replace(
         make_scene(2.0, frames=2),
+        origins=(Origin("0" * 31 + "1", "monday", 1), Origin("0" * 31 + "2", "tuesday", 1)),
+        loops=(Loop(0, 1),),
         landmarks=synthetic_landmarks(2, 12).tensors(),
         verdict=MapVerdict(True, "12 landmarks tie 2 of 2 keyframes", "held as given"),
         calibration=MapCalibration(((640, 480), (480, 640)), focal_factor=1.0625, depth_scale=2.5),
@@ -116,6 +119,8 @@ def is_harmless(place: Place, damage: str) -> bool:
         return damage in ("removed", "doubled", "text")  # frames with any names
     if place == ("siblings",) and damage == "removed":
         return True
+    if place[0] in ("origins", "loops") and damage == "removed":
+        return len(place) == 1  # a scene without any
     name = next((part for part in reversed(place) if isinstance(part, str)), "")
     if place[0] == "verification" and len(place) > 1 and place[1] not in VERDICT:
         return damage != "doubled" or isinstance(place[-1], int)

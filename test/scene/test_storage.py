@@ -45,7 +45,8 @@ def same(a: Scene, b: Scene) -> bool:
         "bounds model_id model_fingerprint input_size ttt_steps metric_source metric_residual_m"
         " map_frame made_by"
     )
-    names += " parents siblings scene_id created up_source verdict calibration report"
+    names += " parents siblings origins loops scene_id created up_source verdict"
+    names += " calibration report"
     names += " has_refined_points"
     return (
         all(x.dtype == y.dtype and torch.equal(x, y) for x, y in tensors)

@@ -83,9 +83,8 @@ def extend(
     laps.lap("localize")
     made = _mapped(scene, frames, known, network, _settings(scene, how), report(0.2, 0.7))
     laps.lap("map")
-    merged = merge(
-        [scene, made.scene], [name, "the new images"], settings, report(0.7, 0.8), frame_of=0
-    )
+    names = [name, f"images added {made.scene.created[:16]}"]
+    merged = merge([scene, made.scene], names, settings, report(0.7, 0.8), frame_of=0)
     reunion = join_siblings(
         NamedScene(merged.scene, f"{name} with the new images"),
         siblings or Siblings(),

@@ -22,6 +22,7 @@ from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.progress import Progress, StageProgress
 from vggt3_ros.scene.bounds import bounds_of
 from vggt3_ros.scene.depth import KeyframeDepth
+from vggt3_ros.scene.descent import Origin, later_loops
 from vggt3_ros.scene.scene import Keyframes, Parent, Scene, Sibling
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
@@ -81,9 +82,9 @@ def merge(
             if progress is not None:
                 progress(stage, (done + fraction) / (len(parts) - 1))
 
-        side = _side(whole.scene)
+        side = side_of(whole.scene)
         finds = [
-            find_overlap(side, _side(part.scene), lambda f: report("overlap", 0.8 * f))
+            find_overlap(side, side_of(part.scene), lambda f: report("overlap", 0.8 * f))
             for part in left
         ]
         best = max(range(len(left)), key=lambda i: _ties(finds[i]))
@@ -126,12 +127,7 @@ def _sorted(scenes: Sequence[Scene], names: Sequence[str], first_id: str | None)
     if len(parts) < 2:
         raise InputError(f"merging needs at least two scenes, got {len(parts)}")
     for part in parts:
-        if not part.scene.is_verified:
-            raise SceneError(
-                f"{part.name} cannot be merged: it has no landmarks that could be found in the"
-                f" others ({part.scene.verdict.reason}); map the place again"
-            )
-        part.scene.require_network(parts[0].scene.model_fingerprint)
+        check_mergeable(part.scene, part.name, parts[0].scene.model_fingerprint)
     ids = [part.scene.scene_id for part in parts]
     for index, part in enumerate(parts):
         first = ids.index(part.scene.scene_id)
@@ -158,7 +154,20 @@ def _siblings(parts: Sequence[_Part]) -> tuple[Sibling, ...]:
     return tuple({each.scene_id: each for each in siblings if each.scene_id not in known}.values())
 
 
-def _side(scene: Scene) -> Side:
+def check_mergeable(scene: Scene, name: str, fingerprint: str) -> None:
+    """Raise SceneError unless a scene, called `name`, can be merged with those of the network with
+    this fingerprint.
+    """
+    if not scene.is_verified:
+        raise SceneError(
+            f"{name} cannot be merged: it has no landmarks that could be found in the others"
+            f" ({scene.verdict.reason}); map the place again"
+        )
+    scene.require_network(fingerprint)
+
+
+def side_of(scene: Scene) -> Side:
+    """What of a verified scene says where others lie in it."""
     surface = to_array(scene.points.points.double()) if scene.has_refined_points else None
     return Side(
         Landmarks.from_tensors(scene.landmarks),
@@ -209,6 +218,8 @@ def _joined(
         report=_report(a, b, overlap, joined),
         depth=depth,
         images=images,
+        origins=(*_origins(a), *_origins(b)),
+        loops=(*a.scene.loops, *later_loops(b.scene.loops, len(a.scene.keyframes))),
         has_refined_points=a.scene.has_refined_points
         and b.scene.has_refined_points
         and depth is not None,
@@ -240,6 +251,12 @@ def _keyframes(a: Scene, b: Scene, joined: Joined) -> Keyframes:
         cam_from_world=torch.cat([own.cam_from_world, se3_inverse(scene_from_cam)[:, :3]]),
         intrinsics=torch.cat([own.intrinsics, zoom * other.intrinsics]),
     )
+
+
+def _origins(part: _Part) -> tuple[Origin, ...]:
+    """Whose keyframes a scene has: its own, unless it was made of others."""
+    scene = part.scene
+    return scene.origins or (Origin(scene.scene_id, part.name, len(scene.keyframes)),)
 
 
 def _depth(
@@ -323,7 +340,7 @@ def _report(a: _Part, b: _Part, overlap: Overlap, joined: Joined) -> dict[str, A
     seam = {
         "scenes": [a.name, b.name],
         "keyframes": [len(a.scene.keyframes), len(b.scene.keyframes)],
-        "keyframes_found_in_the_other": list(overlap.agreeing),
+        "keyframes_found_in_the_other": [len(found) for found in overlap.keyframes],
         "scale": overlap.a_from_b.scale,
         "landmarks_in_both": joined.joined,
         "agreeing": joined.agreeing,

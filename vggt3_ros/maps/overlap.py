@@ -60,13 +60,13 @@ _MIN_ALIKE = 0.85  # cosine of descriptors of one landmark
 @dataclass(frozen=True, eq=False)
 class Overlap:
     """How map b lies in map a. a_from_b; pairs (M, 2) of landmarks of a and of b that are one and
-    the same; agreeing: keyframes localized in the other map that agree, of a and of b; residual:
-    median distance of the pairs, in the unit of a.
+    the same; keyframes localized in the other map that agree, of a and of b; residual: median
+    distance of the pairs, in the unit of a.
     """
 
     a_from_b: Sim3
     pairs: Indices
-    agreeing: tuple[int, int]
+    keyframes: tuple[tuple[int, ...], tuple[int, ...]]
     residual: float
 
 
@@ -107,17 +107,18 @@ def find_overlap(a: Side, b: Side, progress: Progress | None = None) -> Overlap 
     assert best is not None
     a_from_b, agrees = best
     agreed = [find for find, yes in zip(finds, agrees, strict=True) if yes]
-    of_a = sum(find.own == 0 for find in agreed)
-    agreeing = (of_a, len(agreed) - of_a)
+    of_a = tuple(find.keyframe for find in agreed if find.own == 0)
+    of_b = tuple(find.keyframe for find in agreed if find.own == 1)
     objection = (
-        _too_few(agreeing, len(finds))
+        _too_few((len(of_a), len(of_b)), len(finds))
         or _scales_differ(both, a_from_b)
         or _contradicted(expected, agreed)
     )
     if objection is not None:
         return NoOverlap(objection)
     pairs = _one_to_one(both, a_from_b, agreed)
-    return Overlap(a_from_b, pairs, agreeing, float(np.median(_distances(both, a_from_b, pairs))))
+    residual = float(np.median(_distances(both, a_from_b, pairs)))
+    return Overlap(a_from_b, pairs, (of_a, of_b), residual)
 
 
 def keyframe_features(landmarks: Landmarks, keyframe: int, size_wh: Size) -> Features:

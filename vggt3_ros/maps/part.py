@@ -20,6 +20,7 @@ from vggt3_ros.landmarks.part import part
 from vggt3_ros.landmarks.verdict import MIN_LANDMARKS
 from vggt3_ros.scene.bounds import bounds_of
 from vggt3_ros.scene.depth import KeyframeDepth
+from vggt3_ros.scene.descent import kept_loops, kept_origins
 from vggt3_ros.scene.scene import Keyframes, Scene
 from vggt3_ros.scene.verification import MapVerdict
 
@@ -44,6 +45,8 @@ def part_of(scene: Scene, kept: Tensor, inside: Inside | None = None) -> Scene:
         keyframes=_keyframes(scene.keyframes, kept),
         images=None if scene.images is None else scene.images[kept],
         depth=depth,
+        origins=kept_origins(scene.origins, kept),
+        loops=kept_loops(scene.loops, kept),
         **_verified(scene, kept, inside),
     )
     everywhere = scene.points.points

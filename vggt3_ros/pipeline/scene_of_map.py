@@ -14,6 +14,7 @@ from vggt3_ros.pipeline.observed import Observed
 from vggt3_ros.pipeline.preprocess import PreparedFrames
 from vggt3_ros.pipeline.usable_frames import frame_name
 from vggt3_ros.scene.bounds import bounds_of
+from vggt3_ros.scene.descent import Loop
 from vggt3_ros.scene.scene import Keyframes, Scene
 
 
@@ -62,7 +63,14 @@ def scene_of_map(
         depth=None if refined is None else refined.stored(keep_images),
         images=_stored_images(observed.prepared) if keep_images else None,
         has_refined_points=refined is not None,
+        loops=loops_of(anchoring),
     )
+
+
+def loops_of(anchoring: Anchoring) -> tuple[Loop, ...]:
+    """The loops that odometry was corrected by."""
+    pairs = anchoring.report.get("loops", {}).get("pairs", [])
+    return tuple(Loop(*pair["keyframes"]) for pair in pairs)
 
 
 def _stored_images(prepared: PreparedFrames) -> Tensor:

@@ -15,6 +15,7 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import check_pose, se3
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.scene.depth import KeyframeDepth
+from vggt3_ros.scene.descent import SCENE_ID, parse_loops, parse_origins
 from vggt3_ros.scene.entries import Entries, parse_json
 from vggt3_ros.scene.keyframe_list import KEYFRAMES, parse_keyframes
 from vggt3_ros.scene.older_versions import OLDER, SCENE_UNITS, UNSEALED, upgraded
@@ -67,7 +68,9 @@ _ENTRIES = (
 # left out of a scene that has none
 _PARENTS = "parents"
 SIBLINGS = "siblings"
-_SCENE_ID = ("[0-9a-f]{32}", "32 hexadecimal digits")
+_ORIGINS = "origins"
+_LOOPS = "loops"
+_OPTIONAL = (_PARENTS, SIBLINGS, _ORIGINS, _LOOPS)
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,13 @@ def describe(scene: Scene, files: dict[str, FileRecord]) -> bytes:
         {name: asdict(record) for name, record in files.items()},
     )
     entries: dict[str, Any] = dict(zip(_ENTRIES, values, strict=True))
-    if scene.parents:
-        entries[_PARENTS] = [asdict(parent) for parent in scene.parents]
-    if scene.siblings:
-        entries[SIBLINGS] = [asdict(sibling) for sibling in scene.siblings]
+    optional = {
+        _PARENTS: [asdict(parent) for parent in scene.parents],
+        SIBLINGS: [asdict(sibling) for sibling in scene.siblings],
+        _ORIGINS: [asdict(origin) for origin in scene.origins],
+        _LOOPS: [asdict(loop) for loop in scene.loops],
+    }
+    entries.update({name: several for name, several in optional.items() if several})
     return sealed(entries)
 
 
@@ -155,7 +161,7 @@ def parse_description(data: bytes) -> Description:
     files = _files(entries.part("files"))
     if version in OLDER:
         entries = upgraded(entries, LANDMARKS in files)
-    entries.require(_ENTRIES, (CHECKSUM, _PARENTS, SIBLINGS))
+    entries.require(_ENTRIES, (CHECKSUM, *_OPTIONAL))
     return Description(version, entries, files)
 
 
@@ -206,7 +212,9 @@ def assemble(
             made_by=entries.text("made_by"),
             parents=_parents(entries),
             siblings=_siblings(entries),
-            scene_id=entries.text("scene_id", *_SCENE_ID),
+            origins=parse_origins(_several(entries, _ORIGINS)),
+            loops=parse_loops(_several(entries, _LOOPS)),
+            scene_id=entries.text("scene_id", *SCENE_ID),
             created=_created(entries),
         )
     except InputError as error:
@@ -275,25 +283,26 @@ def _refined(entries: Entries, files: dict[str, FileRecord]) -> bool:
 
 
 def _parents(entries: Entries) -> tuple[Parent, ...]:
-    if _PARENTS not in entries.values:
-        return ()
     parents = []
-    for parent in entries.parts(_PARENTS):
+    for parent in _several(entries, _PARENTS):
         parent.require(("scene_id", "name", "same_frame"))
-        scene_id = parent.text("scene_id", *_SCENE_ID)
+        scene_id = parent.text("scene_id", *SCENE_ID)
         parents.append(Parent(scene_id, parent.text("name"), parent.flag("same_frame")))
     return tuple(parents)
 
 
 def _siblings(entries: Entries) -> tuple[Sibling, ...]:
-    if SIBLINGS not in entries.values:
-        return ()
     siblings = []
-    for sibling in entries.parts(SIBLINGS):
+    for sibling in _several(entries, SIBLINGS):
         sibling.require(("scene_id", "name", "frames"))
-        scene_id = sibling.text("scene_id", *_SCENE_ID)
+        scene_id = sibling.text("scene_id", *SCENE_ID)
         siblings.append(Sibling(scene_id, sibling.text("name"), sibling.texts("frames")))
     return tuple(siblings)
+
+
+def _several(entries: Entries, name: str) -> list[Entries]:
+    """The objects of an entry that scenes without any leave out."""
+    return entries.parts(name) if name in entries.values else []
 
 
 def _created(entries: Entries) -> str:

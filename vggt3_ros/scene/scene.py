@@ -16,6 +16,7 @@ from vggt3_ros.geometry.pointcloud import PointCloud
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.scene.depth import KeyframeDepth
+from vggt3_ros.scene.descent import Loop, Origin, check_descent
 from vggt3_ros.scene.verification import MapCalibration, MapVerdict
 
 Corner = tuple[float, float, float]
@@ -109,6 +110,8 @@ class Scene:
     robots save in one folder: the mapper's full name and ROS domain; empty for scenes of nobody in
     particular. parents: the scenes that this one was made from; empty for one made of images alone.
     siblings: the other parts of a drive that came apart, each a scene of its own.
+    origins: whose keyframes they were first; empty where they are this scene's own. loops: pairs of
+    keyframes that closed loops of drives.
     Raises InputError when the parts contradict each other.
     """
 
@@ -136,6 +139,8 @@ class Scene:
     made_by: str = ""
     parents: tuple[Parent, ...] = ()
     siblings: tuple[Sibling, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    loops: tuple[Loop, ...] = ()
     scene_id: str = field(default_factory=_new_id)
     created: str = field(default_factory=_now)
 
@@ -163,6 +168,7 @@ class Scene:
                 f"scene {self.scene_id} has a sibling twice, or itself among its siblings; name"
                 " each scene once"
             )
+        check_descent(self.origins, self.loops, len(self.keyframes))
         if self.depth is not None and len(self.depth) != len(self.keyframes):
             raise InputError(
                 f"there is depth of {len(self.depth)} keyframes, but there are"

@@ -12,6 +12,7 @@ from sensor_msgs.msg import PointCloud2
 from vggt3_ros.msg import MapperStatus, SceneInfo
 from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.mapper.grid_output import GridOutput
+from vggt3_ros.nodes.mapper.keyframe_cloud import keyframe_cloud
 from vggt3_ros.nodes.mapper.mapper import Mapper
 from vggt3_ros.nodes.mapper.parameters import MapperParameters
 from vggt3_ros.nodes.messages.clouds import cloud_message
@@ -32,6 +33,7 @@ class MapperOutput:
         self._failed = False
         self._points = node.create_publisher(PointCloud2, "points", LATCHED)
         self._keyframes = node.create_publisher(PathMessage, "keyframes", LATCHED)
+        self._keyframes_cloud = node.create_publisher(PointCloud2, "keyframes_cloud", LATCHED)
         self._grid = GridOutput(node, settings)
         self._scene = node.create_publisher(SceneInfo, "scene", LATCHED)
         self._status = node.create_publisher(MapperStatus, "mapper/status", STATUS)
@@ -41,7 +43,13 @@ class MapperOutput:
         """Destroy the publishers of scenes, status and diagnostics."""
         self._diagnostics.destroy()
         self._grid.close()
-        for publisher in (self._points, self._keyframes, self._scene, self._status):
+        for publisher in (
+            self._points,
+            self._keyframes,
+            self._keyframes_cloud,
+            self._scene,
+            self._status,
+        ):
             self._node.destroy_publisher(publisher)
 
     def say(self, message: str, failed: bool) -> None:
@@ -61,6 +69,7 @@ class MapperOutput:
         self._keyframes.publish(
             path_message(scene.map_from_keyframes, scene.keyframes.stamps_ns, frame)
         )
+        self._keyframes_cloud.publish(cloud_message(keyframe_cloud(scene), frame, stamp))
         self._scene.publish(scene_info(scene, folder, stamp))
         self._grid.publish(scene)
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import colorsys
-from collections.abc import Callable, Sequence
+import html
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.se3 import quaternion_from_rotation, transform_points
+from vggt3_ros.geometry import frustum
+from vggt3_ros.geometry.se3 import quaternion_from_rotation
+from vggt3_ros.scene.coloring import (
+    LANDMARK_COLOR,
+    SEAM_COLOR,
+    Color,
+    Coloring,
+    by_order,
+)
 
 _MAX_POINTS = 300_000  # in the browser
 _JUMP = 1.0  # metres between poses that the trail does not join
-_FRUSTUM = 0.08  # metres deep
-_LANDMARK_COLOR = (255, 220, 0)
+_OWN = "their own"
+_AWAY = 0.4  # that the view begins farther away, per metre between keyframes and their middle
+_GAMMA = 2.2
+_THIN = 0.01  # metres
+_THICK = 0.02
 _Array = NDArray[Any]
 
 
@@ -42,6 +52,11 @@ class Viewer:
         self._scene.set_up_direction("+z")
         self._server.gui.configure_theme(dark_mode=True)
         self._text: Any = self._server.gui.add_markdown("")
+        self._legend: Any = self._server.gui.add_html("")
+        self._marks: list[tuple[Color, str]] = []
+        self._edges = np.zeros((0, 2, 3))  # of pyramids
+        self._pyramids: list[Any] = []  # that can be clicked
+        self._coloring = by_order(0)
         self._eye = np.array([-3.0, -3.0, 3.0])
         self._target = np.zeros(3)
         self._robot: Any = None
@@ -54,22 +69,28 @@ class Viewer:
         """Stop serving the page; browsers lose their connection."""
         self._server.stop()
 
-    def show_points(self, points: _Array, colors: _Array) -> None:
+    def show_points(
+        self, points: _Array, colors: _Array, others: Mapping[str, _Array] | None = None
+    ) -> None:
         """Show the map: points (N, 3) in metres, colors (N, 3) uint8; a part of them where there
-        are too many.
+        are too many. others: colours (N, 3) to choose instead, by what they are called.
         """
-        keep = np.isfinite(points).all(1)
-        points = points[keep]
-        colors = colors[keep]
-        if len(points) > _MAX_POINTS:
-            chosen = np.random.default_rng(0).choice(len(points), _MAX_POINTS, replace=False)
-            points = points[chosen]
-            colors = colors[chosen]
-        self._scene.add_point_cloud("/points", points, colors, point_size=0.012)
+        chosen = np.flatnonzero(np.isfinite(points).all(1))
+        if len(chosen) > _MAX_POINTS:
+            chosen = np.random.default_rng(0).choice(chosen, _MAX_POINTS, replace=False)
+        cloud = self._scene.add_point_cloud(
+            "/points", points[chosen], colors[chosen], point_size=0.012
+        )
+        ways = {_OWN: colors, **(others or {})}
 
-    def show_keyframes(self, map_from_cam: Tensor) -> None:
-        """Show keyframes (S, 4, 4), at least one, as small pyramids, from violet (first) to red
-        (last).
+        def color(way: str) -> None:
+            cloud.colors = ways[way][chosen]
+
+        self._offer("colour points by", list(ways), color)
+
+    def show_keyframes(self, map_from_cam: Tensor, ways: Sequence[Coloring] = ()) -> None:
+        """Show keyframes (S, 4, 4), at least one, as small pyramids, in the colours of the first of
+        the ways, and offer the others; without any from violet (first) to red (last).
 
         The view moves behind and above them: what they saw is seen from where nothing of it is in
         the way.
@@ -78,28 +99,37 @@ class Viewer:
         ahead = map_from_cam[:, :3, 2].double().mean(0).numpy()
         flat = np.array([*ahead[:2], 0.0]) / max(1e-6, float(np.hypot(*ahead[:2])))
         self._target = places + 1.0 * flat + np.array([0.0, 0.0, 0.1])
-        self._eye = places - 2.5 * flat + np.array([0.0, 0.0, 0.9])
+        spread = map_from_cam[:, :3, 3].double().numpy() - places
+        away = max(1.0, _AWAY * float(np.linalg.norm(spread, axis=1).max()))
+        self._eye = places + away * (np.array([0.0, 0.0, 0.9]) - 2.5 * flat)
         for client in self._server.get_clients().values():
             self._look(client)
-        lines = frustum_lines(map_from_cam.double())  # (S, 8, 2, 3)
-        colors = np.repeat(_rainbow(len(lines)).reshape(-1, 1, 1, 3), 8, axis=1)
-        self._draw(
-            "/keyframes",
-            lines.reshape(-1, 2, 3).numpy(),
-            np.repeat(colors, 2, axis=2).reshape(-1, 2, 3),
+        self._edges = frustum.frustum_lines(map_from_cam.double()).reshape(-1, 2, 3).numpy()
+        named = {way.title: way for way in ways or [by_order(len(map_from_cam))]}
+        self._color_keyframes(next(iter(named.values())))
+        self._offer(
+            "colour keyframes by", list(named), lambda title: self._color_keyframes(named[title])
         )
 
-    def show_landmarks(self, positions: _Array) -> None:
-        """Show landmarks (N, 3), and offer to hide them."""
-        cloud = self._scene.add_point_cloud(
-            "/landmarks", positions, _LANDMARK_COLOR, point_size=0.02
-        )
-        box = self._server.gui.add_checkbox("landmarks", True)
+    def show_landmarks(self, positions: _Array, common: NDArray[np.bool_] | None = None) -> None:
+        """Show landmarks (N, 3), and offer to hide them. common (N,): those that several scenes
+        have, which are told apart.
+        """
+        if common is None:
+            common = np.zeros(len(positions), dtype=bool)
+        colors = np.where(common[:, None], SEAM_COLOR, LANDMARK_COLOR).astype(np.uint8)
+        cloud = self._scene.add_point_cloud("/landmarks", positions, colors, point_size=0.02)
+        self._offer_to_hide("landmarks", cloud)
+        if common.any():
+            self._mark(SEAM_COLOR, f"landmarks of several scenes: {common.sum()}")
+            self._mark(LANDMARK_COLOR, f"landmarks of one: {(~common).sum()}")
 
-        def show(_: Any) -> None:
-            cloud.visible = box.value
-
-        box.on_update(show)
+    def show_lines(self, what: str, lines: _Array, color: Color) -> None:
+        """Show lines (N, 2, 3) in one colour, and offer to hide them; nothing without any."""
+        if len(lines):
+            colors = np.broadcast_to(np.array(color, np.uint8), lines.shape)
+            self._offer_to_hide(what, self._draw(f"/lines/{what}", lines, colors, _THICK))
+            self._mark(color, f"{what}: {len(lines)}")
 
     def show_depth(
         self, map_from_cam: Tensor, names: Sequence[str], picture: Callable[[int], _Array]
@@ -132,14 +162,15 @@ class Viewer:
         number.on_update(show)
         show(None)
         self._scene.remove_by_name("/keyframes")  # pyramids that can be clicked take their place
-        colors = _rainbow(len(names)).tolist()
+        colors = self._coloring.colors.tolist()
         quaternions = quaternion_from_rotation(map_from_cam[:, :3, :3].double()).tolist()
         for index, (x, y, z, w) in enumerate(quaternions):
             handle = self._scene.add_camera_frustum(
-                f"/cameras/{index}", fov=1.2, aspect=4 / 3, scale=_FRUSTUM, wxyz=(w, x, y, z),
+                f"/cameras/{index}", fov=1.2, aspect=4 / 3, scale=frustum.DEPTH, wxyz=(w, x, y, z),
                 position=tuple(map_from_cam[index, :3, 3].tolist()), color=tuple(colors[index]),
             )  # fmt: skip
             handle.on_click(chosen(index))
+            self._pyramids.append(handle)
 
     def show_pose(self, map_from_base: Tensor, label: str) -> None:
         """Show the robot (4, 4) with a label."""
@@ -164,11 +195,51 @@ class Viewer:
         """Show what there is to say, beside the picture."""
         self._text.content = markdown
 
-    def _draw(self, name: str, lines: _Array, colors: _Array) -> None:
-        if len(lines):
-            self._scene.add_line_segments(
-                name, lines.astype(np.float32), np.ascontiguousarray(colors)
-            )
+    def _color_keyframes(self, coloring: Coloring) -> None:
+        """Colour the pyramids, and say what the colours mean."""
+        self._coloring = coloring
+        for pyramid, color in zip(self._pyramids, coloring.colors.tolist(), strict=False):
+            pyramid.color = tuple(color)
+        if not self._pyramids:
+            edges = len(self._edges) // len(coloring.colors)
+            ends = np.repeat(coloring.colors, 2 * edges, axis=0).reshape(-1, 2, 3)
+            self._draw("/keyframes", self._edges, ends)
+        self._tell()
+
+    def _mark(self, color: Color, text: str) -> None:
+        """Add to what the colours mean."""
+        self._marks.append((color, text))
+        self._tell()
+
+    def _tell(self) -> None:
+        rows = [
+            f'<div style="padding:0 1em"><span style="color:rgb{color}">&#9632;</span>'
+            f" {html.escape(text)}</div>"
+            for color, text in (*self._coloring.legend, *self._marks)
+        ]
+        self._legend.content = "".join(rows)
+
+    def _offer(self, label: str, ways: Sequence[str], choose: Callable[[str], None]) -> None:
+        """Offer to choose one of the ways, if there are several."""
+        if len(ways) > 1:
+            box: Any = self._server.gui.add_dropdown(label, tuple(ways))
+            box.on_update(lambda _: choose(box.value))
+
+    def _offer_to_hide(self, label: str, handle: Any) -> None:
+        box: Any = self._server.gui.add_checkbox(label, True)
+
+        def show(_: Any) -> None:
+            handle.visible = box.value
+
+        box.on_update(show)
+
+    def _draw(self, name: str, lines: _Array, colors: _Array, thickness: float = _THIN) -> Any:
+        """Draw lines (N, 2, 3) with the colours of their ends; None without any."""
+        if not len(lines):
+            return None
+        return self._scene.add_line_segments(
+            name, lines.astype(np.float32), _linear(colors), thickness=thickness
+        )
 
     def _look(self, client: Any) -> None:
         """Let somebody's view begin here."""
@@ -176,18 +247,8 @@ class Viewer:
         client.camera.look_at = tuple(self._target)
 
 
-def _rainbow(count: int) -> _Array:
-    """Colours (count, 3) uint8 from violet to red."""
-    hues = [colorsys.hsv_to_rgb(0.8 * (1 - i / max(1, count - 1)), 1.0, 1.0) for i in range(count)]
-    return (255 * np.array(hues).reshape(-1, 3)).astype(np.uint8)
-
-
-def frustum_lines(map_from_cam: Tensor) -> Tensor:
-    """The edges (S, 8, 2, 3) of small pyramids that show where cameras (S, 4, 4) are and look."""
-    corners = torch.tensor(
-        [[-1, -0.75, 1], [1, -0.75, 1], [1, 0.75, 1], [-1, 0.75, 1], [0, 0, 0]]
-    ).double()
-    points = transform_points(map_from_cam, (_FRUSTUM * corners).expand(len(map_from_cam), 5, 3))
-    first = [4, 4, 4, 4, 0, 1, 2, 3]
-    second = [0, 1, 2, 3, 1, 2, 3, 0]
-    return torch.stack([points[:, first], points[:, second]], dim=2)
+def _linear(colors: _Array) -> _Array:
+    """Colours of the ends of lines, which viser takes to be linear, without the gamma of screens
+    that it expects of all other colours.
+    """
+    return (255 * (colors / 255.0) ** _GAMMA).round().astype(np.uint8)
