@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="+",
         metavar="SEQUENCE",
         help=(
-            "folder (plain, TUM RGB-D or 7-Scenes layout), or room:, corridor: or"
+            "folder (plain, TUM RGB-D or 7-Scenes layout), or room:, moved:, corridor: or"
             " yard:SEED[:FRAMES], or ring:SEED:METRES[:FRAMES], a drive that comes back"
         ),
     )

@@ -30,7 +30,10 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.files import check_writable, write_json
 
 if TYPE_CHECKING:
+    from vggt3_ros.maps.scene_log import SceneLog
     from vggt3_ros.pipeline.localization import Localization
+    from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
+    from vggt3_ros.scene.scene import Scene
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,6 +59,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ),
     )
     add_propose_options(parser)
+    parser.add_argument(
+        "--log",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help=(
+            "write which landmarks verified poses should show, and which they do: `vggt3 refresh`"
+            " tells by it what has gone from the scene"
+        ),
+    )
     add_model_option(parser)
     add_precision_option(parser)
     add_execution_option(parser)
@@ -67,27 +80,22 @@ def run(args: argparse.Namespace) -> int:
     failure.
     """
     from vggt3_ros.cli.account import Account
-    from vggt3_ros.datasets.image_reader import ImageReader, input_files
+    from vggt3_ros.datasets.image_reader import ImageReader
     from vggt3_ros.datasets.known_cameras import KnownCameras
     from vggt3_ros.model.checkpoint import load_network
     from vggt3_ros.pipeline.localize import Localizer
-    from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
     from vggt3_ros.scene.storage import load_scene
 
-    if args.json is not None:
-        check_writable(args.json, "--json")
-        check_not_input(args.json, "--json", [*input_files(args.images), *scene_files(args.scene)])
+    _check_outputs(args)
     device = resolve_device(args.device)
     known = KnownCameras.from_files(None, args.intrinsics)
     reader = ImageReader(args.images, "query", known, args.bit_depth)
     scene = load_scene(args.scene, with_depth=False, with_images=args.propose != "memory")
+    log = None if args.log is None else _log(scene, args)
     if not scene.is_verified and args.refine != "none":
         print(f"vggt3: poses cannot be verified: {scene.verdict.reason}", file=sys.stderr)
     network = load_network(args.model, device, args.precision, args.execution)
-    settings = LocalizerSettings(
-        refine=args.refine, propose=args.propose, neighbours=neighbours(args)
-    )
-    localizer = Localizer(scene, network, settings)
+    localizer = Localizer(scene, network, _settings(args))
     if localizer.no_local:
         print(f"vggt3: only the memory proposes poses: {localizer.no_local}", file=sys.stderr)
 
@@ -98,7 +106,10 @@ def run(args: argparse.Namespace) -> int:
     for frame in reader if lines_are_seen else track(reader, "localizing", len(reader)):
         started = time.perf_counter()
         account.add(frame)
-        rows.append(_row(frame.name, localizer.localize(frame), time.perf_counter() - started))
+        answer = localizer.localize(frame)
+        rows.append(_row(frame.name, answer, time.perf_counter() - started))
+        if log is not None and answer.sighting is not None:
+            log.add(answer.sighting)
         print(_line(rows[-1]), flush=True)
     print_skipped(reader.skipped)
     known.check(account.images)
@@ -114,11 +125,49 @@ def run(args: argparse.Namespace) -> int:
         "skipped": skipped,
     }
     write_json(args.json, data)
+    if log is not None:
+        log.save(args.log)
     if not rows:
         raise InputError(f"none of the {len(reader)} images can be used; the reasons are above")
     for line in (*account.lines(), f"localized {localized} of {len(rows)} images"):
         print(f"vggt3: {line.strip()}", file=sys.stderr)
     return 0
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse to write over what is read, or one output over the other."""
+    from vggt3_ros.datasets.image_reader import input_files
+
+    for path, option in ((args.json, "--json"), (args.log, "--log")):
+        if path is not None:
+            check_writable(path, option)
+            check_not_input(path, option, [*input_files(args.images), *scene_files(args.scene)])
+    if args.json is not None and args.log is not None:
+        check_not_input(args.log, "--log", [args.json])
+
+
+def _settings(args: argparse.Namespace) -> LocalizerSettings:
+    from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
+
+    return LocalizerSettings(
+        refine=args.refine,
+        propose=args.propose,
+        neighbours=neighbours(args),
+        note_sightings=args.log is not None,
+    )
+
+
+def _log(scene: Scene, args: argparse.Namespace) -> SceneLog:
+    """An empty log. Raises InputError where poses would tell nothing of landmarks."""
+    from vggt3_ros.maps.scene_log import SceneLog
+
+    if not scene.is_verified or args.refine == "none":
+        why = "--refine none" if scene.is_verified else scene.verdict.reason
+        raise InputError(
+            f"--log {args.log}: poses are not verified ({why}), so there is nothing to log; leave"
+            " it out"
+        )
+    return SceneLog.of(scene)
 
 
 _SOURCES = {"memory": "network", "local": "local", "": "network"}  # of poses without landmarks

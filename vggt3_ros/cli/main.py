@@ -23,6 +23,7 @@ COMMANDS = (
     "merge",
     "refit",
     "edit",
+    "refresh",
     "localize",
     "info",
     "view",

@@ -17,7 +17,7 @@ from vggt3_ros.pipeline.image_file import OTHER_SUFFIXES
 
 IMAGES_HELP = (
     "image files, folders with images in or below them, videos, or for a procedural place"
-    " room:SEED[:FRAMES], corridor:SEED[:FRAMES] or yard:SEED[:FRAMES]"
+    " room:SEED[:FRAMES], moved:SEED[:FRAMES], corridor:SEED[:FRAMES] or yard:SEED[:FRAMES]"
 )
 _IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm",

@@ -23,13 +23,14 @@ _MAX_FRAMES = 512
 _LAYOUTS = (
     "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt"
     " (TUM RGB-D), with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), room:SEED[:FRAMES],"
-    " corridor:SEED[:FRAMES], yard:SEED[:FRAMES] or ring:SEED:METRES[:FRAMES]"
+    " moved:SEED[:FRAMES], corridor:SEED[:FRAMES], yard:SEED[:FRAMES] or ring:SEED:METRES[:FRAMES]"
 )
 
 
 def load_sequence(spec: str) -> Sequence:
     """The sequence of a folder in one of the known layouts, or of the procedural place `room:SEED`,
-    `corridor:SEED` or `yard:SEED`; or of a drive around a corridor, `ring:SEED:METRES`.
+    `moved:SEED` (the same room after a third of its furniture was moved), `corridor:SEED` or
+    `yard:SEED`; or of a drive around a corridor, `ring:SEED:METRES`.
 
     `room:SEED:FRAMES` maps so many frames of the same drive instead of 16, at most 512.
 

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from vggt3_ros.geometry.arrays import Floats, Indices, cross_matrix
+from vggt3_ros.errors import InputError
+from vggt3_ros.geometry.arrays import Floats, Indices, Mask, cross_matrix
 from vggt3_ros.landmarks import retrieval
 from vggt3_ros.landmarks.acceptance import (
     INLIER_PX,
@@ -26,6 +27,7 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.matching import match_vectors
 from vggt3_ros.landmarks.planes import off_best_plane
 from vggt3_ros.landmarks.pnp import PnpSettings, refine_pnp, reprojection_errors, solve_pnp
+from vggt3_ros.landmarks.sighting import DOUBT, Sighting
 from vggt3_ros.landmarks.tensors import pose_error
 from vggt3_ros.landmarks.visibility import Expected, Visibility, guided_matches
 from vggt3_ros.laps import Laps
@@ -268,15 +270,10 @@ class LandmarkLocalizer:
         """Evidence for a pose, from matched pairs (M, 2) of which the chosen ones (N, 2) may agree
         with it; and all pairs (n, 2) that do.
         """
-        expected = self.visibility.expected(world_from_cam, intrinsics, features.size_wh)
-        every = self._completed(features, expected, chosen)
-        points, pixels, _ = self.observed(features, every)
-        off = reprojection_errors(world_from_cam, points, pixels, intrinsics)
-        agree = off < _GUIDED_PX * _unit(features)
-        agreeing = every[agree]
-        inlying = features.pixels[agreeing[:, 0]]
-        found = np.isin(expected.landmarks, agreeing[:, 1])
+        expected, found, agreeing = self._compared(features, intrinsics, world_from_cam, chosen)
         likelihood = self.visibility.likelihood(expected, world_from_cam, found)
+        points = self.observed(features, agreeing)[0]
+        inlying = features.pixels[agreeing[:, 0]]
         agreed = agreement(
             features.pixels, inlying, expected.pixels, likelihood, found, features.size_wh
         )
@@ -287,10 +284,37 @@ class LandmarkLocalizer:
             foreseen=int(np.isin(agreeing[:, 1], expected.landmarks).sum()),
             size_wh=features.size_wh,
             agreed=agreed,
-            off_plane=off_best_plane(points[agree], world_from_cam[:3, 3]),
+            off_plane=off_best_plane(points, world_from_cam[:3, 3]),
             repeated=self.landmarks.repeated[agreeing[:, 1]],
         )
         return evidence, agreeing
+
+    def sighting(self, features: Features, intrinsics: Floats, located: Located) -> Sighting:
+        """Which landmarks should be seen from where an image was found, and which of them are.
+
+        Raises InputError where there is no pose.
+        """
+        pose = located.world_from_cam
+        if pose is None:
+            raise InputError("an image that was found nowhere tells nothing of landmarks")
+        chosen = np.stack([located.features, located.landmarks], axis=1)
+        expected, found, _ = self._compared(features, intrinsics, pose, chosen)
+        likelihood = self.visibility.likelihood(expected, pose, found, DOUBT)
+        return Sighting.of(pose, expected.landmarks, likelihood, found)
+
+    def _compared(
+        self, features: Features, intrinsics: Floats, world_from_cam: Floats, chosen: Indices
+    ) -> tuple[Expected, Mask, Indices]:
+        """Landmarks (n,) expected at a pose, and which of them (n,) a feature shows; and all pairs
+        (m, 2) that agree with the pose, the chosen ones among them.
+        """
+        expected = self.visibility.expected(world_from_cam, intrinsics, features.size_wh)
+        every = self._completed(features, expected, chosen)
+        points, pixels, _ = self.observed(features, every)
+        off = reprojection_errors(world_from_cam, points, pixels, intrinsics)
+        agreeing = every[off < _GUIDED_PX * _unit(features)]
+        found: Mask = np.isin(expected.landmarks, agreeing[:, 1])
+        return expected, found, agreeing
 
     def _completed(self, features: Features, expected: Expected, pairs: Indices) -> Indices:
         """Pairs (N, 2) of all landmarks that are expected, with the feature near each that is most

@@ -104,14 +104,17 @@ class Visibility:
         pixels, _ = projections(world_from_cam, self._positions[landmarks], intrinsics)
         return Expected(landmarks, pixels, seen, of)
 
-    def likelihood(self, expected: Expected, world_from_cam: Floats, found: Mask) -> Floats:
+    def likelihood(
+        self, expected: Expected, world_from_cam: Floats, found: Mask, doubt: float = 0.0
+    ) -> Floats:
         """How likely a camera sees each of the landmarks it is expected to, 0 to 1 (n,): the
         fraction of the keyframes that look at it from about there and do see it, by how near the
         camera they are.
 
         What they had in view and did not see is hidden from there, or too weak to be found again.
         What lies behind a surface of the map is not seen, unless it was: found (n,) tells which
-        landmarks a feature of the image shows.
+        landmarks a feature of the image shows. doubt: so much of a keyframe at the very place of
+        the camera, that sees none of them, is asked as well; where all others are far it decides.
         """
         from_keyframe = self._landmarks.observed_from[expected.observations]
         votes = np.bincount(from_keyframe, minlength=len(self._first))
@@ -123,7 +126,8 @@ class Visibility:
         saw = np.zeros((len(asked), len(expected.landmarks)), dtype=bool)
         saw[rank[from_keyframe[counted]], expected.numbers[counted]] = True
         weight = self._nearness(asked, self._positions[expected.landmarks], world_from_cam)
-        likelihood: Floats = (weight * saw).sum(0) / np.maximum(weight.sum(0), 1e-9)
+        asked_in_all = np.maximum(weight.sum(0) + doubt, 1e-9)
+        likelihood: Floats = (weight * saw).sum(0) / asked_in_all
         if self._surfaces is not None:
             missed = np.flatnonzero(self._may_be_hidden[expected.landmarks] & ~found)
             hidden = self._surfaces.hide(

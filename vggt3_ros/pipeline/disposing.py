@@ -89,7 +89,8 @@ class Disposer:
         proposal = replace(
             proposal, searched=searched if self.settings.refine == "refine" else None
         )
-        return self._judged(proposal, located, {**proposal.seconds, **seconds}), searched
+        judged = self._judged(proposal, located, {**proposal.seconds, **seconds}, searched)
+        return judged, searched
 
     def reconsidered(self, refused: Localization, searched: Searched) -> Localization:
         """A refused answer, which now has another proposal, as the landmarks see that one: refused
@@ -101,7 +102,7 @@ class Disposer:
         spent = _sums(refused.seconds, seconds)
         if not located.accepted:
             return replace(refused, seconds=spent)
-        return self._judged(refused, located, spent)
+        return self._judged(refused, located, spent, searched)
 
     def together(self, localization: Localization, views: Sequence[View]) -> Localization:
         """A localization whose image shows too little, with the pose that it has together with the
@@ -183,9 +184,17 @@ class Disposer:
         return located, {"features": extracted.seconds, **stages}
 
     def _judged(
-        self, proposal: Localization, located: Located, seconds: dict[str, float]
+        self,
+        proposal: Localization,
+        located: Located,
+        seconds: dict[str, float],
+        searched: Searched | None = None,
     ) -> Localization:
+        """The proposal with what the landmarks say; searched: what of one image was compared."""
         accepted = located.accepted and located.world_from_cam is not None
+        sighting = None
+        if accepted and searched is not None and self.settings.note_sightings:
+            sighting = self._landmarks.sighting(searched.features, searched.intrinsics, located)
         pose = located.world_from_cam
         covariance = located.covariance
         return replace(
@@ -195,6 +204,7 @@ class Disposer:
             map_from_cam=to_tensor(pose) if accepted and pose is not None else None,
             covariance=(to_tensor(covariance) if accepted and covariance is not None else None),
             located=located,
+            sighting=sighting,
             seconds=seconds,
         )
 

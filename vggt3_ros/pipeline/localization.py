@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vggt3_ros.landmarks.features import Features
 from vggt3_ros.landmarks.locate import Located
+from vggt3_ros.landmarks.sighting import Sighting
 
 
 class LocalizationStatus(Enum):
@@ -45,7 +46,9 @@ class Localization:
 
     located: what the landmarks say, also of a refused pose: how many agree, how they spread over
     the image, and whose keyframes were searched; None where they were not asked. searched: what was
-    compared with them to find the pose, not to verify a given one. network_map_from_cam: the
+    compared with them to find the pose, not to verify a given one. sighting: which landmarks a
+    verified pose should show, and which it does, where the settings ask for it; None for poses
+    found together with images before. network_map_from_cam: the
     network's own proposal, also where landmarks refuse it; proposed_by: what that was made of, the
     scene's "memory" or keyframes like the frame ("local"), empty where there is none; proposal: the
     same in a few words.
@@ -73,6 +76,7 @@ class Localization:
     covariance: Tensor | None = None
     located: Located | None = None
     searched: Searched | None = None
+    sighting: Sighting | None = None
     network_map_from_cam: Tensor | None = None
     proposed_by: Literal["memory", "local", ""] = ""
     proposal: str = ""

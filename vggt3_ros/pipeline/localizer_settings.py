@@ -29,6 +29,9 @@ class LocalizerSettings:
     propose: what the network's pose is made of: the scene's "memory", or the `neighbours` keyframes
     most like the frame, which pass the network together with it ("local": needs their images in the
     scene). "both" asks these only where landmarks have not confirmed a pose without them.
+
+    note_sightings: verified poses tell which landmarks they should show, and which they do, for a
+    log by which a scene ages.
     """
 
     refine: Literal["refine", "verify", "none"] = "refine"
@@ -37,6 +40,7 @@ class LocalizerSettings:
     depth: Literal["none", "network", "refined"] = "none"
     propose: Propose = "memory"
     neighbours: int = NEIGHBOURS
+    note_sightings: bool = False
 
     def __post_init__(self) -> None:
         if self.refine not in ("refine", "verify", "none"):

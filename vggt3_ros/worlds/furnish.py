@@ -34,15 +34,15 @@ def plan_room(seed: int) -> RoomPlan:
     build = Builder(rng, half)
     _walls(build)
     for _ in range(rng.integers(0, 3)):
-        _table(build)
+        build.piece(_table)
     for _ in range(rng.integers(0, 3)):
-        _shelf(build)
+        build.piece(_shelf)
     for _ in range(rng.integers(2, 6)):
-        add_stack(build)
+        build.piece(add_stack)
     for _ in range(rng.integers(1, 4)):
-        add_loose(build)
+        build.piece(add_loose)
     for _ in range(rng.integers(1, 5)):
-        add_rounded(build)
+        build.piece(add_rounded)
     for _ in range(rng.integers(4, 10)):
         add_picture(build)
     if rng.random() < 0.6:

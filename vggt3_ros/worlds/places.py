@@ -13,6 +13,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.worlds.furnish import add_loose, add_picture, add_rounded, add_stack, plan_room
 from vggt3_ros.worlds.light import draw_light
+from vggt3_ros.worlds.moved import plan_moved_room
 from vggt3_ros.worlds.plan import (
     BARE,
     BOX,
@@ -113,7 +114,12 @@ def plan_yard(seed: int) -> RoomPlan:
     return build.plan(*draw_light(rng, half, outside=True))
 
 
-PLANNERS: dict[str, Planner] = {"room": plan_room, "corridor": plan_corridor, "yard": plan_yard}
+PLANNERS: dict[str, Planner] = {
+    "room": plan_room,
+    "corridor": plan_corridor,
+    "yard": plan_yard,
+    "moved": plan_moved_room,
+}
 
 
 @dataclass(frozen=True)

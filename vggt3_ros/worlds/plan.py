@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,8 @@ class RoomPlan:
 
     kinds (P,) BOX, CYLINDER, ELLIPSOID; styles (P,) OBJECT ...; materials (P,) primitives of one
     number share their texture; centres (P, 3); halves (P, 3) half sizes; rotations (P, 3, 3);
-    lights (LIGHTS, 6); ambient (3,).
+    lights (LIGHTS, 6); ambient (3,); pieces (P,) primitives of one number above 0 are one piece of
+    furniture, that can be moved.
     """
 
     kinds: NDArray[np.int64]
@@ -42,6 +44,7 @@ class RoomPlan:
     rotations: Floats
     lights: Floats
     ambient: Floats
+    pieces: NDArray[np.int64]
 
 
 class Builder:
@@ -54,8 +57,10 @@ class Builder:
     def __init__(self, rng: np.random.Generator, half: Floats, walls: int = WALL) -> None:
         self.rng = rng
         self.half = half
-        self.rows: list[tuple[int, int, int, Floats, Floats, Floats]] = []
+        self.rows: list[tuple[int, int, int, Floats, Floats, Floats, int]] = []
         self.material = 0
+        self._pieces = 0
+        self._piece = 0  # that is being made, 0 while there is none
         self.add(BOX, walls, np.array([0, 0, half[2]]), half)
 
     def add(
@@ -71,8 +76,16 @@ class Builder:
                 np.asarray(centre, float),
                 np.asarray(half, float),
                 rotation,
+                self._piece,
             )
         )
+
+    def piece(self, make: Callable[[Builder], None]) -> None:
+        """One piece of furniture: what `make` adds can be moved together."""
+        self._pieces += 1
+        self._piece = self._pieces
+        make(self)
+        self._piece = 0
 
     def next_material(self) -> None:
         """What is added from now on looks different."""
@@ -103,10 +116,12 @@ class Builder:
         ambient light (3,).
         """
         rows = sorted(self.rows[:MAX_THINGS], key=lambda row: row[0] != BOX)
-        kinds, styles, materials, centres, halves, rotations = (
+        kinds, styles, materials, centres, halves, rotations, pieces = (
             np.array(column) for column in zip(*rows, strict=True)
         )
-        return RoomPlan(kinds, styles, materials, centres, halves, rotations, lights, ambient)
+        return RoomPlan(
+            kinds, styles, materials, centres, halves, rotations, lights, ambient, pieces
+        )
 
 
 def yaw_matrix(yaw: float) -> Floats:

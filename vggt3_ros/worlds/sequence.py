@@ -28,6 +28,7 @@ from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing, free_points
 _CANDIDATES = 48  # tried for every query frame
 _OFF_PATH = 0.3  # metres between a query and every mapped camera
 _ELSEWHERE = 768  # views tried, when some are wanted that show nothing of the map
+_VISITS = 1_000_003  # between the seeds of visits
 _SEEN = 0.5  # fraction of a query's view that some mapped frame shows
 
 
@@ -106,6 +107,36 @@ def room_sequence(
         numbers[:map_frames],
         numbers[map_frames:],
     )
+
+
+@torch.no_grad()
+def revisit(
+    seed: int,
+    mapped: Tensor,
+    depth: Tensor,
+    intrinsics: Tensor,
+    frames: int,
+    number: int,
+    plan: Planner = plan_room,
+) -> tuple[NDArray[np.uint8], Tensor]:
+    """Images (frames, H, W, 3) and world_from_cam (frames, 4, 4) of another visit to the place
+    `seed`, as `plan` has it now: beside the mapped path, as queries are.
+
+    mapped, depth, intrinsics: as of unmapped_views. number: tells visits apart; each has views of
+    its own. Raises InputError without any frames, and for seeds that make_rooms refuses.
+    """
+    if frames < 1 or number < 0:
+        raise InputError(
+            f"a visit needs 1 frame or more, and a number from 0, got {frames} and {number}"
+        )
+    seed = held_out_seed(seed)
+    room = make_rooms([seed], plan=plan)
+    generator = torch.Generator().manual_seed((seed + _VISITS * (number + 1)) % MAX_SEED)
+    rand = drawing(generator, room.device)
+    poses = _queries(room, mapped, depth, intrinsics, frames, rand)
+    height, width = depth.shape[-2:]
+    seen = render(room, poses[None], intrinsics, height, width, supersample=2)
+    return _bytes(seen.images[0]), poses
 
 
 def held_out_seed(seed: int) -> int:

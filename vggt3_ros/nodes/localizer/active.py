@@ -21,6 +21,7 @@ from vggt3_ros.nodes.camera.counts import ImageCounts
 from vggt3_ros.nodes.camera.input import CameraInput, UnusableError
 from vggt3_ros.nodes.camera.topics import ImageMessage
 from vggt3_ros.nodes.localizer.arrival import Arrival, NodeTime
+from vggt3_ros.nodes.localizer.learning import ChangeLearner
 from vggt3_ros.nodes.localizer.output import LocalizerOutput
 from vggt3_ros.nodes.localizer.parameters import LocalizerParameters
 from vggt3_ros.nodes.localizer.relocalizing import Relocalization, Relocalizations
@@ -69,6 +70,9 @@ class ActiveLocalizer:
         self._relocalizations = Relocalizations()
         given = settings()
         self.session = LocalizationSession(given, network)
+        self._learner: ChangeLearner | None = None
+        if given.learn_changes:
+            self._learner = ChangeLearner(node, self._follow_successor)
         self._use_first_scene(given)
         with ExitStack() as undo:
             self._camera = CameraInput(
@@ -78,6 +82,8 @@ class ActiveLocalizer:
             output.pose.watch(self._camera.buffer)
             self._listen(given, undo)
             self._worker = Worker("localization", self._attempt, 1, self._gave_way, self._fail)
+            if self._learner is not None:
+                undo.callback(self._learner.close)
             undo.callback(self._worker.stop)  # undone first: it uses the camera
             self._undo = undo.pop_all()
         node.get_logger().info(f"active; model {network.model_id} on {network.device}")
@@ -180,12 +186,27 @@ class ActiveLocalizer:
         if scene is None or not scene.continues(before):
             self._output.pose.forget()
             self._logged = TrackingState.UNINITIALIZED
+        if self._learner is not None and scene is not None:
+            self._learner.begin(scene, self.session.folder)
+
+    def _follow_successor(self, folder: Path) -> None:
+        """A successor of the scene in use was made, without what has gone."""
+
+        def follow() -> None:
+            learner = self._learner
+            if learner is not None and learner.is_superseded(self.session.scene_id):
+                self._use(folder)
+
+        self._worker.post(follow)
 
     def _on_scene(self, info: SceneInfo) -> None:
         """The mapper has a new scene."""
 
         def follow() -> None:
+            learner = self._learner
             if info.scene_id == self.session.scene_id:
+                return
+            if learner is not None and learner.is_superseded(info.scene_id):
                 return
             try:
                 self._use(Path(info.path))
@@ -261,6 +282,8 @@ class ActiveLocalizer:
         answer, tracked = session.localize(seen, cam_from_child)
         if tracked.publish:
             self._agreed = self._time.moment()
+            if self._learner is not None:
+                self._learner.note(answer)
         pose, covariance = (
             (tracked.map_from_cam, tracked.covariance) if tracked.publish else (None, None)
         )

@@ -39,6 +39,11 @@ class LocalizerParameters(CameraParameters):
         "publish localizer/depth: depth of images whose pose is published, from what keyframes know"
         " of the place, as far as its scene has depth and metres",
     )
+    learn_changes: bool = parameter(
+        False,
+        "keep a log of what published poses see of the scene, beside its folder; what has gone from"
+        " the place is left out of a successor of the scene, which is written there and taken over",
+    )
     max_rate: float = parameter(
         0.0,
         "attempts per second at most, to spare the processor; 0: as many as it can",

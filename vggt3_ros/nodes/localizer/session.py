@@ -36,6 +36,7 @@ class LocalizationSession:
     def __init__(self, settings: LocalizerParameters, network: Vggt3) -> None:
         self.network: Vggt3 | None = network
         self.scene: Scene | None = None
+        self.folder = Path()  # of the scene
         self.tracker = Tracker(_tracking(settings))
         self._recent = RecentImages(_tracking(settings))
         self._how = LocalizerSettings(
@@ -43,6 +44,7 @@ class LocalizationSession:
             depth="refined" if settings.refine_depth else "none",
             propose=settings.propose,
             neighbours=settings.neighbours,
+            note_sightings=settings.learn_changes,
         )
         self._localizer: Localizer | None = None
         self._initial: Tensor | None = None  # map_from_child that a person gave
@@ -78,6 +80,7 @@ class LocalizationSession:
             raise SceneProblem(LoadScene.Response.INVALID, str(error)) from error
         goes_on = scene.continues(self.scene_id)
         self.scene = scene
+        self.folder = folder
         self._recent.forget()
         if not goes_on:
             self.forget("no pose in this scene was confirmed yet")
