@@ -44,6 +44,16 @@ class GridSettings:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Where a keyframe's pixels end: points (N, 3) float64 in the world, and which axis of the
+    world (N,), 0 to 2, the normal of the surface there is closest to.
+    """
+
+    points: Tensor
+    facing: Tensor
+
+
 @dataclass(frozen=True)
 class Lattice:
     """Voxels in layers from the floor up. first: x and y of the first cell, in cells from 0."""
@@ -73,22 +83,23 @@ class Lattice:
             )
         return Lattice((x, y), rows, columns, floor_z, settings)
 
-    def cells(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Cells (n,) of those of points (N, 3) that lie in one, counted row by row, and their
-        heights (n,) above the floor.
+    def cells(self, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
+        """Cells (n,) of those of N ends that lie in one, counted row by row, their heights (n,)
+        above the floor, and what they face (n,).
         """
+        points = ends.points
         column, row = torch.floor(points[:, :2] / self.settings.resolution).long().unbind(1)
         column = column - self.first[0]
         row = row - self.first[1]
         inside = (column >= 0) & (column < self.columns) & (row >= 0) & (row < self.rows)
         cell = row * self.columns + column
-        return cell[inside], points[inside, 2] - self.floor_z
+        return cell[inside], points[inside, 2] - self.floor_z, ends.facing[inside]
 
-    def in_the_way(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of those points alone that lie between the two heights."""
-        cell, height = self.cells(points)
+    def in_the_way(self, ends: Ends) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of those ends alone that lie between the two heights."""
+        cell, height, facing = self.cells(ends)
         way = (height >= self.settings.low) & (height < self.settings.high)
-        return cell[way], height[way]
+        return cell[way], height[way], facing[way]
 
     def centres(self, cells: Tensor, heights: Tensor) -> Tensor:
         """Points (N, 3) at the centres of cells (N,), so many metres (N,) above the floor."""
@@ -110,23 +121,28 @@ class Look:
         # the least depth around each pixel, for each of _REACHES
         self._nearest = torch.stack([_least_around(depth, reach) for reach in _REACHES])
 
-    def points(self, spacing: float) -> Tensor:
-        """Points (N, 3) in the world: where its pixels end, and between neighbours that are on one
-        surface and farther than `spacing` apart.
+    def ends(self, spacing: float) -> Ends:
+        """Where its pixels end, and points between neighbours that are on one surface and farther
+        than `spacing` apart.
 
         Without them, a table top that is seen at a slant would be there in some rows of cells only.
         """
         own = unproject(self._depth, self._intrinsics)
+        normals = tangent_planes(self._depth, self._intrinsics) @ self._world_from_cam[:3, :3].T
+        facing = normals.abs().argmax(-1)
         corners = torch.stack(_corners(own), dim=-2)
         a, b, c, d = corners.unbind(-2)
         longest = torch.stack([b - a, d - c, c - a, d - b]).norm(dim=-1).amax(0)
         parts = (longest / spacing).ceil().clamp(max=_MAX_PARTS)
         together = _on_one_surface(self._depth, self._intrinsics)
         points = [own[self._depth > 0]]
+        faces = [facing[self._depth > 0]]
         for count in range(2, _MAX_PARTS + 1):
-            chosen = corners[together & (parts == count)]
-            points.append((_weights(count) @ chosen).flatten(0, 1))
-        return transform_points(self._world_from_cam, torch.cat(points))
+            chosen = together & (parts == count)
+            between = _weights(count) @ corners[chosen]
+            points.append(between.flatten(0, 1))
+            faces.append(facing[:-1, :-1][chosen].repeat_interleave(between.shape[1]))
+        return Ends(transform_points(self._world_from_cam, torch.cat(points)), torch.cat(faces))
 
     def looks_past(self, centres: Tensor, size: float) -> Tensor:
         """Whether (N,) all pixels on voxels at centres (N, 3) see farther, by the voxels' size."""

@@ -1,7 +1,7 @@
 """`vggt3 bench`: what the network costs (mapping, localize), what the running nodes do (graph),
 what a GPU can (gpu), and how far poses can be trusted: beside COLMAP (colmap), in maps that are
-hard to make (maps), that were joined (halves) or aged (changes), that grow (growth), in many
-places (soak).
+hard to make (maps), that were joined (halves), that grow (growth) or age (changes), in many places
+(soak); and what grids of places are worth (grid).
 
 The network's seconds and peak memory are measured over the number of frames, with random weights.
 """
@@ -24,6 +24,7 @@ from vggt3_ros.cli.bench import (
     colmap_command,
     gpu_command,
     graph_command,
+    grid_command,
     growth_command,
     halves_command,
     loops_command,
@@ -56,8 +57,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     tasks = parser.add_subparsers(
         dest="task",
         required=True,
-        metavar="{mapping,localize,graph,gpu,"
-        "colmap,loops,maps,halves,changes,growth,memories,soak}",
+        metavar=(
+            "{mapping,localize,graph,gpu,colmap,loops,maps,halves,growth,memories,changes,grid,soak}"
+        ),
     )
     alone = {
         "mapping": "the network maps all frames",
@@ -74,15 +76,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             network.set_defaults(resident="all", plot=None, repeats=_QUERIES)
     graph_command.add_parser(tasks)
     gpu_command.add_parser(tasks)
-    trust = (
-        colmap_command,
-        loops_command,
-        maps_command,
-        halves_command,
-        changes_command,
-        growth_command,
-    )
-    for further in (anchors_command, memories_command, *trust, soak_command):
+    joined = (halves_command, growth_command, memories_command, changes_command)
+    trust = (colmap_command, loops_command, maps_command, *joined)
+    for further in (anchors_command, *trust, grid_command, soak_command):
         further.add_parser(tasks)
 
 
@@ -163,6 +159,7 @@ def run(args: argparse.Namespace) -> int:
         "maps": maps_command.run,
         "halves": halves_command.run,
         "changes": changes_command.run,
+        "grid": grid_command.run,
         "growth": growth_command.run,
         "memories": memories_command.run,
         "soak": soak_command.run,
