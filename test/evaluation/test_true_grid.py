@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 import vggt3_ros.worlds.sequence
+from vggt3_ros.cli.main import main
 from vggt3_ros.datasets.load import load_sequence
 from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.errors import InputError
-from vggt3_ros.evaluation.grids import GridRow, grid_row, heading, line, totals
+from vggt3_ros.evaluation.grids import GridRow, heading, line, totals
 from vggt3_ros.evaluation.true_grid import TrueGrid, Truth, score, true_grid
-from vggt3_ros.model.checkpoint import load_network
-from vggt3_ros.pipeline.dense import FAST
 from vggt3_ros.pipeline.grid_lattice import GridSettings
 from vggt3_ros.pipeline.occupancy import FREE, OCCUPIED, UNKNOWN, OccupancyGrid
 
 SIZE = 0.05
 
 
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    """Rooms have ten map frames along 2.5 m."""
+    short = partial(
+        vggt3_ros.worlds.sequence.room_sequence, map_frames=10, query_frames=1, length=2.5
+    )
+    patch.setattr(vggt3_ros.worlds.sequence, "room_sequence", short)
+
+
 @pytest.fixture(scope="module")
 def room() -> Sequence:
-    """Ten map frames along 2.5 m."""
+    """What a short drive in a room sees."""
     with pytest.MonkeyPatch.context() as patch:
-        short = partial(
-            vggt3_ros.worlds.sequence.room_sequence, map_frames=10, query_frames=1, length=2.5
-        )
-        patch.setattr(vggt3_ros.worlds.sequence, "room_sequence", short)
+        shorten(patch)
         return load_sequence("room:900002")
 
 
@@ -99,11 +105,28 @@ def test_other_cells_and_places_without_exact_surfaces_are_refused(
         true_grid(replace(room, place=None), room.split().map, GridSettings())
 
 
-def test_a_place_is_mapped_and_its_grid_compared(room: Sequence) -> None:
-    row = grid_row(room, load_network("tiny"), FAST)
-    assert row.reason == "" and row.occupied_iou > 0.3 and row.free_iou > 0.4
-    assert row.occupied_iou_near > row.occupied_iou and row.unknown < 0.5
-    assert "room:900002" in line(row) and heading().startswith("place")
-    total = totals([row, GridRow("b", reason="not verified")])
-    assert total["places"] == 2 and total["occupied_iou"] == pytest.approx(row.occupied_iou / 2)
-    assert total["false_occupied"] == row.false_occupied
+def test_the_command_maps_a_place_and_compares_its_grid(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shorten(monkeypatch)
+    assert main(["bench", "grid", "room:900002", "--json", str(tmp_path / "grid.json")]) == 0
+    data = json.loads((tmp_path / "grid.json").read_text())
+    row = data["rows"][0]
+    assert row["reason"] == "" and row["occupied_iou"] > 0.3 and row["free_iou"] > 0.4
+    assert row["occupied_iou_near"] > row["occupied_iou"] and row["unknown"] < 0.5
+    assert data["totals"]["places"] == 1
+    assert "1 places: IoU of occupied" in capsys.readouterr().out
+
+
+def test_the_command_refuses_what_is_no_place(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "grid", "nowhere"]) != 0
+    assert "nowhere: no such folder; a sequence is" in capsys.readouterr().err
+
+
+def test_a_place_without_a_grid_counts_as_nothing_right() -> None:
+    good = GridRow("a", occupied_iou=0.8, false_occupied=3, unknown=0.2)
+    bad = GridRow("b", reason="not verified")
+    assert line(bad).endswith("not verified") and heading().startswith("place")
+    total = totals([good, bad])
+    assert total["places"] == 2 and total["occupied_iou"] == pytest.approx(0.4)
+    assert total["unknown"] == pytest.approx(0.6) and total["false_occupied"] == 3
