@@ -195,16 +195,17 @@ def _in_one_place(
 def _prior(
     scene: Scene, frames: Sequence[Frame], index: int, known: Mapping[int, Tensor]
 ) -> Tensor | None:
-    """Where the map has a frame: found there, or by its odometry from the nearest one that was;
-    None where nothing tells.
+    """Where the map has a frame: by its odometry from the nearest other one that was found, or, if
+    it has none, where it was found itself; None where nothing tells.
+
+    One that was found is better known by that, but a map takes its priors to be of one accuracy:
+    beside some that are exact, it would not let the others be off by as much as odometry is.
     """
-    if index in known:
-        return known[index]
     own = frames[index]
-    with_odometry = [i for i in known if frames[i].prior_world_from_cam is not None]
-    if own.prior_world_from_cam is None or not scene.is_metric or not with_odometry:
-        return None
-    near = min(with_odometry, key=lambda i: abs(i - index))
+    others = [i for i in known if i != index and frames[i].prior_world_from_cam is not None]
+    if own.prior_world_from_cam is None or not scene.is_metric or not others:
+        return known.get(index)
+    near = min(others, key=lambda i: abs(i - index))
     near_prior = frames[near].prior_world_from_cam
     assert near_prior is not None
     return known[near] @ se3_inverse(near_prior) @ own.prior_world_from_cam
