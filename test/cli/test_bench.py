@@ -259,7 +259,7 @@ def test_wrong_usage_is_exit_code_2(
 def test_accuracy_and_cost_are_told_for_each_number_of_anchors(vggt3: Run, tmp_path: Path) -> None:
     softmax = tmp_path / "softmax.safetensors"
     torch.manual_seed(0)
-    config = replace(load_network("tiny").config, attn="softmax", ttt=None)
+    config = replace(load_network("tiny").config, attn="softmax", global_attention=None, ttt=None)
     save_weights(Vggt3(config), softmax)
     file = tmp_path / "rows.json"
     options = ["--rooms", "1", "--frames", "3", "--anchors", "2", "3", "4", "--json", file]
