@@ -85,7 +85,7 @@ def test_the_configuration_is_that_of_the_published_models_and_trains_what_they_
 
 
 @pytest.mark.parametrize(
-    "path", sorted((RECIPES.parent / "parents").iterdir()), ids=lambda path: path.stem
+    "path", sorted((RECIPES.parent / "parents").glob("tiny_softmax*")), ids=lambda path: path.stem
 )
 def test_a_stored_parent_is_a_softmax_network_of_the_recipe_s_sizes(path) -> None:
     assert load_network(path).config == TrainConfig.read(RECIPES / "train_tiny.yaml").model

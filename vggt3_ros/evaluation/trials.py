@@ -68,12 +68,12 @@ class Outcome:
     verified: bool
     reason: str
     asked: int = field(metadata=figure("count"))
-    parts: int = field(default=1, metadata=figure("count"))
-    in_parts: int = field(default=0, metadata=figure("count"))
-    by_largest: int = field(default=0, metadata=figure("count"))
     accepted: int = field(default=0, metadata=figure("count"))
     right: int = field(default=0, metadata=figure("count"))
     wrong: int = field(default=0, metadata=figure("count"))
+    parts: int = field(default=1, metadata=figure("count"))
+    in_parts: int = field(default=0, metadata=figure("count"))
+    by_largest: int = field(default=0, metadata=figure("count"))
     chi_square_median: float | None = None
     seconds: float = field(default=0.0, metadata=figure("s"))
     failures: tuple[str, ...] = ()

@@ -39,7 +39,7 @@ _TOPICS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _COMPRESSED = "/compressed"
 # those in vggt3.rviz, below /vggt3
-_RVIZ_TOPICS = ("points", "keyframes", "pose", "initialpose", "image")
+_RVIZ_TOPICS = ("points", "keyframes", "keyframes_cloud", "pose", "initialpose", "image")
 
 
 def middleware_profile() -> OpaqueFunction:

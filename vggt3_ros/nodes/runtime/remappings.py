@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from vggt3_ros.errors import did_you_mean
 
 _CAMERA = ("image", "camera_info", "depth", "odom")
-_RESULTS = ("scene", "points", "keyframes", "grid", "pose", "initialpose")
+_RESULTS = ("scene", "points", "keyframes", "keyframes_cloud", "grid", "pose", "initialpose")
 _OF_NODES = ("mapper", "localizer", "sim_camera")  # what is below them
 _SCHEME = re.compile("^(rostopic|rosservice)://")
 _GLOBAL = ("/tf", "/tf_static", "/clock", "/diagnostics", "/rosout", "/parameter_events")
