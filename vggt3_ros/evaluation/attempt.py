@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggt3_ros.evaluation.averages import mean_of_defined
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.geometry.uncertainty import pose_error_vector, squared_error
@@ -181,13 +182,13 @@ def verified_errors(attempts: Items[Attempt]) -> VerifiedErrors:
         success_10cm_10deg=of_all(0.1, 10),
         success_20cm_20deg=of_all(0.2, 20),
         chi_square_median=median_square,
-        ms_per_frame=1000 * _mean([each.landmark_seconds for each in attempts]),
-        cpu_ms_per_frame=1000 * _mean([each.landmark_cpu_seconds for each in attempts]),
-        answerable_accepted=_mean([float(each.accepted) for each in answerable]),
-        mean_position_m=_mean(position),
-        mean_rotation_deg=_mean(rotation),
+        ms_per_frame=1000 * mean_of_defined([each.landmark_seconds for each in attempts]),
+        cpu_ms_per_frame=1000 * mean_of_defined([each.landmark_cpu_seconds for each in attempts]),
+        answerable_accepted=mean_of_defined([float(each.accepted) for each in answerable]),
+        mean_position_m=mean_of_defined(position),
+        mean_rotation_deg=mean_of_defined(rotation),
         chi_square_ratio=median_square / CHI_SQUARE_MEDIAN,
-        inside_95=_mean(squares <= CHI_SQUARE_95),
+        inside_95=mean_of_defined(squares <= CHI_SQUARE_95),
         stages_ms=_stages_ms(attempts),
         sources=dict(Counter(each.source for each in accepted)),
     )
@@ -201,13 +202,8 @@ def _stages_ms(attempts: Items[Attempt]) -> dict[str, float]:
     for each in attempts:
         for stage, taken in each.seconds.items():
             seconds[stage].append(taken)
-    return {stage: 1000 * _mean(taken) for stage, taken in seconds.items()}
+    return {stage: 1000 * mean_of_defined(taken) for stage, taken in seconds.items()}
 
 
 def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if len(values) else math.nan
-
-
-def _mean(values: Iterable[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return float(np.mean(defined)) if defined else math.nan

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.errors import InputError
+from vggt3_ros.evaluation.averages import mean_of_known, median_or_none
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.judge import Judge
 from vggt3_ros.evaluation.metrics import align_map
@@ -181,10 +182,10 @@ class _Room:
             asked=len(attempts),
             accepted=len(accepted),
             wrong=sum(not each.is_right for each in accepted),
-            position_m=_median([each.position_m for each in accepted]),
-            rotation_deg=_median([each.rotation_deg for each in accepted]),
-            inliers=_median([each.evidence.inliers for each in accepted]),
-            support=_median([each.evidence.support for each in accepted]),
+            position_m=median_or_none([each.position_m for each in accepted]),
+            rotation_deg=median_or_none([each.rotation_deg for each in accepted]),
+            inliers=median_or_none([each.evidence.inliers for each in accepted]),
+            support=median_or_none([each.evidence.support for each in accepted]),
         )
 
     def taken_out(self, drive: str, log: SceneLog) -> tuple[TakenOut, Scene | None]:
@@ -233,10 +234,6 @@ def _truth(scene: Scene, true: Tensor, true_from_map: Sim3, seed: int) -> tuple[
     return on_moved, hidden
 
 
-def _median(values: Items[float]) -> float | None:
-    return float(np.median(values)) if len(values) else None
-
-
 def line(row: Asked | TakenOut) -> str:
     """One line about a row."""
     if isinstance(row, TakenOut):
@@ -270,8 +267,8 @@ def totals(rows: Items[Asked | TakenOut]) -> dict[str, dict[str, float]]:
         result[when] = {
             "rooms": len(those),
             **_sums(those, "landmarks", "asked", "accepted", "wrong"),
-            "position_m": _mean([row.position_m for row in those]),
-            "rotation_deg": _mean([row.rotation_deg for row in those]),
+            "position_m": mean_of_known([row.position_m for row in those]),
+            "rotation_deg": mean_of_known([row.rotation_deg for row in those]),
         }
     taken = [row for row in rows if isinstance(row, TakenOut)]
     for drive in dict.fromkeys(row.drive for row in taken):
@@ -295,8 +292,3 @@ def _sums(rows: Items[Any], *names: str) -> dict[str, int]:
         for name in names:
             sums[name] += getattr(row, name)
     return sums
-
-
-def _mean(values: Items[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else np.nan

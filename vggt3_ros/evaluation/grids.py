@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.errors import Vggt3Error
+from vggt3_ros.evaluation.averages import mean_of_defined
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.true_grid import score, true_grid
 from vggt3_ros.pipeline.grid_lattice import GridSettings
@@ -88,11 +86,6 @@ def line(row: GridRow) -> str:
 
 def totals(rows: Items[GridRow]) -> dict[str, float]:
     """Places, means of the shares, and sums of the counts, over all rows."""
-    shares = {name: _mean([getattr(row, name) for row in rows]) for name in _SHARES}
+    shares = {name: mean_of_defined([getattr(row, name) for row in rows]) for name in _SHARES}
     counts = {name: sum(getattr(row, name) for row in rows) for name in _COUNTS}
     return {"places": len(rows), **shares, **counts}
-
-
-def _mean(values: Items[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return float(np.mean(defined)) if defined else math.nan

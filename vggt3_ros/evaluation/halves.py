@@ -10,11 +10,11 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vggt3_ros.datasets.sequence import Sequence
+from vggt3_ros.evaluation.averages import mean_of_known, median_or_none
 from vggt3_ros.evaluation.blocks import figure
 from vggt3_ros.evaluation.judge import Judge
 from vggt3_ros.evaluation.metrics import align_map, pose_errors
@@ -168,15 +168,11 @@ def _asked(row: Half, scene: Scene, true: Tensor, sequence: Sequence, network: A
         landmarks=len(scene.landmarks["positions"]),
         accepted=len(accepted),
         wrong=sum(not each.is_right for each in accepted),
-        position_m=_median([each.position_m for each in accepted]),
-        rotation_deg=_median([each.rotation_deg for each in accepted]),
-        network_m=_median(network_m.tolist()),
-        network_deg=_median(network_deg.tolist()),
+        position_m=median_or_none([each.position_m for each in accepted]),
+        rotation_deg=median_or_none([each.rotation_deg for each in accepted]),
+        network_m=median_or_none(network_m.tolist()),
+        network_deg=median_or_none(network_deg.tolist()),
     )
-
-
-def _median(values: Items[float]) -> float | None:
-    return float(np.median(values)) if len(values) else None
 
 
 def heading() -> str:
@@ -218,11 +214,6 @@ def totals(rows: Items[Half]) -> dict[str, dict[str, float]]:
             "asked": sum(row.asked for row in those),
             "accepted": sum(row.accepted for row in those),
             "wrong": sum(row.wrong for row in those),
-            **{name: _mean([getattr(row, name) for row in those]) for name in _MEDIANS},
+            **{name: mean_of_known([getattr(row, name) for row in those]) for name in _MEDIANS},
         }
     return result
-
-
-def _mean(values: Items[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else np.nan

@@ -53,7 +53,6 @@ class MapperNode(ManagedNode[MapperParameters, ConfiguredMapper, ActiveMapper]):
         """Check everything that can be checked; publishers from now on."""
         check_network(self.settings)
         library = library_of(self, self.settings.scene_dir)
-        made_by = f"{self.get_fully_qualified_name()} in ROS domain {self.context.get_domain_id()}"
         with ExitStack() as undo:
             output = MapperOutput(self, lambda: self.settings)
             undo.callback(output.close)
@@ -65,7 +64,7 @@ class MapperNode(ManagedNode[MapperParameters, ConfiguredMapper, ActiveMapper]):
             mapper = Mapper(
                 lambda: self.settings,
                 library,
-                made_by,
+                self.made_by,
                 output.publish_scene,
                 say,
                 self._publish_status,

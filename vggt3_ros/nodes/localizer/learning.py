@@ -34,8 +34,6 @@ class ChangeLearner:
     def __init__(self, node: GuardedNode, take_over: Callable[[Path], None]) -> None:
         self._node = node
         self._take_over = take_over
-        self._made_by = f"{node.get_fully_qualified_name()} in ROS domain "
-        self._made_by += str(node.context.get_domain_id())
         self._folder = Path()
         self._log: SceneLog | None = None
         self._new_views = 0
@@ -107,7 +105,7 @@ class ChangeLearner:
         try:
             least = max(_LEAST, round(_LEAST_SHARE * log.landmarks))
             made = refresh(load_scene(folder), folder.name, [log], least)
-            scene = replace(made.scene, made_by=self._made_by)
+            scene = replace(made.scene, made_by=self._node.made_by)
             successor = save_scene(scene, folder.parent / folder_name(scene))
         except CannotRefreshError as error:
             logger.info(f"no changes are learnt: {error}")
@@ -120,5 +118,5 @@ class ChangeLearner:
             )
             self._superseded.add(log.scene_id)
             file.unlink(missing_ok=True)
-            prune(folder.parent, _KEPT, self._made_by, successor)
+            prune(folder.parent, _KEPT, self._node.made_by, successor)
             self._take_over(successor)

@@ -40,6 +40,11 @@ class GuardedNode(Node):
         self._logged_at: dict[tuple[object, ...], float] = {}
         super().__init__(*args, **options)
 
+    @property
+    def made_by(self) -> str:
+        """Whose the scenes are that this node saves: its full name and ROS domain."""
+        return f"{self.get_fully_qualified_name()} in ROS domain {self.context.get_domain_id()}"
+
     def create_service(
         self, srv_type: Any, srv_name: str, callback: Callable[..., Any], **options: Any
     ) -> Any:
