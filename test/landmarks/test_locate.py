@@ -157,12 +157,17 @@ FLAT = {"off_plane": 2, "off_plane_cells": 2}
         ({"support": 0.2, "agreement": 0.96, **FLAT}, None),
         ({"support": 0.09, "agreement": 1.0}, "support is 0.09 and 0.10 is needed"),
         ({"support": 0.39, "agreement": 1.0, "compared": 2}, "support is 0.39 and 0.40 is needed"),
-        ({"repeated": 0.5}, None),
+        ({"repeated": 0.49}, None),
+        ({"repeated": 0.5}, "has seen copies of 50% elsewhere"),
+        ({"support": 0.5, "agreement": 0.7, "inliers": 23, **FLAT}, "and 0.51 is needed"),
+        ({"support": 0.5, "agreement": 0.7, "inliers": 35, **FLAT}, None),
         ({"agreement": 0.96, "repeated": 0.09, **FLAT}, None),
         (
             {"agreement": 0.96, "repeated": 0.1, **FLAT},
-            "copies of 10% of them elsewhere: a thing that repeats",
+            "which lie in one plane, the map has seen copies of 10% elsewhere: a thing",
         ),
+        ({"unlike": 1.0}, None),
+        ({"unlike": 1.01}, "other colours than the map has there, by 1.01 times what it allows"),
     ],
 )
 def test_evidence_suffices_or_the_objection_tells_what_is_missing(shown, against):

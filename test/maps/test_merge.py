@@ -53,6 +53,23 @@ def test_the_merged_scene_is_in_the_frame_of_the_oldest(
     assert seam["scenes"] == ["monday", "tuesday"] and seam["scale"] == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.parametrize(("differences", "merged"), [((0.1, 0.2), 0.2), ((None, 0.2), None)])
+def test_images_of_both_may_differ_from_the_points_as_those_of_either_do(
+    first: Scene,
+    second: Scene,
+    differences: tuple[float | None, float],
+    merged: float | None,
+) -> None:
+    scenes = [
+        replace(
+            scene, calibration=replace(scene.require_calibration(), colour_difference=difference)
+        )
+        for scene, difference in zip((first, second), differences, strict=True)
+    ]
+    joined = merge(scenes, ["monday", "tuesday"]).scene
+    assert joined.require_calibration().colour_difference == merged
+
+
 def test_keyframes_of_both_are_there_with_names_of_their_own(merged: Scene, second: Scene) -> None:
     names = merged.keyframes.names
     assert len(names) == 16 and len(set(names)) == 16

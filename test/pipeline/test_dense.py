@@ -70,6 +70,11 @@ def off(points: Tensor, surface: cKDTree) -> np.ndarray:
     return surface.query(points.numpy())[0]
 
 
+def test_images_look_like_the_refined_points(refined: Reconstruction) -> None:
+    difference = refined.scene.require_calibration().colour_difference
+    assert difference is not None and 0 < difference < 0.15
+
+
 def test_points_lie_on_the_surfaces(refined: Reconstruction, surface: cKDTree) -> None:
     assert refined.refined is not None
     distances = off(refined.scene.points.points, surface)
@@ -106,6 +111,8 @@ def test_what_is_off_or_unverified_stays_as_the_network_has_it(
             and "depth" not in made.scene.verification
             and len(made.scene.points) > 0
         )
+        calibration = made.scene.calibration
+        assert calibration is None or calibration.colour_difference is None
 
 
 def test_distortion_is_undone_and_cameras_may_differ(

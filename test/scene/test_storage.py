@@ -25,7 +25,10 @@ from .signing import resign, signed
 MakeScene = Callable[..., Scene]
 VERDICT = MapVerdict(True, "landmarks tie 3 of 3 keyframes", "held as given")
 CALIBRATION = MapCalibration(
-    ((640, 480), (640, 480), (480, 640)), focal_factor=1.0625, depth_scale=2.5
+    ((640, 480), (640, 480), (480, 640)),
+    focal_factor=1.0625,
+    depth_scale=2.5,
+    colour_difference=0.125,
 )
 
 

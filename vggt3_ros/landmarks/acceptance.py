@@ -22,7 +22,13 @@ _OFF_PLANE_CELLS = 4
 # support and agreement, added, that are enough
 _WITH_DEPTH = 0.65
 _FLAT = 1.15
-_MAX_REPEATED = 0.1  # fraction of a flat view's inliers that the map has seen a copy of
+# ... and by how much more where there are few inliers: all of it if there were none, nothing from
+# so many on
+_FLAT_FEW = 0.15
+_MANY = 40
+# fraction of the inliers that the map has seen a copy of, of flat views and of those with depth
+_MAX_REPEATED_FLAT = 0.1
+_MAX_REPEATED = 0.5
 # inliers, with depth and without, where less than that is compared
 _UNCOMPARED = 16
 _UNCOMPARED_FLAT = 24
@@ -77,6 +83,11 @@ class Evidence:
     off_plane, off_plane_cells: inliers that lie beside the plane that most of them lie in, and
     their cells. Flat things look alike in many places, what has depth seldom does. repeated: the
     fraction of inliers whose landmarks the map itself has seen a copy of elsewhere.
+
+    unlike: how much the colours of the image differ from those of the map's surfaces, in the part
+    where they do most, as a fraction of what the map allows (see appearance.Appearance); 0 where
+    its surfaces are not known, or something else speaks against the pose already. A bare wall has
+    no landmarks, but a colour.
     """
 
     inliers: int = 0
@@ -87,6 +98,7 @@ class Evidence:
     off_plane: int = 0
     off_plane_cells: int = 0
     repeated: float = 0.0
+    unlike: float = 0.0
 
     @property
     def has_depth(self) -> bool:
@@ -107,7 +119,7 @@ def weigh(
     """Evidence from the pixels of inliers (n, 2) and of all features (m, 2) of an image, its number
     of matches, how many inliers were foreseen by what the keyframes saw, how the image agrees with
     what they saw, and which inliers (n,) lie off the best plane, and are of landmarks that the map
-    has seen a copy of.
+    has seen a copy of. Colours are not compared.
     """
     _, counts = occupied(features, size_wh)
     cells = len(occupied(inlying, size_wh)[0])
@@ -145,11 +157,13 @@ def too_little(evidence: Evidence, settings: LocateSettings) -> str | None:
 
 def contradiction(evidence: Evidence, settings: LocateSettings) -> str | None:
     """What in an image speaks against a pose, however much speaks for it; None if nothing does."""
-    if not evidence.has_depth and evidence.repeated >= _MAX_REPEATED:
+    repeating = _MAX_REPEATED if evidence.has_depth else _MAX_REPEATED_FLAT
+    if evidence.repeated >= repeating:
+        flat = "" if evidence.has_depth else ", which lie in one plane,"
         return (
-            f"the {evidence.inliers} landmarks that agree with the best pose lie in one plane, and"
-            f" the map has seen copies of {evidence.repeated:.0%} of them elsewhere: a thing that"
-            " repeats, as doors in a corridor"
+            f"of the {evidence.inliers} landmarks that agree with the best pose{flat} the map has"
+            f" seen copies of {evidence.repeated:.0%} elsewhere: a thing that repeats, as doors in"
+            " a corridor"
         )
     if evidence.agreement < settings.min_agreement:
         return (
@@ -157,6 +171,12 @@ def contradiction(evidence: Evidence, settings: LocateSettings) -> str | None:
             f" only {evidence.agreement:.2f} of what the map expects there and"
             f" {settings.min_agreement:.2f} is needed: it contradicts, as in another place that"
             " holds the same things"
+        )
+    if evidence.unlike > 1:
+        return (
+            f"{evidence.inliers} landmarks agree with the best pose, but a part of the image has"
+            f" other colours than the map has there, by {evidence.unlike:.2f} times what it allows:"
+            " it shows another place, or has changed"
         )
     needed = _needed_support(evidence, settings)
     if evidence.support < needed:
@@ -180,7 +200,7 @@ def _needed_inliers(evidence: Evidence, settings: LocateSettings) -> int:
 def _needed_support(evidence: Evidence, settings: LocateSettings) -> float:
     """How much support a pose needs: less, the more the image agrees, and still less where it sees
     depth. Flat things look alike in many places: there even min_support is not enough where the
-    image hardly agrees.
+    image hardly agrees, and few landmarks in a plane tell less than many.
     """
     if evidence.compared < _COMPARED:
         return settings.min_support
@@ -188,7 +208,8 @@ def _needed_support(evidence: Evidence, settings: LocateSettings) -> float:
         return min(
             max(_WITH_DEPTH - evidence.agreement, settings.little_support), settings.min_support
         )
-    return max(_FLAT - evidence.agreement, settings.little_support)
+    few = _FLAT_FEW * max(0.0, 1 - evidence.inliers / _MANY)
+    return max(_FLAT + few - evidence.agreement, settings.little_support)
 
 
 def implausible(

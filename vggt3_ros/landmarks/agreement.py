@@ -74,7 +74,7 @@ def agreement(
     wanted = _HALF * typical * count
     weight = np.minimum(1.0, wanted)
     agreed = np.minimum(weight, found / np.maximum(wanted, 1.0))
-    parts = _parts(cells, size_wh).astype(np.float64)
+    parts = image_parts(cells, _grid(size_wh)).astype(np.float64)
     unknown = parts @ (1 - weight) / (parts.sum(1) + 1)  # fraction of the cells with features
     # One more cell, so that a part of which little is known does not decide.
     fractions = (parts @ agreed + 1 - _UNKNOWN * unknown) / (parts @ weight + 1)
@@ -101,9 +101,11 @@ def _grid(size_wh: tuple[int, int]) -> tuple[int, int]:
     return math.ceil(CELLS * width / max(size_wh)), math.ceil(CELLS * height / max(size_wh))
 
 
-def _parts(cells: Indices, size_wh: tuple[int, int]) -> Mask:
-    """Which of the cells (n, 2) lie in each part of the image: (10, n)."""
-    last = np.array(_grid(size_wh)) - 1
+def image_parts(cells: Indices, grid: tuple[int, int]) -> Mask:
+    """Which of the cells (n, 2), as column and row of a grid that has so many, lie in each part of
+    the image: each half, upright, level and diagonal, the rim and what it encloses (10, n).
+    """
+    last = np.array(grid) - 1
     x, y = (cells / np.maximum(last, 1) - 0.5).T  # -0.5 to 0.5 from the first cell to the last
     sides = np.stack([x, y, x + y, x - y])
     rim = ((cells <= 0) | (cells >= last)).any(1)

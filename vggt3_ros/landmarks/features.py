@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.arrays import Floats
 from vggt3_ros.geometry.camera import Distortion
+from vggt3_ros.landmarks.picture import Picture
+from vggt3_ros.landmarks.undistort import undistorted_pixels
 
 # one byte per element of a unit vector, as COLMAP stores it; loses nothing measurable
 _SIFT_UNIT = 512.0
@@ -67,13 +69,15 @@ class Features:
     """n SIFT features (Lowe 2004). pixels (n, 2) float32 x y in the whole image without lens
     distortion, pixel centres at whole numbers; descriptors (n, 128) uint8, see unit_vectors;
     size_wh of the whole image; pixel_size: pixels of the whole image per pixel of the image that
-    was searched, which is what positions are precise to.
+    was searched, which is what positions are precise to; picture: the colours of the image, where
+    they are known.
     """
 
     pixels: NDArray[np.float32]
     descriptors: NDArray[np.uint8]
     size_wh: tuple[int, int]
     pixel_size: float = 1.0
+    picture: Picture | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -98,6 +102,7 @@ def extract(
     settings = settings or FeatureSettings()
     height, width = image.shape[:2]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    picture = Picture.of(image, intrinsics, distortion)
     size = settings.searched_wh((width, height))
     if size != (width, height):
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
@@ -105,7 +110,8 @@ def extract(
     keypoints, found = detector.detectAndCompute(_stretched(grey), None)
     if found is None or len(keypoints) == 0:
         empty = np.zeros((0, _DESCRIPTOR), np.uint8)
-        return Features(np.zeros((0, 2), np.float32), empty, (width, height), width / size[0])
+        nothing = np.zeros((0, 2), np.float32)
+        return Features(nothing, empty, (width, height), width / size[0], picture)
     strongest = np.argsort([-point.response for point in keypoints], kind="stable")
     strongest = strongest[: settings.count]
     step = np.array([width / size[0], height / size[1]])
@@ -113,13 +119,15 @@ def extract(
     pixels = (searched + 0.5) * step - 0.5
     descriptors = _root_sift(np.asarray(found)[strongest])
     if distortion is not None and intrinsics is not None:
-        pixels = _undistorted(pixels, intrinsics, distortion)
+        pixels = undistorted_pixels(pixels, intrinsics, distortion)
         border = _FAR_OUT * np.array([width, height])
         # also False for NaN
         near = ((pixels > -border) & (pixels < np.array([width, height]) + border)).all(1)
         pixels = pixels[near]
         descriptors = descriptors[near]
-    return Features(pixels.astype(np.float32), descriptors, (width, height), float(step.max()))
+    pixel_size = float(step.max())
+    positions = pixels.astype(np.float32)
+    return Features(positions, descriptors, (width, height), pixel_size, picture)
 
 
 def unit_vectors(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -164,15 +172,3 @@ def _root_sift(found: NDArray[Any]) -> NDArray[np.uint8]:
     root = np.sqrt(found / np.maximum(found.sum(1, keepdims=True), 1e-6))
     quantised: NDArray[np.uint8] = np.clip(np.rint(root * _SIFT_UNIT), 0, 255).astype(np.uint8)
     return quantised
-
-
-def _undistorted(pixels: Floats, intrinsics: Floats, distortion: Distortion) -> Floats:
-    import cv2
-
-    coefficients = np.array(distortion.coefficients)
-    points = pixels.reshape(-1, 1, 2)
-    if distortion.model == "equidistant":
-        undistorted = cv2.fisheye.undistortPoints(points, intrinsics, coefficients, P=intrinsics)
-    else:
-        undistorted = cv2.undistortPoints(points, intrinsics, coefficients, P=intrinsics)
-    return np.asarray(undistorted, dtype=np.float64).reshape(-1, 2)

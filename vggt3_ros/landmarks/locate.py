@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.arrays import Floats, Indices, Mask, cross_matrix
@@ -17,11 +18,13 @@ from vggt3_ros.landmarks.acceptance import (
     WIDTH,
     Evidence,
     LocateSettings,
+    contradiction,
     implausible,
     objection,
     weigh,
 )
 from vggt3_ros.landmarks.agreement import agreement
+from vggt3_ros.landmarks.appearance import Appearance
 from vggt3_ros.landmarks.features import Features, unit_vectors
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.matching import match_vectors
@@ -87,8 +90,8 @@ class Located:
 class LandmarkLocalizer:
     """Localizes images, each by itself, against one set of landmarks.
 
-    surface (N, 3): points on the map's surfaces, which hide landmarks; None where they are not
-    known well.
+    surface (N, 3): points on the map's surfaces, which hide landmarks, and appearance: how these
+    look; None where they are not known well.
     """
 
     def __init__(
@@ -96,10 +99,12 @@ class LandmarkLocalizer:
         landmarks: Landmarks,
         settings: LocateSettings | None = None,
         surface: Floats | None = None,
+        appearance: Appearance | None = None,
     ) -> None:
         self.landmarks = landmarks
         self.settings = settings or LocateSettings()
         self.visibility = Visibility(landmarks, surface)
+        self._appearance = appearance
         self._looks = retrieval.directions(landmarks.keyframe_descriptors)
         self._vectors = unit_vectors(landmarks.descriptors)
         self.usual_distance = self.visibility.usual_distance
@@ -287,7 +292,25 @@ class LandmarkLocalizer:
             off_plane=off_best_plane(points, world_from_cam[:3, 3]),
             repeated=self.landmarks.repeated[agreeing[:, 1]],
         )
+        if contradiction(evidence, self.settings) is None:
+            unlike = self._unlike(features, intrinsics, world_from_cam, inlying, evidence.has_depth)
+            evidence = replace(evidence, unlike=unlike)
         return evidence, agreeing
+
+    def _unlike(
+        self,
+        features: Features,
+        intrinsics: Floats,
+        world_from_cam: Floats,
+        inlying: NDArray[np.float32],
+        have_depth: bool,
+    ) -> float:
+        """How unlike the map's surfaces an image is: see Evidence."""
+        if self._appearance is None or features.picture is None:
+            return 0.0
+        return self._appearance.unlike(
+            world_from_cam, intrinsics, features.size_wh, features.picture, inlying, have_depth
+        )
 
     def sighting(self, features: Features, intrinsics: Floats, located: Located) -> Sighting:
         """Which landmarks should be seen from where an image was found, and which of them are.

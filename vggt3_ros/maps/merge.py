@@ -331,8 +331,15 @@ def _verdict(a: Scene, joined: Joined) -> MapVerdict:
 
 def _calibration(a: Scene, b: Scene) -> MapCalibration:
     own = a.require_calibration()
-    sizes = (*own.image_sizes_wh, *b.require_calibration().image_sizes_wh)
-    return replace(own, image_sizes_wh=sizes)
+    other = b.require_calibration()
+    sizes = (*own.image_sizes_wh, *other.image_sizes_wh)
+    differences = (own.colour_difference, other.colour_difference)
+    known = [each for each in differences if each is not None]
+    return replace(
+        own,
+        image_sizes_wh=sizes,
+        colour_difference=max(known) if len(known) == len(differences) else None,
+    )
 
 
 def _report(a: _Part, b: _Part, overlap: Overlap, joined: Joined) -> dict[str, Any]:

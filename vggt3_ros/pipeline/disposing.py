@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.geometry.arrays import Floats
+from vggt3_ros.landmarks.appearance import Appearance
 from vggt3_ros.landmarks.features import FeatureSettings, extract
 from vggt3_ros.landmarks.joint import View, is_thin, locate_jointly
 from vggt3_ros.landmarks.landmarks import Landmarks
@@ -51,7 +52,11 @@ class Disposer:
         except InputError as error:
             raise SceneError(f"scene {scene.scene_id}: {error}") from error
         surface = to_array(scene.points.points.double()) if scene.has_refined_points else None
-        self._landmarks = LandmarkLocalizer(landmarks, settings.locate, surface)
+        usual = scene.require_calibration().colour_difference
+        appearance = None
+        if surface is not None and usual is not None:
+            appearance = Appearance(surface, to_array(scene.points.colors), usual)
+        self._landmarks = LandmarkLocalizer(landmarks, settings.locate, surface, appearance)
         self._worker = ThreadPoolExecutor(1, "features")
 
     def start_extracting(self, frame: Frame) -> Future[Extracted]:

@@ -14,6 +14,7 @@ from vggt3_ros.laps import Laps
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 from vggt3_ros.pipeline.budget import Budget
+from vggt3_ros.pipeline.colours import compared_with_points
 from vggt3_ros.pipeline.dense import FAST, RefinedDepth, refined_depth
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.map_frame import Anchoring, anchor
@@ -168,6 +169,8 @@ def reconstruct(
     laps.lap("depth")
 
     points = _points(observed, anchoring, refined, settings.points, progress)
+    if refined is not None:
+        anchoring = compared_with_points(observed, anchoring, points)
     laps.lap("points")
 
     scene = scene_of_map(

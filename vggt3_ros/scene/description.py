@@ -243,10 +243,16 @@ def _calibration(entries: Entries, frames: int) -> MapCalibration | None:
     if entries.values["calibration"] is None:
         return None
     numbers = entries.part("calibration")
-    numbers.require(("image_sizes_wh", "focal_factor", "depth_scale"))
+    # colour_difference: there since points are compared with images
+    numbers.require(("image_sizes_wh", "focal_factor", "depth_scale"), ("colour_difference",))
     sides = numbers.counts("image_sizes_wh", (frames, 2))
     sizes_wh = tuple(zip(sides[::2], sides[1::2], strict=True))
-    return MapCalibration(sizes_wh, numbers.number("focal_factor"), numbers.number("depth_scale"))
+    difference = None
+    if numbers.values.get("colour_difference") is not None:
+        difference = numbers.number("colour_difference")
+    return MapCalibration(
+        sizes_wh, numbers.number("focal_factor"), numbers.number("depth_scale"), difference
+    )
 
 
 def _similarity(entries: Entries) -> Sim3:

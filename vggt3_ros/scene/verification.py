@@ -15,6 +15,7 @@ MAX_FOCAL_FACTOR = 100.0
 # of scene units, which are about as long as the place is deep
 MIN_SCALE = 1e-9
 MAX_SCALE = 1e9
+MAX_COLOUR_DIFFERENCE = 100.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,15 @@ class MapCalibration:
     image_sizes_wh: width and height of each keyframe's whole image, in the order of the scene's
     keyframes. focal_factor: what the focal lengths given with the images were multiplied by when
     the map was adjusted. depth_scale: units of the map per unit of depth that the network predicts
-    for an image in this scene. Raises InputError when a number is out of range.
+    for an image in this scene. colour_difference: what nine of ten keyframes' images differ from
+    the coloured points by at most (landmarks/appearance.py), None where points were not refined.
+    Raises InputError when a number is out of range.
     """
 
     image_sizes_wh: tuple[tuple[int, int], ...]
     focal_factor: float
     depth_scale: float
+    colour_difference: float | None = None
 
     def __post_init__(self) -> None:
         for size_wh in self.image_sizes_wh:
@@ -52,6 +56,8 @@ class MapCalibration:
                 )
         check_range("focal_factor", self.focal_factor, MIN_FOCAL_FACTOR, MAX_FOCAL_FACTOR)
         check_range("depth_scale", self.depth_scale, MIN_SCALE, MAX_SCALE)
+        if self.colour_difference is not None:
+            check_range("colour_difference", self.colour_difference, 0, MAX_COLOUR_DIFFERENCE)
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
