@@ -15,7 +15,7 @@ from vggt3_ros.landmarks.locate import LandmarkLocalizer, LocateSettings
 from vggt3_ros.landmarks.picture import Picture
 
 SIZE_WH = (320, 240)
-ALLOWED = 0.28
+ALLOWED = 0.27
 FLAT = 0.17
 LENIENT = LocateSettings(min_support=0.1, min_agreement=0.0)
 

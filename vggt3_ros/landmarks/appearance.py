@@ -18,7 +18,7 @@ from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.picture import Picture, cell_numbers, grid
 
 # that is allowed in any map, beside inliers with depth and in one plane
-_DIFFERENCE = 0.28
+_DIFFERENCE = 0.27
 _DIFFERENCE_FLAT = 0.17
 _TIMES_USUAL = 2.5  # that is allowed of what a map's own images show
 _USUAL = 0.9  # fraction of the images that differ less
