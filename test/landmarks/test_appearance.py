@@ -88,6 +88,21 @@ def test_light_covers_and_darkness_do_not_differ(mapped_room, appearance):
         assert shown(appearance, mapped_room, query, covered, columns=(160, 320)) < ALLOWED
 
 
+def test_a_camera_without_colours_is_compared_in_grey(
+    mapped_room, other_room, appearance, surfaces
+):
+    def grey(colours):
+        return colours.mean(axis=-1, keepdims=True).repeat(3, axis=-1).astype(np.uint8)
+
+    without = Appearance(surfaces[0], grey(surfaces[1]))
+    for number, query in enumerate(mapped_room.room.query_indices):
+        image = mapped_room.room.images[query]
+        other = other_room.room.images[number]
+        assert shown(appearance, mapped_room, query, grey(image)) < 0.5 * ALLOWED
+        assert shown(without, mapped_room, query, image) < 0.5 * ALLOWED
+        assert shown(appearance, mapped_room, query, grey(other), believed=False) > ALLOWED
+
+
 def test_what_nothing_is_known_of_says_nothing(mapped_room, appearance, surfaces):
     query = mapped_room.room.query_indices[0]
     image = mapped_room.room.images[query]

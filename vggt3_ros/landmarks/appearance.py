@@ -31,6 +31,7 @@ _MAX_GAIN = 50.0
 _MAX_LIGHT = 2.5  # times as bright, or as dark, a part of the image may be as the rest
 _UNEQUAL = 8.0  # grey levels by which the same colours differ
 _NOISE = 6.0  # ... and which an image itself may be off by
+_GREY = 3.0  # grey levels between the channels of a camera without colours, rounding included
 _DRAWN = 24  # cells of other places, with which a cell is compared
 _MAX_POINTS = 150_000  # looked at; of more, evenly many are left out
 
@@ -90,21 +91,26 @@ class Appearance:
 
         inliers (n, 2) are pixels that show what the map has there: they tell how bright the image
         is in each channel. A part may be brighter or darker than the rest, and a colour one cell
-        away from where it should be. What shows nothing, as a covered lens, does not differ, nor
-        do cells with inliers, and beside them, where these are believed: something before a surface
-        that the map has not seen, as the other side of a pillar, often shows some.
+        away from where it should be. If the image or the map is grey, greys are compared. What
+        shows nothing, as a covered lens, does not differ, nor do cells with inliers, and beside
+        them, where these are believed: something before a surface that the map has not seen, as the
+        other side of a pillar, often shows some.
         """
         columns, rows = grid(size_wh)
         expected, known = self._seen(world_from_cam, intrinsics, size_wh)
+        colours = picture.colours
+        if _are_grey(colours) or _are_grey(expected[known]):
+            colours = colours.mean(2, keepdims=True).repeat(3, axis=2)
+            expected = expected.mean(2, keepdims=True).repeat(3, axis=2)
         number, inside = cell_numbers(inliers, size_wh)
         counts = np.bincount(number[inside], minlength=columns * rows)
         held = counts.reshape(rows, columns) > 0
         bright = held & known
         if bright.sum() < _MIN_HELD:
             return None
-        gain = np.median((picture.colours[bright] + _DARK) / (expected[bright] + _DARK), axis=0)
+        gain = np.median((colours[bright] + _DARK) / (expected[bright] + _DARK), axis=0)
         gain = gain.clip(1 / _MAX_GAIN, _MAX_GAIN)
-        shown = (picture.colours / gain).clip(0, 400).astype(np.float32)
+        shown = (colours / gain).clip(0, 400).astype(np.float32)
         compared = known & picture.shows
         if not compared.any():
             return None
@@ -177,6 +183,11 @@ def usual_difference(
         if found is not None:
             differences.append(found)
     return float(np.quantile(differences, _USUAL)) if differences else None
+
+
+def _are_grey(colours: NDArray[np.floating]) -> bool:
+    """Whether colours (..., 3) are those of a camera that sees none."""
+    return bool((np.ptp(colours, axis=-1) < _GREY).all())
 
 
 def _around(colours: Singles, known: Mask) -> Singles:
