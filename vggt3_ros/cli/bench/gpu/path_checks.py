@@ -21,11 +21,9 @@ from vggt3_ros.model.execution import Execution
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.model.prediction import Prediction, SceneMemory
 
-_SCENES = 3
 _MAPPED = 5  # images of a scene
 _QUERIES = 3  # one as it is, one as a graph is recorded, one that is replayed
 _CHUNK = 3  # frames
-_BOUNDED = 8  # frames one by one, so that copies wait for each other
 _WINDOW = 60  # tokens
 _COMPILING_S = 25.0  # that compiling may take
 
@@ -47,12 +45,12 @@ def check_paths(bench: Bench, compiled: bool) -> None:
     if compiled:
         forget_compiled(bench)
     config = _small_network()
-    truth = find_truth(partial(map_and_query, config, _SCENES))
+    truth = find_truth(partial(map_and_query, config, bench.sizes.scenes))
     for name, path in _paths(bench, compiled).items():
         modes: tuple[Mode, ...] = ("fp32", "bf16") if name == "kernels alone" else ("bf16",)
         if compiled and not bench.fits(f"path {name}", _COMPILING_S):
             continue
-        compute = partial(map_and_query, config, _SCENES, path=path)
+        compute = partial(map_and_query, config, bench.sizes.scenes, path=path)
         work = partial(compare_in, bench, f"path {name}", compute, truth, modes)
         bench.attempt(f"path {name}", work)
     if not compiled:
@@ -134,7 +132,7 @@ def check_residence(bench: Bench, name: str, config: ModelConfig, execution: Exe
     """A row: whether maps that leave everything in host memory, frame by frame, are the same to the
     bit as those that stay on the device.
     """
-    network, scenes = _random(config, "bf16", _SCENES, _BOUNDED)
+    network, scenes = _random(config, "bf16", bench.sizes.scenes, bench.sizes.bounded)
     network = network.to(bench.device)
     execute(bench, network, execution)
     apart: set[str] = set()

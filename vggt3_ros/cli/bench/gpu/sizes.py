@@ -30,6 +30,8 @@ class Sizes:
     softmax_mapped: tuple[int, ...]
     window: int  # tokens that pass a global block of the reference flow together
     paths: int  # frames of a map that fast paths are tried with
+    scenes: int  # random ones in which fast paths are compared with the plain one
+    bounded: int  # frames of these that are left in host memory one by one: copies have to wait
     resident: tuple[int, ...]  # of maps that are kept on the device, or not
     chunks: tuple[int, ...]  # frames at a time that are tried
     layer: int  # frames that a layer alone is given
@@ -56,6 +58,8 @@ class Sizes:
             softmax_mapped=(100, 300),
             window=20 * 37 * 37,
             paths=96,
+            scenes=3,
+            bounded=8,
             resident=(500, 2000),
             chunks=(8, 16, 32, 64),
             layer=32,
@@ -87,6 +91,8 @@ class Sizes:
             softmax_mapped=(4, 6),
             window=60,
             paths=6,
+            scenes=2,
+            bounded=3,
             resident=(4, 8),
             chunks=(2, 4),
             layer=4,
