@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +81,16 @@ def voxel_thin(cloud: PointCloud, voxel_size: float) -> PointCloud:
     first = torch.full((int(cell_of_point.max()) + 1,), len(cloud), dtype=torch.long)
     first.scatter_reduce_(0, cell_of_point, torch.arange(len(cloud)), reduce="amin")
     return cloud[order[first.sort().values]]
+
+
+def at_most(most: int, thinned: Callable[[float], PointCloud], voxel_size: float) -> PointCloud:
+    """A cloud of so many points at most: thinned(voxel_size), or that of wider voxels."""
+    cloud = thinned(voxel_size)
+    while len(cloud) > most:
+        # points on surfaces: as the square of the voxels
+        voxel_size *= max(1.1, (len(cloud) / most) ** 0.5)
+        cloud = thinned(voxel_size)
+    return cloud
 
 
 def numbered_cells(cells: Tensor) -> Tensor:

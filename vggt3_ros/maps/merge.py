@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError, SceneError
-from vggt3_ros.geometry.pointcloud import PointCloud, concatenated, voxel_thin
+from vggt3_ros.geometry.pointcloud import PointCloud, at_most, concatenated, voxel_thin
 from vggt3_ros.geometry.se3 import se3_inverse
 from vggt3_ros.geometry.sim3 import Sim3
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
@@ -313,11 +314,7 @@ def _points(a: Scene, b: Scene, a_from_b: Sim3, most: int) -> PointCloud:
     voxel = _VOXEL
     if not a.is_metric:
         voxel = _VOXEL_SHARE * Landmarks.from_tensors(a.landmarks).usual_distance
-    thin = voxel_thin(both, voxel)
-    while len(thin) > most:
-        voxel *= max(1.1, (len(thin) / most) ** 0.5)
-        thin = voxel_thin(both, voxel)
-    return thin
+    return at_most(most, partial(voxel_thin, both), voxel)
 
 
 def _verdict(a: Scene, joined: Joined) -> MapVerdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from vggt3_ros.dense.refine import OverBudgetError, refine
 from vggt3_ros.dense.resize import averaged, averaged_intrinsics, working_size
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.shape import camera_points
-from vggt3_ros.geometry.pointcloud import PointCloud
+from vggt3_ros.geometry.pointcloud import PointCloud, at_most
 from vggt3_ros.geometry.provenance import Provenance, fractions
 from vggt3_ros.geometry.se3 import transform_points
 from vggt3_ros.geometry.sim3 import Sim3
@@ -110,11 +111,8 @@ class RefinedDepth:
         known = self.depth.depth[self.depth.depth > 0]
         voxel = _VOXEL_SHARE * float(known.median()) if len(known) else _VOXEL
         voxel = min(voxel, _VOXEL) if metric else voxel
-        cloud = fused_cloud(self.depth, self.keyframes, voxel, take)
-        while len(cloud) > max_points:
-            voxel *= max(1.1, (len(cloud) / max_points) ** 0.5)
-            cloud = fused_cloud(self.depth, self.keyframes, voxel, take)
-        return cloud
+        fused = partial(fused_cloud, self.depth, self.keyframes, take=take)
+        return at_most(max_points, fused, voxel)
 
 
 def refined_depth(

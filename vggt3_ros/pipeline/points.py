@@ -5,13 +5,14 @@ thinned.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vggt3_ros.errors import InputError
-from vggt3_ros.geometry.pointcloud import PointCloud, concatenated, voxel_thin
+from vggt3_ros.geometry.pointcloud import PointCloud, at_most, concatenated, voxel_thin
 from vggt3_ros.model.prediction import Prediction
 from vggt3_ros.progress import Progress
 
@@ -89,11 +90,7 @@ def coloured_points(
             waiting = 0
         if progress is not None:
             progress((index + 1) / len(images))
-    cloud = voxel_thin(concatenated(merged), voxel)
-    while len(cloud) > settings.max_points:
-        voxel *= 1.2
-        cloud = voxel_thin(cloud, voxel)
-    return cloud
+    return at_most(settings.max_points, partial(voxel_thin, concatenated(merged)), voxel)
 
 
 def _survey(
