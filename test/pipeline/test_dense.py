@@ -19,10 +19,12 @@ from vggt3_ros.geometry.camera import Distortion, unproject
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import transform_points
 from vggt3_ros.geometry.sim3 import fit_poses
+from vggt3_ros.landmarks.picture import Picture
 from vggt3_ros.model.checkpoint import load_network
 from vggt3_ros.model.network import Vggt3
 from vggt3_ros.pipeline.dense import FINE
 from vggt3_ros.pipeline.frame import Frame
+from vggt3_ros.pipeline.localize import Localizer
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
 from vggt3_ros.pipeline.points import PointSettings
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
@@ -73,6 +75,26 @@ def off(points: Tensor, surface: cKDTree) -> np.ndarray:
 def test_images_look_like_the_refined_points(refined: Reconstruction) -> None:
     difference = refined.scene.require_calibration().colour_difference
     assert difference is not None and 0 < difference < 0.15
+
+
+def test_a_localizer_compares_images_with_the_refined_points(
+    refined: Reconstruction, drive: RoomSequence, network: Vggt3
+) -> None:
+    query = int(drive.query_indices[0])
+    frame = Frame(drive.images[query], intrinsics=drive.intrinsics, distortion=BARREL)
+    for difference in (0.1, None):
+        calibration = replace(refined.scene.require_calibration(), colour_difference=difference)
+        scene = replace(refined.scene, calibration=calibration)
+        answer = Localizer(scene, network).localize(replace(frame, distortion=None))
+        assert answer.located is not None and answer.is_verified
+        assert (answer.located.evidence.unlike > 0) == (difference is not None)
+        distorted = Localizer(scene, network).localize(frame)
+        assert distorted.searched is not None
+        picture = distorted.searched.features.picture
+        assert (picture is not None) == (difference is not None)
+        if picture is not None:
+            own = Picture.of(frame.image, distorted.searched.intrinsics, BARREL)
+            assert np.array_equal(picture.colours, own.colours)
 
 
 def test_points_lie_on_the_surfaces(refined: Reconstruction, surface: cKDTree) -> None:

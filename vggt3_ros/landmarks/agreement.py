@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vggt3_ros.geometry.arrays import Floats, Indices, Mask
+from vggt3_ros.landmarks.cells import grid, image_parts
 
 Pixels = NDArray[np.floating]
 
@@ -62,7 +62,7 @@ def agreement(
     features of which the map knows nothing agrees by half.
     """
     cells, counts = occupied(features, size_wh)
-    cells = cells[(counts >= TELLING) & (cells >= 0).all(1) & (cells < _grid(size_wh)).all(1)]
+    cells = cells[(counts >= TELLING) & (cells >= 0).all(1) & (cells < grid(size_wh, CELLS)).all(1)]
     where = _numbers(expected, cells, size_wh)
     known = where >= 0
     count = np.bincount(where[known], likelihood[known], minlength=len(cells))
@@ -74,7 +74,7 @@ def agreement(
     wanted = _HALF * typical * count
     weight = np.minimum(1.0, wanted)
     agreed = np.minimum(weight, found / np.maximum(wanted, 1.0))
-    parts = image_parts(cells, _grid(size_wh)).astype(np.float64)
+    parts = image_parts(cells, grid(size_wh, CELLS)).astype(np.float64)
     unknown = parts @ (1 - weight) / (parts.sum(1) + 1)  # fraction of the cells with features
     # One more cell, so that a part of which little is known does not decide.
     fractions = (parts @ agreed + 1 - _UNKNOWN * unknown) / (parts @ weight + 1)
@@ -85,7 +85,7 @@ def _numbers(pixels: Pixels, cells: Indices, size_wh: tuple[int, int]) -> Indice
     """For each of pixels (m, 2) the number of its cell among `cells` (n, 2) of the image, -1 where
     there is none.
     """
-    columns, rows = _grid(size_wh)
+    columns, rows = grid(size_wh, CELLS)
     number = np.full((columns, rows), -1)
     number[cells[:, 0], cells[:, 1]] = np.arange(len(cells))
     own = np.floor(pixels / (max(size_wh) / CELLS)).astype(np.int64)
@@ -93,21 +93,3 @@ def _numbers(pixels: Pixels, cells: Indices, size_wh: tuple[int, int]) -> Indice
     numbers = np.full(len(pixels), -1)
     numbers[inside] = number[own[inside, 0], own[inside, 1]]
     return numbers
-
-
-def _grid(size_wh: tuple[int, int]) -> tuple[int, int]:
-    """Columns and rows of cells of an image."""
-    width, height = size_wh
-    return math.ceil(CELLS * width / max(size_wh)), math.ceil(CELLS * height / max(size_wh))
-
-
-def image_parts(cells: Indices, grid: tuple[int, int]) -> Mask:
-    """Which of the cells (n, 2), as column and row of a grid that has so many, lie in each part of
-    the image: each half, upright, level and diagonal, the rim and what it encloses (10, n).
-    """
-    last = np.array(grid) - 1
-    x, y = (cells / np.maximum(last, 1) - 0.5).T  # -0.5 to 0.5 from the first cell to the last
-    sides = np.stack([x, y, x + y, x - y])
-    rim = ((cells <= 0) | (cells >= last)).any(1)
-    parts: Mask = np.concatenate([sides < 0, sides > 0, [rim, ~rim]])
-    return parts

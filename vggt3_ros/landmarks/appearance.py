@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vggt3_ros.geometry.arrays import Floats, Mask
-from vggt3_ros.landmarks.agreement import image_parts
+from vggt3_ros.landmarks.cells import image_parts
 from vggt3_ros.landmarks.landmarks import Landmarks
-from vggt3_ros.landmarks.picture import Picture, cell_numbers, grid
+from vggt3_ros.landmarks.picture import Picture, cell_numbers
 
 # that is allowed in any map, beside inliers with depth and in one plane
 _DIFFERENCE = 0.27
@@ -34,7 +34,6 @@ _NOISE = 6.0  # ... and which an image itself may be off by
 _GREY = 3.0  # grey levels between the channels of a camera without colours, rounding included
 _DRAWN = 24  # cells of other places, with which a cell is compared
 _MAX_POINTS = 150_000  # looked at; of more, evenly many are left out
-
 
 Singles = NDArray[np.float32]
 Pixels = NDArray[np.floating]
@@ -60,7 +59,6 @@ class Appearance:
         self,
         world_from_cam: Floats,
         intrinsics: Floats,
-        size_wh: tuple[int, int],
         picture: Picture,
         inliers: Pixels,
         have_depth: bool,
@@ -70,9 +68,7 @@ class Appearance:
         have_depth: whether the inliers lie in more than one plane, and are believed. Flat things
         look alike in many places: less is allowed beside them.
         """
-        found = self.difference(
-            world_from_cam, intrinsics, size_wh, picture, inliers, believed=have_depth
-        )
+        found = self.difference(world_from_cam, intrinsics, picture, inliers, believed=have_depth)
         least = _DIFFERENCE if have_depth else _DIFFERENCE_FLAT
         return 0.0 if found is None else found / max(least, _TIMES_USUAL * self._usual)
 
@@ -80,13 +76,12 @@ class Appearance:
         self,
         world_from_cam: Floats,
         intrinsics: Floats,
-        size_wh: tuple[int, int],
         picture: Picture,
         inliers: Pixels,
         believed: bool = True,
     ) -> float | None:
-        """How much the picture of an image of this size differs from the surfaces as seen from
-        world_from_cam (4, 4), in the part where it differs most: 0 where it shows the same, about 1
+        """How much a picture differs from the surfaces as seen from world_from_cam (4, 4) with
+        intrinsics (3, 3), in the part where it differs most: 0 where it shows the same, about 1
         where it is as unlike as any other view. None where too little of the surfaces is in view.
 
         inliers (n, 2) are pixels that show what the map has there: they tell how bright the image
@@ -96,13 +91,13 @@ class Appearance:
         them, where these are believed: something before a surface that the map has not seen, as the
         other side of a pillar, often shows some.
         """
-        columns, rows = grid(size_wh)
-        expected, known = self._seen(world_from_cam, intrinsics, size_wh)
+        expected, known = self._seen(world_from_cam, intrinsics, picture)
+        rows, columns = known.shape
         colours = picture.colours
         if _are_grey(colours) or _are_grey(expected[known]):
             colours = colours.mean(2, keepdims=True).repeat(3, axis=2)
             expected = expected.mean(2, keepdims=True).repeat(3, axis=2)
-        number, inside = cell_numbers(inliers, size_wh)
+        number, inside = cell_numbers(inliers, picture.size_wh)
         counts = np.bincount(number[inside], minlength=columns * rows)
         held = counts.reshape(rows, columns) > 0
         bright = held & known
@@ -129,19 +124,19 @@ class Appearance:
         return max(differences, default=None)
 
     def _seen(
-        self, world_from_cam: Floats, intrinsics: Floats, size_wh: tuple[int, int]
+        self, world_from_cam: Floats, intrinsics: Floats, picture: Picture
     ) -> tuple[Singles, Mask]:
-        """Colours (rows, columns, 3) of the nearest surface in each cell of a view, and where they
-        are known (rows, columns).
+        """Colours (rows, columns, 3) of the nearest surface in each cell of a picture from there,
+        and where they are known (rows, columns).
         """
-        columns, rows = grid(size_wh)
-        width, height = size_wh
+        rows, columns = picture.shows.shape
+        width, height = picture.size_wh
         camera = (world_from_cam[:3, 3] - self._middle).astype(np.float32)
         rays = (world_from_cam[:3, :3] @ intrinsics.T).astype(np.float32)
         x, y, z = ((self._points - camera) @ rays).T
         seen = np.flatnonzero((z > 1e-6) & (x > 0) & (x < width * z) & (y > 0) & (y < height * z))
         z = z[seen]
-        number, inside = cell_numbers(np.stack([x[seen] / z, y[seen] / z], axis=1), size_wh)
+        number, inside = cell_numbers(np.stack([x[seen] / z, y[seen] / z], axis=1), picture.size_wh)
         seen = seen[inside]
         number = number[inside]
         z = z[inside]
@@ -160,25 +155,20 @@ class Appearance:
 
 
 def usual_difference(
-    appearance: Appearance,
-    landmarks: Landmarks,
-    pictures: Sequence[tuple[Picture, tuple[int, int]]],
+    appearance: Appearance, landmarks: Landmarks, pictures: Sequence[Picture]
 ) -> float | None:
     """By how much nine of ten of the images that surfaces were made of differ from them at most:
     less where cameras keep their exposure, and surfaces look the same from all sides. None where
-    none can be compared.
-
-    pictures: of each keyframe, with the size of its whole image.
+    none can be compared. pictures: of the keyframes of the landmarks.
     """
     differences = []
-    for keyframe, (picture, size_wh) in enumerate(pictures):
+    for keyframe, picture in enumerate(pictures):
         observed = landmarks.observed_from == keyframe
         found = appearance.difference(
             landmarks.world_from_cam[keyframe],
             landmarks.intrinsics[keyframe],
-            size_wh,
             picture,
-            landmarks.pixels[observed].astype(np.float64),
+            landmarks.pixels[observed],
         )
         if found is not None:
             differences.append(found)

@@ -70,7 +70,7 @@ class Features:
     distortion, pixel centres at whole numbers; descriptors (n, 128) uint8, see unit_vectors;
     size_wh of the whole image; pixel_size: pixels of the whole image per pixel of the image that
     was searched, which is what positions are precise to; picture: the colours of the image, where
-    they are known.
+    they are compared, too.
     """
 
     pixels: NDArray[np.float32]
@@ -102,7 +102,6 @@ def extract(
     settings = settings or FeatureSettings()
     height, width = image.shape[:2]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    picture = Picture.of(image, intrinsics, distortion)
     size = settings.searched_wh((width, height))
     if size != (width, height):
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
@@ -110,8 +109,7 @@ def extract(
     keypoints, found = detector.detectAndCompute(_stretched(grey), None)
     if found is None or len(keypoints) == 0:
         empty = np.zeros((0, _DESCRIPTOR), np.uint8)
-        nothing = np.zeros((0, 2), np.float32)
-        return Features(nothing, empty, (width, height), width / size[0], picture)
+        return Features(np.zeros((0, 2), np.float32), empty, (width, height), width / size[0])
     strongest = np.argsort([-point.response for point in keypoints], kind="stable")
     strongest = strongest[: settings.count]
     step = np.array([width / size[0], height / size[1]])
@@ -125,9 +123,7 @@ def extract(
         near = ((pixels > -border) & (pixels < np.array([width, height]) + border)).all(1)
         pixels = pixels[near]
         descriptors = descriptors[near]
-    pixel_size = float(step.max())
-    positions = pixels.astype(np.float32)
-    return Features(positions, descriptors, (width, height), pixel_size, picture)
+    return Features(pixels.astype(np.float32), descriptors, (width, height), float(step.max()))
 
 
 def unit_vectors(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:

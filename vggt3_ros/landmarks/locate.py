@@ -109,6 +109,11 @@ class LandmarkLocalizer:
         self._vectors = unit_vectors(landmarks.descriptors)
         self.usual_distance = self.visibility.usual_distance
 
+    @property
+    def compares_colours(self) -> bool:
+        """Whether it asks for the pictures of images, beside their features."""
+        return self._appearance is not None
+
     def locate(
         self,
         features: Features,
@@ -309,7 +314,7 @@ class LandmarkLocalizer:
         if self._appearance is None or features.picture is None:
             return 0.0
         return self._appearance.unlike(
-            world_from_cam, intrinsics, features.size_wh, features.picture, inlying, have_depth
+            world_from_cam, intrinsics, features.picture, inlying, have_depth
         )
 
     def sighting(self, features: Features, intrinsics: Floats, located: Located) -> Sighting:

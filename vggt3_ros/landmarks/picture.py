@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from vggt3_ros.geometry.arrays import Floats, Mask
 from vggt3_ros.geometry.camera import Distortion
+from vggt3_ros.landmarks.cells import grid
 from vggt3_ros.landmarks.undistort import undistorted_pixels
 
 CELLS = 32  # along the longer side of an image
@@ -17,19 +17,14 @@ _SAMPLES = 2  # per cell and axis, each the mean of its pixels
 _TEXTURE = 1.0  # grey levels by which pixels deviate in a cell that shows anything
 
 
-def grid(size_wh: tuple[int, int]) -> tuple[int, int]:
-    """Columns and rows of cells of an image."""
-    width, height = size_wh
-    return math.ceil(CELLS * width / max(size_wh)), math.ceil(CELLS * height / max(size_wh))
-
-
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Mean colours (rows, columns, 3), grey levels of RGB, of the cells of an image without lens
-    distortion; shows (rows, columns): whether there is anything to be seen in a cell, as there is
-    not before a covered lens, in the glare of a lamp, or beyond the rim of the image.
+    """Mean colours (rows, columns, 3), grey levels of RGB, of the cells of an image of size_wh
+    without lens distortion; shows (rows, columns): whether there is anything to be seen in a cell,
+    as there is not before a covered lens, in the glare of a lamp, or beyond the rim of the image.
     """
 
+    size_wh: tuple[int, int]
     colours: Floats
     shows: Mask
 
@@ -44,7 +39,7 @@ class Picture:
         import cv2
 
         height, width = image.shape[:2]
-        columns, rows = grid((width, height))
+        columns, rows = grid((width, height), CELLS)
         size = (_SAMPLES * columns, _SAMPLES * rows)
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
         grey -= grey.mean()  # single precision is enough for squares of what is small
@@ -65,6 +60,7 @@ class Picture:
         averages = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]
         variance = averages[:, 4] - averages[:, 3] ** 2
         return cls(
+            (width, height),
             averages[:, :3].reshape(rows, columns, 3),
             ((count > 0) & (variance > _TEXTURE**2)).reshape(rows, columns),
         )
@@ -76,7 +72,7 @@ def cell_numbers(
     """For each of pixels (n, 2) the number of its cell, row by row, and whether it lies in the
     image.
     """
-    columns, rows = grid(size_wh)
+    columns, rows = grid(size_wh, CELLS)
     width, height = size_wh
     x, y = pixels.T
     inside: Mask = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)

@@ -17,10 +17,10 @@ def compared_with_points(observed: Observed, anchoring: Anchoring, points: Point
     if anchoring.landmarks is None or anchoring.calibration is None:
         return anchoring
     intrinsics = to_array(observed.source_intrinsics)
-    pictures = []
-    for frame, own in zip(observed.frames, intrinsics, strict=True):
-        height, width = frame.size_hw
-        pictures.append((Picture.of(frame.image, own, frame.distortion), (width, height)))
+    pictures = [
+        Picture.of(frame.image, own, frame.distortion)
+        for frame, own in zip(observed.frames, intrinsics, strict=True)
+    ]
     usual = usual_difference(
         Appearance(to_array(points.points.double()), to_array(points.colors)),
         anchoring.landmarks,

@@ -18,6 +18,7 @@ from vggt3_ros.landmarks.features import FeatureSettings, extract
 from vggt3_ros.landmarks.joint import View, is_thin, locate_jointly
 from vggt3_ros.landmarks.landmarks import Landmarks
 from vggt3_ros.landmarks.locate import SOURCES, LandmarkLocalizer, Located, Source
+from vggt3_ros.landmarks.picture import Picture
 from vggt3_ros.landmarks.tensors import LandmarkTensors, to_array, to_tensor
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localization import Localization, LocalizationStatus, Searched
@@ -81,7 +82,8 @@ class Disposer:
             return proposal, searched
         located, seconds = self._located(proposals, extracted)
         if (located.inliers < _ENOUGH_INLIERS or not located.accepted) and self._has_more(searched):
-            extracted = self._extracted(frame, self.settings.second_features)
+            picture = searched.features.picture
+            extracted = self._extracted(frame, self.settings.second_features, picture)
             again = extracted.searched
             second, more = self._located(proposals, extracted)
             seconds = _sums(seconds, more)
@@ -160,11 +162,17 @@ class Disposer:
             or found == first.count < second.count
         )
 
-    def _extracted(self, frame: Frame, settings: FeatureSettings) -> Extracted:
+    def _extracted(
+        self, frame: Frame, settings: FeatureSettings, picture: Picture | None = None
+    ) -> Extracted:
+        """Features of a frame, with its picture, made unless given, if the map has colours."""
         begin = time.perf_counter()
         cpu_begin = time.thread_time()
         intrinsics = to_array(self.intrinsics(frame))
         features = extract(frame.image, intrinsics, frame.distortion, settings)
+        if picture is None and self._landmarks.compares_colours:
+            picture = Picture.of(frame.image, intrinsics, frame.distortion)
+        features = replace(features, picture=picture)
         return Extracted(
             Searched(features, intrinsics),
             time.perf_counter() - begin,
