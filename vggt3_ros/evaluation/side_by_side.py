@@ -33,7 +33,7 @@ class Row:
 
     accepted of `queries`, `wrong` among them (beyond 0.5 m or 15 degrees); success: fraction of all
     queries within 10 cm and 10 degrees; medians are of the accepted, NaN without any. mapping_s,
-    query_s: seconds of the processor for the map, and for a query on average.
+    query_s: seconds of the processor for the map, and for a query on average, its image read.
     """
 
     sequence: str
@@ -79,14 +79,17 @@ def run_colmap(sequence: Sequence, split: Split, progress: StageProgress | None 
     images = [sequence.read_image(index) for index in split.map]
     poses = sequence.world_from_cam[list(split.map)]
     colmap = ColmapMap(images, poses, sequence.intrinsics, sequence.distortion)
-    mapped = time.process_time()
+    mapping_s = time.process_time() - begin
     found = []
+    query_s = []
     for done, index in enumerate(split.query):
         report("COLMAP localizes", 0.25 + 0.25 * done / len(split.query))
-        found.append(colmap.localize(sequence.read_image(index)))
-    ended = time.process_time()
+        image = sequence.read_image(index)
+        begin = time.process_time()
+        found.append(colmap.localize(image))
+        query_s.append(time.process_time() - begin)
     position, rotation = pose_errors(found, sequence.world_from_cam[list(split.query)])
-    return _row(sequence, split, "COLMAP", position, rotation, (mapped - begin, ended - mapped))
+    return _row(sequence, split, "COLMAP", position, rotation, mapping_s, query_s)
 
 
 def run_ours(
@@ -102,34 +105,27 @@ def run_ours(
     attempts = evaluate(sequence, network, SPLIT, settings, stopwatch).attempts
     position = np.array([each.position_m if each.accepted else np.inf for each in attempts])
     rotation = np.array([each.rotation_deg if each.accepted else np.inf for each in attempts])
-    return _row(
-        sequence, split, "ours", position, rotation, (stopwatch.mapping, stopwatch.localizing)
-    )
+    query_s = [each.cpu_seconds["total"] for each in attempts]
+    return _row(sequence, split, "ours", position, rotation, stopwatch.mapping, query_s)
 
 
 class _Stopwatch:
-    """Seconds of the processor, by the stages that an evaluation reports."""
+    """Seconds of the processor until an evaluation has its map."""
 
     def __init__(self, progress: StageProgress | None) -> None:
         self._report = progress
         self._begin = time.process_time()
-        self._first: float | None = None
-        self._last: float | None = None
+        self._mapped: float | None = None
 
     def __call__(self, stage: str, done: float) -> None:
-        if stage == "localize":
-            self._last = time.process_time()
-            self._first = self._last if self._first is None else self._first
+        if stage == "localize" and self._mapped is None:
+            self._mapped = time.process_time()
         if self._report is not None:
             self._report(stage, 0.5 + 0.5 * done)
 
     @property
     def mapping(self) -> float:
-        return (self._first or time.process_time()) - self._begin
-
-    @property
-    def localizing(self) -> float:
-        return (self._last or 0.0) - (self._first or 0.0)
+        return (self._mapped or time.process_time()) - self._begin
 
 
 def _row(
@@ -138,7 +134,8 @@ def _row(
     method: str,
     position: np.ndarray,
     rotation: np.ndarray,
-    seconds: tuple[float, float],
+    mapping_s: float,
+    query_s: Items[float],
 ) -> Row:
     """Figures from errors (Q,) in metres and degrees, infinite where no pose was accepted."""
     accepted = np.isfinite(position)
@@ -154,8 +151,8 @@ def _row(
         success=float(np.mean((position <= 0.1) & (rotation <= 10))),
         position_cm=100 * float(np.median(position[accepted])) if some else float("nan"),
         rotation_deg=float(np.median(rotation[accepted])) if some else float("nan"),
-        mapping_s=seconds[0],
-        query_s=seconds[1] / max(len(position), 1),
+        mapping_s=mapping_s,
+        query_s=float(np.mean(query_s)),
     )
 
 

@@ -217,5 +217,5 @@ def _difference(
     light = np.median(expected / (own.sum(0) + 3 * _DARK))
     own = own * np.float32(light.clip(1 / _MAX_LIGHT, _MAX_LIGHT))
     off = (np.abs(own[:, None] - there).sum(0).min(0) * ~right).mean()
-    usual = np.abs(own[:, None] - others[..., None]).sum(0).mean()
+    usual = len(own) * np.abs(own[:, None] - others[..., None]).mean()
     return float(off / (usual + unequal))

@@ -23,7 +23,7 @@ class Surfaces:
         self._side = max(side, float(np.cbrt(extent.prod() / _MAX_CUBES)))
         # a rim of empty cubes: what lies outside is clipped to it
         self._lowest = box[0] - self._side
-        self._last = np.floor((extent + self._side) / self._side).astype(np.int64) + 1
+        self._last = np.floor((extent + self._side) / self._side).astype(np.int32) + 1
         self._filled = np.zeros(self._last + 1, dtype=bool)
         cubes = np.floor((points - self._lowest) / self._side).astype(np.int64)
         x, y, z = cubes[((cubes > 0) & (cubes < self._last)).all(1)].T
@@ -43,11 +43,14 @@ class Surfaces:
         steps = np.floor(ends / self._side).astype(np.int64) - begins
         which = np.repeat(np.arange(len(points)), steps)
         rank = np.arange(len(which)) - np.repeat(np.cumsum(steps) - steps - begins, steps)
-        cubes = ((eye - self._lowest) / self._side + unit[which] * (rank + 0.5)[:, None]).astype(
-            np.int64
-        )
-        x, y, z = np.clip(cubes, 0, self._last).T
-        return np.bincount(which[self._filled[x, y, z]], minlength=len(points)) > 0
+        # single precision is enough within the box; this is most of the work
+        along = np.repeat(unit.T.astype(np.float32), steps, axis=1)
+        along *= (rank + 0.5).astype(np.float32)
+        along += ((eye - self._lowest) / self._side).astype(np.float32)[:, None]
+        x, y, z = np.clip(along.astype(np.int32), 0, self._last[:, None])
+        _, rows, columns = self._filled.shape
+        filled = self._filled.ravel().take((x * rows + y) * columns + z)
+        return np.bincount(which[filled], minlength=len(points)) > 0
 
     def _crossings(self, eye: Floats, unit: Floats) -> tuple[Floats, Floats]:
         """How far from `eye` (3,) rays along unit vectors (n, 3) enter the box and leave it: (n,)
