@@ -167,6 +167,9 @@ FLAT = {"off_plane": 2, "off_plane_cells": 2}
             "which lie in one plane, the map has seen copies of 10% elsewhere: a thing",
         ),
         ({"unlike": 1.0}, None),
+        ({"unlike": 1.0, "support": 0.47}, "support is 0.47 and 0.47 is needed"),
+        ({"unlike": 0.8, "support": 0.33}, None),
+        ({"unlike": 0.5, "support": 0.1}, None),
         ({"unlike": 1.01}, "other colours than the map has there, by 1.01 times what it allows"),
     ],
 )

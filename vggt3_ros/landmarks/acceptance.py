@@ -26,6 +26,10 @@ _FLAT = 1.15
 # so many on
 _FLAT_FEW = 0.15
 _MANY = 40
+# support that is needed besides, with depth, where colours differ by as much as is allowed, and
+# from which fraction of that on
+_COLOURED = 0.375
+_COLOURED_FROM = 0.5
 # fraction of the inliers that the map has seen a copy of, of flat views and of those with depth
 _MAX_REPEATED_FLAT = 0.1
 _MAX_REPEATED = 0.5
@@ -199,15 +203,16 @@ def _needed_inliers(evidence: Evidence, settings: LocateSettings) -> int:
 
 def _needed_support(evidence: Evidence, settings: LocateSettings) -> float:
     """How much support a pose needs: less, the more the image agrees, and still less where it sees
-    depth. Flat things look alike in many places: there even min_support is not enough where the
-    image hardly agrees, and few landmarks in a plane tell less than many.
+    depth, unless colours differ nearly too much. Flat things look alike in many places: there even
+    min_support is not enough where the image hardly agrees, and few landmarks in a plane tell less
+    than many.
     """
     if evidence.compared < _COMPARED:
         return settings.min_support
     if evidence.has_depth:
-        return min(
-            max(_WITH_DEPTH - evidence.agreement, settings.little_support), settings.min_support
-        )
+        enough = max(_WITH_DEPTH - evidence.agreement, settings.little_support)
+        doubt = max(0.0, (evidence.unlike - _COLOURED_FROM) / (1 - _COLOURED_FROM))
+        return min(enough, settings.min_support) + _COLOURED * doubt
     few = _FLAT_FEW * max(0.0, 1 - evidence.inliers / _MANY)
     return max(_FLAT + few - evidence.agreement, settings.little_support)
 
