@@ -74,6 +74,7 @@ class BuildMessages(build_ext):
                 ),
                 f"-DPython3_EXECUTABLE={sys.executable}",
                 f"-DCMAKE_PROJECT_INCLUDE={HERE}/cmake/ros_wheels_fix.cmake",
+                "-DPYTHON_MESSAGES_ALONE=ON",
             ],
             ["--build", str(build), "--target", "install"],
         ):
