@@ -28,7 +28,7 @@ _FLAT_FEW = 0.15
 _MANY = 40
 # support that is needed besides, with depth, where colours differ by as much as is allowed, and
 # from which fraction of that on
-_COLOURED = 0.375
+_COLOURED = 0.25
 _COLOURED_FROM = 0.5
 # fraction of the inliers that the map has seen a copy of, of flat views and of those with depth
 _MAX_REPEATED_FLAT = 0.1
