@@ -74,7 +74,7 @@ def test_more_frames_of_the_same_drive_can_be_mapped(monkeypatch: pytest.MonkeyP
     [
         "room:7:",
         "room:7:1",
-        "room:7:513",
+        "room:7:1025",
         "room:7:2:3",
         "room:7:many",
         "room:7:0000000100",
@@ -82,7 +82,7 @@ def test_more_frames_of_the_same_drive_can_be_mapped(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_an_impossible_number_of_frames_is_refused(spec: str) -> None:
-    with pytest.raises(InputError, match="comes the number of map frames, 2 to 512"):
+    with pytest.raises(InputError, match="comes the number of map frames, 2 to 1024"):
         load_sequence(spec)
 
 

@@ -19,7 +19,7 @@ from vggt3_ros.datasets.tum import load_tum
 from vggt3_ros.errors import InputError
 from vggt3_ros.worlds.places import PLANNERS, Place
 
-_MAX_FRAMES = 512
+_MAX_FRAMES = 1024
 _LAYOUTS = (
     "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt"
     " (TUM RGB-D), with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), room:SEED[:FRAMES],"
@@ -32,7 +32,7 @@ def load_sequence(spec: str) -> Sequence:
     `moved:SEED` (the same room after a third of its furniture was moved), `corridor:SEED` or
     `yard:SEED`; or of a drive around a corridor, `ring:SEED:METRES`.
 
-    `room:SEED:FRAMES` maps so many frames of the same drive instead of 16, at most 512.
+    `room:SEED:FRAMES` maps so many frames of the same drive instead of 16, at most 1024.
 
     Raises InputError when the folder is missing or of no known layout, and for bad data, naming
     file and line.
