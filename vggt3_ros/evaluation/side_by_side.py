@@ -33,7 +33,8 @@ class Row:
 
     accepted of `queries`, `wrong` among them (beyond 0.5 m or 15 degrees); success: fraction of all
     queries within 10 cm and 10 degrees; medians are of the accepted, NaN without any. mapping_s,
-    query_s: seconds of the processor for the map, and for a query on average, its image read.
+    query_s: seconds of the processor for the map, and for a query on average once its image is
+    read.
     """
 
     sequence: str
