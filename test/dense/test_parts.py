@@ -13,7 +13,7 @@ from vggt3_ros.dense.cameras import homogeneous_pixels, mapping
 from vggt3_ros.dense.fill import carried_on
 from vggt3_ros.dense.matching import Matching
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import Planes, find_planes, plane_inverse
+from vggt3_ros.dense.planes import Planes, find_planes, plane_inverse, refitted
 from vggt3_ros.dense.resize import averaged, averaged_intrinsics, working_size
 from vggt3_ros.dense.shape import bend, camera_points, normals, steepness
 from vggt3_ros.dense.views import Views
@@ -258,6 +258,20 @@ def test_planes_are_one_by_how_far_they_are_off_where_they_were_seen() -> None:
     ten_metres_off = Planes.together([plane(0, 0, 10, 2), plane(2, 0, 10, 1)])
     assert len(ten_metres_off.merged(0.1)) == 1
     assert len(Planes.together([plane(0, 0, 10, 2), plane(0, 0.2, 10, 1)]).merged(0.1)) == 2
+
+
+def test_a_plane_lies_where_most_points_around_it_do() -> None:
+    """A wall at 3 m, a panel 4 cm before a quarter of it, and a plane between the two."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(2000, 3, generator=generator, dtype=torch.float64) * 3 - 1.5
+    points[:, 2] = 3.0 + 0.005 * torch.randn(2000, generator=generator, dtype=torch.float64)
+    points[:500, 2] -= 0.04
+    between = torch.tensor([[0.01, 0.0, 1.0, -2.985]], dtype=torch.float64)
+    wall = refitted(between, points, 1 / points[:, 2])
+    assert torch.allclose(
+        wall, torch.tensor([[0.0, 0.0, 1.0, -3.0]], dtype=torch.float64), atol=2e-3
+    )
+    assert torch.equal(refitted(between, points[:5], 1 / points[:5, 2]), between), "too few"
 
 
 def test_planes_merge_until_nothing_merges() -> None:

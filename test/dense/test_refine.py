@@ -139,6 +139,24 @@ def test_without_planes_the_wall_has_the_shape_that_the_network_gave_it_and_is_n
     assert share(has(refined, Provenance.FAR)[MIDDLE]) > 0.95
 
 
+def test_texture_of_less_than_a_grey_value_is_matched_but_not_noise() -> None:
+    """Of one grey value of noise, three pixels of a hundred agree by chance: where the wall is."""
+    faint, depth = keyframes([wall(blank=(3.0, 2.0), faint=0.01)], row())
+    texture = faint.images[:, :, MIDDLE[1], MIDDLE[2]].std() * 255
+    assert 0.3 < float(texture) < 1.0
+    refined = refine(faint, DenseSettings(planes=False))
+    agreed = has(refined, Provenance.AGREED)
+    assert share(agreed[MIDDLE]) > 0.8
+    assert float(relative_error(refined, depth)[MIDDLE].median()) < 0.005
+    blank, _ = blank_wall()
+    noise = torch.randn(blank.images.shape, generator=torch.Generator().manual_seed(1)) / 255
+    noisy = replace(blank, images=(blank.images + noise).clamp(0, 1))
+    refined = refine(noisy, DenseSettings(planes=False))
+    agreed = has(refined, Provenance.AGREED)[MIDDLE]
+    assert share(agreed) < 0.05
+    assert share(relative_error(refined, depth)[MIDDLE][agreed] > 0.02) == 0
+
+
 def test_plane_that_only_a_neighbour_sees_as_one_is_carried_on() -> None:
     """A camera near the wall has a strip of texture at the edge of its image, too narrow to tell a
     plane from.

@@ -113,11 +113,11 @@ def test_a_bare_wall_is_a_plane_where_others_tell_its_direction() -> None:
     assert not bool((without.provenance == Provenance.PLANE).any())
 
 
-def test_uncertain_depth_near_a_plane_becomes_that_of_the_plane() -> None:
+def test_depth_near_a_plane_becomes_that_of_the_plane() -> None:
     surfaces = torch.tensor([8.0, 5.0]).reciprocal()[:, None, None].expand(2, 1, 4)
     depth = torch.tensor([[8.1, 5.06, 8.1, 7.0]])
-    expected = torch.tensor([[0.08, 0.08, 0.04, 0.8]])
-    straight = straightened(depth, expected, surfaces)
+    reach = torch.tensor([[0.16, 0.16, 0.08, 0.8]])
+    straight = straightened(depth, reach, surfaces)
     assert torch.allclose(straight, torch.tensor([[8.0, 5.0, 8.1, 7.0]]))
 
 

@@ -13,7 +13,6 @@ from vggt3_ros.dense.matching import Matching
 from vggt3_ros.dense.windows import largest, smallest
 
 _RADIUS = 4  # pixels at half size
-_NOISE = 0.5 / 255  # standard deviation of grey values at half size below which texture is noise
 _UNLIKE = 0.35  # 1 - correlation from which no surface is better than what is there
 _AGREED = (
     0.5  # cost of what is there where it is agreed on: that tells nothing of the pixels beside
@@ -43,7 +42,7 @@ def surface_labels(
     )
     candidates = torch.cat([there, _resized(surfaces, half.size_hw)], dim=1)
     usable = candidates > 0
-    alike = half.evidence(torch.where(usable, candidates, there), _RADIUS, _NOISE)
+    alike = half.evidence(torch.where(usable, candidates, there), _RADIUS)
     cost = torch.where(usable, 1 - alike, 1.0).clamp(max=1.0)
     cost[:, 0] = torch.where(good[:, 0] > 0, cost[:, 0].clamp(max=_UNLIKE), _UNLIKE)
     off = ((candidates / there - 1).abs() / _ON_SURFACE).clamp(max=1.0)

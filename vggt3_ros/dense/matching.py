@@ -13,7 +13,9 @@ from torch.nn.functional import grid_sample
 from vggt3_ros.dense.cameras import Mapping, homogeneous_pixels
 from vggt3_ros.dense.windows import box_mean, box_sum
 
-_NOISE = 1.5 / 255  # standard deviation of grey values below which texture is noise
+# standard deviation of grey values below which texture is rounding; noise above it is not alike in
+# several views
+_NOISE = 0.25 / 255
 # cost of a view that does not show the point: between that of a match and that of a mismatch
 _OUTSIDE = 0.6
 
@@ -54,18 +56,17 @@ class Matching:
         assert best is not None and second is not None
         return (best + second).mul_(0.5)
 
-    def evidence(self, inverse: Tensor, radius: int, noise: float = _NOISE) -> Tensor:
+    def evidence(self, inverse: Tensor, radius: int) -> Tensor:
         """Mean correlation (B, D, h, w) at inverse depths (B, D, h, w) of the two most alike views
         that show the point.
 
-        One view does if no second one shows it; -1 where none does. noise: standard deviation of
-        grey values.
+        One view does if no second one shows it; -1 where none does.
         """
         best = torch.full_like(inverse, -1.0)
         second = best.clone()
         shown = torch.zeros_like(inverse)
         for view in range(self.views.shape[1]):
-            likeness, inside = self.likeness(view, inverse, radius, noise)
+            likeness, inside = self.likeness(view, inverse, radius)
             likeness = torch.where(inside, likeness, -1.0)
             second = torch.maximum(second, torch.minimum(best, likeness))
             best = torch.maximum(best, likeness)
@@ -77,9 +78,7 @@ class Matching:
         mean = box_mean(self.reference, radius)
         return (box_mean(self.reference * self.reference, radius) - mean * mean).clamp(min=0).sqrt()
 
-    def likeness(
-        self, view: int, inverse: Tensor, radius: int, noise: float = _NOISE
-    ) -> tuple[Tensor, Tensor]:
+    def likeness(self, view: int, inverse: Tensor, radius: int) -> tuple[Tensor, Tensor]:
         """Correlation (B, D, h, w) of windows with one view, and where the view shows the point."""
         warped, inside = self._warped(view, inverse)
         height, width = self.reference.shape[-2:]
@@ -90,7 +89,7 @@ class Matching:
         mean = box_sum(warped, radius).mul_(area)
         variance = box_sum(warped * warped, radius).mul_(area).addcmul_(mean, mean, value=-1)
         shared = box_sum(warped.mul_(own), radius).mul_(area).addcmul_(mean, own_mean, value=-1)
-        floor = noise * noise
+        floor = _NOISE * _NOISE
         scale = variance.clamp_(min=0).add_(floor).mul_(own_variance.clamp(min=0) + floor).rsqrt_()
         return shared.mul_(scale), inside
 

@@ -18,9 +18,10 @@ _MAX_PLANES = 14  # planes
 _THICKNESS = 0.01  # of a plane, as a share of the distance of its points
 _SAME_SIDE = math.cos(math.radians(30.0))
 _MIN_SHARE = 0.015  # of the points
-# what is off a surface by less than this share, and so many times its expected error, lies on it
-_SAME_SURFACE = 0.02
-_TIMES_EXPECTED = 2.0
+# relative distances at which points around a plane tell where it is, and count in the end
+_AROUND = 0.02
+_NARROWER = (0.02, 0.01, 0.005, 0.0025, 0.0025)
+_REFITTED = 12  # points
 # planes of several keyframes are one if their normals differ by less
 _SAME_PLANE = math.cos(math.radians(5.0))
 
@@ -153,6 +154,34 @@ def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> 
     return Planes.together(found)
 
 
+def refitted(planes: Tensor, points: Tensor, nearness: Tensor) -> Tensor:
+    """Planes (P, 4) where most of the points (N, 3) around them lie; float64.
+
+    nearness (N,): 1 / depth, for errors grow with that. What is off by 2 % of the depth counts at
+    first, by 0.25 % in the end (weights of Geman and McClure): of a wall and a panel before it,
+    the larger remains.
+    """
+    found = [planes[:0]]
+    for plane in planes:
+        near = ((points @ plane[:3] + plane[3]) * nearness).abs() < _AROUND
+        found.append(_where_most_are(plane, points[near], nearness[near])[None])
+    return torch.cat(found)
+
+
+def _where_most_are(plane: Tensor, points: Tensor, nearness: Tensor) -> Tensor:
+    if len(points) < _REFITTED:
+        return plane
+    for scale in _NARROWER:
+        off = (points @ plane[:3] + plane[3]) * nearness
+        weight = (nearness / (1 + (off / scale).square())).square()[:, None]
+        centre = (weight * points).sum(0) / weight.sum()
+        about = points - centre
+        normal = torch.linalg.eigh((about * weight).T @ about).eigenvectors[:, 0]
+        normal = normal * (normal @ plane[:3]).sign()
+        plane = torch.cat([normal, -(normal @ centre)[None]])
+    return plane
+
+
 def plane_inverse(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Inverse depth (P, h, w) of planes (P, 4) in camera axes; not above 0 where a ray does not
     meet it in front.
@@ -162,14 +191,12 @@ def plane_inverse(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) 
     return -along.view(-1, *size_hw) / planes[:, 3, None, None]
 
 
-def straightened(depth: Tensor, expected: Tensor, surfaces: Tensor) -> Tensor:
+def straightened(depth: Tensor, reach: Tensor, surfaces: Tensor) -> Tensor:
     """Depth (h, w), but that of the nearest of surfaces (P, h, w) of inverse depth where it is off
-    by less than 2 % and twice the errors that are expected (h, w).
+    by less than `reach` (h, w).
     """
     nearest = 1 / surfaces.gather(0, (surfaces * depth - 1).abs().argmin(0)[None])[0]
-    off = (nearest - depth).abs()
-    near = (off < _SAME_SURFACE * depth) & (off < _TIMES_EXPECTED * expected)
-    return torch.where(near, nearest, depth)
+    return torch.where((nearest - depth).abs() < reach, nearest, depth)
 
 
 def moved_planes(planes: Tensor, new_from_old: Sim3) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from time import perf_counter
 
 import torch
@@ -14,7 +15,7 @@ from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.expected_error import expected_error
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import Planes, straightened, visible_planes
+from vggt3_ros.dense.planes import Planes, refitted, straightened, visible_planes
 from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.sweep import most_alike, swept
@@ -30,8 +31,13 @@ _TEXTURED = 4 / 255  # standard deviation of grey values from which what looks d
 _TRIED_PLANES = 12  # per keyframe
 _MATCHING = 0.65  # of the time of it all
 _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
-_UNCERTAIN = 0.4  # of that: expected errors from which agreed depth is less exact than its plane
+_UNCERTAIN = 0.1  # of that: expected errors from which agreed depth is less exact than its plane
 _BIN = 0.2  # of that: how finely positions of walls are told apart
+# by how much of their depth agreed pixels, and carried-on planes, may be off a large plane that
+# they lie on, and by how many times the error that is expected
+_ON_PLANE = 0.02
+_SAME_AS_PLANE = 0.01
+_TIMES_EXPECTED = 3.0
 # of the pixels of all keyframes that must agree and lie on a plane of the map
 _MIN_REPORTED = 0.005
 # by how much a plane must be more alike than a depth, and than one that is agreed
@@ -229,18 +235,19 @@ class _Refinement:
         self._provenance[self._walls] = int(Provenance.PLANE)
 
     def straighten(self) -> None:
-        """Agreed depth that is less exact than a large plane that it lies on becomes that of the
-        plane: of far walls, each pixel is off by more than the mean of all.
+        """Depth that is less exact than a large plane of the map that it lies on becomes that of
+        the plane: of far walls, each pixel, and each keyframe's plane, is off by more than all.
         """
         large = self._large_planes().equations
         if len(large) == 0:
             return
         expected = self._expected_error()
-        uncertain = self._agreed & (expected > _UNCERTAIN * self._reach)
-        for index in uncertain.flatten(1).any(1).nonzero()[:, 0].tolist():
+        share = torch.where(self._agreed & (expected > _UNCERTAIN * self._reach), _ON_PLANE, 0.0)
+        share[self._provenance == Provenance.PLANE] = _SAME_AS_PLANE
+        reach = torch.minimum(share * self._depth, _TIMES_EXPECTED * expected)
+        for index, own in enumerate(reach):
             surfaces = inverse_in_view(large, self._views, index)
-            straight = straightened(self._depth[index], expected[index], surfaces)
-            self._depth[index] = torch.where(uncertain[index], straight, self._depth[index])
+            self._depth[index] = straightened(self._depth[index], own, surfaces)
 
     def result(self) -> DenseDepth:
         """What is known now."""
@@ -257,7 +264,11 @@ class _Refinement:
 
     def _large_planes(self) -> Planes:
         planes = Planes.together(self._planes).merged(self._reach)
-        return planes[planes.pixels >= _MIN_REPORTED * self._depth.numel()]
+        large = planes[planes.pixels >= _MIN_REPORTED * self._depth.numel()]
+        points, nearness = votes(
+            self._depth, self._agreed, self._views.intrinsics, self._views.world_from_cam
+        )
+        return replace(large, equations=refitted(large.equations, points, nearness))
 
     def _expected_error(self) -> Tensor:
         focal = self._views.intrinsics[:, 0, 0].float()[:, None, None]
