@@ -167,7 +167,7 @@ FLAT = {"off_plane": 2, "off_plane_cells": 2}
             "which lie in one plane, the map has seen copies of 10% elsewhere: a thing",
         ),
         ({"unlike": 1.0}, None),
-        ({"unlike": 1.0, "support": 0.34}, "support is 0.34 and 0.35 is needed"),
+        ({"unlike": 1.0, "support": 0.34}, "0.35 is needed where colours differ by 1.00 times"),
         ({"unlike": 0.8, "support": 0.26}, None),
         ({"unlike": 0.5, "support": 0.1}, None),
         ({"unlike": 1.01}, "other colours than the map has there, by 1.01 times what it allows"),

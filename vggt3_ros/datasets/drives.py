@@ -29,7 +29,8 @@ _OTHER = 50_000  # between the seeds of two floors
 FURTHER_M = 4.0
 FLOOR_M = 3.0  # between two floors
 _EVERY_M = 0.5  # between map frames, where their number is not given
-_FRAMES = (8, 512)
+_MIN_FRAMES = 8
+MAX_FRAMES = 1024  # of any procedural place
 _QUERIES = 12
 _SIZE_WH = (320, 240)
 _VIEW = math.radians(75)
@@ -48,8 +49,8 @@ def load_drive(spec: str) -> Sequence:
         )
     ring = Ring(held_out_seed(int(match[2])), float(match[3]))
     frames = int(match[4]) if match[4] else round((ring.metres + FURTHER_M) / _EVERY_M)
-    if not _FRAMES[0] <= frames <= _FRAMES[1]:
-        raise InputError(f"{spec}: a drive has {_FRAMES[0]} to {_FRAMES[1]} frames, not {frames}")
+    if not _MIN_FRAMES <= frames <= MAX_FRAMES:
+        raise InputError(f"{spec}: a drive has {_MIN_FRAMES} to {MAX_FRAMES} frames, not {frames}")
     poses = ring.drive(2 * frames - 1, FURTHER_M)
     between = evenly(tuple(range(1, len(poses), 2)), _QUERIES)
     count = len(poses)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from vggt3_ros.datasets.drives import FLOORS, RING, load_drive
+from vggt3_ros.datasets.drives import FLOORS, MAX_FRAMES, RING, load_drive
 from vggt3_ros.datasets.plain import load_plain
 from vggt3_ros.datasets.sequence import Sequence, Split, standard_splits
 from vggt3_ros.datasets.seven_scenes import load_seven_scenes
@@ -19,7 +19,6 @@ from vggt3_ros.datasets.tum import load_tum
 from vggt3_ros.errors import InputError
 from vggt3_ros.worlds.places import PLANNERS, Place
 
-_MAX_FRAMES = 1024
 _LAYOUTS = (
     "a folder with poses.txt, intrinsics.json and images/ (plain), with rgb.txt and groundtruth.txt"
     " (TUM RGB-D), with TrainSplit.txt or frame-000000.pose.txt (7-Scenes), room:SEED[:FRAMES],"
@@ -75,11 +74,11 @@ def _place(folder: Path) -> Path:
 
 def _procedural(spec: str) -> Sequence:
     kind, seed, *frames = spec.split(":")
-    short = [count for count in frames if count.isdecimal() and len(count) <= len(str(_MAX_FRAMES))]
-    counts = [int(count) for count in short if 2 <= int(count) <= _MAX_FRAMES]
+    short = [count for count in frames if count.isdecimal() and len(count) <= len(str(MAX_FRAMES))]
+    counts = [int(count) for count in short if 2 <= int(count) <= MAX_FRAMES]
     if len(counts) != len(frames) or len(counts) > 1:
         raise InputError(
-            f"{spec}: after {kind}:SEED: comes the number of map frames, 2 to {_MAX_FRAMES}"
+            f"{spec}: after {kind}:SEED: comes the number of map frames, 2 to {MAX_FRAMES}"
         )
     if not seed.isdecimal():
         raise InputError(

@@ -199,15 +199,20 @@ def _free_inside(grid: OccupancyGrid, truth: TrueGrid) -> int:
     row, column = (grid.cells == FREE).nonzero().unbind(1)
     centres = torch.stack([column, row], dim=1).double() + 0.5
     centres = centres * size + torch.tensor(grid.origin).double()
+    centres = centres[_in_something(centres, size / 2, truth)]  # few: the others are not within
     turns = torch.arange(_AROUND).double() * (2 * math.pi / _AROUND)
     circle = torch.stack([turns.cos(), turns.sin()], dim=1) * (size / 2)
-    spots = centres[:, None] + torch.cat([torch.zeros(1, 2).double(), circle])  # (N, 17, 2)
-    heights = torch.arange(truth.settings.low, truth.settings.high, size / 2).double()
-    hit = torch.zeros(spots.shape[:2], dtype=torch.bool)
-    for height in heights:
-        level = torch.cat([spots, torch.full_like(spots[..., :1], float(height))], dim=-1)
-        hit |= inside(truth.room, level.flatten(0, 1)).view(hit.shape)
-    return int(hit.all(1).sum())
+    around = (centres[:, None] + circle).flatten(0, 1)
+    return int(_in_something(around, size / 2, truth).view(-1, _AROUND).all(1).sum())
+
+
+def _in_something(spots: Tensor, step: float, truth: TrueGrid) -> Tensor:
+    """Whether (N,) something solid is above spots (N, 2) of the floor, `step` metres apart."""
+    hit = torch.zeros(len(spots), dtype=torch.bool)
+    for height in torch.arange(truth.settings.low, truth.settings.high, step).tolist():
+        level = torch.cat([spots, torch.full_like(spots[:, :1], height)], dim=1)
+        hit |= inside(truth.room, level)
+    return hit
 
 
 def _centres(grid: TrueGrid, cells: Tensor) -> Tensor:

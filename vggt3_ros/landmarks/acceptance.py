@@ -184,10 +184,12 @@ def contradiction(evidence: Evidence, settings: LocateSettings) -> str | None:
         )
     needed = _needed_support(evidence, settings)
     if evidence.support < needed:
+        doubtful = evidence.has_depth and _doubt(evidence) > 0
+        colours = f" where colours differ by {evidence.unlike:.2f} times what the map allows"
         return (
             f"{evidence.inliers} landmarks agree with the best pose, but support is"
-            f" {evidence.support:.2f} and {needed:.2f} is needed: most of the image contradicts it,"
-            " as in another place that looks alike"
+            f" {evidence.support:.2f} and {needed:.2f} is needed{colours if doubtful else ''}: much"
+            " of the image contradicts it, as in another place that looks alike"
         )
     return None
 
@@ -211,10 +213,16 @@ def _needed_support(evidence: Evidence, settings: LocateSettings) -> float:
         return settings.min_support
     if evidence.has_depth:
         enough = max(_WITH_DEPTH - evidence.agreement, settings.little_support)
-        doubt = max(0.0, (evidence.unlike - _COLOURED_FROM) / (1 - _COLOURED_FROM))
-        return min(enough, settings.min_support) + _COLOURED * doubt
+        return min(enough, settings.min_support) + _COLOURED * _doubt(evidence)
     few = _FLAT_FEW * max(0.0, 1 - evidence.inliers / _MANY)
     return max(_FLAT + few - evidence.agreement, settings.little_support)
+
+
+def _doubt(evidence: Evidence) -> float:
+    """How close colours come to differing by more than the map allows: 0 up to half of it, then up
+    to 1.
+    """
+    return max(0.0, (evidence.unlike - _COLOURED_FROM) / (1 - _COLOURED_FROM))
 
 
 def implausible(
