@@ -123,3 +123,15 @@ def test_what_is_no_floor_is_not_taken_for_one() -> None:
     assert floor_plane(torch.cat([thick, beneath]), Z) is None, "a thick layer"
     assert floor_plane(torch.full((500, 3), float("nan")), Z) is None
     assert floor_plane(torch.zeros(500, 3), Z) is None, "all in one place"
+
+
+def test_a_small_floor_is_taken_where_less_is_asked_for() -> None:
+    dice = torch.Generator().manual_seed(2)
+    floor = torch.rand(300, 3, generator=dice) * torch.tensor([1.2, 0.9, 0.0])
+    sides = torch.rand(6000, 3, generator=dice) * torch.tensor([4.0, 4.0, 2.5])
+    sides[:, 1] = torch.where(torch.rand(6000, generator=dice) < 0.5, 0.0, 4.0)
+    sides[:, 2] += 0.4  # what stands before walls hides where they begin
+    cloud = torch.cat([floor, sides])
+    assert floor_plane(cloud, Z) is None
+    found = floor_plane(cloud, Z, min_fraction=0.03)
+    assert found is not None and abs(found.offset) < 0.05

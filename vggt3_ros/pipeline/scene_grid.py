@@ -17,6 +17,8 @@ from vggt3_ros.scene.depth import KeyframeDepth
 from vggt3_ros.scene.scene import Scene
 
 _GUESSED = ("none", "unsteady cameras")  # sources of up that are no knowledge
+# of the points: less than where a floor has to tell what is up
+_MIN_FLOOR = 0.03
 _MAX_TILT = math.radians(3)
 _STRIDE = 16  # pixels per point that the floor is sought among
 
@@ -65,7 +67,7 @@ def _found_floor(depth: KeyframeDepth) -> float:
             strict=True,
         )
     ]
-    floor = floor_plane(torch.cat(points), torch.tensor([0.0, 0.0, 1.0]))
+    floor = floor_plane(torch.cat(points), torch.tensor([0.0, 0.0, 1.0]), _MIN_FLOOR)
     if floor is None:
         raise InputError(
             "no floor stands out among the depth of the keyframes; give its Z in the map"

@@ -101,12 +101,14 @@ def camera_up(world_from_cam: Tensor) -> tuple[Tensor, str]:
     return up, "unsteady cameras"
 
 
-def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
+def floor_plane(
+    points: Tensor, up_hint: Tensor, min_fraction: float = _MIN_FRACTION
+) -> Plane | None:
     """The dominant plane of points (N, 3) within 35 degrees of horizontal and below most of them,
     None without one.
 
     RANSAC over triples of neighbours (seeded), then refitting. up_hint (3,) is the roughly known
-    direction up.
+    direction up. min_fraction: of the points, that must lie on it.
     """
     points = points[points.isfinite().all(1)].float().cpu()
     if len(points) < _MIN_POINTS:
@@ -138,7 +140,7 @@ def floor_plane(points: Tensor, up_hint: Tensor) -> Plane | None:
     fraction = _fraction(height.abs() < tolerance)
     below = _fraction(height < -tolerance)
     above = _fraction((height > tolerance) & (height < 3 * tolerance))
-    stands_out = fraction > _MIN_FRACTION and fraction > _MIN_CONTRAST * above
+    stands_out = fraction > min_fraction and fraction > _MIN_CONTRAST * above
     if not (stands_out and below < _MAX_BELOW and float(normal @ up) > _STEEPEST):
         return None
     normal = normalize(normal.double(), dim=0)
