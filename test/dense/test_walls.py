@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 
 from vggt3_ros.dense.labels import mostly_confirmed, surface_labels, without_strips
-from vggt3_ros.dense.planes import Planes, straightened
+from vggt3_ros.dense.planes import Planes, reach_of_planes, straightened
 from vggt3_ros.dense.refine import refine
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.views import Views
@@ -119,6 +119,15 @@ def test_depth_near_a_plane_becomes_that_of_the_plane() -> None:
     reach = torch.tensor([[0.16, 0.16, 0.08, 0.8]])
     straight = straightened(depth, reach, surfaces)
     assert torch.allclose(straight, torch.tensor([[8.0, 5.0, 8.1, 7.0]]))
+
+
+def test_depth_may_be_off_a_plane_by_its_share_and_by_what_is_expected() -> None:
+    depth = torch.tensor([[8.0, 8.0, 8.0, 8.0, 8.0]])
+    expected = torch.tensor([[0.08, 0.04, 0.08, 0.01, 0.08]])
+    agreed = torch.tensor([[True, True, False, False, False]])
+    carried_on = torch.tensor([[False, False, True, True, False]])
+    reach = reach_of_planes(depth, expected, agreed, carried_on)
+    assert torch.allclose(reach, torch.tensor([[0.16, 0.12, 0.08, 0.03, 0.0]]))
 
 
 def test_a_far_wall_that_keyframes_agree_on_is_straight() -> None:

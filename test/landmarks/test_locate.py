@@ -168,6 +168,8 @@ FLAT = {"off_plane": 2, "off_plane_cells": 2}
         ),
         ({"unlike": 1.0}, None),
         ({"unlike": 1.0, "support": 0.34}, "0.35 is needed where colours differ by 1.00 times"),
+        ({"unlike": 1.0, "support": 0.34, "compared": 2}, "0.40 is needed: much of the image"),
+        ({"unlike": 1.0, "support": 0.2, **FLAT}, "0.25 is needed: much of the image"),
         ({"unlike": 0.8, "support": 0.26}, None),
         ({"unlike": 0.5, "support": 0.1}, None),
         ({"unlike": 1.01}, "other colours than the map has there, by 1.01 times what it allows"),

@@ -18,10 +18,16 @@ _MAX_PLANES = 14  # planes
 _THICKNESS = 0.01  # of a plane, as a share of the distance of its points
 _SAME_SIDE = math.cos(math.radians(30.0))
 _MIN_SHARE = 0.015  # of the points
-# relative distances at which points around a plane tell where it is, and count in the end
+# how far points may be off a plane that they move, as a share of their depth, and where they count
+# a quarter, step by step
 _AROUND = 0.02
 _NARROWER = (0.02, 0.01, 0.005, 0.0025, 0.0025)
-_REFITTED = 12  # points
+_REFITTED = 12  # points that move a plane
+# by how much of it depth may be off a large plane that it lies on, where it is agreed and where a
+# plane was carried on, and by how many times the error that is expected
+_ON_PLANE = 0.02
+_SAME_AS_PLANE = 0.01
+_TIMES_EXPECTED = 3.0
 # planes of several keyframes are one if their normals differ by less
 _SAME_PLANE = math.cos(math.radians(5.0))
 
@@ -141,7 +147,8 @@ def find_planes(points: Tensor, normals: Tensor, generator: torch.Generator) -> 
             near = _on(plane[None], points, normals, thickness)[0]
             if int(near.sum()) < least:
                 break
-            plane = _fitted(points[near])
+            fitted = _fitted(points[near], 1 / points[near].square().sum(1))
+            plane = torch.where(fitted[3] < 0, -fitted, fitted)  # facing the origin
         near = _on(plane[None], points, normals, thickness)[0]
         if int(near.sum()) < least:
             break
@@ -169,16 +176,14 @@ def refitted(planes: Tensor, points: Tensor, nearness: Tensor) -> Tensor:
 
 
 def _where_most_are(plane: Tensor, points: Tensor, nearness: Tensor) -> Tensor:
+    """`refitted` for one plane (4,), given the points around it; itself if these are few."""
     if len(points) < _REFITTED:
         return plane
     for scale in _NARROWER:
         off = (points @ plane[:3] + plane[3]) * nearness
-        weight = (nearness / (1 + (off / scale).square())).square()[:, None]
-        centre = (weight * points).sum(0) / weight.sum()
-        about = points - centre
-        normal = torch.linalg.eigh((about * weight).T @ about).eigenvectors[:, 0]
-        normal = normal * (normal @ plane[:3]).sign()
-        plane = torch.cat([normal, -(normal @ centre)[None]])
+        weight = (nearness / (1 + (off / scale).square())).square()
+        moved = _fitted(points, weight)
+        plane = torch.where(moved[:3] @ plane[:3] < 0, -moved, moved)
     return plane
 
 
@@ -189,6 +194,16 @@ def plane_inverse(planes: Tensor, intrinsics: Tensor, size_hw: tuple[int, int]) 
     rays = camera_points(torch.ones(1, *size_hw, device=planes.device), intrinsics[None])[0]
     along: Tensor = planes[:, :3] @ rays.flatten(0, 1).T
     return -along.view(-1, *size_hw) / planes[:, 3, None, None]
+
+
+def reach_of_planes(depth: Tensor, expected: Tensor, agreed: Tensor, carried_on: Tensor) -> Tensor:
+    """By how much depth (S, h, w) with expected errors (S, h, w) may be off a plane that it lies
+    on: 2 % where it is agreed (S, h, w), 1 % where a plane was carried on (S, h, w), and three
+    times the error; 0 elsewhere.
+    """
+    share = torch.where(agreed, _ON_PLANE, 0.0)
+    share = torch.where(carried_on, _SAME_AS_PLANE, share)
+    return torch.minimum(share * depth, _TIMES_EXPECTED * expected)
 
 
 def straightened(depth: Tensor, reach: Tensor, surfaces: Tensor) -> Tensor:
@@ -215,13 +230,10 @@ def _on(planes: Tensor, points: Tensor, normals: Tensor, thickness: Tensor) -> T
     return (distance < thickness) & ((planes[:, :3] @ normals.T).abs() > _SAME_SIDE)
 
 
-def _fitted(points: Tensor) -> Tensor:
-    """The plane (4,) with the least sum of squared distances to points (N, 3), each weighted by its
-    nearness.
-    """
-    weight = 1 / points.square().sum(1, keepdim=True)
+def _fitted(points: Tensor, weight: Tensor) -> Tensor:
+    """The plane (4,) with the least sum of squared distances to points (N, 3) of weights (N,)."""
+    weight = weight[:, None]
     centre = (weight * points).sum(0) / weight.sum()
     off = points - centre
     normal = torch.linalg.eigh((off * weight).T @ off).eigenvectors[:, 0]
-    normal = torch.where(normal @ centre > 0, -normal, normal)
     return torch.cat([normal, -(normal @ centre)[None]])

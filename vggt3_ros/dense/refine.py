@@ -15,7 +15,13 @@ from vggt3_ros.dense.depth import DenseDepth
 from vggt3_ros.dense.expected_error import expected_error
 from vggt3_ros.dense.keyframes import Keyframes
 from vggt3_ros.dense.neighbours import inverse_ranges, neighbours
-from vggt3_ros.dense.planes import Planes, refitted, straightened, visible_planes
+from vggt3_ros.dense.planes import (
+    Planes,
+    reach_of_planes,
+    refitted,
+    straightened,
+    visible_planes,
+)
 from vggt3_ros.dense.prior import corrected, usable_prediction
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.dense.sweep import most_alike, swept
@@ -33,11 +39,6 @@ _MATCHING = 0.65  # of the time of it all
 _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
 _UNCERTAIN = 0.1  # of that: expected errors from which agreed depth is less exact than its plane
 _BIN = 0.2  # of that: how finely positions of walls are told apart
-# by how much of their depth agreed pixels, and carried-on planes, may be off a large plane that
-# they lie on, and by how many times the error that is expected
-_ON_PLANE = 0.02
-_SAME_AS_PLANE = 0.01
-_TIMES_EXPECTED = 3.0
 # of the pixels of all keyframes that must agree and lie on a plane of the map
 _MIN_REPORTED = 0.005
 # by how much a plane must be more alike than a depth, and than one that is agreed
@@ -94,7 +95,8 @@ class _Refinement:
         self._agreed = torch.zeros_like(self._alike)
         self._agreeing = torch.zeros_like(self._depth, dtype=torch.uint8)
         self._angle = torch.zeros_like(self._depth)
-        self._planes = [Planes.none()] * len(keyframes)  # in the world
+        self._planes = Planes.none()  # of the map, in the world
+        self._large_planes = Planes.none()  # of these, as exact as all keyframes tell
         self._poses = keyframes.world_from_cam.double().cpu()
         self._reach = 0.0  # at which planes are one
         # planes (P, 4) in the world of each keyframe and its neighbours
@@ -149,16 +151,18 @@ class _Refinement:
         self._agreed = agreed
 
     def find_planes(self) -> None:
-        """The planes that each keyframe's agreed points lie on."""
+        """The planes that agreed points lie on: those of the map, and those about each keyframe."""
         if self._settings.planes and bool(self._agreed.any()):
             self._reach = _SAME_PLANE * float(self._depth[self._agreed].median())
-            for index, pose in enumerate(self._poses):
-                own = visible_planes(
-                    self._depth[index], self._agreed[index], self._views.intrinsics[index]
+            of_each = [
+                visible_planes(depth, agreed, intrinsics).moved(_rigid(pose))
+                for depth, agreed, intrinsics, pose in zip(
+                    self._depth, self._agreed, self._views.intrinsics, self._poses, strict=True
                 )
-                self._planes[index] = own.moved(_rigid(pose))
+            ]
+            self._planes = Planes.together(of_each).merged(self._reach)
             for index, around in enumerate(self._around.tolist()):
-                seen = [self._planes[other] for other in (index, *around) if other >= 0]
+                seen = [of_each[other] for other in (index, *around) if other >= 0]
                 merged = Planes.together(seen).merged(self._reach)
                 self._nearby[index] = merged[:_TRIED_PLANES].equations
 
@@ -215,7 +219,7 @@ class _Refinement:
 
         Other keyframes must see the same there, and nothing speak against it.
         """
-        directions = main_directions(Planes.together(self._planes).merged(self._reach))
+        directions = main_directions(self._planes)
         planes = wall_planes(directions, points, weight, _BIN * self._reach)
         if len(planes) == 0:
             return
@@ -238,21 +242,26 @@ class _Refinement:
         """Depth that is less exact than a large plane of the map that it lies on becomes that of
         the plane: of far walls, each pixel, and each keyframe's plane, is off by more than all.
         """
-        large = self._large_planes().equations
+        large = self._planes[self._planes.pixels >= _MIN_REPORTED * self._depth.numel()]
         if len(large) == 0:
             return
+        points, nearness = votes(
+            self._depth, self._agreed, self._views.intrinsics, self._views.world_from_cam
+        )
+        moved = refitted(large.equations, points, nearness)
+        self._large_planes = replace(large, equations=moved)
         expected = self._expected_error()
-        share = torch.where(self._agreed & (expected > _UNCERTAIN * self._reach), _ON_PLANE, 0.0)
-        share[self._provenance == Provenance.PLANE] = _SAME_AS_PLANE
-        reach = torch.minimum(share * self._depth, _TIMES_EXPECTED * expected)
+        uncertain = self._agreed & (expected > _UNCERTAIN * self._reach)
+        carried_on = self._provenance == Provenance.PLANE
+        reach = reach_of_planes(self._depth, expected, uncertain, carried_on)
         for index, own in enumerate(reach):
-            surfaces = inverse_in_view(large, self._views, index)
+            surfaces = inverse_in_view(moved, self._views, index)
             self._depth[index] = straightened(self._depth[index], own, surfaces)
 
     def result(self) -> DenseDepth:
         """What is known now."""
         self._progress(1.0)
-        planes = self._large_planes()
+        planes = self._large_planes
         return DenseDepth(
             self._depth,
             self._provenance,
@@ -261,14 +270,6 @@ class _Refinement:
             planes.equations,
             planes.pixels / self._depth.numel(),
         )
-
-    def _large_planes(self) -> Planes:
-        planes = Planes.together(self._planes).merged(self._reach)
-        large = planes[planes.pixels >= _MIN_REPORTED * self._depth.numel()]
-        points, nearness = votes(
-            self._depth, self._agreed, self._views.intrinsics, self._views.world_from_cam
-        )
-        return replace(large, equations=refitted(large.equations, points, nearness))
 
     def _expected_error(self) -> Tensor:
         focal = self._views.intrinsics[:, 0, 0].float()[:, None, None]

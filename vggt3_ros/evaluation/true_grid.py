@@ -207,7 +207,9 @@ def _free_inside(grid: OccupancyGrid, truth: TrueGrid) -> int:
 
 
 def _in_something(spots: Tensor, step: float, truth: TrueGrid) -> Tensor:
-    """Whether (N,) something solid is above spots (N, 2) of the floor, `step` metres apart."""
+    """Whether (N,) something solid is above spots (N, 2) of the floor, between the two heights of
+    the truth, asked for every `step` metres.
+    """
     hit = torch.zeros(len(spots), dtype=torch.bool)
     for height in torch.arange(truth.settings.low, truth.settings.high, step).tolist():
         level = torch.cat([spots, torch.full_like(spots[:, :1], height)], dim=1)

@@ -184,12 +184,13 @@ def contradiction(evidence: Evidence, settings: LocateSettings) -> str | None:
         )
     needed = _needed_support(evidence, settings)
     if evidence.support < needed:
-        doubtful = evidence.has_depth and _doubt(evidence) > 0
-        colours = f" where colours differ by {evidence.unlike:.2f} times what the map allows"
+        where = ""
+        if _doubt(evidence) > 0:
+            where = f" where colours differ by {evidence.unlike:.2f} times what the map allows"
         return (
             f"{evidence.inliers} landmarks agree with the best pose, but support is"
-            f" {evidence.support:.2f} and {needed:.2f} is needed{colours if doubtful else ''}: much"
-            " of the image contradicts it, as in another place that looks alike"
+            f" {evidence.support:.2f} and {needed:.2f} is needed{where}: much of the image"
+            " contradicts it, as in another place that looks alike"
         )
     return None
 
@@ -220,8 +221,10 @@ def _needed_support(evidence: Evidence, settings: LocateSettings) -> float:
 
 def _doubt(evidence: Evidence) -> float:
     """How close colours come to differing by more than the map allows: 0 up to half of it, then up
-    to 1.
+    to 1. 0 where they ask for no support: in flat views, and where little can be compared.
     """
+    if evidence.compared < _COMPARED or not evidence.has_depth:
+        return 0.0
     return max(0.0, (evidence.unlike - _COLOURED_FROM) / (1 - _COLOURED_FROM))
 
 
