@@ -25,7 +25,8 @@ def spare_the_cores() -> None:
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Let torch work without further threads meanwhile: what takes it less than they need to wake,
-    such as one image in a small network, is done sooner without them.
+    such as one image in a small network or one pass over the pixels of a few, is done sooner
+    without them.
     """
     import torch
 

@@ -26,20 +26,18 @@ def _along(cost: Tensor, step: float, jump: Tensor) -> Tensor:
     neighbours.
     """
     length, batch, labels, across = cost.shape
-    both = torch.cat([cost, cost.flip(0)], dim=1).contiguous()
-    jumps = torch.cat([jump, jump.flip(0)], dim=1)[:, :, None].contiguous()
-    previous = torch.full(
-        (2 * batch, labels + 2, across), _LARGE, dtype=cost.dtype, device=cost.device
-    )
+    both = torch.cat([cost, cost.flip(0)], dim=1)
+    jumps = torch.cat([jump, jump.flip(0)], dim=1)[:, :, None]
+    # costs of the previous pixel less their least, between two labels that are never taken
+    previous = both.new_full((2 * batch, labels + 2, across), _LARGE)
     inner = previous[:, 1:-1]
-    inner.copy_(both[0])
-    for t in range(1, length):
-        least = inner.amin(1, keepdim=True)
-        reached = torch.minimum(previous[:, :-2], previous[:, 2:]).add_(step)
+    reached = torch.empty_like(both[0])
+    torch.sub(both[0], both[0].amin(1, keepdim=True), out=inner)
+    for here, penalty in zip(both[1:], jumps, strict=True):
+        torch.minimum(previous[:, :-2], previous[:, 2:], out=reached).add_(step)
         torch.minimum(reached, inner, out=reached)
-        torch.minimum(reached, least + jumps[t - 1], out=reached)
-        both[t] += reached.sub_(least)
-        inner.copy_(both[t])
+        here += torch.minimum(reached, penalty, out=reached)
+        torch.sub(here, here.amin(1, keepdim=True), out=inner)
     return both[:, :batch] + both[:, batch:].flip(0)
 
 

@@ -69,13 +69,14 @@ def agreement(
     there = depth.flatten(1)[others].gather(2, place)
     inside &= known.flatten(1)[others].gather(2, place)
     ratio = there / z
-    angle = _angles(views, batch, own, into.centre, pixels)
-    agree = inside & ((ratio - 1).abs() < tolerance) & (angle >= math.radians(least_angle))
+    cosine = _cosines(views.intrinsics[batch], own, into.centre, pixels)
+    agree = inside & ((ratio - 1).abs() < tolerance)
+    agree &= cosine <= math.cos(math.radians(least_angle))
     through = inside & (ratio > 1 + _THROUGH)
     seeing = inside & (ratio > 1 - _THROUGH)
     count = agree.sum(1)
     fused = own[:, 0] * (1 + torch.where(agree, ratio, 0.0).sum(1)) / (1 + count)
-    widest = torch.where(agree, angle, 0.0).amax(1)
+    widest = torch.arccos(torch.where(agree, cosine, 1.0).amin(1))
     shape = (len(batch), height, width)
     return Agreement(
         *(each.view(shape) for each in (count, seeing.sum(1), through.sum(1), fused, widest))
@@ -96,17 +97,13 @@ def believed(said: Agreement, intrinsics: Tensor) -> Tensor:
     )
 
 
-def _angles(views: Views, batch: Tensor, own: Tensor, centre: Tensor, pixels: Tensor) -> Tensor:
-    """Angle (B, A, N) at the points between the own rays and those of views with centres (B, A,
-    3).
+def _cosines(intrinsics: Tensor, own: Tensor, centre: Tensor, pixels: Tensor) -> Tensor:
+    """Cosines (B, A, N) of the angles at points, of depth `own` (B, 1, N), between the rays to the
+    own camera and to those with centres (B, A, 3).
     """
-    rays = torch.linalg.inv(views.intrinsics[batch].double()).float() @ pixels  # (B, 3, N)
-    points = own * rays
-    cosine = torch.zeros_like(centre[..., :1] * own)
-    square = torch.zeros_like(cosine)
-    for axis in range(3):
-        other = points[:, None, axis] - centre[:, :, axis, None]
-        cosine += other * points[:, None, axis]
-        square += other * other
-    length = points.square().sum(1, keepdim=True)
-    return torch.arccos((cosine / (length * square).sqrt().clamp(min=1e-12)).clamp(-1, 1))
+    rays = torch.linalg.inv(intrinsics.double()).float() @ pixels  # (B, 3, N)
+    square = rays.square().sum(1, keepdim=True)
+    beside = centre @ rays  # (B, A, N)
+    away = centre.square().sum(-1, keepdim=True) + own * (own * square - 2 * beside)
+    cosine: Tensor = (own * square - beside) * (away * square).clamp_(min=1e-12).rsqrt_()
+    return cosine.clamp_(-1, 1)

@@ -53,7 +53,7 @@ def surface_labels(
         _JUMP * (_ACROSS_EDGE + (1 - _ACROSS_EDGE) * torch.exp(-each / _EDGE))
         for each in (right, down)
     ]
-    label = semi_global(cost, torch.inf, *jumps).argmin(1)
+    label = semi_global(cost, torch.inf, *jumps).min(1).indices
     return _resized(label[:, None].float(), inverse.shape[-2:])[:, 0].long()
 
 

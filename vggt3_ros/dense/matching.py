@@ -4,6 +4,7 @@ cross-correlation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,9 @@ from vggt3_ros.dense.windows import box_mean, box_sum
 # standard deviation of grey values below which texture is rounding; noise above it is not alike in
 # several views
 _NOISE = 0.25 / 255
-# cost of a view that does not show the point: between that of a match and that of a mismatch
-_OUTSIDE = 0.6
+# correlation of a view that does not show the point: between that of a match and that of a mismatch
+_ELSEWHERE = 0.4
+_BEHIND = 1e-9  # least ratio of depths: what lies behind a view falls far outside its image
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +45,8 @@ class Matching:
         warped, so that it is best parallel to the surface. A view that does not show the point
         counts as neither alike nor unlike.
         """
-        best = second = None
-        for view in range(self.views.shape[1]):
-            likeness, inside = self.likeness(view, inverse, radius)
-            cost = torch.where(inside, 1 - likeness, _OUTSIDE).clamp_(max=1.0)
-            if best is None or second is None:
-                best = cost
-                second = torch.full_like(cost, _OUTSIDE)
-            else:
-                second = torch.minimum(second, torch.maximum(best, cost))
-                best = torch.minimum(best, cost)
-        assert best is not None and second is not None
-        return (best + second).mul_(0.5)
+        best, second = self._two_most_alike(inverse, radius, least=0.0, elsewhere=_ELSEWHERE)
+        return best.add_(second).mul_(-0.5).add_(1)
 
     def evidence(self, inverse: Tensor, radius: int) -> Tensor:
         """Mean correlation (B, D, h, w) at inverse depths (B, D, h, w) of the two most alike views
@@ -62,53 +54,78 @@ class Matching:
 
         One view does if no second one shows it; -1 where none does.
         """
-        best = torch.full_like(inverse, -1.0)
-        second = best.clone()
-        shown = torch.zeros_like(inverse)
-        for view in range(self.views.shape[1]):
-            likeness, inside = self.likeness(view, inverse, radius)
-            likeness = torch.where(inside, likeness, -1.0)
-            second = torch.maximum(second, torch.minimum(best, likeness))
-            best = torch.maximum(best, likeness)
-            shown += inside
-        return torch.where(shown > 1, (best + second) / 2, best)
+        best, second = self._two_most_alike(inverse, radius, least=-1.0, elsewhere=-1.0)
+        return torch.where(second > -1, (best + second) / 2, best)
 
     def texture(self, radius: int) -> Tensor:
         """Standard deviation (B, h, w) of grey values in each window of the keyframes."""
-        mean = box_mean(self.reference, radius)
-        return (box_mean(self.reference * self.reference, radius) - mean * mean).clamp(min=0).sqrt()
+        return self._own_moments(radius)[1].sqrt()[:, 0]
 
-    def likeness(self, view: int, inverse: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-        """Correlation (B, D, h, w) of windows with one view, and where the view shows the point."""
-        warped, inside = self._warped(view, inverse)
-        height, width = self.reference.shape[-2:]
-        area = 1 / box_sum(torch.ones(height, width, device=warped.device), radius)
+    def _own_moments(self, radius: int) -> tuple[Tensor, Tensor]:
+        """Mean and variance (B, 1, h, w) of grey values in each window of the keyframes."""
         own = self.reference[:, None]
-        own_mean = box_sum(own, radius) * area
-        own_variance = box_sum(own * own, radius) * area - own_mean * own_mean
-        mean = box_sum(warped, radius).mul_(area)
-        variance = box_sum(warped * warped, radius).mul_(area).addcmul_(mean, mean, value=-1)
-        shared = box_sum(warped.mul_(own), radius).mul_(area).addcmul_(mean, own_mean, value=-1)
-        floor = _NOISE * _NOISE
-        scale = variance.clamp_(min=0).add_(floor).mul_(own_variance.clamp(min=0) + floor).rsqrt_()
-        return shared.mul_(scale), inside
+        mean = box_mean(own, radius)
+        return mean, (box_mean(own * own, radius) - mean * mean).clamp_(min=0)
 
-    def _warped(self, view: int, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """One view's grey values (B, D, h, w) at the reference's pixels, and where they lie within
-        its image.
+    def _two_most_alike(
+        self, inverse: Tensor, radius: int, least: float, elsewhere: float
+    ) -> tuple[Tensor, Tensor]:
+        """The two largest correlations (B, D, h, w) among the views: each counts as `least` at
+        least, and as `elsewhere` where the view does not show the point.
         """
-        batch, height, width = self.reference.shape
+        shape = (*inverse.shape[:2], *self.size_hw)
+        best = torch.full(shape, least, device=inverse.device)
+        second = torch.full(shape, elsewhere, device=inverse.device)
+        for alike, inside in self._correlations(inverse, radius):
+            alike.clamp_(min=least).sub_(elsewhere).mul_(inside).add_(elsewhere)
+            torch.maximum(second, torch.minimum(best, alike, out=inside), out=second)
+            torch.maximum(best, alike, out=best)
+        return best, second
+
+    def _correlations(self, inverse: Tensor, radius: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each view the correlation (B, D, h, w) of its windows with those of the keyframes,
+        and 1 where it shows the point, 0 elsewhere.
+
+        Both lie in memory that is written anew for the next view: on a CPU fresh memory costs more
+        than this arithmetic.
+        """
+        height, width = self.size_hw
+        shape = (*inverse.shape[:2], height, width)
+        memory = torch.empty(6, *shape, device=inverse.device)
+        spare, inside, partial, mean, variance, shared = memory
+        own = self.reference[:, None]
+        own_mean, own_variance = self._own_moments(radius)
+        floor = _NOISE * _NOISE
+        area = 1 / box_sum(torch.ones(height, width, device=inverse.device), radius)
+        for view in range(self.views.shape[1]):
+            warped = self._warped(view, inverse, memory[:3])
+            box_sum(warped, radius, partial, mean).mul_(area)
+            torch.mul(warped, warped, out=spare)
+            box_sum(spare, radius, partial, variance).mul_(area).addcmul_(mean, mean, value=-1)
+            box_sum(warped.mul_(own), radius, partial, shared).mul_(area)
+            shared.addcmul_(mean, own_mean, value=-1)
+            variance.clamp_(min=0).add_(floor).mul_(own_variance + floor).rsqrt_()
+            yield shared.mul_(variance), inside
+
+    def _warped(self, view: int, inverse: Tensor, memory: Tensor) -> Tensor:
+        """One view's grey values (B, D, h, w) at the keyframes' pixels.
+
+        Of memory (3, B, D, h, w) the second becomes 1 where they lie within the view's image, else
+        0.
+        """
+        batch, labels, height, width = memory.shape[1:]
         mapping = self.mapping.scaled_to_grid((height, width))
         pixels = homogeneous_pixels((height, width), self.reference).flatten(1)
         rays = (mapping.turn[:, view] @ pixels).view(batch, 3, 1, height, width)
         shift = mapping.shift[:, view, :, None, None, None]
-        ratio = rays[:, 2] + inverse * shift[:, 2]
-        scale = 1 / ratio
-        grid = torch.empty((*ratio.shape, 2), device=ratio.device)
-        for axis in range(2):
-            torch.mul(rays[:, axis] + inverse * shift[:, axis], scale, out=grid[..., axis])
-        inside = (grid.abs().amax(-1) <= 1) & (ratio > 0) & self.usable[:, view, None, None, None]
+        column, row, scale = memory
+        torch.addcmul(rays[:, 2], inverse, shift[:, 2], out=scale).clamp_(min=_BEHIND).reciprocal_()
+        torch.addcmul(rays[:, 0], inverse, shift[:, 0], out=column).mul_(scale)
+        torch.addcmul(rays[:, 1], inverse, shift[:, 1], out=row).mul_(scale)
+        grid = memory[:2].view(2, batch, labels * height, width).movedim(0, -1)
         warped = grid_sample(
-            self.views[:, view, None], grid.flatten(1, 2), padding_mode="border", align_corners=True
-        ).view(ratio.shape)
-        return warped.nan_to_num_(0.0), inside
+            self.views[:, view, None], grid, padding_mode="border", align_corners=True
+        ).view(memory.shape[1:])
+        torch.maximum(column.abs_(), row.abs_(), out=row)
+        torch.le(row, 1, out=row).mul_(self.usable[:, view, None, None, None])
+        return warped.nan_to_num_(0.0)

@@ -210,7 +210,7 @@ def straightened(depth: Tensor, reach: Tensor, surfaces: Tensor) -> Tensor:
     """Depth (h, w), but that of the nearest of surfaces (P, h, w) of inverse depth where it is off
     by less than `reach` (h, w).
     """
-    nearest = 1 / surfaces.gather(0, (surfaces * depth - 1).abs().argmin(0)[None])[0]
+    nearest = 1 / surfaces.gather(0, (surfaces * depth - 1).abs().min(0).indices[None])[0]
     return torch.where((nearest - depth).abs() < reach, nearest, depth)
 
 

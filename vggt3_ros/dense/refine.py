@@ -31,11 +31,12 @@ from vggt3_ros.dense.walls import main_directions, votes, wall_planes
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.threads import one_torch_thread
 
 _ALIKE = 0.3  # correlation from which a match is one
 _TEXTURED = 4 / 255  # standard deviation of grey values from which what looks different is so
 _TRIED_PLANES = 12  # per keyframe
-_MATCHING = 0.65  # of the time of it all
+_MATCHING = 0.5  # of the time of it all
 _SAME_PLANE = 0.04  # of the median depth: planes that differ by less are one
 _UNCERTAIN = 0.1  # of that: expected errors from which agreed depth is less exact than its plane
 _BIN = 0.2  # of that: how finely positions of walls are told apart
@@ -45,6 +46,10 @@ _MIN_REPORTED = 0.005
 _KEPT = 0.03
 _KEPT_AGREED = 0.06
 
+# that are worked on at a time: on a CPU what is done with them stays within its cache
+_PIXELS_ON_CPU = 80_000
+_PIXELS_ON_GPU = 640_000
+
 Progress = Callable[[float], None]
 
 
@@ -53,6 +58,7 @@ class OverBudgetError(Vggt3Error):
 
 
 @torch.no_grad()
+@one_torch_thread()
 def refine(
     keyframes: Keyframes, settings: DenseSettings | None = None, progress: Progress | None = None
 ) -> DenseDepth:
@@ -299,8 +305,11 @@ class _Refinement:
 
     def _batches(self, begin: float, end: float) -> Iterator[Tensor]:
         """Numbers of keyframes, some at a time, telling progress from `begin` to `end`."""
-        numbers = torch.arange(len(self._keyframes), device=self._depth.device)
-        for batch in numbers.split(self._settings.batch):
+        device = self._depth.device
+        numbers = torch.arange(len(self._keyframes), device=device)
+        height, width = self._views.size_hw
+        pixels = _PIXELS_ON_CPU if device.type == "cpu" else _PIXELS_ON_GPU
+        for batch in numbers.split(self._settings.batch or max(1, pixels // (height * width))):
             self._progress(begin + (end - begin) * int(batch[0]) / len(numbers))
             yield batch
 

@@ -15,8 +15,8 @@ class DenseSettings:
     that a keyframe is matched with; checked: neighbours that may agree with its depth or see
     through it. tolerance: relative difference of depths that agree. least_angle: degrees between
     the rays of views that agree, for views from one place agree at any depth. planes: whether
-    planes carry depth on into what has no texture. batch: keyframes worked on at a time. seconds:
-    that refinement may take for each keyframe, None for any time.
+    planes carry depth on into what has no texture. batch: keyframes worked on at a time, None for
+    as many as are fastest. seconds: that refinement may take for each keyframe, None for any time.
     """
 
     long_side: int = 160
@@ -25,7 +25,7 @@ class DenseSettings:
     tolerance: float = 0.01
     least_angle: float = 1.0
     planes: bool = True
-    batch: int = 4
+    batch: int | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
@@ -33,7 +33,8 @@ class DenseSettings:
             raise InputError(
                 f"long_side is {self.long_side}; images of fewer than 32 pixels cannot be matched"
             )
-        if self.views < 1 or self.checked < self.views or self.batch < 1:
+        no_batch = self.batch is not None and self.batch < 1
+        if self.views < 1 or self.checked < self.views or no_batch:
             counts = f"views {self.views}, checked {self.checked}, batch {self.batch}"
             raise InputError(
                 f"views and batch must be at least 1, checked at least views; got {counts}"

@@ -65,7 +65,7 @@ def most_alike(matching: Matching, candidates: Tensor, kept: Tensor | float, rad
     """
     cost = box_mean(matching.cost(candidates, radius), 1)
     cost[:, 0] -= kept
-    return candidates.gather(1, cost.argmin(1, keepdim=True))[:, 0]
+    return candidates.gather(1, cost.min(1, keepdim=True).indices)[:, 0]
 
 
 def _upright(
