@@ -54,12 +54,11 @@ _NOISE_BANK = 1 << 16  # random numbers beyond those of one image: each image ge
 
 
 class SimCamera(GuardedNode):
-    """Renders all legs, then plays them. Its truth is the room's own frame: metres, Z up, the floor
-    at z = 0.
+    """Plays each leg as soon as that is rendered, and renders the next one meanwhile. Its truth is
+    the room's own frame: metres, Z up, the floor at z = 0.
     """
 
     def __init__(self, **options: Any) -> None:
-        self._rendered = threading.Event()
         self._stopping = threading.Event()
         # destroy_node may be called for a node that is half made
         self._painter: threading.Thread | None = None
@@ -133,14 +132,14 @@ class SimCamera(GuardedNode):
                 if done * 10 // total > (done - 1) * 10 // total:
                     log.info(f"rendered {done} of {total} images")
             self._images.append(images)
-        self._rendered.set()
 
     def _tick(self) -> None:
         """Publish the frame that is due, then go on to the next one."""
-        if not self._rendered.is_set():
-            if self._painter is not None and not self._painter.is_alive():
-                # no error that could be survived
-                raise SystemExit("rendering has failed; the reason is above")
+        painting = self._painter is not None and self._painter.is_alive()
+        if not painting and len(self._images) < len(self._legs):
+            # no error that could be survived
+            raise SystemExit("rendering has failed; the reason is above")
+        if not self._is_rendered:
             return
         self._tell(self._playback.label)
         stamp = self._now()
@@ -153,6 +152,11 @@ class SimCamera(GuardedNode):
         self._playback.advance()
         if self._playback.leg != leg:
             self._enter_leg(map_from_base)
+
+    @property
+    def _is_rendered(self) -> bool:
+        """Whether the images of the present leg are."""
+        return len(self._images) > self._playback.leg
 
     def _publish_poses(self, stamp: int, map_from_base: Tensor, motion: Tensor) -> None:
         s = self._settings
@@ -205,7 +209,7 @@ class SimCamera(GuardedNode):
     def _on_next_leg(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        if not self._rendered.is_set():
+        if not self._is_rendered:
             response.message = "the images are still being rendered; watch the topic sim_camera/leg"
             return response
         before = self._map_from_base()
