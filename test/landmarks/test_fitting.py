@@ -7,7 +7,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from vggt3_ros.landmarks.fit import Fit, Given
 from vggt3_ros.landmarks.fitting import as_good
 from vggt3_ros.landmarks.landmark_settings import LandmarkSettings
 from vggt3_ros.landmarks.leave_one_out import Predictions
+from vggt3_ros.landmarks.tensors import pose_distances
 from vggt3_ros.landmarks.tracks import build_tracks
 from vggt3_ros.landmarks.verdict import judge
 
@@ -49,6 +50,27 @@ def test_exact_poses_stay_to_the_bit(visit: Visit) -> None:
 def test_noisy_poses_are_adjusted_and_it_is_said(visit: Visit) -> None:
     found = built(visit, shaken(visit.world_from_cam, 0.1, 3))
     assert found.verified and found.poses == "adjusted to the images" and "adjusted" in found.reason
+
+
+def test_where_poses_stay_at_exact_priors_no_other_adjustment_is_tried(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would find the same: at noisy ones it is tried, and finds what may be better."""
+    tried: list[tuple[Fit, bool]] = []
+
+    def spy(*args: Any, **more: Any) -> tuple[Fit, bool]:
+        tried.append(adjusted(*args, **more))
+        return tried[-1]
+
+    monkeypatch.setattr("vggt3_ros.landmarks.fitting.adjusted", spy)
+    built(visit, visit.world_from_cam)
+    ((fit, _),) = tried
+    wider = adjusted(fit.given, visit.world_from_cam, lambda done: None, prior_outlier=10.0)[0]
+    off = pose_distances(wider.world_from_cam, fit.world_from_cam)
+    assert (off < (0.0005, np.radians(0.01))).all()
+    tried.clear()
+    built(visit, shaken(visit.world_from_cam, 0.1, 3))
+    assert len(tried) > 1
 
 
 @pytest.mark.parametrize(

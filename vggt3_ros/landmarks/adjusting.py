@@ -103,6 +103,15 @@ def brought_back(fit: Fit, progress: Progress) -> Fit | None:
     return back
 
 
+def is_at_exact_priors(fit: Fit) -> bool:
+    """Whether no keyframe with a prior is farther from it than the most exact priors usually are:
+    then images and priors agree, and no other adjustment finds anything else.
+    """
+    every = fit.given.measured.all()
+    deviation = fit.prior_deviation[fit.given.measured]
+    return bool(every and fit.converged and (deviation <= USUAL * np.array(_SIGMAS[0])).all())
+
+
 def _beyond_the_usual(fit: Fit) -> Mask:
     """Which of the priors (K,) the adjusted poses contradict: also where all are said to be more
     exact than most turn out to be, the odd ones alone.

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from vggt3_ros.landmarks.adjusting import USUAL, adjusted, brought_back, held
+from vggt3_ros.landmarks.adjusting import (
+    USUAL,
+    adjusted,
+    brought_back,
+    held,
+    is_at_exact_priors,
+)
 from vggt3_ros.landmarks.fit import Fit, Given
 from vggt3_ros.landmarks.incremental import placed_by_images
 from vggt3_ros.landmarks.leave_one_out import Predictions, predictions
@@ -91,13 +97,15 @@ def _adjusted(given: Given, progress: Progress) -> Fit:
     """The cheapest of several adjustments, for each ends where its first rounds have rolled what
     little ties.
 
-    From the given poses on; with priors that keep their say for longer; where the given poses
-    fitted the images badly, from the images alone; from a result brought back to the priors as a
-    whole, where its scale or place had left them; and again after the keyframes that contradict
-    their priors were put back to them.
+    From the given poses on; that is all where they stay at exact priors. With priors that keep
+    their say for longer; where the given poses fitted the images badly, from the images alone; from
+    a result brought back to the priors as a whole, where its scale or place had left them; and
+    again after the keyframes that contradict their priors were put back to them.
     """
     parts = _Parts(progress, 6 if given.anchored else 2)
     fit, rough = adjusted(given, given.world_from_cam, parts.next())
+    if given.anchored and is_at_exact_priors(fit):
+        return fit
     choices = [fit]
     if given.anchored:
         choices.append(adjusted(given, given.world_from_cam, parts.next(), prior_outlier=_WIDER)[0])
