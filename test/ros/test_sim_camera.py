@@ -209,6 +209,9 @@ def test_a_drive_from_the_first_leg_to_the_last(watcher: Watcher, start_node: St
     )
     assert not watcher.call("sim_camera/next_leg").success, "there is no further leg"
     assert camera.stop(signal.SIGINT) == 0
+    assert camera.log.index("leg 0 waiting") < camera.log.rindex("images of leg 1"), (
+        "it does not wait for the images of the second leg before it is ready for the first"
+    )
 
 
 def test_faults_can_be_played_while_it_stands(watcher: Watcher, start_node: StartNode) -> None:

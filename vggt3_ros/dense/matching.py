@@ -95,7 +95,8 @@ class Matching:
         spare, inside, partial, mean, variance, shared = memory
         own = self.reference[:, None]
         own_mean, own_variance = self._own_moments(radius)
-        floor = _NOISE * _NOISE
+        noise = _NOISE * _NOISE
+        own_variance += noise
         area = 1 / box_sum(torch.ones(height, width, device=inverse.device), radius)
         for view in range(self.views.shape[1]):
             warped = self._warped(view, inverse, memory[:3])
@@ -104,7 +105,7 @@ class Matching:
             box_sum(spare, radius, partial, variance).mul_(area).addcmul_(mean, mean, value=-1)
             box_sum(warped.mul_(own), radius, partial, shared).mul_(area)
             shared.addcmul_(mean, own_mean, value=-1)
-            variance.clamp_(min=0).add_(floor).mul_(own_variance + floor).rsqrt_()
+            variance.clamp_(min=0).add_(noise).mul_(own_variance).rsqrt_()
             yield shared.mul_(variance), inside
 
     def _warped(self, view: int, inverse: Tensor, memory: Tensor) -> Tensor:

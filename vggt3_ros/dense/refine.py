@@ -46,7 +46,7 @@ _MIN_REPORTED = 0.005
 _KEPT = 0.03
 _KEPT_AGREED = 0.06
 
-# that are worked on at a time: on a CPU what is done with them stays within its cache
+# pixels worked on at a time: on a CPU, so many that what is done with them stays within its cache
 _PIXELS_ON_CPU = 80_000
 _PIXELS_ON_GPU = 640_000
 
@@ -307,9 +307,9 @@ class _Refinement:
         """Numbers of keyframes, some at a time, telling progress from `begin` to `end`."""
         device = self._depth.device
         numbers = torch.arange(len(self._keyframes), device=device)
-        height, width = self._views.size_hw
         pixels = _PIXELS_ON_CPU if device.type == "cpu" else _PIXELS_ON_GPU
-        for batch in numbers.split(self._settings.batch or max(1, pixels // (height * width))):
+        at_a_time = self._settings.batch or max(1, pixels // self._depth[0].numel())
+        for batch in numbers.split(at_a_time):
             self._progress(begin + (end - begin) * int(batch[0]) / len(numbers))
             yield batch
 

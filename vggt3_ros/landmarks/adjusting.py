@@ -104,12 +104,11 @@ def brought_back(fit: Fit, progress: Progress) -> Fit | None:
 
 
 def is_at_exact_priors(fit: Fit) -> bool:
-    """Whether no keyframe with a prior is farther from it than the most exact priors usually are:
-    then images and priors agree, and no other adjustment finds anything else.
+    """Whether every keyframe has a prior and is no farther from it than the most exact ones usually
+    are: then images and priors agree, and no other adjustment finds anything else.
     """
-    every = fit.given.measured.all()
-    deviation = fit.prior_deviation[fit.given.measured]
-    return bool(every and fit.converged and (deviation <= USUAL * np.array(_SIGMAS[0])).all())
+    near = fit.prior_deviation <= USUAL * np.array(_SIGMAS[0])
+    return bool(fit.converged and fit.given.measured.all() and near.all())
 
 
 def _beyond_the_usual(fit: Fit) -> Mask:

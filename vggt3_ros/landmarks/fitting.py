@@ -104,7 +104,7 @@ def _adjusted(given: Given, progress: Progress) -> Fit:
     """
     parts = _Parts(progress, 6 if given.anchored else 2)
     fit, rough = adjusted(given, given.world_from_cam, parts.next())
-    if given.anchored and is_at_exact_priors(fit):
+    if is_at_exact_priors(fit):
         return fit
     choices = [fit]
     if given.anchored:

@@ -118,19 +118,18 @@ class SimCamera(GuardedNode):
 
     def _render(self, reels: list[Iterator[Image]]) -> None:
         s = self._settings
-        total = sum(len(leg) for leg in self._legs)
         log = self.get_logger()
-        done = 0
-        log.info(f"rendering {total} images of {s.width}x{s.height} pixels")
-        for reel in reels:
+        log.info(f"rendering {len(reels)} legs in images of {s.width}x{s.height} pixels")
+        for number, reel in enumerate(reels):
+            total = len(self._legs[number])
             images: list[Image] = []
             for image in reel:
                 if self._stopping.is_set():
                     return
                 images.append(image)
-                done += 1
+                done = len(images)
                 if done * 10 // total > (done - 1) * 10 // total:
-                    log.info(f"rendered {done} of {total} images")
+                    log.info(f"rendered {done} of {total} images of leg {number}")
             self._images.append(images)
 
     def _tick(self) -> None:
