@@ -87,7 +87,7 @@ def test_map_refines_depth_and_keeps_it(
     vggt3: Run, room: Path, mapped: Path, tmp_path: Path
 ) -> None:
     depth = load_scene(mapped).depth
-    assert depth is not None and depth.images is None and depth.depth.shape == (8, 120, 160)
+    assert depth is not None and depth.images is None and depth.depth.shape == (8, 168, 224)
     options = ("--poses", room / "poses.txt", "--dense", "fine", "--keep-images")
     outcome = vggt3("map", *arguments(room, tmp_path / "fine", *options, frames=4))
     assert outcome.code == 0 and "depth     refined at 320 x 240: " in outcome.out

@@ -109,11 +109,11 @@ def test_what_is_agreed_is_exact_and_the_scene_says_how_much_is(
 ) -> None:
     assert refined.refined is not None
     depth, report = refined.refined.depth, refined.scene.verification["depth"]
-    # 160 x 120, right and below the middle
-    true = torch.from_numpy(drive.depth[drive.map_indices])[:, 1::2, 1::2]
+    rows, columns = (((torch.arange(side) + 0.5) * 320 / 224).long() for side in (168, 224))
+    true = torch.from_numpy(drive.depth[drive.map_indices])[:, rows][:, :, columns]
     agreed = depth.provenance == Provenance.AGREED
     assert float(((depth.depth - true).abs() / true)[agreed].median()) < 0.01
-    assert report["size_wh"] == [160, 120] and sum(report["shares"].values()) == pytest.approx(
+    assert report["size_wh"] == [224, 168] and sum(report["shares"].values()) == pytest.approx(
         1, abs=1e-3
     )
     assert report["shares"]["agreed"] == pytest.approx(float(agreed.float().mean()), abs=1e-3)
@@ -215,11 +215,11 @@ def test_with_too_little_time_fine_becomes_fast_and_fast_is_left(
     fine = ReconstructionSettings(dense=replace(FINE, seconds=1e-6))
     left = reconstruct(frames, network, fine).scene
     assert left.depth is None and "depth" not in left.verification and len(left.points) > 0
-    assert "at 160 pixels" in left.verification["depth_given_up"]
+    assert "at 224 pixels" in left.verification["depth_given_up"]
     ticks = itertools.chain((0.0, 100.0), itertools.repeat(100.0))
     monkeypatch.setattr("vggt3_ros.dense.refine.perf_counter", lambda: next(ticks))
     smaller = reconstruct(frames, network, fine).scene.verification["depth"]
-    assert smaller["size_wh"] == [160, 120] and "at 320 pixels" in smaller["note"]
+    assert smaller["size_wh"] == [224, 168] and "at 320 pixels" in smaller["note"]
 
 
 def test_refinement_can_be_cancelled(drive: RoomSequence, network: Vggt3) -> None:

@@ -175,7 +175,7 @@ def add_dense_option(parser: argparse.ArgumentParser) -> None:
         choices=("off", "fast", "fine"),
         default=None,
         help=(
-            "refine the depth of verified maps by what keyframes see of each other, matched at 160"
+            "refine the depth of verified maps by what keyframes see of each other, matched at 224"
             " (fast) or 320 pixels, or not at all (default: fast)"
         ),
     )

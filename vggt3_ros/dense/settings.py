@@ -11,7 +11,7 @@ from vggt3_ros.errors import InputError
 class DenseSettings:
     """How depth is refined.
 
-    long_side: pixels of the images that are matched, 160 (fast) or 320 (fine). views: neighbours
+    long_side: pixels of the images that are matched, 224 (fast) or 320 (fine). views: neighbours
     that a keyframe is matched with; checked: neighbours that may agree with its depth or see
     through it. tolerance: relative difference of depths that agree. least_angle: degrees between
     the rays of views that agree, for views from one place agree at any depth. planes: whether
@@ -19,7 +19,7 @@ class DenseSettings:
     as many as are fastest. seconds: that refinement may take for each keyframe, None for any time.
     """
 
-    long_side: int = 160
+    long_side: int = 224
     views: int = 4
     checked: int = 6
     tolerance: float = 0.01

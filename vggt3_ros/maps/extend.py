@@ -15,7 +15,6 @@ from vggt3_ros.maps.merge import CannotMergeError, MergeSettings, merge
 from vggt3_ros.maps.odometry import places
 from vggt3_ros.maps.siblings import NamedScene, Siblings, join_siblings
 from vggt3_ros.model.network import Vggt3
-from vggt3_ros.pipeline.dense import FAST, FINE
 from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localizer
 from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
@@ -227,4 +226,4 @@ def _settings(scene: Scene, how: ReconstructionSettings | None) -> Reconstructio
 def _dense(scene: Scene) -> DenseSettings | None:
     if scene.depth is None:
         return None
-    return FINE if max(scene.depth.depth.shape[1:]) > FAST.long_side else FAST
+    return DenseSettings(long_side=max(scene.depth.depth.shape[1:]))

@@ -131,7 +131,7 @@ class MapperParameters(CameraParameters):
     )
     dense: Literal["off", "fast", "fine"] = parameter(
         "fast",
-        "refine the depth of verified maps by what keyframes see of each other: matched at 160"
+        "refine the depth of verified maps by what keyframes see of each other: matched at 224"
         " (fast) or 320 pixels, or not at all",
         live=True,
     )
