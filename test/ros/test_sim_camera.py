@@ -292,6 +292,15 @@ def test_a_lens_that_cannot_be_ends_the_node_with_a_sentence(start_node: StartNo
     )
 
 
+def test_a_leg_begins_while_its_last_images_are_rendered(start_node: StartNode) -> None:
+    slow = {**QUICK, "width": 640, "height": 480, "rate": 2.0, "speed": 0.05}
+    camera = start_node("sim_camera_node", parameters=slow)
+    wait_for(lambda: "images of leg 1" in camera.log, "leg 1")
+    begun = camera.log.index("leg 0 running")
+    assert begun < camera.log.rindex("images of leg 0")
+    assert camera.stop(signal.SIGTERM) == 0
+
+
 def test_a_signal_ends_it_while_it_renders(start_node: StartNode) -> None:
     camera = start_node("sim_camera_node", parameters={"width": 640, "height": 480})
     wait_for(lambda: "rendering" in camera.log, "rendering")

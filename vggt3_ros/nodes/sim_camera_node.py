@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import math
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,12 +51,16 @@ _ODOM_JUMP = (0.8, 0.6)  # metres: 1 m in all
 _SET_DOWN = 0.3
 _JPEG_QUALITY = 90
 _MAX_THREADS = 4  # that render
+_BEGUN = 0.1  # of a leg's images: so many tell how fast rendering is
+# of the duration of a leg: rendering that needs less for the rest of its images stays ahead of it
+_AHEAD = 0.5
 _NOISE_BANK = 1 << 16  # random numbers beyond those of one image: each image gets another stretch
 
 
 class SimCamera(GuardedNode):
-    """Plays each leg as soon as that is rendered, and renders the next one meanwhile. Its truth is
-    the room's own frame: metres, Z up, the floor at z = 0.
+    """Plays each leg as soon as rendering stays ahead, and renders the next one meanwhile. An
+    image that is not rendered in time is waited for. Its truth is the room's own frame: metres, Z
+    up, the floor at z = 0.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -102,7 +107,8 @@ class SimCamera(GuardedNode):
 
         threads = min(_MAX_THREADS, os.cpu_count() or 1)
         reels = [film(room, leg, self._lens, s.supersample, threads) for leg in self._legs]
-        self._images: list[list[Image]] = []
+        self._images: list[list[Image]] = [[] for _ in self._legs]
+        self._playable = 0  # legs that may begin
         self._tell("rendering")
         self._painter = threading.Thread(target=self._render, args=(reels,), daemon=True)
         self._painter.start()
@@ -122,20 +128,23 @@ class SimCamera(GuardedNode):
         log.info(f"rendering {len(reels)} legs in images of {s.width}x{s.height} pixels")
         for number, reel in enumerate(reels):
             total = len(self._legs[number])
-            images: list[Image] = []
+            images = self._images[number]
+            begin = time.perf_counter()
             for image in reel:
                 if self._stopping.is_set():
                     return
                 images.append(image)
                 done = len(images)
+                left = (total - done) * (time.perf_counter() - begin) / done
+                if done >= _BEGUN * total and left <= _AHEAD * total / s.rate:
+                    self._playable = number + 1
                 if done * 10 // total > (done - 1) * 10 // total:
                     log.info(f"rendered {done} of {total} images of leg {number}")
-            self._images.append(images)
 
     def _tick(self) -> None:
         """Publish the frame that is due, then go on to the next one."""
         painting = self._painter is not None and self._painter.is_alive()
-        if not painting and len(self._images) < len(self._legs):
+        if not painting and len(self._images[-1]) < len(self._legs[-1]):
             # no error that could be survived
             raise SystemExit("rendering has failed; the reason is above")
         if not self._is_rendered:
@@ -154,8 +163,9 @@ class SimCamera(GuardedNode):
 
     @property
     def _is_rendered(self) -> bool:
-        """Whether the images of the present leg are."""
-        return len(self._images) > self._playback.leg
+        """Whether the image that is due is, and the present leg may begin."""
+        due = self._playback
+        return self._playable > due.leg and len(self._images[due.leg]) > due.frame
 
     def _publish_poses(self, stamp: int, map_from_base: Tensor, motion: Tensor) -> None:
         s = self._settings

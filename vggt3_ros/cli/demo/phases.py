@@ -100,12 +100,16 @@ class Demo:
         def kept() -> int:
             return client.mapper.frames_kept if client.mapper else 0
 
+        def received() -> int:
+            return client.mapper.frames_received if client.mapper else 0
+
         with self._phase("drive to map") as tell:
             self.camera.drive(0, session, lambda fraction: tell(f"{kept()} keyframes", fraction))
             session.settle(
-                lambda: client.mapper and client.mapper.frames_received,
+                received,
                 "the mapper's images",
                 _SETTLE,
+                is_all=lambda: received() >= self.camera.images_sent,
             )
         return kept()
 

@@ -32,7 +32,7 @@ from vggt3_ros.worlds.mapped_fraction import mapped_fractions
 from vggt3_ros.worlds.room import make_room
 from vggt3_ros.worlds.sequence import held_out_seed
 
-# images per second: more than are localized, and those of a drive have to be rendered before it
+# images per second: more than are localized; rendering has to stay ahead of them
 _RATE = 6.0
 # seconds until something has gone wrong
 _RENDERING = 900.0
@@ -111,13 +111,13 @@ class SimulatedCamera:
         self.base_from_cam = base_from_camera()
 
     def start(self, session: Session) -> None:
-        """Start the process, which renders the images of a drive before it shows the first."""
+        """Start the process, which begins to render."""
         session.start(
             "sim_camera", replace(self._settings, wait_to_start=True, publish_images=False).given()
         )
 
     def prepare(self, session: Session, tell: StageProgress) -> None:
-        """Wait until it has rendered the first drive."""
+        """Wait until rendering stays ahead of the first drive."""
         client = session.client
         log = session.processes
 

@@ -136,9 +136,14 @@ class Session:
         return future.result()
 
     def settle(
-        self, news: Callable[[], object], what: str, timeout_s: float, quiet_s: float = _QUIET
+        self,
+        news: Callable[[], object],
+        what: str,
+        timeout_s: float,
+        quiet_s: float = _QUIET,
+        is_all: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Wait until `news()` has been the same for a while."""
+        """Wait until `news()` has been the same for a while, or `is_all()` that can come."""
         last = news()
         since = time.monotonic()
 
@@ -148,6 +153,6 @@ class Session:
             if now != last:
                 last = now
                 since = time.monotonic()
-            return time.monotonic() - since > quiet_s
+            return is_all() or time.monotonic() - since > quiet_s
 
         self.wait(is_quiet, what, timeout_s)
