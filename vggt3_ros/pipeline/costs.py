@@ -33,8 +33,8 @@ class Costs:
     anchor: float = 0.0
     prepare: float = 0.003
     landmarks: float = 0.6
-    fast: float = 0.3
-    fine: float = 1.2
+    fast: float = 0.45
+    fine: float = 0.9
     points: float = 0.02
     scene: float = 0.01
 
