@@ -8,3 +8,15 @@ from collections.abc import Callable
 Progress = Callable[[float], None]
 # called with the name of the stage, and the fraction of the whole that is done
 StageProgress = Callable[[str, float], None]
+
+
+def scaled(progress: StageProgress | None, begin: float, end: float) -> StageProgress:
+    """A listener to one part of the work, whose 0 to 1 is `begin` to `end` of the whole; to nothing
+    where nobody listens to that.
+    """
+
+    def listen(stage: str, fraction: float) -> None:
+        if progress is not None:
+            progress(stage, begin + (end - begin) * fraction)
+
+    return listen

@@ -66,31 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="NAME",
         help="which frames to map (default: the first split)",
     )
-    parser.add_argument(
-        "--priors",
-        type=_priors,
-        default="none",
-        metavar="none|given|noisy:LENGTH,ANGLE|drift:SCALE,ANGLE",
-        help=(
-            "pose priors of the map frames: none (default), the true poses, or these with Gaussian"
-            " noise of such rms values, for example noisy:3cm,1deg; or odometry that drifts by"
-            " such a fraction of the way and such an angle per metre, for example drift:2%%,0.1deg"
-        ),
-    )
-    parser.add_argument(
-        "--no-loops",
-        action="store_true",
-        help="do not tell the map that priors drift: no loops are sought, for comparison",
-    )
-    parser.add_argument(
-        "--prior-poses",
-        choices=("auto", "hold", "adjust"),
-        default="auto",
-        help=(
-            "what becomes of the priors: kept as they are, adjusted to the images, or what predicts"
-            " them better (default: auto)"
-        ),
-    )
+    _add_priors_options(parser)
     parser.add_argument(
         "--adversarial",
         action="store_true",
@@ -127,6 +103,35 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " --protocol their means below `mean`, and each below `scenes`)",
     )
     add_seed_option(parser, "seed of the noise of --priors and --adversarial (default: 0)", 0)
+
+
+def _add_priors_options(parser: argparse.ArgumentParser) -> None:
+    """What is known of the map frames' poses, and what becomes of it."""
+    parser.add_argument(
+        "--priors",
+        type=_priors,
+        default="none",
+        metavar="none|given|noisy:LENGTH,ANGLE|drift:SCALE,ANGLE",
+        help=(
+            "pose priors of the map frames: none (default), the true poses, or these with Gaussian"
+            " noise of such rms values, for example noisy:3cm,1deg; or odometry that drifts by"
+            " such a fraction of the way and such an angle per metre, for example drift:2%%,0.1deg"
+        ),
+    )
+    parser.add_argument(
+        "--no-loops",
+        action="store_true",
+        help="do not tell the map that priors drift: no loops are sought, for comparison",
+    )
+    parser.add_argument(
+        "--prior-poses",
+        choices=("auto", "hold", "adjust"),
+        default="auto",
+        help=(
+            "what becomes of the priors: kept as they are, adjusted to the images, or what predicts"
+            " them better (default: auto)"
+        ),
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from vggt3_ros.datasets.known_cameras import KnownCameras
     from vggt3_ros.pipeline.frame import Frame
     from vggt3_ros.pipeline.map_frame_settings import AnchorSettings
-    from vggt3_ros.pipeline.reconstruct import Reconstruction
+    from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings
 
 _PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 
@@ -55,6 +55,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--out", type=Path, required=True, metavar="SCENE", help="scene folder to write or replace"
     )
+    _add_what_is_known(parser)
+    _add_how_to_map(parser)
+    add_model_option(parser)
+    add_precision_option(parser)
+    add_execution_option(parser)
+    add_chunk_option(parser)
+    add_common_options(parser, "write counts, seconds and what was skipped as JSON")
+
+
+def _add_what_is_known(parser: argparse.ArgumentParser) -> None:
+    """Poses, calibration and scale."""
     parser.add_argument(
         "--poses",
         type=Path,
@@ -104,6 +115,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "metres from the floor to the camera: gives the scale where neither poses nor depth do"
         ),
     )
+
+
+def _add_how_to_map(parser: argparse.ArgumentParser) -> None:
+    """What is made of the images."""
     parser.add_argument(
         "--sfm",
         action="store_true",
@@ -155,11 +170,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--picture", type=Path, default=None, metavar="FILE",
         help="top view to write, as .png, .jpg, .pdf or .svg (default: SCENE.png)",
     )  # fmt: skip
-    add_model_option(parser)
-    add_precision_option(parser)
-    add_execution_option(parser)
-    add_chunk_option(parser)
-    add_common_options(parser, "write counts, seconds and what was skipped as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -171,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
     from vggt3_ros.datasets.image_reader import ImageReader
     from vggt3_ros.maps.apart import parts_of_drive
     from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, contribute, reconstruct
+    from vggt3_ros.pipeline.reconstruct import contribute, reconstruct
     from vggt3_ros.ranks import Ranks, local_rank
 
     started = time.perf_counter()
@@ -191,17 +201,7 @@ def run(args: argparse.Namespace) -> int:
     if not local_rank():  # alone, or the first one
         print_skipped(reader.skipped)
     _check_given(args, cameras, frames)
-    timed = args.budget is not None and args.budget.seconds is not None
-    settings = ReconstructionSettings(
-        steps=args.steps,
-        chunk=args.chunk,
-        anchors=args.anchors,
-        redundant_views=args.redundant_views,
-        budget=args.budget,
-        anchor=_anchor_settings(args),
-        dense=dense_settings(args, "fine" if timed else "fast"),
-        keep_images=args.keep_images,
-    )
+    settings = _settings(args)
     with Ranks(device) as ranks:
         if not ranks.first:
             contribute(frames, network, settings, ranks)
@@ -234,6 +234,23 @@ def run(args: argparse.Namespace) -> int:
     write_json(args.json, data)
     _print(data, account, drive.frames)
     return 0
+
+
+def _settings(args: argparse.Namespace) -> ReconstructionSettings:
+    """How the map is made; with seconds to spend, depth begins fine."""
+    from vggt3_ros.pipeline.reconstruct import ReconstructionSettings
+
+    timed = args.budget is not None and args.budget.seconds is not None
+    return ReconstructionSettings(
+        steps=args.steps,
+        chunk=args.chunk,
+        anchors=args.anchors,
+        redundant_views=args.redundant_views,
+        budget=args.budget,
+        anchor=_anchor_settings(args),
+        dense=dense_settings(args, "fine" if timed else "fast"),
+        keep_images=args.keep_images,
+    )
 
 
 def _announce(plan: str) -> None:

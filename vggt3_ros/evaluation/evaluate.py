@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,7 +54,7 @@ from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
 from vggt3_ros.pipeline.points import coloured_points
 from vggt3_ros.pipeline.preprocess import prepare
 from vggt3_ros.pipeline.reconstruct import Reconstruction, ReconstructionSettings, reconstruct
-from vggt3_ros.progress import StageProgress
+from vggt3_ros.progress import StageProgress, scaled
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,33 @@ class EvaluationSettings:
     seed: int = 0
     max_map_frames: int | None = None
     max_query_frames: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A map of chosen frames of a sequence and what was localized in it. seconds: of the map;
+    memory: as of `_peak_memory`; posed: what became of challenges, None where there were none.
+    """
+
+    sequence: Sequence
+    chosen: Split
+    network: Any
+    settings: EvaluationSettings
+    reconstruction: Reconstruction
+    seconds: float
+    mapped: MappedFrames
+    localizations: list[Localization]
+    attempts: tuple[Attempt, ...]
+    memory: tuple[int, int | None]
+    posed: dict[str, tuple[Attempt, ...]] | None
+
+    def in_true_world(self, map_from_cam: Tensor | None) -> Tensor | None:
+        """A pose (4, 4) as the truth has it."""
+        return None if map_from_cam is None else self.mapped.true_from_map.poses(map_from_cam)
+
+    def true_scale(self) -> float | None:
+        """Metres of the truth to one of the map; None where the map has collapsed."""
+        return None if self.mapped.collapsed else self.mapped.true_from_map.scale
 
 
 def evaluate(
@@ -94,21 +121,56 @@ def evaluate(
     """
     settings = settings or EvaluationSettings()
     chosen = sequence.split(split).limited(settings.max_map_frames, settings.max_query_frames)
-    extent = trajectory_extent(sequence.world_from_cam[[*chosen.map, *chosen.query]])
+    run = _run(sequence, chosen, network, settings, progress, elsewhere)
+    mapped = run.mapped
+    depth = _compare_depth(run)
+    compared = _clouds(run)
+    clouds = compare_clouds(sequence, mapped, compared, _reporting_clouds(progress))
+    query_poses = tuple(run.in_true_world(each.network_map_from_cam) for each in run.localizations)
+    return Evaluation(
+        sequence=sequence,
+        split=chosen,
+        map_indices=mapped.indices,
+        map_poses=mapped.true_from_map.poses(mapped.map_poses),
+        query_poses=query_poses,
+        verified_poses=tuple(
+            run.in_true_world(each.map_from_cam)
+            if each.status is LocalizationStatus.VERIFIED
+            else None
+            for each in run.localizations
+        ),
+        attempts=run.attempts,
+        challenges=run.posed,
+        points=compared[SCENE],
+        clouds=clouds,
+        depth_examples=depth.examples,
+        figures=_figures(run, split, depth.figures, clouds, query_poses),
+    )
+
+
+def _run(
+    sequence: Sequence,
+    chosen: Split,
+    network: Any,
+    settings: EvaluationSettings,
+    progress: StageProgress | None,
+    elsewhere: Items[Sequence],
+) -> _Run:
+    """Map, localize, and pose challenges where settings ask for them."""
     _reset_cuda_peak(network)
     map_frames = _read(sequence, chosen, settings, progress)
     # of the time, at the end of the part
     mapping, localizing = (0.25, 0.4) if settings.adversarial else (0.7, 1.0)
     started = time.perf_counter()
     reconstruction = reconstruct(
-        map_frames, network, settings.reconstruction, _scaled(progress, 0.0, mapping)
+        map_frames, network, settings.reconstruction, scaled(progress, 0.0, mapping)
     )
     seconds = time.perf_counter() - started
     scene = reconstruction.scene
     mapped = align_scene(sequence, chosen, scene, settings.priors)
 
     localizer = Localizer(scene, network, settings.localizer)
-    localizations = _localize(sequence, chosen, localizer, _scaled(progress, mapping, localizing))
+    localizations = _localize(sequence, chosen, localizer, scaled(progress, mapping, localizing))
     fractions = query_coverage(sequence, mapped.indices, chosen.query)
     answerable = [each is None or each >= ANSWERABLE_FRACTION for each in fractions]
     judge = Judge(None if mapped.collapsed else mapped.true_from_map, settings.localizer.locate)
@@ -118,16 +180,43 @@ def evaluate(
     )
     memory = _peak_memory(network)
     posed = None
-    if settings.adversarial and localizer is not None:
+    if settings.adversarial:
         visible = [index for index, can in zip(chosen.query, answerable, strict=True) if can]
         cases = challenges(sequence, chosen, visible, settings.seed, elsewhere)
-        posed = _pose(cases, localizer, judge, _scaled(progress, localizing, 1.0))
-    depth = _compare_depth(sequence, mapped, reconstruction, network)
-    compared = _clouds(reconstruction, network, mapped)
-    clouds = compare_clouds(sequence, mapped, compared, _reporting_clouds(progress))
-    query_poses = tuple(_in_true_world(each.network_map_from_cam, mapped) for each in localizations)
-    errors = network_errors(sequence, chosen, mapped, localizations, query_poses)
-    figures = EvaluationFigures(
+        posed = _pose(cases, localizer, judge, scaled(progress, localizing, 1.0))
+    return _Run(
+        sequence,
+        chosen,
+        network,
+        settings,
+        reconstruction,
+        seconds,
+        mapped,
+        localizations,
+        attempts,
+        memory,
+        posed,
+    )
+
+
+def _figures(
+    run: _Run,
+    split: str | None,
+    depth: DepthFigures,
+    clouds: ComparedClouds,
+    query_poses: tuple[Tensor | None, ...],
+) -> EvaluationFigures:
+    """All that a run is worth, by the truth. query_poses: of the network, in the true world."""
+    sequence = run.sequence
+    chosen = run.chosen
+    mapped = run.mapped
+    network = run.network
+    settings = run.settings
+    scene = run.reconstruction.scene
+    extent = trajectory_extent(sequence.world_from_cam[[*chosen.map, *chosen.query]])
+    errors = network_errors(sequence, chosen, mapped, run.localizations, query_poses)
+    config = network.config
+    return EvaluationFigures(
         sequence=sequence.name,
         split=split or next(iter(sequence.splits)),
         model=network.model_id,
@@ -140,84 +229,54 @@ def evaluate(
         neighbours=settings.localizer.neighbours,
         seed=settings.seed,
         trajectory_extent_m=extent,
-        map=_map_figures(
-            map_errors(sequence, mapped, extent),
-            depth.figures,
-            reconstruction,
-            seconds,
-            memory,
-        ),
+        map=_map_figures(run, map_errors(sequence, mapped, extent), depth),
         localization=localization_errors(*errors, extent),
         baselines=baseline_errors(sequence, chosen, mapped, extent),
-        queries=query_figures(localizations, query_poses, attempts, errors),
-        verified=verified_figures(sequence, mapped, scene, attempts, posed),
+        queries=query_figures(run.localizations, query_poses, run.attempts, errors),
+        verified=verified_figures(sequence, mapped, scene, run.attempts, run.posed),
         live_depth=live_depth_figures(
             sequence,
             chosen.query,
-            localizations,
-            network.config.image_size,
-            network.config.patch_size,
-            None if mapped.collapsed else mapped.true_from_map.scale,
+            run.localizations,
+            config.image_size,
+            config.patch_size,
+            run.true_scale(),
         ),
         cloud=clouds.figures(SCENE),
         cloud_network=clouds.figures(NETWORK),
         alignment=_alignment_figures(mapped),
-        drive=_drive(sequence, chosen, mapped, settings, scene.report),
+        drive=_drive(run),
         notes=_notes(sequence, clouds),
     )
-    return Evaluation(
-        sequence=sequence,
-        split=chosen,
-        map_indices=mapped.indices,
-        map_poses=mapped.true_from_map.poses(mapped.map_poses),
-        query_poses=query_poses,
-        verified_poses=tuple(_verified_pose(each, mapped) for each in localizations),
-        attempts=attempts,
-        challenges=posed,
-        points=compared[SCENE],
-        clouds=clouds,
-        depth_examples=depth.examples,
-        figures=figures,
-    )
 
 
-def _map_figures(
-    errors: MapErrors,
-    depth: DepthFigures,
-    reconstruction: Reconstruction,
-    seconds: float,
-    memory: tuple[int, int | None],
-) -> MapFigures:
-    """Figures of a map that took so many seconds; memory as of `_peak_memory`."""
-    peak_rss, peak_cuda = memory
+def _map_figures(run: _Run, errors: MapErrors, depth: DepthFigures) -> MapFigures:
+    peak_rss, peak_cuda = run.memory
+    made = run.reconstruction
     return MapFigures(
         errors=errors,
         depth=depth,
-        seconds=seconds,
-        cpu_seconds=reconstruction.cpu_seconds["total"],
-        stages=dict(reconstruction.seconds),
-        cpu_stages=dict(reconstruction.cpu_seconds),
+        seconds=run.seconds,
+        cpu_seconds=made.cpu_seconds["total"],
+        stages=dict(made.seconds),
+        cpu_stages=dict(made.cpu_seconds),
         peak_rss_bytes=peak_rss,
         peak_cuda_bytes=peak_cuda,
-        skipped=tuple(SkippedFrame(name, reason) for name, reason in reconstruction.skipped),
+        skipped=tuple(SkippedFrame(name, reason) for name, reason in made.skipped),
     )
 
 
-def _drive(
-    sequence: Sequence,
-    split: Split,
-    mapped: MappedFrames,
-    settings: EvaluationSettings,
-    report: Mapping[str, Any],
-) -> DriveFigures | None:
+def _drive(run: _Run) -> DriveFigures | None:
     """What became of odometry that drifts; None where priors do not."""
+    settings = run.settings
     if settings.priors.drift is None:
         return None
-    priors = settings.priors.poses(sequence.world_from_cam[list(split.map)], settings.seed)
-    of_frame = dict(zip(split.map, priors, strict=True))
-    odometry = [of_frame[index] for index in mapped.indices]
-    true = sequence.world_from_cam[list(mapped.indices)]
-    return drive_figures(true, odometry, mapped.map_poses, report)
+    true = run.sequence.world_from_cam
+    priors = settings.priors.poses(true[list(run.chosen.map)], settings.seed)
+    of_frame = dict(zip(run.chosen.map, priors, strict=True))
+    odometry = [of_frame[index] for index in run.mapped.indices]
+    report = run.reconstruction.scene.report
+    return drive_figures(true[list(run.mapped.indices)], odometry, run.mapped.map_poses, report)
 
 
 def _alignment_figures(mapped: MappedFrames) -> AlignmentFigures:
@@ -237,15 +296,6 @@ def _notes(sequence: Sequence, clouds: ComparedClouds) -> tuple[str, ...]:
     return (*sequence.notes, f"clouds are not compared: {clouds.problem}")
 
 
-def _scaled(progress: StageProgress | None, begin: float, end: float) -> StageProgress | None:
-    """A listener to one part of the work, whose 0 to 1 is `begin` to `end` of the whole."""
-    return (
-        None
-        if progress is None
-        else lambda stage, done: progress(stage, begin + (end - begin) * done)
-    )
-
-
 def _reporting_clouds(progress: StageProgress | None) -> Callable[[], None] | None:
     """A listener to what comes last and is quick; it can still be cancelled."""
     return None if progress is None else lambda: progress("cloud", 1.0)
@@ -263,42 +313,35 @@ def _read(
     return frames
 
 
-def _compare_depth(
-    sequence: Sequence, mapped: MappedFrames, reconstruction: Reconstruction, network: Any
-) -> DepthComparison:
-    scale, map_scale = (
-        None if mapped.collapsed else each.scale
-        for each in (mapped.true_from_scene, mapped.true_from_map)
-    )
-    config = network.config
-    anchored = reconstruction.anchored
-    refined = reconstruction.refined
+def _compare_depth(run: _Run) -> DepthComparison:
+    mapped = run.mapped
+    config = run.network.config
+    anchored = run.reconstruction.anchored
+    refined = run.reconstruction.refined
     dense = None if refined is None else refined.depth
     return compare_depth(
-        sequence,
+        run.sequence,
         mapped.indices,
-        reconstruction.prediction.depth,
+        run.reconstruction.prediction.depth,
         None if anchored is None else anchored.depth,
         config.image_size,
         config.patch_size,
-        scale,
+        None if mapped.collapsed else mapped.true_from_scene.scale,
         None
         if dense is None
         else RefinedFrames(dense.depth.cpu(), dense.provenance.cpu(), dense.sigma.cpu()),
-        map_scale,
+        run.true_scale(),
     )
 
 
-def _clouds(
-    reconstruction: Reconstruction, network: Any, mapped: MappedFrames
-) -> dict[str, PointCloud]:
+def _clouds(run: _Run) -> dict[str, PointCloud]:
     """The points of a scene in the true world, and where its depth was refined, those that it would
     have without.
     """
-    clouds = {SCENE: reconstruction.scene.points}
-    if reconstruction.refined is not None:
-        clouds[NETWORK] = _network_cloud(reconstruction, network)
-    return {block: cloud.transformed(mapped.true_from_map) for block, cloud in clouds.items()}
+    clouds = {SCENE: run.reconstruction.scene.points}
+    if run.reconstruction.refined is not None:
+        clouds[NETWORK] = _network_cloud(run.reconstruction, run.network)
+    return {block: cloud.transformed(run.mapped.true_from_map) for block, cloud in clouds.items()}
 
 
 def _network_cloud(reconstruction: Reconstruction, network: Any) -> PointCloud:
@@ -346,16 +389,6 @@ def _pose(
     if progress is not None:
         progress("challenge", 1.0)
     return {kind: tuple(each) for kind, each in attempts.items()}
-
-
-def _in_true_world(map_from_cam: Tensor | None, mapped: MappedFrames) -> Tensor | None:
-    return None if map_from_cam is None else mapped.true_from_map.poses(map_from_cam)
-
-
-def _verified_pose(localization: Localization, mapped: MappedFrames) -> Tensor | None:
-    if localization.status is not LocalizationStatus.VERIFIED:
-        return None
-    return _in_true_world(localization.map_from_cam, mapped)
 
 
 def _reset_cuda_peak(network: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import get_args
 
 from vggt3_ros.dense.refine import OverBudgetError
@@ -30,7 +31,7 @@ from vggt3_ros.pipeline.scene_of_map import scene_of_map
 from vggt3_ros.pipeline.tie import Tied, tie
 from vggt3_ros.pipeline.usable_frames import frame_name, usable_frames
 from vggt3_ros.pipeline.views import RedundantViews, Views
-from vggt3_ros.progress import StageProgress
+from vggt3_ros.progress import StageProgress, scaled
 from vggt3_ros.ranks import Ranks
 from vggt3_ros.scene.scene import Scene
 
@@ -148,24 +149,16 @@ def reconstruct(
         laps.lap("costs")
     mapped = _mapped(given, network, how, progress, ranks, laps, planning, announce)
     observed, memory, views = mapped
-    used = observed.frames
     if planning is not None:
         skipped = (*skipped, *((frame_name(i, given[i]), _UNUSED) for i in planning.unused))
         how = replace(how, steps=planning.steps)
-    prediction = observed.prediction
-    prediction.require_finite_cameras()
+    observed.prediction.require_finite_cameras()
 
-    def report_tie(stage: str, fraction: float) -> None:
-        _report(progress, stage, 0.61 + 0.24 * fraction)
-
-    tied = tie(observed, settings.anchor, report_tie)
+    tied = tie(observed, settings.anchor, scaled(progress, 0.61, 0.85))
     laps.lap("landmarks")
     if planning is not None:
-        settings = replace(settings, dense=planning.dense(settings.dense, len(used)))
-    refined, given_up = _refined(observed, tied, settings, network, progress)
-    surface = None if refined is None else refined.surface()
-    anchoring = anchor(observed, tied, settings.anchor, surface)
-    refined = None if refined is None else refined.transformed(anchoring.map_from_tied)
+        settings = replace(settings, dense=planning.dense(settings.dense, len(observed.frames)))
+    anchoring, refined, given_up = _anchored(observed, tied, settings, network, progress)
     laps.lap("depth")
 
     points = _points(observed, anchoring, refined, settings.points, progress)
@@ -176,7 +169,6 @@ def reconstruct(
     scene = scene_of_map(
         observed, memory, network, how.steps, anchoring, points, refined, settings.keep_images
     )
-    outliers = tuple(scene.keyframes.names[i] for i in anchoring.prior_outliers)
     laps.lap("scene")
     report = {**scene.report, "views": views.report()}
     if given_up:
@@ -186,11 +178,11 @@ def reconstruct(
         report["budget"] = planning.finish(views, laps.seconds, dense_done)
     return Reconstruction(
         scene=replace(scene, report=report, map_frame=settings.map_frame, made_by=settings.made_by),
-        prediction=prediction,
-        frames=used,
+        prediction=observed.prediction,
+        frames=observed.frames,
         views=views,
         skipped=skipped,
-        prior_outliers=outliers,
+        prior_outliers=tuple(scene.keyframes.names[i] for i in anchoring.prior_outliers),
         anchored=None if anchoring.landmarks is None else anchoring.prediction,
         refined=refined,
         seconds=laps.seconds,
@@ -256,20 +248,33 @@ def _mapped(
     """What the network says of frames, on the CPU, the memory, and which frames that was fitted to;
     of all frames at the first of several processes, or of those that the budget suffices for.
     """
-    _report(progress, "prepare", 0.0)
+    scaled(progress, 0.0, 1.0)("prepare", 0.0)
     sizes = how.image_sizes(network)
     long_side = sizes[0] if planning is None else max(planning.plan.size_hw)
     prepared = prepare(used, long_side, network.config.patch_size)
     chosen = choose_frames(prepared, how, planning, ranks, announce)
     laps.lap("prepare")
 
-    def report(stage: str, fraction: float) -> None:
-        _report(progress, stage, 0.05 + 0.55 * fraction)
-
-    prediction, memory = map_chosen(network, chosen, how, planning, report, ranks)
+    listener = scaled(progress, 0.05, 0.6)
+    prediction, memory = map_chosen(network, chosen, how, planning, listener, ranks)
     laps.lap("network")
     used = tuple(used[index] for index in chosen.used)
     return Observed(used, chosen.prepared, prediction), memory, chosen.views
+
+
+def _anchored(
+    observed: Observed,
+    tied: Tied,
+    settings: ReconstructionSettings,
+    network: Vggt3,
+    progress: StageProgress | None,
+) -> tuple[Anchoring, RefinedDepth | None, str]:
+    """The map's frame, and what `_refined` gives, in it."""
+    refined, given_up = _refined(observed, tied, settings, network, progress)
+    if refined is None:
+        return anchor(observed, tied, settings.anchor, None), None, given_up
+    anchoring = anchor(observed, tied, settings.anchor, refined.surface())
+    return anchoring, refined.transformed(anchoring.map_from_tied), given_up
 
 
 def _refined(
@@ -294,7 +299,7 @@ def _refined(
             tied.landmarks,
             settings.dense,
             network.device,
-            lambda fraction: _report(progress, "depth", 0.85 + 0.12 * fraction),
+            partial(scaled(progress, 0.85, 0.97), "depth"),
         )
     except OverBudgetError as error:
         return None, str(error)
@@ -318,14 +323,6 @@ def _points(
     """The map's points, in its frame: of refined depth, or else of what the network predicts."""
     if refined is not None:
         return refined.cloud(anchoring.is_metric, settings.max_points)
-
-    def report(fraction: float) -> None:
-        _report(progress, "points", 0.97 + 0.03 * fraction)
-
-    points = coloured_points(anchoring.prediction, observed.prepared.images, settings, report)
+    listener = partial(scaled(progress, 0.97, 1.0), "points")
+    points = coloured_points(anchoring.prediction, observed.prepared.images, settings, listener)
     return points.transformed(anchoring.map_from_scene)
-
-
-def _report(progress: StageProgress | None, stage: str, fraction: float) -> None:
-    if progress is not None:
-        progress(stage, fraction)

@@ -66,6 +66,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="M",
         help="metres of each drive through the room",
     )
+    _add_bag_options(parser)
+    parser.add_argument(
+        "--view",
+        action="store_true",
+        help="show it live in a web browser, and afterwards until Ctrl-C",
+    )
+    add_model_option(parser)
+    add_device_option(parser)
+    add_json_option(parser, "write the report here as well")
+
+
+def _add_bag_options(parser: argparse.ArgumentParser) -> None:
+    """Recordings in place of the simulated camera."""
     parser.add_argument(
         "--bag",
         type=Path,
@@ -101,14 +114,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             " several would do; may be given several times (NAME= leaves it out)"
         ),
     )
-    parser.add_argument(
-        "--view",
-        action="store_true",
-        help="show it live in a web browser, and afterwards until Ctrl-C",
-    )
-    add_model_option(parser)
-    add_device_option(parser)
-    add_json_option(parser, "write the report here as well")
 
 
 def run(args: argparse.Namespace) -> int:
