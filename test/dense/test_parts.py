@@ -180,6 +180,14 @@ def test_ranges_enclose_what_is_seen() -> None:
     assert bool((ranges[:, 1] > 1 / finite.flatten(1).amin(1)).all())
 
 
+def test_a_keyframe_may_see_as_near_as_others_have_landmarks() -> None:
+    """Though its own are far: what is right before it may have no texture that makes landmarks."""
+    poses = row(4)
+    poses[3, 1, 3] += 2.2  # towards the wall
+    ranges = inverse_ranges(keyframes([wall(3.0)], poses)[0])
+    assert bool((ranges[:, 1] > 1 / 0.8).all())
+
+
 def test_views_that_agree_see_through_or_see_something_before_are_told_apart() -> None:
     scene, depth = keyframes([wall()], row(3, step=0.3))
     views, batch, around = Views.of(scene), torch.tensor([1]), torch.tensor([[0, 2, -1]])

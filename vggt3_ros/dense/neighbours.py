@@ -18,6 +18,7 @@ _MIN_SHARED = 3.0  # weighted landmarks
 _SAMPLED = 500  # landmarks per keyframe
 _FEW = 30  # landmarks that tell a keyframe's own range
 _BEYOND = 1.8  # how much nearer and farther than its landmarks a keyframe may see
+_AS_NEAR = 1.3  # how much nearer than the nearest landmark of any keyframe each may see
 
 
 def neighbours(keyframes: Keyframes, count: int, least_angle: float) -> Tensor:
@@ -52,6 +53,8 @@ def neighbours(keyframes: Keyframes, count: int, least_angle: float) -> Tensor:
 def inverse_ranges(keyframes: Keyframes) -> Tensor:
     """Least and greatest inverse depth (S, 2), 1/m, of what each keyframe may see, from the
     landmarks it observes.
+
+    As near as others have landmarks, each may see what has none: a bare wall right before it.
     """
     poses = se3_inverse(keyframes.world_from_cam.double().cpu())
     points = keyframes.points.double().cpu()[keyframes.observed.cpu()]
@@ -70,7 +73,7 @@ def inverse_ranges(keyframes: Keyframes) -> Tensor:
             (own.quantile(0.02), own.quantile(0.98)) if len(own) >= _FEW else (nearest, farthest)
         )
         ranges[index, 0] = 1 / (_BEYOND * min(float(far), farthest))
-        ranges[index, 1] = _BEYOND / max(float(near), nearest)
+        ranges[index, 1] = max(_BEYOND / max(float(near), nearest), _AS_NEAR / nearest)
     return ranges.to(keyframes.images.device)
 
 
