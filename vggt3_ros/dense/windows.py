@@ -65,9 +65,11 @@ def median3(values: Tensor) -> Tensor:
     padded = pad(values[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
     height, width = values.shape[-2:]
     rows = [padded[:, r : r + height] for r in range(3)]
-    low, middle, high = (
-        [column[..., c : c + width] for c in range(3)] for column in _in_order(*rows)
-    )
+
+    def columns(values: Tensor) -> list[Tensor]:
+        return [values[..., c : c + width] for c in range(3)]
+
+    low, middle, high = map(columns, _in_order(*rows))
     largest_low = torch.maximum(torch.maximum(low[0], low[1]), low[2])
     smallest_high = torch.minimum(torch.minimum(high[0], high[1]), high[2])
     return _in_order(largest_low, _in_order(*middle)[1], smallest_high)[1]

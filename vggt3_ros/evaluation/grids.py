@@ -86,6 +86,10 @@ def line(row: GridRow) -> str:
 
 def totals(rows: Items[GridRow]) -> dict[str, float]:
     """Places, means of the shares, and sums of the counts, over all rows."""
-    shares = {name: mean_of_defined([getattr(row, name) for row in rows]) for name in _SHARES}
-    counts = {name: sum(getattr(row, name) for row in rows) for name in _COUNTS}
+
+    def column(name: str) -> list[Any]:
+        return [getattr(row, name) for row in rows]
+
+    shares = {name: mean_of_defined(column(name)) for name in _SHARES}
+    counts = {name: sum(column(name)) for name in _COUNTS}
     return {"places": len(rows), **shares, **counts}

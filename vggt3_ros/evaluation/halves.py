@@ -206,7 +206,7 @@ def totals(rows: Items[Half]) -> dict[str, dict[str, float]]:
     """Of each way: places, queries asked, accepted and wrong, and the means over places of the
     medians, of those that have any.
     """
-    result = {}
+    result: dict[str, dict[str, float]] = {}
     for way in dict.fromkeys(row.way for row in rows):
         those = [row for row in rows if row.way == way]
         result[way] = {
@@ -214,6 +214,7 @@ def totals(rows: Items[Half]) -> dict[str, dict[str, float]]:
             "asked": sum(row.asked for row in those),
             "accepted": sum(row.accepted for row in those),
             "wrong": sum(row.wrong for row in those),
-            **{name: mean_of_known([getattr(row, name) for row in those]) for name in _MEDIANS},
         }
+        for name in _MEDIANS:
+            result[way][name] = mean_of_known([getattr(row, name) for row in those])
     return result

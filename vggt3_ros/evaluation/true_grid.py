@@ -10,6 +10,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
@@ -161,10 +162,10 @@ def on_one_canvas(grid: OccupancyGrid, truth: TrueGrid) -> tuple[Tensor, Tensor]
             f" {size:g} m that begins at whole multiples of that"
         )
     parts = ((grid.cells, first), (truth.cells, truth.first))
-    low_x, low_y = (min(begin[axis] for _, begin in parts) for axis in (0, 1))
-    high_x, high_y = (
-        max(begin[axis] + cells.shape[1 - axis] for cells, begin in parts) for axis in (0, 1)
-    )
+    begins = np.array([begin for _, begin in parts])
+    ends = begins + [cells.shape[::-1] for cells, _ in parts]
+    low_x, low_y = begins.min(0).tolist()
+    high_x, high_y = ends.max(0).tolist()
     canvases = []
     for (cells, (x, y)), nothing in zip(parts, (UNKNOWN, int(Truth.SOLID)), strict=True):
         canvas = torch.full((high_y - low_y, high_x - low_x), nothing, dtype=torch.int8)

@@ -104,7 +104,7 @@ def cropped(edited: Edited, low: Corner, high: Corner) -> Edited:
         )
     box = (torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64))
     if not bool(_inside(scene.points.points, box).any()):
-        corners = " and ".join(str([round(value, 2) for value in end]) for end in scene.bounds)
+        corners = " and ".join(str(np.round(end, 2).tolist()) for end in scene.bounds)
         raise InputError(
             f"the box from {list(low)} to {list(high)} holds no point of the map, which lies"
             f" between {corners}"

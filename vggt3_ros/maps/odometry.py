@@ -49,5 +49,7 @@ def places(known: Mapping[int, Tensor], odometry: Sequence[Tensor | None]) -> li
         near[row] = off[:, :3, 3].norm(dim=-1) <= _NEAR_M + _PER_METRE * metres
         near[row] &= rotation_angle(off[:, :3, :3]) <= _NEAR_RAD + _RAD_PER_METRE * metres
     label = connected_components(near.numpy(), directed=False)[1]
-    groups = [[found[i] for i in np.flatnonzero(label == each)] for each in np.unique(label)]
-    return sorted(groups, key=len, reverse=True)
+    groups: dict[int, list[int]] = {}
+    for number, each in zip(found, label.tolist(), strict=True):
+        groups.setdefault(each, []).append(number)
+    return sorted(groups.values(), key=len, reverse=True)

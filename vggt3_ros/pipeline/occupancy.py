@@ -62,14 +62,9 @@ def occupancy_grid(
     where none do within reach, and for cells so small that there are too many.
     """
     settings = settings or GridSettings()
-    looks, unsure = (
-        [
-            Look(*each)
-            for each in zip(some, depth.intrinsics, depth.world_from_cam, strict=True)
-            if bool((each[0] > 0).any())
-        ]
-        for some in _known_and_unsure(depth, settings.reach)
-    )
+    known, not_known = _known_and_unsure(depth, settings.reach)
+    looks = _looks(known, depth)
+    unsure = _looks(not_known, depth)
     if not looks:
         raise InputError(
             f"no keyframe has depth that others agree with within {settings.reach:g} m; map the"
@@ -87,6 +82,17 @@ def occupancy_grid(
     x, y = lattice.first
     size = settings.resolution
     return OccupancyGrid(cells, (x * size, y * size), size, floor_z)
+
+
+def _looks(known: Tensor, depth: KeyframeDepth) -> list[Look]:
+    """Of each keyframe that has any of such depth (S, h, w)."""
+    return [
+        Look(each, intrinsics, world_from_cam)
+        for each, intrinsics, world_from_cam in zip(
+            known, depth.intrinsics, depth.world_from_cam, strict=True
+        )
+        if bool((each > 0).any())
+    ]
 
 
 def _known_and_unsure(depth: KeyframeDepth, reach: float) -> tuple[Tensor, Tensor]:
