@@ -191,6 +191,19 @@ def add_dense_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_prior_poses_option(parser: argparse.ArgumentParser) -> None:
+    """Add --prior-poses NAME, which `landmark_settings` takes."""
+    parser.add_argument(
+        "--prior-poses",
+        choices=("auto", "hold", "adjust"),
+        default="auto",
+        help=(
+            "what becomes of given poses: kept as they are, adjusted to the images, or what"
+            " predicts them better (default: auto)"
+        ),
+    )
+
+
 def dense_settings(args: argparse.Namespace, default: str = "fast") -> DenseSettings | None:
     """How depth is refined by the options of `add_dense_option`, None for not at all."""
     from vggt3_ros.pipeline.dense import DENSE

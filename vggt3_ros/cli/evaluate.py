@@ -18,6 +18,7 @@ from vggt3_ros.cli.common import (
     add_execution_option,
     add_model_option,
     add_precision_option,
+    add_prior_poses_option,
     add_propose_options,
     add_seed_option,
     dense_settings,
@@ -123,15 +124,7 @@ def _add_priors_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not tell the map that priors drift: no loops are sought, for comparison",
     )
-    parser.add_argument(
-        "--prior-poses",
-        choices=("auto", "hold", "adjust"),
-        default="auto",
-        help=(
-            "what becomes of the priors: kept as they are, adjusted to the images, or what predicts"
-            " them better (default: auto)"
-        ),
-    )
+    add_prior_poses_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:

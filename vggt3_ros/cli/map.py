@@ -21,6 +21,7 @@ from vggt3_ros.cli.common import (
     add_model_option,
     add_network_options,
     add_precision_option,
+    add_prior_poses_option,
     check_not_input,
     dense_settings,
     drift_of,
@@ -132,15 +133,7 @@ def _add_how_to_map(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep no landmarks: faster, but poses can then not be verified",
     )
-    parser.add_argument(
-        "--prior-poses",
-        choices=("auto", "hold", "adjust"),
-        default="auto",
-        help=(
-            "what becomes of given poses: kept as they are, adjusted to the images, or what"
-            " predicts them better (default: auto)"
-        ),
-    )
+    add_prior_poses_option(parser)
     parser.add_argument(
         "--drift",
         type=drift_of,

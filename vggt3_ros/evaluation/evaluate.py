@@ -359,35 +359,31 @@ def _localize(
     sequence: Sequence,
     split: Split,
     localizer: Localizer,
-    progress: StageProgress | None,
+    progress: StageProgress,
 ) -> list[Localization]:
     """One localization per query."""
     localizations = []
     for done, index in enumerate(split.query):
-        if progress is not None:
-            progress("localize", done / len(split.query))
+        progress("localize", done / len(split.query))
         found = localizer.localize(sequence.frame(index))
         # features of all queries would fill the memory
         localizations.append(replace(found, searched=None))
-    if progress is not None:
-        progress("localize", 1.0)
+    progress("localize", 1.0)
     return localizations
 
 
 def _pose(
-    cases: Iterable[Challenge], localizer: Localizer, judge: Judge, progress: StageProgress | None
+    cases: Iterable[Challenge], localizer: Localizer, judge: Judge, progress: StageProgress
 ) -> dict[str, tuple[Attempt, ...]]:
     """What became of each challenge, per kind."""
     attempts: dict[str, list[Attempt]] = {}
     for case in cases:
         kind = attempts.setdefault(case.kind, [])
-        if progress is not None:
-            progress("challenge", (len(attempts) - 1) / len(KINDS))
+        progress("challenge", (len(attempts) - 1) / len(KINDS))
         kind.append(
             judge.attempt(case.frame.name, localizer.localize(case.frame), case.true_world_from_cam)
         )
-    if progress is not None:
-        progress("challenge", 1.0)
+    progress("challenge", 1.0)
     return {kind: tuple(each) for kind, each in attempts.items()}
 
 
