@@ -5,8 +5,12 @@ busy machine.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
 
 
 def spare_the_cores() -> None:
@@ -23,16 +27,45 @@ def spare_the_cores() -> None:
 
 
 @contextmanager
-def one_torch_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[int]:
     """Let torch work without further threads meanwhile: what takes it less than they need to wake,
     such as one image in a small network or one pass over the pixels of a few, is done sooner
-    without them.
+    without them. Gives how many it has otherwise.
     """
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        yield before
     finally:
         torch.set_num_threads(before)
+
+
+def each_in_threads(
+    work: Callable[[_Item], None],
+    items: Sequence[_Item],
+    threads: int,
+    progress: Callable[[int], None],
+) -> None:
+    """Do the work on every item, without gradients, so many of them at a time; progress is told how
+    many are done, one after the other.
+
+    What `work` or progress raises is raised here, and what has not begun then is left. One thread
+    is this one.
+    """
+    import torch
+
+    work = torch.no_grad()(work)  # each thread has to be told
+    if threads == 1:
+        for done, item in enumerate(items, start=1):
+            work(item)
+            progress(done)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for done, _ in enumerate(pool.map(work, items), start=1):
+                progress(done)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -18,6 +18,7 @@ from vggt3_ros.dense.refine import OverBudgetError, refine
 from vggt3_ros.dense.settings import DenseSettings
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.se3 import look_at, rotation_from_axis_angle
+from vggt3_ros.threads import one_torch_thread
 
 from ..pretended_device import DEVICE, PretendedDevice
 from .scenes import HEIGHT, WIDTH, Rectangle, filmed, floor, keyframes, row, wall
@@ -272,6 +273,15 @@ def test_batches_do_not_change_the_result(scene, refined) -> None:
     assert torch.allclose(other.depth, refined.depth, rtol=1e-5)
 
 
+def test_threads_do_not_change_the_result(scene) -> None:
+    with one_torch_thread():
+        alone = refine(scene[0], DenseSettings(batch=1))
+        torch.set_num_threads(2)
+        together = refine(scene[0], DenseSettings(batch=1))
+    for name in ("depth", "provenance", "sigma", "planes"):
+        assert torch.equal(getattr(alone, name), getattr(together, name)), name
+
+
 def test_progress_grows_to_one_and_may_cancel(scene) -> None:
     told: list[float] = []
     refine(scene[0], DenseSettings(batch=1), told.append)
@@ -293,8 +303,12 @@ def test_what_would_take_too_long_ends_after_the_first_batch(
 ) -> None:
     ticks = iter((0.0, 5.0))
     monkeypatch.setattr("vggt3_ros.dense.refine.perf_counter", lambda: next(ticks))
-    with pytest.raises(
-        OverBudgetError, match="at 80 pixels a keyframe was expected to take 5 s, 1 s are allowed"
+    with (
+        one_torch_thread(),
+        pytest.raises(
+            OverBudgetError,
+            match="at 80 pixels a keyframe was expected to take 5 s, 1 s are allowed",
+        ),
     ):
         refine(scene[0], DenseSettings(batch=2, seconds=1.0))
 

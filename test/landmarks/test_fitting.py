@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from time import sleep
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -224,3 +225,46 @@ def test_keyframes_whose_position_the_images_leave_open_carry_no_landmarks(visit
 def test_held_poses_have_no_sigmas() -> None:
     with pytest.raises(InputError, match="held"):
         LandmarkSettings(hold_priors=True, position_sigma=0.1)
+
+
+@pytest.mark.parametrize("fails", ["held", "_adjusted"])
+def test_what_ends_one_of_the_two_fits_ends_both(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """Poses are held and adjusted at the same time, and both ask whether to go on."""
+    ended: list[str] = []
+
+    def endless(given: Given, *args: Any) -> Fit:
+        progress = args[-1]
+        try:
+            while True:
+                progress(0.5)
+                sleep(0.01)
+        except BaseException as error:
+            ended.append(type(error).__name__)
+            raise
+
+    def failing(given: Given, *args: Any) -> Fit:
+        raise InputError("no more")
+
+    other = {"held": "_adjusted", "_adjusted": "held"}[fails]
+    monkeypatch.setattr(f"vggt3_ros.landmarks.fitting.{fails}", failing)
+    monkeypatch.setattr(f"vggt3_ros.landmarks.fitting.{other}", endless)
+    with pytest.raises(InputError, match="no more"):
+        built(visit, visit.world_from_cam)
+    assert len(ended) == 1
+
+
+def test_whoever_is_told_of_progress_may_end_it(visit: Visit) -> None:
+    def cancel(fraction: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_landmarks(
+            visit.features,
+            visit.matches,
+            visit.world_from_cam,
+            visit.intrinsics,
+            ALL,
+            progress=cancel,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
 
@@ -31,7 +31,7 @@ from vggt3_ros.dense.walls import main_directions, votes, wall_planes
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.sim3 import Sim3
-from vggt3_ros.threads import one_torch_thread
+from vggt3_ros.threads import each_in_threads, one_torch_thread
 
 _ALIKE = 0.3  # correlation from which a match is one
 _TEXTURED = 4 / 255  # standard deviation of grey values from which what looks different is so
@@ -58,7 +58,6 @@ class OverBudgetError(Vggt3Error):
 
 
 @torch.no_grad()
-@one_torch_thread()
 def refine(
     keyframes: Keyframes, settings: DenseSettings | None = None, progress: Progress | None = None
 ) -> DenseDepth:
@@ -66,21 +65,26 @@ def refine(
 
     A keyframe needs its neighbours only: memory grows with the number of keyframes by their depth
     alone. A keyframe without neighbours, or whose images show nothing that could be matched, has
-    the network's depth, of provenance FAR. progress(0..1) may raise to cancel. Raises
-    OverBudgetError when the first batch tells that all would take more than settings.seconds a
-    keyframe.
+    the network's depth, of provenance FAR. On a CPU as many batches of keyframes are worked on at
+    a time as torch has threads. progress(0..1) may raise to cancel. Raises OverBudgetError when the
+    first ones tell that all would take more than settings.seconds a keyframe.
     """
-    work = _Refinement(keyframes, settings or DenseSettings(), progress or (lambda share: None))
-    work.match()
-    work.compare(_MATCHING, 0.7)
-    work.find_planes()
-    work.try_planes()
-    work.compare(0.82, 0.85)
-    raw = work.raw_points()
-    work.carry_on()
-    work.find_walls(*raw)
-    work.straighten()
-    return work.result()
+    with one_torch_thread() as threads:
+        work = _Refinement(keyframes, settings or DenseSettings(), threads, progress or _unheard)
+        work.match()
+        work.compare(_MATCHING, 0.7)
+        work.find_planes()
+        work.try_planes()
+        work.compare(0.82, 0.85)
+        raw = work.raw_points()
+        work.carry_on()
+        work.find_walls(*raw)
+        work.straighten()
+        return work.result()
+
+
+def _unheard(share: float) -> None:
+    """Progress that nobody wants to know."""
 
 
 class _Refinement:
@@ -88,13 +92,18 @@ class _Refinement:
     views have `agreed`.
     """
 
-    def __init__(self, keyframes: Keyframes, settings: DenseSettings, progress: Progress) -> None:
+    def __init__(
+        self, keyframes: Keyframes, settings: DenseSettings, threads: int, progress: Progress
+    ) -> None:
         self._keyframes = keyframes
         self._settings = settings
+        self._threads = threads if keyframes.images.device.type == "cpu" else 1
         self._progress = progress
         self._views = Views.of(keyframes)
         self._ranges = inverse_ranges(keyframes)
         self._around = neighbours(keyframes, settings.checked, settings.least_angle)
+        self._matched = torch.nonzero(self._around[:, 0] >= 0)[:, 0]  # numbers of keyframes
+        self._all = torch.arange(len(keyframes), device=self._around.device)
         self._predicted = usable_prediction(keyframes)
         self._depth = self._predicted.clone()
         self._alike = torch.zeros_like(self._depth, dtype=torch.bool)
@@ -113,30 +122,30 @@ class _Refinement:
     def match(self) -> None:
         """Sweep every keyframe that has neighbours."""
         half = self._views.halved()
-        measured = self._settings.seconds is None
-        for batch in self._batches(0.0, _MATCHING):
-            batch = batch[self._around[batch, 0] >= 0]
-            if len(batch) == 0:
-                continue
-            begin = perf_counter()
+
+        def sweep(batch: Tensor) -> None:
             beside = self._around[batch, : self._settings.views]
             prior = corrected(self._predicted, self._keyframes, self._views.grey, batch)
             matching = self._views.matching(batch, beside)
             self._set(
                 batch, swept(matching, half.matching(batch, beside), self._ranges[batch], prior)
             )
-            if not measured:
-                float(self._depth[batch[0], 0, 0])  # a GPU has to be waited for
-                self._check_budget((perf_counter() - begin) / len(batch))
-                measured = True
 
-    def _check_budget(self, matching: float) -> None:
-        """Raises OverBudgetError when all would take too long, given the seconds that a keyframe's
-        matching took.
+        first, rest = self._matched.tensor_split([self._at_a_time * self._threads])
+        began = perf_counter()
+        self._each(sweep, first, 0.0, 0.0)
+        self._check_budget(perf_counter() - began, len(first))
+        self._each(sweep, rest, 0.0, _MATCHING)
+
+    def _check_budget(self, seconds: float, keyframes: int) -> None:
+        """Raises OverBudgetError when all would take too long, given the seconds that so many
+        keyframes' matching took.
         """
-        expected = matching / _MATCHING
         allowed = self._settings.seconds
-        if allowed is not None and expected > allowed:
+        if allowed is None or keyframes == 0:
+            return
+        expected = seconds / keyframes / _MATCHING
+        if expected > allowed:
             side = max(self._views.size_hw)
             raise OverBudgetError(
                 f"at {side} pixels a keyframe was expected to take {expected:.2g} s, {allowed:.2g}"
@@ -147,12 +156,15 @@ class _Refinement:
         """Keep the depth that other keyframes agree with, as the mean of theirs."""
         agreed = torch.zeros_like(self._agreed)
         fused = self._depth.clone()
-        for batch in self._batches(*shares):
+
+        def judge(batch: Tensor) -> None:
             said = self._said(batch, self._depth[batch], self._alike)
             agreed[batch] = self._alike[batch] & believed(said, self._views.intrinsics[batch])
             fused[batch] = torch.where(agreed[batch], said.fused, self._depth[batch])
             self._agreeing[batch] = torch.where(agreed[batch], said.agreeing, 0).to(torch.uint8)
             self._angle[batch] = said.angle
+
+        self._each(judge, self._all, *shares)
         self._depth = fused
         self._agreed = agreed
 
@@ -176,10 +188,8 @@ class _Refinement:
         """Take up planes wherever images are more alike along them: behind edges, and at grazing
         angles.
         """
-        for batch in self._batches(0.7, 0.82):
-            batch = batch[self._around[batch, 0] >= 0]
-            if len(batch) == 0:
-                continue
+
+        def choose(batch: Tensor) -> None:
             inverse = 1 / self._depth[batch]
             candidates = inverse[:, None].repeat(1, 1 + _TRIED_PLANES, 1, 1)
             for place, index in enumerate(batch.tolist()):
@@ -193,6 +203,8 @@ class _Refinement:
             matching = self._views.matching(batch, self._around[batch, : self._settings.views])
             self._set(batch, most_alike(matching, candidates, kept, radius=1))
 
+        self._each(choose, self._matched, 0.7, 0.82)
+
     def raw_points(self) -> tuple[Tensor, Tensor]:
         """Points in the world that were matched, though views do not agree on them, and their
         weights.
@@ -205,7 +217,8 @@ class _Refinement:
         or look different.
         """
         depth = torch.zeros_like(self._depth)
-        for batch in self._batches(0.85, 0.92):
+
+        def fill(batch: Tensor) -> None:
             known, own, predicted = self._agreed[batch], self._depth[batch], self._predicted[batch]
             grey = self._views.grey[batch]
             filled = filled_depth(own, known, predicted, grey)
@@ -217,6 +230,8 @@ class _Refinement:
             )
             depth[batch] = torch.where(refuted, filled, carried)
             self._provenance[batch] = torch.where(refuted, int(Provenance.FAR), kind)
+
+        self._each(fill, self._all, 0.85, 0.92)
         self._depth = depth
 
     def find_walls(self, points: Tensor, weight: Tensor) -> None:
@@ -233,14 +248,16 @@ class _Refinement:
         search = WallSearch(
             self._views, self._around, self._ranges, self._depth, self._agreed, likely
         )
-        for batch in self._batches(0.92, 0.96):
-            search.label(batch, planes, self._settings.views)
-        for batch in self._batches(0.96, 0.98):
-            search.confirm(batch)
+        views = self._settings.views
+        self._each(lambda batch: search.label(batch, planes, views), self._all, 0.92, 0.96)
+        self._each(search.confirm, self._all, 0.96, 0.98)
         mostly = search.mostly_confirmed()
-        for batch in self._batches(0.98, 1.0):
+
+        def take(batch: Tensor) -> None:
             taken = mostly[batch] & ~self._contradicted(batch, 1 / search.with_walls[batch])
             self._walls[batch] = search.without_strips(batch, taken)
+
+        self._each(take, self._all, 0.98, 1.0)
         self._depth = torch.where(self._walls, search.walls, self._depth)
         self._provenance[self._walls] = int(Provenance.PLANE)
 
@@ -303,15 +320,26 @@ class _Refinement:
         limits = self._settings.tolerance, self._settings.least_angle
         return agreement(self._views, batch, self._around[batch], own, self._depth, known, *limits)
 
-    def _batches(self, begin: float, end: float) -> Iterator[Tensor]:
-        """Numbers of keyframes, some at a time, telling progress from `begin` to `end`."""
-        device = self._depth.device
-        numbers = torch.arange(len(self._keyframes), device=device)
-        pixels = _PIXELS_ON_CPU if device.type == "cpu" else _PIXELS_ON_GPU
-        at_a_time = self._settings.batch or max(1, pixels // self._depth[0].numel())
-        for batch in numbers.split(at_a_time):
-            self._progress(begin + (end - begin) * int(batch[0]) / len(numbers))
-            yield batch
+    @property
+    def _at_a_time(self) -> int:
+        """Keyframes of a batch."""
+        pixels = _PIXELS_ON_CPU if self._depth.device.type == "cpu" else _PIXELS_ON_GPU
+        return self._settings.batch or max(1, pixels // self._depth[0].numel())
+
+    def _each(
+        self, work: Callable[[Tensor], None], keyframes: Tensor, begin: float, end: float
+    ) -> None:
+        """Do work on batches of the keyframes of these numbers, telling progress from `begin` to
+        `end`.
+        """
+        self._progress(begin)
+        if len(keyframes) == 0:
+            return
+        batches = keyframes.split(self._at_a_time)
+        step = (end - begin) / len(batches)
+        each_in_threads(
+            work, batches, self._threads, lambda done: self._progress(begin + step * done)
+        )
 
 
 def _rigid(new_from_old: Tensor) -> Sim3:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from threading import Event
+
 import numpy as np
 
 from vggt3_ros.landmarks.adjusting import (
@@ -44,22 +47,43 @@ def fitted(given: Given, progress: Progress) -> Fit:
     explicit = settings.position_sigma is not None or settings.rotation_sigma is not None
     if not given.anchored or settings.hold_priors is False or explicit:
         return _doubted(_adjusted(given, progress))
-    still = held(given, given.world_from_cam, lambda fraction: progress(0.2 * fraction))
-    moved = None
-    if not settings.hold_priors or not given.measured.all():
-        moved = _adjusted(given, lambda fraction: progress(0.2 + 0.7 * fraction))
+    if settings.hold_priors and given.measured.all():
+        still = held(given, given.world_from_cam, progress)
+        return _doubted(still, predictions(still))
+    still, moved = _held_and_adjusted(given, lambda fraction: progress(0.9 * fraction))
     # what no prior tells may have rolled away from held poses
-    if moved is not None and not given.measured.all():
+    if not given.measured.all():
         again = held(given, moved.world_from_cam, lambda fraction: progress(0.9 + 0.1 * fraction))
         still = _cheapest([still, again])
-    predicted = predictions(still)
-    if (
-        moved is not None
-        and not settings.hold_priors
-        and not as_good(still, predicted, moved, predictions(moved))
-    ):
-        return _doubted(moved)
-    return _doubted(still, predicted)
+    if settings.hold_priors:
+        return _doubted(still, predictions(still))
+    with ThreadPoolExecutor(2) as pool:
+        predicted, by_moved = pool.map(predictions, [still, moved])
+    if as_good(still, predicted, moved, by_moved):
+        return _doubted(still, predicted)
+    return _doubted(moved)
+
+
+def _held_and_adjusted(given: Given, progress: Progress) -> tuple[Fit, Fit]:
+    """Poses held as given, and adjusted, at the same time. What progress raises ends both."""
+    ended = Event()
+
+    def checked(fraction: float) -> None:
+        if ended.is_set():
+            raise CancelledError
+        progress(fraction)
+
+    def follow(fraction: float) -> None:
+        if moving.done():
+            moving.result()
+
+    with ThreadPoolExecutor(1) as pool:
+        moving = pool.submit(_adjusted, given, checked)
+        try:
+            return held(given, given.world_from_cam, follow), moving.result()
+        except BaseException:
+            ended.set()
+            raise
 
 
 def as_good(still: Fit, predicted: Predictions, moved: Fit, by_moved: Predictions) -> bool:

@@ -166,7 +166,7 @@ class Proposer:
             return self.scene.map_from_scene.poses(scene_from_cam)
         return self._bending.map_from_cam(scene_from_cam)
 
-    def _threads(self) -> AbstractContextManager[None]:
+    def _threads(self) -> AbstractContextManager[int | None]:
         """How torch works on one image: small networks keep no more than one core of a CPU busy."""
         return one_torch_thread() if self._is_small else nullcontext()
 

@@ -147,8 +147,16 @@ class Demo:
                 fraction,
             )
 
+        def unanswered() -> int:
+            status = client.localizer
+            if status is None:
+                return 0
+            left_out = status.frames_skipped + status.frames_dropped
+            return self.camera.images_sent - left_out - len(client.attempts)
+
         with self._phase("drive to localize") as tell:
             client.forget_attempts()
+            before = unanswered()
             self.camera.drive(1, session, tell_state)
             slowest = max(
                 (attempt.processing_time for attempt in tuple(client.attempts.values())),
@@ -162,6 +170,7 @@ class Demo:
                 "the localizer's last image",
                 _SETTLE,
                 max(1.5, 2 * slowest),
+                is_all=lambda: unanswered() <= before,
             )
 
     def outcome(self, scene: Scene, map_seconds: float) -> DemoOutcome:
