@@ -12,7 +12,7 @@ from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import project, unproject
 from vggt3_ros.geometry.se3 import se3_inverse, transform_points
 from vggt3_ros.worlds.probe import cast
-from vggt3_ros.worlds.render import Views, render
+from vggt3_ros.worlds.render import Views, render, render_depth, render_images
 from vggt3_ros.worlds.room import RoomBatch, make_rooms
 from vggt3_ros.worlds.viewpoints import random_intrinsics, training_views
 
@@ -162,3 +162,12 @@ def test_supersampling_does_not_shift_the_image(scene) -> None:
     )
     assert 2 * here < min(right, left, down, up)
     assert right / left == pytest.approx(1, abs=0.1) and down / up == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("supersample", [1, 2])
+def test_images_alone_and_depth_alone_are_those_of_both(scene, supersample: int) -> None:
+    rooms, poses, intrinsics, _ = scene
+    view = (rooms, poses, intrinsics, HEIGHT, WIDTH)
+    both = render(*view, supersample=supersample)
+    assert torch.equal(render_images(*view, supersample=supersample), both.images)
+    assert torch.equal(render_depth(*view), both.depth)

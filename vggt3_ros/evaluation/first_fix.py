@@ -35,7 +35,7 @@ from vggt3_ros.pipeline.recent import RecentImages
 from vggt3_ros.pipeline.tracking_settings import TrackingSettings
 from vggt3_ros.worlds.lookalike import make_lookalike
 from vggt3_ros.worlds.places import plan_corridor
-from vggt3_ros.worlds.render import render
+from vggt3_ros.worlds.render import render_images
 from vggt3_ros.worlds.room import RoomBatch, make_rooms
 from vggt3_ros.worlds.route import unseen_route
 from vggt3_ros.worlds.trajectories import drive
@@ -218,7 +218,7 @@ def _images(place: RoomBatch, poses: Tensor, intrinsics: Tensor) -> NDArray[np.u
     """What is seen from poses (N, 4, 4): (N, H, W, 3)."""
     with torch.no_grad():
         parts = [
-            render(place, part[None], intrinsics, HEIGHT, WIDTH, supersample=2).images[0]
+            render_images(place, part[None], intrinsics, HEIGHT, WIDTH, supersample=2)[0]
             for part in poses.split(8)
         ]
     return torch.cat(parts).mul(255).round().byte().permute(0, 2, 3, 1).numpy()

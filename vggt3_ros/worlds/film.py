@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vggt3_ros.errors import InputError
 from vggt3_ros.geometry.camera import Distortion, intrinsics_matrix
-from vggt3_ros.worlds.render import render
+from vggt3_ros.worlds.render import render_images
 from vggt3_ros.worlds.room import RoomBatch
 
 Image = NDArray[np.uint8]
@@ -79,9 +79,9 @@ def film(
     camera = lens if pinhole is None else pinhole
 
     def shoot(pose: Tensor) -> Image:
-        image = render(
+        image = render_images(
             room, pose[None, None], camera.intrinsics, *camera.size_hw, supersample
-        ).images[0, 0]
+        )[0, 0]
         pixels = image.mul(255).round().byte().permute(1, 2, 0).cpu().contiguous().numpy()
         return pixels if pinhole is None else _distorted(pixels, pinhole)
 

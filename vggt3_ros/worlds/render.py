@@ -61,16 +61,27 @@ def render(
     Raises InputError for wrong shapes.
     """
     batch, views, owners, poses, cameras = _views(rooms, world_from_cam, intrinsics)
-    images, depth = _render_all(rooms, owners, poses, cameras, height, width)
-    if supersample > 1:
-        finer = cameras * supersample
-        finer[:, :2, 2] += (supersample - 1) / 2
-        finer[:, 2, 2] = 1
-        images, _ = _render_all(
-            rooms, owners, poses, finer, height * supersample, width * supersample
-        )
-        images = torch.nn.functional.avg_pool2d(images, supersample)
+    if supersample == 1:
+        images, depth = _render_all(rooms, owners, poses, cameras, height, width)
+    else:
+        images = _supersampled(rooms, owners, poses, cameras, height, width, supersample)
+        _, depth = _render_all(rooms, owners, poses, cameras, height, width, shaded=False)
     return Views(images.unflatten(0, (batch, views)), depth.unflatten(0, (batch, views)))
+
+
+@torch.no_grad()
+def render_images(
+    rooms: RoomBatch,
+    world_from_cam: Tensor,
+    intrinsics: Tensor,
+    height: int,
+    width: int,
+    supersample: int = 1,
+) -> Tensor:
+    """The images of `render` alone, (B, V, 3, H, W)."""
+    batch, views, owners, poses, cameras = _views(rooms, world_from_cam, intrinsics)
+    images = _supersampled(rooms, owners, poses, cameras, height, width, supersample)
+    return images.unflatten(0, (batch, views))
 
 
 @torch.no_grad()
@@ -109,6 +120,23 @@ def _views(
     cameras = intrinsics.to(device, torch.float64).expand(batch, views, 3, 3).reshape(-1, 3, 3)
     owners = torch.arange(batch, device=device).repeat_interleave(views)
     return batch, views, owners, poses, cameras
+
+
+def _supersampled(
+    rooms: RoomBatch,
+    owners: Tensor,
+    poses: Tensor,
+    cameras: Tensor,
+    height: int,
+    width: int,
+    supersample: int,
+) -> Tensor:
+    """Images (N, 3, H, W) of n x n rays a pixel."""
+    finer = cameras * supersample
+    finer[:, :2, 2] += (supersample - 1) / 2
+    finer[:, 2, 2] = 1
+    images, _ = _render_all(rooms, owners, poses, finer, height * supersample, width * supersample)
+    return torch.nn.functional.avg_pool2d(images, supersample)
 
 
 def _render_all(

@@ -14,7 +14,7 @@ from vggt3_ros.geometry.camera import intrinsics_matrix
 from vggt3_ros.geometry.se3 import rotation_from_axis_angle
 from vggt3_ros.worlds.motion import pass_through
 from vggt3_ros.worlds.probe import cast, clearance
-from vggt3_ros.worlds.render import render
+from vggt3_ros.worlds.render import render_depth
 from vggt3_ros.worlds.room import RoomBatch
 from vggt3_ros.worlds.sequence import seen_fraction
 from vggt3_ros.worlds.viewpoints import CLEARANCE, Draw, drawing
@@ -131,7 +131,7 @@ def _rotated(room: RoomBatch, route: Tensor, base: Tensor, rand: Draw) -> Tensor
     """
     focal = _WIDTH / 2 / math.tan(_ANGLE / 2)
     intrinsics = intrinsics_matrix(focal, focal, _WIDTH / 2, _HEIGHT / 2).to(room.device)
-    depth = render(room, base[None], intrinsics, _HEIGHT, _WIDTH).depth[0]
+    depth = render_depth(room, base[None], intrinsics, _HEIGHT, _WIDTH)[0]
     time = torch.linspace(0, 2 * math.pi, len(route), dtype=torch.float64, device=route.device)
     time = time[:, None]
     best = route

@@ -19,7 +19,7 @@ from vggt3_ros.worlds.furnish import plan_room
 from vggt3_ros.worlds.lookalike import make_lookalike
 from vggt3_ros.worlds.places import Planner
 from vggt3_ros.worlds.probe import cast, clearance
-from vggt3_ros.worlds.render import render
+from vggt3_ros.worlds.render import render, render_images
 from vggt3_ros.worlds.room import MAX_SEED, RoomBatch, make_rooms
 from vggt3_ros.worlds.textures import HELD_OUT_SEED
 from vggt3_ros.worlds.trajectories import drive
@@ -181,7 +181,7 @@ def unmapped_views(
     if len(chosen) == 0:
         return np.empty((0, height, width, 3), np.uint8), chosen
     return _bytes(
-        render(room, chosen[None], intrinsics, height, width, supersample=2).images[0]
+        render_images(room, chosen[None], intrinsics, height, width, supersample=2)[0]
     ), chosen
 
 
