@@ -30,11 +30,11 @@ def _along(cost: Tensor, step: float, jump: Tensor) -> Tensor:
     jumps = torch.cat([jump, jump.flip(0)], dim=1)[:, :, None]
     # costs of the previous pixel less their least, between two labels that are never taken
     previous = both.new_full((2 * batch, labels + 2, across), _LARGE)
-    inner = previous[:, 1:-1]
+    before, inner, after = previous[:, :-2], previous[:, 1:-1], previous[:, 2:]
     reached = torch.empty_like(both[0])
     torch.sub(both[0], both[0].amin(1, keepdim=True), out=inner)
-    for here, penalty in zip(both[1:], jumps, strict=True):
-        torch.minimum(previous[:, :-2], previous[:, 2:], out=reached).add_(step)
+    for here, penalty in zip(both[1:].unbind(), jumps.unbind(), strict=True):
+        torch.minimum(before, after, out=reached).add_(step)
         torch.minimum(reached, inner, out=reached)
         here += torch.minimum(reached, penalty, out=reached)
         torch.sub(here, here.amin(1, keepdim=True), out=inner)
