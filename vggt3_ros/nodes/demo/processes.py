@@ -13,8 +13,9 @@ from pathlib import Path
 
 from vggt3_ros.errors import Vggt3Error
 
-# seconds to wait after each; SIGKILL comes last
-_ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0))
+# seconds to wait; SIGKILL comes last
+_AFTER_SIGINT = 5.0
+_AFTER_SIGTERM = 2.0
 _POLL = 0.02  # seconds
 _TAIL = 15  # lines of a log that say why a process ended
 _PR_SET_PDEATHSIG = 1
@@ -38,6 +39,7 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._asked = False  # whether they were asked to end
 
     def __enter__(self) -> Processes:
         return self
@@ -79,23 +81,37 @@ class Processes:
         """The newest line that a process printed, without the time and the name of the logger."""
         return self._tail(name, 1).rpartition("]: ")[2].strip()
 
+    def ask_to_end(self) -> None:
+        """Ask all of them once, by SIGINT; `stop` waits for it."""
+        if not self._asked:
+            self._asked = True
+            self._signal(signal.SIGINT)
+
     def stop(self) -> None:
-        """End all of them: with SIGINT, SIGTERM, and SIGKILL for those that do not listen. An
+        """End all of them: they are asked to, get SIGTERM, and SIGKILL if they do not listen. An
         exception, such as a second Ctrl-C, kills them at once.
         """
         try:
-            for number, patience in _ENDINGS:
-                for child in self._running():
-                    child.send_signal(number)
-                end = time.monotonic() + patience
-                while self._running() and time.monotonic() < end:
-                    time.sleep(_POLL)
+            self.ask_to_end()
+            self._wait(_AFTER_SIGINT)
+            self._signal(signal.SIGTERM)
+            self._wait(_AFTER_SIGTERM)
         finally:
+            self._asked = False
             for child in self._running():
                 child.kill()
             for child in self._children.values():
                 child.wait()
             self._children.clear()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self._running():
+            child.send_signal(number)
+
+    def _wait(self, patience: float) -> None:
+        end = time.monotonic() + patience
+        while self._running() and time.monotonic() < end:
+            time.sleep(_POLL)
 
     def _running(self) -> list[subprocess.Popen[bytes]]:
         return [child for child in self._children.values() if child.poll() is None]
