@@ -6,13 +6,15 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from PIL import Image
 
 from vggt3_ros.cli.demo.folder import DemoFolder
+from vggt3_ros.cli.demo.phases import Demo
 from vggt3_ros.cli.demo.picture import draw_demo
 from vggt3_ros.errors import InputError, SceneError
 from vggt3_ros.evaluation.live_run import LiveRun
@@ -111,6 +113,48 @@ def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SceneError, match="is a file"):
         DemoFolder(tmp_path / "file" / "out").check()
+
+
+def counts(received: int, left_out: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(
+        frames_received=received, frames_skipped=left_out, frames_dropped=0, last_drop_reason=""
+    )
+
+
+@pytest.mark.parametrize(
+    ("mapper", "localizer", "answers", "ends"),
+    [
+        (counts(14), counts(14, left_out=3), 3, True),
+        (counts(13), counts(14, left_out=3), 3, False),  # one more is on its way to the mapper
+        (counts(14), counts(13, left_out=3), 3, False),
+        (counts(14), counts(14, left_out=3), 2, False),
+        (counts(14), counts(14, left_out=2), 3, False),
+    ],
+)
+def test_the_second_drive_ends_when_both_nodes_have_all_images_and_each_has_an_answer(
+    mapper: SimpleNamespace, localizer: SimpleNamespace, answers: int, ends: bool
+) -> None:
+    """Of ten images before and four on the drive: the localizer had left out two of the ten."""
+    client = SimpleNamespace(
+        mapper=counts(10),
+        localizer=counts(10, left_out=2),
+        attempts={},
+        forget_attempts=lambda: None,
+    )
+
+    class Camera:
+        images_sent = 10
+
+        def drive(self, leg: int, session: object, tell: object) -> None:
+            self.images_sent = 14
+            client.mapper = mapper
+            client.localizer = localizer
+            client.attempts = {n: SimpleNamespace(processing_time=0.1) for n in range(answers)}
+
+    settled: list[bool] = []
+    session = SimpleNamespace(client=client, settle=lambda *_, is_all: settled.append(is_all()))
+    Demo(cast("Any", session), cast("Any", Camera())).drive_to_localize()
+    assert settled == [ends]
 
 
 def test_the_first_interrupt_waits_and_the_second_does_not() -> None:

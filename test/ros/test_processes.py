@@ -26,6 +26,11 @@ DEAF = (
 )
 STUBBORN = DEAF + PATIENT
 ORDERLY = "import atexit\natexit.register(print, 'all is saved')\n" + PATIENT
+ASKED = (
+    "import signal, time\nasked = []\nsignal.signal(signal.SIGINT, lambda *_:"
+    " asked.append(print('asked', flush=True)))\nprint('[INFO] [1.2] [vggt3.x]: ready',"
+    " flush=True)\nwhile not asked:\n    time.sleep(0.01)\ntime.sleep(0.5)\n"
+)
 FAILING = "print('reading the map')\nraise SystemExit('there is no map')\n"
 PARENT = """
 import sys, time
@@ -40,7 +45,13 @@ with Processes(Path(sys.argv[1])) as processes:
 @pytest.fixture(autouse=True)
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """patient_module and the others can be run."""
-    sources = {"patient": PATIENT, "orderly": ORDERLY, "stubborn": STUBBORN, "failing": FAILING}
+    sources = {
+        "patient": PATIENT,
+        "orderly": ORDERLY,
+        "asked": ASKED,
+        "stubborn": STUBBORN,
+        "failing": FAILING,
+    }
     for name, source in sources.items():
         (tmp_path / f"{name}_module.py").write_text(source)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(REPOSITORY)]))
@@ -76,6 +87,18 @@ def test_each_may_end_in_order_first(processes: Processes, tmp_path: Path) -> No
     wait_for(lambda: processes.last_line("child") == "ready", "it to be ready")
     processes.stop()
     assert "all is saved" in (tmp_path / "child.log").read_text()
+
+
+def test_each_is_asked_once_though_it_was_asked_before(
+    processes: Processes, tmp_path: Path
+) -> None:
+    """A second SIGINT ends programs at once."""
+    processes.start("child", "asked_module", [])
+    wait_for(lambda: processes.last_line("child") == "ready", "it to be ready")
+    processes.ask_to_end()
+    wait_for(lambda: processes.last_line("child") == "asked", "it to be asked")
+    processes.stop()
+    assert (tmp_path / "child.log").read_text().count("asked") == 1
 
 
 def test_one_that_does_not_listen_is_killed(processes: Processes) -> None:

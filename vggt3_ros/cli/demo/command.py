@@ -196,7 +196,6 @@ def _phases(args: argparse.Namespace, folder: DemoFolder, demo: Demo) -> DemoOut
         f"{len(scene.keyframes)} keyframes in {seconds:.1f} s, {scale}; {scene.verdict.reason}",
     )
     demo.drive_to_localize()
-    demo.session.processes.ask_to_end()  # while the outcome is worked out
     return demo.outcome(scene, seconds)
 
 

@@ -170,15 +170,19 @@ class Demo:
                 "the localizer's last image",
                 _SETTLE,
                 max(1.5, 2 * slowest),
-                is_all=lambda: unanswered() <= before,
+                is_all=lambda: self._messages().lost == 0 and unanswered() <= before,
             )
 
     def outcome(self, scene: Scene, map_seconds: float) -> DemoOutcome:
-        """What there is to report of a drive in this scene."""
+        """What there is to report of a drive in this scene; the nodes, which are no longer needed,
+        end meanwhile.
+        """
         from vggt3_ros.evaluation.live_run import LiveRun
         from vggt3_ros.geometry.se3 import se3_inverse
 
         client = self.session.client
+        messages = self._messages()
+        self.session.processes.ask_to_end()
         run = LiveRun(
             refusals={
                 stamp: each.reason
@@ -193,7 +197,7 @@ class Demo:
             is_metric=scene.is_metric,
             cam_from_base=se3_inverse(self.camera.base_from_cam),
         )
-        return DemoOutcome(scene, map_seconds, run, self._messages())
+        return DemoOutcome(scene, map_seconds, run, messages)
 
     def _messages(self) -> Messages:
         client = self.session.client
