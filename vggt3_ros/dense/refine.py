@@ -31,6 +31,7 @@ from vggt3_ros.dense.walls import main_directions, votes, wall_planes
 from vggt3_ros.errors import Vggt3Error
 from vggt3_ros.geometry.provenance import Provenance
 from vggt3_ros.geometry.sim3 import Sim3
+from vggt3_ros.progress import Progress
 from vggt3_ros.threads import each_in_threads, one_torch_thread
 
 _ALIKE = 0.3  # correlation from which a match is one
@@ -52,8 +53,6 @@ _PIXELS_ON_CPU = 80_000
 _PIXELS_IN_THREADS = 120_000
 _PIXELS_ON_GPU = 640_000
 
-Progress = Callable[[float], None]
-
 
 class OverBudgetError(Vggt3Error):
     """Refinement would take longer than it may."""
@@ -71,8 +70,9 @@ def refine(
     a time as torch has threads. progress(0..1) may raise to cancel. Raises OverBudgetError when the
     first ones tell that all would take more than settings.seconds a keyframe.
     """
+    tell = progress or (lambda share: None)
     with one_torch_thread() as threads:
-        work = _Refinement(keyframes, settings or DenseSettings(), threads, progress or _unheard)
+        work = _Refinement(keyframes, settings or DenseSettings(), threads, tell)
         work.match()
         work.compare(_MATCHING, 0.7)
         work.find_planes()
@@ -83,10 +83,6 @@ def refine(
         work.find_walls(*raw)
         work.straighten()
         return work.result()
-
-
-def _unheard(share: float) -> None:
-    """Progress that nobody wants to know."""
 
 
 class _Refinement:
@@ -325,9 +321,10 @@ class _Refinement:
     @property
     def _at_a_time(self) -> int:
         """Keyframes of a batch."""
-        pixels = _PIXELS_IN_THREADS if self._threads > 1 else _PIXELS_ON_CPU
         if self._depth.device.type != "cpu":
             pixels = _PIXELS_ON_GPU
+        else:
+            pixels = _PIXELS_IN_THREADS if self._threads > 1 else _PIXELS_ON_CPU
         return self._settings.batch or max(1, pixels // self._depth[0].numel())
 
     def _each(

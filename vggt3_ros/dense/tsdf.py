@@ -18,8 +18,7 @@ from vggt3_ros.dense.blocks import Blocks
 from vggt3_ros.dense.tsdf_view import TsdfView
 from vggt3_ros.dense.tsdf_volume import BLOCK_BYTES, TsdfSettings, TsdfVolume
 from vggt3_ros.errors import InputError
-
-Progress = Callable[[float], None]
+from vggt3_ros.progress import Progress
 
 _COARSER = 1.2  # voxels, when smaller ones do not fit into memory
 # pixels: where voxels are smaller, blocks do not cover surfaces that are seen at a slant

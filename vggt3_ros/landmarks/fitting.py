@@ -75,7 +75,7 @@ def _held_and_adjusted(given: Given, progress: Progress) -> tuple[Fit, Fit]:
 
     def follow(fraction: float) -> None:
         if moving.done():
-            moving.result()
+            moving.result()  # raises what has ended it
 
     with ThreadPoolExecutor(1) as pool:
         moving = pool.submit(_adjusted, given, checked)

@@ -60,12 +60,13 @@ def render(
     stays that of the pixel's own ray). Cameras must be inside the shell and outside the obstacles.
     Raises InputError for wrong shapes.
     """
+    if supersample > 1:
+        return Views(
+            render_images(rooms, world_from_cam, intrinsics, height, width, supersample),
+            render_depth(rooms, world_from_cam, intrinsics, height, width),
+        )
     batch, views, owners, poses, cameras = _views(rooms, world_from_cam, intrinsics)
-    if supersample == 1:
-        images, depth = _render_all(rooms, owners, poses, cameras, height, width)
-    else:
-        images = _supersampled(rooms, owners, poses, cameras, height, width, supersample)
-        _, depth = _render_all(rooms, owners, poses, cameras, height, width, shaded=False)
+    images, depth = _render_all(rooms, owners, poses, cameras, height, width)
     return Views(images.unflatten(0, (batch, views)), depth.unflatten(0, (batch, views)))
 
 
@@ -80,7 +81,11 @@ def render_images(
 ) -> Tensor:
     """The images of `render` alone, (B, V, 3, H, W)."""
     batch, views, owners, poses, cameras = _views(rooms, world_from_cam, intrinsics)
-    images = _supersampled(rooms, owners, poses, cameras, height, width, supersample)
+    finer = cameras * supersample
+    finer[:, :2, 2] += (supersample - 1) / 2
+    finer[:, 2, 2] = 1
+    images, _ = _render_all(rooms, owners, poses, finer, height * supersample, width * supersample)
+    images = torch.nn.functional.avg_pool2d(images, supersample)
     return images.unflatten(0, (batch, views))
 
 
@@ -120,23 +125,6 @@ def _views(
     cameras = intrinsics.to(device, torch.float64).expand(batch, views, 3, 3).reshape(-1, 3, 3)
     owners = torch.arange(batch, device=device).repeat_interleave(views)
     return batch, views, owners, poses, cameras
-
-
-def _supersampled(
-    rooms: RoomBatch,
-    owners: Tensor,
-    poses: Tensor,
-    cameras: Tensor,
-    height: int,
-    width: int,
-    supersample: int,
-) -> Tensor:
-    """Images (N, 3, H, W) of n x n rays a pixel."""
-    finer = cameras * supersample
-    finer[:, :2, 2] += (supersample - 1) / 2
-    finer[:, 2, 2] = 1
-    images, _ = _render_all(rooms, owners, poses, finer, height * supersample, width * supersample)
-    return torch.nn.functional.avg_pool2d(images, supersample)
 
 
 def _render_all(
