@@ -361,14 +361,9 @@ def test_what_it_listens_to_and_that_nothing_comes_is_said(
         said = diagnosed(DiagnosticStatus.OK, "collecting")
         return {} if said is None else {pair.key: pair.value for pair in said.values}
 
-    wait_for(lambda: counted().get("received") == "8", "all images to be diagnosed")
-    values = counted()
-    assert [values[name] for name in ("received", "skipped", "dropped", "lost")] == [
-        "8",
-        "7",
-        "0",
-        "2",
-    ]
+    # an image is received before it is known what becomes of it
+    expected = {"received": "8", "skipped": "7", "dropped": "0", "lost": "2"}
+    wait_for(lambda: expected.items() <= counted().items(), f"diagnostics of {expected}")
     assert "image comes now on /vggt3/image" in mapper.process.log
     mapper.node.destroy_subscription(diagnostics)
 
