@@ -28,7 +28,7 @@ def network() -> Vggt3:
 def test_every_memory_answers_for_both_halves(network: Vggt3) -> None:
     drive = tour(960_000, (72, 96), torch.device("cpu"), 8)
     by_way = memories(network, drive)
-    assert list(by_way) == ["first", "anew", "step on all", "step on new", "sums"]
+    assert list(by_way) == ["first", "anew", "anew, more", "step on all", "step on new", "sums"]
     first = by_way["first"].tensors()
     for way, memory in by_way.items():
         assert memory.tensors().keys() == first.keys()
@@ -43,7 +43,7 @@ def test_the_command_prints_a_row_a_memory_and_half(vggt3: Run, tmp_path: Path) 
     file = tmp_path / "rows.json"
     outcome = vggt3("bench", "memories", "--rooms", "1", "--frames", "4", "--json", file)
     assert outcome.code == 0 and "step on new" in outcome.out, outcome
-    assert len(json.loads(file.read_text())["rows"]) == 10
+    assert len(json.loads(file.read_text())["rows"]) == 12
 
 
 def test_other_layers_and_too_few_frames_are_refused(vggt3: Run, network: Vggt3) -> None:

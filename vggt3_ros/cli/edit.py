@@ -168,7 +168,7 @@ def _with_memory(edited: Edited, args: argparse.Namespace) -> Edited:
             f"the network's memory, which was fitted to keyframes that have gone, too ({why};"
             f" {remedy})"
         )
-    made = refitted(scene, args)
+    made = refitted(scene, args, joined=False)
     fitted = made.report["views"]["fitted"]
     return edited.then(made, f"fitted the network's memory anew, to {fitted} keyframes")
 

@@ -76,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
     names = [str(folder) for folder in args.scenes]
     with ProgressBar("merging") as progress:
         merged = merge(scenes, names, MergeSettings(args.max_landmarks), progress, frame_of)
-    scene = merged.scene if merged.scene.images is None else refitted(merged.scene, args)
+    scene = (
+        merged.scene if merged.scene.images is None else refitted(merged.scene, args, joined=True)
+    )
     save_scene(scene, args.out)
     data = joined_data(scene, args.out, merged.left_out)
     write_json(args.json, data)

@@ -95,17 +95,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def refitted(scene: Scene, args: argparse.Namespace) -> Scene:
-    """A scene that was merged or edited, with a memory of the keyframes that it has now, by the
-    network that the options name. Raises SceneError for another one than made it.
+def refitted(scene: Scene, args: argparse.Namespace, joined: bool) -> Scene:
+    """A scene that was edited, or joined of several, with a memory of the keyframes that it has
+    now, by the network that the options name. Raises SceneError for another one than made it.
     """
     from vggt3_ros.model.checkpoint import load_network
-    from vggt3_ros.pipeline.refit import RefitSettings, refit
+    from vggt3_ros.pipeline.refit import RefitSettings, refit, refit_joined
 
     device = resolve_device(args.device)
     network = load_network(args.model, device, args.precision, args.execution)
     scene.require_network(network.fingerprint())
     with ProgressBar("refitting") as progress:
+        if joined:
+            return refit_joined(scene, network, progress)
         return refit(scene, network, RefitSettings(), progress)
 
 

@@ -25,7 +25,7 @@ from vggt3_ros.pipeline.frame import Frame
 from vggt3_ros.pipeline.localize import Localizer
 from vggt3_ros.pipeline.localizer_settings import LocalizerSettings
 from vggt3_ros.pipeline.reconstruct import ReconstructionSettings, reconstruct
-from vggt3_ros.pipeline.refit import RefitSettings, refit
+from vggt3_ros.pipeline.refit import refit_joined
 from vggt3_ros.scene.scene import Scene
 from vggt3_ros.worlds.sequence import room_sequence
 
@@ -97,7 +97,7 @@ def halves(
 
     def merged(a: Scene, b: Scene) -> Scene:
         scene = merge([a, b], ["first", "second"]).scene
-        return scene if scene.images is None else refit(scene, network, RefitSettings())
+        return scene if scene.images is None else refit_joined(scene, network)
 
     row, a = made("first", first, mapped_at_once(first, seed))
     yield row

@@ -23,7 +23,7 @@ from vggt3_ros.pipeline.reconstruct import (
     ReconstructionSettings,
     reconstruct,
 )
-from vggt3_ros.pipeline.refit import RefitSettings, refit
+from vggt3_ros.pipeline.refit import refit_joined
 from vggt3_ros.progress import StageProgress
 from vggt3_ros.scene.scene import Scene
 
@@ -93,7 +93,7 @@ def extend(
     laps.lap("join")
     whole = reunion.scene
     if whole.images is not None:
-        whole = refit(whole, network, RefitSettings(), report(0.9, 1.0))
+        whole = refit_joined(whole, network, report(0.9, 1.0))
     laps.lap("memory")
     return Extended(
         _without_parent(whole, made.scene),

@@ -45,6 +45,14 @@ class RefitSettings:
         return NetworkSettings(steps, self.chunk, self.anchors, self.redundant_views, self.budget)
 
 
+def refit_joined(scene: Scene, network: Vggt3, progress: StageProgress | None = None) -> Scene:
+    """As `refit`, of a scene that was joined of several: with twice as many anchors as one map has,
+    which say more of two places than as many as of one (measured in docs/maps.md).
+    """
+    anchors = 2 * network.config.anchors.count if network.config.has_anchors else None
+    return refit(scene, network, RefitSettings(anchors=anchors), progress)
+
+
 def refit(
     scene: Scene,
     network: Vggt3,

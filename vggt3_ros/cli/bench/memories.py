@@ -57,12 +57,13 @@ def check_kinds(network: Vggt3) -> None:
 def memories(network: Vggt3, drive: ValidationRoom) -> dict[str, SceneMemory]:
     """Memories of a drive's map frames, of which the first half was mapped before the second.
 
-    `first`: of the first half alone. `anew`: fitted to all frames. `step on all`, `step on new`:
-    from the fast weights of the first half one full-batch step on all frames, or on those of the
-    second half; its anchors beside those of the first. `sums`: each half was mapped by itself in
-    one step, and the gradients of that step, which are sums over tokens, are added up. That is
-    exact in the first global layer, but for the token that marks a scene's first frame; tokens of
-    the layers after it depend on the memory of those before.
+    `first`: of the first half alone. `anew`: fitted to all frames; `anew, more`: with twice as many
+    anchors, where it has any. `step on all`, `step on new`: from the fast weights of the first half
+    one full-batch step on all frames, or on those of the second half; its anchors beside those of
+    the first. `sums`: each half was mapped by itself in one step, and the gradients of that step,
+    which are sums over tokens, are added up. That is exact in the first global layer, but for the
+    token that marks a scene's first frame; tokens of the layers after it depend on the memory of
+    those before.
     """
     count = drive.map_views
     shared = max(1, round(_SHARED * count / 2))
@@ -72,6 +73,8 @@ def memories(network: Vggt3, drive: ValidationRoom) -> dict[str, SceneMemory]:
     new = images[half - shared :]
     first = network.map(old)[1]
     anew = network.map(images)[1]
+    config = network.config
+    more = network.map(images, anchors=2 * config.anchors.count)[1] if config.has_anchors else anew
     step_of_old, sum_of_old = _one_step(network, old, None)
     step_of_new, sum_of_new = _one_step(network, new, None)
     sums = {}
@@ -87,6 +90,7 @@ def memories(network: Vggt3, drive: ValidationRoom) -> dict[str, SceneMemory]:
     return {
         "first": first,
         "anew": anew,
+        "anew, more": more,
         "step on all": SceneMemory(_one_step(network, images, first.layers)[0], tokens),
         "step on new": SceneMemory(_one_step(network, new, first.layers)[0], tokens),
         "sums": SceneMemory(sums, tokens),
